@@ -231,14 +231,14 @@ def resolve(
     return card(model or 'kobart'), scale or ('full' if model else 'replica')
 
 def _on_hub(name:str)->str: # '' when it can be had, else why not
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-    try: HfApi().model_info(name, timeout=5)
-    except GatedRepoError: return 'its hub page asks for an access agreement (accept it and set HF_TOKEN)'
-    except RepositoryNotFoundError: return 'the hub knows no model of that name'
-    except (OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError): return 'the hub cannot be reached'
-    return ''
+    import requests
+    from huggingface_hub import constants, get_token
+    if constants.HF_HUB_OFFLINE: return 'HF_HUB_OFFLINE forbids to ask the hub'
+    token = get_token()
+    try: code = requests.head(f'{constants.ENDPOINT}/{name}/resolve/main/config.json', headers={'Authorization': f'Bearer {token}'} if token else {}, timeout=5).status_code
+    except requests.RequestException: return 'the hub cannot be reached'
+    if code in (401, 403): return 'the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)'
+    return '' if code < 400 else 'the hub has no such model' if code == 404 else f'the hub answered with status {code}'
 
 # %% ../nbs/05_models.ipynb #10027c9f
 def locate(

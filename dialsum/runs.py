@@ -104,8 +104,8 @@ def runs_path()->Path: # may not exist yet
     return (_checkout() or Path.cwd())/'runs'
 
 def reports_path()->Path: # may not exist yet
-    "Where reports are kept"
-    return (_checkout() or Path.cwd())/'reports'
+    "Where reports are kept (a notebook test's report is thrown away)"
+    return Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else (_checkout() or Path.cwd())/'reports'
 
 # %% ../nbs/00_runs.ipynb #37cfbee3
 @dataclass(frozen=True)

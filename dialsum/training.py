@@ -47,7 +47,7 @@ class Recipe:
         if not 0 < self.learning_rate < 1: raise DialsumError(f"learning_rate is {self.learning_rate}: a value between 0 and 1 was expected.")
 
 # %% ../nbs/09_training.ipynb #bacaee82
-REPLICA = dict(epochs=3, batch_size=8, learning_rate=5e-3) # a toy learns fast
+REPLICA = dict(full=dict(epochs=6, batch_size=8, learning_rate=3e-3), lora=dict(epochs=6, batch_size=8, learning_rate=1e-2)) # a toy learns fast
 
 def recipe(
     card:ModelCard,
@@ -55,7 +55,7 @@ def recipe(
     given:dict, # a stage's parameters; zeros and empty strings stand for defaults, unknown names are other stages' business
 )->Recipe:
     "What was asked over what the card says"
-    defaults = dict(method=card.method) | (REPLICA if scale == 'replica' else card.training)
+    defaults = dict(method=card.method) | (REPLICA[card.method] if scale == 'replica' else card.training)
     zero_counts = ('early_stopping_patience', 'warmup_ratio', 'weight_decay', 'label_smoothing', 'lora_dropout', 'seed')
     asked = {f.name: given[f.name] for f in fields(Recipe) if f.name in given and (given[f.name] or f.name in zero_counts)}
     made = Recipe(**defaults | asked)
