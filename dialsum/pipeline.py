@@ -6,7 +6,7 @@
 __all__ = ['MODES', 'StageSpec', 'is_done', 'execute', 'run_stage', 'plan', 'run_plan', 'candidates', 'example_run']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
-import json, os, re, signal, subprocess, sys, tempfile, time
+import json, os, re, signal, subprocess, sys, tempfile, time, traceback
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,8 +54,8 @@ def _fail(spec:StageSpec, started:str, seconds:float, error:dict, status:str='fa
     write_atomic(spec.fact, to_json(fact))
     return fact
 
-def _error(kind:str, type:str, message:str, traceback:str='', remedy:str|None=None)->dict:
-    return dict(kind=kind, type=type, message=message, cause=None, remedy=remedy, traceback=traceback)
+def _error(kind:str, type:str, message:str, log:str='')->dict: # log: path within the run folder
+    return dict(kind=kind, type=type, message=message, cause=None, remedy=None, traceback=log)
 
 def _save_traceback(spec:StageSpec, lines:list[str])->str: # path within the run folder
     name = f"errors/{'_'.join(filter(None, (spec.model, spec.stage)))}.log"
@@ -76,6 +76,9 @@ def execute(
     except papermill.PapermillExecutionError as e:
         kind = 'user' if e.ename == 'DialsumError' else 'exception'
         _fail(spec, started, time.monotonic() - clock, _error(kind, e.ename, e.evalue, _save_traceback(spec, e.traceback)))
+    except Exception as e: # the notebook could not be executed to its end (no kernel, no disk, …): that is this stage's result, too
+        kind, how = ('died', 'the kernel died while the notebook ran; out of memory is the usual reason') if type(e).__name__ == 'DeadKernelError' else ('exception', str(e))
+        _fail(spec, started, time.monotonic() - clock, _error(kind, type(e).__name__, how, _save_traceback(spec, traceback.format_exception(e))))
 
 # %% ../nbs/15_pipeline.ipynb #dcc162fb
 def _environment(threads:int)->dict:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'NEEDS', 'STATUS', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'number', 'duration', 'without_paths',
-           'escape', 'table', 'quoted', 'code', 'Step', 'Experiment', 'read_experiment', 'overview', 'request', 'again',
-           'data', 'machine', 'state', 'models', 'mermaid_text', 'gantt', 'flowchart', 'timeline', 'score_table',
-           'alarms', 'scores', 'training', 'png', 'draw_losses', 'draw_rouge', 'worst', 'submission', 'code_span',
+           'escape', 'table', 'quoted', 'code_span', 'code', 'Step', 'Experiment', 'read_experiment', 'overview',
+           'request', 'again', 'data', 'machine', 'state', 'models', 'mermaid_text', 'gantt', 'flowchart', 'timeline',
+           'score_table', 'alarms', 'scores', 'training', 'png', 'draw_losses', 'draw_rouge', 'worst', 'submission',
            'failures', 'render', 'write_report']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
@@ -70,10 +70,10 @@ def number(
 
 def duration(
     seconds:float|None,
-)->str: # '0.3초', '12초', '1분 23초', '2시간 5분 7초'; '–' for None
+)->str: # '0.1초 미만', '0.3초', '12초', '1분 23초', '2시간 5분 7초'; '–' for None
     "A length of time in Korean"
     if seconds is None: return '–'
-    if seconds < 9.95: return f'{seconds:.1f}초'
+    if seconds < 9.95: return f'{seconds:.1f}초' if seconds >= .05 else '0.1초 미만'
     whole = round(seconds)
     parts = (whole//3600, '시간'), (whole//60%60, '분'), (whole%60, '초')
     return ' '.join(f'{n}{unit}' for n, unit in parts if n)
@@ -97,9 +97,9 @@ def escape(
 )->str: # one line that Markdown shows as it is, in tables too
     "Text as Markdown source"
     line = ' '.join(_clean(without_paths(str(text))).split())
-    line = re.sub(r'([\\`*_\[\]<>|~$&])', r'\\\1', line)
-    line = re.sub(r'^(\d+)([.)])', r'\1\\\2', line)
-    return re.sub(r'^(?=[-+=]|#+(\s|$))', r'\\', line)
+    line = re.sub(r'([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w))', r'\\\1', line)
+    line = re.sub(r'^(\d+)([.)])(?=\s|$)', r'\1\\\2', line) # would begin a numbered list
+    return re.sub(r'^(?=[-+](\s|$)|[-=]+\s*$|#+(\s|$))', r'\\', line) # a list, a line or a heading
 
 # %% ../nbs/14_report.ipynb #8917b8be
 def table(
@@ -116,6 +116,10 @@ def quoted(
 )->str:
     "A block quote with a line break after each line"
     return '\\\n'.join(f'> {line}' for line in lines)
+
+def code_span(text:str)->str: # a path or name in a sentence or a cell
+    "Text in backticks, without what would end them"
+    return f"`{' '.join(_clean(without_paths(text)).split()).replace('`', '´').replace('|', '¦')}`"
 
 def code(
     text:str, # anything
@@ -215,19 +219,26 @@ def read_experiment(
     if asked is None and not found: raise DialsumError(f"'{run}' has neither experiment.json nor fact files: give the run folder of an experiment.")
     return Experiment(run.name, asked, found)
 
-# %% ../nbs/14_report.ipynb #8c151753
+# %% ../nbs/14_report.ipynb #4e1131d0
 def _is_replica(e:Experiment)->bool:
     return e.options.get('scale') == 'replica' or any(s.metrics.get('scale') == 'replica' for s in e.steps)
 
 def _names(steps:list[Step])->str: return ', '.join(escape(s.name) for s in steps)
 
+def _completed(done:int, every:int, what:str, unit:str, good:str, none:str)->str: # a sentence: how many of all
+    if not done: return f'{what} {every}{unit} 가운데 {none}.'
+    return f"{what} {every}{unit}{particle(unit, '이/가')} {'모두 '*(every > 1)}{good}." if done == every else f"{what} {every}{unit} 가운데 {done}{unit}{particle(unit, '이/가')} {good}."
+
 def _outcome(e:Experiment)->str:
-    done, every = sum(s.status == 'success' for s in e.steps), len(e.steps)
-    whole = [label for label, steps in e.by_model.items() if all(s.status == 'success' for s in steps)]
-    models = f'모델 {len(e.by_model)}개 가운데 {len(whole)}개가 모든 단계를 마쳤습니다. ' if e.by_model else ''
-    count = f'전체 {every}단계 가운데 {done}단계가 성공했습니다({done/every:.1%}).' if every else '끝난 단계가 없습니다.'
-    failed = [s for s in e.steps if s.status == 'failed']
-    return f'- **결과:** {models}{count}' + (f' 실패한 단계: {_names(failed)}.' if failed else '')
+    if not e.steps: return '- **결과:** 기록된 단계가 없습니다.'
+    models, steps = [all(s.status == 'success' for s in own) for own in e.by_model.values()], [s.status == 'success' for s in e.steps]
+    bad = {status: [s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing')}
+    told = [_completed(sum(models), len(models), '모델', '개', '끝까지 실행되었습니다', '끝까지 실행된 모델은 없습니다')] if models else []
+    told.append(_completed(sum(steps), len(steps), '전체', '단계', f'성공했습니다(성공률 {sum(steps)/len(steps):.1%})', '성공한 단계는 없습니다'))
+    if bad['failed']: told.append(f"실패한 단계는 {_names(bad['failed'])}입니다.")
+    if bad['blocked']: told.append(f"앞 단계가 성공하지 않아 {len(bad['blocked'])}단계는 실행하지 못했습니다.")
+    if bad['missing']: told.append(f"{len(bad['missing'])}단계는 기록이 없습니다.")
+    return '- **결과:** ' + ' '.join(told)
 
 def _score_text(score:dict)->str: return f"{score['f']:.2f}(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})"
 
@@ -238,26 +249,31 @@ def _best(e:Experiment)->str:
     n = number(first.metrics['split'].get('n'))
     if not others: return f"- **점수:** 검증 대화 {n}개에서 {name}의 ROUGE 평균은 {_score_text(score)}입니다."
     second = _score(others[0], 'split', 'mean')
-    text = (f"- **가장 높은 점수:** 검증 대화 {n}개에서 {name}{particle(first.label, '이/가')} ROUGE 평균 {_score_text(score)}로 가장 높았습니다. "
+    text = (f"- **가장 높은 점수:** 검증 대화 {n}개에서 {name}{particle(first.label, '이/가')} ROUGE 평균 {_score_text(score)}{particle(number(score['f'], 2), '으로/로')} 가장 높았습니다. "
             f"다음은 {escape(others[0].label)} {second['f']:.2f}입니다.")
     return text + (' 두 모델의 신뢰 구간이 겹치므로 이 차이만으로 우열을 말할 수는 없습니다.' if score['low'] <= second['high'] else '')
 
 # %% ../nbs/14_report.ipynb #375d683c
-BASELINES = dict(null='무작위 기준', lead2='앞 두 발화 기준') # rows of a score table
+BASELINES = dict(null='무작위 기준', lead2='앞 두 발화 기준') # rows of a score table; both end in a consonant
 
 def _against(step:Step, row:str)->str|None: # 'above', 'near' or 'below'; None when there is no such row
     score, other = _score(step, 'split', 'mean'), _score(step, 'split', 'mean', row)
     if not other: return None
     return 'above' if score['f'] > other['high'] else 'near' if score['f'] > other['f'] else 'below'
 
+_ends = dict(above='분명히 넘습니다', near='넘기는 하나 신뢰 구간 안의 차이입니다', below='넘지 못합니다')
+_links = dict(above='분명히 넘지만', near='넘기는 하나 신뢰 구간 안의 차이이고', below='넘지 못하고')
+
 def _verdict(e:Experiment)->list[str]: # a line, or none
     if not e.ranking: return []
-    ends = dict(above='분명히 넘습니다', near='조금 넘지만 신뢰 구간 안의 차이입니다', below='넘지 못합니다')
-    found = {row: _against(e.ranking[0], row) for row in BASELINES}
-    told = [f"{BASELINES[row]}({_score(e.ranking[0], 'split', 'mean', row)['f']:.2f}){particle(BASELINES[row], '을/를')} {ends[how]}." for row, how in found.items() if how]
-    if not told: return ['- **기준과 비교:** 견줄 기준 점수가 사실 파일에 없습니다.']
-    bad = found['null'] in ('near', 'below') or found['lead2'] == 'below'
-    return [f"- **기준과 비교:** 이 점수는 {' '.join(told)}" + (' 아직 요약의 점수라고 보기 어렵습니다.' if bad else '')]
+    found = {row: how for row in BASELINES if (how := _against(e.ranking[0], row))}
+    names = [f"{BASELINES[row]}({_score(e.ranking[0], 'split', 'mean', row)['f']:.2f})" for row in found]
+    if not found: return ['- **기준과 비교:** 견줄 기준 점수가 사실 파일에 없습니다.']
+    if len(set(found.values())) == 1:
+        text = f"{names[0]}과 {names[1]}을 모두 {_ends[found['null']]}" if len(found) == 2 else f'{names[0]}을 {_ends[[*found.values()][0]]}'
+    else: text = f"{names[0]}은 {_links[found['null']]} {names[1]}은 {_ends[found['lead2']]}"
+    bad = set(found.values()) & {'below'} or found.get('null') == 'near'
+    return [f"- **기준과 비교:** 이 점수는 {text}." + (' 아직 제대로 된 요약의 점수라고 보기 어렵습니다.' if bad else '')]
 
 # %% ../nbs/14_report.ipynb #1f23b374
 def _moment(text:str)->datetime: return datetime.fromisoformat(text)
@@ -270,7 +286,7 @@ def _span(e:Experiment)->tuple[datetime,datetime]|None: # first start and last e
 def _time(e:Experiment)->list[str]: # a line, or none
     if not _span(e): return []
     start, end = _span(e)
-    zone = start.strftime('%z') and f" (UTC{start.strftime('%z')[:3]}:{start.strftime('%z')[3:]})"
+    zone = start.strftime('%z') and f"(UTC{start.strftime('%z')[:3]}:{start.strftime('%z')[3:]})"
     last = f'{end:%H:%M:%S}' if end.date() == start.date() else f'{end:%Y-%m-%d %H:%M:%S}'
     return [f"- **시간:** {start:%Y-%m-%d %H:%M:%S}에 시작해 {last}에 끝났습니다{zone}. 모두 {duration((end - start).total_seconds())} 걸렸고, "
             f"단계마다 걸린 시간을 더하면 {duration(sum(s.seconds for s in e.steps))}입니다."]
@@ -299,7 +315,7 @@ def request(e:Experiment)->str:
     given = {k: v for k, v in e.options.items() if k not in ('command', 'run')}
     if not given: return '따로 지정한 옵션이 없습니다.'
     order = sorted(given, key=lambda k: (list(_options).index(k) if k in _options else len(_options), k))
-    return '적지 않은 옵션은 모두 기본값입니다.\n\n' + table(['옵션', '뜻', '값'], [[escape(k), _options.get(k, ''), _value(given[k])] for k in order], 3)
+    return '여기에 없는 옵션은 모두 기본값입니다.\n\n' + table(['옵션', '뜻', '값'], [[escape(k), _options.get(k, ''), _value(given[k])] for k in order], 3)
 
 def again(e:Experiment)->str:
     "The command that was typed"
@@ -309,10 +325,9 @@ def again(e:Experiment)->str:
     return code(command, 'bash') + cut
 
 # %% ../nbs/14_report.ipynb #301a2b92
-def _hashes(e:Experiment)->list[list[str]]: # rows of file, hash
-    found = {}
-    for s in e.of('data'): found |= s.fact['inputs'] | s.fact['outputs']
-    return [[escape(Path(path).name), f'`{digest[:12]}`'] for path, digest in sorted(found.items(), key=lambda kv: (Path(kv[0]).name, kv[1]))]
+def _hashes(e:Experiment)->list[list[str]]: # rows of input or output, name, hash
+    found = [(how, Path(path).name, digest) for s in e.of('data') for how, files in (('입력', s.fact['inputs']), ('출력', s.fact['outputs'])) for path, digest in files.items()]
+    return [[how, code_span(name), f'`{digest[:12]}`'] for how, name, digest in sorted(found)]
 
 _parts = dict(train='학습', dev='검증', test='시험')
 _lengths = dict(dialogue='대화 길이', turns='발화 수', summary='요약 길이')
@@ -328,7 +343,7 @@ def data(e:Experiment)->str:
     parts = {name: m for name, m in done[0].metrics.items() if isinstance(m, dict)}
     order = sorted(parts, key=lambda name: (list(_parts).index(name) if name in _parts else len(_parts), name))
     head = ['나눔', '대화 수', *(f'{name}(평균 / 최대)' for name in _lengths.values())]
-    files = ['읽은 파일과 쓴 폴더의 SHA-256(앞 12자리)입니다.', table(['파일', '해시'], _hashes(e), 2)] if _hashes(e) else []
+    files = ['데이터의 SHA-256(앞 12자리)입니다. 이 값이 다르면 다른 데이터입니다.', table(['', '이름', '해시'], _hashes(e), 3)] if _hashes(e) else []
     return '\n\n'.join([table(head, [_part(name, parts[name]) for name in order]), '길이는 글자 수입니다.', *files])
 
 # %% ../nbs/14_report.ipynb #5e51852f
@@ -391,7 +406,7 @@ def gantt(e:Experiment)->str|None: # None when no stage ran
     days = (end - start).total_seconds() >= 86400
     lines = ['gantt', 'dateFormat YYYY-MM-DD HH:mm:ss.SSS', f"axisFormat {'%m-%d %H:%M' if days else '%H:%M:%S'}", 'todayMarker off']
     stamp = lambda text: _moment(text).astimezone(start.tzinfo).isoformat(' ', 'milliseconds')[:23]
-    for label, steps in groupby(ran, lambda s: s.label or '공통'):
+    for label, steps in groupby(ran, lambda s: s.label or ('준비' if s.order()[0] == 0 else '마무리')):
         lines.append(f'section {mermaid_text(label)}')
         for s in steps:
             how = 'done' if s.status == 'success' else 'crit'
@@ -410,7 +425,7 @@ def _leads(before:Step, after:Step)->bool: # whether one waits for the other
 def flowchart(e:Experiment)->str|None: # None when there are no stages
     "Mermaid source: which stage waits for which, coloured by what came of it"
     if not e.steps: return None
-    lines = ['flowchart LR']
+    lines = ['%%{init: {"flowchart": {"nodeSpacing": 14, "rankSpacing": 44, "padding": 8}}}%%', 'flowchart LR']
     for i, s in enumerate(e.steps):
         spent = f' · {duration(s.seconds)}' if s.status in ('success', 'failed') else ''
         lines.append(f's{i}["{mermaid_text(s.name)}<br/>{STATUS[s.status]}{spent}"]:::{s.status}')
@@ -448,11 +463,11 @@ def score_table(
 
 # %% ../nbs/14_report.ipynb #577cf8e5
 _alarms = { # diagnostic → column's name, what is wrong, what it means
-    'empty': ('빈 요약', '빈 요약이 있습니다', '0점으로 계산합니다.'),
+    'empty': ('빈 요약', '빈 요약이 있습니다', '빈 요약은 0점으로 계산합니다.'),
     'broken_tags': ('깨진 태그', '깨진 태그가 있는 요약이 있습니다', '정답에는 하나도 없습니다.'),
     'invented_tags': ('없는 태그', '대화에 나오지 않는 태그를 쓴 요약이 있습니다', '없는 사람이나 정보를 지어냈다는 뜻입니다.'),
     'foreign': ('다른 문자', '한글도 로마자도 아닌 문자가 섞인 요약이 있습니다', '다국어 모델이 다른 언어로 새는 경우입니다.'),
-    'undecodable': ('디코딩 실패', '디코딩되지 않은 글자가 있는 요약이 있습니다', '파일이나 토큰을 잘못 읽은 것입니다.'),
+    'undecodable': ('디코딩 실패', '디코딩되지 않은 글자가 있는 요약이 있습니다', '파일이나 토큰을 잘못 디코딩했거나 모델이 글자를 끝까지 쓰지 못한 것입니다.'),
     'equal_r1_rl': ('R1 = RL', 'ROUGE-1과 ROUGE-L이 같은 대화가 너무 많습니다', '요약이 지나치게 짧거나 토크나이저가 글을 거의 버릴 때 그렇습니다.'),
     'length_ratio': ('길이 비율', '요약의 길이가 정답과 크게 다릅니다', '제대로 학습한 모델은 1배 안팎입니다.'),
 }
@@ -467,7 +482,7 @@ def alarms(e:Experiment)->str:
     for name, (_, wrong, meaning) in _alarms.items():
         low, high, *_ = LIMITS[name]
         bad = [f'{escape(label)} {_measure(name, v[name])}' for label, v in values.items() if v.get(name) is not None and not low <= v[name] <= high]
-        bounds = f'{low}~{high}배' if name == 'length_ratio' else f'{high:.0%} 이하'
+        bounds = f'{low}~{high}배' if name == 'length_ratio' else f'{high:.0%}' + ' 이하'*(high > 0)
         if bad: lines.append(f"- {wrong}(정상 {bounds}): {', '.join(bad)}. {meaning}")
     shares = table(['모델', *(head for head, *_ in _alarms.values())], [[escape(label), *(_measure(name, v.get(name)) for name in _alarms)] for label, v in values.items()])
     return shares + '\n\n' + ('\n'.join(lines) or '정상 범위를 벗어난 항목은 없습니다.')
@@ -476,14 +491,14 @@ def alarms(e:Experiment)->str:
 def scores(e:Experiment)->str:
     "Both score tables and the alarm bells"
     if not e.ranking: return '평가 결과가 없습니다. 평가를 마친 모델이 없습니다.'
-    weak = [s for s in e.ranking if _against(s, 'null') in ('near', 'below')]
-    note = [f"무작위 기준을 분명히 넘지 못한 모델: {', '.join(escape(s.label) for s in weak)}."] if weak else []
+    weak = {row: [escape(s.label) for s in e.ranking if _against(s, row) in ('near', 'below')] for row in BASELINES}
+    note = ['\n'.join(f"- {BASELINES[row]}을 분명히 넘지 못한 모델: {', '.join(names)}" for row, names in weak.items() if names)] if any(weak.values()) else []
     text = ('점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. **무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, '
             '**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다.')
     return '\n\n'.join([text, *note, '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'),
                         '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e)])
 
-# %% ../nbs/14_report.ipynb #4e1131d0
+# %% ../nbs/14_report.ipynb #8c151753
 def _training_row(s:Step)->list[str]:
     m, r = s.metrics, s.metrics.get('recipe') or {}
     best, evaluations, precision = m.get('best') or {}, m.get('evaluations') or [], m.get('precision') or {}
@@ -506,7 +521,8 @@ def training(e:Experiment)->str:
     note = [f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."] if flat else []
     figures = [f'![{alt}]({quote(e.name)}/{name})' for name, (alt, has, _) in FIGURES.items() if any(map(has, done))]
     told = ['손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다.'] if figures else ['학습 곡선의 기록이 없습니다.']
-    return '\n\n'.join(['에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다.', table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
+    how = '에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다.' if any(map(_has_scores, done)) else '검증 손실이 가장 낮은 에폭을 골랐습니다.'
+    return '\n\n'.join([how, table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
 
 # %% ../nbs/14_report.ipynb #0957e5c3
 @cache
@@ -604,7 +620,7 @@ def _text(text:str|None)->str: return quoted([escape(line) for line in (text or 
 
 def _case(rank:int, case:dict)->str:
     told = ' · '.join(f'{name} {number(case.get(kind), 2)}' for kind, name in _rouges.items())
-    return '\n\n'.join([f"### {rank}. {escape(case.get('fname', '–'))}", told, _dialogue(case.get('dialogue') or ''), '정답', _text(case.get('reference')), '예측', _text(case.get('prediction'))])
+    return '\n\n'.join([f"### {rank}. {escape(case.get('fname', '–'))}", told, _dialogue(case.get('dialogue') or ''), '**정답**', _text(case.get('reference')), '**예측**', _text(case.get('prediction'))])
 
 def worst(e:Experiment)->str:
     "The dialogues at which the best model did worst"
@@ -612,7 +628,8 @@ def worst(e:Experiment)->str:
     best = e.ranking[0]
     cases = best.metrics.get('worst') or []
     if not cases: return f'{escape(best.label)}의 평가 기록에 점수가 낮은 대화가 없습니다.'
-    head = f'점수가 가장 높은 {escape(best.label)}{particle(best.label, "이/가")} 가장 낮은 점수를 받은 대화입니다. 점수는 태그를 나누어 센 것입니다.'
+    which = '점수가 가장 높은 ' if len(e.ranking) > 1 else ''
+    head = f'{which}{escape(best.label)}{particle(best.label, "이/가")} 가장 낮은 점수를 받은 대화입니다. 점수는 태그를 나누어 센 것입니다.'
     return '\n\n'.join([head, *(_case(i, c) for i, c in enumerate(cases[:5], 1))])
 
 # %% ../nbs/14_report.ipynb #b3cddaca
@@ -628,10 +645,6 @@ def submission(e:Experiment)->str:
     files = ', '.join(f'{code_span(p)}(SHA-256 `{h[:12]}`)' for p, h in sorted(done[0].fact['outputs'].items())) or '기록 없음'
     text = f"검증 데이터의 {by}{particle(by, '이/가')} 가장 높은 {escape(chosen) or '–'}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 파일: {files}."
     return text + (f"\n\n{table(['후보', by], ranks)}" if ranks else '')
-
-def code_span(text:str)->str: # a path or name in a sentence or a cell
-    "Text in backticks, without what would end them"
-    return f"`{' '.join(_clean(without_paths(text)).split()).replace('`', '´').replace('|', '¦')}`"
 
 # %% ../nbs/14_report.ipynb #7456f5c7
 _kinds = dict(user='입력이나 설정의 문제', exception='실행 중 예외', died='프로세스가 갑자기 끝남', timeout='시간 초과', blocked='앞 단계가 성공하지 않음')
@@ -662,8 +675,8 @@ def failures(e:Experiment)->str:
 
 # %% ../nbs/14_report.ipynb #66ff22e4
 SECTIONS:dict[str,Callable[[Experiment],str]] = { # heading → section, in the report's order
-    '한눈에 보기': overview, '요청한 것': request, '모델': models, '실행 과정': timeline, '점수': scores, '학습': training, '점수가 가장 낮은 대화': worst,
-    '제출 파일': submission, '실패와 성공률': failures, '데이터': data, '실행 환경': machine, '다시 실행하기': again}
+    '한눈에 보기': overview, '요청한 것': request, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '학습': training,
+    '점수가 가장 낮은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '실행 환경': machine, '다시 실행하기': again}
 
 def render(
     e:Experiment,

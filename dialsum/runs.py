@@ -267,12 +267,12 @@ def make_fact(
     started:str='', # ISO 8601; empty: now
     seconds:float=0, # how long it took
     params:dict|None=None, inputs:dict|None=None, outputs:dict|None=None, metrics:dict|None=None, error:dict|None=None,
-)->dict: # with every key that a fact file has
+)->dict: # with every key that a fact file has, as it will be read again
     "A fact file's content; `error` holds kind, type, message, cause, remedy, traceback (a path)"
     params, inputs = params or {}, inputs or {}
-    return dict(schema=SCHEMA, experiment=Path(run).name, stage=stage, model=model or None, fold=fold, status=status, started=started or now(),
-                finished=now(), seconds=seconds, params=params, inputs=inputs, outputs=outputs or {}, identity=identity(stage, params, inputs),
-                metrics=metrics or {}, environment=environment(), error=error)
+    return _plain(dict(schema=SCHEMA, experiment=Path(run).name, stage=stage, model=model or None, fold=fold, status=status, started=started or now(),
+                       finished=now(), seconds=seconds, params=params, inputs=inputs, outputs=outputs or {}, identity=identity(stage, params, inputs),
+                       metrics=metrics or {}, environment=environment(), error=error))
 
 def place(
     run:Path, # run folder

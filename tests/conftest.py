@@ -1,0 +1,48 @@
+"What the tests share: a checkout to run in, the command line, real data where there is some"
+import os, shutil, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent/'shared' # research material that may not be redistributed; tests that need it skip without it
+
+
+@pytest.fixture(scope='session')
+def checkout(tmp_path_factory):
+    "A copy of the project's files, so that tests leave nothing in the real one"
+    names = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split('\n')
+    top = tmp_path_factory.mktemp('checkout')/'dialsum'
+    for name in filter(None, names):
+        if not (ROOT/name).is_file(): continue
+        (top/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT/name, top/name)
+    subprocess.run('git init -q && git add -A && git -c user.name=t -c user.email=t@example.com commit -qm t', shell=True, cwd=top, check=True)
+    return top
+
+
+@pytest.fixture(scope='session')
+def env(checkout):
+    "The environment of a process that uses that copy"
+    return os.environ | dict(PYTHONPATH=str(checkout), PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}', HF_HUB_OFFLINE='1', JUPYTER_PREFER_ENV_PATH='1')
+
+
+@pytest.fixture(scope='session')
+def call(checkout, env):
+    "Run a command in that copy: call('dialsum', 'models') → CompletedProcess"
+    def run(*words, cwd=None, timeout=600, **more):
+        return subprocess.run([str(w) for w in words], cwd=cwd or checkout, env=env | more, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout)
+    return run
+
+
+@pytest.fixture(scope='session')
+def dialsum(call):
+    "Run the command line: dialsum('models', '--json')"
+    return lambda *words, **more: call(sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', *words, **more)
+
+
+@pytest.fixture(scope='session')
+def shared():
+    "The folder of the real data and tokenizers"
+    if not SHARED.is_dir(): pytest.skip(f'needs {SHARED.name}/ beside the checkout (real data and tokenizers without a redistribution licence)')
+    return SHARED

@@ -1,0 +1,73 @@
+"The command line: what it refuses, what it prints, what it writes"
+import json
+
+import pandas as pd
+import pytest
+
+from dialsum.models import CARDS, card, locate
+from dialsum.runs import sample_path
+
+
+@pytest.mark.parametrize('typed, words', [
+    (['run', '--models', 'qwen-4b'], "did you mean 'qwen3-4b'"), (['run', '--epoch', '3'], "did you mean '--epochs'"), (['run', '--epochs', '3.5'], 'int'),
+    (['run', '--learning_rate', '-1', '--scale', 'replica'], 'learning_rate'), (['run', '--warmup_ratio', '500', '--scale', 'replica'], 'warmup_ratio'),
+    (['run', '--batch_size', '-2', '--scale', 'replica'], 'batch_size'), (['run', '--mode', 'single', '--models', 'all'], 'one model'),
+    (['run', '--num_beams', '0.5', '--scale', 'replica'], 'num_beams'), (['run', '--top_k', '5', '--scale', 'replica'], 'temperature'),
+    (['run', '--test-csv', 'x.csv'], 'train_csv'), (['run', '--workers', '-1'], '--workers'), (['run', '--checkpoint', 'a', '--models', 'all'], 'MODEL='),
+    (['stage', 'train', '-p', 'epoch', '3'], "did you mean 'epochs'"), (['stage', 'training'], "did you mean 'train'"), (['stage', 'train', '-p', 'model', 'qwen-4b'], "did you mean 'qwen3-4b'"),
+    (['nonsense'], 'invalid choice'), (['report', 'never-was'], 'never-was'), (['score', '--predictions', 'a.csv'], '--references'),
+    (['predict', '--checkpoint', 'nowhere', '--input', 'x.csv', '--output', 'y.csv'], 'x.csv')])
+def test_a_wrong_call_is_one_sentence_and_exit_code_2(typed, words, dialsum, checkout):
+    before = sorted((checkout/'runs').iterdir())
+    done = dialsum(*typed)
+    assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not done.stdout and sorted((checkout/'runs').iterdir()) == before
+
+
+def test_every_option_of_run_reaches_a_stage(tmp_path):
+    from dialsum.cli import _options, parser
+    from dialsum.pipeline import plan
+    from dialsum.runs import parameters
+    values = {str: 'x', int: '7', float: '0.7', bool: None}
+    options = {n: p for s in ('data', 'train', 'evaluate', 'predict', 'submit') for n, p in parameters(s).items() if n not in ('run', 'model', 'scale', 'checkpoint')}
+    for name, p in options.items():
+        typed = [f"--{name.replace('_', '-')}", *([values[p.type]] if values[p.type] else [])]
+        given = _options(parser().parse_args(['run', *typed]))
+        assert given[name] == p.convert(values[p.type] or True)
+        specs = plan(tmp_path, ['kobart'], given)
+        for s in specs:
+            if name in parameters(s.stage) and (s.stage == 'data' or not name.endswith('_csv')): assert s.all_params[name] == given[name], (s.stage, name)
+
+
+def test_score_json_is_the_contract(dialsum, tmp_path):
+    refs = pd.read_csv(sample_path()/'dev.csv')
+    refs[['fname', 'summary']].sample(frac=1, random_state=1).to_csv(tmp_path/'same.csv', index=False)
+    done = dialsum('score', '--predictions', tmp_path/'same.csv', '--references', sample_path()/'dev.csv', '--json')
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and {'signature', 'n', 'rouge1', 'rouge2', 'rougeL', 'mean', 'null', 'lead2', 'warnings'} <= set(told)
+    assert told['n'] == 16 and all(told[k] == dict(f=100, low=100, high=100) for k in ('rouge1', 'rouge2', 'rougeL', 'mean')) and told['warnings'] == []
+    assert 0 < told['null']['mean']['f'] < 60 and 0 < told['lead2']['mean']['f'] < 60
+    refs.head(15)[['fname', 'summary']].to_csv(tmp_path/'less.csv', index=False)
+    done = dialsum('score', '--predictions', tmp_path/'less.csv', '--references', sample_path()/'dev.csv')
+    assert done.returncode == 2 and refs['fname'].iloc[-1] in done.stderr
+
+
+@pytest.mark.parametrize('name', ['kobart', 'kullm-v2'])
+def test_predict_writes_a_submission(name, dialsum, tmp_path):
+    done = dialsum('predict', '--checkpoint', locate(card(name), 'replica'), '--model', name, '--input', sample_path()/'test.csv', '--output', tmp_path/'sub.csv', '--max_new_tokens', '6')
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_csv(tmp_path/'sub.csv', index_col=0, keep_default_na=False)
+    assert list(rows['fname']) == list(pd.read_csv(sample_path()/'test.csv')['fname'])
+
+
+def test_one_stage_with_its_output_where_asked(dialsum, tmp_path):
+    done = dialsum('stage', 'data', '-p', 'debug', 'true', '-p', 'run', tmp_path/'run', '-o', tmp_path/'out.ipynb')
+    assert done.returncode == 0 and (tmp_path/'out.ipynb').is_file() and json.loads((tmp_path/'run'/'data.json').read_text())['metrics']['train']['rows'] == 50, done.stderr
+
+
+def test_runs_lists_them(dialsum, tmp_path):
+    from dialsum.runs import make_fact, new_run, to_json, write_atomic
+    run = new_run('listed', dict(models=['kobart']), tmp_path)
+    write_atomic(run/'data.json', to_json(make_fact(run, 'data', 'failed', error=dict(kind='user', type='DialsumError', message='x', cause=None, remedy=None, traceback=''))))
+    [row] = json.loads(dialsum('runs', '--runs', tmp_path, '--json').stdout)
+    assert row['experiment'] == run.name and row['failed'] == 1 and row['success'] == 0

@@ -1,0 +1,119 @@
+"Experiments from start to report, on toys"
+import json, os, re, signal, threading, time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dialsum import pipeline
+from dialsum.runs import facts, new_run, read_fact, sample_path
+
+SMALL = ['--models', 'kobart', 'qwen3-4b', '--scale', 'replica', '--epochs', '1', '--debug', '--max-new-tokens', '12']
+
+
+def outcome(done):
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope='module')
+def experiment(dialsum, tmp_path_factory):
+    top = tmp_path_factory.mktemp('small')
+    done = dialsum('run', *SMALL, '--runs', top/'runs', '--reports', top/'reports', '--name', 'small', '--json')
+    assert done.returncode == 0, done.stderr
+    return outcome(done)
+
+
+def test_an_experiment_leaves_what_the_design_says(experiment):
+    run = Path(experiment['run'])
+    assert re.fullmatch(r'\d{8}_\d{6}_small', run.name)
+    for name in ('experiment.json', 'events.jsonl', 'data.json', 'data.ipynb', 'data/train.csv', 'submission.csv', 'report.json',
+                 *(f'{m}/{f}' for m in ('kobart', 'qwen3-4b') for f in ('train.ipynb', 'train.json', 'train.log', 'evaluate.json', 'predictions_dev.csv', 'predictions_test.csv'))):
+        assert (run/name).is_file(), name
+    assert (run/'kobart/model/model.safetensors').is_file() and (run/'qwen3-4b/model/adapter_model.safetensors').is_file()
+    assert not list(run.rglob('*.tmp')) and not (run/'errors').exists() and not (run/'kobart/checkpoints').exists()
+    assert Path(experiment['report']).read_text(encoding='utf-8').startswith('# ')
+
+
+def test_facts_have_every_key(experiment):
+    keys = {'schema', 'experiment', 'stage', 'model', 'fold', 'status', 'started', 'finished', 'seconds', 'params', 'inputs', 'outputs', 'identity', 'metrics', 'environment', 'error'}
+    found = facts(Path(experiment['run']))
+    assert len(found) == 9 and all(set(f) == keys and f['status'] == 'success' for f in found)
+    for f in found:
+        if f['stage'] == 'train': assert f['metrics']['best']['loss'] < f['metrics']['dev_loss_before']
+        if f['stage'] == 'evaluate': assert f['metrics']['split']['signature'] != f['metrics']['whole']['signature'] and len(f['metrics']['worst']) == 5
+    events = [json.loads(line) for line in (Path(experiment['run'])/'events.jsonl').read_text().splitlines()]
+    assert [e['event'] for e in events].count('end') == 9 and {'beat', 'start', 'end'} == {e['event'] for e in events}
+
+
+def test_the_submission_is_the_official_format(experiment):
+    rows = pd.read_csv(Path(experiment['run'])/'submission.csv', keep_default_na=False)
+    test = pd.read_csv(Path(experiment['run'])/'data'/'test.csv')
+    assert list(rows.columns) == ['Unnamed: 0', 'fname', 'summary'] and list(rows['fname']) == list(test['fname']) and list(rows['Unnamed: 0']) == list(range(10))
+
+
+def test_the_same_seed_gives_the_same_bytes(experiment, dialsum, tmp_path):
+    again = outcome(dialsum('run', *SMALL, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--name', 'again', '--json'))
+    for name in ('kobart/predictions_dev.csv', 'kobart/predictions_test.csv', 'qwen3-4b/predictions_dev.csv', 'qwen3-4b/predictions_test.csv', 'submission.csv'):
+        assert (Path(experiment['run'])/name).read_bytes() == (Path(again['run'])/name).read_bytes(), name
+
+
+def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
+    (tmp_path/'llama').mkdir()
+    (tmp_path/'llama'/'config.json').write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    done = dialsum('run', *SMALL, '--checkpoint', f'qwen3-4b={tmp_path/"llama"}', '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--json')
+    told = outcome(done)
+    assert done.returncode == 1
+    status = {m['model']: m['stages'] for m in told['models']}
+    assert status['kobart'] == dict(train='success', evaluate='success', predict='success') and status['qwen3-4b'] == dict(train='failed', evaluate='blocked', predict='blocked')
+    assert "architecture 'llama', not 'qwen3'" in told['failed'][0]['message']
+    run = Path(told['run'])
+    fact = read_fact(run/'qwen3-4b'/'train.json')
+    assert fact['error']['kind'] == 'user' and (run/fact['error']['traceback']).is_file() and read_fact(run/'submit.json')['metrics']['chosen'] == 'kobart'
+    assert "'llama'" in Path(told['report']).read_text(encoding='utf-8')
+
+
+def test_a_killed_kernel_is_a_failed_stage(tmp_path):
+    import psutil
+    run = new_run('killed', {}, tmp_path)
+    spec = pipeline.StageSpec(run, 'train', 'kobart', dict(scale='replica', epochs=200))
+    def kill_kernel():
+        for _ in range(600):
+            time.sleep(0.1)
+            for p in psutil.Process().children(recursive=True):
+                try: found = any('ipykernel_launcher' in word for word in p.cmdline())
+                except psutil.Error: continue
+                if found and (run/'events.jsonl').is_file() and 'beat' in (run/'events.jsonl').read_text():
+                    p.send_signal(signal.SIGKILL)
+                    return
+    killer = threading.Thread(target=kill_kernel)
+    killer.start()
+    fact = pipeline.run_stage(spec)
+    killer.join()
+    assert fact['status'] == 'failed' and fact['error']['kind'] == 'died' and read_fact(spec.fact) == fact, fact['error']
+    print(fact['error'])
+    assert not pipeline.is_done(spec)
+
+
+def test_a_stage_that_takes_too_long_is_ended(tmp_path):
+    import psutil
+    spec = pipeline.StageSpec(new_run('slow', {}, tmp_path), 'train', 'kobart', dict(scale='replica', epochs=500))
+    fact = pipeline.run_stage(spec, timeout=12)
+    assert fact['error']['kind'] == 'timeout' and '12 s' in fact['error']['message']
+    assert not [p for p in psutil.process_iter(['cmdline']) if str(tmp_path) in ' '.join(p.info['cmdline'] or [])]
+
+
+def test_what_is_done_is_not_done_again(experiment):
+    run = Path(experiment['run'])
+    before = read_fact(run/'kobart'/'train.json')
+    spec = pipeline.StageSpec(run, 'train', 'kobart', {k: v for k, v in before['params'].items() if k != 'run'})
+    start = time.monotonic()
+    assert pipeline.run_stage(spec) == before and time.monotonic() - start < 2
+    assert not pipeline.is_done(pipeline.StageSpec(run, 'train', 'kobart', spec.params | dict(epochs=2)))
+
+
+def test_bare_papermill_keeps_its_results(call, checkout):
+    done = call('papermill', 'nbs/data.ipynb', 'out.ipynb', '-p', 'debug', 'True', '-y', 'dev_fraction: 2e-1', '--no-progress-bar')
+    assert done.returncode == 0, done.stderr
+    [run] = (checkout/'runs').glob('*_data')
+    assert read_fact(run/'data.json')['params']['dev_fraction'] == 0.2 and len(pd.read_csv(run/'data'/'train.csv')) == 50
