@@ -398,13 +398,17 @@ def mermaid_text(
     line = ' '.join(_clean(text).split())[:60]
     return ''.join(c if c.isalnum() or c in ' .,-()/·~' else chr(ord(c) + 0xfee0) if '!' <= c <= '~' else '·' for c in line) or '–'
 
+_units = dict(second=1, minute=60, hour=3600, day=86400)
+_ticks = [(n, u) for u, steps in dict(second=(1, 2, 5, 10, 15, 30), minute=(1, 2, 5, 10, 15, 30), hour=(1, 2, 3, 6, 12), day=(1, 2, 3)).items() for n in steps]
+
 def gantt(e:Experiment)->str|None: # None when no stage ran
     "Mermaid source: when each stage ran, a section per model"
     ran = [s for s in e.steps if s.fact and s.status != 'blocked']
     if not ran: return None
     start, end = _span(e)
-    days = (end - start).total_seconds() >= 86400
-    lines = ['gantt', 'dateFormat YYYY-MM-DD HH:mm:ss.SSS', f"axisFormat {'%m-%d %H:%M' if days else '%H:%M:%S'}", 'todayMarker off']
+    seconds = (end - start).total_seconds()
+    unit, name = next(((n, u) for n, u in _ticks if seconds/(n*_units[u]) <= 8), (7, 'day'))
+    lines = ['gantt', 'dateFormat YYYY-MM-DD HH:mm:ss.SSS', f"axisFormat {'%m-%d %H:%M' if seconds >= 86400 else '%H:%M:%S'}", f'tickInterval {unit}{name}', 'todayMarker off']
     stamp = lambda text: _moment(text).astimezone(start.tzinfo).isoformat(' ', 'milliseconds')[:23]
     for label, steps in groupby(ran, lambda s: s.label or ('준비' if s.order()[0] == 0 else '마무리')):
         lines.append(f'section {mermaid_text(label)}')
@@ -566,6 +570,12 @@ def _points(rows:list|None, y:str)->tuple[list,list]: # (epochs, values) of thos
 def _has_losses(s:Step)->bool: return bool(_points(s.metrics.get('curve'), 'loss')[0])
 def _has_scores(s:Step)->bool: return bool(_points(s.metrics.get('evaluations'), 'rouge_mean')[0])
 
+def _epochs(axis, steps:list[Step]): # whole numbers from 0 to the last epoch
+    from matplotlib.ticker import MaxNLocator
+    last = max([1, *(x for s in steps for rows in ('curve', 'evaluations') for x in _points(s.metrics.get(rows), 'epoch')[0])])
+    axis.set_xlim(0, last*1.04)
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+
 def _losses(axis, s:Step):
     m, best = s.metrics, s.metrics.get('best') or {}
     axis.plot(*_points(m.get('curve'), 'loss'), color=_colours[0], label='학습 손실')
@@ -573,7 +583,7 @@ def _losses(axis, s:Step):
     if m.get('dev_loss_before') is not None: axis.axhline(m['dev_loss_before'], linestyle=':', color='#555555', label='학습 전 검증 손실')
     axis.plot(*_points([best], 'loss'), '*', color=_colours[1], markersize=13, label='고른 에폭')
     axis.set_title(_drawable(s.label)[:40], fontsize=10)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    _epochs(axis, [s])
 
 def draw_losses(
     steps:list[Step], # of trainings
@@ -581,7 +591,7 @@ def draw_losses(
     "Train and dev loss by epoch"
     columns = min(3, len(steps))
     rows = -(-len(steps)//columns)
-    figure = _figure(max(3.1*columns, 5), 2.3*rows + .5)
+    figure = _figure(max(3.1*columns, 6.2), 2.3*rows + .5)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis, s in zip(axes, steps): _losses(axis, s)
     for axis in axes[len(steps):]: axis.remove()
@@ -599,8 +609,8 @@ def draw_rouge(
     for i, s in enumerate(steps):
         axis.plot(*_points(s.metrics.get('evaluations'), 'rouge_mean'), color=_colours[i%7], marker=_marks[i%7], linestyle=_lines[i%4], markersize=6, label=_drawable(s.label)[:40])
     axis.set(xlabel='에폭', ylabel='검증 ROUGE 평균')
-    axis.set_ylim(bottom=0)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_ylim(0, max(1, axis.get_ylim()[1])) # all zeros, too
+    _epochs(axis, steps)
     figure.legend(loc='outside right center')
     return figure
 
