@@ -10,7 +10,7 @@ __all__ = ['STAGES', 'NEEDS', 'STATUS', 'BASELINES', 'FIGURES', 'SECTIONS', 'par
            'failures', 'render', 'write_report']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
-import io, json, re, unicodedata
+import io, re, unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -234,10 +234,10 @@ def _outcome(e:Experiment)->str:
     models, steps = [all(s.status == 'success' for s in own) for own in e.by_model.values()], [s.status == 'success' for s in e.steps]
     bad = {status: [s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing')}
     told = [_completed(sum(models), len(models), '모델', '개', '끝까지 실행되었습니다', '끝까지 실행된 모델은 없습니다')] if models else []
-    told.append(_completed(sum(steps), len(steps), '전체', '단계', f'성공했습니다(성공률 {sum(steps)/len(steps):.1%})', '성공한 단계는 없습니다'))
+    told.append(_completed(sum(steps), len(steps), '전체', '개 단계', f'성공했습니다(성공률 {sum(steps)/len(steps):.1%})', '성공한 단계는 없습니다'))
     if bad['failed']: told.append(f"실패한 단계는 {_names(bad['failed'])}입니다.")
-    if bad['blocked']: told.append(f"앞 단계가 성공하지 않아 {len(bad['blocked'])}단계는 실행하지 못했습니다.")
-    if bad['missing']: told.append(f"{len(bad['missing'])}단계는 기록이 없습니다.")
+    if bad['blocked']: told.append(f"앞 단계가 성공하지 못해 {len(bad['blocked'])}개 단계는 실행되지 않았습니다.")
+    if bad['missing']: told.append(f"{len(bad['missing'])}개 단계는 기록이 없습니다.")
     return '- **결과:** ' + ' '.join(told)
 
 def _score_text(score:dict)->str: return f"{score['f']:.2f}(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})"
@@ -250,7 +250,7 @@ def _best(e:Experiment)->str:
     if not others: return f"- **점수:** 검증 대화 {n}개에서 {name}의 ROUGE 평균은 {_score_text(score)}입니다."
     second = _score(others[0], 'split', 'mean')
     text = (f"- **가장 높은 점수:** 검증 대화 {n}개에서 {name}{particle(first.label, '이/가')} ROUGE 평균 {_score_text(score)}{particle(number(score['f'], 2), '으로/로')} 가장 높았습니다. "
-            f"다음은 {escape(others[0].label)} {second['f']:.2f}입니다.")
+            f"2위는 {escape(others[0].label)}({second['f']:.2f})입니다.")
     return text + (' 두 모델의 신뢰 구간이 겹치므로 이 차이만으로 우열을 말할 수는 없습니다.' if score['low'] <= second['high'] else '')
 
 # %% ../nbs/14_report.ipynb #375d683c
@@ -287,9 +287,10 @@ def _time(e:Experiment)->list[str]: # a line, or none
     if not _span(e): return []
     start, end = _span(e)
     zone = start.strftime('%z') and f"(UTC{start.strftime('%z')[:3]}:{start.strftime('%z')[3:]})"
+    took = duration((end - start).total_seconds())
     last = f'{end:%H:%M:%S}' if end.date() == start.date() else f'{end:%Y-%m-%d %H:%M:%S}'
-    return [f"- **시간:** {start:%Y-%m-%d %H:%M:%S}에 시작해 {last}에 끝났습니다{zone}. 모두 {duration((end - start).total_seconds())} 걸렸고, "
-            f"단계마다 걸린 시간을 더하면 {duration(sum(s.seconds for s in e.steps))}입니다."]
+    return [f"- **시간:** {start:%Y-%m-%d %H:%M:%S}에 시작해 {last}에 끝났습니다{zone}. 모두 {took}{particle(took, '이/가')} 걸렸고, "
+            f"단계별 시간을 더하면 {duration(sum(s.seconds for s in e.steps))}입니다."]
 
 _replica_note = ('> **축소 모형으로 실행했습니다.** 축소 모형(replica)은 구조만 같고 아주 작으며 무작위 가중치에서 시작합니다. '
                  '여기 적힌 점수는 파이프라인이 끝까지 도는지만 보여 주며, 실제 모델의 성능과는 아무 관계가 없습니다.')
@@ -299,7 +300,7 @@ def overview(e:Experiment)->str:
     return '\n'.join([_outcome(e), _best(e), *_verdict(e), *_time(e)]) + (f'\n\n{_replica_note}' if _is_replica(e) else '')
 
 # %% ../nbs/14_report.ipynb #1c3bf565
-_options = dict(models='모델', mode='실행 방식', scale='모델 크기', checkpoints='시작 체크포인트', workers='동시에 실행한 단계 수', train_csv='학습 데이터', dev_csv='검증 데이터', test_csv='시험 데이터', debug='일부 데이터만 사용',
+_options = dict(models='모델', mode='실행 방식', scale='모델 크기', checkpoints='시작 체크포인트', workers='동시에 실행한 단계 수', train_csv='학습 데이터', dev_csv='검증 데이터', test_csv='테스트 데이터', debug='일부 데이터만 사용',
                 epochs='에폭', batch_size='배치 크기', learning_rate='학습률', method='학습 방법', max_new_tokens='요약의 최대 토큰', num_beams='빔 수', seed='난수 시드', metric='제출 모델을 고른 점수')
 
 def _value(value)->str: # an option's value as people read it
@@ -329,7 +330,7 @@ def _hashes(e:Experiment)->list[list[str]]: # rows of input or output, name, has
     found = [(how, Path(path).name, digest) for s in e.of('data') for how, files in (('입력', s.fact['inputs']), ('출력', s.fact['outputs'])) for path, digest in files.items()]
     return [[how, code_span(name), f'`{digest[:12]}`'] for how, name, digest in sorted(found)]
 
-_parts = dict(train='학습', dev='검증', test='시험')
+_parts = dict(train='학습', dev='검증', test='테스트')
 _lengths = dict(dialogue='대화 길이', turns='발화 수', summary='요약 길이')
 
 def _part(name:str, m:dict)->list[str]: # a row: of train, dev or test
@@ -342,7 +343,7 @@ def data(e:Experiment)->str:
     if not done: return '데이터를 준비한 기록이 없습니다.'
     parts = {name: m for name, m in done[0].metrics.items() if isinstance(m, dict)}
     order = sorted(parts, key=lambda name: (list(_parts).index(name) if name in _parts else len(_parts), name))
-    head = ['나눔', '대화 수', *(f'{name}(평균 / 최대)' for name in _lengths.values())]
+    head = ['구분', '대화 수', *(f'{name}(평균 / 최대)' for name in _lengths.values())]
     files = ['데이터의 SHA-256(앞 12자리)입니다. 이 값이 다르면 다른 데이터입니다.', table(['', '이름', '해시'], _hashes(e), 3)] if _hashes(e) else []
     return '\n\n'.join([table(head, [_part(name, parts[name]) for name in order]), '길이는 글자 수입니다.', *files])
 
@@ -385,8 +386,9 @@ def models(e:Experiment)->str:
     for label, steps in e.by_model.items():
         m = next((s.metrics for s in steps if s.stage == 'train'), {})
         total, trainable, method = m.get('parameters'), m.get('trainable'), (m.get('recipe') or {}).get('method')
+        spent = sum(s.seconds for s in steps) if any(s.fact for s in steps) else None
         share = f'{number(trainable)} ({trainable/total:.1%})' if total and trainable is not None else '–'
-        lines.append([escape(label), _structure(steps[0].model), methods.get(method, escape(method or '–')), state(steps), number(total), share, duration(sum(s.seconds for s in steps))])
+        lines.append([escape(label), _structure(steps[0].model), methods.get(method, escape(method or '–')), state(steps), number(total), share, duration(spent)])
     note = '\n\n파라미터 수는 축소 모형의 것이며, 실제 모델의 크기가 아닙니다.' if _is_replica(e) else ''
     return table(['모델', '구조', '학습 방법', '상태', '파라미터', '학습한 파라미터', '걸린 시간'], lines, 4) + note
 
@@ -432,7 +434,8 @@ def flowchart(e:Experiment)->str|None: # None when there are no stages
     lines = ['%%{init: {"flowchart": {"nodeSpacing": 14, "rankSpacing": 44, "padding": 8}}}%%', 'flowchart LR']
     for i, s in enumerate(e.steps):
         spent = f' · {duration(s.seconds)}' if s.status in ('success', 'failed') else ''
-        lines.append(f's{i}["{mermaid_text(s.name)}<br/>{STATUS[s.status]}{spent}"]:::{s.status}')
+        name = f'{mermaid_text(s.label)}<br/>{mermaid_text(s.title)} ' if s.model else f'{mermaid_text(s.title)}<br/>' # short lines: mermaid breaks long ones
+        lines.append(f's{i}["{name}{STATUS[s.status]}{spent}"]:::{s.status}')
     lines += [f's{i} --> s{j}' for i, a in enumerate(e.steps) for j, b in enumerate(e.steps) if _leads(a, b)]
     return '\n'.join(lines + [f'classDef {status} {look}' for status, look in _looks.items()])
 
@@ -441,9 +444,9 @@ def timeline(e:Experiment)->str:
     if not e.steps: return '단계에 관한 기록이 없습니다.'
     bars = gantt(e)
     idle = [s for s in e.steps if s.status == 'blocked']
-    note = f"\n\n앞 단계가 성공하지 않아 실행하지 않은 {len(idle)}단계는 시간표에 없습니다." if idle and bars else ''
+    note = f"\n\n앞 단계가 성공하지 못해 실행되지 않은 {len(idle)}개 단계는 시간표에 없습니다." if idle and bars else ''
     chart = f'```mermaid\n{bars}\n```' if bars else '실행된 단계가 없어 시간표를 그리지 않았습니다.'
-    return f'{chart}{note}\n\n단계 사이의 관계와 상태입니다.\n\n```mermaid\n{flowchart(e)}\n```'
+    return f'{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n```mermaid\n{flowchart(e)}\n```'
 
 # %% ../nbs/14_report.ipynb #dd0f52fe
 _rouges = dict(rouge1='ROUGE-1', rouge2='ROUGE-2', rougeL='ROUGE-L', mean='평균')
@@ -462,7 +465,7 @@ def score_table(
     leads = {tuple(_cells(s, tags, 'lead2')): s for s in reversed(e.ranking)}
     rows += [['앞 두 발화 기준' + (f' ({escape(s.label)}의 데이터)' if len(leads) > 1 else ''), *cells] for cells, s in leads.items()]
     signatures = list(dict.fromkeys((s.metrics.get(tags) or {}).get('signature') for s in e.ranking))
-    mixed = '\n\n**주의:** 모델마다 서명이 다르므로 점수를 서로 견줄 수 없습니다.' if len(signatures) > 1 else ''
+    mixed = '\n\n**주의:** 서명이 서로 다른 모델이 있으므로 점수를 견줄 수 없습니다.' if len(signatures) > 1 else ''
     return table(['', *_rouges.values()], rows) + '\n\n서명: ' + ', '.join(f'`{_clean(s)}`' if s else '기록 없음' for s in signatures) + mixed
 
 # %% ../nbs/14_report.ipynb #577cf8e5
@@ -498,7 +501,7 @@ def scores(e:Experiment)->str:
     weak = {row: [escape(s.label) for s in e.ranking if _against(s, row) in ('near', 'below')] for row in BASELINES}
     note = ['\n'.join(f"- {BASELINES[row]}을 분명히 넘지 못한 모델: {', '.join(names)}" for row, names in weak.items() if names)] if any(weak.values()) else []
     text = ('점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. **무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, '
-            '**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다.')
+            '**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다. 점수는 서명이 같을 때만 서로 견줄 수 있습니다.')
     return '\n\n'.join([text, *note, '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'),
                         '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e)])
 
@@ -543,8 +546,9 @@ def _drawable(text:str)->str: return ''.join(c if ord(c) in _fonts()[1] else '?'
 
 def _style():
     import matplotlib.style
-    return matplotlib.style.context(['default', {'font.family': _fonts()[0], 'axes.unicode_minus': False, 'text.parse_math': False, 'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False,
-                                                 'axes.grid': True, 'grid.color': '#dddddd', 'axes.axisbelow': True, 'legend.frameon': False}])
+    own = {'font.family': _fonts()[0], 'axes.unicode_minus': False, 'text.parse_math': False, 'font.size': 10, 'axes.spines.top': False,
+           'axes.spines.right': False, 'axes.grid': True, 'grid.color': '#dddddd', 'axes.axisbelow': True, 'legend.frameon': False}
+    return matplotlib.style.context(['default', own])
 
 def png(
     draw:Callable, # from steps to a figure
@@ -585,6 +589,7 @@ def _losses(axis, s:Step):
     axis.set_title(_drawable(s.label)[:40], fontsize=10)
     _epochs(axis, [s])
 
+# %% ../nbs/14_report.ipynb #9ea3d619
 def draw_losses(
     steps:list[Step], # of trainings
 ): # a matplotlib Figure, a panel per model
@@ -657,7 +662,7 @@ def submission(e:Experiment)->str:
     return text + (f"\n\n{table(['후보', by], ranks)}" if ranks else '')
 
 # %% ../nbs/14_report.ipynb #7456f5c7
-_kinds = dict(user='입력이나 설정의 문제', exception='실행 중 예외', died='프로세스가 갑자기 끝남', timeout='시간 초과', blocked='앞 단계가 성공하지 않음')
+_kinds = dict(user='입력이나 설정의 문제', exception='실행 중 예외', died='프로세스가 갑자기 끝남', timeout='시간 초과', blocked='앞 단계가 성공하지 못함')
 
 def _stopped(e:Experiment, step:Step)->list[Step]: # blocked steps that wait for it, also through others
     found = [s for s in e.steps if s.status == 'blocked' and _leads(step, s)]
@@ -668,7 +673,7 @@ def _failure(e:Experiment, step:Step)->str:
     error = step.fact.get('error') or {}
     log = code_span(error['traceback']) + '(실험 폴더 안)' if error.get('traceback') else '없음'
     lines = [f"- 종류: {_kinds.get(error.get('kind'), escape(error.get('kind') or '–'))} ({code_span(error.get('type') or '–')})", f'- 걸린 시간: {duration(step.seconds)}', f'- 기록: {log}',
-             f"- 이 실패로 실행하지 못한 단계: {_names(_stopped(e, step)) or '없음'}"]
+             f"- 이 실패로 실행되지 않은 단계: {_names(_stopped(e, step)) or '없음'}"]
     lines += [f'- {name}: {escape(error[key])}' for key, name in dict(cause='원인', remedy='해결 방법').items() if error.get(key)]
     return '\n\n'.join([f'### {escape(step.name)}', '\n'.join(lines), code(error.get('message') or '메시지 없음')])
 
@@ -677,9 +682,9 @@ def failures(e:Experiment)->str:
     if not e.steps: return '단계에 관한 기록이 없습니다.'
     failed, blocked, missing = ([s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing'))
     done = sum(s.status == 'success' for s in e.steps)
-    parts = [f'전체 {len(e.steps)}단계 가운데 성공 {done}, 실패 {len(failed)}, 미실행 {len(blocked)}, 기록 없음 {len(missing)}입니다. 성공률은 {done/len(e.steps):.1%}입니다.']
+    parts = [f'전체 {len(e.steps)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/len(e.steps):.1%}입니다.']
     parts += [_failure(e, s) for s in failed]
-    if blocked: parts += ['### 실행하지 못한 단계', table(['단계', '메시지'], [[escape(s.name), escape((s.fact.get('error') or {}).get('message') or '–')] for s in blocked], 2)]
+    if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '메시지'], [[escape(s.name), escape((s.fact.get('error') or {}).get('message') or '–')] for s in blocked], 2)]
     if missing: parts += ['### 기록이 없는 단계', f'요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.']
     return '\n\n'.join(parts)
 

@@ -1,0 +1,349 @@
+"""What the notebook of dialsum.report cannot say of itself: other people's text, missing facts, the same bytes, and mermaid's own parser"""
+import json, os, re, shutil, subprocess, warnings
+from pathlib import Path
+
+import pytest
+
+from dialsum.report import (SECTIONS, Experiment, Step, draw_losses, draw_rouge, duration, escape, flowchart, gantt, mermaid_text, particle, png, read_experiment, render,
+                            table, without_paths, write_report)
+from dialsum.runs import DialsumError, SCHEMA, to_json
+
+HELL = ['a|b', '\\|', '# 제목', '```', '~~~', '<script>alert(1)</script>', '</details>', '<!--', '*굵게* _기울임_ ~~줄~~', '[링크](http://a.b)', '![그림](a)', '줄\n바꿈\r\n둘\u2028셋', '\0\x07\x1b[31m', '\u202e거꾸로',
+        '$x$', '&amp;', '---', '===', '1. 목록', '- 목록', '> 인용', 'end', '"따옴표"', "it's; a:b, c#d", '%%{init: {"theme": "dark"}}%%', '%% 주석', 'A[KoBART (124M)]', '-->', 'click s0 callback', 'section x', '',
+        ' ', '긴'*500, '😀', '漢字', '\\', '`', '#35;', 'x"]:::failed\ns0 --> s1']
+ENVIRONMENT = dict(python='3.11.7', system='Linux', machine='x86_64', cores=2, memory_gib=23.5, gpus=[], packages={'torch': '2.13.0'}, package_code='0123456789abcdef', commit=None, dirty=True)
+SIGNATURE = 'f1x100|tok:mecab[python-mecab-ko=1.3.7]|tags:{}|refs:1|multi:mean'
+
+
+def at(second): return f'2026-11-21T01:{second//60:02d}:{second%60:02d}.500+00:00'
+
+
+def scored(mean, tags='split', null=16.0, lead2=22.0, **diagnostics):
+    "A score table as dialsum.rouge writes it"
+    row = lambda f: None if f is None else {k: dict(f=f, low=f - 1, high=f + 1) for k in ('rouge1', 'rouge2', 'rougeL', 'mean')}
+    found = dict(empty=0., broken_tags=0., invented_tags=0., foreign=0., undecodable=0., equal_r1_rl=.05, length_ratio=1.) | diagnostics
+    return dict(signature=SIGNATURE.format(tags), n=16, **row(mean), null=row(null), lead2=row(lead2), warnings=['the predictions are 0.10 times as long as the references: a trained model stays near 1.'], diagnostics=found)
+
+
+def case(text='회의를 옮긴다', i=0):
+    return dict(fname=f'dev_{i}', dialogue=f'#Person1#: {text}\n#Person2#: 네.', reference=text, prediction=text, rouge1=1., rouge2=1., rougeL=1., mean=1.)
+
+
+def metrics(stage, mean=40.):
+    evaluations = [dict(epoch=i, step=8*i, loss=7.5 - i/10, rouge1=9., rouge2=5., rougeL=9., rouge_mean=8. + i) for i in (1, 2, 3)]
+    return dict(
+        data=dict(train=dict(rows=12457, dialogue_mean=406.1, dialogue_max=2165, turns_mean=9.5, turns_max=59, summary_mean=85.3, summary_max=376), test=dict(rows=499, dialogue_mean=400., dialogue_max=1270, turns_mean=9.5, turns_max=29)),
+        train=dict(parameters=885120, trainable=49152, recipe=dict(method='lora', epochs=3, batch_size=8, learning_rate=5e-3), precision=dict(weights='float32', amp='no', device='cpu'), rows=64, steps=24, train_seconds=2.8,
+                   rows_per_second=69., dev_loss_before=8.2, curve=[dict(epoch=i/8, step=i, loss=8.2 - i/20) for i in range(1, 25)], evaluations=evaluations, best=evaluations[-1], scale='replica'),
+        evaluate=dict(split=scored(mean), whole=scored(mean/2, 'whole'), worst=[case(i=i) for i in range(5)], scale='replica'),
+        predict=dict(rows=16, scale='replica'), submit=dict(chosen='kobart', metric='mean', candidates=[dict(model='kobart', score=mean, predictions='kobart/predictions_test.csv')]))[stage]
+
+
+@pytest.fixture
+def build(tmp_path):
+    "A function that writes an experiment.json and returns (run folder, function that leaves a fact)"
+    def experiment(name='20261121_012847_test', asked=True, parent='runs', **options):
+        run = tmp_path/parent/name
+        run.mkdir(parents=True)
+        if asked: (run/'experiment.json').write_text(to_json(dict(schema=SCHEMA, experiment=name, created=at(0), options=options, environment=ENVIRONMENT)))
+        count = iter(range(1000))
+
+        def leave(stage, model='', status='success', start=0, seconds=1.5, found=None, message='', kind='exception', fold=None, folder=None):
+            error = None if status == 'success' else dict(kind=kind, type='RuntimeError', message=message, cause=None, remedy=None, traceback=f'errors/{stage}.log')
+            fact = dict(schema=SCHEMA, experiment=name, stage=stage, model=model or None, fold=fold, status=status, started=at(start), finished=at(start + int(seconds)), seconds=seconds, params=dict(run=str(run)), inputs={},
+                        outputs={f'{stage}.csv': '0'*64}, identity='', metrics=(found or metrics(stage)) if status == 'success' else {}, environment=ENVIRONMENT, error=error)
+            place = run/(folder or f'm{next(count)}') if model else run
+            place.mkdir(exist_ok=True)
+            (place/f'{stage}.json').write_text(json.dumps(fact), encoding='ascii') # keeps half an emoji, which UTF-8 refuses
+        return run, leave
+    return experiment
+
+
+def whole(build, models=('kobart', 'qwen3-4b'), **options):
+    "An experiment in which everything went well"
+    run, leave = build(models=list(models), scale='replica', **options)
+    leave('data')
+    for i, m in enumerate(models):
+        for stage in ('train', 'evaluate', 'predict'): leave(stage, m, start=10*i, seconds=5, found=metrics(stage, 40. - 10*i))
+    leave('submit', start=40)
+    return run, leave
+
+
+def write(run, tmp_path, name='reports'): return [(p.relative_to(tmp_path/name).as_posix(), p.read_bytes()) for p in write_report(run, tmp_path/name)]
+
+
+def cells(line):
+    "The cells of a table's line, as GitHub splits it: a backslash takes the next character with it"
+    return re.findall(r'(?:\\.|[^|\\])*', line.strip()[1:-1])[::2] if line.strip() else []
+
+
+def outside_code(md): return re.sub(r'^(`{3,}).*?^\1$', '', md, flags=re.S | re.M)
+
+
+def tables(md): return [lines for block in outside_code(md).split('\n\n') if (lines := block.split('\n'))[0].startswith('|')]
+
+
+# sentences
+
+@pytest.mark.parametrize('word,pair,expected', [
+    *((w, '은/는', e) for w, e in {'KoBART': '는', 'Qwen3-4B': '는', '16': '은', '2': '는', 'SOLAR-10.7B': '는', 'KULLM-v2': '는', 'LoRA': '는', 'Polyglot-Ko-12.8B': '는', 'Llama-3.2-Korean-3B': '는', 'LLM': '은', 'URL': '은', 'GPU': '는',
+      'kobart': '는', '모델': '은', '평가': '는', '10': '은', '1,000': '은', '3': '은', '9': '는', '45%': '는', 'dev_6': '은', 'Qwen': '은', 'KoBART 폴드 2': '는', '"제출"': '은', '예측(16개)': '은', '`evaluate`': '는', '漢字': '은(는)', '': '은(는)'}.items()),
+    *((w, '으로/로', e) for w, e in {'학습': '으로', '서울': '로', '16.41': '로', '8.40': '으로', '7': '로', '6': '으로', 'model': '로', 'CSV': '로', 'JSON': '으로', 'KoBART': '로', '漢字': '(으)로'}.items()),
+    *((w, '이/가', e) for w, e in {'학습': '이', 'KoBART': '가', '1조': '가', '1000000000000': '가', '100000000': '이'}.items()), ('Qwen3-4B', '을/를', '를'), ('LoRA', '과/와', '와'), ('파일', '과/와', '과')])
+def test_particles_follow_the_sound(word, pair, expected): assert particle(word, pair) == expected
+
+
+def test_no_particle_is_left_open_in_a_report(build, tmp_path):
+    md = write(whole(build)[0], tmp_path)[0][1].decode()
+    assert not re.search(r'\((?:는|가|를|와|으|이)\)', md)
+
+
+@pytest.mark.parametrize('null,lead2,expected,poor', [
+    (16., 22., '무작위 기준(16.00)과 앞 두 발화 기준(22.00)을 모두 분명히 넘습니다', False), (50., 60., '무작위 기준(50.00)과 앞 두 발화 기준(60.00)을 모두 넘지 못합니다', True),
+    (16., 60., '무작위 기준(16.00)은 분명히 넘지만 앞 두 발화 기준(60.00)은 넘지 못합니다', True), (39.5, 22., '무작위 기준(39.50)은 넘기는 하나 신뢰 구간 안의 차이이고 앞 두 발화 기준(22.00)은 분명히 넘습니다', True),
+    (16., 39.5, '무작위 기준(16.00)은 분명히 넘지만 앞 두 발화 기준(39.50)은 넘기는 하나 신뢰 구간 안의 차이입니다', False), (None, 22., '앞 두 발화 기준(22.00)을 분명히 넘습니다', False), (None, None, '견줄 기준 점수가 사실 파일에 없습니다', False)])
+def test_the_first_screen_says_what_a_score_clears(build, null, lead2, expected, poor):
+    run, leave = build(models=['kobart'])
+    leave('evaluate', 'kobart', found=dict(split=scored(40., null=null, lead2=lead2)))
+    first = SECTIONS['한눈에 보기'](read_experiment(run))
+    assert expected in first and ('보기 어렵습니다' in first) == poor
+
+
+def test_overlapping_intervals_are_no_ranking(build):
+    run, leave = build()
+    leave('evaluate', 'kobart', found=dict(split=scored(40.)))
+    leave('evaluate', 'qwen3-4b', found=dict(split=scored(39.)))
+    assert 'KoBART가 ROUGE 평균 40.00(95% 신뢰 구간 39.00~41.00)으로' in (first := SECTIONS['한눈에 보기'](read_experiment(run))) and '신뢰 구간이 겹치므로' in first
+
+
+def test_replicas_are_called_what_they_are(build, tmp_path):
+    md = write(whole(build)[0], tmp_path)[0][1].decode()
+    assert '실제 모델의 성능과는 아무 관계가 없습니다' in md.split('## 요청한 것')[0]
+    run, leave = build('full', models=['kobart'], scale='full')
+    leave('evaluate', 'kobart', found=dict(split=scored(40.), scale='full'))
+    assert '축소 모형' not in write(run, tmp_path)[0][1].decode()
+
+
+def test_the_report_is_korean(build, tmp_path):
+    run, leave = whole(build, epochs=3)
+    md = outside_code(write(run, tmp_path)[0][1].decode())
+    md = re.sub(r'`[^`]*`', '', md)
+    assert not re.search(r'(?:\b[a-z]{2,}\b[ ,:]+){4}', md), 'an English sentence'
+    assert '배 안팎' not in md # nothing is out of bounds here
+
+
+def test_warnings_are_drawn_from_the_numbers(build):
+    run, leave = build()
+    leave('evaluate', 'kobart', found=dict(split=scored(40., empty=.25, length_ratio=.1, equal_r1_rl=1.)))
+    section = SECTIONS['점수'](read_experiment(run))
+    for told in ('빈 요약이 있습니다(정상 0%): KoBART 25.0%', '정상 0.5~2배): KoBART 0.10배', 'KoBART 100.0%'): assert told in section
+    assert 'times as long' not in section and SIGNATURE.format('split') in section
+
+
+# facts
+
+def test_the_same_facts_give_the_same_bytes(build, tmp_path):
+    run, leave = whole(build, command='dialsum demo')
+    first = write(run, tmp_path)
+    assert [name for name, _ in first] == [f'{run.name}.md', f'{run.name}/loss.png', f'{run.name}/rouge.png']
+    leave('report', found=dict(report='x.md'))
+    (run/'kobart').mkdir()
+    copy = tmp_path/'elsewhere'/'deep'/run.name
+    shutil.copytree(run, copy)
+    assert write(run, tmp_path) == first == write(copy, tmp_path, 'others')
+
+
+def test_figures_ignore_the_users_matplotlib_settings(build, tmp_path):
+    import matplotlib
+    e = read_experiment(whole(build)[0])
+    before = png(draw_losses, e.of('train'))
+    with matplotlib.rc_context({'font.family': 'serif', 'lines.linewidth': 9, 'savefig.bbox': 'tight', 'axes.facecolor': 'black'}): assert png(draw_losses, e.of('train')) == before
+    assert matplotlib.rcParams['font.family'] == ['sans-serif']
+
+
+def test_no_absolute_path_is_printed(build, tmp_path):
+    run, leave = whole(build, command=f"dialsum run --train-csv '{tmp_path}/my data/train.csv' --dev-csv={tmp_path}/dev.csv", train_csv=f'{tmp_path}/my data/train.csv', checkpoints={'kobart': str(tmp_path/'kobart')})
+    leave('train', 'solar-10.7b', 'failed', message=f'cannot read "{tmp_path}/a/b.csv" (file://{tmp_path}/c.csv) at {tmp_path}/d/e.py:12')
+    md = write(run, tmp_path)[0][1].decode()
+    assert str(tmp_path) not in md and str(tmp_path.parent) not in md and '…/my data/train.csv' in md and '자신의 경로로 바꾸십시오' in md
+    assert without_paths(r"see C:\Users\kim\a.csv, ./nowhere, ../x/y, https://a.b/c/d, and/or, 3/4") == "see …/a.csv, ./nowhere, ../x/y, https://a.b/c/d, and/or, 3/4"
+
+
+def test_failures_are_told_with_their_message(build, tmp_path):
+    run, leave = build(models=['kobart', 'qwen'], scale='replica')
+    leave('data')
+    leave('train', 'kobart', 'failed', message='first line\nsecond ``` line', kind='died', seconds=83)
+    for stage in ('evaluate', 'predict'): leave(stage, 'kobart', 'blocked', message=f'kobart/{stage} could not run because kobart/train did not succeed.', kind='blocked')
+    md = write(run, tmp_path)[0][1].decode()
+    assert '````text\nfirst line\nsecond ``` line\n````' in md and '1분 23초' in md and '`errors/train.log`(실험 폴더 안)' in md and '프로세스가 갑자기 끝남' in md
+    assert '이 실패로 실행되지 않은 단계: KoBART 평가, KoBART 예측' in md and 'kobart/predict could not run because kobart/train did not succeed.' in md
+    assert '| KoBART | 인코더-디코더 | – | 실패(학습) |' in md and '| Qwen3-4B | 디코더 | – | 기록 없음(학습, 평가, 예측) |' in md
+    assert '전체 8개 단계 가운데 성공 1개, 실패 1개, 미실행 2개, 기록 없음 4개입니다. 성공률은 12.5%입니다.' in md
+
+
+def test_a_very_long_message_is_cut(build):
+    run, leave = build()
+    leave('train', 'kobart', 'failed', message='\n'.join(f'line {i}' for i in range(5000)))
+    assert '4,980줄은 줄였습니다' in (md := render(read_experiment(run))) and 'line 4000' not in md
+
+
+def test_what_is_missing_is_said(build, tmp_path):
+    run, leave = build(models=['kobart'])
+    leave('data')
+    leave('train', 'kobart')
+    md = write(run, tmp_path)[0][1].decode()
+    for told in ('평가 결과가 없습니다', '평가를 마친 모델이 없어 점수가 없습니다', '제출 파일이 없습니다', '명령이 `experiment.json`에 기록되어 있지 않습니다', '기록이 없는 단계'): assert told in md
+    for heading in SECTIONS: assert f'\n## {heading}\n' in md
+    bare, leave = build('bare', asked=False)
+    leave('evaluate', 'kobart', found=dict(split=scored(40., null=None, lead2=None)))
+    md = write(bare, tmp_path)[0][1].decode()
+    for told in ('`experiment.json`이 없습니다', '실행 환경이 기록되어 있지 않습니다', '학습 기록이 없습니다', '데이터를 준비한 기록이 없습니다', '점수가 낮은 대화가 없습니다', '견줄 기준 점수가'): assert told in md
+
+
+def test_sparse_facts_do_not_break_a_section(build, tmp_path):
+    run, leave = build(models=['kobart'])
+    for stage in ('train', 'evaluate', 'predict'): leave(stage, 'kobart', found=dict(other=1))
+    for stage in ('data', 'submit'): leave(stage, found=dict(other=1))
+    nan = metrics('train') | dict(curve=[dict(epoch=1, loss=None), dict(epoch=2, loss=3.)], best={}, dev_loss_before=None)
+    leave('train', 'qwen3-4b', found=nan)
+    assert len(write(run, tmp_path)) == 3
+    empty = Experiment('empty', dict(options={}), [])
+    assert '기록된 단계가 없습니다' in render(empty) and gantt(empty) is None and flowchart(empty) is None
+
+
+def test_folds_stand_for_themselves(build):
+    run, leave = build()
+    (run/'kobart').mkdir()
+    for stage, fold in (('train', 0), ('evaluate', 0), ('train', 1), ('evaluate', 1)): leave(stage, 'kobart', fold=fold, found=metrics(stage, 30. + fold), folder=f'kobart/fold{fold}')
+    leave('data')
+    e = read_experiment(run)
+    assert [s.label for s in e.ranking] == ['KoBART 폴드 1', 'KoBART 폴드 0'] and '| KoBART 폴드 0 |' in render(e)
+    assert flowchart(e).count('-->') == 4 # data to each training, each training to its own evaluation
+
+
+def test_a_later_run_on_other_versions_is_named(build):
+    run, leave = whole(build)
+    path = next(run.glob('*/evaluate.json'))
+    fact = json.loads(path.read_text())
+    path.write_text(json.dumps(fact | dict(environment=ENVIRONMENT | dict(package_code='f'*16))))
+    assert '다른 상태에서 실행된 단계가 있습니다' in render(read_experiment(run)) and '다른 상태에서' not in render(read_experiment(whole(lambda **o: build('same', **o))[0]))
+
+
+def test_refusals(build, tmp_path):
+    with pytest.raises(DialsumError, match='neither experiment.json nor fact files'): write_report(tmp_path/'nothing', tmp_path/'reports')
+    run, leave = whole(build)
+    (tmp_path/'file').write_text('')
+    with pytest.raises(DialsumError, match='cannot write'): write_report(run, tmp_path/'file')
+    (run/'data.json').write_text('{')
+    with pytest.raises(DialsumError, match='not valid JSON'): write_report(run, tmp_path/'reports')
+
+
+def test_durations_and_numbers():
+    assert [duration(s) for s in (.01, .3, 9.94, 9.96, 59.5, 119.6, 3599.9, 86400)] == ['0.1초 미만', '0.3초', '9.9초', '10초', '1분', '2분', '1시간', '24시간']
+
+
+# other people's text
+
+@pytest.fixture
+def hell(build):
+    "An experiment whose every name, dialogue, message and option is hostile"
+    run, leave = build(models=HELL[:3], command='x ``` y\n```', **{k: k for k in HELL[3:] if k})
+    leave('data', found={k: dict(rows=1) for k in HELL if k})
+    for i, text in enumerate(HELL):
+        model = text if text.strip() else f'빈{i}'
+        if i % 3 == 2: leave('train', model, 'failed', i, message=text)
+        else: leave('train', model, start=i)
+        if i % 3 == 1: leave('evaluate', model, 'blocked', message=text, kind=text)
+        elif i % 3 == 0: leave('evaluate', model, found=metrics('evaluate', 50.) | dict(worst=[case(text) | dict(fname=text)]))
+    leave('evaluate', 'kobart', found=metrics('evaluate', 90.) | dict(worst=[dict(fname=t, dialogue='\n'.join([t, f'#Person1#: {t}', *HELL]), reference=f'{t}\ud83d', prediction='\n'.join(HELL), mean=None) for t in HELL[:5]]))
+    return run
+
+
+def test_hostile_text_breaks_no_table_and_no_heading(hell, tmp_path):
+    md = write(hell, tmp_path)[0][1].decode()
+    for lines in tables(md):
+        assert len({len(cells(line)) for line in lines}) == 1, lines
+    plain = outside_code(md)
+    assert [line[3:] for line in plain.split('\n') if line.startswith('## ')] == list(SECTIONS)
+    assert len(re.findall('^# ', plain, re.M)) == 1
+    assert plain.count('<details>') == plain.count('</details>') and not re.search(r'(?<!\\)<(?!/?details>|/?summary>)', plain)
+    assert not re.search('[\0\x07\x1b\u2028\u202e]', md)
+    assert not re.search(r'^(?:> ?)?(?:---|===)\s*$', plain.rsplit('\n---\n', 1)[0], re.M)
+
+
+@pytest.mark.parametrize('text', HELL)
+def test_an_escaped_text_is_one_line_and_keeps_its_letters(text):
+    line = escape(text)
+    assert '\n' not in line and len(cells(table(['a', 'b'], [[line, line]]).split('\n')[2])) == 2
+    letters = lambda s: [c for c in s if c.isalnum()]
+    assert letters(line) == letters(re.sub('[\0\x07\x1b\u202e]', '', text))
+
+
+def test_figures_have_every_letter():
+    names = [*HELL, '\U00013000', '\ud83d', '$\\frac{$']
+    steps = [Step('train', name, None, dict(metrics=metrics('train'))) for name in names]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for some in (steps[:14], steps[14:28], steps[28:]):
+            for draw in (draw_losses, draw_rouge): assert png(draw, some).startswith(b'\x89PNG')
+
+
+def test_many_models_fit_one_figure(build):
+    e = read_experiment(whole(build, [f'model-{i}' for i in range(13)])[0])
+    assert png(draw_losses, e.of('train')) and png(draw_rouge, e.of('train'))
+
+
+# mermaid
+
+PARSE = """
+import { createRequire } from 'node:module'; import { pathToFileURL } from 'node:url'; import fs from 'node:fs';
+const folder = process.argv[1], { JSDOM } = createRequire(folder + '/package.json')('jsdom');
+const dom = new JSDOM('<!DOCTYPE html><body></body>'); globalThis.window = dom.window; globalThis.document = dom.window.document;
+const mermaid = (await import(pathToFileURL(folder + '/node_modules/mermaid/dist/mermaid.core.mjs'))).default;
+const out = [];
+for (const text of JSON.parse(fs.readFileSync(0, 'utf8'))) try {
+  await mermaid.parse(text);
+  const { db } = await mermaid.mermaidAPI.getDiagramFromText(text);
+  if (db.getTasks) out.push({ tasks: db.getTasks().map(t => [t.section, t.task.trim(), t.endTime - t.startTime, !!t.crit]) });
+  else out.push({ nodes: [...db.getVertices().values()].map(v => [v.id, v.text, v.classes]), edges: db.getEdges().length });
+} catch (e) { out.push({ error: String(e.message || e) }); }
+console.log(JSON.stringify(out));
+"""
+
+
+def parse(blocks):
+    "What mermaid itself makes of each block; skips where it is not installed"
+    folder = Path(os.environ.get('DIALSUM_MERMAID') or Path(__file__).resolve().parents[1])
+    if not (folder/'node_modules'/'mermaid').is_dir() or not (folder/'node_modules'/'jsdom').is_dir() or not shutil.which('node'):
+        pytest.skip('needs node, and `npm install mermaid jsdom` in the folder that DIALSUM_MERMAID names')
+    done = subprocess.run(['node', '--input-type=module', '-e', PARSE, str(folder)], input=json.dumps(blocks), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def mermaid_blocks(md): return re.findall(r'^```mermaid\n(.*?)\n```$', md, re.S | re.M)
+
+
+def test_mermaid_itself_reads_every_diagram(build, hell, tmp_path):
+    good, leave = whole(lambda **o: build('good', **o), ('kobart', 'qwen3-4b', 'solar-10.7b'))
+    leave('train', 'kullm-v2', 'failed', start=50, seconds=9.)
+    blocks = mermaid_blocks(write(good, tmp_path)[0][1].decode()) + mermaid_blocks(write(hell, tmp_path)[0][1].decode())
+    bars, boxes, hell_bars, hell_boxes, broken = parse([*blocks, 'flowchart LR\nA[KoBART (124M)]'])
+    assert 'error' in broken # the checker sees errors
+    steps = read_experiment(good).steps
+    assert [t[:2] for t in bars['tasks']][1] == ['KoBART', '학습 5.0초'] and len(bars['tasks']) == len(steps) and ['KULLM-v2', '학습 9.0초', 9000, True] in bars['tasks']
+    assert len(boxes['nodes']) == len(steps) and boxes['edges'] == 3*2 + 6 + 4 and ['failed'] in [n[2] for n in boxes['nodes']]
+    steps = read_experiment(hell).steps
+    assert len(hell_bars['tasks']) == sum(s.status not in ('blocked', 'missing') for s in steps) and len(hell_boxes['nodes']) == len(steps)
+    for (_, text, _), s in zip(hell_boxes['nodes'], steps): assert text.startswith(mermaid_text(s.label or s.title))
+
+
+@pytest.mark.parametrize('seconds', [0, 1, 30, 600, 5000, 86400, 86400*9])
+def test_the_time_axis_has_few_ticks(build, seconds):
+    run, leave = build()
+    leave('data')
+    path = run/'data.json'
+    from datetime import datetime, timedelta
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict(finished=(datetime.fromisoformat(at(0)) + timedelta(seconds=seconds)).isoformat())))
+    n, unit = re.search(r'tickInterval (\d+)(\w+)', gantt(read_experiment(run))).groups()
+    assert seconds/int(n)/dict(second=1, minute=60, hour=3600, day=86400)[unit] <= 8
