@@ -252,9 +252,9 @@ def _predict(args)->int:
     rows = read(args.input)
     check_writable(args.output.absolute().parent)
     c = _card_of(args.checkpoint, args.model)
-    search, where, precision = decoding(c, 'full', vars(args)), locate(c, 'full', args.checkpoint), here(c)
+    search, where, numbers = decoding(c, 'full', vars(args)), locate(c, 'full', args.checkpoint), here(c, 'full', args.method, args.precision)
     say = lambda done, total, left: print(f'{done}/{total}  {left:.0f} s left', file=sys.stderr, flush=True)
-    predictor = Predictor(load(c, where, precision.weights, precision.device), args.eval_batch_size, args.max_source, search, args.seed, say)
+    predictor = Predictor(load(c, where, **numbers.loading()), args.eval_batch_size, args.max_source, search, args.seed, say)
     predictor.create_submission(rows, args.output)
     print(f'{len(rows)} summaries in {args.output}')
     return 0

@@ -176,8 +176,8 @@ def _replica_tokenizer(c:ModelCard, texts:list[str], size:int=3000):
 
 # %% ../nbs/05_models.ipynb #54adc69d
 _toy = {'bart': dict(d_model=96, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=192, decoder_ffn_dim=192, init_std=0.05),
-        'gpt_neox': dict(hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.1)}
-_toy['llama'] = _toy['qwen3'] = dict(hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=24, initializer_range=0.1)
+        'gpt_neox': dict(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.1)}
+_toy['llama'] = _toy['qwen3'] = dict(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32, initializer_range=0.1)
 
 def _replica_config(c:ModelCard, tokenizer)->dict:
     ids = {f'{n}_token_id': getattr(tokenizer, f'{n}_token_id') for n in ('bos', 'eos', 'pad')}
@@ -287,11 +287,17 @@ def load_tokenizer(
     return tokenizer
 
 # %% ../nbs/05_models.ipynb #e43f2e3a
+def _nf4(dtype): # 4-bit NormalFloat with double quantization (Dettmers et al. 2023)
+    from transformers import BitsAndBytesConfig
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+
 def load(
     c:ModelCard,
     checkpoint:str, # from `locate`
     dtype:str='float32', # of the weights: 'float32', 'bfloat16' or 'float16'
     device:str='cpu', # 'cpu', 'cuda', 'cuda:1', …
+    quantization:str='', # '' or 'nf4': linear layers in four bits, quantized while they are read
+    attention:str='sdpa', # attention implementation
 )->LoadedModel: # in evaluation mode
     "Load a model and its tokenizer; raises `DialsumError` when the checkpoint is of another architecture"
     _quiet()
@@ -302,7 +308,8 @@ def load(
     found = AutoConfig.from_pretrained(base, trust_remote_code=False).model_type
     if found != c.family: raise DialsumError(f"{c.name}: '{checkpoint}' is a checkpoint of the architecture '{found}', not '{c.family}': give one of this model, or name the model that it is of.")
     model, info = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_pretrained(
-        base, dtype=getattr(torch, dtype), device_map={'': device}, use_safetensors=True, trust_remote_code=False, output_loading_info=True)
+        base, dtype=getattr(torch, dtype), device_map={'': device}, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        attn_implementation=attention, **(dict(quantization_config=_nf4(getattr(torch, dtype))) if quantization else {}))
     if lacking := sorted(info['missing_keys']): raise DialsumError(f"{c.name}: the checkpoint '{base}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again.")
     if adapter.is_file():
         from peft import PeftModel
