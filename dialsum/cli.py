@@ -6,13 +6,13 @@
 __all__ = ['COMMANDS', 'parser', 'find_run', 'models_table', 'runs_table', 'main']
 
 # %% ../nbs/16_cli.ipynb #82b332f9
-import argparse, json, os, shlex, shutil, sys
+import argparse, json, os, shlex, shutil, signal, sys, threading
 from pathlib import Path
 
 from . import pipeline
 from .data import gather
 from .models import CARDS, card, resolve
-from .runs import (DialsumError, check_writable, environment, facts, new_run, parameters, place, read_fact, reports_path, runs_path, stages, to_json, unknown)
+from .runs import (DialsumError, check_writable, existing_run, facts, new_run, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown)
 
 # %% ../nbs/16_cli.ipynb #95b01907
 class _Parser(argparse.ArgumentParser):
@@ -34,7 +34,7 @@ def _stage_parameters()->dict: # name → Parameter, of every stage of a plan; t
 
 # %% ../nbs/16_cli.ipynb #a6995df8
 def _add_run_options(p:_Parser):
-    p.add_argument('--models', nargs='+', default=argparse.SUPPRESS, metavar='MODEL', help="cards' names or aliases, or all (default: kobart; demo: all)")
+    p.add_argument('--models', nargs='+', default=argparse.SUPPRESS, metavar='MODEL', help="cards' names or aliases, or all (default: kobart; demo, multi_model and full: all)")
     p.add_argument('--mode', choices=pipeline.MODES, default=argparse.SUPPRESS, help='single: one model; multi_model: several; full: every stage there is (default: by the number of models)')
     p.add_argument('--scale', choices=('full', 'replica'), default=argparse.SUPPRESS, help="the checkpoints' own size, or tiny random models on the same code (default: full; demo: replica)")
     p.add_argument('--checkpoint', nargs='+', default=argparse.SUPPRESS, metavar='[MODEL=]FOLDER', help="start from a local folder or hub name instead of the card's own")
@@ -101,7 +101,7 @@ def _mode(args, models:list[str])->str:
 def _checkpoints(args, models:list[str])->dict[str,str]: # model → folder or hub name
     found = {}
     for entry in getattr(args, 'checkpoint', []):
-        name, _, where = entry.rpartition('=')
+        name, _, where = entry.partition('=') if '=' in entry and '/' not in entry.split('=')[0] else ('', '', entry)
         if not name and len(models) > 1: raise DialsumError(f"--checkpoint {entry} does not say of which model: write MODEL={entry}.")
         found[card(name).name if name else models[0]] = _absolute(dict(checkpoint=where))['checkpoint']
     if extra := set(found) - set(models): raise DialsumError(f"--checkpoint names {', '.join(sorted(extra))}, which --models does not.")
@@ -114,17 +114,22 @@ def _options(args)->dict: # stage parameters that were given, converted
     return given
 
 def _absolute(options:dict)->dict: # stages run in folders of their own
-    return {n: str(Path(v).expanduser().absolute()) if v and (n.endswith('_csv') or n == 'checkpoint' and Path(v).expanduser().is_dir()) else v for n, v in options.items()}
+    return {n: str(Path(v).expanduser().absolute()) if v and (n.endswith('_csv') or n == 'reports' or n == 'checkpoint' and Path(v).expanduser().is_dir()) else v for n, v in options.items()}
 
-# %% ../nbs/16_cli.ipynb #c551da4f
-def _check(models:list[str], scale:str, options:dict)->bool: # whether there is a test set
+# %% ../nbs/16_cli.ipynb #c92a1a84
+def _check(models:list[str], scale:str, options:dict)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
     from dialsum.generation import decoding
+    from dialsum.precision import here
+    from dialsum.prompt import check_source
     from dialsum.training import recipe
-    for m in models:
-        recipe(card(m), scale, options)
-        decoding(card(m), scale, options)
-    parts, _ = gather(**{k: v for k, v in options.items() if k in parameters('data')})
-    return 'test' in parts
+    for c in map(card, models):
+        check_source(c, recipe(c, scale, options).max_source)
+        decoding(c, scale, options)
+        here(c, scale, options.get('method', ''), options.get('precision', ''))
+    if options.get('eval_batch_size', 1) < 1: raise DialsumError(f"eval_batch_size is {options['eval_batch_size']}: at least 1 was expected.")
+    if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
+    parts, paths = gather(**{k: v for k, v in options.items() if k in parameters('data')})
+    return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
 def _workers(args, scale:str)->int:
     if args.workers < 0: raise DialsumError(f'--workers is {args.workers}: 0 or more was expected.')
@@ -132,12 +137,12 @@ def _workers(args, scale:str)->int:
 
 def _run(args)->int:
     demo = args.command == 'demo'
-    models = _models(getattr(args, 'models', ['all'] if demo else ['kobart']))
+    models = _models(getattr(args, 'models', ['all'] if demo or getattr(args, 'mode', 'single') != 'single' else ['kobart']))
     scale, mode, options = getattr(args, 'scale', 'replica' if demo else 'full'), _mode(args, models), _options(args)
-    checkpoints, test = _checkpoints(args, models), _check(models, scale, options)
+    checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options)
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
     run = new_run(getattr(args, 'experiment_name', 'demo' if demo else mode), dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers,
-                  checkpoints=checkpoints) | options, getattr(args, 'runs', None))
+                  checkpoints=checkpoints) | options, getattr(args, 'runs', None), data=data, stages=[s.key for s in pipeline.plan(Path(), models, {}, test)])
     print(f"{run.name}: {', '.join(models)} ({scale}), {workers} at once, in {run}", file=sys.stderr)
     specs = pipeline.plan(run, models, _absolute(options) | dict(scale=scale, reports=str(reports)), test, checkpoints)
     ended = pipeline.run_plan(specs, workers, say=lambda line: print(line, file=sys.stderr, flush=True))
@@ -161,7 +166,7 @@ def _score_of(fact:dict|None)->dict|None:
 def _spell(score:dict|None)->str:
     return f"mean ROUGE {score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else 'not evaluated'
 
-# %% ../nbs/16_cli.ipynb #c92a1a84
+# %% ../nbs/16_cli.ipynb #45dca889
 def _stage(args)->int:
     given = dict(args.parameter)
     params = pipeline.complete(args.stage, given)
@@ -169,7 +174,10 @@ def _stage(args)->int:
     if 'model' in params:
         c, params['scale'] = resolve(params['model'], params['scale'])
         model = params['model'] = c.name
-    run = check_writable(Path(params['run']).expanduser().absolute()) if params['run'] else new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given)
+    if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
+    smoke = args.stage in ('submit', 'report') and not params['run'] # these have nothing to show without an experiment
+    run = (existing_run(params['run']) if params['run'] else pipeline.example_run() if smoke else
+           new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
     print(f"{spec.key} in {run}, log: {spec.folder/f'{args.stage}.log'}", file=sys.stderr)
     fact = pipeline.run_stage(spec)
@@ -195,7 +203,7 @@ def _report(args)->int:
     print(reports/f'{run.name}.md' if fact['status'] == 'success' else fact['error']['message'])
     return 0 if fact['status'] == 'success' else 1
 
-# %% ../nbs/16_cli.ipynb #45dca889
+# %% ../nbs/16_cli.ipynb #c551da4f
 def models_table()->list[dict]: # name, aliases, checkpoint, family, parameters, lora_r16
     "The cards with their sizes, counted on the meta device"
     from dialsum.models import sizes
@@ -214,21 +222,24 @@ def _models_command(args)->int:
 
 def runs_table(
     runs:Path|None=None, # folder of the run folders; None: `runs_path()`
-)->list[dict]: # experiment, created, models, success, failed, blocked, best
+)->list[dict]: # experiment, created, models, success, failed, blocked, best, broken (why a fact file cannot be believed)
     "The experiments, the newest first, as far as their fact files tell"
     rows = []
     for path in sorted((runs or runs_path()).glob('*/experiment.json'), reverse=True):
-        asked, found = read_fact(path), facts(path.parent)
+        try: asked, found = read_fact(path), facts(path.parent)
+        except DialsumError as e:
+            rows.append(dict(experiment=path.parent.name, created=None, models=[], best=None, success=0, failed=0, blocked=0, broken=str(e)))
+            continue
         count = {s: sum(f['status'] == s for f in found) for s in ('success', 'failed', 'blocked')}
         scores = [(f['metrics']['split']['mean']['f'], f['model']) for f in found if f['stage'] == 'evaluate' and f['status'] == 'success']
-        rows.append(dict(experiment=asked['experiment'], created=asked['created'], models=asked['options'].get('models', []), best=max(scores)[1] if scores else None) | count)
+        rows.append(dict(experiment=asked['experiment'], created=asked['created'], models=asked['options'].get('models', []), best=max(scores)[1] if scores else None, broken=None) | count)
     return rows
 
 def _runs_command(args)->int:
     rows = runs_table(args.runs)
     if args.json: print(to_json(rows), end='')
     else:
-        for r in rows: print(f"{r['experiment']:40} {r['success']:3} succeeded {r['failed']:2} failed {r['blocked']:2} blocked  best: {r['best'] or '-'}")
+        for r in rows: print(f"{r['experiment']:40} {r['success']:3} succeeded {r['failed']:2} failed {r['blocked']:2} blocked  best: {r['best'] or '-'}" + (f"  {r['broken']}" if r['broken'] else ''))
         if not rows: print('no experiments yet: try `dialsum demo`')
     return 0
 
@@ -244,15 +255,21 @@ def _card_of(checkpoint:str, model:str):
     if len(fit) != 1: raise DialsumError(f"which model is '{checkpoint}'? Say it with --model ({', '.join(c.name for c in fit or CARDS.values())}).")
     return fit[0]
 
+def _trained_as(checkpoint:str)->tuple[str,str]: # (scale, method) of a model that a run trained
+    fact = read_fact(Path(checkpoint).absolute().parent/'train.json') or {}
+    return fact.get('metrics', {}).get('scale', 'full'), fact.get('metrics', {}).get('recipe', {}).get('method', '')
+
 def _predict(args)->int:
     from dialsum.data import read
     from dialsum.generation import Predictor, decoding
     from dialsum.models import load, locate
     from dialsum.precision import here
-    rows = read(args.input)
+    rows, c = read(args.input), _card_of(args.checkpoint, args.model)
+    scale, method = _trained_as(args.checkpoint)
+    search, where, numbers = decoding(c, scale, vars(args)), locate(c, 'full', args.checkpoint), here(c, scale, args.method or method, args.precision)
+    if args.output.is_dir(): raise DialsumError(f"'{args.output}' is a folder: give --output the name of a CSV file.")
+    if not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first.")
     check_writable(args.output.absolute().parent)
-    c = _card_of(args.checkpoint, args.model)
-    search, where, numbers = decoding(c, 'full', vars(args)), locate(c, 'full', args.checkpoint), here(c, 'full', args.method, args.precision)
     say = lambda done, total, left: print(f'{done}/{total}  {left:.0f} s left', file=sys.stderr, flush=True)
     predictor = Predictor(load(c, where, **numbers.loading()), args.eval_batch_size, args.max_source, search, args.seed, say)
     predictor.create_submission(rows, args.output)
@@ -274,6 +291,8 @@ def main(
     "The command `dialsum`"
     argv = sys.argv[1:] if argv is None else argv
     top = parser()
+    def interrupted(*_): raise KeyboardInterrupt # a polite kill ends what was started, as Ctrl-C does
+    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, interrupted)
     try:
         args, rest = top.parse_known_args(_dashes(argv))
         if rest:

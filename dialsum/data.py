@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .runs import DialsumError, Stage, nearest, sample_path, write_atomic
+from .runs import DialsumError, Stage, existing_run, nearest, sample_path, write_atomic
 
 # %% ../nbs/01_data.ipynb #b3f9820d
 TAG = re.compile(r'#[A-Za-z]+\d*#')
@@ -69,10 +69,16 @@ def _decode(path:Path)->str:
     line = raw[:place].count(b'\n') + 1
     raise DialsumError(f"'{path}' is neither UTF-8 nor CP949 (byte {place}, line {line}): save it as UTF-8 and try again.")
 
+def _rows(path:Path, rows:list)->pd.DataFrame:
+    for n, row in enumerate(rows, 1):
+        odd = not isinstance(row, dict) or next((k for k, v in row.items() if not (v is None or isinstance(v, str) or k == 'summaries')), None)
+        if odd: raise DialsumError(f"'{path}', row {n}: {'an object' if odd is True else f'a text as {odd}'} was expected: write one JSON object a line, with texts as values.")
+    return pd.DataFrame(rows)
+
 def _parse(path:Path, text:str)->pd.DataFrame:
     try:
         if Path(path).suffix.lower() in ('.jsonl', '.ndjson'):
-            return pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()])
+            return _rows(path, [json.loads(line) for line in text.split('\n') if line.strip()])
         return pd.read_csv(io.StringIO(text, newline=''), dtype=str, keep_default_na=False, na_values=[''])
     except (ValueError, TypeError) as e: # pandas' ParserError and json's JSONDecodeError are ValueErrors
         raise DialsumError(f"cannot read '{path}' as {'JSONL' if 'json' in Path(path).suffix else 'CSV'} ({' '.join(str(e).split())}): check its quotes and line breaks.") from None
@@ -107,6 +113,7 @@ def read(
 )->pd.DataFrame: # fname, dialogue, summaries (tuple), topic
     "Read dialogues of either edition; raises `DialsumError` with one sentence for whatever cannot be used"
     frame = _parse(path, _decode(path))
+    frame = frame.drop(columns=[c for c in _summary_columns(frame) if frame[c].isna().all()]) if not summaries else frame # a column of a test set, left empty
     if not len(frame): raise DialsumError(f"'{path}' has a header but no rows: at least one dialogue was expected.")
     _need(path, frame, ['fname', 'dialogue'] if dialogues else ['fname'])
     if summaries and 'summaries' not in frame and not _summary_columns(frame): _need(path, frame, ['summary'])
@@ -153,6 +160,7 @@ def split(
         if taken >= round(len(frame)*fraction): break
         second.add(g); taken += sizes[g]
     there = groups.isin(second)
+    if there.all() or not there.any(): raise DialsumError(f"a share of {fraction} of {len(frame)} rows leaves one side of the split empty: give more rows or another share.")
     return frame[~there].reset_index(drop=True), frame[there].reset_index(drop=True)
 
 # %% ../nbs/01_data.ipynb #78ed22a2
@@ -209,6 +217,10 @@ def rows_of(
     part:str, # 'train', 'dev' or 'test'
 )->pd.DataFrame: # as `read` returns it; train and dev have summaries
     "The rows that a stage works on"
-    given, made = stage.params.get(f'{part}_csv'), stage.run/'data'/f'{part}.csv'
-    path = Path(given).expanduser() if given else made if made.is_file() else sample_path()/f'{part}.csv'
-    return read(stage.use(path), summaries=part != 'test')
+    given, run = stage.params.get(f'{part}_csv'), stage.params.get('run')
+    if not given and stage.params.get('train_csv'): raise DialsumError(f"train_csv came without {part}_csv: give the rows to measure on as well.")
+    made = (existing_run(run)/'data' if run and (Path(run)/'data').is_dir() else sample_path())/f'{part}.csv'
+    if not given and not made.is_file(): raise DialsumError(f"the run '{Path(run).name}' has no {part} rows: run its data stage with a {part}_csv, or give this stage one.")
+    rows = read(Path(given).expanduser() if given else made, summaries=part != 'test')
+    stage.use(Path(given).expanduser() if given else made)
+    return rows

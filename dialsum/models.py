@@ -240,7 +240,14 @@ def _on_hub(name:str)->str: # '' when it can be had, else why not
     if code in (401, 403): return 'the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)'
     return '' if code < 400 else 'the hub has no such model' if code == 404 else f'the hub answered with status {code}'
 
-# %% ../nbs/05_models.ipynb #10027c9f
+# %% ../nbs/05_models.ipynb #e43f2e3a
+def _check_folder(c:ModelCard, folder:Path):
+    for config, weights in (('adapter_config.json', 'adapter_model.safetensors'), ('config.json', 'model.safetensors')):
+        if not (folder/config).is_file(): continue
+        if (folder/weights).is_file() or (folder/f'{weights}.index.json').is_file(): return
+        raise DialsumError(f"{c.name}: the folder '{folder}' holds no {weights}: give the folder that `save_pretrained` wrote (pickled .bin weights can run code and are not read).")
+    raise DialsumError(f"{c.name}: the folder '{folder}' holds no config.json: give the folder that `save_pretrained` wrote.")
+
 def locate(
     c:ModelCard,
     scale:str='full', # 'full' or 'replica'
@@ -249,13 +256,15 @@ def locate(
     "Where a model's weights are; raises `DialsumError` in seconds when they are nowhere"
     from huggingface_hub import try_to_load_from_cache
     name = checkpoint or (str(replica(c)) if scale == 'replica' else c.checkpoint)
-    if Path(name).expanduser().is_dir():
-        if (Path(name).expanduser()/'config.json').is_file() or (Path(name).expanduser()/'adapter_config.json').is_file(): return str(Path(name).expanduser())
-        raise DialsumError(f"{c.name}: the folder '{name}' holds no config.json: give the folder that `save_pretrained` wrote.")
+    if not Path(name).is_dir() and Path(name).parent.name == 'replicas' and Path(name).name.startswith(f'{c.name}-'): name = str(replica(c)) # the cache was emptied
+    if (folder := Path(name).expanduser()).is_dir():
+        _check_folder(c, folder)
+        return str(folder.absolute())
     if not re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', name): raise DialsumError(f"{c.name}: there is no folder '{name}': give a checkpoint folder or a hub name like '{c.checkpoint}'.")
-    if isinstance(try_to_load_from_cache(name, 'config.json'), str): return name
+    weights = (try_to_load_from_cache(name, f) for f in ('model.safetensors', 'model.safetensors.index.json'))
+    if isinstance(try_to_load_from_cache(name, 'config.json'), str) and any(isinstance(w, str) for w in weights): return name
     if why := _on_hub(name):
-        raise DialsumError(f"{c.name}: the weights of '{name}' are not here (no such folder, not in the Hugging Face cache) and {why}: "
+        raise DialsumError(f"{c.name}: the weights of '{name}' are not here (no such folder, not whole in the Hugging Face cache) and {why}: "
                            f"download them where there is a network (`hf download {name}`), give a local folder with `-p checkpoint FOLDER`, "
                            f"or try the whole path on a tiny random model with `-p scale replica`.")
     return name
@@ -286,7 +295,7 @@ def load_tokenizer(
     if not c.seq2seq and not tokenizer.chat_template: tokenizer.chat_template = c.chat_template
     return tokenizer
 
-# %% ../nbs/05_models.ipynb #e43f2e3a
+# %% ../nbs/05_models.ipynb #10027c9f
 def _nf4(dtype): # 4-bit NormalFloat with double quantization (Dettmers et al. 2023)
     from transformers import BitsAndBytesConfig
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
@@ -304,7 +313,7 @@ def load(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     adapter = Path(checkpoint)/'adapter_config.json'
-    base = json.loads(adapter.read_text())['base_model_name_or_path'] if adapter.is_file() else checkpoint
+    base = locate(c, 'full', json.loads(adapter.read_text())['base_model_name_or_path']) if adapter.is_file() else checkpoint
     found = AutoConfig.from_pretrained(base, trust_remote_code=False).model_type
     if found != c.family: raise DialsumError(f"{c.name}: '{checkpoint}' is a checkpoint of the architecture '{found}', not '{c.family}': give one of this model, or name the model that it is of.")
     model, info = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_pretrained(
@@ -313,5 +322,5 @@ def load(
     if lacking := sorted(info['missing_keys']): raise DialsumError(f"{c.name}: the checkpoint '{base}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again.")
     if adapter.is_file():
         from peft import PeftModel
-        model = PeftModel.from_pretrained(model, checkpoint)
+        model = PeftModel.from_pretrained(model, checkpoint, is_trainable=True) # so that a training can go on with it
     return LoadedModel(c, model.eval(), load_tokenizer(c, checkpoint), checkpoint)

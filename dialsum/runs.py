@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCHEMA', 'DialsumError', 'nearest', 'unknown', 'write_atomic', 'to_json', 'sha256', 'nbs_path', 'sample_path',
            'runs_path', 'reports_path', 'Parameter', 'stages', 'stage_notebook', 'parameters', 'convert', 'environment',
-           'check_writable', 'now', 'new_run', 'log_event', 'identity', 'read_fact', 'make_fact', 'place', 'facts',
-           'Stage', 'complete', 'begin']
+           'check_writable', 'now', 'new_run', 'existing_run', 'log_event', 'identity', 'read_fact', 'make_fact',
+           'place', 'fact_files', 'facts', 'Stage', 'complete', 'begin']
 
 # %% ../nbs/00_runs.ipynb #6eb2c558
 import ast, difflib, hashlib, io, json, math, os, platform, re, subprocess, sys, tempfile, time, tokenize
@@ -123,7 +123,7 @@ class Parameter:
             if self.type is bool: return {'true': True, 'false': False, '1': True, '0': False}[text.lower()]
             if self.type is int and float(text) != int(float(text)): raise ValueError(text)
             return int(float(text)) if self.type is int else self.type(value)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             raise DialsumError(f"parameter '{self.name}' must be of type {self.type.__name__} ({self.help}), not '{value}'.") from None
 
 # %% ../nbs/00_runs.ipynb #3a420488
@@ -190,6 +190,8 @@ def environment()->dict: # JSON-ready
                 commit=_git('rev-parse', 'HEAD'), dirty=bool(_git('status', '--porcelain')))
 
 # %% ../nbs/00_runs.ipynb #1cdf6e91
+SCHEMA = 1 # of fact files and experiment.json
+
 def check_writable(
     path:Path, # a folder that may not exist yet
 )->Path: # `path`, existing
@@ -210,19 +212,28 @@ def new_run(
     name:str, # becomes the end of the folder's name
     options:dict, # what was asked, JSON-ready
     runs:Path|None=None, # where experiments are kept; None: `runs_path()`
+    **more, # what else to note, JSON-ready
 )->Path: # the new folder, holding experiment.json
     "Make the folder of a new experiment; two made in one second get different names"
-    runs = check_writable(runs or runs_path())
+    runs = check_writable(Path(runs or runs_path()).expanduser().absolute())
     stem = f"{datetime.now():%Y%m%d_%H%M%S}_{re.sub(r'[^0-9A-Za-z가-힣._-]+', '-', name)[:80]}"
     for n in range(1, 1000):
         folder = runs/(stem if n == 1 else f'{stem}-{n}')
         try: folder.mkdir()
         except FileExistsError: continue
-        write_atomic(folder/'experiment.json', to_json(dict(schema=1, experiment=folder.name, created=now(), options=options, environment=environment())))
+        write_atomic(folder/'experiment.json', to_json(dict(schema=SCHEMA, experiment=folder.name, created=now(), options=options, environment=environment()) | more))
         return folder
     raise DialsumError(f"no free name like '{stem}' in '{runs}': choose another experiment name.")
 
-# %% ../nbs/00_runs.ipynb #17687e35
+# %% ../nbs/00_runs.ipynb #d3863162
+def existing_run(
+    path:str, # as given by a user
+)->Path: # absolute
+    "A run folder that must be there; raises `DialsumError` where it is not, or cannot be written to"
+    run = Path(path).expanduser().absolute()
+    if not run.is_dir(): raise DialsumError(f"there is no run folder '{path}': give one that exists, or leave run empty for a new one.")
+    return check_writable(run)
+
 def log_event(
     run:Path, # run folder
     event:str, # 'start', 'beat' or 'end'
@@ -235,8 +246,6 @@ def log_event(
     finally: os.close(fd)
 
 # %% ../nbs/00_runs.ipynb #215d9815
-SCHEMA = 1 # of fact files
-
 def identity(
     stage:str, # 'train', …
     params:dict, # every parameter with its value
@@ -282,11 +291,17 @@ def place(
     "The folder in which a stage leaves its files"
     return Path(run)/model/('' if fold is None else f'fold{fold}')
 
+def fact_files(
+    run:Path, # run folder
+)->list[Path]: # sorted
+    "Where the facts of an experiment's stages are"
+    return sorted(p for depth in ('*.json', '*/*.json', '*/fold*/*.json') for p in Path(run).glob(depth) if p.stem in stages())
+
 def facts(
     run:Path, # run folder
 )->list[dict]: # in the order in which the stages started
     "All fact files of an experiment"
-    found = [read_fact(p) for depth in ('*.json', '*/*.json', '*/fold*/*.json') for p in Path(run).glob(depth) if p.stem in stages()]
+    found = [read_fact(p) for p in fact_files(run)]
     return sorted(found, key=lambda f: (f['started'], f['stage'], f['model'] or ''))
 
 # %% ../nbs/00_runs.ipynb #f66b32e8
@@ -303,7 +318,7 @@ class Stage:
     @cached_property
     def run(self)->Path: # exists
         "The run folder: the one given, or a new one (under a notebook test: a temporary one)"
-        if self.params.get('run'): return check_writable(Path(self.params['run']).expanduser().absolute())
+        if self.params.get('run'): return existing_run(self.params['run'])
         test = Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None
         return new_run('_'.join(filter(None, (self.name, self.model))), dict(stage=self.name) | self.params, test)
 
@@ -340,7 +355,7 @@ class Stage:
         write_atomic(self.folder/f'{self.name}.json', to_json(fact))
         return fact
 
-# %% ../nbs/00_runs.ipynb #d3863162
+# %% ../nbs/00_runs.ipynb #70929d87
 def complete(
     stage:str, # 'train', …
     given:dict, # name → value, as typed by a user
@@ -354,6 +369,8 @@ def begin(
 )->Stage:
     "Start a stage: check and convert its parameters"
     plain = {k: v for k, v in names.items() if type(v) in (str, int, float, bool) and not k.startswith('_')}
+    first = names.setdefault('_given_first', set(plain)) # when a notebook is run again in one kernel, its later cells have left names as well
+    plain = {k: v for k, v in plain.items() if k in first or k in parameters(stage)}
     params = complete(stage, plain)
     names.update(params)
     return Stage(stage, params)

@@ -15,6 +15,9 @@ from dialsum.runs import sample_path
     (['run', '--num_beams', '0.5', '--scale', 'replica'], 'num_beams'), (['run', '--top_k', '5', '--scale', 'replica'], 'temperature'),
     (['run', '--test-csv', 'x.csv'], 'train_csv'), (['run', '--workers', '-1'], '--workers'), (['run', '--checkpoint', 'a', '--models', 'all'], 'MODEL='),
     (['stage', 'train', '-p', 'epoch', '3'], "did you mean 'epochs'"), (['stage', 'training'], "did you mean 'train'"), (['stage', 'train', '-p', 'model', 'qwen-4b'], "did you mean 'qwen3-4b'"),
+    (['run', '--metric', 'rogue1'], "did you mean 'rouge1'"), (['run', '--max-source', '5', '--scale', 'replica'], 'max_source'), (['run', '--epochs', 'inf'], 'int'),
+    (['run', '--weight-decay', '-5', '--scale', 'replica'], 'weight_decay'), (['run', '--dev-fraction', '2', '--scale', 'replica'], 'dev_fraction'), (['run', '--precision', 'fp16'], 'CPU'),
+    (['stage', 'evaluate', '-p', 'run', 'runs/nope'], 'no run folder'), (['stage', 'data', '-o', 'no/such/out.ipynb'], 'no/such'),
     (['nonsense'], 'invalid choice'), (['report', 'never-was'], 'never-was'), (['score', '--predictions', 'a.csv'], '--references'),
     (['predict', '--checkpoint', 'nowhere', '--input', 'x.csv', '--output', 'y.csv'], 'x.csv')])
 def test_a_wrong_call_is_one_sentence_and_exit_code_2(typed, words, dialsum, checkout):
@@ -61,6 +64,7 @@ def test_predict_writes_a_submission(name, dialsum, tmp_path):
 
 
 def test_one_stage_with_its_output_where_asked(dialsum, tmp_path):
+    (tmp_path/'run').mkdir()
     done = dialsum('stage', 'data', '-p', 'debug', 'true', '-p', 'run', tmp_path/'run', '-o', tmp_path/'out.ipynb')
     assert done.returncode == 0 and (tmp_path/'out.ipynb').is_file() and json.loads((tmp_path/'run'/'data.json').read_text())['metrics']['train']['rows'] == 50, done.stderr
 

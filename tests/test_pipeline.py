@@ -59,8 +59,10 @@ def test_the_same_seed_gives_the_same_bytes(experiment, dialsum, tmp_path):
 
 
 def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
+    "A checkpoint of another architecture, given to one of two models"
     (tmp_path/'llama').mkdir()
     (tmp_path/'llama'/'config.json').write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    (tmp_path/'llama'/'model.safetensors').write_bytes(b'')
     done = dialsum('run', *SMALL, '--checkpoint', f'qwen3-4b={tmp_path/"llama"}', '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--json')
     told = outcome(done)
     assert done.returncode == 1
@@ -117,3 +119,64 @@ def test_bare_papermill_keeps_its_results(call, checkout):
     assert done.returncode == 0, done.stderr
     [run] = (checkout/'runs').glob('*_data')
     assert read_fact(run/'data.json')['params']['dev_fraction'] == 0.2 and len(pd.read_csv(run/'data'/'train.csv')) == 50
+
+
+def test_relative_folders_work(dialsum, tmp_path):
+    done = dialsum('run', '--models', 'kobart', '--scale', 'replica', '--debug', '--epochs', '1', '--max-new-tokens', '8', '--runs', 'my/runs', '--reports', 'my/reports', '--json', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Path(outcome(done)['run']).is_relative_to(tmp_path/'my'/'runs') and list((tmp_path/'my'/'reports').glob('*.md'))
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_everything_soon(how, env, tmp_path):
+    import psutil, subprocess, sys
+    process = subprocess.Popen([sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', 'run', '--models', 'kobart', 'solar', '--scale', 'replica',
+                                '--epochs', '500', '--runs', str(tmp_path/'runs'), '--reports', str(tmp_path/'reports')], env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        time.sleep(0.1)
+        if any('"beat"' in p.read_text() for p in tmp_path.glob('runs/*/events.jsonl')): break
+    tree = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(how)
+    assert process.wait(10) == 130
+    assert len(tree) >= 2 and not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    [run] = (tmp_path/'runs').iterdir()
+    assert any(f['status'] == 'failed' for f in facts(run)) and not list(run.rglob('*.tmp'))
+
+
+def test_a_broken_fact_file_stops_only_its_stage(tmp_path):
+    run = new_run('broken', {}, tmp_path)
+    specs = [s for s in pipeline.plan(run, ['kobart', 'solar-10.7b'], dict(scale='replica', debug=True, epochs=1, max_new_tokens=8)) if s.stage in ('data', 'train')]
+    (run/'kobart').mkdir()
+    (run/'kobart'/'train.json').write_text('{"status": "succ')
+    ended = pipeline.run_plan(specs, say=lambda line: None)
+    assert {k: f['status'] for k, f in ended.items()} == {'data': 'success', 'kobart/train': 'failed', 'solar-10.7b/train': 'success'}
+    assert 'not valid JSON' in ended['kobart/train']['error']['message']
+
+
+def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
+    import shutil
+    from dialsum.runs import to_json
+    run = tmp_path/'copy'
+    shutil.copytree(experiment['run'], run)
+    spec = pipeline.StageSpec(run, 'submit')
+    assert pipeline.run_stage(spec)['metrics']['chosen'] == read_fact(run/'submit.json')['metrics']['chosen']
+    other = next(m for m in ('kobart', 'qwen3-4b') if m != read_fact(run/'submit.json')['metrics']['chosen'])
+    fact = read_fact(run/other/'evaluate.json')
+    fact['metrics']['split']['mean']['f'] = 99
+    (run/other/'evaluate.json').write_text(to_json(fact))
+    assert pipeline.run_stage(spec)['metrics']['chosen'] == other
+
+
+def test_training_goes_on_from_an_adapter_and_replaces_it_whole(tmp_path):
+    from dialsum.models import card, load
+    run = new_run('again', {}, tmp_path)
+    small = dict(scale='replica', epochs=1, max_new_tokens=8, eval_rows=4)
+    first = pipeline.run_stage(pipeline.StageSpec(run, 'train', 'qwen3-4b', small))
+    assert first['status'] == 'success', first['error']
+    more = new_run('more', {}, tmp_path)
+    second = pipeline.run_stage(pipeline.StageSpec(more, 'train', 'qwen3-4b', small | dict(checkpoint=str(run/'qwen3-4b'/'model'))))
+    assert second['status'] == 'success' and second['metrics']['dev_loss_before'] == pytest.approx(first['metrics']['best']['loss'], rel=1e-4), second['error']
+    assert load(card('qwen3-4b'), str(more/'qwen3-4b'/'model')).parameters
+    whole = pipeline.run_stage(pipeline.StageSpec(run, 'train', 'qwen3-4b', small | dict(method='full', learning_rate=1e-3)))
+    assert whole['status'] == 'success', whole['error']
+    assert not hasattr(load(card('qwen3-4b'), str(run/'qwen3-4b'/'model')).model, 'peft_config')
