@@ -55,6 +55,7 @@ def parser()->argparse.ArgumentParser:
     add = lambda name, text: commands.add_parser(name, help=text, description=text)
     _add_run_options(add('demo', 'six replicas on the shipped sample: the whole pipeline in minutes, offline, on a CPU'))
     _add_run_options(add('run', 'an experiment: data, training, evaluation, prediction, submission, report'))
+    _add_run_options(add('preflight', 'only the checks: what of a `run` with the same options would go wrong'))
     p = add('stage', 'one stage notebook with strict parameters')
     p.add_argument('stage', metavar='STAGE', help=', '.join(stages()))
     p.add_argument('-p', '--parameter', nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help="of the notebook's parameters cell; repeatable")
@@ -149,6 +150,14 @@ def _run(args)->int:
     return _outcome(run, models, ended, args.json, reports)
 
 # %% ../nbs/16_cli.ipynb #1e0f09ce
+def _preflight(args)->int:
+    from dialsum.preflight import preflight
+    models = _models(getattr(args, 'models', ['kobart']))
+    _mode(args, models)
+    told = preflight(models, getattr(args, 'scale', 'full'), _options(args), _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())))
+    print(to_json(told.to_dict()) if args.json else told, end='' if args.json else '\n')
+    return 0 if told.ok() else 1
+
 def _outcome(run:Path, models:list[str], ended:dict, as_json:bool, reports:Path)->int: # exit code
     rows = [dict(model=m, stages={f['stage']: f['status'] for f in ended.values() if f['model'] == m}, score=_score_of(ended.get(f'{m}/evaluate'))) for m in models]
     failed = [dict(stage=k, status=f['status'], message=f['error']['message']) for k, f in ended.items() if f['status'] != 'success']
@@ -283,7 +292,7 @@ def _score(args)->int:
     return 0
 
 # %% ../nbs/16_cli.ipynb #5a0d971a
-COMMANDS = dict(demo=_run, run=_run, stage=_stage, report=_report, models=_models_command, runs=_runs_command, predict=_predict, score=_score)
+COMMANDS = dict(demo=_run, run=_run, preflight=_preflight, stage=_stage, report=_report, models=_models_command, runs=_runs_command, predict=_predict, score=_score)
 
 def main(
     argv:list[str]|None=None, # arguments; None: those of the process

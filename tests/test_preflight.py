@@ -1,0 +1,96 @@
+"Failures that users report, found before a weight is read: each made for real in a checkpoint folder"
+import json, shutil
+from pathlib import Path
+
+import pytest
+
+from dialsum.models import CARDS, card, replica
+from dialsum.preflight import check_disk, check_memory, check_model, safetensors_header
+
+
+@pytest.fixture
+def folder(tmp_path):
+    "A whole checkpoint folder of Qwen's replica in two shards, to be damaged"
+    from safetensors.torch import load_file, save_file
+    top = tmp_path/'qwen'
+    shutil.copytree(replica(card('qwen3-4b')), top)
+    tensors = load_file(top/'model.safetensors')
+    (top/'model.safetensors').unlink()
+    shards = {'model-00001-of-00002.safetensors': dict(list(tensors.items())[:10]), 'model-00002-of-00002.safetensors': dict(list(tensors.items())[10:])}
+    for name, part in shards.items(): save_file(part, top/name, metadata=dict(format='pt'))
+    (top/'model.safetensors.index.json').write_text(json.dumps(dict(metadata={}, weight_map={t: n for n, part in shards.items() for t in part})))
+    return top
+
+
+def edit(path, **values): path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def missing_shard(f): (f/'model-00002-of-00002.safetensors').unlink()
+def truncated(f): p = f/'model-00001-of-00002.safetensors'; p.write_bytes(p.read_bytes()[:-100])
+def cut_in_the_header(f): (f/'model-00001-of-00002.safetensors').write_bytes(b'\xff\x00')
+def index_disagrees(f):
+    p = f/'model.safetensors.index.json'
+    names = json.loads(p.read_text())['weight_map']
+    edit(p, weight_map={t: 'model-00001-of-00002.safetensors' for t in names})
+def pickled_only(f):
+    for p in f.glob('model*'): p.unlink()
+    (f/'pytorch_model.bin').write_bytes(b'')
+def too_many_ids(f): edit(f/'config.json', vocab_size=2000)
+def too_few_ids(f): edit(f/'config.json', vocab_size=151936)
+def no_generation_prompt(f): (f/'chat_template.jinja').write_text("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] }}{% endfor %}")
+def other_opening(f): (f/'chat_template.jinja').write_text("{% for m in messages %}{{ '[' + m['role'] + ']' + m['content'] + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+def other_architecture(f): edit(f/'config.json', model_type='llama')
+def no_tokenizer(f): (f/'tokenizer.json').unlink(); (f/'tokenizer_config.json').unlink()
+def quantized(f): edit(f/'config.json', quantization_config=dict(quant_method='bitsandbytes', load_in_4bit=True))
+def other_adapter(f):
+    (f/'adapter_config.json').write_text(json.dumps(dict(base_model_name_or_path='meta-llama/Llama-3.2-3B', peft_type='LORA')))
+    (f/'adapter_model.safetensors').write_bytes(b'')
+
+
+DAMAGE = [(missing_shard, 'shard model-00002-of-00002.safetensors is missing'), (truncated, 'its header says'), (cut_in_the_header, 'cut off inside its header'), (index_disagrees, 'not in the shard'),
+          (pickled_only, 'model.safetensors'), (too_many_ids, 'rows'), (no_generation_prompt, 'generation prompt'), (other_opening, 'opens an answer differently'),
+          (other_architecture, "'llama', not 'qwen3'"), (no_tokenizer, 'tokenizer'), (quantized, 'quantized already'), (other_adapter, 'meta-llama/Llama-3.2-3B')]
+
+
+def test_a_whole_folder_has_no_findings(folder):
+    assert check_model(card('qwen3-4b'), 'replica', {}, str(folder)) == []
+    assert len(safetensors_header(folder/'model-00001-of-00002.safetensors')) == 10
+
+
+@pytest.mark.parametrize('damage, words', DAMAGE, ids=lambda d: getattr(d, '__name__', ''))
+def test_a_damaged_checkpoint_is_found(damage, words, folder):
+    damage(folder)
+    errors = [f for f in check_model(card('qwen3-4b'), 'replica', {}, str(folder)) if f.severity == 'error']
+    assert any(words in f.what for f in errors), errors
+    assert all(f.what and f.where and f.why and f.remedy for f in errors)
+
+
+def test_a_tokenizer_with_far_fewer_ids_and_one_without_pad_are_warnings(folder):
+    too_few_ids(folder)
+    assert [f.severity for f in check_model(card('qwen3-4b'), 'replica', {}, str(folder))] == ['warning']
+    assert [(f.severity, f.what) for f in check_model(card('solar'), 'replica', {})] == [('warning', 'there is no pad token')]
+
+
+@pytest.mark.parametrize('options, words', [(dict(max_source=40960), 'positions'), (dict(batch_size=-1), 'batch_size'), (dict(learning_rate=-1e-4), 'learning_rate'), (dict(warmup_ratio=500.0), 'warmup_ratio'),
+                                            (dict(precision='fp16'), 'fp16'), (dict(lora_targets='query_key_value'), 'query_key_value'), (dict(top_p=0.9), 'top_p'), (dict(method='lorra'), 'lorra')])
+def test_settings_that_cannot_work_are_found(options, words):
+    errors = [f for f in check_model(card('qwen3-4b'), 'replica', options) if f.severity == 'error']
+    assert errors and any(words in f.what + f.remedy for f in errors), errors
+
+
+def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
+    [disk] = check_disk(card('kobart'), 'full', dict(save_total_limit=2), Path('.'), free=2**30)
+    assert 'GiB' in disk.what and '--save-total-limit' in disk.remedy and not check_disk(card('kobart'), 'full', {}, Path('.'), free=2**40)
+    [memory] = check_memory(card('kobart'), 'full', {}, available=8 * 2**30)
+    assert '--batch-size' in memory.remedy and not check_memory(card('kobart'), 'full', {}, available=2**40)
+
+
+def test_preflight_json_is_the_contract(dialsum, tmp_path):
+    done = dialsum('preflight', '--models', 'all', '--train-csv', tmp_path/'none.csv', '--runs', tmp_path, '--json')
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and not told['ok'] and set(told) == {'ok', 'seconds', 'models'} and set(told['models']) == set(CARDS)
+    for m in told['models'].values():
+        assert not m['ok'] and all(set(f) == {'severity', 'what', 'where', 'why', 'remedy'} for f in m['findings'])
+        assert any('none.csv' in f['what'] for f in m['findings']) and any('weights' in f['what'] for f in m['findings'])
+    done = dialsum('preflight', '--models', 'all', '--scale', 'replica', '--runs', tmp_path, '--json')
+    assert done.returncode == 0 and json.loads(done.stdout)['ok'], done.stdout
