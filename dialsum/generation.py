@@ -31,6 +31,7 @@ class Decoding:
     repetition_penalty:float=1.0 # above 1: tokens already written become less likely
     length_penalty:float=1.0 # with beams: above 0 favours longer summaries
     no_repeat_ngram_size:int=0 # no n-gram of so many tokens twice
+    more:tuple=() # pairs of name and value: any other option of transformers' GenerationConfig
 
     def __post_init__(self):
         known = dict(num_beams=(1, 64), max_new_tokens=(1, 4096), min_new_tokens=(0, self.max_new_tokens), temperature=(0, 10), top_p=(0, 1), top_k=(0, 10**6),
@@ -44,7 +45,7 @@ class Decoding:
         "Every option spelled out, so that nothing is taken from the checkpoint"
         sampling = dict(temperature=self.temperature, top_p=self.top_p or 1.0, top_k=self.top_k or 0) if self.temperature else {}
         return dict(num_beams=self.num_beams, max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens or None, do_sample=bool(self.temperature),
-                    **(dict(length_penalty=self.length_penalty, early_stopping=True) if self.num_beams > 1 else {}), **sampling)
+                    **(dict(length_penalty=self.length_penalty, early_stopping=True) if self.num_beams > 1 else {}), **sampling, **dict(self.more))
 
 # %% ../nbs/08_generation.ipynb #e79db1dd
 def tag_pieces(
@@ -74,7 +75,7 @@ def decoding(
     given:dict, # a stage's parameters; num_beams 0 stands for the default, unknown names are other stages' business
 )->Decoding:
     "What was asked over what suits the card"
-    asked = {f.name: given[f.name] for f in fields(Decoding) if f.name in given}
+    asked = {f.name: given[f.name] for f in fields(Decoding) if f.name in given and f.name != 'more'}
     asked['num_beams'] = asked.get('num_beams') or (4 if card.seq2seq and scale == 'full' else 1)
     return Decoding(**asked)
 
@@ -98,13 +99,15 @@ class Predictor:
         tok, config = self.loaded.tokenizer, self.loaded.model.config
         ends = [tok.eos_token_id, self.codec.target('.')[-1]]
         start = dict(decoder_start_token_id=config.decoder_start_token_id, forced_eos_token_id=tok.eos_token_id) if self.loaded.card.seq2seq else {}
-        return GenerationConfig(**decoding.options(), pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=sorted(set(ends)), **start)
+        return GenerationConfig(**dict(pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=sorted(set(ends))) | start | decoding.options())
 
     def _with(self, options:dict)->Decoding:
-        known = [f.name for f in fields(Decoding)]
+        from transformers import GenerationConfig
+        known, ours = [n for n in GenerationConfig().to_dict() if n[0] != '_'], {f.name for f in fields(Decoding)}
         for name in options:
-            if name not in known: raise unknown('decoding option', name, known)
-        return replace(self.decoding, **options)
+            if name not in ours and name not in known: raise unknown('decoding option', name, [*ours, *known])
+        own = {n: v for n, v in options.items() if n in ours}
+        return replace(self.decoding, **own, more=(*self.decoding.more, *((n, v) for n, v in options.items() if n not in ours)))
 
 # %% ../nbs/08_generation.ipynb #b686ecbe
 def _generate(self:Predictor, sources:list[list[int]], config, d:Decoding)->list[list[int]]: # new ids of each source

@@ -78,7 +78,7 @@ def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
 def test_a_killed_kernel_is_a_failed_stage(tmp_path):
     import psutil
     run = new_run('killed', {}, tmp_path)
-    spec = pipeline.StageSpec(run, 'train', 'kobart', dict(scale='replica', epochs=200))
+    spec = pipeline.StageSpec(run, 'train', 'kobart', dict(scale='replica', epochs=500, early_stopping_patience=0))
     def kill_kernel():
         for _ in range(600):
             time.sleep(0.1)
@@ -99,7 +99,7 @@ def test_a_killed_kernel_is_a_failed_stage(tmp_path):
 
 def test_a_stage_that_takes_too_long_is_ended(tmp_path):
     import psutil
-    spec = pipeline.StageSpec(new_run('slow', {}, tmp_path), 'train', 'kobart', dict(scale='replica', epochs=500))
+    spec = pipeline.StageSpec(new_run('slow', {}, tmp_path), 'train', 'kobart', dict(scale='replica', epochs=500, early_stopping_patience=0))
     fact = pipeline.run_stage(spec, timeout=12)
     assert fact['error']['kind'] == 'timeout' and '12 s' in fact['error']['message']
     assert not [p for p in psutil.process_iter(['cmdline']) if str(tmp_path) in ' '.join(p.info['cmdline'] or [])]
@@ -131,7 +131,7 @@ def test_relative_folders_work(dialsum, tmp_path):
 def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     import psutil, subprocess, sys
     process = subprocess.Popen([sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', 'run', '--models', 'kobart', 'solar', '--scale', 'replica',
-                                '--epochs', '500', '--runs', str(tmp_path/'runs'), '--reports', str(tmp_path/'reports')], env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                '--epochs', '500', '--early-stopping-patience', '0', '--runs', str(tmp_path/'runs'), '--reports', str(tmp_path/'reports')], env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(600):
         time.sleep(0.1)
         if any('"beat"' in p.read_text() for p in tmp_path.glob('runs/*/events.jsonl')): break
