@@ -205,7 +205,7 @@ def run_plan(
 def _safely(spec:StageSpec, threads:int, slot:int)->dict: # whatever goes wrong around one stage must not stop the others
     started = now()
     try: return run_stage(spec, threads, slot=slot)
-    except (DialsumError, OSError) as e:
+    except Exception as e: # recorded as this stage's result, like whatever ends its notebook
         error = _error('exception', type(e).__name__, str(e))
         try: return _fail(spec, started, 0, error)
         except (DialsumError, OSError): return make_fact(spec.run, spec.stage, 'failed', spec.model, None, started, 0, error=error) # no place to write it

@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'Device', 'this_device', 'Precision', 'decide', 'here']
 
 # %% ../nbs/06_precision.ipynb #563d4938
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from .models import ModelCard
 from .runs import DialsumError, unknown

@@ -143,14 +143,15 @@ def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     assert any(f['status'] == 'failed' for f in facts(run)) and not list(run.rglob('*.tmp'))
 
 
-def test_a_broken_fact_file_stops_only_its_stage(tmp_path):
+@pytest.mark.parametrize('text, words', [('{"status": "succ', 'not valid JSON'), ('{"schema": 1}', 'status')])
+def test_a_broken_fact_file_stops_only_its_stage(text, words, tmp_path):
     run = new_run('broken', {}, tmp_path)
     specs = [s for s in pipeline.plan(run, ['kobart', 'solar-10.7b'], dict(scale='replica', debug=True, epochs=1, max_new_tokens=8)) if s.stage in ('data', 'train')]
     (run/'kobart').mkdir()
-    (run/'kobart'/'train.json').write_text('{"status": "succ')
+    (run/'kobart'/'train.json').write_text(text)
     ended = pipeline.run_plan(specs, say=lambda line: None)
     assert {k: f['status'] for k, f in ended.items()} == {'data': 'success', 'kobart/train': 'failed', 'solar-10.7b/train': 'success'}
-    assert 'not valid JSON' in ended['kobart/train']['error']['message']
+    assert words in ended['kobart/train']['error']['message']
 
 
 def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
