@@ -122,6 +122,20 @@ def _generate(self:Predictor, sources:list[list[int]], config, d:Decoding)->list
                              logits_processor=_sparing_tags(d, self.pieces, width if left else 1))
     return out[:, width if left else 0:].tolist()
 
+def _within_memory(self:Predictor, sources:list[list[int]], config, d:Decoding)->list[list[int]]: # the same, with fewer at once where the device has no room
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+    written = []
+    while len(written) < len(sources):
+        part = sources[len(written):len(written) + self.batch_size]
+        try: written += _generate(self, part, config, d)
+        except RuntimeError as e:
+            if len(part) == 1 or not should_reduce_batch_size(e): raise
+            self.batch_size = len(part)//2
+            print(f'out of memory: {self.batch_size} dialogues at once from here on', flush=True)
+        else: continue
+        clear_device_cache(garbage_collection=True) # here, where the error and what it holds are gone
+    return written
+
 @contextmanager
 def _writing(model, config): # for a while in evaluation mode, with this configuration: options left out of it would come from the checkpoint
     was_training, saved = model.training, model.generation_config
@@ -132,6 +146,7 @@ def _writing(model, config): # for a while in evaluation mode, with this configu
         model.generation_config = saved
         model.train(was_training)
 
+# %% ../nbs/08_generation.ipynb #5dedcca6
 def _predict_batch(self:Predictor,
     texts:list[str], # dialogues
     **options, # of `Decoding`, for this call
@@ -143,12 +158,14 @@ def _predict_batch(self:Predictor,
     summaries, started, told = [''] * len(texts), time.monotonic(), time.monotonic()
     with _writing(self.loaded.model, config), torch.random.fork_rng():
         torch.manual_seed(self.seed)
-        for n in range(0, len(order), self.batch_size):
+        n = 0
+        while n < len(order):
             part = order[n:n + self.batch_size]
-            for i, ids in zip(part, _generate(self, [sources[i] for i in part], config, decoding)): summaries[i] = self.codec.text(ids)
+            for i, ids in zip(part, _within_memory(self, [sources[i] for i in part], config, decoding)): summaries[i] = self.codec.text(ids)
+            n += len(part)
             if self.progress and time.monotonic() - told > 5:
-                told, done = time.monotonic(), n + len(part)
-                self.progress(done, len(order), (told - started)/done*(len(order) - done))
+                told = time.monotonic()
+                self.progress(n, len(order), (told - started)/n*(len(order) - n))
     return summaries
 
 Predictor.predict_batch = _predict_batch
@@ -197,6 +214,7 @@ def judge(
     def write()->dict:
         score = rouge(predictor.predict_batch(list(rows['dialogue'])), list(rows['summaries'])).rows['score']
         return {('rouge_mean' if k == 'mean' else k): s.f for k, s in score.items()}
+    write.about = [len(rows), predictor.decoding.options()] # what its scores depend on
     return write
 
 # %% ../nbs/08_generation.ipynb #1e1918a1

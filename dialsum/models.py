@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['CARDS', 'ModelCard', 'register', 'card', 'skeleton', 'sizes', 'cache_path', 'replica', 'resolve', 'locate',
-           'LoadedModel', 'load_tokenizer', 'load']
+           'safetensors_header', 'LoadedModel', 'origin', 'load_tokenizer', 'load']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
-import hashlib, json, os, re, shutil, tempfile
+import hashlib, json, os, re, shutil, struct, tempfile
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from .data import read
@@ -105,7 +105,7 @@ register(ModelCard('kullm-v2', 'KULLM-v2', 'nlpai-lab/kullm-polyglot-12.8b-v2', 
 def _quiet(): # bars of a fraction of a second, and notices about parts that are not used here, are noise in notebooks and logs
     import logging, warnings
     logging.getLogger('bitsandbytes.backends.cpu.ops').setLevel(logging.ERROR) # "Failed to load … kernels": an optional speed-up of 4-bit on CPU
-    warnings.filterwarnings('ignore', message='`is_gradient_checkpointing` is deprecated') # PEFT asks transformers 5 in the old way
+    warnings.filterwarnings('ignore', message='`(is_)?gradient_checkpointing') # called by another name from transformers 5.23 on; both work
     from transformers.utils import logging as transformers_logging
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error() # what matters of it (weights that a checkpoint lacks) is an error here
@@ -123,13 +123,16 @@ def sizes(
     c:ModelCard,
     rank:int=16, # of LoRA
 )->tuple[int,int|None]: # (parameters, LoRA's parameters; None for a card trained in full)
-    "How many parameters a model and its LoRA adapter have"
-    from peft import LoraConfig, get_peft_model
+    "How many parameters a model and its LoRA adapter have: `rank` rows in and `rank` columns out for each linear layer but the head (Hu et al. 2021)"
+    return _sizes(json.dumps(c.config, sort_keys=True), rank)
+
+@lru_cache(maxsize=256)
+def _sizes(config:str, rank:int):
+    import torch
+    c = ModelCard('', '', '', json.loads(config))
     model = skeleton(c)
-    total = sum(p.numel() for p in model.parameters())
-    if c.method == 'full': return total, None
-    adapter = get_peft_model(model, LoraConfig(r=rank, target_modules='all-linear', task_type='CAUSAL_LM'))
-    return total, sum(p.numel() for p in adapter.parameters() if p.requires_grad)
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not model.get_output_embeddings()]
+    return sum(p.numel() for p in model.parameters()), None if c.method == 'full' else sum(rank*(m.in_features + m.out_features) for m in linear)
 
 # %% ../nbs/05_models.ipynb #33923df9
 def _blank_bpe(texts, specials, size, prepend): # blanks spelled as ▁, unknown characters as bytes (sentencepiece's manner)
@@ -269,6 +272,23 @@ def locate(
                            f"or try the whole path on a tiny random model with `-p scale replica`.")
     return name
 
+# %% ../nbs/05_models.ipynb #6dc507d0
+def safetensors_header(
+    path:Path, # a safetensors file
+)->dict: # tensor name → {'dtype', 'shape', 'data_offsets'}
+    "The header of a safetensors file; raises `DialsumError` when the file is shorter or longer than its header says"
+    size = Path(path).stat().st_size
+    with open(path, 'rb') as f:
+        start = f.read(8)
+        length = struct.unpack('<Q', start)[0] if len(start) == 8 else size
+        if length > size - 8: raise DialsumError(f"'{Path(path).name}' is cut off inside its header: fetch it again.")
+        try: header = json.loads(f.read(length))
+        except ValueError: raise DialsumError(f"'{Path(path).name}' has no readable safetensors header: fetch it again.") from None
+    header.pop('__metadata__', None)
+    need = 8 + length + max((t['data_offsets'][1] for t in header.values()), default=0)
+    if need != size: raise DialsumError(f"'{Path(path).name}' has {size:,} bytes, its header says {need:,}: fetch it again.")
+    return header
+
 # %% ../nbs/05_models.ipynb #0deefd06
 @dataclass
 class LoadedModel:
@@ -277,11 +297,19 @@ class LoadedModel:
     model:object # a transformers model, or a PeftModel
     tokenizer:object # with a pad token and a chat template
     checkpoint:str # what it was loaded from
+    new_tokens:dict=field(default_factory=dict) # id of an added token → ids of the pieces that it replaces
 
     @cached_property
     def parameters(self)->tuple[int,int]: # (all, trainable)
         "How many parameters there are, and how many are trained"
         return sum(p.numel() for p in self.model.parameters()), sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+def origin(
+    checkpoint:str, # from `locate`
+)->dict: # card, scale and method; empty for a checkpoint from elsewhere
+    "How a checkpoint folder came to be, as training noted it there"
+    note = Path(checkpoint)/'dialsum.json'
+    return json.loads(note.read_text(encoding='utf-8')) if note.is_file() else {}
 
 def load_tokenizer(
     c:ModelCard,

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'NEEDS', 'STATUS', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'number', 'duration', 'without_paths',
-           'escape', 'table', 'quoted', 'code_span', 'code', 'Step', 'Experiment', 'read_experiment', 'overview',
-           'request', 'again', 'data', 'machine', 'state', 'models', 'mermaid_text', 'gantt', 'flowchart', 'timeline',
-           'score_table', 'alarms', 'scores', 'training', 'png', 'draw_losses', 'draw_rouge', 'worst', 'submission',
-           'failures', 'render', 'write_report']
+           'escape', 'table', 'quoted', 'code_span', 'prose', 'code', 'Step', 'Experiment', 'read_experiment',
+           'overview', 'request', 'again', 'data', 'before', 'machine', 'state', 'models', 'mermaid_text', 'gantt',
+           'flowchart', 'resumed', 'timeline', 'score_table', 'alarms', 'scores', 'training', 'png', 'draw_losses',
+           'draw_rouge', 'worst', 'submission', 'error_path', 'repairs', 'failures', 'render', 'write_report']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
 import io, re, unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, cached_property
 from importlib.util import find_spec
 from itertools import groupby
@@ -101,7 +101,7 @@ def escape(
     line = re.sub(r'^(\d+)([.)])(?=\s|$)', r'\1\\\2', line) # would begin a numbered list
     return re.sub(r'^(?=[-+](\s|$)|[-=]+\s*$|#+(\s|$))', r'\\', line) # a list, a line or a heading
 
-# %% ../nbs/14_report.ipynb #8917b8be
+# %% ../nbs/14_report.ipynb #6d379ee1
 def table(
     head:list[str], # cells are Markdown already
     rows:list[list[str]],
@@ -121,6 +121,17 @@ def code_span(text:str)->str: # a path or name in a sentence or a cell
     "Text in backticks, without what would end them"
     return f"`{' '.join(_clean(without_paths(text)).split()).replace('`', '´').replace('|', '¦')}`"
 
+def prose(
+    text:str, # a sentence of ours, with names and commands in backticks
+    cell:bool=False, # whether it stands in a table, where a vertical line needs a backslash in code, too
+)->str:
+    "A sentence whose code stays code, and whose rest is escaped"
+    parts = without_paths(str(text)).split('`')
+    if len(parts)%2 == 0: return escape(text) # a backtick without its partner
+    spans = [f'`{" ".join(_clean(p).split())}`' for p in parts[1::2]]
+    rest = [p[:len(p) - len(p.lstrip())] + escape(p) + p[len(p.rstrip()):] if p.strip() else p for p in parts[::2]]
+    return ''.join(a + b for a, b in zip(rest, [*(s.replace('|', '\\|') if cell else s for s in spans), '']))
+
 def code(
     text:str, # anything
     kind:str='text', # language of the block
@@ -133,8 +144,8 @@ def code(
     return f'{fence}{kind}\n{shown}\n{fence}'
 
 # %% ../nbs/14_report.ipynb #fe371152
-STAGES = dict(data='데이터 준비', train='학습', evaluate='평가', predict='예측', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict'])
+STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', submit='제출') # in the order in which a report lists them; others are called by their own name
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict'])
 STATUS = dict(success='성공', failed='실패', blocked='미실행', missing='기록 없음')
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +174,7 @@ class Step:
     def order(self)->tuple:
         stages, models = list(STAGES), list(CARDS)
         stage = stages.index(self.stage) if self.stage in STAGES else len(stages)
-        group = 1 if self.model else 0 if self.stage == 'data' else 2
+        group = 1 if self.model else 0 if self.stage in ('preflight', 'data') else 2
         return group, models.index(self.model) if self.model in CARDS else len(models), self.model, -1 if self.fold is None else self.fold, stage, self.stage
 
 # %% ../nbs/14_report.ipynb #de2b57ff
@@ -216,6 +227,8 @@ def read_experiment(
     "An experiment's facts; raises `DialsumError` when `run` holds none, or broken ones"
     run = Path(run).absolute()
     asked, found = read_fact(run/'experiment.json'), [f for f in facts(run) if f['stage'] != 'report']
+    wanted = ((asked or {}).get('options') or {}).get('models')
+    if wanted: found = [f for f in found if not f['model'] or f['model'] in map(_card_name, wanted)] # a model that was dropped is not told of
     if asked is None and not found: raise DialsumError(f"'{run}' has neither experiment.json nor fact files: give the run folder of an experiment.")
     return Experiment(run.name, asked, found)
 
@@ -300,7 +313,7 @@ def overview(e:Experiment)->str:
     return '\n'.join([_outcome(e), _best(e), *_verdict(e), *_time(e)]) + (f'\n\n{_replica_note}' if _is_replica(e) else '')
 
 # %% ../nbs/14_report.ipynb #1c3bf565
-_options = dict(models='모델', mode='실행 방식', scale='모델 크기', checkpoints='시작 체크포인트', workers='동시에 실행한 단계 수', train_csv='학습 데이터', dev_csv='검증 데이터', test_csv='테스트 데이터', debug='일부 데이터만 사용',
+_options = dict(models='모델', mode='실행 방식', scale='모델 크기', checkpoints='시작 체크포인트', workers='동시에 실행한 단계 수', rehearse='예행 연습', train_csv='학습 데이터', dev_csv='검증 데이터', test_csv='테스트 데이터', debug='일부 데이터만 사용',
                 epochs='에폭', batch_size='배치 크기', learning_rate='학습률', method='학습 방법', max_new_tokens='요약의 최대 토큰', num_beams='빔 수', seed='난수 시드', metric='제출 모델을 고른 점수')
 
 def _value(value)->str: # an option's value as people read it
@@ -313,7 +326,7 @@ def _value(value)->str: # an option's value as people read it
 def request(e:Experiment)->str:
     "The options that were given"
     if e.asked is None: return '무엇을 요청했는지 알 수 없습니다. `experiment.json`이 없습니다.'
-    given = {k: v for k, v in e.options.items() if k not in ('command', 'run')}
+    given = {k: v for k, v in e.options.items() if k not in ('command', 'run', 'reports') and v not in ({}, [])}
     if not given: return '따로 지정한 옵션이 없습니다.'
     order = sorted(given, key=lambda k: (list(_options).index(k) if k in _options else len(_options), k))
     return '여기에 없는 옵션은 모두 기본값입니다.\n\n' + table(['옵션', '뜻', '값'], [[escape(k), _options.get(k, ''), _value(given[k])] for k in order], 3)
@@ -323,7 +336,8 @@ def again(e:Experiment)->str:
     command = e.options.get('command')
     if not command: return '실행한 명령이 `experiment.json`에 기록되어 있지 않습니다.'
     cut = '\n\n절대 경로는 `…/`로 줄였습니다. 실행할 때 자신의 경로로 바꾸십시오.' if without_paths(command) != command else ''
-    return code(command, 'bash') + cut
+    going_on = '' if all(s.status == 'success' for s in e.steps) else '\n\n실패했거나 남아 있는 단계만 이어서 실행하려면:\n\n' + code(f'dialsum resume {e.name}', 'bash')
+    return code(command, 'bash') + cut + going_on
 
 # %% ../nbs/14_report.ipynb #301a2b92
 def _hashes(e:Experiment)->list[list[str]]: # rows of input or output, name, hash
@@ -346,6 +360,21 @@ def data(e:Experiment)->str:
     head = ['구분', '대화 수', *(f'{name}(평균 / 최대)' for name in _lengths.values())]
     files = ['데이터의 SHA-256(앞 12자리)입니다. 이 값이 다르면 다른 데이터입니다.', table(['', '이름', '해시'], _hashes(e), 3)] if _hashes(e) else []
     return '\n\n'.join([table(head, [_part(name, parts[name]) for name in order]), '길이는 글자 수입니다.', *files])
+
+# %% ../nbs/14_report.ipynb #15a5b79d
+_severities = dict(error='오류', warning='경고')
+
+def before(e:Experiment)->str:
+    "What was found before anything started"
+    done = e.of('preflight')
+    if not done: return '시작하기 전에 점검한 기록이 없습니다.'
+    told = done[0].metrics
+    good = sum(m['ok'] for m in told['models'].values())
+    how = '각 모델의 복제 모델(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다.' if told.get('rehearsed') else '예행 연습은 하지 않았습니다.'
+    rows = [[escape(Step('', m).label), _severities.get(f['severity'], escape(f['severity'])), prose(f['what'], True), prose(f['why'], True), prose(f['remedy'], True)]
+            for m, found in told['models'].items() for f in found['findings']]
+    text = f"모델 {len(told['models'])}개 가운데 {good}개가 점검을 통과했습니다({number(told['seconds'], 1)}초). {how}"
+    return text + (f"\n\n{table(['모델', '구분', '발견한 것', '영향', '할 일'], rows, 5)}" if rows else ' 발견한 문제는 없습니다.')
 
 # %% ../nbs/14_report.ipynb #5e51852f
 def _commit(env:dict)->str:
@@ -397,8 +426,9 @@ def mermaid_text(
     text:str, # anything
 )->str: # never empty, of at most 60 characters
     "Text that cannot be syntax in a mermaid diagram"
-    line = ' '.join(_clean(text).split())[:60]
-    return ''.join(c if c.isalnum() or c in ' .,-()/·~' else chr(ord(c) + 0xfee0) if '!' <= c <= '~' else '·' for c in line) or '–'
+    line = ' '.join(_clean(text).split())
+    line = line if len(line) <= 60 else f'{line[:59]}…'
+    return ''.join(c if c.isalnum() or c in ' .,-()/·~…' else chr(ord(c) + 0xfee0) if '!' <= c <= '~' else '·' for c in line) or '–'
 
 _units = dict(second=1, minute=60, hour=3600, day=86400)
 _ticks = [(n, u) for u, steps in dict(second=(1, 2, 5, 10, 15, 30), minute=(1, 2, 5, 10, 15, 30), hour=(1, 2, 3, 6, 12), day=(1, 2, 3)).items() for n in steps]
@@ -411,16 +441,16 @@ def gantt(e:Experiment)->str|None: # None when no stage ran
     seconds = (end - start).total_seconds()
     unit, name = next(((n, u) for n, u in _ticks if seconds/(n*_units[u]) <= 8), (7, 'day'))
     lines = ['gantt', 'dateFormat YYYY-MM-DD HH:mm:ss.SSS', f"axisFormat {'%m-%d %H:%M' if seconds >= 86400 else '%H:%M:%S'}", f'tickInterval {unit}{name}', 'todayMarker off']
-    stamp = lambda text: _moment(text).astimezone(start.tzinfo).isoformat(' ', 'milliseconds')[:23]
+    stamp = lambda text, later=0: (_moment(text).astimezone(start.tzinfo) + timedelta(seconds=later)).isoformat(' ', 'milliseconds')[:23] # a clock can be set back meanwhile
     for label, steps in groupby(ran, lambda s: s.label or ('준비' if s.order()[0] == 0 else '마무리')):
         lines.append(f'section {mermaid_text(label)}')
         for s in steps:
             how = 'done' if s.status == 'success' else 'crit'
             name = mermaid_text(f'{s.title} {duration(s.seconds)}')
-            lines.append(f"{name} :{how}, t{len(lines)}, {stamp(s.fact['started'])}, {stamp(s.fact['finished'])}")
+            lines.append(f"{name} :{how}, t{len(lines)}, {stamp(s.fact['started'])}, {stamp(s.fact['started'], s.seconds)}")
     return '\n'.join(lines)
 
-# %% ../nbs/14_report.ipynb #6d379ee1
+# %% ../nbs/14_report.ipynb #7456f5c7
 _looks = dict(success='fill:#d3f0e0,stroke:#0b6e4f,color:#000000', failed='fill:#ffd8cc,stroke:#b3261e,color:#000000',
               blocked='fill:#fff0c2,stroke:#8a6d00,color:#000000', missing='fill:#eeeeee,stroke:#777777,color:#000000,stroke-dasharray:4 3')
 
@@ -439,6 +469,23 @@ def flowchart(e:Experiment)->str|None: # None when there are no stages
     lines += [f's{i} --> s{j}' for i, a in enumerate(e.steps) for j, b in enumerate(e.steps) if _leads(a, b)]
     return '\n'.join(lines + [f'classDef {status} {look}' for status, look in _looks.items()])
 
+_reasons = {r'it has not run': '실행된 적이 없음', r'it failed': '실패했음', r'it was blocked': '앞 단계 때문에 실행되지 않았음', r"its input '(.*)' has changed": '입력 {}이 바뀜', r"its output '(.*)' has changed": '출력 {}이 바뀜',
+            r"its (?:input|output) '(.*)' is not there any more": '파일 {}이 없음', r'its notebook has changed': '노트북이 바뀜', r'dialsum itself has changed': 'dialsum이 바뀜'}
+
+def _reason(why:str)->str: # why a stage had to run, from the pipeline's words
+    for pattern, korean in _reasons.items():
+        if m := re.fullmatch(pattern, why): return korean.format(*map(code_span, m.groups()))
+    return code_span(why)
+
+def resumed(e:Experiment)->str: # empty when it was not
+    "What was left each time that the experiment went on, and why"
+    attempts = (e.asked or {}).get('attempts') or []
+    if not attempts: return ''
+    def changes(a): return ', '.join(f'{code_span(k)}: {_value(old)} → {_value(new)}' for k, (old, new) in sorted(a['changed'].items()) if k != 'command') or '없음'
+    def left(a): return '<br>'.join(f"{escape(key)}: {_reason(why)}" for key, why in a['left'].items()) or '없음'
+    rows = [[str(i), escape(a['time'][:19].replace('T', ' ')), changes(a), left(a)] for i, a in enumerate(attempts, 1)]
+    return f"\n\n이 실험은 {len(attempts)}번 이어서 실행되었습니다. 바뀐 것에 걸리지 않는 단계는 그대로 두었습니다.\n\n{table(['회차', '시각', '바뀐 옵션', '남아 있던 단계와 그 이유'], rows, 4)}"
+
 def timeline(e:Experiment)->str:
     "When the stages ran, and which waited for which"
     if not e.steps: return '단계에 관한 기록이 없습니다.'
@@ -446,7 +493,7 @@ def timeline(e:Experiment)->str:
     idle = [s for s in e.steps if s.status == 'blocked']
     note = f"\n\n앞 단계가 성공하지 못해 실행되지 않은 {len(idle)}개 단계는 시간표에 없습니다." if idle and bars else ''
     chart = f'```mermaid\n{bars}\n```' if bars else '실행된 단계가 없어 시간표를 그리지 않았습니다.'
-    return f'{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n```mermaid\n{flowchart(e)}\n```'
+    return f'{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n```mermaid\n{flowchart(e)}\n```{resumed(e)}'
 
 # %% ../nbs/14_report.ipynb #dd0f52fe
 _rouges = dict(rouge1='ROUGE-1', rouge2='ROUGE-2', rougeL='ROUGE-L', mean='평균')
@@ -506,13 +553,15 @@ def scores(e:Experiment)->str:
                         '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e)])
 
 # %% ../nbs/14_report.ipynb #8c151753
+def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')
+
 def _training_row(s:Step)->list[str]:
     m, r = s.metrics, s.metrics.get('recipe') or {}
     best, evaluations, precision = m.get('best') or {}, m.get('evaluations') or [], m.get('precision') or {}
     done = f"{number(evaluations[-1].get('epoch'))}/{number(r.get('epochs'))}" if evaluations else '–'
-    how = precision.get('weights', '–') + (f", {precision['amp']} 연산" if precision.get('amp') not in (None, 'no') else '')
+    how = precision.get('weights', '–') + (f", {precision['amp']} 연산" if precision.get('amp') not in (None, 'no') else '') + (', 4비트(NF4)' if precision.get('quantization') else '') + (', 활성값 재계산' if precision.get('gradient_checkpointing') else '')
     rate = f"{r['learning_rate']:g}" if r.get('learning_rate') is not None else '–'
-    return [escape(s.label), escape(f"{precision.get('device', '–')}, {how}"), done, number(m.get('steps')), number(r.get('batch_size')), rate,
+    return [escape(s.label), escape(f"{precision.get('device', '–')}, {how}"), done, number(m.get('steps')), _batch(r), rate,
             f"{number(m.get('dev_loss_before'), 3)} → {number(best.get('loss'), 3)}", number(best.get('epoch')), number(m.get('rows_per_second'), 1), duration(m.get('train_seconds'))]
 
 def _unlearned(s:Step)->bool: # whether the dev loss did not fall
@@ -524,8 +573,10 @@ def training(e:Experiment)->str:
     done = e.of('train')
     if not done: return '학습 기록이 없습니다. 학습을 마친 모델이 없습니다.'
     head = ['모델', '장치와 정밀도', '에폭(실행/요청)', '스텝', '배치 크기', '학습률', '검증 손실(학습 전 → 고른 에폭)', '고른 에폭', '초당 대화 수', '학습 시간']
-    flat = [s for s in done if _unlearned(s)]
+    flat, chosen = [s for s in done if _unlearned(s)], [s for s in done if s.metrics.get('choice')]
     note = [f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."] if flat else []
+    choices = ', '.join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
+    note += [f'메모리에 맞추어 고른 설정: {choices}.'] if chosen else []
     figures = [f'![{alt}]({quote(e.name)}/{name})' for name, (alt, has, _) in FIGURES.items() if any(map(has, done))]
     told = ['손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다.'] if figures else ['학습 곡선의 기록이 없습니다.']
     how = '에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다.' if any(map(_has_scores, done)) else '검증 손실이 가장 낮은 에폭을 골랐습니다.'
@@ -661,8 +712,8 @@ def submission(e:Experiment)->str:
     text = f"검증 데이터의 {by}{particle(by, '이/가')} 가장 높은 {escape(chosen) or '–'}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 파일: {files}."
     return text + (f"\n\n{table(['후보', by], ranks)}" if ranks else '')
 
-# %% ../nbs/14_report.ipynb #7456f5c7
-_kinds = dict(user='입력이나 설정의 문제', exception='실행 중 예외', died='프로세스가 갑자기 끝남', timeout='시간 초과', blocked='앞 단계가 성공하지 못함')
+# %% ../nbs/14_report.ipynb #8bb2aae8
+_kinds = dict(preflight='시작하기 전 점검에서 발견', user='입력이나 설정의 문제', exception='실행 중 예외', died='프로세스가 갑자기 끝남', timeout='시간 초과', interrupted='사용자가 중단함', blocked='앞 단계가 성공하지 못함')
 
 def _stopped(e:Experiment, step:Step)->list[Step]: # blocked steps that wait for it, also through others
     found = [s for s in e.steps if s.status == 'blocked' and _leads(step, s)]
@@ -674,8 +725,29 @@ def _failure(e:Experiment, step:Step)->str:
     log = code_span(error['traceback']) + '(실험 폴더 안)' if error.get('traceback') else '없음'
     lines = [f"- 종류: {_kinds.get(error.get('kind'), escape(error.get('kind') or '–'))} ({code_span(error.get('type') or '–')})", f'- 걸린 시간: {duration(step.seconds)}', f'- 기록: {log}',
              f"- 이 실패로 실행되지 않은 단계: {_names(_stopped(e, step)) or '없음'}"]
-    lines += [f'- {name}: {escape(error[key])}' for key, name in dict(cause='원인', remedy='해결 방법').items() if error.get(key)]
-    return '\n\n'.join([f'### {escape(step.name)}', '\n'.join(lines), code(error.get('message') or '메시지 없음')])
+    lines += [f'- {name}: {prose(error[key])}' for key, name in dict(severity='우선순위', cause='원인', remedy='해결 방법').items() if error.get(key)]
+    lines += [f"- 참고: <{error['reference']}>"] if error.get('reference') else []
+    if not error.get('cause') and error.get('kind') in ('exception', 'died'): lines += ['- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오.']
+    return '\n\n'.join([f'### {escape(step.name)}', '\n'.join(lines), code(error.get('message') or '메시지 없음'), f'```mermaid\n{error_path(e, step)}\n```'])
+
+def error_path(e:Experiment, step:Step)->str:
+    "Mermaid source: from the stage through the frames to the error, its cause, and what it stopped"
+    error = step.fact.get('error') or {}
+    names = [f'{step.name} · {STATUS[step.status]}', *(error.get('frames') or ()), f"{error.get('type') or '–'}: {(error.get('message') or '–').splitlines()[0]}"]
+    lines = ['flowchart TD', *(f'n{i}["{mermaid_text(without_paths(name))}"]' for i, name in enumerate(names)), *(f'n{i} --> n{i + 1}' for i in range(len(names) - 1))]
+    last = f'n{len(names) - 1}'
+    if error.get('cause'): lines += [f'c["{mermaid_text(without_paths("원인: " + error["cause"]))}"]', f'c -.-> {last}']
+    for i, s in enumerate(_stopped(e, step)): lines += [f'b{i}["{mermaid_text(s.name + " · " + STATUS[s.status])}"]:::blocked', f'{last} --> b{i}']
+    return '\n'.join([*lines, f'class {last} failed', *(f'classDef {status} {_looks[status]}' for status in ('failed', 'blocked'))])
+
+def repairs(e:Experiment)->str: # empty when nothing failed, or nothing is known of it
+    "What to repair first: a row for each kind of failure, P0 before P3"
+    found = {}
+    for s in e.steps:
+        error = s.fact.get('error') or {} if s.status == 'failed' else {}
+        if error.get('remedy'): found.setdefault((error.get('severity') or 'P1', error.get('cause') or '–', error['remedy']), []).append(s)
+    rows = [[severity, prose(cause, True), prose(remedy, True), escape(', '.join(s.name for s in steps))] for (severity, cause, remedy), steps in sorted(found.items(), key=lambda item: item[0])]
+    return '### 먼저 고칠 것\n\nP0은 결과나 실험 전체를 잃는 문제, P3은 겉모양의 문제입니다.\n\n' + table(['우선순위', '원인', '해결 방법', '해당 단계'], rows, 4) if rows else ''
 
 def failures(e:Experiment)->str:
     "Every failed and blocked stage with its message, and how many succeeded"
@@ -683,6 +755,7 @@ def failures(e:Experiment)->str:
     failed, blocked, missing = ([s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing'))
     done = sum(s.status == 'success' for s in e.steps)
     parts = [f'전체 {len(e.steps)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/len(e.steps):.1%}입니다.']
+    if repairs(e): parts.append(repairs(e))
     parts += [_failure(e, s) for s in failed]
     if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '메시지'], [[escape(s.name), escape((s.fact.get('error') or {}).get('message') or '–')] for s in blocked], 2)]
     if missing: parts += ['### 기록이 없는 단계', f'요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.']
@@ -690,7 +763,7 @@ def failures(e:Experiment)->str:
 
 # %% ../nbs/14_report.ipynb #66ff22e4
 SECTIONS:dict[str,Callable[[Experiment],str]] = { # heading → section, in the report's order
-    '한눈에 보기': overview, '요청한 것': request, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '학습': training,
+    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '학습': training,
     '점수가 가장 낮은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '실행 환경': machine, '다시 실행하기': again}
 
 def render(

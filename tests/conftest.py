@@ -8,6 +8,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent/'shared' # research material that may not be redistributed; tests that need it skip without it
 
 
+def pytest_addoption(parser):
+    parser.addoption('--kills', type=int, default=10, help='how often an experiment is killed in test_resume.py')
+
+
 @pytest.fixture(scope='session')
 def checkout(tmp_path_factory):
     "A copy of the project's files, so that tests leave nothing in the real one"

@@ -4,7 +4,7 @@ import json
 import pandas as pd
 import pytest
 
-from dialsum.models import CARDS, card, locate
+from dialsum.models import card, locate
 from dialsum.runs import sample_path
 
 
@@ -32,7 +32,7 @@ def test_every_option_of_run_reaches_a_stage(tmp_path):
     from dialsum.pipeline import plan
     from dialsum.runs import parameters
     values = {str: 'x', int: '7', float: '0.7', bool: None}
-    options = {n: p for s in ('data', 'train', 'evaluate', 'predict', 'submit') for n, p in parameters(s).items() if n not in ('run', 'model', 'scale', 'checkpoint')}
+    options = {n: p for s in ('data', 'train', 'evaluate', 'predict', 'submit') for n, p in parameters(s).items() if n not in ('run', 'model', 'models', 'scale', 'checkpoint')}
     for name, p in options.items():
         typed = [f"--{name.replace('_', '-')}", *([values[p.type]] if values[p.type] else [])]
         given = _options(parser().parse_args(['run', *typed]))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dialsum.memory import Memory, Plan, available_memory, estimate_generation, estimate_memory, measure_training, plan_memory, refuse_offload, within_memory
+from dialsum.memory import Memory, available_memory, estimate_generation, estimate_memory, measure_training, plan_memory, refuse_offload, within_memory
 from dialsum.models import card, skeleton
 from dialsum.precision import Device
 from dialsum.runs import DialsumError
@@ -87,14 +87,14 @@ def test_what_cannot_fit_is_one_sentence():
 
 
 def test_the_last_net_keeps_the_effective_batch():
-    plan, tried = Plan('lora', 12, 1, False, Memory(), ''), []
-    def train(p):
-        tried.append((p.batch, p.gradient_accumulation_steps))
-        if p.batch > 3: raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')
+    tried = []
+    def train(batch, accumulation):
+        tried.append((batch, accumulation))
+        if batch > 3: raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')
         return 'done'
-    assert within_memory(train, plan) == 'done' and tried == [(12, 1), (6, 2), (4, 3), (3, 4)]
-    def broken(p): raise RuntimeError('shapes do not match')
-    with pytest.raises(RuntimeError, match='shapes do not match'): within_memory(broken, plan)
+    assert within_memory(train, 12, 1) == 'done' and tried == [(12, 1), (6, 2), (4, 3), (3, 4)]
+    def broken(batch, accumulation): raise RuntimeError('shapes do not match')
+    with pytest.raises(RuntimeError, match='shapes do not match'): within_memory(broken, 12)
 
 
 def test_an_offloaded_model_is_not_trained():

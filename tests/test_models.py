@@ -1,7 +1,6 @@
 "Cards, sizes, tags: against the figures that were measured on the real models and tokenizers"
 import json
 
-import pandas as pd
 import pytest
 
 from dialsum.data import TAG, read

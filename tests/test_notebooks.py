@@ -1,12 +1,12 @@
 "The rules that notebooks keep, checked on the files themselves"
-import ast, json, re, subprocess, sys
+import ast, json, re, sys
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
 
-STAGES = ['data', 'train', 'evaluate', 'predict', 'submit', 'report']
+STAGES = ['preflight', 'data', 'train', 'evaluate', 'predict', 'submit', 'report']
 cells = lambda path: json.loads(path.read_text(encoding='utf-8'))['cells']
 code = lambda path: [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
 

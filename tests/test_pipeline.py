@@ -1,14 +1,14 @@
 "Experiments from start to report, on toys"
-import json, os, re, signal, threading, time
+import json, re, signal, threading, time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dialsum import pipeline
-from dialsum.runs import facts, new_run, read_fact, sample_path
+from dialsum.runs import facts, new_run, read_fact
 
-SMALL = ['--models', 'kobart', 'qwen3-4b', '--scale', 'replica', '--epochs', '1', '--debug', '--max-new-tokens', '12']
+SMALL = ['--models', 'kobart', 'qwen3-4b', 'solar', '--scale', 'replica', '--epochs', '2', '--debug', '--max-new-tokens', '12']
 
 
 def outcome(done):
@@ -27,8 +27,8 @@ def experiment(dialsum, tmp_path_factory):
 def test_an_experiment_leaves_what_the_design_says(experiment):
     run = Path(experiment['run'])
     assert re.fullmatch(r'\d{8}_\d{6}_small', run.name)
-    for name in ('experiment.json', 'events.jsonl', 'data.json', 'data.ipynb', 'data/train.csv', 'submission.csv', 'report.json',
-                 *(f'{m}/{f}' for m in ('kobart', 'qwen3-4b') for f in ('train.ipynb', 'train.json', 'train.log', 'evaluate.json', 'predictions_dev.csv', 'predictions_test.csv'))):
+    for name in ('experiment.json', 'events.jsonl', 'preflight.json', 'preflight.ipynb', 'data.json', 'data.ipynb', 'data/train.csv', 'submission.csv', 'report.json',
+                 *(f'{m}/{f}' for m in ('kobart', 'qwen3-4b', 'solar-10.7b') for f in ('train.ipynb', 'train.json', 'train.log', 'evaluate.json', 'predictions_dev.csv', 'predictions_test.csv'))):
         assert (run/name).is_file(), name
     assert (run/'kobart/model/model.safetensors').is_file() and (run/'qwen3-4b/model/adapter_model.safetensors').is_file()
     assert not list(run.rglob('*.tmp')) and not (run/'errors').exists() and not (run/'kobart/checkpoints').exists()
@@ -38,12 +38,12 @@ def test_an_experiment_leaves_what_the_design_says(experiment):
 def test_facts_have_every_key(experiment):
     keys = {'schema', 'experiment', 'stage', 'model', 'fold', 'status', 'started', 'finished', 'seconds', 'params', 'inputs', 'outputs', 'identity', 'metrics', 'environment', 'error'}
     found = facts(Path(experiment['run']))
-    assert len(found) == 9 and all(set(f) == keys and f['status'] == 'success' for f in found)
+    assert len(found) == 13 and all(set(f) == keys and f['status'] == 'success' for f in found)
     for f in found:
         if f['stage'] == 'train': assert f['metrics']['best']['loss'] < f['metrics']['dev_loss_before']
         if f['stage'] == 'evaluate': assert f['metrics']['split']['signature'] != f['metrics']['whole']['signature'] and len(f['metrics']['worst']) == 5
     events = [json.loads(line) for line in (Path(experiment['run'])/'events.jsonl').read_text().splitlines()]
-    assert [e['event'] for e in events].count('end') == 9 and {'beat', 'start', 'end'} == {e['event'] for e in events}
+    assert [e['event'] for e in events].count('end') == 13 and {'open', 'beat', 'start', 'fact', 'end', 'close'} == {e['event'] for e in events}
 
 
 def test_the_submission_is_the_official_format(experiment):
@@ -52,27 +52,21 @@ def test_the_submission_is_the_official_format(experiment):
     assert list(rows.columns) == ['Unnamed: 0', 'fname', 'summary'] and list(rows['fname']) == list(test['fname']) and list(rows['Unnamed: 0']) == list(range(10))
 
 
-def test_the_same_seed_gives_the_same_bytes(experiment, dialsum, tmp_path):
-    again = outcome(dialsum('run', *SMALL, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--name', 'again', '--json'))
-    for name in ('kobart/predictions_dev.csv', 'kobart/predictions_test.csv', 'qwen3-4b/predictions_dev.csv', 'qwen3-4b/predictions_test.csv', 'submission.csv'):
-        assert (Path(experiment['run'])/name).read_bytes() == (Path(again['run'])/name).read_bytes(), name
-
-
 def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
-    "A checkpoint of another architecture, given to one of two models"
+    "A checkpoint of another architecture, given to one of two models; all folders relative"
     (tmp_path/'llama').mkdir()
     (tmp_path/'llama'/'config.json').write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
     (tmp_path/'llama'/'model.safetensors').write_bytes(b'')
-    done = dialsum('run', *SMALL, '--checkpoint', f'qwen3-4b={tmp_path/"llama"}', '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--json')
+    done = dialsum('run', '--models', 'kobart', 'qwen3-4b', '--scale', 'replica', '--debug', '--max-new-tokens', '8', '--checkpoint', 'qwen3-4b=llama', '--runs', 'my/runs', '--reports', 'my/reports', '--json', cwd=tmp_path)
     told = outcome(done)
     assert done.returncode == 1
     status = {m['model']: m['stages'] for m in told['models']}
     assert status['kobart'] == dict(train='success', evaluate='success', predict='success') and status['qwen3-4b'] == dict(train='failed', evaluate='blocked', predict='blocked')
-    assert "architecture 'llama', not 'qwen3'" in told['failed'][0]['message']
+    assert "the architecture is 'llama', not 'qwen3'" in told['failed'][0]['message'] and told['failed'][0]['remedy']
     run = Path(told['run'])
     fact = read_fact(run/'qwen3-4b'/'train.json')
-    assert fact['error']['kind'] == 'user' and (run/fact['error']['traceback']).is_file() and read_fact(run/'submit.json')['metrics']['chosen'] == 'kobart'
-    assert "'llama'" in Path(told['report']).read_text(encoding='utf-8')
+    assert run.is_relative_to(tmp_path/'my'/'runs') and fact['error']['kind'] == 'preflight' and read_fact(run/'submit.json')['metrics']['chosen'] == 'kobart'
+    assert "'llama'" in Path(told['report']).read_text(encoding='utf-8') and Path(told['report']).parent == tmp_path/'my'/'reports'
 
 
 def test_a_killed_kernel_is_a_failed_stage(tmp_path):
@@ -111,7 +105,7 @@ def test_what_is_done_is_not_done_again(experiment):
     spec = pipeline.StageSpec(run, 'train', 'kobart', {k: v for k, v in before['params'].items() if k != 'run'})
     start = time.monotonic()
     assert pipeline.run_stage(spec) == before and time.monotonic() - start < 2
-    assert not pipeline.is_done(pipeline.StageSpec(run, 'train', 'kobart', spec.params | dict(epochs=2)))
+    assert not pipeline.is_done(pipeline.StageSpec(run, 'train', 'kobart', spec.params | dict(epochs=7)))
 
 
 def test_bare_papermill_keeps_its_results(call, checkout):
@@ -119,12 +113,6 @@ def test_bare_papermill_keeps_its_results(call, checkout):
     assert done.returncode == 0, done.stderr
     [run] = (checkout/'runs').glob('*_data')
     assert read_fact(run/'data.json')['params']['dev_fraction'] == 0.2 and len(pd.read_csv(run/'data'/'train.csv')) == 50
-
-
-def test_relative_folders_work(dialsum, tmp_path):
-    done = dialsum('run', '--models', 'kobart', '--scale', 'replica', '--debug', '--epochs', '1', '--max-new-tokens', '8', '--runs', 'my/runs', '--reports', 'my/reports', '--json', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert Path(outcome(done)['run']).is_relative_to(tmp_path/'my'/'runs') and list((tmp_path/'my'/'reports').glob('*.md'))
 
 
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
@@ -140,18 +128,39 @@ def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     assert process.wait(10) == 130
     assert len(tree) >= 2 and not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     [run] = (tmp_path/'runs').iterdir()
-    assert any(f['status'] == 'failed' for f in facts(run)) and not list(run.rglob('*.tmp'))
+    assert any(f['status'] == 'failed' and f['error']['kind'] == 'interrupted' for f in facts(run)) and not list(run.rglob('*.tmp')) and pipeline.state(run) == 'ended'
 
 
-@pytest.mark.parametrize('text, words', [('{"status": "succ', 'not valid JSON'), ('{"schema": 1}', 'status')])
-def test_a_broken_fact_file_stops_only_its_stage(text, words, tmp_path):
-    run = new_run('broken', {}, tmp_path)
-    specs = [s for s in pipeline.plan(run, ['kobart', 'solar-10.7b'], dict(scale='replica', debug=True, epochs=1, max_new_tokens=8)) if s.stage in ('data', 'train')]
-    (run/'kobart').mkdir()
-    (run/'kobart'/'train.json').write_text(text)
-    ended = pipeline.run_plan(specs, say=lambda line: None)
-    assert {k: f['status'] for k, f in ended.items()} == {'data': 'success', 'kobart/train': 'failed', 'solar-10.7b/train': 'success'}
-    assert words in ended['kobart/train']['error']['message']
+def half_written(path): path.write_text(path.read_text()[:300])
+def another_schema(path): path.write_text('{"schema": 0, "status": "success"}')
+def edited_by_hand(path): path.write_text(path.read_text().replace('"seconds"', '"minutes"'))
+
+
+@pytest.mark.parametrize('damage, words', [(half_written, 'not valid JSON'), (another_schema, 'schema'), (edited_by_hand, 'not as its stage wrote it')], ids=lambda d: getattr(d, '__name__', ''))
+def test_a_fact_file_that_cannot_be_believed_is_set_aside_and_done_again(damage, words, tmp_path):
+    spec, said = pipeline.StageSpec(new_run('broken', {}, tmp_path), 'data', '', dict(debug=True)), []
+    first = pipeline.run_stage(spec)
+    damage(spec.fact)
+    again = pipeline.run_stage(spec, say=said.append)
+    assert again['status'] == 'success' and again['outputs'] == first['outputs'] and again['started'] > first['started']
+    assert len(said) == 1 and said[0].startswith('data runs again') and words in said[0] and (spec.run/'data.json.set-aside').is_file()
+    assert pipeline.why_undone(spec) == ''
+
+
+def test_what_has_changed_is_said_and_only_that_runs_again(tmp_path):
+    spec = pipeline.StageSpec(new_run('changed', {}, tmp_path), 'data', '', dict(debug=True))
+    assert pipeline.why_undone(spec) == 'it has not run' and pipeline.run_stage(spec)['status'] == 'success'
+    assert 'seed was 42, now 7' == pipeline.why_undone(pipeline.StageSpec(spec.run, 'data', '', dict(debug=True, seed=7)))
+    kept = (spec.run/'data'/'dev.csv').read_bytes()
+    (spec.run/'data'/'dev.csv').write_bytes(kept + b'x')
+    assert pipeline.why_undone(spec) == "its output 'data' has changed"
+    (spec.run/'data'/'dev.csv').write_bytes(kept)
+    assert pipeline.why_undone(spec) == ''
+    fact = read_fact(spec.fact)
+    fact['environment']['package_code'] = 'older'
+    from dialsum.runs import write_fact
+    write_fact(spec.run, spec.fact, fact)
+    assert pipeline.why_undone(spec) == '' and pipeline.why_undone(spec, strict=True) == 'dialsum itself has changed'
 
 
 def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
@@ -161,7 +170,7 @@ def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
     shutil.copytree(experiment['run'], run)
     spec = pipeline.StageSpec(run, 'submit')
     assert pipeline.run_stage(spec)['metrics']['chosen'] == read_fact(run/'submit.json')['metrics']['chosen']
-    other = next(m for m in ('kobart', 'qwen3-4b') if m != read_fact(run/'submit.json')['metrics']['chosen'])
+    other = next(m for m in ('kobart', 'qwen3-4b', 'solar-10.7b') if m != read_fact(run/'submit.json')['metrics']['chosen'])
     fact = read_fact(run/other/'evaluate.json')
     fact['metrics']['split']['mean']['f'] = 99
     (run/other/'evaluate.json').write_text(to_json(fact))

@@ -3,9 +3,11 @@ import json, shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from dialsum.models import CARDS, card, replica
-from dialsum.preflight import check_disk, check_memory, check_model, safetensors_header
+from dialsum.preflight import check_disk, check_memory, check_model, rehearse, safetensors_header
+from dialsum.training import fitted, memory_needed, recipe
 
 
 @pytest.fixture
@@ -81,8 +83,8 @@ def test_settings_that_cannot_work_are_found(options, words):
 def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
     [disk] = check_disk(card('kobart'), 'full', dict(save_total_limit=2), Path('.'), free=2**30)
     assert 'GiB' in disk.what and '--save-total-limit' in disk.remedy and not check_disk(card('kobart'), 'full', {}, Path('.'), free=2**40)
-    [memory] = check_memory(card('kobart'), 'full', {}, available=8 * 2**30)
-    assert '--batch-size' in memory.remedy and not check_memory(card('kobart'), 'full', {}, available=2**40)
+    [memory] = check_memory(card('kobart'), 'full', dict(batch_size=16), available=8 * 2**30)
+    assert memory.severity == 'error' and '--batch-size' in memory.remedy and not check_memory(card('kobart'), 'full', {}, available=2**40)
 
 
 def test_preflight_json_is_the_contract(dialsum, tmp_path):
@@ -94,3 +96,64 @@ def test_preflight_json_is_the_contract(dialsum, tmp_path):
         assert any('none.csv' in f['what'] for f in m['findings']) and any('weights' in f['what'] for f in m['findings'])
     done = dialsum('preflight', '--models', 'all', '--scale', 'replica', '--runs', tmp_path, '--json')
     assert done.returncode == 0 and json.loads(done.stdout)['ok'], done.stdout
+
+
+def test_a_model_that_an_option_does_not_fit_stops_no_other(dialsum, tmp_path):
+    done = dialsum('preflight', '--models', 'kobart', 'qwen3-4b', '--method', 'qlora', '--scale', 'replica', '--rehearse', '--runs', tmp_path, '--json')
+    told = json.loads(done.stdout)['models']
+    assert done.returncode == 1 and not told['kobart']['ok'] and told['qwen3-4b']['ok'], told
+    refused = dialsum('run', '--models', 'kobart', '--method', 'qlora', '--scale', 'replica', '--runs', tmp_path/'runs')
+    assert refused.returncode == 2 and 'kobart is trained in full' in refused.stderr and not (tmp_path/'runs').exists()
+
+
+@pytest.mark.parametrize('name, options', [('kobart', dict(label_smoothing=0.1, num_beams=2)), ('llama', dict(method='qlora', gradient_checkpointing=True)), ('polyglot', dict(new_tokens='#Person1#')), ('solar', dict(precision='bf16'))])
+def test_the_rehearsal_takes_the_path_that_was_asked(name, options):
+    assert rehearse(card(name), 'full', options) == []
+
+
+def test_the_rehearsal_finds_what_only_trying_finds(monkeypatch):
+    "A library that has changed: a keyword is gone, or what is saved is not what was trained"
+    import peft, transformers
+    with monkeypatch.context() as m:
+        m.delattr(peft, 'get_peft_model')
+        [found] = rehearse(card('qwen3-4b'), 'full', {})
+        assert found.severity == 'error' and 'get_peft_model' in found.what and found.where.startswith('rehearsal, training')
+    saved = transformers.BartForConditionalGeneration.save_pretrained
+    def other(self, *args, **kwargs):
+        with torch.no_grad(): self.model.shared.weight[0] += 1
+        saved(self, *args, **kwargs)
+        with torch.no_grad(): self.model.shared.weight[0] -= 1
+    monkeypatch.setattr(transformers.BartForConditionalGeneration, 'save_pretrained', other)
+    [found] = rehearse(card('kobart'), 'replica', {})
+    assert 'do not come back from the saved folder' in found.what and found.where == 'rehearsal, loading again'
+
+
+def test_new_tokens_that_have_no_place_are_found(folder):
+    words = ','.join(f'#Person{i}#' for i in range(1, 20))
+    assert ['19 new tokens do not fit the 8 spare rows of the embedding'] == [f.what for f in check_model(card('qwen3-4b'), 'replica', dict(new_tokens=words), str(folder))]
+    assert check_model(card('qwen3-4b'), 'replica', dict(new_tokens=words, method='full', learning_rate=1e-3), str(folder)) == []
+
+
+def test_what_does_not_fit_is_planned_or_refused():
+    [told] = check_memory(card('llama'), 'full', {}, available=24 * 10**9) # as asked it does not fit; left to the planner it does
+    assert told.severity == 'warning' and 'it will be trained as' in told.why
+    r, precision, choice = fitted(card('llama'), 'full', {}, available=24 * 10**9)
+    assert r.batch_size*r.gradient_accumulation_steps == recipe(card('llama'), 'full', {}).batch_size and choice and memory_needed(card('llama'), r, precision).total < 24 * 10**9
+    [refused] = check_memory(card('polyglot'), 'full', {}, available=4 * 10**9)
+    assert refused.severity == 'error' and 'does not fit' in refused.what
+    r, _, choice = fitted(card('llama'), 'full', dict(batch_size=8), available=10**9)
+    assert r.batch_size == 8 and not choice # what is given is taken; the preflight says that it does not fit
+
+
+def test_an_adapter_is_looked_at_whole(tmp_path):
+    from dialsum.models import load
+    from dialsum.training import Recipe, add_lora, save
+    made = load(card('qwen3-4b'), str(replica(card('qwen3-4b'))))
+    made.model = add_lora(made.model, Recipe(method='lora', lora_r=8))
+    folder = save(made, tmp_path/'adapter')
+    check = lambda c='qwen3-4b', **options: [f.what for f in check_model(card(c), 'replica', options, str(folder)) if f.severity == 'error']
+    assert check() == check(lora_r=8) == []
+    assert 'rank 8' in check(lora_r=16)[0] and 'full training asked' in check(method='full', learning_rate=1e-3)[0] and 'adapter was made for' in check('llama')[0]
+    weights = folder/'adapter_model.safetensors'
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert 'its header says' in check()[0]

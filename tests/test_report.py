@@ -201,7 +201,7 @@ def test_what_is_missing_is_said(build, tmp_path):
 
 
 def test_sparse_facts_do_not_break_a_section(build, tmp_path):
-    run, leave = build(models=['kobart'])
+    run, leave = build(models=['kobart', 'qwen3-4b'])
     for stage in ('train', 'evaluate', 'predict'): leave(stage, 'kobart', found=dict(other=1))
     for stage in ('data', 'submit'): leave(stage, found=dict(other=1))
     nan = metrics('train') | dict(curve=[dict(epoch=1, loss=None), dict(epoch=2, loss=3.)], best={}, dev_loss_before=None)
@@ -328,7 +328,9 @@ def test_mermaid_itself_reads_every_diagram(build, hell, tmp_path):
     good, leave = whole(lambda **o: build('good', **o), ('kobart', 'qwen3-4b', 'solar-10.7b'))
     leave('train', 'kullm-v2', 'failed', start=50, seconds=9.)
     blocks = mermaid_blocks(write(good, tmp_path)[0][1].decode()) + mermaid_blocks(write(hell, tmp_path)[0][1].decode())
-    bars, boxes, hell_bars, hell_boxes, broken = parse([*blocks, 'flowchart LR\nA[KoBART (124M)]'])
+    paths = [b for b in blocks if b.startswith('flowchart TD')] # of errors
+    bars, boxes, hell_bars, hell_boxes, broken, *errors = parse([*(b for b in blocks if b not in paths), 'flowchart LR\nA[KoBART (124M)]', *paths])
+    assert len(errors) > 2 and all(len(found['nodes']) >= 2 and found['edges'] >= 1 for found in errors), errors
     assert 'error' in broken # the checker sees errors
     steps = read_experiment(good).steps
     assert [t[:2] for t in bars['tasks']][1] == ['KoBART', '학습 5.0초'] and len(bars['tasks']) == len(steps) and ['KULLM-v2', '학습 9.0초', 9000, True] in bars['tasks']
