@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 
 from . import pipeline
-from .data import gather
 from .models import CARDS, card, resolve
 from .runs import (DialsumError, check_writable, events, existing_run, facts, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
@@ -27,8 +26,10 @@ class _Parser(argparse.ArgumentParser):
 def _dashes(argv:list[str])->list[str]: # --batch_size=8 → --batch-size=8
     return [a.split('=', 1)[0].replace('_', '-') + ('=' + a.split('=', 1)[1] if '=' in a else '') if a.startswith('--') else a for a in argv]
 
-_own = ('run', 'model', 'models', 'scale', 'checkpoint', 'reports') # what a plan gives to its stages by itself
-_planned = ('data', 'train', 'evaluate', 'predict', 'submit', 'report')
+_own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'reports') # what a plan gives to its stages by itself
+_planned = ('data', 'train', 'evaluate', 'predict', 'folds', 'submit', 'report')
+
+def _is_list(q)->bool: return 'separated by commas' in q.help # on the command line also by blanks
 
 def _stage_parameters()->dict: # name → Parameter, of every stage of a plan; the first stage's help where several have it
     found = {}
@@ -50,7 +51,7 @@ def _add_run_options(p:_Parser, new:bool=True): # new: of an experiment that is 
     p.add_argument('--rehearse', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="let each model's replica take the whole path first (default: run yes, demo and preflight no)")
     p.add_argument('--json', action='store_true', help='print the outcome as JSON')
     for q in _stage_parameters().values():
-        how = dict(action=argparse.BooleanOptionalAction) if q.type is bool else dict(metavar=q.type.__name__.upper())
+        how = dict(action=argparse.BooleanOptionalAction) if q.type is bool else dict(metavar=q.type.__name__.upper()) | (dict(nargs='+') if _is_list(q) else {})
         p.add_argument('--' + q.name.replace('_', '-'), default=argparse.SUPPRESS, help=f'{q.help} (default: {q.default!r})'.replace('%', '%%'), **how)
 
 # %% ../nbs/16_cli.ipynb #90b8e57e
@@ -123,21 +124,25 @@ def _checkpoints(args, models:list[str])->dict[str,str]: # model → folder or h
 
 def _options(args)->dict: # stage parameters that were given, converted
     known = _stage_parameters()
-    given = {n: known[n].convert(v) for n, v in vars(args).items() if n in known}
+    given = {n: known[n].convert(','.join(v) if isinstance(v, list) else v) for n, v in vars(args).items() if n in known}
     if given.get('debug') and 'epochs' not in given: given['epochs'] = 1
     return given
 
 def _absolute(options:dict)->dict: # stages run in folders of their own
-    return {n: str(Path(v).expanduser().absolute()) if v and (n.endswith('_csv') or n == 'reports' or n == 'checkpoint' and Path(v).expanduser().is_dir()) else v for n, v in options.items()}
+    at = lambda v: str(Path(v).expanduser().absolute())
+    own = lambda v: at(v) if v and Path(v).expanduser().is_dir() else v # a folder, not a hub name or an address
+    how = dict(reports=at, checkpoint=own, augmentation_backend=lambda v: ','.join(own(part.strip()) for part in v.split(',')))
+    return {n: at(v) if v and n.endswith('_csv') else how[n](v) if v and n in how else v for n, v in options.items()}
 
 # %% ../nbs/16_cli.ipynb #c92a1a84
 def _check(models:list[str], scale:str, options:dict)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
     from dialsum.preflight import check_options
+    from dialsum.prepare import check_data
     wrong = {m: [f for f in check_options(card(m), scale, options) if f.severity == 'error'] for m in models}
     if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
     if options.get('eval_batch_size', 1) < 1: raise DialsumError(f"eval_batch_size is {options['eval_batch_size']}: at least 1 was expected.")
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
-    parts, paths = gather(**{k: v for k, v in options.items() if k in parameters('data')})
+    parts, paths = check_data({k: v for k, v in options.items() if k in parameters('data')})
     return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
 def _workers(args, scale:str)->int:
@@ -149,6 +154,7 @@ def _run(args)->int:
     demo = args.command == 'demo'
     models = _models(getattr(args, 'models', ['all'] if demo or getattr(args, 'mode', 'single') != 'single' else ['kobart']))
     scale, mode, options = getattr(args, 'scale', 'replica' if demo else 'full'), _mode(args, models), _options(args)
+    if demo or mode == 'full': options = dict(validate_data_quality=True) | options
     checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options)
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
     told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | _absolute(options)
@@ -247,7 +253,7 @@ def _preflight(args)->int:
     return 0 if told.ok() else 1
 
 def _outcome(run:Path, models:list[str], ended:dict, as_json:bool, reports:Path)->int: # exit code
-    rows = [dict(model=m, stages={f['stage']: f['status'] for f in ended.values() if f['model'] == m}, score=_score_of(ended.get(f'{m}/evaluate'))) for m in models]
+    rows = [dict(model=m, stages={f['stage']: f['status'] for f in ended.values() if f['model'] == m and f['fold'] is None}, score=_score_of(ended.get(f'{m}/evaluate'))) for m in models]
     failed = [dict(stage=k, status=f['status'], message=f['error']['message'], remedy=f['error']['remedy']) for k, f in ended.items() if f['status'] != 'success']
     report = reports/f'{run.name}.md' if ended['report']['status'] == 'success' else None
     if as_json: print(to_json(dict(experiment=run.name, run=run, report=report, models=rows, failed=failed)), end='')
@@ -342,7 +348,7 @@ def runs_table(
             continue
         found = [f for f in found if not f['model'] or f['model'] in asked['options'].get('models', [f['model']])]
         count = {s: sum(f['status'] == s for f in found) for s in ('success', 'failed', 'blocked')}
-        scores = [(f['metrics']['split']['mean']['f'], f['model']) for f in found if f['stage'] == 'evaluate' and f['status'] == 'success']
+        scores = [(f['metrics']['split']['mean']['f'], f['model']) for f in found if f['stage'] == 'evaluate' and f['fold'] is None and f['status'] == 'success']
         rows.append(dict(experiment=asked['experiment'], state=pipeline.state(path.parent), created=asked['created'], models=asked['options'].get('models', []), best=max(scores)[1] if scores else None, broken=None) | count)
     return rows
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from .diagnosis import diagnose, read
-from .runs import (RESERVE, DialsumError, Stage, complete, environment, events, facts, hold, identity, is_free, log_event, make_fact, new_run, now, parameters, place, read_fact, release,
+from .runs import (RESERVE, DialsumError, Stage, complete, environment, events, facts, hold, identity, is_free, log_event, key_of, make_fact, new_run, now, parameters, place, read_fact, release,
                           sha256, stage_notebook, unknown, write_atomic, write_fact)
 
 # %% ../nbs/15_pipeline.ipynb #53b56812
@@ -28,16 +28,19 @@ class StageSpec:
     params:dict=field(default_factory=dict) # as given; the notebook's defaults stand for the rest
     needs:tuple[str,...]=() # keys of stages that must succeed before
     after:tuple[str,...]=() # keys of stages that must have ended before
+    fold:int|None=None # number of the fold that is held out, when there are folds
 
     @property
-    def key(self)->str: return f'{self.model}/{self.stage}' if self.model else self.stage # names it within its experiment
+    def key(self)->str: return key_of(self.stage, self.model, self.fold) # names it within its experiment
     @property
-    def folder(self)->Path: return place(self.run, self.model)
+    def named(self)->dict: return dict(stage=self.stage, model=self.model, fold=self.fold) # the same for an event
+    @property
+    def folder(self)->Path: return place(self.run, self.model, self.fold)
     @property
     def fact(self)->Path: return self.folder/f'{self.stage}.json'
     @property
     def all_params(self)->dict: # raises `DialsumError` for unknown or unreadable ones
-        own = dict(run=str(self.run)) | (dict(model=self.model) if 'model' in parameters(self.stage) else {})
+        own = dict(run=str(self.run)) | (dict(model=self.model) if 'model' in parameters(self.stage) else {}) | (dict(fold=self.fold) if self.fold is not None else {})
         return complete(self.stage, own | self.params)
 
 # %% ../nbs/15_pipeline.ipynb #1e95786a
@@ -120,13 +123,13 @@ def _engine(sockets:Path): # folder of the kernel's sockets
 
 # %% ../nbs/15_pipeline.ipynb #efffbeac
 def _fail(spec:StageSpec, started:str, seconds:float, error:dict, status:str='failed')->dict:
-    return write_fact(spec.run, spec.fact, make_fact(spec.run, spec.stage, status, spec.model, None, started, seconds, spec.all_params, error=error))
+    return write_fact(spec.run, spec.fact, make_fact(spec.run, spec.stage, status, spec.model, spec.fold, started, seconds, spec.all_params, error=error))
 
 def _error(kind:str, type:str, message:str, log:str='')->dict: # log: path within the run folder
     return dict(kind=kind, type=type, message=message, cause=None, remedy=None, traceback=log)
 
 def _understood(spec:StageSpec, error:dict, text:str)->dict: # the error with what is known of it
-    facts = dict(stage=spec.stage, model=spec.model, error=error)
+    facts = spec.named | dict(error=error)
     known = next((d for d in diagnose(text, facts) if d.kind != 'unknown'), None)
     failures = read(io.StringIO(text))[0]
     frames = [f'{Path(path).name}:{rest}' for path, _, rest in (f.partition(':') for f in (failures[-1].root.frames if failures else ())[-6:])]
@@ -139,7 +142,7 @@ def _tail(path:Path, most:int=2**18)->str: # the last letters of a log
         return f.read().decode('utf-8', errors='replace')
 
 def _save_traceback(spec:StageSpec, lines:list[str])->str: # path within the run folder
-    name = f"errors/{'_'.join(filter(None, (spec.model, spec.stage)))}.log"
+    name = f"errors/{spec.key.replace('/', '_')}.log"
     write_atomic(spec.run/name, re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(lines)) + '\n')
     return name
 
@@ -210,7 +213,7 @@ def child(
 _call = 'import sys; from dialsum.pipeline import child; child(sys.argv[1], int(sys.argv[2]))'
 
 def _start(spec:StageSpec, log:Path, threads:int, timeout:float|None, slot:int)->int|None: # exit code; None when it took too long
-    what = json.dumps(dict(run=str(spec.run), stage=spec.stage, model=spec.model, params=spec.params))
+    what = json.dumps(spec.named | dict(run=str(spec.run), params=spec.params))
     with open(log, 'w', encoding='utf-8') as out:
         process = subprocess.Popen([sys.executable, '-P', '-c', _call, what, str(os.getpid())], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                    env=_environment(spec, threads, slot), cwd=spec.folder, start_new_session=True)
@@ -238,18 +241,18 @@ def run_stage(
     "Execute one stage in a process tree of its own, unless it is done already; always leaves a fact file"
     spec.all_params # unknown parameters are refused before anything is touched
     if not (why := why_undone(spec, strict)):
-        log_event(spec.run, 'kept', stage=spec.stage, model=spec.model)
+        log_event(spec.run, 'kept', **spec.named)
         return read_fact(spec.fact)
     if _interrupted.is_set(): raise KeyboardInterrupt # it was waiting for its turn
     spec.folder.mkdir(parents=True, exist_ok=True)
     for old in (spec.fact, spec.folder/f'{spec.stage}.ipynb'): old.unlink(missing_ok=True)
     started, clock = now(), time.monotonic()
-    log_event(spec.run, 'start', stage=spec.stage, model=spec.model, why=why)
+    log_event(spec.run, 'start', **spec.named, why=why)
     if why != NEVER: say(f'{spec.key} runs again: {why}')
     code = _start(spec, spec.folder/f'{spec.stage}.log', threads or os.cpu_count() or 1, timeout, slot)
     fact = read_fact(spec.fact) or _fail(spec, started, time.monotonic() - clock, _understood(spec, _died(spec, code, timeout), _tail(spec.folder/f'{spec.stage}.log')))
     if fact['status'] != 'success': _note(spec, fact['error'])
-    log_event(spec.run, 'end', stage=spec.stage, model=spec.model, status=fact['status'], seconds=fact['seconds'])
+    log_event(spec.run, 'end', **spec.named, status=fact['status'], seconds=fact['seconds'])
     return fact
 
 def _died(spec:StageSpec, code:int|None, timeout:float|None)->dict:
@@ -282,28 +285,33 @@ def plan(
     rehearse:bool=True, # whether replicas take the path before the models do
 )->list[StageSpec]: # in an order in which they can run
     "The stages of an experiment"
-    def spec(stage, model='', needs=(), after=()):
+    def spec(stage, model='', needs=(), after=(), fold=None):
         own = {k: v for k, v in options.items() if k in parameters(stage) and (stage == 'data' or not k.endswith('_csv'))}
         if stage == 'train' and model in (checkpoints or {}): own['checkpoint'] = checkpoints[model]
-        return StageSpec(Path(run), stage, model, own, tuple(needs), tuple(after))
+        return StageSpec(Path(run), stage, model, own, tuple(needs), tuple(after), fold)
     asked = dict(models=','.join(models), scale=options.get('scale', 'full'), checkpoints=json.dumps(checkpoints or {}, sort_keys=True), options=json.dumps({k: v for k, v in options.items() if k != 'reports'}, ensure_ascii=False, sort_keys=True), rehearse=rehearse)
     made = [StageSpec(Path(run), 'preflight', '', asked), spec('data')]
     for m in models:
         made += [spec('train', m, ['preflight', 'data']), spec('evaluate', m, [f'{m}/train'])]
         if test: made.append(spec('predict', m, [f'{m}/train']))
+    for m in models if options.get('k_folds') else ():
+        for k in range(options['k_folds']):
+            made.append(spec('train', m, ['preflight', 'data'], fold=k))
+            made += [spec(s, m, [f'{m}/fold{k}/train'], fold=k) for s in ('evaluate', 'predict')[:1 + test]]
+        made.append(spec('folds', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])]))
     if test:
-        submit = spec('submit', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict')])
+        submit = spec('submit', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict') and s.fold is None])
         made.append(replace(submit, params=submit.params | dict(models=','.join(models))))
     return [*made, spec('report', '', [], [s.key for s in made])]
 
 # %% ../nbs/15_pipeline.ipynb #f4fc9625
 def _stopped(spec:StageSpec, error:dict, status:str='failed')->dict: # before it began
-    log_event(spec.run, 'end', stage=spec.stage, model=spec.model, status=status, seconds=0)
+    log_event(spec.run, 'end', **spec.named, status=status, seconds=0)
     return _recorded(spec, now(), error, status)
 
 def _recorded(spec:StageSpec, started:str, error:dict, status:str='failed')->dict: # also where there is no room or right to write it down
     try: return _fail(spec, started, 0, error, status)
-    except (DialsumError, OSError): return make_fact(spec.run, spec.stage, status, spec.model, None, started, 0, error=error)
+    except (DialsumError, OSError): return make_fact(spec.run, spec.stage, status, spec.model, spec.fold, started, 0, error=error)
 
 def _blocked(spec:StageSpec, missing:list[str])->dict:
     return _stopped(spec, _error('blocked', 'Blocked', f"{spec.key} could not run because {' and '.join(missing)} did not succeed."), 'blocked')
@@ -336,7 +344,7 @@ def state(
     release(run)
     opened = [e['event'] for e in events(run) if e['event'] in ('open', 'close')]
     if opened and opened[-1] == 'open': return 'interrupted'
-    asked, found = read_fact(run/'experiment.json'), {f"{f['model']}/{f['stage']}" if f['model'] else f['stage']: f['status'] for f in facts(run)}
+    asked, found = read_fact(run/'experiment.json'), {key_of(**f): f['status'] for f in facts(run)}
     whole = bool(found) and all(found.get(k) == 'success' for k in asked.get('stages') or found)
     return 'complete' if whole else 'ended'
 
@@ -427,7 +435,7 @@ def progress(
     opened = max((i for i, e in enumerate(happened) if e['event'] == 'open'), default=0)
     found, at = {k: Progress() for k in keys}, datetime.fromisoformat(at or now())
     for e in happened[opened:]:
-        p = found.get(f"{e['model']}/{e['stage']}" if e.get('model') else e.get('stage'))
+        p = found.get(key_of(**e)) if 'stage' in e else None
         if p is None: continue
         if e['event'] == 'start': p.state, p.since = 'running', e['time']
         if e['event'] == 'beat' and e.get('total'): p.share, p.left = e['done']/e['total'], e.get('left')
@@ -447,7 +455,7 @@ def candidates(
     "The models that were both evaluated on dev and applied to test; raises `DialsumError` when there is none"
     if metric not in METRICS: raise unknown('metric', metric, list(METRICS))
     wanted = [m for m in models.split(',') if m]
-    found = [f for f in facts(stage.run) if f['stage'] in ('evaluate', 'predict') and (not wanted or f['model'] in wanted)]
+    found = [f for f in facts(stage.run) if f['stage'] in ('evaluate', 'predict') and f['fold'] is None and (not wanted or f['model'] in wanted)]
     for f in found: stage.use(place(stage.run, f['model'])/f"{f['stage']}.json") # also of those that failed: they may succeed later
     good = {(f['stage'], f['model']): f for f in found if f['status'] == 'success'}
     found = [dict(model=m, score=f['metrics']['split'][metric]['f'], predictions=f'{m}/predictions_test.csv')
@@ -456,9 +464,11 @@ def candidates(
     return sorted(found, key=lambda c: (-c['score'], c['model']))
 
 # %% ../nbs/15_pipeline.ipynb #7fa2e971
-def example_run()->Path: # its run folder
+def example_run(
+    k_folds:int=0, # folds to train and evaluate instead; 0: none
+)->Path: # its run folder
     "A small finished experiment: KoBART's replica trained, evaluated and applied to test rows"
     run = new_run('example', dict(models=['kobart'], scale='replica'), Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None)
-    specs = plan(run, ['kobart'], dict(scale='replica', debug=True, epochs=1, max_new_tokens=8), rehearse=False)
-    run_plan([s for s in specs if s.stage not in ('submit', 'report')], workers=2, say=lambda line: None)
+    specs = plan(run, ['kobart'], dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds), rehearse=False)
+    run_plan([s for s in specs if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)], workers=2, say=lambda line: None)
     return run

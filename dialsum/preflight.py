@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
 
-from .data import gather, read
+from .data import read
 from .generation import Predictor, decoding, judge
 from .memory import available_memory, estimate_generation, gib
 from .models import ModelCard, card, load, load_tokenizer, locate, replica, safetensors_header, skeleton
 from .precision import here
+from .prepare import check_data
 from .prompt import PROBE, Codec, check_source, spoiled
 from .runs import DialsumError, check_writable, parameters, sample_path
 from .training import Recipe, add_tokens, asked, fitted, memory_needed, recipe, targets, train
@@ -166,7 +167,7 @@ def check_disk(
     except DialsumError: return [] # told by check_options
     total, adapter = sizes(c, r.lora_r)
     trained = total if r.method == 'full' else adapter
-    need = trained*4*(3*(r.save_total_limit + 1) + 1)
+    need = trained*4*(3*(r.save_total_limit + 1) + 1 + options.get('k_folds', 0)) # checkpoints of one training, and the models of all
     there = next(p for p in (Path(runs).absolute(), *Path(runs).absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free if free is None else free
     if need <= free: return []
@@ -320,7 +321,7 @@ def preflight(
     with ThreadPoolExecutor(6) as pool: # a hub that does not answer is waited for once
         places = {m: pool.submit(_located, card(m), scale, checkpoints.get(m, '')) for m in models}
         common = check_versions()
-        try: gather(**{k: v for k, v in options.items() if k in parameters('data')})
+        try: check_data({k: v for k, v in options.items() if k in parameters('data')})
         except DialsumError as e: common.append(_of(e, 'data', 'every stage would stop at its start'))
         try: check_writable(runs)
         except DialsumError as e: common.append(_of(e, 'runs', 'nothing could be kept'))

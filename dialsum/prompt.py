@@ -42,24 +42,25 @@ class Codec:
             if token in text: text = text.replace(token, f'{token[0]} {token[1:]}')
         return text
 
-    def render(self, text:str, summary:str|None=None)->str: # what a causal model sees, as text
-        "The chat format around a dialogue, with the answer or open for it"
-        turns = [dict(role='user', content=INSTRUCTION.format(dialogue=self._safe(text)))] + ([] if summary is None else [dict(role='assistant', content=self._safe(summary))])
+    def render(self, text:str, summary:str|None=None, instruction:str='')->str: # what a causal model sees, as text
+        "The chat format around a dialogue, with the answer or open for it; `instruction`: a template with a place for {dialogue}, '' for the usual one"
+        turns = [dict(role='user', content=(instruction or INSTRUCTION).replace('{dialogue}', self._safe(text)))] + ([] if summary is None else [dict(role='assistant', content=self._safe(summary))])
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=summary is None, date_string='26 Jul 2024')
 
-    def _source(self, text):
+    def _source(self, text, instruction=''):
         bos = self.tokenizer.bos_token_id
         if self.card.seq2seq: return [bos, *self._ids(self._safe(text)), self.tokenizer.eos_token_id]
-        ids = self._ids(self.render(text))
+        ids = self._ids(self.render(text, instruction=instruction))
         adds = bos is not None and self.tokenizer('')['input_ids'][:1] == [bos] # a tokenizer that begins texts with bos does so for SOLAR's template, which has none
         return [bos, *ids] if adds and ids[0] != bos else ids
 
-    def source(self, text:str)->list[int]: # at most max_source ids
+    def source(self, text:str, instruction:str='')->list[int]: # at most max_source ids
         "What the model reads; a dialogue that is too long loses whole turns from its end, then letters of its only turn"
-        ids = full = self._source(text)
+        ids = full = self._source(text, instruction)
         while len(ids) > self.max_source:
+            if not text: raise DialsumError(f"{self.card.name}: an instruction of {len(ids)} tokens does not fit in a max_source of {self.max_source}: raise max_source.")
             text = text.rsplit('\n', 1)[0] if '\n' in text else text[:int(len(text)*0.9)]
-            ids = self._source(text)
+            ids = self._source(text, instruction)
         if len(full) > len(ids): self.shortened.append(len(full))
         return ids
 
@@ -104,9 +105,10 @@ def example(
     text:str, # a dialogue
     summary:str,
     max_target:int=256, # tokens of a summary; a longer one is cut, and keeps its end token
+    instruction:str='', # a template with a place for {dialogue}, of a causal model; '': the usual one
 )->dict: # input_ids, attention_mask, labels
     "One training row: of a seq2seq model source and target; of a causal one both in a row, with -100 for labels of the source"
-    source, target = codec.source(text), codec.target(summary)
+    source, target = codec.source(text, instruction), codec.target(summary)
     if len(target) > max_target: target = [*target[:max_target - 1], target[-1]]
     ids = source if codec.card.seq2seq else source + target
     return dict(input_ids=ids, attention_mask=[1]*len(ids), labels=target if codec.card.seq2seq else [-100]*len(source) + target)

@@ -6,7 +6,7 @@
 __all__ = ['DEFECTS', 'TAGS', 'Defect', 'mend_mojibake', 'mojibake', 'control', 'markup', 'jamo', 'broken_tag', 'unknown_tag',
            'mend', 'speaker_gap', 'turns', 'foreign_tag', 'long_summary', 'copied', 'language', 'script', 'private',
            'amounts', 'number', 'names', 'lengths', 'twins', 'duplicates', 'Overlap', 'swaps', 'Finding', 'empty',
-           'check', 'repaired', 'Quality']
+           'check', 'repaired', 'Quality', 'told']
 
 # %% ../nbs/02_quality.ipynb #0979f218
 import html, math, re, unicodedata, zlib
@@ -384,8 +384,8 @@ def twins(
     prints, holders, shared = [_stretches(t) for t in letters], defaultdict(list), Counter()
     for i, p in enumerate(prints):
         for h in p: holders[h].append(i)
-    for rows in holders.values():
-        if len(rows) <= 50: shared.update(combinations(rows, 2)) # what stands in more is a set phrase
+    for rows in holders.values(): # what stands in many is a set phrase, or one dialogue many times over; then neighbours are enough
+        shared.update(combinations(rows, 2) if len(rows) <= 50 else zip(rows, rows[1:]))
     same = defaultdict(list)
     for i, t in enumerate(letters): same[t].append(i)
     likely = {(a, b) for (a, b), n in shared.items() if n >= 0.15*min(len(prints[a]), len(prints[b]))}
@@ -570,16 +570,21 @@ def _to_dict(self, threshold:float=0.8)->dict: # the score below which a row cou
     return dict(threshold=threshold, parts=parts, kinds={k: {p: int(n) for p, n in row.items()} for k, row in counts.T.to_dict().items()},
                 worst=[dict(part=r.part, fname=r.fname, score=r.score, reasons=r.reasons) for r in worst.itertuples()])
 
+def told(
+    facts:dict, # from `Quality.to_dict`
+)->str: # Markdown
+    "What was found, in Korean"
+    name, parts = lambda p: dict(train='학습', dev='검증', test='테스트').get(p, p), sorted(facts['parts'], key=lambda p: (p not in _order, _order.index(p) if p in _order else p))
+    lines = [f"- **{name(p)}** {f['rows']:,}행: 오류 {f['errors']:,}행, 경고만 {f['warned']:,}행, "
+             f"점수 {facts['threshold']:g} 미만 {f['bad']:,}행 (평균 {f['score_mean']:.3f}, 최저 {f['score_min']:.2f})" for p, f in ((p, facts['parts'][p]) for p in parts)]
+    if not facts['kinds']: return '\n'.join(lines + ['', '결함을 찾지 못했습니다.'])
+    head = ['', f"| 결함 | 정도 | {' | '.join(map(name, parts))} | 뜻 |", f"| --- | --- |{' ---: |'*len(parts)} --- |"]
+    cells = lambda d, n: [d.title, '오류' if d.severity == 'error' else '경고', *(f'{n[p]:,}' for p in parts), d.why]
+    table = [f"| {' | '.join(cells(DEFECTS[k], facts['kinds'][k]))} |" for k in DEFECTS if k in facts['kinds']]
+    return '\n'.join(lines + head + table)
+
 def _text(self, threshold:float=0.8)->str: # the score below which a row counts as bad
     "What was found, in Korean Markdown"
-    facts = self.to_dict(threshold)
-    lines = [f"- **{p}** {f['rows']:,}행: 오류 {f['errors']:,}행, 경고만 {f['warned']:,}행, "
-             f"점수 {threshold:g} 미만 {f['bad']:,}행 (평균 {f['score_mean']:.3f}, 최저 {f['score_min']:.2f})" for p, f in facts['parts'].items()]
-    if not facts['kinds']: return '\n'.join(lines + ['', '결함을 찾지 못했습니다.'])
-    parts = list(facts['parts'])
-    head = ['', f"| 결함 | 정도 | {' | '.join(parts)} | 뜻 |", f"| --- | --- |{' ---: |'*len(parts)} --- |"]
-    cells = lambda d, n: [d.title, '오류' if d.severity == 'error' else '경고', *(f'{n[p]:,}' for p in parts), d.why]
-    table = [f"| {' | '.join(cells(DEFECTS[k], n))} |" for k, n in facts['kinds'].items()]
-    return '\n'.join(lines + head + table)
+    return told(self.to_dict(threshold))
 
 Quality.to_dict, Quality.text, Quality._repr_markdown_ = _to_dict, _text, _text

@@ -6,8 +6,9 @@
 __all__ = ['STAGES', 'NEEDS', 'STATUS', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'number', 'duration', 'without_paths',
            'escape', 'table', 'quoted', 'code_span', 'prose', 'code', 'Step', 'Experiment', 'read_experiment',
            'overview', 'request', 'again', 'data', 'before', 'machine', 'state', 'models', 'mermaid_text', 'gantt',
-           'flowchart', 'resumed', 'timeline', 'score_table', 'alarms', 'scores', 'training', 'png', 'draw_losses',
-           'draw_rouge', 'worst', 'submission', 'error_path', 'repairs', 'failures', 'render', 'write_report']
+           'flowchart', 'resumed', 'timeline', 'score_table', 'alarms', 'scores', 'folds', 'training', 'png',
+           'draw_losses', 'draw_rouge', 'draw_quality', 'worst', 'submission', 'error_path', 'repairs', 'failures',
+           'render', 'write_report']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
 import io, re, unicodedata
@@ -22,6 +23,7 @@ from urllib.parse import quote
 
 from .data import Dialogue
 from .models import CARDS, card
+from .quality import DEFECTS, told
 from .rouge import LIMITS
 from .runs import DialsumError, check_writable, facts, read_fact, write_atomic
 
@@ -144,8 +146,8 @@ def code(
     return f'{fence}{kind}\n{shown}\n{fence}'
 
 # %% ../nbs/14_report.ipynb #fe371152
-STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict'])
+STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', folds='폴드 종합', submit='제출') # in the order in which a report lists them; others are called by their own name
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict'], folds=['evaluate'])
 STATUS = dict(success='성공', failed='실패', blocked='미실행', missing='기록 없음')
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +168,13 @@ class Step:
     def title(self)->str: return STAGES.get(self.stage, self.stage)
     @property
     def label(self)->str: # the model as people write it, not escaped
-        name = CARDS[self.model].title if self.model in CARDS else self.model
+        name = Step.title_of(self.model)
         return name if self.fold is None else f'{name} 폴드 {self.fold}'
+    @property
+    def doing(self)->str: return self.title if self.fold is None else f'폴드 {self.fold} {self.title}' # within its model
+
+    @staticmethod
+    def title_of(model:str)->str: return CARDS[model].title if model in CARDS else model # not escaped
     @property
     def name(self)->str: return f'{self.label} {self.title}'.strip() # not escaped
 
@@ -193,18 +200,17 @@ class Experiment:
     @cached_property
     def steps(self)->list[Step]: # in the order in which a report lists them
         found = [Step(f['stage'], f['model'] or '', f['fold'], f) for f in self.facts]
-        known = {(s.stage, s.model) for s in found}
+        known = {(s.stage, s.model) for s in found if s.fold is None}
         test = bool({'predict', 'submit'} & {s.stage for s in found}) or any('test' in s.metrics for s in found if s.stage == 'data')
         due = [(s, m) for m in self.models for s in ('data', 'train', 'evaluate', *(('predict', 'submit') if test else ()))]
         due = dict.fromkeys((s, '' if s in ('data', 'submit') else m) for s, m in due)
         return sorted(found + [Step(*key) for key in due if key not in known], key=Step.order)
 
-    def of(self, stage:str)->list[Step]: return [s for s in self.steps if s.stage == stage and s.status == 'success'] # in order
+    def of(self, stage:str)->list[Step]: return [s for s in self.steps if s.stage == stage and s.status == 'success' and s.fold is None] # in order, folds aside
 
     @property
     def by_model(self)->dict[str,list[Step]]: # label → its steps
-        labels = dict.fromkeys(s.label for s in self.steps if s.model)
-        return {label: [s for s in self.steps if s.model and s.label == label] for label in labels}
+        return {Step.title_of(m): [s for s in self.steps if s.model == m] for m in dict.fromkeys(s.model for s in self.steps if s.model)}
 
     @property
     def ranking(self)->list[Step]: # successful evaluations, the highest mean of split tags first
@@ -313,7 +319,8 @@ def overview(e:Experiment)->str:
     return '\n'.join([_outcome(e), _best(e), *_verdict(e), *_time(e)]) + (f'\n\n{_replica_note}' if _is_replica(e) else '')
 
 # %% ../nbs/14_report.ipynb #1c3bf565
-_options = dict(models='모델', mode='실행 방식', scale='모델 크기', checkpoints='시작 체크포인트', workers='동시에 실행한 단계 수', rehearse='예행 연습', train_csv='학습 데이터', dev_csv='검증 데이터', test_csv='테스트 데이터', debug='일부 데이터만 사용',
+_options = dict(models='모델', mode='실행 방식', scale='모델 크기', checkpoints='시작 체크포인트', workers='동시에 실행한 단계 수', rehearse='예행 연습', train_csv='학습 데이터', dev_csv='검증 데이터', test_csv='테스트 데이터', debug='일부 데이터만 사용', clean_data='대화 고치기', validate_data_quality='데이터 품질 검사', quality_threshold='품질 점수의 기준', quality_action='기준 미만의 행', use_augmentation='데이터 증강', augmentation_methods='증강 방법', augmentation_ratio='증강 비율', k_folds='폴드 수', fold_seed='폴드의 시드',
+                
                 epochs='에폭', batch_size='배치 크기', learning_rate='학습률', method='학습 방법', max_new_tokens='요약의 최대 토큰', num_beams='빔 수', seed='난수 시드', metric='제출 모델을 고른 점수')
 
 def _value(value)->str: # an option's value as people read it
@@ -355,11 +362,44 @@ def data(e:Experiment)->str:
     "The rows that were worked on"
     done = e.of('data')
     if not done: return '데이터를 준비한 기록이 없습니다.'
-    parts = {name: m for name, m in done[0].metrics.items() if isinstance(m, dict)}
-    order = sorted(parts, key=lambda name: (list(_parts).index(name) if name in _parts else len(_parts), name))
+    parts = {name: m for name, m in done[0].metrics.items() if name in _parts}
     head = ['구분', '대화 수', *(f'{name}(평균 / 최대)' for name in _lengths.values())]
     files = ['데이터의 SHA-256(앞 12자리)입니다. 이 값이 다르면 다른 데이터입니다.', table(['', '이름', '해시'], _hashes(e), 3)] if _hashes(e) else []
-    return '\n\n'.join([table(head, [_part(name, parts[name]) for name in order]), '길이는 글자 수입니다.', *files])
+    return '\n\n'.join([table(head, [_part(name, parts[name]) for name in _parts if name in parts]), '길이는 글자 수입니다.', *files, *(f'### {heading}\n\n{section(e, done[0].metrics)}' for heading, section in _data_sections.items())])
+
+# %% ../nbs/14_report.ipynb #ab5ec423
+def _quality(e:Experiment, m:dict)->str: # m: of the data stage
+    facts, cleaned = m.get('quality'), m.get('cleaned')
+    mended = [f"대화의 글자와 태그, 줄바꿈을 고쳤습니다: {', '.join(f'{_parts.get(p, escape(p))} {number(n)}개' for p, n in cleaned.items())}. 정답 요약은 그대로입니다."] if cleaned else []
+    if not facts: return '\n\n'.join([*mended, '행마다 살펴보지는 않았습니다. `--validate-data-quality`를 주면 살펴봅니다.'])
+    gone = (f"점수가 {facts['threshold']:g} 미만인 학습 대화 {number(facts['dropped'])}개를 뺐습니다. 뺀 대화와 까닭은 실험 폴더의 `data/low_quality.csv`에 있습니다." if facts['dropped'] else
+            '점수가 낮아 뺀 학습 대화는 없습니다.')
+    rows = [[_parts.get(w['part'], escape(w['part'])), escape(w['fname']), number(w['score'], 2), escape(w['reasons'])] for w in facts['worst']]
+    worst = ['점수가 가장 낮은 행입니다.\n\n' + table(['구분', '이름', '점수', '까닭'], rows, 4)] if rows else []
+    figure = [_image(e, 'quality.png')] if facts['kinds'] else []
+    return '\n\n'.join([*mended, f'행의 점수는 1에서 시작해 결함마다 낮아집니다. {gone}', told(facts), *figure, *worst])
+
+def _grown(e:Experiment, m:dict)->str:
+    a = m.get('augmentation')
+    if not a: return '늘리지 않았습니다.'
+    short = '' if a['made'] >= a['asked'] else f" 더 만들 수 있는 대화가 없어 요청한 {number(a['asked'])}개보다 적습니다."
+    rows = [[code_span(name), *(number(c.get(k)) for k in ('made', 'left_out', 'dropped'))] for name, c in a['methods'].items()]
+    why = [f"{code_span(name)} {', '.join(f'{_drops.get(k) or DEFECTS[k].title} {number(n)}개' for k, n in sorted(found.items(), key=lambda item: (-item[1], item[0])))}" for name, found in a.get('reasons', {}).items()]
+    by = a.get('backend')
+    writer = f"\n\n바꾸어 쓰기는 {code_span(by['name'])}{particle(by['name'], '이/가')} 했습니다." if by else ''
+    return (f"학습 대화 {number(a['rows'])}개로 새 대화 {number(a['made'])}개를 만들어 학습에 더했습니다.{short} 검증과 테스트 데이터로는 만들지 않습니다.\n\n"
+            + table(['방법', '만든 대화', '방법이 맞지 않은 대화', '검사에서 버린 대화'], rows) + (f"\n\n버린 까닭: {'; '.join(why)}." if why else '') + writer)
+
+_drops = dict(empty='빈 글', copy='원래 글 그대로', turns='말차례가 다름', figures='태그나 수, 이름이 다름', length='길이가 크게 다름', far='내용이 멂', name='없던 이름') # others are defects
+
+def _dealt(e:Experiment, m:dict)->str:
+    f = m.get('folds')
+    if not f: return '나누지 않았습니다.'
+    return f"학습 대화를 {f['k']}개 폴드로 나누었습니다(시드 {f['seed']}). 같거나 거의 같은 대화, 한 대화에서 만든 대화는 한 폴드에 둡니다. 폴드별 대화 수: {', '.join(map(number, f['rows']))}."
+
+_data_sections = {'품질': _quality, '데이터 증강': _grown, '폴드': _dealt}
+
+def _image(e:Experiment, name:str)->str: return f'![{FIGURES[name][0]}]({quote(e.name)}/{name})'
 
 # %% ../nbs/14_report.ipynb #15a5b79d
 _severities = dict(error='오류', warning='경고')
@@ -402,7 +442,7 @@ def state(
 )->str: # '성공', or what went wrong where
     "How a model fared"
     for status in ('failed', 'blocked', 'missing'):
-        if bad := [s for s in steps if s.status == status]: return f"{STATUS[status]}({', '.join(escape(s.title) for s in bad)})"
+        if bad := [s for s in steps if s.status == status]: return f"{STATUS[status]}({', '.join(escape(s.doing) for s in bad)})"
     return STATUS['success']
 
 def _structure(model:str)->str:
@@ -413,7 +453,7 @@ def models(e:Experiment)->str:
     if not e.by_model: return '모델에 관한 기록이 없습니다.'
     methods, lines = dict(full='전체 미세 조정', lora='LoRA', qlora='QLoRA'), []
     for label, steps in e.by_model.items():
-        m = next((s.metrics for s in steps if s.stage == 'train'), {})
+        m = next((s.metrics for s in steps if s.stage == 'train' and s.fold is None), {})
         total, trainable, method = m.get('parameters'), m.get('trainable'), (m.get('recipe') or {}).get('method')
         spent = sum(s.seconds for s in steps) if any(s.fact for s in steps) else None
         share = f'{number(trainable)} ({trainable/total:.1%})' if total and trainable is not None else '–'
@@ -455,7 +495,8 @@ _looks = dict(success='fill:#d3f0e0,stroke:#0b6e4f,color:#000000', failed='fill:
               blocked='fill:#fff0c2,stroke:#8a6d00,color:#000000', missing='fill:#eeeeee,stroke:#777777,color:#000000,stroke-dasharray:4 3')
 
 def _leads(before:Step, after:Step)->bool: # whether one waits for the other
-    same = not before.model or not after.model or (before.model, before.fold) == (after.model, after.fold)
+    if after.stage == 'folds': return before.stage == 'evaluate' and before.fold is not None and before.model == after.model
+    same = not before.model or not after.model and before.fold is None or (before.model, before.fold) == (after.model, after.fold)
     return same and before.stage in NEEDS.get(after.stage, ())
 
 def flowchart(e:Experiment)->str|None: # None when there are no stages
@@ -552,6 +593,18 @@ def scores(e:Experiment)->str:
     return '\n\n'.join([text, *note, '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'),
                         '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e)])
 
+# %% ../nbs/14_report.ipynb #02252438
+def folds(e:Experiment)->str:
+    "Scores on rows that were held out, over all folds and from fold to fold"
+    done = sorted(e.of('folds'), key=lambda s: (-_score(s, 'split', 'mean')['f'], *s.order()))
+    if not done: return '폴드로 나누어 학습한 모델이 없습니다.' if not any(s.stage == 'folds' for s in e.steps) else '폴드를 끝까지 마친 모델이 없습니다.'
+    most = max(len(s.metrics['folds']) for s in done)
+    rows = [[f'**{escape(s.label)}**', _cells(s, 'split')[-1], f"{s.metrics['spread']['mean']:.2f} ± {s.metrics['spread']['std']:.2f}",
+             *(f"{f['mean']:.2f}" for f in s.metrics['folds']), *['–']*(most - len(s.metrics['folds']))] for s in done]
+    text = ('학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수(ROUGE 평균, 태그를 나누어 셈)입니다. 어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. '
+            '**전체**의 대괄호 안은 95% 신뢰 구간이고, **폴드 평균**의 ± 뒤는 폴드 점수의 표준편차입니다.')
+    return f"{text}\n\n{table(['모델', '전체', '폴드 평균', *(f'폴드 {k}' for k in range(most))], rows)}"
+
 # %% ../nbs/14_report.ipynb #8c151753
 def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')
 
@@ -577,7 +630,7 @@ def training(e:Experiment)->str:
     note = [f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."] if flat else []
     choices = ', '.join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
     note += [f'메모리에 맞추어 고른 설정: {choices}.'] if chosen else []
-    figures = [f'![{alt}]({quote(e.name)}/{name})' for name, (alt, has, _) in FIGURES.items() if any(map(has, done))]
+    figures = [_image(e, name) for name in ('loss.png', 'rouge.png') if FIGURES[name][1](e)]
     told = ['손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다.'] if figures else ['학습 곡선의 기록이 없습니다.']
     how = '에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다.' if any(map(_has_scores, done)) else '검증 손실이 가장 낮은 에폭을 골랐습니다.'
     return '\n\n'.join([how, table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
@@ -670,9 +723,28 @@ def draw_rouge(
     figure.legend(loc='outside right center')
     return figure
 
-FIGURES = { # file name → what it shows, whether a training step has it, how it is drawn
-    'loss.png': ('모델별 학습 손실과 검증 손실', _has_losses, draw_losses),
-    'rouge.png': ('에폭별 검증 ROUGE 평균', _has_scores, draw_rouge),
+def draw_quality(
+    steps:list[Step], # one: of the data stage
+): # a matplotlib Figure
+    "How many rows have each kind of defect"
+    facts = steps[0].metrics['quality']
+    kinds = [k for k in DEFECTS if k in facts['kinds']][::-1]
+    figure = _figure(7.2, 1.2 + .3*len(kinds))
+    axis, started = figure.subplots(), [0]*len(kinds)
+    for i, p in enumerate([p for p in _parts if p in facts['parts']]):
+        counts = [facts['kinds'][k].get(p, 0) for k in kinds]
+        axis.barh([DEFECTS[k].title for k in kinds], counts, left=started, color=_colours[i%7], hatch=('', '//', '..')[i], edgecolor='white', label=_parts[p])
+        started = [a + b for a, b in zip(started, counts)]
+    axis.set(xlabel='행의 수')
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(axis='y', visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc='outside right center')
+    return figure
+
+FIGURES = { # file name → what it shows, the steps that have it, how it is drawn
+    'quality.png': ('결함의 종류별 행의 수', lambda e: [s for s in e.of('data') if (s.metrics.get('quality') or {}).get('kinds')], draw_quality),
+    'loss.png': ('모델별 학습 손실과 검증 손실', lambda e: [s for s in e.of('train') if _has_losses(s)], draw_losses),
+    'rouge.png': ('에폭별 검증 ROUGE 평균', lambda e: [s for s in e.of('train') if _has_scores(s)], draw_rouge),
 }
 
 # %% ../nbs/14_report.ipynb #797e66c3
@@ -763,7 +835,7 @@ def failures(e:Experiment)->str:
 
 # %% ../nbs/14_report.ipynb #66ff22e4
 SECTIONS:dict[str,Callable[[Experiment],str]] = { # heading → section, in the report's order
-    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '학습': training,
+    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '교차 검증': folds, '학습': training,
     '점수가 가장 낮은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '실행 환경': machine, '다시 실행하기': again}
 
 def render(
@@ -782,10 +854,10 @@ def write_report(
     e = read_experiment(run)
     reports = check_writable(reports)
     text, figures = render(e), []
-    for name, (_, has, draw) in FIGURES.items():
+    for name, (_, having, draw) in FIGURES.items():
         path = reports/e.name/name
         path.unlink(missing_ok=True)
-        if steps := [s for s in e.of('train') if has(s)]:
+        if steps := having(e):
             check_writable(path.parent)
             path.write_bytes(png(draw, steps))
             figures.append(path)

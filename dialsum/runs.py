@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SCHEMA', 'RESERVE', 'DialsumError', 'nearest', 'unknown', 'write_atomic', 'to_json', 'sha256', 'nbs_path',
-           'sample_path', 'runs_path', 'reports_path', 'Parameter', 'stages', 'stage_notebook', 'parameters', 'convert',
-           'environment', 'check_writable', 'now', 'new_run', 'existing_run', 'log_event', 'events', 'hold', 'release',
-           'is_free', 'identity', 'read_fact', 'make_fact', 'write_fact', 'place', 'fact_files', 'facts', 'Stage',
-           'TimeLimit', 'Limit', 'complete', 'begin']
+           'sample_path', 'cache_path', 'runs_path', 'reports_path', 'Parameter', 'stages', 'stage_notebook',
+           'parameters', 'convert', 'environment', 'check_writable', 'now', 'new_run', 'existing_run', 'log_event',
+           'events', 'hold', 'release', 'is_free', 'identity', 'read_fact', 'make_fact', 'write_fact', 'place',
+           'key_of', 'fact_files', 'facts', 'Stage', 'TimeLimit', 'Limit', 'complete', 'begin']
 
 # %% ../nbs/00_runs.ipynb #6eb2c558
 import ast, difflib, errno, fcntl, hashlib, io, json, math, os, platform, re, signal, subprocess, sys, tempfile, threading, time, tokenize
@@ -99,6 +99,10 @@ def nbs_path()->Path: # an existing folder
 def sample_path()->Path: # a folder of train.csv, dev.csv, test.csv, test_references.csv
     "The shipped sample: Korean dialogues written for this project"
     return nbs_path()/'sample'
+
+def cache_path()->Path: # may not exist yet
+    "Where built things are kept: `$DIALSUM_CACHE`, or `~/.cache/dialsum`"
+    return Path(os.environ.get('DIALSUM_CACHE') or Path.home()/'.cache'/'dialsum')
 
 def runs_path()->Path: # may not exist yet
     "Where experiments are kept"
@@ -366,6 +370,15 @@ def place(
     "The folder in which a stage leaves its files"
     return Path(run)/model/('' if fold is None else f'fold{fold}')
 
+def key_of(
+    stage:str, # 'train', …
+    model:str|None='', # a card's name; empty for stages of the whole experiment
+    fold:int|None=None, # number of the fold, when there are folds
+    **rest, # whatever else a fact or an event says
+)->str: # 'data', 'kobart/train', 'kobart/fold0/train'
+    "What a stage is called within its experiment"
+    return '/'.join([*filter(None, [model]), *([] if fold is None else [f'fold{fold}']), stage])
+
 def fact_files(
     run:Path, # run folder
 )->list[Path]: # sorted
@@ -377,7 +390,7 @@ def facts(
 )->list[dict]: # in the order in which the stages started
     "All fact files of an experiment"
     found = [read_fact(p) for p in fact_files(run)]
-    return sorted(found, key=lambda f: (f['started'], f['stage'], f['model'] or ''))
+    return sorted(found, key=lambda f: (f['started'], key_of(**f)))
 
 # %% ../nbs/00_runs.ipynb #c497ead1
 @dataclass
@@ -420,7 +433,7 @@ class Stage:
 
     def beat(self, **facts):
         "Tell the experiment how far this stage is"
-        log_event(self.run, 'beat', stage=self.name, model=self.model, **facts)
+        log_event(self.run, 'beat', stage=self.name, model=self.model, fold=self.fold, **facts)
 
     def progress(self, done:int, total:int, left:float): # items done, items in all, seconds left
         "Say how far this stage is, to its reader and to the experiment"

@@ -253,7 +253,8 @@ def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, s
     elif r.method != 'full': loaded.model = add_lora(loaded.model, r, precision.gradient_checkpointing, list(loaded.new_tokens))
     loaded.model.config.pad_token_id = loaded.tokenizer.pad_token_id
     loaded.tokenizer.padding_side = 'right' # labels and inputs are padded alike; generation pads by itself
-    learned, measured = ([example(codec, d, s[0], r.max_target) for d, s in zip(rows['dialogue'], rows['summaries'])] for rows in (train_rows, dev_rows))
+    learned, measured = ([example(codec, d, s[0], r.max_target, i) for d, s, i in zip(rows['dialogue'], rows['summaries'], rows.get('instruction', ['']*len(rows)))]
+                         for rows in (train_rows, dev_rows))
     key = hashlib.sha256(to_json([asdict(r), asdict(precision), loaded.checkpoint, learned, measured, getattr(write, 'about', write is not None)]).encode()).hexdigest()[:12]
     trainer = _trainer_class(loaded.card.seq2seq)(
         model=loaded.model, args=_arguments(r, folder/'checkpoints'/key, precision, len(train_rows), write is not None), processing_class=loaded.tokenizer,
@@ -305,6 +306,9 @@ def save(
     return folder
 
 # %% ../nbs/09_training.ipynb #0b3a5bf8
+def _readable(card:ModelCard, rows): # a seq2seq model reads no instruction: rows that differ in theirs alone would only repeat others
+    return rows[rows['instruction'] == ''].reset_index(drop=True) if card.seq2seq and 'instruction' in rows else rows
+
 def train(
     loaded:LoadedModel, # its model is trained in place (under LoRA: replaced by a PeftModel)
     train_rows, dev_rows, # frames as `data.read` returns them, with summaries; the first of several is learned
@@ -319,7 +323,7 @@ def train(
 )->dict: # what happened, JSON-ready
     "Fine-tune a model, keep its best epoch, save it; out of memory, again with fewer rows at once and as many an update"
     from accelerate.utils.memory import clear_device_cache
-    tried = []
+    tried, train_rows = [], _readable(loaded.card, train_rows)
     def attempt(batch, accumulation):
         if tried:
             say(f'out of memory with {tried[-1]} rows at once: again with {batch} × {accumulation}')

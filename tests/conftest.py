@@ -12,6 +12,13 @@ def pytest_addoption(parser):
     parser.addoption('--kills', type=int, default=10, help='how often an experiment is killed in test_resume.py')
 
 
+LONG = ['test_resume.py', 'test_install.py', 'test_isolation.py', 'test_folds.py', 'test_pipeline.py'] # minutes each
+
+
+def pytest_collection_modifyitems(items): # the longest files first: a worker that begins one last lets the others wait
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope='session')
 def checkout(tmp_path_factory):
     "A copy of the project's files, so that tests leave nothing in the real one"
