@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'NOUNS', 'ADVERBS', 'VERBS', 'ADJECTIVES', 'INSTRUCTIONS', 'PROMPTS', 'TEMPERATURES', 'BAND', 'LENGTHS',
            'BATCH', 'PATIENCE', 'Method', 'method', 'Backend', 'check_methods', 'swap', 'speaker_swap', 'lexicon',
            'synonym', 'turn_shuffle', 'instruction', 'Endpoint', 'Checkpoint', 'Local', 'backend', 'paraphrase',
-           'back_translation', 'syllable_rouge', 'keeps', 'augment']
+           'back_translation', 'syllable_rouge', 'keeps', 'rewritten', 'augment']
 
 # %% ../nbs/03_augment.ipynb #a6ee5501
 import hashlib, json, random, re, time
@@ -565,6 +565,19 @@ def _variants(m:Method, told:list[Dialogue], seed:int, backend:Backend|None, siz
         if m.backed and counts['dropped'] >= PATIENCE and not counts['made']:
             print(f"{m.name}: {backend.name} wrote {counts['dropped']} dialogues and none could be kept ({_listed(reasons)}); it is not asked further.", flush=True)
             return
+
+def rewritten(
+    name:str, # of `METHODS`
+    told:list[Dialogue],
+    seed:int=42,
+    backend:Backend|None=None, # from `backend`, for the methods that need one
+)->list[str|None]: # for each dialogue its other text; None where the method has none, or it failed the check
+    "Other texts of dialogues by one method, checked like rows to be learned"
+    m, found = METHODS[name], []
+    for some in (told[i:i + BATCH] for i in range(0, len(told), BATCH)):
+        chances = [random.Random(f'{seed} {name} {d.fname}') for d in some]
+        found += zip(some, m.make(some, chances, backend) if m.backed else map(m.make, some, chances), strict=True)
+    return [None if made is None or _fault(m, d, made) else made['dialogue'] for d, made in found]
 
 def _listed(reasons:Counter)->str: return ', '.join(f'{why} {n}' for why, n in reasons.most_common())
 

@@ -26,8 +26,8 @@ class _Parser(argparse.ArgumentParser):
 def _dashes(argv:list[str])->list[str]: # --batch_size=8 → --batch-size=8
     return [a.split('=', 1)[0].replace('_', '-') + ('=' + a.split('=', 1)[1] if '=' in a else '') if a.startswith('--') else a for a in argv]
 
-_own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'reports') # what a plan gives to its stages by itself
-_planned = ('data', 'train', 'evaluate', 'predict', 'folds', 'submit', 'report')
+_own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'more', 'tta_test', 'reports') # what a plan gives to its stages by itself
+_planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'folds', 'solar', 'ensemble', 'submit', 'report')
 
 def _is_list(q)->bool: return 'separated by commas' in q.help # on the command line also by blanks
 
@@ -49,6 +49,7 @@ def _add_run_options(p:_Parser, new:bool=True): # new: of an experiment that is 
     p.add_argument('--stage-timeout', type=float, default=0, help='seconds after which a stage is ended; 0: never')
     p.add_argument('--strict', action='store_true', help="let a change in dialsum's own code make stages run again")
     p.add_argument('--rehearse', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="let each model's replica take the whole path first (default: run yes, demo and preflight no)")
+    p.add_argument('--use-tta', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='ask each model about each dialogue in several forms, too (default: no)')
     p.add_argument('--json', action='store_true', help='print the outcome as JSON')
     for q in _stage_parameters().values():
         how = dict(action=argparse.BooleanOptionalAction) if q.type is bool else dict(metavar=q.type.__name__.upper()) | (dict(nargs='+') if _is_list(q) else {})
@@ -92,7 +93,7 @@ def _add_predict(p:_Parser):
     p.add_argument('--output', type=Path, required=True, help='CSV to write')
     p.add_argument('--model', default='', help='card of the checkpoint; empty: found from its folder or architecture')
     for q in parameters('predict').values():
-        if q.name not in (*_own, 'test_csv', 'load_timeout'): p.add_argument('--' + q.name.replace('_', '-'), type=q.convert, default=q.default, metavar=q.type.__name__.upper(), help=q.help)
+        if q.name not in (*_own, 'test_csv', 'load_timeout', 'length_control'): p.add_argument('--' + q.name.replace('_', '-'), type=q.convert, default=q.default, metavar=q.type.__name__.upper(), help=q.help)
 
 def _add_score(p:_Parser):
     p.add_argument('--predictions', type=Path, required=True, help='CSV or JSONL with fname and summary')
@@ -135,13 +136,18 @@ def _absolute(options:dict)->dict: # stages run in folders of their own
     return {n: at(v) if v and n.endswith('_csv') else how[n](v) if v and n in how else v for n, v in options.items()}
 
 # %% ../nbs/16_cli.ipynb #c92a1a84
-def _check(models:list[str], scale:str, options:dict)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
-    from dialsum.preflight import check_options
+def _check(models:list[str], scale:str, options:dict, use_tta:bool=False)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
+    from dialsum.preflight import check_api, check_options
+    from dialsum.augment import backend
     from dialsum.prepare import check_data
+    from dialsum.tta import check_strategies
     wrong = {m: [f for f in check_options(card(m), scale, options) if f.severity == 'error'] for m in models}
     if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
     if options.get('eval_batch_size', 1) < 1: raise DialsumError(f"eval_batch_size is {options['eval_batch_size']}: at least 1 was expected.")
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
+    if lack := check_api(options): raise DialsumError(lack)
+    if options.get('ensemble_strategy') == 'stacking' and not options.get('k_folds'): raise DialsumError('--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg.')
+    if use_tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', '')))
     parts, paths = check_data({k: v for k, v in options.items() if k in parameters('data')})
     return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
@@ -154,18 +160,18 @@ def _run(args)->int:
     demo = args.command == 'demo'
     models = _models(getattr(args, 'models', ['all'] if demo or getattr(args, 'mode', 'single') != 'single' else ['kobart']))
     scale, mode, options = getattr(args, 'scale', 'replica' if demo else 'full'), _mode(args, models), _options(args)
-    if demo or mode == 'full': options = dict(validate_data_quality=True) | options
-    checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options)
+    if demo or mode == 'full': options = dict(validate_data_quality=True) | (dict(ensemble_strategy='') if len(models) > 1 else {}) | options
+    checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, getattr(args, 'use_tta', False))
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
-    told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | _absolute(options)
+    told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo), use_tta=getattr(args, 'use_tta', False)) | _absolute(options)
     run = new_run(getattr(args, 'experiment_name', 'demo' if demo else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])
     print(f"{run.name}: {', '.join(models)} ({scale}), {workers} at once, in {run}", file=sys.stderr)
     return _go(run, told, test, args)
 
-_asked = ('command', 'mode', 'models', 'workers', 'checkpoints', 'rehearse') # in experiment.json's options, and no parameters of stages
+_asked = ('command', 'mode', 'models', 'workers', 'checkpoints', 'rehearse', 'use_tta') # in experiment.json's options, and no parameters of stages
 
 def _plan(run:Path, told:dict, test:bool)->list: # stages, from what experiment.json says was asked
-    return pipeline.plan(run, told['models'], {k: v for k, v in told.items() if k not in _asked}, test, told['checkpoints'], told['rehearse'])
+    return pipeline.plan(run, told['models'], {k: v for k, v in told.items() if k not in _asked}, test, told['checkpoints'], told['rehearse'], told.get('use_tta', False))
 
 def _go(run:Path, told:dict, test:bool, args)->int:
     specs = _plan(run, told, test)
@@ -224,10 +230,10 @@ def _resume(args)->int:
     if 'models' not in asked['options']: raise DialsumError(f"'{run.name}' was not made by `dialsum run`: give its stage again with `dialsum stage … -p run {run.name}`.")
     models = _models(args.models) if hasattr(args, 'models') else asked['options']['models']
     workers = _workers(args, asked['options']['scale'])
-    fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse') if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
+    fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse', 'use_tta') if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
     if hasattr(args, 'reports'): fresh['reports'] = str(check_writable(args.reports).absolute())
     told = asked['options'] | dict(models=models, checkpoints={m: c for m, c in (asked['options']['checkpoints'] | _checkpoints(args, models)).items() if m in models}) | fresh
-    data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()})
+    data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()}, told.get('use_tta', False))
     changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
     specs = _plan(run, told, test)
     pipeline.take(run)
@@ -254,14 +260,14 @@ def _preflight(args)->int:
 
 def _outcome(run:Path, models:list[str], ended:dict, as_json:bool, reports:Path)->int: # exit code
     rows = [dict(model=m, stages={f['stage']: f['status'] for f in ended.values() if f['model'] == m and f['fold'] is None}, score=_score_of(ended.get(f'{m}/evaluate'))) for m in models]
-    failed = [dict(stage=k, status=f['status'], message=f['error']['message'], remedy=f['error']['remedy']) for k, f in ended.items() if f['status'] != 'success']
+    failed = [dict(stage=k, status=f['status'], message=f['error']['message'], remedy=f['error']['remedy'], optional=f['error']['kind'] == 'optional') for k, f in ended.items() if f['status'] != 'success']
     report = reports/f'{run.name}.md' if ended['report']['status'] == 'success' else None
     if as_json: print(to_json(dict(experiment=run.name, run=run, report=report, models=rows, failed=failed)), end='')
     else:
         for r in rows: print(f"{r['model']:22} {' '.join(f'{s} {v}' for s, v in r['stages'].items()):50} {_spell(r['score'])}")
         for f in failed: print(f"{f['status']}: {f['stage']}: {f['message']}" + (f"; {f['remedy']}" if f['remedy'] else ''))
         print(f"report: {report or 'not written'}")
-    return 1 if failed else 0
+    return 1 if any(not f['optional'] for f in failed) else 0
 
 def _score_of(fact:dict|None)->dict|None:
     return fact['metrics']['split']['mean'] if fact and fact['status'] == 'success' else None
@@ -386,7 +392,7 @@ def _predict(args)->int:
     if not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first.")
     check_writable(args.output.absolute().parent)
     say = lambda done, total, left: print(f'{done}/{total}  {left:.0f} s left', file=sys.stderr, flush=True)
-    predictor = Predictor(load(c, where, **numbers.loading()), args.eval_batch_size, args.max_source, search, args.seed, say)
+    predictor = Predictor(load(c, where, **numbers.loading()), args.eval_batch_size, args.max_source, search, args.seed, say, whole=args.whole_sentences == 'on')
     predictor.create_submission(rows, args.output)
     print(f'{len(rows)} summaries in {args.output}')
     return 0

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'METRICS', 'StageSpec', 'why_undone', 'is_done', 'execute', 'child', 'run_stage', 'plan',
-           'take', 'state', 'leave', 'run_plan', 'Progress', 'progress', 'candidates', 'example_run']
+           'take', 'state', 'leave', 'run_plan', 'Progress', 'progress', 'candidates', 'members', 'strategies',
+           'example_run']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -14,8 +15,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
+
+from .data import rows_of_run
 from .diagnosis import diagnose, read
-from .runs import (RESERVE, DialsumError, Stage, complete, environment, events, facts, hold, identity, is_free, log_event, key_of, make_fact, new_run, now, parameters, place, read_fact, release,
+from .runs import (RESERVE, DialsumError, Stage, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place, read_fact, release,
                           sha256, stage_notebook, unknown, write_atomic, write_fact)
 
 # %% ../nbs/15_pipeline.ipynb #53b56812
@@ -162,6 +166,7 @@ def execute(
         papermill.execute_notebook(stage_notebook(spec.stage), f"whole://{spec.folder/f'{spec.stage}.ipynb'}", dict(spec.all_params), engine_name='dialsum',
                                    kernel_name='python3', progress_bar=False, log_output=True, cwd=spec.folder)
     except papermill.PapermillExecutionError as e:
+        if e.ename == 'Blocked': _fail(spec, started, time.monotonic() - clock, _error('optional', e.ename, e.evalue), 'blocked'); return
         kind = dict(DialsumError='user', TimeLimit='timeout').get(e.ename, 'exception')
         _fail(spec, started, time.monotonic() - clock, _understood(spec, _error(kind, e.ename, e.evalue, _save_traceback(spec, e.traceback)), '\n'.join(e.traceback)))
     except Exception as e: # the notebook could not be executed to its end (no kernel, no disk, …): that is this stage's result, too
@@ -283,6 +288,7 @@ def plan(
     test:bool=True, # whether there is a test set to predict
     checkpoints:dict|None=None, # model → folder or hub name to start from
     rehearse:bool=True, # whether replicas take the path before the models do
+    tta:bool=False, # whether each model is asked about each dialogue in several forms, too
 )->list[StageSpec]: # in an order in which they can run
     "The stages of an experiment"
     def spec(stage, model='', needs=(), after=(), fold=None):
@@ -293,15 +299,26 @@ def plan(
     made = [StageSpec(Path(run), 'preflight', '', asked), spec('data')]
     for m in models:
         made += [spec('train', m, ['preflight', 'data']), spec('evaluate', m, [f'{m}/train'])]
-        if test: made.append(spec('predict', m, [f'{m}/train']))
+        if test: made.append(spec('predict', m, [f'{m}/train'], [f'{m}/evaluate']))
+        if tta:
+            forms = spec('tta', m, [f'{m}/train'], [f'{m}/evaluate'])
+            made.append(replace(forms, params=forms.params | dict(tta_test=test)))
     for m in models if options.get('k_folds') else ():
         for k in range(options['k_folds']):
             made.append(spec('train', m, ['preflight', 'data'], fold=k))
-            made += [spec(s, m, [f'{m}/fold{k}/train'], fold=k) for s in ('evaluate', 'predict')[:1 + test]]
+            made.append(spec('evaluate', m, [f'{m}/fold{k}/train'], fold=k))
+            if test: made.append(spec('predict', m, [f'{m}/fold{k}/train'], [f'{m}/fold{k}/evaluate'], k))
         made.append(spec('folds', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])]))
+    named = dict(models=','.join(models))
+    if options.get('use_solar_api'):
+        solar = spec('solar', '', ['data'], [s.key for s in made if s.stage == 'evaluate' and s.fold is None])
+        made.append(replace(solar, params=solar.params | named))
+    if 'ensemble_strategy' in options:
+        ensemble = spec('ensemble', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'folds') and s.fold is None])
+        made.append(replace(ensemble, params=ensemble.params | named))
     if test:
-        submit = spec('submit', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict') and s.fold is None])
-        made.append(replace(submit, params=submit.params | dict(models=','.join(models))))
+        submit = spec('submit', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'ensemble') and s.fold is None])
+        made.append(replace(submit, params=submit.params | named | dict(more=','.join(['tta']*tta + ['ensemble']*('ensemble_strategy' in options)))))
     return [*made, spec('report', '', [], [s.key for s in made])]
 
 # %% ../nbs/15_pipeline.ipynb #f4fc9625
@@ -451,6 +468,7 @@ def candidates(
     stage:Stage, # of the submit stage
     metric:str='mean', # 'mean', 'rouge1', 'rouge2' or 'rougeL'
     models:str='', # cards' names, separated by commas; empty: all that there are
+    more:str='', # further ones, separated by commas: 'tta', 'ensemble'
 )->list[dict]: # model, score, predictions; the best first
     "The models that were both evaluated on dev and applied to test; raises `DialsumError` when there is none"
     if metric not in METRICS: raise unknown('metric', metric, list(METRICS))
@@ -460,15 +478,53 @@ def candidates(
     good = {(f['stage'], f['model']): f for f in found if f['status'] == 'success'}
     found = [dict(model=m, score=f['metrics']['split'][metric]['f'], predictions=f'{m}/predictions_test.csv')
              for (s, m), f in good.items() if s == 'evaluate' and ('predict', m) in good]
+    paths = [('ensemble', stage.run/'ensemble.json', 'predictions_ensemble_test.csv')]*('ensemble' in more.split(','))
+    paths += [(f'{m}/tta', place(stage.run, m)/'tta.json', f'{m}/predictions_tta_test.csv') for s, m in good if s == 'evaluate' and 'tta' in more.split(',')]
+    for name, path, written in paths:
+        fact = read_fact(stage.use(path))
+        if fact['status'] == 'success' and written in fact['outputs']: found.append(dict(model=name, score=fact['metrics']['split'][metric]['f'], predictions=written))
     if not found: raise DialsumError(f"no model of '{stage.run.name}' has both dev scores and test predictions: see the failures of evaluate and predict.")
     return sorted(found, key=lambda c: (-c['score'], c['model']))
 
+# %% ../nbs/15_pipeline.ipynb #cde88728
+def members(
+    stage:Stage, # of the ensemble stage
+    part:str, # 'dev' or 'test'
+    models:str='', # cards' names, separated by commas; empty: all that there are
+)->dict[str,Path]: # model → file of its predictions, in the order of the names; those that did not succeed are left out
+    "The predictions that the models of an experiment have made"
+    wanted = [m for m in models.split(',') if m]
+    done = [f['model'] for f in facts(stage.run) if f['stage'] == dict(dev='evaluate', test='predict')[part] and f['fold'] is None and f['status'] == 'success']
+    found = {m: place(stage.run, m)/f'predictions_{part}.csv' for m in sorted(done, key=lambda m: (m not in wanted, wanted.index(m) if m in wanted else m)) if not wanted or m in wanted}
+    return {m: stage.use(path) for m, path in found.items()}
+
+def strategies(
+    stage:Stage, # of the ensemble stage
+    c, # `ensemble.Candidates` of dev
+    known, # `ensemble.Standing` of its members
+    kind:str='rouge', # 'rouge' or 'chrf'
+)->dict: # name → function from candidates to fname, summary, member
+    "The ways to choose that an experiment has; raises `DialsumError` for one that was asked for and cannot be had"
+    from dialsum.ensemble import UTILITIES, Stacker, best, candidates, mbr, weighted_avg
+    if kind not in UTILITIES: raise unknown('utility', kind, list(UTILITIES))
+    found = dict(best=lambda c: best(c, known), mbr=lambda c: mbr(c, kind=kind), weighted_avg=lambda c: weighted_avg(c, known, kind))
+    paths = {m: place(stage.run, m)/'predictions_out_of_fold.csv' for m in c.members}
+    asked = stage.params['ensemble_strategy']
+    if all(p.is_file() for p in paths.values()):
+        rows = rows_of_run(stage)
+        fold = pd.read_csv(stage.use(stage.run/'data'/'folds.csv'), index_col='fname')['fold'].to_dict()
+        found['stacking'] = Stacker.fit(candidates({m: stage.use(p) for m, p in paths.items()}, rows), list(rows['summaries']), {f: int(fold[f]) for f in rows['fname']}, kind=kind).choose
+    elif asked == 'stacking': raise DialsumError(f"stacking learns from out-of-fold predictions, which {', '.join(m for m, p in paths.items() if not p.is_file())} lack: run with --k-folds, or take another ensemble_strategy.")
+    if asked and asked not in found: raise unknown('ensemble_strategy', asked, list(found))
+    return found
+
 # %% ../nbs/15_pipeline.ipynb #7fa2e971
 def example_run(
+    models:tuple[str,...]=('kobart',), # cards' names
     k_folds:int=0, # folds to train and evaluate instead; 0: none
 )->Path: # its run folder
-    "A small finished experiment: KoBART's replica trained, evaluated and applied to test rows"
-    run = new_run('example', dict(models=['kobart'], scale='replica'), Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None)
-    specs = plan(run, ['kobart'], dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds), rehearse=False)
+    "A small finished experiment: replicas trained, evaluated and applied to test rows"
+    run = new_run('example', dict(models=list(models), scale='replica'), Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None)
+    specs = plan(run, list(models), dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds), rehearse=False)
     run_plan([s for s in specs if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)], workers=2, say=lambda line: None)
     return run

@@ -37,6 +37,10 @@ class Codec:
 
     def _ids(self, text): return self.tokenizer(text, add_special_tokens=False)['input_ids']
 
+    def tokens(self, text:str)->int: # of the text alone, without a prompt and without an end
+        "How many tokens a dialogue or a summary has"
+        return len(self._ids(self._safe(text)))
+
     def _safe(self, text): # a dialogue that talks about control tokens must not give any
         for token in self.tokenizer.all_special_tokens:
             if token in text: text = text.replace(token, f'{token[0]} {token[1:]}')

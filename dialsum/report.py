@@ -6,12 +6,13 @@
 __all__ = ['STAGES', 'NEEDS', 'STATUS', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'number', 'duration', 'without_paths',
            'escape', 'table', 'quoted', 'code_span', 'prose', 'code', 'Step', 'Experiment', 'read_experiment',
            'overview', 'request', 'again', 'data', 'before', 'machine', 'state', 'models', 'mermaid_text', 'gantt',
-           'flowchart', 'resumed', 'timeline', 'score_table', 'alarms', 'scores', 'folds', 'training', 'png',
-           'draw_losses', 'draw_rouge', 'draw_quality', 'worst', 'submission', 'error_path', 'repairs', 'failures',
-           'render', 'write_report']
+           'flowchart', 'resumed', 'timeline', 'score_table', 'alarms', 'scores', 'folds', 'tta', 'api', 'ensemble',
+           'training', 'png', 'draw_losses', 'draw_rouge', 'draw_quality', 'worst', 'submission', 'error_path',
+           'repairs', 'failures', 'render', 'write_report']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
 import io, re, unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -146,9 +147,9 @@ def code(
     return f'{fence}{kind}\n{shown}\n{fence}'
 
 # %% ../nbs/14_report.ipynb #fe371152
-STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', folds='폴드 종합', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict'], folds=['evaluate'])
-STATUS = dict(success='성공', failed='실패', blocked='미실행', missing='기록 없음')
+STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', folds='폴드 종합', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict', 'tta', 'ensemble'], tta=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'folds'], solar=['evaluate'])
+STATUS = dict(success='성공', failed='실패', blocked='미실행', skipped='해당 없음', missing='기록 없음')
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -159,7 +160,9 @@ class Step:
     fact:dict|None=None # None: it left none
 
     @property
-    def status(self)->str: return self.fact['status'] if self.fact else 'missing' # a key of `STATUS`
+    def status(self)->str: # a key of `STATUS`
+        if not self.fact: return 'missing'
+        return 'skipped' if (self.fact.get('error') or {}).get('kind') == 'optional' else self.fact['status'] # what is not needed, and had nothing to do
     @property
     def metrics(self)->dict: return self.fact.get('metrics') or {} if self.fact else {}
     @property
@@ -174,7 +177,9 @@ class Step:
     def doing(self)->str: return self.title if self.fold is None else f'폴드 {self.fold} {self.title}' # within its model
 
     @staticmethod
-    def title_of(model:str)->str: return CARDS[model].title if model in CARDS else model # not escaped
+    def title_of(model:str)->str: # not escaped
+        name, _, how = model.partition('/')
+        return (CARDS[name].title if name in CARDS else dict(ensemble='앙상블').get(name, name)) + (f' {how.upper()}' if how else '')
     @property
     def name(self)->str: return f'{self.label} {self.title}'.strip() # not escaped
 
@@ -250,7 +255,7 @@ def _completed(done:int, every:int, what:str, unit:str, good:str, none:str)->str
 
 def _outcome(e:Experiment)->str:
     if not e.steps: return '- **결과:** 기록된 단계가 없습니다.'
-    models, steps = [all(s.status == 'success' for s in own) for own in e.by_model.values()], [s.status == 'success' for s in e.steps]
+    models, steps = [all(s.status == 'success' for s in own) for own in e.by_model.values()], [s.status == 'success' for s in e.steps if s.status != 'skipped']
     bad = {status: [s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing')}
     told = [_completed(sum(models), len(models), '모델', '개', '끝까지 실행되었습니다', '끝까지 실행된 모델은 없습니다')] if models else []
     told.append(_completed(sum(steps), len(steps), '전체', '개 단계', f'성공했습니다(성공률 {sum(steps)/len(steps):.1%})', '성공한 단계는 없습니다'))
@@ -475,7 +480,7 @@ _ticks = [(n, u) for u, steps in dict(second=(1, 2, 5, 10, 15, 30), minute=(1, 2
 
 def gantt(e:Experiment)->str|None: # None when no stage ran
     "Mermaid source: when each stage ran, a section per model"
-    ran = [s for s in e.steps if s.fact and s.status != 'blocked']
+    ran = [s for s in e.steps if s.fact and s.status not in ('blocked', 'skipped')]
     if not ran: return None
     start, end = _span(e)
     seconds = (end - start).total_seconds()
@@ -492,7 +497,7 @@ def gantt(e:Experiment)->str|None: # None when no stage ran
 
 # %% ../nbs/14_report.ipynb #7456f5c7
 _looks = dict(success='fill:#d3f0e0,stroke:#0b6e4f,color:#000000', failed='fill:#ffd8cc,stroke:#b3261e,color:#000000',
-              blocked='fill:#fff0c2,stroke:#8a6d00,color:#000000', missing='fill:#eeeeee,stroke:#777777,color:#000000,stroke-dasharray:4 3')
+              blocked='fill:#fff0c2,stroke:#8a6d00,color:#000000', skipped='fill:#eeeeee,stroke:#777777,color:#000000', missing='fill:#eeeeee,stroke:#777777,color:#000000,stroke-dasharray:4 3')
 
 def _leads(before:Step, after:Step)->bool: # whether one waits for the other
     if after.stage == 'folds': return before.stage == 'evaluate' and before.fold is not None and before.model == after.model
@@ -604,6 +609,63 @@ def folds(e:Experiment)->str:
     text = ('학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수(ROUGE 평균, 태그를 나누어 셈)입니다. 어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. '
             '**전체**의 대괄호 안은 95% 신뢰 구간이고, **폴드 평균**의 ± 뒤는 폴드 점수의 표준편차입니다.')
     return f"{text}\n\n{table(['모델', '전체', '폴드 평균', *(f'폴드 {k}' for k in range(most))], rows)}"
+
+# %% ../nbs/14_report.ipynb #cc58645a
+def tta(e:Experiment)->str:
+    "What asking about each dialogue in several forms gains, and what it costs"
+    done = e.of('tta')
+    if not done: return '한 대화를 여러 꼴로 물어보지는 않았습니다(`--use-tta`).' if not any(s.stage == 'tta' for s in e.steps) else 'TTA를 끝까지 마친 모델이 없습니다.'
+    cells = lambda m, g: [f"{m['plain']:.2f}", f"{g['mean']:.2f}", f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]", _p(g.get('p')), f"{number(m['changed'])} / {number(m['rows'])}", f"{m['cost']:.1f}배"]
+    rows = [[escape(s.label), *cells(s.metrics, s.metrics['gain'])] for s in done]
+    text = '같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, 다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다.'
+    return f"{text}\n\n{table(['모델', '그냥', 'TTA', '차이', 'p', '바뀐 요약', '비용'], rows)}"
+
+# %% ../nbs/14_report.ipynb #62625193
+def api(e:Experiment)->str:
+    "How a model behind an API does on the rows that it was asked about, beside the local models"
+    tried = next((s for s in e.steps if s.stage == 'solar'), None)
+    if tried is None: return 'API에는 묻지 않았습니다.'
+    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {escape(tried.fact['error']['message'])}"
+    if tried.status != 'success': return 'API 단계가 성공하지 못했습니다.'
+    m = tried.metrics
+    cells = lambda name, s, difference: [name, f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]", f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
+    rows = [cells(f"**{escape(m['model'])}**", m['split']['mean'], None), *(cells(escape(Step.title_of(name)), c['mean'], c['difference']) for name, c in m['compared'].items())]
+    text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
+            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다.")
+    fake = '\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else ''
+    lost = [f"- {number(n)}개: {escape(why)}" for why, n in sorted(Counter(f['reason'] for f in m['failed']).items())]
+    return '\n\n'.join([text + fake, table(['모델', 'ROUGE 평균(같은 대화)', 'API와의 차이(API − 모델)'], rows), *(['답을 받지 못한 까닭:\n' + '\n'.join(lost)] if lost else [])])
+
+# %% ../nbs/14_report.ipynb #d05290a6
+_strategies = dict(best='가장 좋은 모델 하나', mbr='합의(MBR)', weighted_avg='가중 합의', stacking='재순위(스태킹)')
+
+def _p(value:float|None)->str: return '–' if value is None else '< 0.001' if value < .001 else f'{value:.3f}'
+
+def _system(row:dict, other:dict)->list[str]: # other: of the second measure
+    span = f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if 'difference' in row else '–'
+    return [_strategies.get(row['system'], escape(row['system'])), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", span, _p(row.get('p_holm')), f"{other['mean']:.2f}", _p(other.get('p_holm'))]
+
+def ensemble(e:Experiment)->str:
+    "What choosing among the models' summaries gains, and whether the gain is real"
+    tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
+    if tried is None: return '앙상블은 하지 않았습니다.'
+    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았고, 모델 하나의 예측을 그대로 썼습니다. 까닭: {escape(tried.fact['error']['message'])}"
+    if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.'
+    m = tried.metrics
+    main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
+    label = dict(rouge='ROUGE 평균', chrf='chrF')
+    names = [label[k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility']))]
+    others = {row['system']: row for row in second['systems']}
+    rows = [_system(row, others[row['system']]) for row in main['systems']]
+    best = Step.title_of(m['best'])
+    sure = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] > 0]
+    verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
+               f"어느 전략도 {escape(best)} 하나보다 나은지 이 데이터로는 말할 수 없습니다(Holm 보정 p ≥ 0.05).")
+    gone = [f'- {escape(why)}' for why in m['dropped'].values()]
+    text = (f"검증 대화 {number(m['n'])}개에서 모델 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
+            f"제출 후보로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 냈습니다.")
+    bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
+    return '\n\n'.join([text, table(['전략', names[0], f'{escape(best)}와의 차이', 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])])
 
 # %% ../nbs/14_report.ipynb #8c151753
 def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')
@@ -825,8 +887,8 @@ def failures(e:Experiment)->str:
     "Every failed and blocked stage with its message, and how many succeeded"
     if not e.steps: return '단계에 관한 기록이 없습니다.'
     failed, blocked, missing = ([s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing'))
-    done = sum(s.status == 'success' for s in e.steps)
-    parts = [f'전체 {len(e.steps)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/len(e.steps):.1%}입니다.']
+    due, done = [s for s in e.steps if s.status != 'skipped'], sum(s.status == 'success' for s in e.steps)
+    parts = [f'전체 {len(due)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/max(1, len(due)):.1%}입니다.']
     if repairs(e): parts.append(repairs(e))
     parts += [_failure(e, s) for s in failed]
     if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '메시지'], [[escape(s.name), escape((s.fact.get('error') or {}).get('message') or '–')] for s in blocked], 2)]
@@ -835,7 +897,7 @@ def failures(e:Experiment)->str:
 
 # %% ../nbs/14_report.ipynb #66ff22e4
 SECTIONS:dict[str,Callable[[Experiment],str]] = { # heading → section, in the report's order
-    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '교차 검증': folds, '학습': training,
+    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '교차 검증': folds, 'TTA': tta, 'API 모델': api, '앙상블': ensemble, '학습': training,
     '점수가 가장 낮은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '실행 환경': machine, '다시 실행하기': again}
 
 def render(

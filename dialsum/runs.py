@@ -7,7 +7,7 @@ __all__ = ['SCHEMA', 'RESERVE', 'DialsumError', 'nearest', 'unknown', 'write_ato
            'sample_path', 'cache_path', 'runs_path', 'reports_path', 'Parameter', 'stages', 'stage_notebook',
            'parameters', 'convert', 'environment', 'check_writable', 'now', 'new_run', 'existing_run', 'log_event',
            'events', 'hold', 'release', 'is_free', 'identity', 'read_fact', 'make_fact', 'write_fact', 'place',
-           'key_of', 'fact_files', 'facts', 'Stage', 'TimeLimit', 'Limit', 'complete', 'begin']
+           'key_of', 'fact_files', 'facts', 'Stage', 'TimeLimit', 'Blocked', 'Limit', 'complete', 'begin']
 
 # %% ../nbs/00_runs.ipynb #6eb2c558
 import ast, difflib, errno, fcntl, hashlib, io, json, math, os, platform, re, signal, subprocess, sys, tempfile, threading, time, tokenize
@@ -459,6 +459,9 @@ class Stage:
 # %% ../nbs/00_runs.ipynb #26b21188
 class TimeLimit(DialsumError):
     "A part of a stage took longer than it may"
+
+class Blocked(DialsumError):
+    "A stage that is not needed cannot do anything: it says why, and the experiment goes on without it"
 
 class Limit:
     "Ends a stage with `TimeLimit` and a fact file when its `with` block, or what is in it before `done`, takes too long"

@@ -215,10 +215,14 @@ def test_folds_stand_for_themselves(build):
     run, leave = build()
     (run/'kobart').mkdir()
     for stage, fold in (('train', 0), ('evaluate', 0), ('train', 1), ('evaluate', 1)): leave(stage, 'kobart', fold=fold, found=metrics(stage, 30. + fold), folder=f'kobart/fold{fold}')
+    for stage in ('train', 'evaluate'): leave(stage, 'kobart', found=metrics(stage, 29.))
+    means = [metrics('evaluate', 30. + fold)['split']['mean']['f'] for fold in (0, 1)]
+    leave('folds', 'kobart', found=metrics('evaluate', 30.5) | dict(folds=[dict(fold=k, rows=5, mean=m) for k, m in enumerate(means)], spread=dict(mean=sum(means)/2, std=.71)))
     leave('data')
     e = read_experiment(run)
-    assert [s.label for s in e.ranking] == ['KoBART 폴드 1', 'KoBART 폴드 0'] and '| KoBART 폴드 0 |' in render(e)
-    assert flowchart(e).count('-->') == 4 # data to each training, each training to its own evaluation
+    md = render(e)
+    assert [s.label for s in e.ranking] == ['KoBART'] and len(e.by_model) == 1 and 'section KoBART 폴드 0' in md and f'| {means[0]:.2f} | {means[1]:.2f} |' in md
+    assert flowchart(e).count('-->') == 8 # data to each of three trainings, each to its own evaluation, two of those to the folds' sum
 
 
 def test_a_later_run_on_other_versions_is_named(build):

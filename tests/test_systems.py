@@ -1,0 +1,108 @@
+"Beyond one model: the API and the ensemble as stages of an experiment"
+import json, os, subprocess, sys
+
+import pandas as pd
+import pytest
+
+from dialsum import pipeline
+from dialsum.data import read
+from dialsum.rouge import rouge
+from dialsum.runs import make_fact, new_run, read_fact, write_fact
+from dialsum.solar import stand_in
+
+KEY = 'sk-never-to-be-seen-0123456789'
+SMALL = ['--models', 'kobart', 'solar', '--scale', 'replica', '--debug', '--epochs', '2', '--max-new-tokens', '16', '--no-rehearse']
+
+
+@pytest.fixture(scope='module')
+def experiment(dialsum, tmp_path_factory):
+    "Two models, a consensus, an endpoint on this machine that wants a key; run folder, report, everything that was said"
+    top = tmp_path_factory.mktemp('systems')
+    with stand_in() as url:
+        done = dialsum('run', *SMALL, '--ensemble-strategy', 'mbr', '--use-solar-api', '--solar-samples', '6', '--prompt-strategy', 'few_shot', '--solar-model', 'a-model', '--use-tta', '--tta-strategies', 'window', 'mask', '--tta-num-aug', '2', '--solar-key-variable', 'MY_KEY',
+                       '--runs', top/'runs', '--reports', top/'reports', SOLAR_BASE_URL=url, MY_KEY=KEY, DIALSUM_CACHE=str(top/'cache'))
+    assert done.returncode == 0, done.stderr
+    return next((top/'runs').iterdir()), next((top/'reports').glob('*.md')), done.stdout + done.stderr
+
+
+def test_the_api_is_asked_about_some_rows_and_compared_on_those(experiment):
+    run, report, _ = experiment
+    fact = read_fact(run/'solar.json')
+    m = fact['metrics']
+    assert fact['status'] == 'success' and m['rows'] == m['answered'] == 6 and m['model'] == 'a-model' and m['strategy'] == 'few_shot' and not m['stand_in'] and 6 <= m['requests'] <= 12
+    assert set(m['compared']) == {'kobart', 'solar-10.7b'} and all(c['difference']['n'] == 6 for c in m['compared'].values())
+    for name, c in m['compared'].items(): assert c['difference']['difference'] == pytest.approx(m['split']['mean']['f'] - c['mean']['f'], abs=1e-3)
+    assert len(pd.read_csv(run/'predictions_solar_dev.csv')) == 6 and '검증 대화 6개를 `few_shot` 프롬프트로 물었습니다' in report.read_text()
+
+
+def test_the_key_is_nowhere(experiment):
+    run, report, said = experiment
+    assert KEY not in said
+    for path in [*run.parents[1].rglob('*')]:
+        if path.is_file(): assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_the_ensemble_chooses_among_the_models_or_says_why_not(experiment):
+    run, report, _ = experiment
+    fact, submitted = read_fact(run/'ensemble.json'), read_fact(run/'submit.json')['metrics']
+    if fact['status'] == 'blocked':
+        assert fact['error']['kind'] == 'optional' and "is left" in fact['error']['message'] and submitted['chosen'] != 'ensemble' and '앙상블은 하지 않았고' in report.read_text()
+        return
+    chosen = pd.read_csv(run/'predictions_ensemble_dev.csv', keep_default_na=False)
+    members = {m: pd.read_csv(run/m/'predictions_dev.csv', keep_default_na=False) for m in fact['metrics']['members']}
+    assert all(r.summary == members[r.member]['summary'][r.Index] for r in chosen.itertuples()) and fact['metrics']['strategy'] == 'mbr'
+    assert {c['model'] for c in submitted['candidates']} == {'kobart', 'kobart/tta', 'solar-10.7b', 'solar-10.7b/tta', 'ensemble'} and '| 전략 |' in report.read_text()
+
+
+def test_each_model_is_asked_in_several_forms(experiment):
+    run, report, _ = experiment
+    for model in ('kobart', 'solar-10.7b'):
+        m = read_fact(run/model/'tta.json')['metrics']
+        told = pd.read_csv(run/model/'predictions_tta_test.csv', keep_default_na=False)
+        assert len(told) == 10 and set(told['view']) <= {'', 'window', 'mask'} and 1 < m['cost'] <= 3 and m['generations'] == round(m['cost']*m['rows']) and m['gain']['difference'] == pytest.approx(m['gain']['mean'] - m['plain'])
+    assert {'kobart/tta', 'solar-10.7b/tta'} <= {c['model'] for c in read_fact(run/'submit.json')['metrics']['candidates']} and '| 모델 | 그냥 | TTA |' in report.read_text()
+
+
+def noisy(reference, share): return ' '.join(w if (len(w)*7 + i) % 10 >= share*10 else '그것' for i, w in enumerate(reference.split()))
+
+
+def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
+    "Two models whose predictions are references with noise: neither is weak"
+    run = new_run('equals', dict(models=['kobart', 'qwen3-4b']), tmp_path)
+    assert pipeline.run_stage(pipeline.StageSpec(run, 'data', '', dict(debug=True)))['status'] == 'success'
+    dev, test = read(run/'data'/'dev.csv', summaries=True), read(run/'data'/'test.csv')
+    for model, share in (('kobart', .3), ('qwen3-4b', .35)):
+        (run/model).mkdir()
+        written = [noisy(s[0], share) + f' {model}' for s in dev['summaries']]
+        pd.DataFrame(dict(fname=dev['fname'], summary=written)).to_csv(run/model/'predictions_dev.csv', index=False)
+        pd.DataFrame(dict(fname=test['fname'], summary=f'{model}이 쓴 글이다.')).to_csv(run/model/'predictions_test.csv', index=False)
+        score = rouge(written, list(dev['summaries'])).to_dict()
+        for stage, metrics in (('evaluate', dict(split=score)), ('predict', {})): write_fact(run, run/model/f'{stage}.json', make_fact(run, stage, 'success', model, metrics=metrics))
+    fact = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble'))
+    assert fact['status'] == 'success', fact['error']
+    m = fact['metrics']
+    assert {s['system'] for s in m['metrics']['rouge']['systems']} == {'best', 'mbr', 'weighted_avg'} and m['metrics']['rouge']['oracle'] >= max(m['metrics']['rouge']['members'].values())
+    assert len(pd.read_csv(run/'predictions_ensemble_test.csv')) == 10
+    stacking = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(ensemble_strategy='stacking')))
+    assert stacking['status'] == 'failed' and '--k-folds' in stacking['error']['message']
+    assert pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(ensemble_strategy='weighted_avg')))['metrics']['strategy'] == 'weighted_avg'
+    submitted = pipeline.run_stage(pipeline.StageSpec(run, 'submit', '', dict(more='ensemble')))
+    assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'qwen3-4b', 'ensemble'}
+
+
+def test_without_a_key_nothing_starts_unless_the_api_is_optional(dialsum, tmp_path):
+    gone = dict(UPSTAGE_API_KEY='', SOLAR_API_KEY='', SOLAR_BASE_URL='')
+    done = dialsum('run', *SMALL, '--use-solar-api', '--runs', tmp_path/'runs', **gone)
+    assert done.returncode == 2 and 'UPSTAGE_API_KEY' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists()
+    found = dialsum('preflight', *SMALL[:5], '--use-solar-api', '--runs', tmp_path, '--json', **gone)
+    assert found.returncode == 1 and any(f['where'] == 'API' for m in json.loads(found.stdout)['models'].values() for f in m['findings'])
+    run = new_run('keyless', {}, tmp_path/'more')
+    code = 'import sys; from pathlib import Path; from dialsum.pipeline import StageSpec, run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "solar", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
+    told = subprocess.run([sys.executable, '-c', code, str(run)], env=os.environ | gone, capture_output=True, text=True)
+    assert told.stdout.split() == ['blocked', 'optional'], told.stderr
+
+
+@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0')], ids=' '.join)
+def test_what_cannot_be_is_refused_before_anything_starts(options, words, dialsum, tmp_path):
+    done = dialsum('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
+    assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
