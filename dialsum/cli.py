@@ -137,17 +137,13 @@ def _absolute(options:dict)->dict: # stages run in folders of their own
 
 # %% ../nbs/16_cli.ipynb #c92a1a84
 def _check(models:list[str], scale:str, options:dict, use_tta:bool=False)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
-    from dialsum.preflight import check_api, check_options
-    from dialsum.augment import backend
+    from dialsum.preflight import check_options
     from dialsum.prepare import check_data
-    from dialsum.tta import check_strategies
     wrong = {m: [f for f in check_options(card(m), scale, options) if f.severity == 'error'] for m in models}
     if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
     if options.get('eval_batch_size', 1) < 1: raise DialsumError(f"eval_batch_size is {options['eval_batch_size']}: at least 1 was expected.")
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
-    if lack := check_api(options): raise DialsumError(lack)
-    if options.get('ensemble_strategy') == 'stacking' and not options.get('k_folds'): raise DialsumError('--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg.')
-    if use_tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', '')))
+    pipeline.check_systems(options, use_tta)
     parts, paths = check_data({k: v for k, v in options.items() if k in parameters('data')})
     return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
@@ -252,7 +248,10 @@ def _preflight(args)->int:
     gc.disable() # a fifth of the time, in a process that ends right after
     models = _models(getattr(args, 'models', ['kobart']))
     _mode(args, models)
-    told = preflight(models, getattr(args, 'scale', 'full'), _options(args), _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False))
+    known = ()
+    try: pipeline.check_systems(_options(args), getattr(args, 'use_tta', False))
+    except DialsumError as e: known = (str(e),)
+    told = preflight(models, getattr(args, 'scale', 'full'), _options(args), _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), known)
     print(to_json(told.to_dict()) if args.json else told, end='' if args.json else '\n')
     gc.freeze()
     gc.enable()
@@ -281,11 +280,12 @@ def _stage(args)->int:
     params = pipeline.complete(args.stage, given)
     model = ''
     if 'model' in params:
-        c, params['scale'] = resolve(params['model'], params['scale'])
+        c, scale = resolve(params['model'], params.get('scale', 'replica'))
         model = params['model'] = c.name
+        if 'scale' in params: params['scale'] = scale
     if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
-    smoke = args.stage in ('submit', 'report') and not params['run'] # these have nothing to show without an experiment
-    run = (existing_run(params['run']) if params['run'] else pipeline.example_run() if smoke else
+    smoke = dict(submit={}, report={}, folds=dict(k_folds=2), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
+    run = (existing_run(params['run']) if params['run'] else pipeline.example_run(**smoke) if smoke is not None else
            new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
     print(f"{spec.key} in {run}, log: {spec.folder/f'{args.stage}.log'}", file=sys.stderr)
@@ -384,6 +384,7 @@ def _predict(args)->int:
     from dialsum.generation import Predictor, decoding
     from dialsum.models import load, locate, origin
     from dialsum.precision import here
+    if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
     rows, c = read(args.input), _card_of(args.checkpoint, args.model)
     where = locate(c, 'full', args.checkpoint)
     scale = origin(where).get('scale', 'full')
@@ -392,10 +393,14 @@ def _predict(args)->int:
     if not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first.")
     check_writable(args.output.absolute().parent)
     say = lambda done, total, left: print(f'{done}/{total}  {left:.0f} s left', file=sys.stderr, flush=True)
-    predictor = Predictor(load(c, where, **numbers.loading()), args.eval_batch_size, args.max_source, search, args.seed, say, whole=args.whole_sentences == 'on')
+    predictor = Predictor(load(c, where, **numbers.loading()), args.eval_batch_size, args.max_source, search, args.seed, say, whole=args.whole_sentences == 'on' or args.whole_sentences == 'auto' and _chosen(Path(where)))
     predictor.create_submission(rows, args.output)
     print(f'{len(rows)} summaries in {args.output}')
     return 0
+
+def _chosen(folder:Path)->bool: # whether the evaluation beside a trained model found whole sentences better
+    fact = read_fact(folder.parent/'evaluate.json') if (folder.parent/'evaluate.json').is_file() else None
+    return bool(((fact or {}).get('metrics') or {}).get('fitted', {}).get('whole_sentences'))
 
 def _score(args)->int:
     from dialsum.rouge import score_files

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .data import read, rows_of_run
+from .data import folds_of_run, read, rows_of_run
 from .quality import twins
 from .runs import DialsumError, Stage, place
 
@@ -76,9 +76,7 @@ def collect(
     stage:Stage, # of the folds stage, with its model
 )->pd.DataFrame: # fname, dialogue, summaries, fold, prediction; in the order of the training rows
     "A model's out-of-fold predictions; raises `DialsumError` unless there is exactly one for each training row that was not made of another, by the model that has not seen it"
-    rows, path = rows_of_run(stage), stage.run/'data'/'folds.csv'
-    if not path.is_file(): raise DialsumError(f"the run '{stage.run.name}' has no folds: run its data stage with k_folds.")
-    fold = pd.read_csv(stage.use(path), index_col='fname')['fold']
+    rows, fold = rows_of_run(stage), folds_of_run(stage)
     rows = rows[['fname', 'dialogue', 'summaries']].assign(fold=rows['fname'].map(fold))
     found = [read(stage.use(place(stage.run, stage.model, int(k))/_held_out), dialogues=False, summaries=True, gaps=True).assign(fold=k) for k in sorted(rows['fold'].unique())]
     written = pd.concat(found, ignore_index=True).assign(prediction=lambda w: w['summaries'].str[0])[['fname', 'fold', 'prediction']]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'METRICS', 'StageSpec', 'why_undone', 'is_done', 'execute', 'child', 'run_stage', 'plan',
-           'take', 'state', 'leave', 'run_plan', 'Progress', 'progress', 'candidates', 'members', 'strategies',
-           'example_run']
+           'take', 'state', 'leave', 'run_plan', 'Progress', 'progress', 'candidates', 'check_systems', 'members',
+           'strategies', 'example_run']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .data import rows_of_run
+from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .runs import (RESERVE, DialsumError, Stage, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place, read_fact, release,
                           sha256, stage_notebook, unknown, write_atomic, write_fact)
@@ -307,7 +307,6 @@ def plan(
         for k in range(options['k_folds']):
             made.append(spec('train', m, ['preflight', 'data'], fold=k))
             made.append(spec('evaluate', m, [f'{m}/fold{k}/train'], fold=k))
-            if test: made.append(spec('predict', m, [f'{m}/fold{k}/train'], [f'{m}/fold{k}/evaluate'], k))
         made.append(spec('folds', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])]))
     named = dict(models=','.join(models))
     if options.get('use_solar_api'):
@@ -361,8 +360,9 @@ def state(
     release(run)
     opened = [e['event'] for e in events(run) if e['event'] in ('open', 'close')]
     if opened and opened[-1] == 'open': return 'interrupted'
-    asked, found = read_fact(run/'experiment.json'), {key_of(**f): f['status'] for f in facts(run)}
-    whole = bool(found) and all(found.get(k) == 'success' for k in asked.get('stages') or found)
+    asked, told = read_fact(run/'experiment.json'), facts(run)
+    found, spared = {key_of(**f): f['status'] for f in told}, {key_of(**f) for f in told if (f['error'] or {}).get('kind') == 'optional'}
+    whole = bool(found) and all(found.get(k) == 'success' or k in spared for k in asked.get('stages') or found)
     return 'complete' if whole else 'ended'
 
 def leave(
@@ -484,7 +484,29 @@ def candidates(
         fact = read_fact(stage.use(path))
         if fact['status'] == 'success' and written in fact['outputs']: found.append(dict(model=name, score=fact['metrics']['split'][metric]['f'], predictions=written))
     if not found: raise DialsumError(f"no model of '{stage.run.name}' has both dev scores and test predictions: see the failures of evaluate and predict.")
-    return sorted(found, key=lambda c: (-c['score'], c['model']))
+    return sorted(found, key=lambda c: (-c['score'], c['model'] == 'ensemble', '/' in c['model'], c['model'])) # of equals the plainest
+
+# %% ../nbs/15_pipeline.ipynb #b361101e
+def check_systems(
+    options:dict, # stage parameters that were given
+    tta:bool=False, # whether test-time augmentation is part of the experiment
+)->None:
+    "Raises `DialsumError` for decoding, ensemble, API or TTA options that cannot be followed; asks no endpoint"
+    from dialsum.augment import backend
+    from dialsum.ensemble import UTILITIES
+    from dialsum.generation import CHOICES
+    from dialsum.solar import Solar, needs
+    from dialsum.tta import check_strategies
+    known = dict(length_control=CHOICES, whole_sentences=CHOICES, utility=UTILITIES, ensemble_strategy=('', 'best', 'mbr', 'weighted_avg', 'stacking'))
+    for name, values in known.items():
+        if options.get(name, values[0]) not in values: raise unknown(name, options[name], [v for v in values if v])
+    if options.get('ensemble_strategy') == 'stacking' and not options.get('k_folds'): raise DialsumError('--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg.')
+    if tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', '')))
+    if not options.get('use_solar_api'): return
+    if options.get('solar_samples', 1) < 1: raise DialsumError(f"solar_samples is {options['solar_samples']}: at least 1 was expected.")
+    lack = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).missing()
+    wrong = needs(options.get('prompt_strategy', 'zero_shot'), ['a row'], options.get('self_consistency_samples', 5)) or ('' if options.get('solar_optional') else lack)
+    if wrong: raise DialsumError(wrong)
 
 # %% ../nbs/15_pipeline.ipynb #cde88728
 def members(
@@ -494,7 +516,9 @@ def members(
 )->dict[str,Path]: # model → file of its predictions, in the order of the names; those that did not succeed are left out
     "The predictions that the models of an experiment have made"
     wanted = [m for m in models.split(',') if m]
-    done = [f['model'] for f in facts(stage.run) if f['stage'] == dict(dev='evaluate', test='predict')[part] and f['fold'] is None and f['status'] == 'success']
+    of = [f for f in facts(stage.run) if f['stage'] == dict(dev='evaluate', test='predict')[part] and f['fold'] is None and (not wanted or f['model'] in wanted)]
+    for f in of: stage.use(place(stage.run, f['model'])/f"{f['stage']}.json") # also of those that failed: they may succeed later
+    done = [f['model'] for f in of if f['status'] == 'success']
     found = {m: place(stage.run, m)/f'predictions_{part}.csv' for m in sorted(done, key=lambda m: (m not in wanted, wanted.index(m) if m in wanted else m)) if not wanted or m in wanted}
     return {m: stage.use(path) for m, path in found.items()}
 
@@ -508,13 +532,13 @@ def strategies(
     from dialsum.ensemble import UTILITIES, Stacker, best, candidates, mbr, weighted_avg
     if kind not in UTILITIES: raise unknown('utility', kind, list(UTILITIES))
     found = dict(best=lambda c: best(c, known), mbr=lambda c: mbr(c, kind=kind), weighted_avg=lambda c: weighted_avg(c, known, kind))
-    paths = {m: place(stage.run, m)/'predictions_out_of_fold.csv' for m in c.members}
-    asked = stage.params['ensemble_strategy']
-    if all(p.is_file() for p in paths.values()):
-        rows = rows_of_run(stage)
-        fold = pd.read_csv(stage.use(stage.run/'data'/'folds.csv'), index_col='fname')['fold'].to_dict()
+    paths, asked = {m: place(stage.run, m)/'predictions_out_of_fold.csv' for m in c.members}, stage.params['ensemble_strategy']
+    ended = {m: read_fact(stage.use(p.parent/'folds.json')) if (p.parent/'folds.json').is_file() else None for m, p in paths.items()} if stage.params['k_folds'] else {}
+    lacking = [m for m in paths if not ended.get(m) or ended[m]['status'] != 'success']
+    if not lacking:
+        rows, fold = rows_of_run(stage), folds_of_run(stage).to_dict()
         found['stacking'] = Stacker.fit(candidates({m: stage.use(p) for m, p in paths.items()}, rows), list(rows['summaries']), {f: int(fold[f]) for f in rows['fname']}, kind=kind).choose
-    elif asked == 'stacking': raise DialsumError(f"stacking learns from out-of-fold predictions, which {', '.join(m for m, p in paths.items() if not p.is_file())} lack: run with --k-folds, or take another ensemble_strategy.")
+    elif asked == 'stacking': raise DialsumError(f"stacking learns from out-of-fold predictions, which {', '.join(lacking)} lack: run with --k-folds, or take another ensemble_strategy.")
     if asked and asked not in found: raise unknown('ensemble_strategy', asked, list(found))
     return found
 

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['Finding', 'check_folder', 'check_config', 'check_tokenizer', 'check_prompt', 'check_options', 'check_disk',
-           'check_memory', 'check_versions', 'check_packages', 'rehearse', 'Preflight', 'check_api', 'check_model',
-           'preflight']
+           'check_memory', 'check_versions', 'check_packages', 'rehearse', 'Preflight', 'check_model', 'preflight']
 
 # %% ../nbs/10_preflight.ipynb #b9b698ed
 import json, shutil, tempfile, time, traceback
@@ -278,16 +277,6 @@ class Preflight:
         return '\n'.join([*rows, f"{len(good)} of {len(self.models)} models can start ({', '.join(good) or 'none'}), {self.seconds:.1f} s"])
 
 # %% ../nbs/10_preflight.ipynb #6569a868
-def check_api(
-    options:dict, # stage parameters that were given
-)->str: # one sentence; '' when nothing is missing, or the endpoint is optional
-    "What the API of an experiment lacks; asks nobody"
-    if not options.get('use_solar_api'): return ''
-    from dialsum.solar import Solar, needs
-    wrong = needs(options.get('prompt_strategy', 'zero_shot'), ['a row'], options.get('self_consistency_samples', 5))
-    lack = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).missing()
-    return wrong or ('' if options.get('solar_optional') else lack)
-
 def _located(c:ModelCard, scale:str, checkpoint:str)->str|Finding: # what `from_pretrained` takes, or why there is nothing
     try: return locate(c, scale, checkpoint)
     except DialsumError as e: return _of(e, 'checkpoint', 'there would be nothing to train')
@@ -326,6 +315,7 @@ def preflight(
     checkpoints:dict|None=None, # model → folder or hub name
     runs:Path=Path('.'), # where experiments are kept
     rehearsal:bool=False, # whether each model's replica takes the path first
+    known:tuple[str,...]=(), # sentences on what else is known to be wrong
 )->Preflight:
     "Check an experiment: data, machine, and each model"
     started, options, checkpoints = time.monotonic(), options or {}, checkpoints or {}
@@ -334,9 +324,7 @@ def preflight(
         common = check_versions()
         try: check_data({k: v for k, v in options.items() if k in parameters('data')})
         except DialsumError as e: common.append(_of(e, 'data', 'every stage would stop at its start'))
-        try:
-            if lack := check_api(options): common.append(_error(lack.split(': ')[0], 'API', 'the endpoint could not be asked', lack.split(': ', 1)[-1]))
-        except DialsumError as e: common.append(_of(e, 'API', 'the endpoint could not be asked'))
+        common += [_of(DialsumError(sentence), 'options', 'a later stage would fail') for sentence in known]
         try: check_writable(runs)
         except DialsumError as e: common.append(_of(e, 'runs', 'nothing could be kept'))
         found = {m: common + check_model(card(m), scale, options, checkpoints.get(m, ''), runs, places[m].result()) for m in models}

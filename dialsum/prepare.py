@@ -18,6 +18,9 @@ from .quality import Quality, check, repaired
 from .runs import DialsumError, Stage, cache_path, sample_path, unknown, write_atomic
 
 # %% ../nbs/03_prepare.ipynb #fe52fdeb
+def _gaps(rows:pd.DataFrame)->pd.Series: # of bool: which rows lack a text
+    return (rows['dialogue'].str.strip() == '') | rows['summaries'].map(lambda told: any(not s.strip() for s in told))
+
 def gather(
     train_csv:str='', dev_csv:str='', test_csv:str='', # paths; all empty: the shipped sample
     dev_fraction:float=0.1, # share of train split off when there is no dev_csv
@@ -32,7 +35,9 @@ def gather(
     paths = given or {k: sample_path()/f'{k}.csv' for k in ('train', 'dev', 'test')}
     parts = {k: read(p, summaries=k != 'test', gaps=not strict) for k, p in paths.items()}
     if 'dev' not in parts:
-        parts['train'], parts['dev'] = split(parts['train'], dev_fraction, seed)
+        gap = _gaps(parts['train'])
+        parts['train'], parts['dev'] = split(parts['train'][~gap], dev_fraction, seed)
+        parts['train'] = pd.concat([parts['train'], read(paths['train'], gaps=not strict)[gap]], ignore_index=True) if gap.any() else parts['train'] # to be dropped, and not from dev
     if strict: check_disjoint(parts['train'], parts['dev'])
     if debug: parts = {k: rows.head(50 if k == 'train' else 10) for k, rows in parts.items()}
     return parts, list(paths.values())
@@ -90,7 +95,7 @@ def _judge(p:Prepared, options:dict):
 def _whole(parts:dict): # what is left must be what `read` would take
     for name, rows in parts.items():
         if not len(rows): raise DialsumError(f"no {name} row is good enough: lower quality_threshold, or look at data/low_quality.csv.")
-        gap = rows['fname'][(rows['dialogue'].str.strip() == '') | rows['summaries'].map(lambda told: any(not s.strip() for s in told))]
+        gap = rows['fname'][_gaps(rows)]
         if len(gap): raise DialsumError(f"{name} row '{gap.iloc[0]}' has no dialogue or no summary, and rows of {name} are not dropped: fill it in or take it out." if name != 'train' else
                                         f"train row '{gap.iloc[0]}' has no dialogue or no summary: fill it in, or let a quality_threshold above 0 drop it.")
     check_disjoint(parts['train'], parts['dev'])
@@ -132,6 +137,8 @@ def prepare(
     _whole(p.parts)
     _grow(p, options, stage.progress)
     _fold(p, options)
+    for name, there in (('folds.csv', p.folds), ('low_quality.csv', p.dropped), ('test.csv', p.parts.get('test'))): # of an earlier time, with other options
+        if there is None: (folder/name).unlink(missing_ok=True)
     for name, rows in p.parts.items(): write_atomic(folder/f'{name}.csv', to_csv(rows))
     if p.folds is not None: write_atomic(folder/'folds.csv', p.folds.to_csv(index=False, lineterminator='\n'))
     return p

@@ -26,7 +26,7 @@ from .data import Dialogue
 from .models import CARDS, card
 from .quality import DEFECTS, told
 from .rouge import LIMITS
-from .runs import DialsumError, check_writable, facts, read_fact, write_atomic
+from .runs import DialsumError, check_writable, facts, key_of, read_fact, write_atomic
 
 # %% ../nbs/14_report.ipynb #7ed3e4df
 def _latin(run:str)->str: # final consonant of Latin letters as Koreans read them: '' for none
@@ -240,6 +240,7 @@ def read_experiment(
     asked, found = read_fact(run/'experiment.json'), [f for f in facts(run) if f['stage'] != 'report']
     wanted = ((asked or {}).get('options') or {}).get('models')
     if wanted: found = [f for f in found if not f['model'] or f['model'] in map(_card_name, wanted)] # a model that was dropped is not told of
+    if asked and asked.get('stages'): found = [f for f in found if key_of(**f) in asked['stages']] # nor a stage
     if asked is None and not found: raise DialsumError(f"'{run}' has neither experiment.json nor fact files: give the run folder of an experiment.")
     return Experiment(run.name, asked, found)
 
@@ -348,7 +349,7 @@ def again(e:Experiment)->str:
     command = e.options.get('command')
     if not command: return '실행한 명령이 `experiment.json`에 기록되어 있지 않습니다.'
     cut = '\n\n절대 경로는 `…/`로 줄였습니다. 실행할 때 자신의 경로로 바꾸십시오.' if without_paths(command) != command else ''
-    going_on = '' if all(s.status == 'success' for s in e.steps) else '\n\n실패했거나 남아 있는 단계만 이어서 실행하려면:\n\n' + code(f'dialsum resume {e.name}', 'bash')
+    going_on = '' if all(s.status in ('success', 'skipped') for s in e.steps) else '\n\n실패했거나 남아 있는 단계만 이어서 실행하려면:\n\n' + code(f'dialsum resume {e.name}', 'bash')
     return code(command, 'bash') + cut + going_on
 
 # %% ../nbs/14_report.ipynb #301a2b92
@@ -388,11 +389,12 @@ def _grown(e:Experiment, m:dict)->str:
     a = m.get('augmentation')
     if not a: return '늘리지 않았습니다.'
     short = '' if a['made'] >= a['asked'] else f" 더 만들 수 있는 대화가 없어 요청한 {number(a['asked'])}개보다 적습니다."
+    asked = ' 지시문만 다른 대화(`instruction`)는 인코더-디코더 모델의 학습에서는 빠집니다.' if 'instruction' in a['methods'] else ''
     rows = [[code_span(name), *(number(c.get(k)) for k in ('made', 'left_out', 'dropped'))] for name, c in a['methods'].items()]
     why = [f"{code_span(name)} {', '.join(f'{_drops.get(k) or DEFECTS[k].title} {number(n)}개' for k, n in sorted(found.items(), key=lambda item: (-item[1], item[0])))}" for name, found in a.get('reasons', {}).items()]
     by = a.get('backend')
     writer = f"\n\n바꾸어 쓰기는 {code_span(by['name'])}{particle(by['name'], '이/가')} 했습니다." if by else ''
-    return (f"학습 대화 {number(a['rows'])}개로 새 대화 {number(a['made'])}개를 만들어 학습에 더했습니다.{short} 검증과 테스트 데이터로는 만들지 않습니다.\n\n"
+    return (f"학습 대화 {number(a['rows'])}개로 새 대화 {number(a['made'])}개를 만들어 학습 데이터에 더했습니다.{short}{asked} 검증과 테스트 데이터로는 만들지 않습니다.\n\n"
             + table(['방법', '만든 대화', '방법이 맞지 않은 대화', '검사에서 버린 대화'], rows) + (f"\n\n버린 까닭: {'; '.join(why)}." if why else '') + writer)
 
 _drops = dict(empty='빈 글', copy='원래 글 그대로', turns='말차례가 다름', figures='태그나 수, 이름이 다름', length='길이가 크게 다름', far='내용이 멂', name='없던 이름') # others are defects
@@ -649,7 +651,7 @@ def ensemble(e:Experiment)->str:
     "What choosing among the models' summaries gains, and whether the gain is real"
     tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
     if tried is None: return '앙상블은 하지 않았습니다.'
-    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았고, 모델 하나의 예측을 그대로 썼습니다. 까닭: {escape(tried.fact['error']['message'])}"
+    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {escape(tried.fact['error']['message'])}"
     if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.'
     m = tried.metrics
     main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
@@ -659,11 +661,12 @@ def ensemble(e:Experiment)->str:
     rows = [_system(row, others[row['system']]) for row in main['systems']]
     best = Step.title_of(m['best'])
     sure = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] > 0]
+    worse = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] < 0]
     verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
-               f"어느 전략도 {escape(best)} 하나보다 나은지 이 데이터로는 말할 수 없습니다(Holm 보정 p ≥ 0.05).")
+               f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
     gone = [f'- {escape(why)}' for why in m['dropped'].values()]
     text = (f"검증 대화 {number(m['n'])}개에서 모델 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
-            f"제출 후보로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 냈습니다.")
+            f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
     bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
     return '\n\n'.join([text, table(['전략', names[0], f'{escape(best)}와의 차이', 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])])
 
@@ -839,7 +842,7 @@ def submission(e:Experiment)->str:
     if not done: return '제출 파일이 없습니다.'
     m = done[0].metrics
     chosen = Step('', m.get('chosen') or '').label
-    rows = next((s.metrics.get('rows') for s in e.of('predict') if s.model == m.get('chosen')), None)
+    rows = m.get('rows', next((s.metrics.get('rows') for s in e.of('predict') if s.model == m.get('chosen')), None))
     by = _rouges.get(m.get('metric'), '–').replace('평균', 'ROUGE 평균')
     ranks = [[escape(Step('', c['model']).label), number(c.get('score'), 2)] for c in m.get('candidates') or []]
     files = ', '.join(f'{code_span(p)}(SHA-256 `{h[:12]}`)' for p, h in sorted(done[0].fact['outputs'].items())) or '기록 없음'

@@ -128,11 +128,11 @@ def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     assert fact['status'] == 'failed' and words in fact['error']['message']
 
 
-def test_folds_are_told_in_the_report_and_every_model_predicts(experiment):
+def test_folds_are_told_in_the_report_and_the_model_of_all_rows_predicts(experiment):
     run, report = experiment
     assert '2개 폴드로 나누었습니다(시드 7)' in report and '| 모델 | 전체 | 폴드 평균 | 폴드 0 | 폴드 1 |' in report and '모델 1개가 끝까지 실행되었습니다' in report
     assert '학습 대화 50개로 새 대화 20개를 만들어' in report
-    assert (run/'submission.csv').is_file() and len(pd.read_csv(run/'kobart'/'fold1'/'predictions_test.csv')) == 10
+    assert len(pd.read_csv(run/'submission.csv')) == 10
 
 
 def test_one_fold_is_refused(dialsum, tmp_path):

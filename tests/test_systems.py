@@ -46,7 +46,7 @@ def test_the_ensemble_chooses_among_the_models_or_says_why_not(experiment):
     run, report, _ = experiment
     fact, submitted = read_fact(run/'ensemble.json'), read_fact(run/'submit.json')['metrics']
     if fact['status'] == 'blocked':
-        assert fact['error']['kind'] == 'optional' and "is left" in fact['error']['message'] and submitted['chosen'] != 'ensemble' and '앙상블은 하지 않았고' in report.read_text()
+        assert fact['error']['kind'] == 'optional' and "is left" in fact['error']['message'] and submitted['chosen'] != 'ensemble' and '앙상블은 하지 않았습니다' in report.read_text()
         return
     chosen = pd.read_csv(run/'predictions_ensemble_dev.csv', keep_default_na=False)
     members = {m: pd.read_csv(run/m/'predictions_dev.csv', keep_default_na=False) for m in fact['metrics']['members']}
@@ -95,14 +95,14 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(dialsum, tmp_pa
     done = dialsum('run', *SMALL, '--use-solar-api', '--runs', tmp_path/'runs', **gone)
     assert done.returncode == 2 and 'UPSTAGE_API_KEY' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists()
     found = dialsum('preflight', *SMALL[:5], '--use-solar-api', '--runs', tmp_path, '--json', **gone)
-    assert found.returncode == 1 and any(f['where'] == 'API' for m in json.loads(found.stdout)['models'].values() for f in m['findings'])
+    assert found.returncode == 1 and any('UPSTAGE_API_KEY' in f['what'] + f['remedy'] for m in json.loads(found.stdout)['models'].values() for f in m['findings'])
     run = new_run('keyless', {}, tmp_path/'more')
     code = 'import sys; from pathlib import Path; from dialsum.pipeline import StageSpec, run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "solar", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
     told = subprocess.run([sys.executable, '-c', code, str(run)], env=os.environ | gone, capture_output=True, text=True)
     assert told.stdout.split() == ['blocked', 'optional'], told.stderr
 
 
-@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0')], ids=' '.join)
+@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg')], ids=' '.join)
 def test_what_cannot_be_is_refused_before_anything_starts(options, words, dialsum, tmp_path):
     done = dialsum('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
     assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
