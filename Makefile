@@ -7,6 +7,9 @@ TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 demo: .venv/ready
 	$(BIN)/dialsum demo
 
+# two tests at a time: threads of their own that wait by spinning would make both eight times slower
+test: export OMP_WAIT_POLICY := PASSIVE
+test: export OMP_NUM_THREADS := 1
 test: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

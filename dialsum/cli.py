@@ -129,6 +129,14 @@ def _options(args)->dict: # stage parameters that were given, converted
     if given.get('debug') and 'epochs' not in given: given['epochs'] = 1
     return given
 
+def _lent(options:dict, tta:bool)->dict: # with Solar as the model that paraphrases, where one is needed and no other was named
+    from dialsum.prepare import methods_asked
+    from dialsum.solar import Solar
+    methods = methods_asked(options) + options.get('tta_strategies', '').split(',')*tta
+    if 'augmentation_backend' in options or not options.get('use_solar_api') or not {'paraphrase', 'back_translation'} & set(methods): return options
+    chat = Solar(options.get('solar_base_url', ''), options.get('solar_model', '')).chat
+    return options | dict(augmentation_backend=chat.address, augmentation_model=chat.model)
+
 def _absolute(options:dict)->dict: # stages run in folders of their own
     at = lambda v: str(Path(v).expanduser().absolute())
     own = lambda v: at(v) if v and Path(v).expanduser().is_dir() else v # a folder, not a hub name or an address
@@ -156,6 +164,7 @@ def _run(args)->int:
     demo = args.command == 'demo'
     models = _models(getattr(args, 'models', ['all'] if demo or getattr(args, 'mode', 'single') != 'single' else ['kobart']))
     scale, mode, options = getattr(args, 'scale', 'replica' if demo else 'full'), _mode(args, models), _options(args)
+    options = _lent(options, getattr(args, 'use_tta', False))
     if demo or mode == 'full': options = dict(validate_data_quality=True) | (dict(ensemble_strategy='') if len(models) > 1 else {}) | options
     checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, getattr(args, 'use_tta', False))
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
@@ -249,9 +258,10 @@ def _preflight(args)->int:
     models = _models(getattr(args, 'models', ['kobart']))
     _mode(args, models)
     known = ()
-    try: pipeline.check_systems(_options(args), getattr(args, 'use_tta', False))
+    options = _lent(_options(args), getattr(args, 'use_tta', False))
+    try: pipeline.check_systems(options, getattr(args, 'use_tta', False))
     except DialsumError as e: known = (str(e),)
-    told = preflight(models, getattr(args, 'scale', 'full'), _options(args), _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), known)
+    told = preflight(models, getattr(args, 'scale', 'full'), options, _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), known)
     print(to_json(told.to_dict()) if args.json else told, end='' if args.json else '\n')
     gc.freeze()
     gc.enable()

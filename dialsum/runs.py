@@ -302,8 +302,8 @@ def release(
 def is_free(
     name:str, # of a parameter
 )->bool:
-    "Whether a result does not depend on a parameter: where it lies, how long it may take, how many are written at once"
-    return name in ('run', 'eval_batch_size') or name.endswith('_timeout')
+    "Whether a result does not depend on a parameter: where it lies, how long it may take, how many are written at once, who watches"
+    return name in ('run', 'eval_batch_size', 'use_wandb', 'wandb_project') or name.endswith('_timeout')
 
 def identity(
     stage:str, # 'train', …

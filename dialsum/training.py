@@ -218,7 +218,7 @@ def _progress_class():
     from transformers import TrainerCallback
     class Progress(TrainerCallback):
         "One line a log: step, loss, time left; a loss that is not a number ends the training"
-        def __init__(self, say, beat, first): self.say, self.beat, self.first, self.started = say, beat, first, time.monotonic()
+        def __init__(self, say, beat, first, track): self.say, self.beat, self.first, self.track, self.started = say, beat, first, track, time.monotonic()
 
         def on_step_end(self, args, state, control, **kwargs):
             if self.first: self.first.done()
@@ -230,6 +230,7 @@ def _progress_class():
                 raise DialsumError(f"the loss became {logs['loss']} (gradient norm {logs.get('grad_norm')}) at step {state.global_step}: lower --learning-rate or raise --warmup-ratio.")
             if 'loss' in logs: self.say(f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}  {spent:.0f} s, {left:.0f} s left")
             if 'eval_loss' in logs: self.say(f"epoch {state.epoch:.2f}  dev loss {logs['eval_loss']:.4f}  " + '  '.join(f'{k[5:]} {v:.2f}' for k, v in logs.items() if 'rouge' in k))
+            self.track(state.global_step, {k: v for k, v in logs.items() if isinstance(v, (int, float))})
             if state.max_steps: self.beat(done=state.global_step, total=state.max_steps, left=round(left, 1))
     return Progress
 
@@ -245,7 +246,7 @@ def _arguments(r:Recipe, folder:Path, precision:Precision, rows:int, judged:bool
         metric_for_best_model='eval_rouge_mean' if judged else 'eval_loss', greater_is_better=judged, logging_steps=max(1, updates//40), logging_first_step=True,
         prediction_loss_only=True, disable_tqdm=True, report_to='none', remove_unused_columns=False, **precision.training_arguments())
 
-def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first):
+def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track):
     from transformers import DataCollatorForSeq2Seq, EarlyStoppingCallback, PrinterCallback, set_seed
     set_seed(r.seed)
     refuse_offload(loaded.model)
@@ -259,7 +260,7 @@ def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, s
     trainer = _trainer_class(loaded.card.seq2seq)(
         model=loaded.model, args=_arguments(r, folder/'checkpoints'/key, precision, len(train_rows), write is not None), processing_class=loaded.tokenizer,
         data_collator=DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None), train_dataset=learned, eval_dataset=measured,
-        callbacks=[_progress_class()(say, beat, first)] + ([EarlyStoppingCallback(r.early_stopping_patience)] if r.early_stopping_patience else []))
+        callbacks=[_progress_class()(say, beat, first, track)] + ([EarlyStoppingCallback(r.early_stopping_patience)] if r.early_stopping_patience else []))
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -320,6 +321,7 @@ def train(
     beat=lambda **facts: None, # called with progress facts
     scale:str='full', # 'full' or 'replica', noted in the folder
     first=None, # a `runs.Limit` on the time until the first step is done
+    track=lambda step, values: None, # called with what is logged
 )->dict: # what happened, JSON-ready
     "Fine-tune a model, keep its best epoch, save it; out of memory, again with fewer rows at once and as many an update"
     from accelerate.utils.memory import clear_device_cache
@@ -332,13 +334,13 @@ def train(
             loaded.model = load(loaded.card, loaded.checkpoint, **precision.loading()).model
             _place_tokens(loaded)
         tried.append(batch)
-        return _train(loaded, train_rows, dev_rows, replace(r, batch_size=batch, gradient_accumulation_steps=accumulation), Path(folder), precision, write, say, beat, scale, first)
+        return _train(loaded, train_rows, dev_rows, replace(r, batch_size=batch, gradient_accumulation_steps=accumulation), Path(folder), precision, write, say, beat, scale, first, track)
     return within_memory(attempt, r.batch_size, r.gradient_accumulation_steps)
 
 # %% ../nbs/09_training.ipynb #b479736e
-def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat, scale, first)->dict:
+def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat, scale, first, track)->dict:
     codec = Codec(loaded.card, loaded.tokenizer, r.max_source)
-    trainer = _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first)
+    trainer = _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track)
     newest, before = newest_checkpoint(Path(trainer.args.output_dir))
     start = json.loads((newest/'trainer_state.json').read_text(encoding='utf-8'))['epoch'] if newest else 0
     if newest: say(f'going on from {newest.name}, epoch {start:g}')

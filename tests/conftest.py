@@ -1,6 +1,8 @@
 "What the tests share: a checkout to run in, the command line, real data where there is some"
-import os, shutil, subprocess, sys
+import io, os, shutil, subprocess, sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +52,20 @@ def call(checkout, env):
 def dialsum(call):
     "Run the command line: dialsum('models', '--json')"
     return lambda *words, **more: call(sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', *words, **more)
+
+
+@pytest.fixture
+def typed(monkeypatch, tmp_path):
+    "The command line in this process, for what is refused or only told: typed('run', '--epochs', '0', KEY='…')"
+    from dialsum.cli import main
+    def run(*words, **more):
+        for name, value in more.items(): monkeypatch.setenv(name, value)
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            try: code = main([str(w) for w in words])
+            except SystemExit as e: code = e.code # --help
+        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+    return run
 
 
 @pytest.fixture(scope='session')

@@ -4,11 +4,12 @@ import json
 import pandas as pd
 import pytest
 
+from conftest import ROOT
 from dialsum.models import card, locate
 from dialsum.runs import sample_path
 
 
-@pytest.mark.parametrize('typed, words', [
+@pytest.mark.parametrize('line, words', [
     (['run', '--models', 'qwen-4b'], "did you mean 'qwen3-4b'"), (['run', '--epoch', '3'], "did you mean '--epochs'"), (['run', '--epochs', '3.5'], 'int'),
     (['run', '--learning_rate', '-1', '--scale', 'replica'], 'learning_rate'), (['run', '--warmup_ratio', '500', '--scale', 'replica'], 'warmup_ratio'),
     (['run', '--batch_size', '-2', '--scale', 'replica'], 'batch_size'), (['run', '--mode', 'single', '--models', 'all'], 'one model'),
@@ -18,13 +19,15 @@ from dialsum.runs import sample_path
     (['run', '--metric', 'rogue1'], "did you mean 'rouge1'"), (['run', '--max-source', '5', '--scale', 'replica'], 'max_source'), (['run', '--epochs', 'inf'], 'int'),
     (['run', '--weight-decay', '-5', '--scale', 'replica'], 'weight_decay'), (['run', '--dev-fraction', '2', '--scale', 'replica'], 'dev_fraction'), (['run', '--precision', 'fp16'], 'CPU'),
     (['stage', 'evaluate', '-p', 'run', 'runs/nope'], 'no run folder'), (['stage', 'data', '-o', 'no/such/out.ipynb'], 'no/such'),
+    (['run', '--quality-threshold', '0.9', '--scale', 'replica'], 'acts only with --validate-data-quality'), (['run', '--tta_num_aug', '5', '--scale', 'replica'], 'acts only with --use-tta'),
+    (['run', '--augmentation_ratio', '0.5', '--scale', 'replica'], '--use-augmentation'), (['run', '--solar_model', 'x', '--scale', 'replica'], '--use-solar-api'), (['run', '--wandb-project', 'x', '--scale', 'replica'], '--use-wandb'),
     (['nonsense'], 'invalid choice'), (['report', 'never-was'], 'never-was'), (['score', '--predictions', 'a.csv'], '--references'),
     (['predict', '--checkpoint', 'nowhere', '--input', 'x.csv', '--output', 'y.csv'], 'x.csv')])
-def test_a_wrong_call_is_one_sentence_and_exit_code_2(typed, words, dialsum, checkout):
-    before = sorted((checkout/'runs').iterdir())
-    done = dialsum(*typed)
+def test_a_wrong_call_is_one_sentence_and_exit_code_2(line, words, typed):
+    before = sorted((ROOT/'runs').iterdir())
+    done = typed(*line)
     assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert not done.stdout and sorted((checkout/'runs').iterdir()) == before
+    assert not done.stdout and sorted((ROOT/'runs').iterdir()) == before
 
 
 def test_every_option_of_run_reaches_a_stage(tmp_path):

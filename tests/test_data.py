@@ -50,20 +50,20 @@ def test_rows_in_both_train_and_dev_are_refused(dialsum, tmp_path):
     assert done.returncode == 2 and "'d_0' = 't_3'" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_folder_without_write_permission_is_refused(dialsum, tmp_path):
+def test_a_folder_without_write_permission_is_refused(typed, tmp_path):
     (tmp_path/'closed').mkdir(mode=0o500)
     closed = tmp_path/'closed' if os.geteuid() else Path('/sys') # root may write everywhere but where the kernel itself refuses
     if not closed.is_dir(): pytest.skip('running as root, and there is no /sys that would refuse it')
     before = sorted(closed.iterdir())
     for option in ('--runs', '--reports'):
-        done = dialsum('run', '--scale', 'replica', option, closed)
+        done = typed('run', '--scale', 'replica', option, closed)
         assert done.returncode == 2 and 'write permission' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and sorted(closed.iterdir()) == before
 
 
-def test_a_place_that_cannot_be_a_folder_is_refused(dialsum, tmp_path):
+def test_a_place_that_cannot_be_a_folder_is_refused(typed, tmp_path):
     (tmp_path/'file').write_text('')
     for option in ('--runs', '--reports'):
-        done = dialsum('run', '--scale', 'replica', option, tmp_path/'file'/'runs')
+        done = typed('run', '--scale', 'replica', option, tmp_path/'file'/'runs')
         assert done.returncode == 2 and 'cannot write' in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 

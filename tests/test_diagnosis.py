@@ -187,8 +187,8 @@ def test_an_entry_is_complete(known):
     assert '`' in known.remedy or known.kind == 'dialsum-refusal' # an option, a command, a line of code
 
 
-def test_the_options_that_remedies_name_exist(dialsum):
-    shown = ''.join(dialsum(c, '--help').stdout for c in ('run', 'stage', 'predict', 'preflight'))
+def test_the_options_that_remedies_name_exist(typed):
+    shown = ''.join(typed(c, '--help').stdout for c in ('run', 'stage', 'predict', 'preflight'))
     others = {'--ipc', '--shm-size', '--gpus', '--local-dir', '--index-url', '--user', '--name', '--execution-timeout', '--force-reinstall', '--no-build-isolation', '--help'}
     named = {o for k in _KNOWN for o in re.findall(r'(?<![\w-])--[a-z][\w-]+', k.remedy)}
     assert len(named) > 20 and not {o for o in named - others if o not in shown}

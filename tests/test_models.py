@@ -12,8 +12,8 @@ SIZES = {'kobart': (123_859_968, None), 'llama-3.2-korean-3b': (3_212_749_824, 2
          'solar-10.7b': (10_731_524_096, 62_914_560), 'polyglot-ko-12.8b': (12_893_603_840, 52_428_800), 'kullm-v2': (12_893_603_840, 52_428_800)}
 
 
-def test_models_json_is_the_contract(dialsum):
-    done = dialsum('models', '--json')
+def test_models_json_is_the_contract(typed):
+    done = typed('models', '--json')
     rows = json.loads(done.stdout)
     assert done.returncode == 0 and [set(r) for r in rows] == [{'name', 'aliases', 'checkpoint', 'family', 'parameters', 'lora_r16'}]*6
     assert {r['name']: (r['parameters'], r['lora_r16']) for r in rows} == SIZES
@@ -29,7 +29,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 def test_weights_that_are_nowhere_are_one_sentence_soon(call, checkout):
     before = sorted((checkout/'runs').iterdir())
-    done = call('papermill', 'nbs/train.ipynb', 'out.ipynb', '-p', 'model', 'qwen3-4b', '--no-progress-bar', timeout=20)
+    done = call('papermill', 'nbs/train.ipynb', 'out.ipynb', '-p', 'model', 'qwen3-4b', '--no-progress-bar', timeout=120)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('DialsumError: qwen3-4b: the weights of') and '-p scale replica' in last

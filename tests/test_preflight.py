@@ -87,22 +87,22 @@ def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
     assert memory.severity == 'error' and '--batch-size' in memory.remedy and not check_memory(card('kobart'), 'full', {}, available=2**40)
 
 
-def test_preflight_json_is_the_contract(dialsum, tmp_path):
-    done = dialsum('preflight', '--models', 'all', '--train-csv', tmp_path/'none.csv', '--runs', tmp_path, '--json')
+def test_preflight_json_is_the_contract(typed, tmp_path):
+    done = typed('preflight', '--models', 'all', '--train-csv', tmp_path/'none.csv', '--runs', tmp_path, '--json')
     told = json.loads(done.stdout)
     assert done.returncode == 1 and not told['ok'] and set(told) == {'ok', 'seconds', 'models'} and set(told['models']) == set(CARDS)
     for m in told['models'].values():
         assert not m['ok'] and all(set(f) == {'severity', 'what', 'where', 'why', 'remedy'} for f in m['findings'])
         assert any('none.csv' in f['what'] for f in m['findings']) and any('weights' in f['what'] for f in m['findings'])
-    done = dialsum('preflight', '--models', 'all', '--scale', 'replica', '--runs', tmp_path, '--json')
+    done = typed('preflight', '--models', 'all', '--scale', 'replica', '--runs', tmp_path, '--json')
     assert done.returncode == 0 and json.loads(done.stdout)['ok'], done.stdout
 
 
-def test_a_model_that_an_option_does_not_fit_stops_no_other(dialsum, tmp_path):
-    done = dialsum('preflight', '--models', 'kobart', 'qwen3-4b', '--method', 'qlora', '--scale', 'replica', '--rehearse', '--runs', tmp_path, '--json')
+def test_a_model_that_an_option_does_not_fit_stops_no_other(typed, tmp_path):
+    done = typed('preflight', '--models', 'kobart', 'qwen3-4b', '--method', 'qlora', '--scale', 'replica', '--rehearse', '--runs', tmp_path, '--json')
     told = json.loads(done.stdout)['models']
     assert done.returncode == 1 and not told['kobart']['ok'] and told['qwen3-4b']['ok'], told
-    refused = dialsum('run', '--models', 'kobart', '--method', 'qlora', '--scale', 'replica', '--runs', tmp_path/'runs')
+    refused = typed('run', '--models', 'kobart', '--method', 'qlora', '--scale', 'replica', '--runs', tmp_path/'runs')
     assert refused.returncode == 2 and 'kobart is trained in full' in refused.stderr and not (tmp_path/'runs').exists()
 
 

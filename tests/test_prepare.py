@@ -99,13 +99,13 @@ def test_an_instruction_is_learned_by_a_causal_model_and_left_out_by_a_seq2seq_o
     assert len(_readable(c, rows)) == 77 and len(_readable(card('kobart'), rows)) == 64
 
 
-@pytest.mark.parametrize('option, words', [(['--augmentation-methods', 'synonim'], "'synonym'"), (['--augmentation-methods', 'paraphrase'], 'augmentation_backend'), (['--quality-threshold', '80'], 'from 0 to 1'),
-                                           (['--quality-action', 'delete'], 'drop'), (['--augmentation-methods', 'synonym', '--augmentation-ratio', '3'], 'augmentation_ratio'),
+@pytest.mark.parametrize('option, words', [(['--augmentation-methods', 'synonim'], "'synonym'"), (['--augmentation-methods', 'paraphrase'], 'augmentation_backend'), (['--validate-data-quality', '--quality-threshold', '80'], 'from 0 to 1'),
+                                           (['--validate-data-quality', '--quality-action', 'delete'], 'drop'), (['--augmentation-methods', 'synonym', '--augmentation-ratio', '3'], 'augmentation_ratio'),
                                            (['--augmentation-methods', 'back_translation', '--augmentation-backend', './nowhere'], 'nowhere')], ids=' '.join)
-def test_what_cannot_be_is_refused_before_anything_starts(option, words, dialsum, tmp_path):
-    done = dialsum('run', '--scale', 'replica', *option, '--runs', tmp_path/'runs')
+def test_what_cannot_be_is_refused_before_anything_starts(option, words, typed, tmp_path):
+    done = typed('run', '--scale', 'replica', *option, '--runs', tmp_path/'runs')
     assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists(), done.stderr
-    found = dialsum('preflight', '--scale', 'replica', *option, '--runs', tmp_path)
+    found = typed('preflight', '--scale', 'replica', *option, '--runs', tmp_path)
     assert found.returncode == 1 and words in found.stdout
 
 

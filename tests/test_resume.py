@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dialsum.pipeline import state
+from dialsum.pipeline import _sockets, state
 from dialsum.report import Experiment, read_experiment, render
 from dialsum.runs import events, facts, read_fact
 
@@ -100,7 +100,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, 
         happened = [(e['event'], e.get('status')) for e in events(run) if e.get('model') == model and e.get('stage') == 'train' and e['event'] in ('start', 'end')]
         assert happened.count(('end', 'success')) <= 1 and happened[-1][0] in ('end', 'start') and ('start', None) not in happened[happened.index(('end', 'success')) + 1 if ('end', 'success') in happened else len(happened):], happened
     assert state(run) == 'complete' and not of(run) and not [p for p in run.rglob('*') if '.tmp' in p.name or 'torn' in p.name or p.name == 'checkpoints']
-    assert not list(Path(tempfile.gettempdir()).glob('dialsum-*/*kernel*'))
+    assert not list(Path(tempfile.gettempdir()).glob(f"{_sockets(run, '*').name}/*kernel*"))
 
 
 def test_a_finished_experiment_has_nothing_left_and_an_option_reaches_what_depends_on_it(undisturbed, env, tmp_path):

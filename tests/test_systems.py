@@ -90,11 +90,11 @@ def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
     assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'qwen3-4b', 'ensemble'}
 
 
-def test_without_a_key_nothing_starts_unless_the_api_is_optional(dialsum, tmp_path):
+def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path):
     gone = dict(UPSTAGE_API_KEY='', SOLAR_API_KEY='', SOLAR_BASE_URL='')
-    done = dialsum('run', *SMALL, '--use-solar-api', '--runs', tmp_path/'runs', **gone)
+    done = typed('run', *SMALL, '--use-solar-api', '--runs', tmp_path/'runs', **gone)
     assert done.returncode == 2 and 'UPSTAGE_API_KEY' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists()
-    found = dialsum('preflight', *SMALL[:5], '--use-solar-api', '--runs', tmp_path, '--json', **gone)
+    found = typed('preflight', *SMALL[:5], '--use-solar-api', '--runs', tmp_path, '--json', **gone)
     assert found.returncode == 1 and any('UPSTAGE_API_KEY' in f['what'] + f['remedy'] for m in json.loads(found.stdout)['models'].values() for f in m['findings'])
     run = new_run('keyless', {}, tmp_path/'more')
     code = 'import sys; from pathlib import Path; from dialsum.pipeline import StageSpec, run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "solar", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
@@ -103,6 +103,6 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(dialsum, tmp_pa
 
 
 @pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg')], ids=' '.join)
-def test_what_cannot_be_is_refused_before_anything_starts(options, words, dialsum, tmp_path):
-    done = dialsum('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
+def test_what_cannot_be_is_refused_before_anything_starts(options, words, typed, tmp_path):
+    done = typed('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
     assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
