@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dialsum.report import (SECTIONS, Experiment, Step, draw_losses, draw_rouge, duration, escape, flowchart, gantt, mermaid_text, particle, png, read_experiment, render,
+from dialsum.diagrams import mermaid_text
+from dialsum.report import (SECTIONS, Experiment, Step, draw_losses, draw_rouge, duration, escape, flowchart, gantt, particle, png, read_experiment, render,
                             table, without_paths, write_report)
 from dialsum.runs import DialsumError, SCHEMA, to_json
 
@@ -222,7 +223,7 @@ def test_folds_stand_for_themselves(build):
     e = read_experiment(run)
     md = render(e)
     assert [s.label for s in e.ranking] == ['KoBART'] and len(e.by_model) == 1 and 'section KoBART 폴드 0' in md and f'| {means[0]:.2f} | {means[1]:.2f} |' in md
-    assert flowchart(e).count('-->') == 8 # data to each of three trainings, each to its own evaluation, two of those to the folds' sum
+    assert len(flowchart(e).edges) == 8 # data to each of three trainings, each to its own evaluation, two of those to the folds' sum
 
 
 def test_a_later_run_on_other_versions_is_named(build):
@@ -251,10 +252,10 @@ def test_durations_and_numbers():
 @pytest.fixture
 def hell(build):
     "An experiment whose every name, dialogue, message and option is hostile"
-    run, leave = build(models=HELL[:3], command='x ``` y\n```', **{k: k for k in HELL[3:] if k})
+    names = [text if text.strip() else f'빈{i}' for i, text in enumerate(HELL)]
+    run, leave = build(models=[*names, 'kobart'], command='x ``` y\n```', **{k: k for k in HELL[3:] if k})
     leave('data', found={k: dict(rows=1) for k in HELL if k})
-    for i, text in enumerate(HELL):
-        model = text if text.strip() else f'빈{i}'
+    for i, (text, model) in enumerate(zip(HELL, names)):
         if i % 3 == 2: leave('train', model, 'failed', i, message=text)
         else: leave('train', model, start=i)
         if i % 3 == 1: leave('evaluate', model, 'blocked', message=text, kind=text)
@@ -329,7 +330,11 @@ def mermaid_blocks(md): return re.findall(r'^```mermaid\n(.*?)\n```$', md, re.S 
 
 
 def test_mermaid_itself_reads_every_diagram(build, hell, tmp_path):
-    good, leave = whole(lambda **o: build('good', **o), ('kobart', 'qwen3-4b', 'solar-10.7b'))
+    good, leave = build('good', models=['kobart', 'qwen3-4b', 'solar-10.7b', 'kullm-v2'], scale='replica')
+    leave('data')
+    for i, m in enumerate(('kobart', 'qwen3-4b', 'solar-10.7b')):
+        for stage in ('train', 'evaluate', 'predict'): leave(stage, m, start=10*i, seconds=5)
+    leave('submit', start=40)
     leave('train', 'kullm-v2', 'failed', start=50, seconds=9.)
     blocks = mermaid_blocks(write(good, tmp_path)[0][1].decode()) + mermaid_blocks(write(hell, tmp_path)[0][1].decode())
     paths = [b for b in blocks if b.startswith('flowchart TD')] # of errors
@@ -337,8 +342,8 @@ def test_mermaid_itself_reads_every_diagram(build, hell, tmp_path):
     assert len(errors) > 2 and all(len(found['nodes']) >= 2 and found['edges'] >= 1 for found in errors), errors
     assert 'error' in broken # the checker sees errors
     steps = read_experiment(good).steps
-    assert [t[:2] for t in bars['tasks']][1] == ['KoBART', '학습 5.0초'] and len(bars['tasks']) == len(steps) and ['KULLM-v2', '학습 9.0초', 9000, True] in bars['tasks']
-    assert len(boxes['nodes']) == len(steps) and boxes['edges'] == 3*2 + 6 + 4 and ['failed'] in [n[2] for n in boxes['nodes']]
+    assert [t[:2] for t in bars['tasks']][1] == ['KoBART', '학습 5.0초'] and len(bars['tasks']) == len(steps) - 2 and ['KULLM-v2', '학습 9.0초', 9000, True] in bars['tasks']
+    assert len(boxes['nodes']) == len(steps) and boxes['edges'] == 4*2 + 8 + 4 and ['failed'] in [n[2] for n in boxes['nodes']]
     steps = read_experiment(hell).steps
     assert len(hell_bars['tasks']) == sum(s.status not in ('blocked', 'missing') for s in steps) and len(hell_boxes['nodes']) == len(steps)
     for (_, text, _), s in zip(hell_boxes['nodes'], steps): assert text.startswith(mermaid_text(s.label or s.title))
@@ -351,5 +356,5 @@ def test_the_time_axis_has_few_ticks(build, seconds):
     path = run/'data.json'
     from datetime import datetime, timedelta
     path.write_text(json.dumps(json.loads(path.read_text()) | dict(finished=(datetime.fromisoformat(at(0)) + timedelta(seconds=seconds)).isoformat())))
-    n, unit = re.search(r'tickInterval (\d+)(\w+)', gantt(read_experiment(run))).groups()
+    n, unit = re.search(r'tickInterval (\d+)(\w+)', gantt(read_experiment(run)).mermaid()).groups()
     assert seconds/int(n)/dict(second=1, minute=60, hour=3600, day=86400)[unit] <= 8
