@@ -27,7 +27,7 @@ def _dashes(argv:list[str])->list[str]: # --batch_size=8 → --batch-size=8
     return [a.split('=', 1)[0].replace('_', '-') + ('=' + a.split('=', 1)[1] if '=' in a else '') if a.startswith('--') else a for a in argv]
 
 _own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'more', 'tta_test', 'reports') # what a plan gives to its stages by itself
-_planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'folds', 'solar', 'ensemble', 'submit', 'report')
+_planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'optimize', 'folds', 'solar', 'ensemble', 'submit', 'report')
 
 def _is_list(q)->bool: return 'separated by commas' in q.help # on the command line also by blanks
 
@@ -50,6 +50,7 @@ def _add_run_options(p:_Parser, new:bool=True): # new: of an experiment that is 
     p.add_argument('--strict', action='store_true', help="let a change in dialsum's own code make stages run again")
     p.add_argument('--rehearse', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="let each model's replica take the whole path first (default: run yes, demo and preflight no)")
     p.add_argument('--use-tta', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='ask each model about each dialogue in several forms, too (default: no)')
+    p.add_argument('--optimize-inference', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='measure which engine and batch size write fastest here, and predict with those (default: no)')
     p.add_argument('--json', action='store_true', help='print the outcome as JSON')
     for q in _stage_parameters().values():
         how = dict(action=argparse.BooleanOptionalAction) if q.type is bool else dict(metavar=q.type.__name__.upper()) | (dict(nargs='+') if _is_list(q) else {})
@@ -144,14 +145,19 @@ def _absolute(options:dict)->dict: # stages run in folders of their own
     return {n: at(v) if v and n.endswith('_csv') else how[n](v) if v and n in how else v for n, v in options.items()}
 
 # %% ../nbs/16_cli.ipynb #c92a1a84
-def _check(models:list[str], scale:str, options:dict, use_tta:bool=False)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
+_switches = ('use_tta', 'optimize_inference')
+
+def _switched(told:dict)->dict: # for `pipeline.plan` and `pipeline.check_systems`
+    return dict(tta=told.get('use_tta', False), optimize=told.get('optimize_inference', False))
+
+def _check(models:list[str], scale:str, options:dict, switched:dict)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
     from dialsum.preflight import check_options
     from dialsum.prepare import check_data
     wrong = {m: [f for f in check_options(card(m), scale, options) if f.severity == 'error'] for m in models}
     if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
     if options.get('eval_batch_size', 1) < 1: raise DialsumError(f"eval_batch_size is {options['eval_batch_size']}: at least 1 was expected.")
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
-    pipeline.check_systems(options, use_tta)
+    pipeline.check_systems(options, **switched)
     parts, paths = check_data({k: v for k, v in options.items() if k in parameters('data')})
     return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
@@ -166,17 +172,17 @@ def _run(args)->int:
     scale, mode, options = getattr(args, 'scale', 'replica' if demo else 'full'), _mode(args, models), _options(args)
     options = _lent(options, getattr(args, 'use_tta', False))
     if demo or mode == 'full': options = dict(validate_data_quality=True) | (dict(ensemble_strategy='') if len(models) > 1 else {}) | options
-    checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, getattr(args, 'use_tta', False))
+    checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, _switched(vars(args)))
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
-    told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo), use_tta=getattr(args, 'use_tta', False)) | _absolute(options)
+    told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
     run = new_run(getattr(args, 'experiment_name', 'demo' if demo else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])
     print(f"{run.name}: {', '.join(models)} ({scale}), {workers} at once, in {run}", file=sys.stderr)
     return _go(run, told, test, args)
 
-_asked = ('command', 'mode', 'models', 'workers', 'checkpoints', 'rehearse', 'use_tta') # in experiment.json's options, and no parameters of stages
+_asked = ('command', 'mode', 'models', 'workers', 'checkpoints', 'rehearse', *_switches) # in experiment.json's options, and no parameters of stages
 
 def _plan(run:Path, told:dict, test:bool)->list: # stages, from what experiment.json says was asked
-    return pipeline.plan(run, told['models'], {k: v for k, v in told.items() if k not in _asked}, test, told['checkpoints'], told['rehearse'], told.get('use_tta', False))
+    return pipeline.plan(run, told['models'], {k: v for k, v in told.items() if k not in _asked}, test, told['checkpoints'], told['rehearse'], **_switched(told))
 
 def _go(run:Path, told:dict, test:bool, args)->int:
     specs = _plan(run, told, test)
@@ -235,10 +241,11 @@ def _resume(args)->int:
     if 'models' not in asked['options']: raise DialsumError(f"'{run.name}' was not made by `dialsum run`: give its stage again with `dialsum stage … -p run {run.name}`.")
     models = _models(args.models) if hasattr(args, 'models') else asked['options']['models']
     workers = _workers(args, asked['options']['scale'])
-    fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse', 'use_tta') if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
+    fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse', *_switches) if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
     if hasattr(args, 'reports'): fresh['reports'] = str(check_writable(args.reports).absolute())
     told = asked['options'] | dict(models=models, checkpoints={m: c for m, c in (asked['options']['checkpoints'] | _checkpoints(args, models)).items() if m in models}) | fresh
-    data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()}, told.get('use_tta', False))
+    if not told.get('optimize_inference'): told = {k: v for k, v in told.items() if k not in pipeline.SWITCHES['optimize_inference'] or k in fresh}
+    data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()}, _switched(told))
     changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
     specs = _plan(run, told, test)
     pipeline.take(run)
@@ -259,7 +266,7 @@ def _preflight(args)->int:
     _mode(args, models)
     known = ()
     options = _lent(_options(args), getattr(args, 'use_tta', False))
-    try: pipeline.check_systems(options, getattr(args, 'use_tta', False))
+    try: pipeline.check_systems(options, **_switched(vars(args)))
     except DialsumError as e: known = (str(e),)
     told = preflight(models, getattr(args, 'scale', 'full'), options, _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), known)
     print(to_json(told.to_dict()) if args.json else told, end='' if args.json else '\n')
@@ -391,6 +398,7 @@ def _card_of(checkpoint:str, model:str):
 
 def _predict(args)->int:
     from dialsum.data import read
+    from dialsum.engines import choose, engine
     from dialsum.generation import Predictor, decoding
     from dialsum.models import load, locate, origin
     from dialsum.precision import here
@@ -403,14 +411,16 @@ def _predict(args)->int:
     if not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first.")
     check_writable(args.output.absolute().parent)
     say = lambda done, total, left: print(f'{done}/{total}  {left:.0f} s left', file=sys.stderr, flush=True)
-    predictor = Predictor(load(c, where, **numbers.loading()), args.eval_batch_size, args.max_source, search, args.seed, say, whole=args.whole_sentences == 'on' or args.whole_sentences == 'auto' and _chosen(Path(where)))
+    whole = args.whole_sentences == 'on' or args.whole_sentences == 'auto' and (_beside(where, 'evaluate') or {}).get('metrics', {}).get('fitted', {}).get('whole_sentences', False)
+    name, size = choose(args.engine, args.eval_batch_size, _beside(where, 'optimize'), search)
+    how = (size, args.max_source, search, args.seed, say, None, whole)
+    predictor = engine(name, c, where, *how, loading=numbers.loading()) if name else Predictor(load(c, where, **numbers.loading()), *how)
     predictor.create_submission(rows, args.output)
     print(f'{len(rows)} summaries in {args.output}')
     return 0
 
-def _chosen(folder:Path)->bool: # whether the evaluation beside a trained model found whole sentences better
-    fact = read_fact(folder.parent/'evaluate.json') if (folder.parent/'evaluate.json').is_file() else None
-    return bool(((fact or {}).get('metrics') or {}).get('fitted', {}).get('whole_sentences'))
+def _beside(folder:str, stage:str)->dict|None: # what a run's stage has left beside a model that the run trained
+    return read_fact(Path(folder).parent/f'{stage}.json')
 
 def _score(args)->int:
     from dialsum.rouge import score_files

@@ -290,6 +290,7 @@ def plan(
     checkpoints:dict|None=None, # model → folder or hub name to start from
     rehearse:bool=True, # whether replicas take the path before the models do
     tta:bool=False, # whether each model is asked about each dialogue in several forms, too
+    optimize:bool=False, # whether the fastest way to predict is looked for
 )->list[StageSpec]: # in an order in which they can run
     "The stages of an experiment"
     def spec(stage, model='', needs=(), after=(), fold=None):
@@ -300,7 +301,10 @@ def plan(
     made = [StageSpec(Path(run), 'preflight', '', asked), spec('data')]
     for m in models:
         made += [spec('train', m, ['preflight', 'data']), spec('evaluate', m, [f'{m}/train'])]
-        if test: made.append(spec('predict', m, [f'{m}/train'], [f'{m}/evaluate']))
+        if optimize: made.append(spec('optimize', m, [f'{m}/train'], [f'{m}/evaluate']))
+        if test:
+            summaries = spec('predict', m, [f'{m}/train'], [f'{m}/evaluate'] + [f'{m}/optimize']*optimize)
+            made.append(replace(summaries, params=dict(engine='auto' if optimize else 'hf') | summaries.params))
         if tta:
             forms = spec('tta', m, [f'{m}/train'], [f'{m}/evaluate'])
             made.append(replace(forms, params=forms.params | dict(tta_test=test)))
@@ -495,11 +499,12 @@ SWITCHES = { # option → those that act only with it
     'ensemble_strategy': ('utility',),
     'use_tta': ('tta_strategies', 'tta_num_aug'),
     'use_solar_api': ('solar_base_url', 'solar_model', 'solar_key_variable', 'solar_optional', 'solar_samples', 'solar_per_minute', 'solar_price_in', 'solar_price_out', 'prompt_strategy', 'self_consistency_samples'),
+    'optimize_inference': ('optimization_method', 'use_batch_optimization', 'max_quality_loss', 'identical_outputs', 'optimization_seconds'),
     'use_wandb': ('wandb_project',),
 }
 
 def check_switches(
-    options:dict, # stage parameters that were given, and `use_tta`
+    options:dict, # stage parameters that were given, and the switches of the plan
 )->None:
     "Raises `DialsumError` for an option that does nothing, since the one that it belongs to was not given"
     from dialsum.prepare import methods_asked
@@ -510,23 +515,32 @@ def check_switches(
             if name in options and not on[switch]: raise DialsumError(f"{spell(name)} acts only with {spell(switch)}, which was not given: give both, or leave it out.")
 
 # %% ../nbs/15_pipeline.ipynb #e40cbe4c
+def _check_engines(options:dict, optimize:bool):
+    from dialsum.engines import check_engines, named
+    named(options.get('optimization_method', 'auto'))
+    if options.get('optimization_seconds', 1) <= 0: raise DialsumError(f"optimization_seconds is {options['optimization_seconds']}: more than 0 were expected.")
+    asked = check_engines([options.get('engine', 'auto')] if options.get('engine', 'auto') != 'auto' else [])
+    if asked and optimize: raise DialsumError(f'--engine {asked[0]} leaves --optimize-inference nothing to choose: leave one of them out.')
+
 def check_systems(
     options:dict, # stage parameters that were given
     tta:bool=False, # whether test-time augmentation is part of the experiment
+    optimize:bool=False, # whether the fastest way to predict is looked for
 )->None:
-    "Raises `DialsumError` for decoding, ensemble, API or TTA options that cannot be followed; asks no endpoint"
+    "Raises `DialsumError` for decoding, ensemble, API, TTA or optimization options that cannot be followed; asks no endpoint"
     from dialsum.augment import backend
     from dialsum.ensemble import UTILITIES
     from dialsum.generation import CHOICES
     from dialsum.solar import Solar, needs
     from dialsum.tta import check_strategies
-    check_switches(options | dict(use_tta=tta))
+    check_switches(options | dict(use_tta=tta, optimize_inference=optimize))
     if options.get('use_wandb'): check_wandb()
     known = dict(length_control=CHOICES, whole_sentences=CHOICES, utility=UTILITIES, ensemble_strategy=('', 'best', 'mbr', 'weighted_avg', 'stacking'))
     for name, values in known.items():
         if options.get(name, values[0]) not in values: raise unknown(name, options[name], [v for v in values if v])
     if options.get('ensemble_strategy') == 'stacking' and not options.get('k_folds'): raise DialsumError('--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg.')
     if tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', '')))
+    _check_engines(options, optimize)
     if not options.get('use_solar_api'): return
     if options.get('solar_samples', 1) < 1: raise DialsumError(f"solar_samples is {options['solar_samples']}: at least 1 was expected.")
     lack = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).missing()

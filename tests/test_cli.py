@@ -35,13 +35,13 @@ def test_every_option_of_run_reaches_a_stage(tmp_path):
     from dialsum.pipeline import plan
     from dialsum.runs import parameters
     values = {str: 'x', int: '7', float: '0.7', bool: None}
-    options = {n: p for s in ('data', 'train', 'evaluate', 'predict', 'tta', 'folds', 'solar', 'ensemble', 'submit') for n, p in parameters(s).items()
+    options = {n: p for s in ('data', 'train', 'evaluate', 'predict', 'tta', 'optimize', 'folds', 'solar', 'ensemble', 'submit') for n, p in parameters(s).items()
                if n not in ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'more', 'tta_test')}
     for name, p in options.items():
         typed = [f"--{name.replace('_', '-')}", *([values[p.type]] if values[p.type] else [])]
         given = _options(parser().parse_args(['run', *typed]))
         assert given[name] == p.convert(values[p.type] or True)
-        specs = plan(tmp_path, ['kobart'], given, tta=True)
+        specs = plan(tmp_path, ['kobart'], given, tta=True, optimize=True)
         for s in specs:
             if name in parameters(s.stage) and (s.stage == 'data' or not name.endswith('_csv')): assert s.all_params[name] == given[name], (s.stage, name)
 
