@@ -420,7 +420,7 @@ def before(e:Experiment)->str:
     told = done[0].metrics
     good = sum(m['ok'] for m in told['models'].values())
     how = '각 모델의 복제 모델(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다.' if told.get('rehearsed') else '예행 연습은 하지 않았습니다.'
-    rows = [[escape(Step('', m).label), _severities.get(f['severity'], escape(f['severity'])), prose(f['what'], True), prose(f['why'], True), prose(f['remedy'], True)]
+    rows = [[escape(Step('', m).label), _severities.get(f['severity'], escape(f['severity'])), *(code_span(f[k].replace('`', '')) for k in ('what', 'why', 'remedy'))]
             for m, found in told['models'].items() for f in found['findings']]
     text = f"모델 {len(told['models'])}개 가운데 {good}개가 점검을 통과했습니다({number(told['seconds'], 1)}초). {how}"
     return text + (f"\n\n{table(['모델', '구분', '발견한 것', '영향', '할 일'], rows, 5)}" if rows else ' 발견한 문제는 없습니다.')
@@ -609,7 +609,7 @@ def api(e:Experiment)->str:
     "How a model behind an API does on the rows that it was asked about, beside the local models"
     tried = next((s for s in e.steps if s.stage == 'solar'), None)
     if tried is None: return 'API에는 묻지 않았습니다.'
-    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {escape(tried.fact['error']['message'])}"
+    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {code_span(tried.fact['error']['message'])}"
     if tried.status != 'success': return 'API 단계가 성공하지 못했습니다.'
     m = tried.metrics
     cells = lambda name, s, difference: [name, f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]", f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
@@ -617,7 +617,7 @@ def api(e:Experiment)->str:
     text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
             f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다.")
     fake = '\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else ''
-    lost = [f"- {number(n)}개: {escape(why)}" for why, n in sorted(Counter(f['reason'] for f in m['failed']).items())]
+    lost = [f"- {number(n)}개: {code_span(why)}" for why, n in sorted(Counter(f['reason'] for f in m['failed']).items())]
     return '\n\n'.join([text + fake, table(['모델', 'ROUGE 평균(같은 대화)', 'API와의 차이(API − 모델)'], rows), *(['답을 받지 못한 까닭:\n' + '\n'.join(lost)] if lost else [])])
 
 # %% ../nbs/14_report.ipynb #d05290a6
@@ -633,7 +633,7 @@ def ensemble(e:Experiment)->str:
     "What choosing among the models' summaries gains, and whether the gain is real"
     tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
     if tried is None: return '앙상블은 하지 않았습니다.'
-    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {escape(tried.fact['error']['message'])}"
+    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {code_span(tried.fact['error']['message'])}"
     if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.'
     m = tried.metrics
     main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
@@ -646,7 +646,7 @@ def ensemble(e:Experiment)->str:
     worse = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] < 0]
     verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
                f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
-    gone = [f'- {escape(why)}' for why in m['dropped'].values()]
+    gone = [f'- {code_span(why)}' for why in m['dropped'].values()]
     text = (f"검증 대화 {number(m['n'])}개에서 모델 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
             f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
     bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
@@ -925,7 +925,7 @@ def failures(e:Experiment)->str:
     parts = [f'전체 {len(due)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/max(1, len(due)):.1%}입니다.']
     if repairs(e): parts.append(repairs(e))
     parts += [_failure(e, s) for s in failed]
-    if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '메시지'], [[escape(s.name), escape((s.fact.get('error') or {}).get('message') or '–')] for s in blocked], 2)]
+    if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '메시지'], [[escape(s.name), code_span((s.fact.get('error') or {}).get('message') or '–')] for s in blocked], 2)]
     if missing: parts += ['### 기록이 없는 단계', f'요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.']
     return '\n\n'.join(parts)
 
