@@ -15,7 +15,7 @@ test: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab nbs/index.ipynb
+	$(BIN)/dialsum lab
 
 # torch first and exactly pinned: any other spelling makes pip choose another build of it
 .venv/ready: pyproject.toml .ci/constraints.txt

@@ -6,14 +6,15 @@
 __all__ = ['COMMANDS', 'parser', 'board', 'find_run', 'models_table', 'runs_table', 'main']
 
 # %% ../nbs/16_cli.ipynb #82b332f9
-import argparse, gc, json, os, shlex, shutil, signal, sys, threading
+import argparse, gc, json, os, shlex, shutil, signal, subprocess, sys, threading
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import pipeline
 from .models import CARDS, card, resolve
-from .runs import (DialsumError, check_writable, events, existing_run, facts, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
+from .runs import (DialsumError, check_writable, events, existing_run, facts, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
 # %% ../nbs/16_cli.ipynb #95b01907
@@ -23,8 +24,9 @@ class _Parser(argparse.ArgumentParser):
 
     def options(self)->list[str]: return [o for a in self._actions for o in a.option_strings if o.startswith('--')]
 
-def _dashes(argv:list[str])->list[str]: # --batch_size=8 → --batch-size=8
-    return [a.split('=', 1)[0].replace('_', '-') + ('=' + a.split('=', 1)[1] if '=' in a else '') if a.startswith('--') else a for a in argv]
+def _dashes(argv:list[str])->list[str]: # --batch_size=8 → --batch-size=8; what stands behind -- is somebody else's
+    ours = argv[:argv.index('--')] if '--' in argv else argv
+    return [a.split('=', 1)[0].replace('_', '-') + ('=' + a.split('=', 1)[1] if '=' in a else '') if a.startswith('--') else a for a in ours] + argv[len(ours):]
 
 _own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'more', 'tta_test', 'reports') # what a plan gives to its stages by itself
 _planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'optimize', 'folds', 'solar', 'ensemble', 'submit', 'report')
@@ -83,6 +85,7 @@ def parser()->argparse.ArgumentParser:
     p = add('runs', 'the experiments that there are')
     p.add_argument('--runs', type=Path, default=None, help='folder of the run folders (default: runs/)')
     p.add_argument('--json', action='store_true', help='as JSON')
+    add('lab', 'JupyterLab, opened at the index of the notebooks').add_argument('jupyter', nargs='*', metavar='-- OPTION', help="JupyterLab's own options, as in `dialsum lab -- --no-browser --port 8899`")
     _add_predict(add('predict', 'summaries of a file by a saved model, in the submission format'))
     _add_score(add('score', 'ROUGE of predictions, with intervals, null and lead-2 rows'))
     return top
@@ -429,7 +432,16 @@ def _score(args)->int:
     return 0
 
 # %% ../nbs/16_cli.ipynb #fa77b3b5
-COMMANDS = dict(demo=_run, run=_run, resume=_resume, preflight=_preflight, stage=_stage, report=_report, diagnose=_diagnose, models=_models_command, runs=_runs_command, predict=_predict, score=_score)
+def _lab(args)->int:
+    if not find_spec('jupyterlab'): raise DialsumError("`dialsum lab` needs JupyterLab, which is not installed: `pip install 'dialsum[dev]'`.")
+    folder = nbs_path()
+    if not (folder.parent/'settings.ini').is_file():
+        folder = Path('dialsum-notebooks').absolute()
+        if not folder.exists(): shutil.copytree(nbs_path(), folder, ignore=shutil.ignore_patterns('__pycache__'))
+    return subprocess.call([sys.executable, '-m', 'jupyterlab', str(folder/'index.ipynb'), *args.jupyter])
+
+# %% ../nbs/16_cli.ipynb #f9d60972
+COMMANDS = dict(demo=_run, run=_run, resume=_resume, preflight=_preflight, stage=_stage, report=_report, diagnose=_diagnose, models=_models_command, runs=_runs_command, predict=_predict, score=_score, lab=_lab)
 
 def main(
     argv:list[str]|None=None, # arguments; None: those of the process

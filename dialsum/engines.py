@@ -288,7 +288,7 @@ class Optimum:
     @property
     def table(self)->pd.DataFrame:
         "The rows, the fastest first"
-        return pd.DataFrame([asdict(r) for r in self.rows]).sort_values('throughput', ascending=False, ignore_index=True)
+        return pd.DataFrame([asdict(r) for r in self.rows], columns=[f.name for f in fields(Measured)]).sort_values('throughput', ascending=False, ignore_index=True)
 
     def facts(self)->dict: # for a fact file's metrics
         "Everything, as plain values"
@@ -489,4 +489,4 @@ def choose(
     "With what to write; raises `DialsumError` for an engine that there is not"
     if asked != 'auto': return '' if check_engines([asked]) == ['hf'] else asked, size
     found = (fact or {}).get('metrics') or {}
-    return (found['engine'], found['batch_size']) if found and to_json(found['decoding']) == to_json(decoding.options()) else ('', size)
+    return (found['engine'], found['batch_size']) if found and to_json(found['decoding']) == to_json(decoding.facts()) else ('', size)

@@ -49,6 +49,10 @@ class Decoding:
         return dict(num_beams=self.num_beams, max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens or None, do_sample=bool(self.temperature),
                     **(dict(length_penalty=self.length_penalty, early_stopping=True) if self.num_beams > 1 else {}), **sampling, **dict(self.more))
 
+    def facts(self)->dict: # name → value
+        "What a fact file tells of it: the options, and the penalties, which are applied here so that tags are spared"
+        return self.options() | dict(repetition_penalty=self.repetition_penalty, no_repeat_ngram_size=self.no_repeat_ngram_size)
+
 # %% ../nbs/08_generation.ipynb #e79db1dd
 def tag_pieces(
     tokenizer, # of a checkpoint

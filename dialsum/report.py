@@ -6,12 +6,13 @@
 __all__ = ['STAGES', 'NEEDS', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'number', 'without_paths', 'escape', 'table',
            'quoted', 'code_span', 'prose', 'diagram', 'code', 'Step', 'Experiment', 'read_experiment', 'overview',
            'request', 'again', 'data', 'before', 'machine', 'state', 'models', 'gantt', 'flowchart', 'resumed',
-           'timeline', 'score_table', 'alarms', 'scores', 'folds', 'tta', 'api', 'ensemble', 'training', 'png',
-           'draw_losses', 'draw_rouge', 'draw_quality', 'worst', 'submission', 'error_path', 'repairs', 'failures',
-           'render', 'write_report']
+           'timeline', 'score_table', 'alarms', 'scores', 'folds', 'tta', 'api', 'ensemble', 'training', 'png', 'svg',
+           'draw_losses', 'draw_rouge', 'draw_quality', 'draw_scores', 'draw_engines', 'worst', 'submission',
+           'error_path', 'repairs', 'failures', 'each', 'wrongs', 'optimizing', 'next_steps', 'appendix', 'anchor',
+           'render', 'write_report', 'save_figures']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
-import io, re
+import io, math, re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from urllib.parse import quote
 
 from .data import Dialogue
 from .diagrams import STATUS, Bar, Edge, Flow, Gantt, Node, duration, printable, shortened
+from .faults import FAULTS
+from .judgement import RULES, Judgement, advise, judge_summaries, judge_training
 from .models import CARDS, card
 from .quality import DEFECTS, told
 from .rouge import LIMITS
@@ -134,8 +137,8 @@ def code(
     return f'{fence}{kind}\n{shown}\n{fence}'
 
 # %% ../nbs/14_report.ipynb #fe371152
-STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', folds='폴드 종합', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict', 'tta', 'ensemble'], tta=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'folds'], solar=['evaluate'])
+STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', optimize='추론 최적화', folds='폴드 종합', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict', 'tta', 'ensemble'], tta=['train'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'folds'], solar=['evaluate'])
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -311,9 +314,22 @@ def overview(e:Experiment)->str:
     return '\n'.join([_outcome(e), _best(e), *_verdict(e), *_time(e)]) + (f'\n\n{_replica_note}' if _is_replica(e) else '')
 
 # %% ../nbs/14_report.ipynb #1c3bf565
-_options = dict(models='모델', mode='실행 방식', scale='모델 크기', checkpoints='시작 체크포인트', workers='동시에 실행한 단계 수', rehearse='예행 연습', train_csv='학습 데이터', dev_csv='검증 데이터', test_csv='테스트 데이터', debug='일부 데이터만 사용', clean_data='대화 고치기', validate_data_quality='데이터 품질 검사', quality_threshold='품질 점수의 기준', quality_action='기준 미만의 행', use_augmentation='데이터 증강', augmentation_methods='증강 방법', augmentation_ratio='증강 비율', k_folds='폴드 수', fold_seed='폴드의 시드',
-                
-                epochs='에폭', batch_size='배치 크기', learning_rate='학습률', method='학습 방법', max_new_tokens='요약의 최대 토큰', num_beams='빔 수', seed='난수 시드', metric='제출 모델을 고른 점수')
+_labels = '''models=모델|mode=실행 방식|scale=모델 크기|checkpoints=시작 체크포인트|workers=동시에 실행한 단계 수|rehearse=예행 연습
+train_csv=학습 데이터|dev_csv=검증 데이터|test_csv=테스트 데이터|dev_fraction=검증으로 떼어 낼 비율|debug=일부 데이터만 사용|clean_data=대화 고치기
+validate_data_quality=데이터 품질 검사|quality_threshold=품질 점수의 기준|quality_action=기준 미만의 행
+use_augmentation=데이터 증강|augmentation_methods=증강 방법|augmentation_ratio=증강 비율|augmentation_backend=바꿔 쓰는 모델의 주소|augmentation_model=바꿔 쓰는 모델
+k_folds=폴드 수|fold_seed=폴드의 시드
+method=학습 방법|precision=정밀도|epochs=에폭|batch_size=배치 크기|gradient_accumulation_steps=기울기 누적|learning_rate=학습률|warmup_ratio=예열 비율|weight_decay=가중치 감쇠|max_grad_norm=기울기 노름의 상한|label_smoothing=레이블 평활
+early_stopping_patience=조기 종료까지 기다리는 평가|save_total_limit=남겨 두는 체크포인트|gradient_checkpointing=활성값 재계산|lora_r=LoRA 랭크|lora_alpha=LoRA 알파|lora_dropout=LoRA 드롭아웃|lora_targets=LoRA를 붙인 층|new_tokens=새 토큰
+max_source=읽는 토큰의 상한|max_target=배우는 요약의 토큰 상한|eval_rows=에폭마다 요약하는 대화|eval_batch_size=한 번에 생성하는 대화
+num_beams=빔 수|max_new_tokens=요약의 최대 토큰|min_new_tokens=요약의 최소 토큰|temperature=온도|top_p=누적 확률(top-p)|top_k=상위 토큰 수(top-k)|repetition_penalty=반복 벌점|length_penalty=길이 벌점|no_repeat_ngram_size=되풀이하지 않는 n-gram|length_control=길이 조절|whole_sentences=온전한 문장으로 끝내기
+use_tta=TTA|tta_strategies=TTA 전략|tta_num_aug=TTA로 늘린 꼴의 수
+use_solar_api=Solar API|solar_base_url=API 주소|solar_model=API 모델|solar_key_variable=API 키의 환경 변수|solar_optional=API 키가 없어도 계속|prompt_strategy=프롬프트 전략|solar_samples=API에 묻는 대화|self_consistency_samples=자기 일관성의 답|solar_per_minute=분당 요청|solar_price_in=입력 토큰 값|solar_price_out=출력 토큰 값
+ensemble_strategy=앙상블 전략|utility=합의를 재는 점수
+optimize_inference=추론 최적화|optimization_method=재어 볼 엔진|use_batch_optimization=배치 크기 탐색|max_quality_loss=허용하는 ROUGE 손실|identical_outputs=같은 요약만 허용|optimization_seconds=재는 시간의 상한|engine=엔진
+use_wandb=W&B 기록|wandb_project=W&B 프로젝트|save_visualizations=그림 따로 남기기
+load_timeout=불러오기 제한 시간|first_step_timeout=첫 스텝 제한 시간|seed=난수 시드|metric=제출 모델을 고른 점수'''
+_options = dict(entry.split('=') for entry in _labels.replace('\n', '|').split('|')) # option → what it is called
 
 def _value(value)->str: # an option's value as people read it
     if value is None or value == '' or value == [] or value == {}: return '–'
@@ -563,7 +579,7 @@ def scores(e:Experiment)->str:
     note = ['\n'.join(f"- {BASELINES[row]}을 분명히 넘지 못한 모델: {', '.join(names)}" for row, names in weak.items() if names)] if any(weak.values()) else []
     text = ('점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. **무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, '
             '**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다. 점수는 서명이 같을 때만 서로 견줄 수 있습니다.')
-    return '\n\n'.join([text, *note, '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'),
+    return '\n\n'.join([text, *note, _image(e, 'scores.png'), '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'),
                         '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e)])
 
 # %% ../nbs/14_report.ipynb #02252438
@@ -694,6 +710,16 @@ def png(
     with _style(): draw(steps).savefig(out, format='png', dpi=110, facecolor='white', metadata=dict(Software=None))
     return out.getvalue()
 
+def svg(
+    draw:Callable, # from steps to a figure
+    steps:list[Step], # what it shows
+)->bytes: # an SVG file
+    "The same, drawn: letters are paths, so that it needs no font"
+    import matplotlib
+    out = io.BytesIO()
+    with _style(), matplotlib.rc_context({'svg.hashsalt': 'dialsum', 'svg.fonttype': 'path'}): draw(steps).savefig(out, format='svg', facecolor='white', metadata=dict(Date=None, Creator=None))
+    return out.getvalue()
+
 # %% ../nbs/14_report.ipynb #0ba16ccc
 _colours = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000') # Okabe and Ito's, told apart by the colour-blind
 _marks, _lines = 'osD^vPX', ('-', '--', '-.', ':')
@@ -772,9 +798,47 @@ def draw_quality(
     figure.legend(*axis.get_legend_handles_labels(), loc='outside right center')
     return figure
 
+def draw_scores(
+    steps:list[Step], # evaluations, the best first
+): # a matplotlib Figure
+    "Each model's score with its interval, and what it has to clear"
+    figure, rows = _figure(7.2, 1.1 + .36*len(steps)), [_score(s, 'split', 'mean') for s in steps]
+    axis, places = figure.subplots(), range(len(steps))[::-1]
+    axis.errorbar([r['f'] for r in rows], places, xerr=[[r['f'] - r['low'] for r in rows], [r['high'] - r['f'] for r in rows]], fmt='o', color=_colours[0], capsize=4, label='모델(95% 신뢰 구간)')
+    for (row, name), mark, colour in zip(BASELINES.items(), ('|', 'd'), (_colours[1], _colours[2])):
+        found = [(o['f'], y) for s, y in zip(steps, places) if (o := _score(s, 'split', 'mean', row))]
+        if found: axis.plot(*zip(*found), mark, color=colour, markersize=12 if mark == '|' else 6, markeredgewidth=2, label=name)
+    axis.set_yticks(list(places), [_drawable(s.label) for s in steps])
+    axis.set(xlabel='ROUGE 평균(태그를 나누어 셈)', ylim=(-.6, len(steps) - .4))
+    axis.grid(axis='y', visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc='outside lower center', ncols=3)
+    return figure
+
+def draw_engines(
+    steps:list[Step], # of the optimize stage
+): # a matplotlib Figure
+    "Dialogues a second by batch size, for each engine"
+    columns = min(3, len(steps))
+    lines = math.ceil(len(steps)/columns)
+    figure = _figure(.9 + 2.9*columns, .8 + 2.4*lines)
+    axes, names = figure.subplots(lines, columns, squeeze=False).flat, list(dict.fromkeys(r['engine'] for s in steps for r in s.metrics['rows']))
+    for axis, s in zip(axes, steps):
+        for i, name in enumerate(names):
+            found = sorted((r['batch_size'], r['throughput']) for r in s.metrics['rows'] if r['engine'] == name)
+            if found: axis.plot(*zip(*found), _marks[i%7] + _lines[i%4], color=_colours[i%7], label=name)
+        axis.set_xscale('log', base=2)
+        axis.set(title=_drawable(s.label), xlabel='한 번에 쓰는 대화', ylabel='초당 대화', ylim=(0, None))
+        axis.xaxis.set_major_formatter(lambda v, _: f'{v:g}')
+    for axis in list(axes)[len(steps):]: axis.set_visible(False)
+    shown = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(shown.values(), shown.keys(), loc='outside lower center', ncols=3)
+    return figure
+
 FIGURES = { # file name → what it shows, the steps that have it, how it is drawn
     'quality.png': ('결함의 종류별 행의 수', lambda e: [s for s in e.of('data') if (s.metrics.get('quality') or {}).get('kinds')], draw_quality),
     'loss.png': ('모델별 학습 손실과 검증 손실', lambda e: [s for s in e.of('train') if _has_losses(s)], draw_losses),
+    'scores.png': ('모델별 ROUGE 평균과 신뢰 구간', lambda e: e.ranking, draw_scores),
+    'engines.png': ('엔진과 배치 크기에 따른 속도', lambda e: [s for s in e.of('optimize') if s.metrics.get('rows')], draw_engines),
     'rouge.png': ('에폭별 검증 ROUGE 평균', lambda e: [s for s in e.of('train') if _has_scores(s)], draw_rouge),
 }
 
@@ -865,17 +929,138 @@ def failures(e:Experiment)->str:
     if missing: parts += ['### 기록이 없는 단계', f'요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.']
     return '\n\n'.join(parts)
 
+# %% ../nbs/14_report.ipynb #193a52cc
+def _epochs_table(m:dict)->str: # '' where nothing was measured
+    curve, rows = m.get('curve') or [], []
+    for r in m.get('evaluations') or []:
+        own = [c for c in curve if (r.get('epoch') or 0) - 1 < (c.get('epoch') or 0) <= (r.get('epoch') or 0) + 1e-6]
+        mean = lambda key: sum(c[key] for c in own if c.get(key) is not None)/n if (n := sum(c.get(key) is not None for c in own)) else None
+        norm = max((c['grad_norm'] for c in own if c.get('grad_norm') is not None), default=None)
+        rows.append([number(r.get('epoch')), number(mean('loss'), 3), number(r.get('loss'), 3), *(number(r.get(k), 2) for k in ('rouge1', 'rouge2', 'rougeL', 'rouge_mean')), number(norm, 2)])
+    return table(['에폭', '학습 손실', '검증 손실', 'ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'ROUGE 평균', '기울기 노름(최대)'], rows, 0) if rows else ''
+
+def _settings(m:dict)->str: # a line, or ''
+    r = m.get('recipe') or {}
+    names = dict(batch_size='배치', gradient_accumulation_steps='누적', learning_rate='학습률', warmup_ratio='예열', weight_decay='가중치 감쇠', label_smoothing='레이블 평활', max_grad_norm='기울기 상한', lora_r='LoRA 랭크', lora_alpha='LoRA 알파', seed='시드')
+    told = [f'{name} {r[key]:g}' for key, name in names.items() if isinstance(r.get(key), (int, float)) and (r.get('method') != 'full' or not key.startswith('lora'))]
+    return '- 설정: ' + ', '.join(told) if told else ''
+
+# %% ../nbs/14_report.ipynb #6040af4e
+def _judged(e:Experiment, label:str)->list[Judgement]:
+    done = {s.stage: s.metrics for s in e.by_model[label] if s.status == 'success' and s.fold is None}
+    return judge_training(done.get('train', {})) + judge_summaries(done.get('evaluate', {}))
+
+def _model(e:Experiment, label:str)->str: # one model's part
+    m = next((s.metrics for s in e.by_model[label] if s.stage == 'train' and s.status == 'success' and s.fold is None), {})
+    verdicts = _judged(e, label)
+    sides = [(head, [j.text for j in verdicts if j.good == good]) for head, good in (('강점', True), ('약점', False))]
+    lines = [line for line in (_settings(m), f"- 시작: {code_span(str(m['checkpoint']))}" if m.get('checkpoint') not in (None, '', 'replica') else '') if line]
+    lines += [f'- **{head}** {text}' for head, texts in sides for text in texts] or ['- 판정할 수 있는 기록이 없습니다.']
+    epochs = _epochs_table(m)
+    hidden = f'<details>\n<summary>에폭별 기록</summary>\n\n{epochs}\n\n</details>' if epochs else ''
+    return '\n\n'.join(filter(None, [f'### {escape(label)}', '\n'.join(lines), hidden]))
+
+def each(e:Experiment)->str:
+    "Strengths and weaknesses of each model, with the rules that they follow from"
+    if not e.by_model: return '판정할 모델이 없습니다.'
+    order = [s.label for s in e.ranking] + [label for label in e.by_model if label not in [s.label for s in e.ranking]]
+    rules = '판정의 규칙입니다. 기록이 모자라 판정할 수 없는 것은 적지 않습니다.\n\n' + '\n'.join(f'- {rule}' for rule in RULES.values())
+    return '\n\n'.join([*(_model(e, label) for label in order), '### 판정의 규칙', rules])
+
+# %% ../nbs/14_report.ipynb #8fc80518
+def wrongs(e:Experiment)->str:
+    "Kinds of faults in the models' summaries, counted by stated rules"
+    done = [s for s in e.ranking if (s.metrics.get('faults') or {}).get('rows')]
+    if not done: return '요약의 오류를 센 기록이 없습니다.'
+    share = lambda count, m: '–' if count is None else f"{count/m['rows']:.1%}"
+    told = [(s.label, s.metrics['faults']) for s in done]
+    rows = [[f.title, *(share(m['kinds'][k]['count'], m) for _, m in told), share(told[0][1]['kinds'][k]['references'], told[0][1])] for k, f in FAULTS.items()]
+    rows.append(['**하나라도 있는 요약**', *(share(m['faulty'], m) for _, m in told), '–'])
+    cases = []
+    for label, m in told:
+        seen = [f"{FAULTS[k].title} {code_span(v['examples'][0]['fname'])} {code_span(', '.join(v['examples'][0]['found']))}" for k, v in m['kinds'].items() if v['examples'] and k != 'empty']
+        if seen: cases.append(f'- {escape(label)}: ' + ', '.join(seen))
+    text = f"검증 대화 {number(told[0][1]['rows'])}개의 요약에서 오류가 있는 요약의 비율입니다. **참조**는 같은 규칙이 사람이 쓴 참조 요약에서 찾은 비율로, 규칙의 오차로 보면 됩니다."
+    rules = '규칙:\n\n' + '\n'.join(f'- **{f.title}:** {prose(f.rule)}' for f in FAULTS.values())
+    return '\n\n'.join([text, table(['오류', *(escape(label) for label, _ in told), '참조'], rows), *(['보기(대화와 찾은 곳):\n\n' + '\n'.join(cases)] if cases else []), rules])
+
+# %% ../nbs/14_report.ipynb #99ea66b9
+_stops = dict(slower='더 느려서 멈춤', memory='메모리 부족', time='시간이 다 됨')
+
+def _engine_row(r:dict, first:float|None, chosen:bool)->list[str]:
+    d, name = r.get('difference'), escape(r['engine'])
+    return [f'**{name}**' if chosen else name, number(r['batch_size']), number(r['throughput'], 2), f"{r['throughput']/first:.1f}배" if first else '–', f"{r['latency']:.2f}초", f"{r['peak']:.2f}", f"{r['disk']*1024:,.0f}",
+            '–' if r.get('identical') is None else f"{r['identical']:.0%}", f'{d[0]:+.2f} [{d[1]:+.2f}, {d[2]:+.2f}]' if d else '–', _stops.get(r.get('stopped'), '')]
+
+def optimizing(e:Experiment)->str:
+    "Engines and batch sizes, measured; which one predicted"
+    done = e.of('optimize')
+    if not done: return '추론 최적화는 하지 않았습니다(`--optimize-inference`).' if not any(s.stage == 'optimize' for s in e.steps) else '추론 최적화를 끝까지 마친 모델이 없습니다.'
+    head = ['엔진', '배치', '초당 대화', 'hf와 비교', '지연', '메모리(GiB)', '가중치(MiB)', '같은 요약', 'ROUGE 차이', '비고']
+    parts = ['검증 대화로 엔진과 배치 크기를 재었습니다. **같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 float32 transformers(`hf`)가 쓴 요약에 견준 것이고, 지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다.']
+    for s in done:
+        m = s.metrics
+        first = max((r['throughput'] for r in m['rows'] if r['engine'] == 'hf'), default=None)
+        rows = [_engine_row(r, first, (r['engine'], r['batch_size']) == (m['engine'], m['batch_size'])) for r in sorted(m['rows'], key=lambda r: -r['throughput'])]
+        skipped = f"재지 않은 엔진: {', '.join(escape(n) for n in m['skipped'])}." if m.get('skipped') else ''
+        parts += [f'### {escape(s.label)}', f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. 재는 데 {duration(m['seconds'])}{particle(duration(m['seconds']), '이/가')} 걸렸습니다. {skipped}".strip(), table(head, rows, 1)]
+    figure = [_image(e, 'engines.png')] if FIGURES['engines.png'][1](e) else []
+    return '\n\n'.join(parts + figure)
+
+# %% ../nbs/14_report.ipynb #c5b10d72
+def _sharper(e:Experiment)->list[str]: # what would make the comparison tell more
+    if len(e.ranking) < 2: return []
+    a, b = (_score(s, 'split', 'mean') for s in e.ranking[:2])
+    n, gap, halves = (e.ranking[0].metrics.get('split') or {}).get('n'), a['f'] - b['f'], (a['high'] - a['low'] + b['high'] - b['low'])/2
+    if not n or a['low'] > b['high'] or gap <= 0: return []
+    enough = max(math.ceil(n*(halves/gap)**2/10)*10, n + 10)
+    return [f'1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). 이만한 차이에서 겹치지 않으려면 검증 대화가 {number(n)}개가 아니라 {number(enough)}개쯤 있어야 합니다.']
+
+def next_steps(e:Experiment)->str:
+    "What follows from the facts: failures first, then verdicts"
+    failed = [s for s in e.steps if s.status == 'failed']
+    lines = [f"**실패한 단계 {len(failed)}개를 고칩니다.** 위의 해결 방법대로 고친 뒤 `dialsum resume {printable(e.name)}`{particle(e.name, '으로/로')} 남은 것만 이어서 실행합니다."] if failed else []
+    judged = {label: _judged(e, label) for label in e.by_model}
+    faulty = {s.label: s.metrics.get('faults') or {} for s in e.ranking}
+    lines += [f"**{a.why}**({', '.join(map(escape, models))}): {prose(a.what)}" for a, models in advise(judged, faulty)]
+    cut = {s.label: s.metrics['shortened'] for s in e.ranking if s.metrics.get('shortened')}
+    if cut: lines.append(f"**잘린 대화**({', '.join(f'{escape(k)} {number(v)}개' for k, v in cut.items())}): `--max-source`를 늘려 대화를 끝까지 읽게 합니다.")
+    lines += _sharper(e)
+    return '\n'.join(f'{i}. {line}' for i, line in enumerate(lines, 1)) if lines else '사실에서 따라 나오는 할 일이 없습니다.'
+
+# %% ../nbs/14_report.ipynb #da3930c1
+def _leaves(value, name:str='')->list[tuple[str,object]]: # numbers with their names; long lists and texts are elsewhere
+    if isinstance(value, dict): return [leaf for k in sorted(value) if k not in ('means', 'worst', 'best', 'curve', 'evaluations', 'rows') or not isinstance(value[k], (list, dict)) for leaf in _leaves(value[k], f'{name}.{k}' if name else k)]
+    return [(name, value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+
+def appendix(e:Experiment)->str:
+    "The numbers of every stage, folds aside"
+    steps = {}
+    for s in e.steps:
+        if s.status == 'success' and s.fold is None and (found := _leaves(s.metrics)): steps.setdefault(s.title, []).append((s, found))
+    if not steps: return '기록된 수치가 없습니다.'
+    rows = lambda some: [[escape(s.label or '실험'), code_span(name), f'{value:,}' if isinstance(value, int) else f'{value:.6g}'] for s, found in some for name, value in found]
+    parts = [f'<details>\n<summary>{title}({number(sum(len(found) for _, found in some))}개)</summary>\n\n{table(["모델", "항목", "값"], rows(some), 2)}\n\n</details>' for title, some in steps.items()]
+    return '\n\n'.join(['사실 파일에 적힌 수치입니다. 폴드마다의 수치와 대화마다의 점수는 실험 폴더의 파일에 있습니다.', *parts])
+
+def anchor(
+    heading:str, # as written, without its marks
+)->str: # what a link to it says after #
+    "The anchor that GitHub gives a heading"
+    return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
+
 # %% ../nbs/14_report.ipynb #66ff22e4
 SECTIONS:dict[str,Callable[[Experiment],str]] = { # heading → section, in the report's order
-    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '교차 검증': folds, 'TTA': tta, 'API 모델': api, '앙상블': ensemble, '학습': training,
-    '점수가 가장 낮은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '실행 환경': machine, '다시 실행하기': again}
+    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '교차 검증': folds, 'TTA': tta, 'API 모델': api, '앙상블': ensemble, '추론 최적화': optimizing, '학습': training, '모델별 판정': each, '요약의 오류': wrongs,
+    '점수가 가장 낮은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '다음에 할 일': next_steps, '실행 환경': machine, '다시 실행하기': again, '부록: 모든 수치': appendix}
 
 def render(
     e:Experiment,
 )->str: # Markdown
     "The report's text"
     end = '이 보고서는 실험 폴더의 `experiment.json`과 단계마다 남긴 사실 파일만 읽어 만들었습니다. 사실이 같으면 보고서도 같습니다.'
-    parts = [f'# 실험 보고서: {escape(e.name)}', *(part for heading, section in SECTIONS.items() for part in (f'## {heading}', section(e))), '---', end]
+    contents = ' · '.join(f'[{heading}](#{anchor(heading)})' for heading in SECTIONS)
+    parts = [f'# 실험 보고서: {escape(e.name)}', contents, *(part for heading, section in SECTIONS.items() for part in (f'## {heading}', section(e))), '---', end]
     return '\n\n'.join(parts) + '\n'
 
 def write_report(
@@ -894,3 +1079,19 @@ def write_report(
             path.write_bytes(png(draw, steps))
             figures.append(path)
     return [write_atomic(reports/f'{e.name}.md', text), *figures]
+
+# %% ../nbs/14_report.ipynb #6e5f1a51
+def save_figures(
+    run:Path, # run folder of an experiment
+    folder:Path, # that gets them
+)->list[Path]: # the files
+    "Write every figure that the experiment has facts for, as PNG and as SVG"
+    e, written = read_experiment(run), []
+    for name, (_, having, draw) in FIGURES.items():
+        for path in (Path(folder)/name, (Path(folder)/name).with_suffix('.svg')):
+            path.unlink(missing_ok=True)
+            if not (steps := having(e)): continue
+            check_writable(path.parent)
+            path.write_bytes((png if path.suffix == '.png' else svg)(draw, steps))
+            written.append(path)
+    return written

@@ -7,7 +7,7 @@ __all__ = ['SCHEMA', 'RESERVE', 'DialsumError', 'nearest', 'unknown', 'write_ato
            'sample_path', 'cache_path', 'runs_path', 'reports_path', 'Parameter', 'stages', 'stage_notebook',
            'parameters', 'convert', 'environment', 'check_writable', 'now', 'new_run', 'existing_run', 'log_event',
            'events', 'hold', 'release', 'is_free', 'identity', 'read_fact', 'make_fact', 'write_fact', 'place',
-           'key_of', 'fact_files', 'facts', 'Stage', 'TimeLimit', 'Blocked', 'Limit', 'complete', 'begin']
+           'key_of', 'fact_files', 'facts', 'Stage', 'Done', 'TimeLimit', 'Blocked', 'Limit', 'complete', 'begin']
 
 # %% ../nbs/00_runs.ipynb #6eb2c558
 import ast, difflib, errno, fcntl, hashlib, io, json, math, os, platform, re, signal, subprocess, sys, tempfile, threading, time, tokenize
@@ -402,6 +402,8 @@ class Stage:
     inputs:dict=field(default_factory=dict) # path → SHA-256, filled by `use`
     started:str=field(default_factory=now)
     clock:float=field(default_factory=time.monotonic)
+    heard:float=0 # seconds from then to what was said last of its progress
+    bar:object=None # where a notebook shows it
 
     @cached_property
     def run(self)->Path: # exists
@@ -435,11 +437,6 @@ class Stage:
         "Tell the experiment how far this stage is"
         log_event(self.run, 'beat', stage=self.name, model=self.model, fold=self.fold, **facts)
 
-    def progress(self, done:int, total:int, left:float): # items done, items in all, seconds left
-        "Say how far this stage is, to its reader and to the experiment"
-        print(f'{done}/{total}  {left:.0f} s left', flush=True)
-        self.beat(done=done, total=total, left=round(left, 1))
-
     def record(self, metrics:dict, outputs:list[Path]=()): # numbers; files and folders written
         "Write the fact file, last; returns its content"
         return self._write('success', {self.name_of(p): sha256(p) for p in outputs}, metrics)
@@ -455,6 +452,36 @@ class Stage:
     def limit(self, what:str, seconds:float, option:str)->'Limit': # what is done meanwhile; 0: no limit; the option that changes it
         "A limit on the time that a part of this stage may take, for a `with` statement"
         return Limit(self, what, seconds, option)
+
+# %% ../nbs/00_runs.ipynb #7edef5af
+@dataclass(frozen=True)
+class Done:
+    "How much of something is done; a bar in a notebook"
+    done:int # items
+    total:int # items in all
+    left:float # seconds
+    def __str__(self)->str: return f'{self.done}/{self.total}  {self.left:.0f} s left'
+    def __repr__(self)->str: return str(self)
+    def _repr_html_(self)->str: return f'<progress value="{self.done}" max="{self.total}"></progress> {self}'
+
+def _told(stage:Stage, how:Done): # in place where there is a notebook, else as a line
+    kernel = type(sys.modules['IPython'].get_ipython()).__name__ == 'ZMQInteractiveShell' if 'IPython' in sys.modules else False
+    if not kernel: print(how, flush=True)
+    elif stage.bar: stage.bar.update(how)
+    else: stage.bar = sys.modules['IPython'].display.display(how, display_id=True)
+
+def _progress(self:Stage,
+    done:int, total:int, # items, and items in all
+    left:float, # seconds
+)->None:
+    "Say how far this stage is, to its reader and to the experiment"
+    self.beat(done=done, total=total, left=round(left, 1))
+    spent = time.monotonic() - self.clock
+    if self.heard and done < total and spent < 1.05*self.heard: return
+    self.heard = spent
+    _told(self, Done(done, total, left))
+
+Stage.progress = _progress
 
 # %% ../nbs/00_runs.ipynb #26b21188
 class TimeLimit(DialsumError):

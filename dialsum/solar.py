@@ -318,15 +318,20 @@ def compare(
     return dict(n=len(each), difference=float(each.mean()), low=float(low), high=float(high), wins=int((each > 0).sum()))
 
 # %% ../nbs/05_solar.ipynb #ffa18fae
+def _stood_in(question:str)->str: # an answer
+    turns = [line.split(':', 1) for line in question.split('\n') if re.match(r'#\w+#\s*:', line)]
+    if '<대화>' in question: return ' '.join(words.strip() for _, words in turns[:2]) or '대화가 없습니다.'
+    padded = lambda words: ' '.join(w + ' 그게'*(i%3 == 2) for i, w in enumerate(words.split()))
+    return '\n'.join(f'{speaker}: {padded(words)}' for speaker, words in turns)
+
 @contextmanager
 def stand_in(): # gives the base URL of a server that lives as long as the `with` block
-    "An endpoint on this machine that answers with the first two turns of the dialogue it is asked about"
+    "An endpoint on this machine: it sums up a dialogue by its first two turns, and rewrites one by putting words in"
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-            turns = [line.split(':', 1)[-1].strip() for line in asked['messages'][-1]['content'].split('\n') if re.match(r'#\w+#\s*:', line)]
             answer = dict(id='0', object='chat.completion', model=asked['model'], usage=dict(prompt_tokens=1, completion_tokens=1, total_tokens=2),
-                          choices=[dict(index=0, finish_reason='stop', message=dict(role='assistant', content=' '.join(turns[:2]) or '대화가 없습니다.'))])
+                          choices=[dict(index=0, finish_reason='stop', message=dict(role='assistant', content=_stood_in(asked['messages'][-1]['content'])))])
             body = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header('Content-Type', 'application/json'); self.send_header('Content-Length', str(len(body)))

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from dialsum.augment import (ADJECTIVES, ADVERBS, BAND, INSTRUCTIONS, METHODS, NOUNS, VERBS, Checkpoint, _chances, _join, _kiwi, _sites, augment, backend, check_methods, lexicon, method, swap,
                              syllable_rouge)
 from dialsum.chat import Answers
-from dialsum.data import TAG, Dialogue, check_disjoint, read, to_csv
+from dialsum.data import TAG, check_disjoint, read, to_csv
 from dialsum.models import card, replica
 from dialsum.runs import DialsumError, sample_path
 from test_chat import serving

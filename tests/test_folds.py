@@ -1,7 +1,6 @@
 "Folds that share nothing, and predictions of rows that a model has not seen"
 import random
 from collections import defaultdict
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +10,7 @@ from dialsum import pipeline
 from dialsum.augment import augment
 from dialsum.data import read
 from dialsum.folds import deal, groups, split
-from dialsum.runs import DialsumError, new_run, read_fact, sample_path
+from dialsum.runs import DialsumError, new_run, sample_path
 
 SAMPLE = read(sample_path()/'train.csv', summaries=True)
 
@@ -77,49 +76,6 @@ def test_more_copies_than_a_set_phrase_has_stay_together():
     assert groups(rows) == [0, 1]*70
 
 
-@pytest.fixture(scope='module')
-def experiment(dialsum, tmp_path_factory):
-    "Two folds with augmented rows, asked for on the command line; its run folder and its report"
-    top = tmp_path_factory.mktemp('folded')
-    done = dialsum('run', '--scale', 'replica', '--debug', '--max-new-tokens', '8', '--k-folds', '2', '--fold-seed', '7', '--augmentation-methods', 'synonym', 'speaker_swap', '--augmentation-ratio', '0.4',
-                   '--no-rehearse', '--runs', top/'runs', '--reports', top/'reports')
-    assert done.returncode == 0, done.stderr
-    [run], [report] = (top/'runs').iterdir(), (top/'reports').glob('*.md')
-    return run, report.read_text()
-
-
-@pytest.fixture
-def folded(experiment): return experiment[0]
-
-
-def test_each_training_row_has_exactly_one_prediction_by_a_model_that_has_not_seen_it(folded):
-    rows, fold = read(folded/'data'/'train.csv', summaries=True, provenance=True), pd.read_csv(folded/'data'/'folds.csv', index_col='fname')['fold']
-    own = rows[rows['origin'] == '']
-    found = pd.read_csv(folded/'kobart'/'predictions_out_of_fold.csv', keep_default_na=False)
-    assert len(own) == 50 and len(rows) == 70 and list(found['fname']) == list(own['fname']) and found['fname'].is_unique
-    assert (found['fold'] == found['fname'].map(fold)).all() and (rows['fname'].map(fold) == rows.apply(lambda r: fold[r.origin or r.fname], axis=1)).all()
-    for k in range(2):
-        trained, measured = (read_fact(folded/'kobart'/f'fold{k}'/f'{stage}.json') for stage in ('train', 'evaluate'))
-        assert trained['fold'] == k and trained['metrics']['rows'] == (fold != k).sum() and measured['metrics']['rows'] == (found['fold'] == k).sum()
-
-
-def test_the_folds_facts_agree_with_their_evaluations(folded):
-    facts = read_fact(folded/'kobart'/'folds.json')['metrics']
-    means = [read_fact(folded/'kobart'/f'fold{k}'/'evaluate.json')['metrics']['split']['mean']['f'] for k in range(2)]
-    assert [f['mean'] for f in facts['folds']] == pytest.approx(means) and facts['spread']['mean'] == pytest.approx(sum(means)/2) and facts['rows'] == 50
-    assert facts['spread']['std'] == pytest.approx(pd.Series(means).std()) and min(means) <= facts['split']['mean']['f'] <= max(means)
-
-
-@pytest.mark.parametrize('damage, words', [(lambda p: p.write_text('\n'.join(p.read_text().split('\n')[1:])), 'fname'), (lambda p: p.write_text(p.read_text().replace('fname,summary', 'fname,summary\ntrain_x,글')), 'train_x')],
-                         ids=['a header lost', 'a row too many'])
-def test_predictions_that_do_not_fit_the_folds_are_refused(folded, tmp_path, damage, words):
-    import shutil
-    run = Path(shutil.copytree(folded, tmp_path/'copy'))
-    damage(run/'kobart'/'fold1'/'predictions_held_out.csv')
-    fact = pipeline.run_stage(pipeline.StageSpec(run, 'folds', 'kobart'))
-    assert fact['status'] == 'failed' and fact['error']['kind'] == 'user' and words in fact['error']['message'], fact['error']
-
-
 @pytest.mark.parametrize('fold, k_folds, words', [(0, 0, 'folds.csv'), (7, 2, '2, from 0')])
 def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     run = new_run('none', {}, tmp_path)
@@ -128,13 +84,6 @@ def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     assert fact['status'] == 'failed' and words in fact['error']['message']
 
 
-def test_folds_are_told_in_the_report_and_the_model_of_all_rows_predicts(experiment):
-    run, report = experiment
-    assert '2개 폴드로 나누었습니다(시드 7)' in report and '| 모델 | 전체 | 폴드 평균 | 폴드 0 | 폴드 1 |' in report and '모델 1개가 끝까지 실행되었습니다' in report
-    assert '학습 대화 50개로 새 대화 20개를 만들어' in report
-    assert len(pd.read_csv(run/'submission.csv')) == 10
-
-
-def test_one_fold_is_refused(dialsum, tmp_path):
-    wrong = dialsum('run', '--scale', 'replica', '--k-folds', '1', '--runs', tmp_path/'runs')
+def test_one_fold_is_refused(typed, tmp_path):
+    wrong = typed('run', '--scale', 'replica', '--k-folds', '1', '--runs', tmp_path/'runs')
     assert wrong.returncode == 2 and 'k_folds is 1' in wrong.stderr and not (tmp_path/'runs').exists()

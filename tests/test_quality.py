@@ -3,7 +3,6 @@ import random, re, time
 from collections import Counter
 
 import pandas as pd
-import pytest
 from hypothesis import given, settings, strategies as st
 
 from dialsum.data import read
