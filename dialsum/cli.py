@@ -280,12 +280,12 @@ def _preflight(args)->int:
 def _outcome(run:Path, models:list[str], ended:dict, as_json:bool, reports:Path)->int: # exit code
     rows = [dict(model=m, stages={f['stage']: f['status'] for f in ended.values() if f['model'] == m and f['fold'] is None}, score=_score_of(ended.get(f'{m}/evaluate'))) for m in models]
     failed = [dict(stage=k, status=f['status'], message=f['error']['message'], remedy=f['error']['remedy'], optional=f['error']['kind'] == 'optional') for k, f in ended.items() if f['status'] != 'success']
-    report = reports/f'{run.name}.md' if ended['report']['status'] == 'success' else None
-    if as_json: print(to_json(dict(experiment=run.name, run=run, report=report, models=rows, failed=failed)), end='')
+    report, page = (reports/f'{run.name}.{kind}' if ended['report']['status'] == 'success' else None for kind in ('md', 'html'))
+    if as_json: print(to_json(dict(experiment=run.name, run=run, report=report, page=page, models=rows, failed=failed)), end='')
     else:
         for r in rows: print(f"{r['model']:22} {' '.join(f'{s} {v}' for s, v in r['stages'].items()):50} {_spell(r['score'])}")
         for f in failed: print(f"{f['status']}: {f['stage']}: {f['message']}" + (f"; {f['remedy']}" if f['remedy'] else ''))
-        print(f"report: {report or 'not written'}")
+        print(f"report: {report or 'not written'}", *([f'        {page}'] if page else []), sep='\n')
     return 1 if any(not f['optional'] for f in failed) else 0
 
 def _score_of(fact:dict|None)->dict|None:
@@ -332,7 +332,7 @@ def _report(args)->int:
     run, reports = find_run(args.experiment, getattr(args, 'runs', None)), check_writable(getattr(args, 'reports', reports_path())).absolute()
     place(run).joinpath('report.json').unlink(missing_ok=True) # written again, even when nothing has changed
     fact = pipeline.run_stage(pipeline.StageSpec(run, 'report', '', dict(reports=str(reports))))
-    print(reports/f'{run.name}.md' if fact['status'] == 'success' else fact['error']['message'])
+    print(*((reports/f'{run.name}.{kind}' for kind in ('md', 'html')) if fact['status'] == 'success' else [fact['error']['message']]), sep='\n')
     return 0 if fact['status'] == 'success' else 1
 
 # %% ../nbs/16_cli.ipynb #2d8b896f

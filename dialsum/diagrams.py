@@ -8,6 +8,7 @@ __all__ = ['SIZE', 'STATUS', 'MANY', 'FONT', 'STYLE', 'printable', 'shortened', 
 
 # %% ../nbs/14_diagrams.ipynb #980ea231
 import re, unicodedata
+from bisect import bisect_right, insort
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -94,12 +95,16 @@ def _told(states:list[str])->str: # '성공', or '실패 1, 성공 4'
     return STATUS[states[0]] if len(counts) == 1 else ', '.join(f'{STATUS[s]} {n}' for s, n in counts)
 
 # %% ../nbs/14_diagrams.ipynb #5fbf08d4
-MANY = 60 # bars or boxes; of more, folds stand together
+MANY = 60 # bars or boxes; of more, a model's folds stand together
 
 def _together(items:list)->list[list]: # those of the same group where the first of them stands, others alone
     found = {}
     for i, item in enumerate(items): found.setdefault(item.group or i, []).append(item)
     return list(found.values())
+
+def _of_folds(items:list)->str: # '학습(폴드 5개)', or '학습(폴드 5개 포함)' beside the whole model's
+    folds = sum(i.fold for i in items)
+    return f"{items[0].group[1]}(폴드 {folds}개{' 포함'*(folds < len(items))})"
 
 # %% ../nbs/14_diagrams.ipynb #16e7ab18
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ class Bar:
     start:datetime
     seconds:float
     state:str # a key of `STATUS`
-    group:tuple[str,str]|tuple[()]=() # section and title that it shares with the same stage of other folds
+    group:tuple[str,str]|tuple[()]=() # model and title that it shares with the same stage of other folds
+    fold:bool=False # whether it is one of a fold
 
     @property
     def end(self)->datetime: return self.start + timedelta(seconds=self.seconds)
@@ -120,8 +126,8 @@ class Bar:
     @classmethod
     def of(cls, bars:list)->'Bar': # one that stands for several
         if len(bars) == 1: return bars[0]
-        start, (section, title) = min(b.start for b in bars), bars[0].group
-        return cls(section, f'{title} {len(bars)}개', start, (max(b.end for b in bars) - start).total_seconds(), worst_state(b.state for b in bars))
+        start = min(b.start for b in bars)
+        return cls(bars[0].group[0], _of_folds(bars), start, (max(b.end for b in bars) - start).total_seconds(), worst_state(b.state for b in bars))
 
 # %% ../nbs/14_diagrams.ipynb #4b1ab3bc
 _units = dict(second=1, minute=60, hour=3600, day=86400)
@@ -169,12 +175,13 @@ def _n(value:float)->str: # a coordinate
 
 def _svg(width:float, height:float, title:str, parts:list[str])->str:
     sizes = f'viewBox="0 0 {_n(width)} {_n(height)}" width="{_n(width)}" height="{_n(height)}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" class="diagram" role="img" {sizes}><title>{_xml(title)}</title><style>{STYLE}</style>{"".join(parts)}</svg>'
+    shrinks = f'style="max-width:100%;min-width:{_n(.85*width)}px;height:auto"' # a little; what shows it, scrolls
+    return f'<svg xmlns="http://www.w3.org/2000/svg" class="diagram" role="img" {sizes} {shrinks}><title>{_xml(title)}</title><style>{STYLE}</style>{"".join(parts)}</svg>'
 
 def _text(x:float, y:float, text:str, more:str='')->str: return f'<text x="{_n(x)}" y="{_n(y)}"{more}>{_xml(text)}</text>'
 
 # %% ../nbs/14_diagrams.ipynb #e9ade8e4
-_left, _wide, _row, _top = 170, 960, 24, 30 # pixels: section names, the whole, a bar's row, the axis
+_left, _wide, _row, _top = 170, 960, 26, 30 # pixels: section names, the whole, a bar's row, the axis
 
 def _axis(g:Gantt, x, bottom:float)->list[str]: # x: from a time to pixels
     n, unit = g.tick
@@ -195,17 +202,19 @@ def _bar(b:Bar, x, y:float)->str:
     return f'<rect class="{b.state}" x="{_n(left)}" y="{_n(y + 4)}" width="{_n(width)}" height="{_row - 8}" rx="3"/>' + _text(at, y + _row/2 + 4.5, label, more)
 
 def _gantt_svg(g:Gantt)->str:
-    seconds, y, parts = max(g.seconds, 1), _top, []
+    seconds, y, parts = max(g.seconds, 1, *((b.end - g.start).total_seconds() for b in g.bars)), _top, []
     x = lambda time: _left + 24 + (time - g.start).total_seconds()/seconds*(_wide - _left - 60)
     for i, (section, bars) in enumerate(g.sections):
         names = wrapped(shortened(section), _left - 20)
         height = max(_row*len(bars), 17*len(names)) + 8
         if i%2 == 0: parts.append(f'<rect class="band" x="0" y="{_n(y)}" width="{_wide}" height="{_n(height)}"/>')
-        parts += [_text(8, y + 21 + 17*j, name, ' font-weight="600"') for j, name in enumerate(names)]
+        parts += [_text(8, y + 22 + 17*j, name, ' font-weight="600"') for j, name in enumerate(names)]
         parts += [_bar(b, x, y + 4 + _row*j) for j, b in enumerate(bars)]
         y += height
-    marks = [f'<line class="line" stroke-dasharray="5 4" x1="{_n(x(m))}" x2="{_n(x(m))}" y1="{_top - 4}" y2="{_n(y)}"><title>이어서 실행 {i}회차</title></line>' for i, m in enumerate(g.marks, 1) if g.start <= m <= g.end]
-    return _svg(_wide, y + 4, f'시간표: {len(g.bars)}개 단계', [*_axis(g, x, y), *parts, *marks])
+    marks = [m for m in g.marks if 0 <= (m - g.start).total_seconds() <= seconds]
+    parts += [f'<line class="line" stroke-dasharray="5 4" x1="{_n(x(m))}" x2="{_n(x(m))}" y1="{_top - 4}" y2="{_n(y)}"/>' for m in marks]
+    parts += [_text(x(m), y + 16, '이어서 실행', ' class="soft" text-anchor="middle" font-size="12"') for m in marks]
+    return _svg(_wide, y + (24 if marks else 4), f'시간표: {len(g.bars)}개 단계', [*_axis(g, x, y), *parts])
 
 # %% ../nbs/14_diagrams.ipynb #2c88ed0e
 @dataclass(frozen=True)
@@ -215,14 +224,15 @@ class Node:
     lines:tuple[str,...] # what it says
     state:str='' # a key of `STATUS`; '' for none
     group:tuple[str,str]|tuple[()]=() # model and title that it shares with the same stage of other folds
+    fold:bool=False # whether it is one of a fold
 
     def mermaid(self)->str: return f'{self.id}["{"<br/>".join(map(_harmless, self.lines))}"]' + f':::{self.state}'*bool(self.state)
 
     @classmethod
     def of(cls, nodes:list)->'Node': # one that stands for several
         if len(nodes) == 1: return nodes[0]
-        (model, title), states = nodes[0].group, [n.state for n in nodes]
-        return cls(nodes[0].id, (model, f'{title} {len(nodes)}개 {_told(states)}'), worst_state(states))
+        states = [n.state for n in nodes]
+        return cls(nodes[0].id, (nodes[0].group[0], f'{_of_folds(nodes)} {_told(states)}'), worst_state(states))
 
 @dataclass(frozen=True)
 class Edge:
@@ -263,23 +273,30 @@ class Flow:
     def svg(self)->str: return _flow_svg(self.grouped)
 
 # %% ../nbs/14_diagrams.ipynb #77dd362b
+def _reduced(ids:list[str], edges:list[tuple[str,str]])->list[tuple[str,str]]: # without those that follow from others
+    after, layer = {i: set() for i in ids}, _layers(ids, edges)
+    for a, b in sorted(edges, key=lambda e: -layer[e[0]]): after[a] |= {b} | after[b]
+    return [(a, b) for a, b in edges if not any(b in after[c] for x, c in edges if x == a and c != b)]
+
 def _layers(ids:list[str], edges:list[tuple[str,str]])->dict[str,int]: # the layer of each box
-    found = dict.fromkeys(ids, 0)
+    found, to = dict.fromkeys(ids, 0), Counter(b for _, b in edges)
     for _ in ids:
         before = dict(found)
         for a, b in edges: found[b] = max(found[b], found[a] + 1)
         if found == before: break
-    first = set(found) - {b for _, b in edges}
-    return found | {a: min(found[b] for x, b in edges if x == a) - 1 for a in found if a in first and any(x == a for x, _ in edges)} # beside what waits for it
+    nexts = {a: min(found[b] for x, b in edges if x == a) for a in dict.fromkeys(a for a, _ in edges)}
+    alone = all(to[i] > 1 for i in ids if i not in nexts and found[i] == max(found.values())) # whether the last layer has only such as many lead to
+    last = max(found.values()) + (not alone)
+    return found | {a: n - 1 for a, n in nexts.items() if not to[a]} | {i: last for i in ids if i not in nexts and to[i] > 1}
 
 def _routed(ids:list[str], edges:list[tuple[str,str]])->tuple[list[list],dict]: # things by layer; where each box's arrows lead next
     layer, links = _layers(ids, edges), {i: [] for i in ids}
     layers = [[i for i in ids if layer[i] == n] for n in range(max(layer.values()) + 1)]
     for a, b in edges:
-        path = [a, *((b, n) for n in range(layer[a] + 1, layer[b])), b] # a place on the way is (where to, layer)
+        path = [a, *((a, b, n) for n in range(layer[a] + 1, layer[b])), b] # a place on the way is (from, to, layer)
         for x, y in zip(path, path[1:]):
-            if y not in links: links[y] = []; layers[y[1]].append(y)
-            if y not in links[x]: links[x].append(y)
+            if y not in links: links[y] = []; layers[y[2]].append(y)
+            links[x].append(y)
     return layers, links
 
 def _spread(wanted:list[float], sizes:list[float], gap:float)->list[float]: # centres nearest to those wanted, in order and apart
@@ -293,18 +310,36 @@ def _spread(wanted:list[float], sizes:list[float], gap:float)->list[float]: # ce
     return [at + o for at, o in zip((s/n for s, n in blocks for _ in range(n)), offsets)]
 
 # %% ../nbs/14_diagrams.ipynb #3f0b9eeb
+def _mean(x, near:dict, at:dict, both:dict)->float: # where its neighbours are; those with many others count less
+    weights = [1/len(both[y]) for y in near[x]]
+    return sum(w*at[y] for w, y in zip(weights, near[x]))/sum(weights) if weights else at[x]
+
+def _crossings(layers:list[list], links:dict)->int:
+    count, at = 0, {x: i for things in layers for i, x in enumerate(things)}
+    for things in layers:
+        ends = []
+        for end in (end for x in things for end in sorted(at[y] for y in links[x])):
+            count += len(ends) - bisect_right(ends, end)
+            insort(ends, end)
+    return count
+
+def _ordered(layers:list[list], links:dict, back:dict)->list[list]: # the order with the fewest crossings that sweeps to and fro find
+    both, tried = {x: back[x] + links[x] for x in links}, [[[*things] for things in layers]]
+    for sweep in range(6):
+        layers = [[*things] for things in tried[-1]]
+        at = {x: i - len(things)/2 for things in layers for i, x in enumerate(things)}
+        for things in layers[::1 if sweep%2 == 0 else -1]:
+            things.sort(key=lambda x: _mean(x, (back, links)[sweep%2], at, both))
+            at |= {x: i - len(things)/2 for i, x in enumerate(things)}
+        tried.append(layers)
+    return min(tried, key=lambda layers: _crossings(layers, links))
+
 def _placed(layers:list[list], links:dict, size:dict, gap:float)->dict: # the centre of each thing, across the layers
     back = {x: [a for a, to in links.items() if x in to] for x in links}
-    mean = lambda x, near, at: sum(at[y] for y in near[x])/len(near[x]) if near[x] else at[x]
-    at = {x: i for things in layers for i, x in enumerate(things)}
-    for sweep in range(6): # order
-        for things in layers[::1 if sweep%2 == 0 else -1]:
-            things.sort(key=lambda x: mean(x, (back, links)[sweep%2], at))
-            at |= {x: i - len(things)/2 for i, x in enumerate(things)}
-    both = {x: back[x] + links[x] for x in links}
+    both, layers, at = {x: back[x] + links[x] for x in links}, _ordered(layers, links, back), {}
     for things in layers: at |= zip(things, _spread([0]*len(things), [size[x] for x in things], gap))
-    for sweep in range(24): # distance
-        for things in layers[::1 if sweep%2 == 0 else -1]: at |= zip(things, _spread([mean(x, both, at) for x in things], [size[x] for x in things], gap))
+    for sweep in range(24):
+        for things in layers[::1 if sweep%2 == 0 else -1]: at |= zip(things, _spread([_mean(x, both, at, both) for x in things], [size[x] for x in things], gap))
     least = min(at[x] - size[x]/2 for x in at)
     return {x: y - least for x, y in at.items()}
 
@@ -324,7 +359,7 @@ def _curve(points:list[tuple[float,float]], down:bool)->str: # through points (a
 
 # %% ../nbs/14_diagrams.ipynb #c59f9e53
 def _laid_out(flow:Flow, boxes:dict)->tuple[dict,list,tuple[float,float]]: # boxes' start, centre and depth; arrows as points, where each ends, whether dotted; the size
-    layers, links = _routed(list(boxes), [(e.start, e.end) for e in flow.edges])
+    layers, links = _routed(list(boxes), _reduced(list(boxes), list(dict.fromkeys((e.start, e.end) for e in flow.edges))))
     along, across = (2, 1) if flow.down else (1, 2)
     deep = [max((boxes[x][along] for x in things if x in boxes), default=0) for things in layers]
     start, size = [8 + sum(deep[:i]) + 48*i for i in range(len(deep))], {x: boxes[x][across] if x in boxes else 6 for x in links}

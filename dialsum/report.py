@@ -9,7 +9,7 @@ __all__ = ['STAGES', 'NEEDS', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'n
            'timeline', 'score_table', 'alarms', 'scores', 'folds', 'tta', 'api', 'ensemble', 'training', 'png', 'svg',
            'draw_losses', 'draw_rouge', 'draw_quality', 'draw_scores', 'draw_engines', 'worst', 'submission',
            'error_path', 'repairs', 'failures', 'each', 'wrongs', 'optimizing', 'next_steps', 'appendix', 'anchor',
-           'render', 'write_report', 'save_figures']
+           'render', 'diagrams', 'write_report', 'save_figures']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
 import io, math, re
@@ -471,8 +471,8 @@ def models(e:Experiment)->str:
     return table(['모델', '구조', '학습 방법', '상태', '파라미터', '학습한 파라미터', '걸린 시간'], lines, 4) + note
 
 # %% ../nbs/14_report.ipynb #3f6d9161
-def _group(s:Step)->tuple[str,str]|tuple[()]: # what the folds of a stage have in common
-    return (shortened(f'{Step.title_of(s.model)} 폴드'), shortened(s.title)) if s.fold is not None else ()
+def _group(s:Step)->dict: # what a model's stage and its folds have in common
+    return dict(group=(shortened(Step.title_of(s.model)), shortened(s.title)), fold=s.fold is not None) if s.model else {}
 
 def gantt(e:Experiment)->Gantt|None: # None when no stage ran
     "When each stage ran, a section per model"
@@ -481,7 +481,7 @@ def gantt(e:Experiment)->Gantt|None: # None when no stage ran
     start, end = _span(e)
     local = lambda text: _moment(text).astimezone(start.tzinfo)
     heading = lambda s: s.label or ('준비' if s.order()[0] == 0 else '마무리')
-    bars = [Bar(heading(s), s.title, local(s.fact['started']), s.seconds, s.status, _group(s)) for s in ran] # a clock can be set back meanwhile
+    bars = [Bar(heading(s), s.title, local(s.fact['started']), s.seconds, s.status, **_group(s)) for s in ran] # a clock can be set back meanwhile
     return Gantt(start, end, tuple(bars), tuple(local(a['time']) for a in (e.asked or {}).get('attempts') or []))
 
 def _leads(before:Step, after:Step)->bool: # whether one waits for the other
@@ -494,7 +494,7 @@ def flowchart(e:Experiment)->Flow|None: # None when there are no stages
     if not e.steps: return None
     def box(i:int, s:Step)->Node: # short lines: mermaid breaks long ones
         title, told = shortened(s.title), STATUS[s.status] + (f' · {duration(s.seconds)}' if s.status in ('success', 'failed') else '')
-        return Node(f's{i}', (shortened(s.label), f'{title} {told}') if s.model else (title, told), s.status, _group(s))
+        return Node(f's{i}', (shortened(s.label), f'{title} {told}') if s.model else (title, told), s.status, **_group(s))
     arrows = (Edge(f's{i}', f's{j}') for i, a in enumerate(e.steps) for j, b in enumerate(e.steps) if _leads(a, b))
     return Flow('단계의 순서와 상태', (*(box(i, s) for i, s in enumerate(e.steps)), *arrows))
 
@@ -1062,6 +1062,12 @@ def render(
     contents = ' · '.join(f'[{heading}](#{anchor(heading)})' for heading in SECTIONS)
     parts = [f'# 실험 보고서: {escape(e.name)}', contents, *(part for heading, section in SECTIONS.items() for part in (f'## {heading}', section(e))), '---', end]
     return '\n\n'.join(parts) + '\n'
+
+def diagrams(
+    e:Experiment,
+)->list[Gantt|Flow]: # in the order of the text
+    "Every diagram that the report's text holds as mermaid"
+    return [d for d in (gantt(e), flowchart(e)) if d] + [error_path(e, s) for s in e.steps if s.status == 'failed']
 
 def write_report(
     run:Path, # run folder of an experiment
