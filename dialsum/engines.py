@@ -321,18 +321,21 @@ class _Search:
     make:Callable # name → `Engine`
     dialogues:list; references:list|None
     sizes:list # in order
-    within:Callable # `Measured` → whether its texts are good enough
+    max_loss:float; identical:bool
     room:Callable # (engine, batch size) → whether it fits into memory
     device:str
-    deadline:float # of `time.monotonic`
+    started:float; seconds:float # of `time.monotonic`, and as `optimize` takes them
     pool:list=field(default_factory=list) # indices of dialogues
     rows:dict=field(default_factory=dict) # (engine, batch size) → `Measured`
     plain:dict=field(default_factory=dict) # index → hf's text
     loading:float=0. # seconds, of the slowest so far
 
-    def left(self)->float: return self.deadline - time.monotonic()
+    def left(self)->float: return self.started + self.seconds - time.monotonic()
     def those(self, size:int)->list[int]: return self.pool[1::2] if size <= len(self.pool)//2 else self.pool # half of them are enough for smaller batches
-    def good(self)->list[Measured]: return sorted((r for r in self.rows.values() if not r.stopped and self.within(r)), key=lambda r: -r.throughput) # the fastest first
+
+    def good(self)->list[Measured]: # within the bound, the fastest first
+        within = lambda r: r.identical == 1 if self.identical else -r.difference[0] <= self.max_loss
+        return sorted((r for r in self.rows.values() if r.difference and not r.stopped and within(r)), key=lambda r: -r.throughput)
 
     def take(self, n:int): # that many for most sizes, and as many between them for larger batches
         order = sorted(range(len(self.dialogues)), key=lambda i: (len(self.dialogues[i]), i))
@@ -379,8 +382,9 @@ _Search.write, _Search.measure = _write, _measure
 
 # %% ../nbs/12_engines.ipynb #78087e55
 _first = {'hf': 32, 'hf-bf16': 32, 'ctranslate2-int8': 8, 'ctranslate2': 16, 'int8': 16} # where the search for a batch size begins; the likely best first: what is slower is soon left
-_begin = lambda name, sizes: max((s for s in sizes if s <= _first[name]), default=sizes[0])
 CONVERTED = 5e7 # bytes of weights in a second
+
+def _begin(name:str, sizes:list[int])->int: return max((s for s in sizes if s <= _first[name]), default=sizes[0])
 
 def _survey(self:_Search, names:list[str], slow:dict[str,float])->dict[str,str]: # slow: seconds that engines need before they begin; returns why some were not measured
     skipped, made = {}, self.load('hf')
@@ -392,13 +396,14 @@ def _survey(self:_Search, names:list[str], slow:dict[str,float])->dict[str,str]:
     size = _begin('hf', self.sizes)
     while self.measure(made, size).stopped == 'memory' and size > self.sizes[0]: size = self.sizes[self.sizes.index(size) - 1]
     for name in names[1:]:
-        made = None
-        gc.collect()
+        made = None # room for the next
         wait = slow.get(name, 0) + 1.5*self.loading + len(self.those(1))/max((r.throughput for r in self.good()), default=1)
         if wait > self.left(): skipped[name] = f'it would take {wait:.0f} s, {max(0, self.left()):.0f} s were left'; continue
-        try: made = self.load(name)
-        except DialsumError as e: skipped[name] = str(e); continue
-        self.measure(made, _begin(name, self.sizes))
+        try: self.measure(made := self.load(name), _begin(name, self.sizes))
+        except DialsumError as e: skipped[name] = str(e)
+        except (MemoryError, RuntimeError) as e:
+            if not _no_memory(e): raise
+            skipped[name] = 'there is not enough memory to load it'
     return skipped
 
 def _climb(self:_Search, made:Engine, size:int): # sizes beside the first, in the direction that gains
@@ -414,36 +419,23 @@ def _climb(self:_Search, made:Engine, size:int): # sizes beside the first, in th
 _Search.survey, _Search.climb = _survey, _climb
 
 # %% ../nbs/12_engines.ipynb #e97c4726
-def optimize(
-    card:ModelCard,
-    checkpoint:str, # from `locate`
-    dialogues:list[str], # to choose from; about 100 are plenty
-    references:list|None=None, # one string a dialogue, or a tuple of several; None: hf's texts stand in
-    decoding:Decoding=Decoding(),
-    engines:list[str]=tuple(ENGINES), # which ones to try; hf is always measured
-    sizes:list[int]=SIZES, # batch sizes
-    max_loss:float=0.5, # ROUGE points (mean of R1, R2, RL) that an engine may lose against hf
-    identical:bool=False, # only exact engines, and only when they write what hf writes
-    seconds:float=60., # that measuring may take
-    max_source:int=1024, lengths=None, whole:bool=False, loading:dict|None=None, # as for `engine`
-    ready:Callable=lambda: None, # called when hf is loaded
-)->Optimum:
-    "The fastest engine and batch size within a bound of quality, measured here; raises `DialsumError` for unknown engines and sizes"
-    _check_search(engines, dialogues, references, sizes)
-    loading, started = loading or dict(device=this_device().kind), time.monotonic()
-    def make(name):
-        made = engine(name, card, checkpoint, 1, max_source, decoding, lengths=lengths, whole=whole, loading=loading)
-        ready()
-        return made
-    within = lambda r: r.difference is not None and (r.identical == 1 if identical else -r.difference[0] <= max_loss)
-    search = _Search(make, list(dialogues), references and list(references), sorted(sizes), within, _room(card, checkpoint, decoding, max_source, loading), loading['device'], started + seconds)
-    names = [n for n in _first if n == 'hf' or n in engines and (n in EXACT or not identical)]
-    skipped = search.survey(names, _slow(names, checkpoint))
-    fastest = {r.engine: r for r in reversed(search.good())}
+def _optimum(self:_Search, names:list[str], slow:dict[str,float])->Optimum:
+    skipped = self.survey(names, slow)
+    fastest = {r.engine: r for r in reversed(self.good())}
     for row in sorted(fastest.values(), key=lambda r: -r.throughput)[:2]:
-        if row.throughput > 0.7*search.good()[0].throughput and search.left() > 2*search.loading: search.climb(search.load(row.engine), row.batch_size)
-        gc.collect()
-    return _chosen(search, skipped, time.monotonic() - started, 'identical texts were asked for' if identical else f'at most {max_loss:g} points less were allowed')
+        if row.throughput > 0.7*self.good()[0].throughput and self.left() > 2*self.loading: self.climb(self.load(row.engine), row.batch_size)
+    rows, good, spent = list(self.rows.values()), self.good(), time.monotonic() - self.started
+    if not good: return Optimum('hf', _begin('hf', self.sizes), f"hf, unmeasured: {skipped.get('hf', 'nothing was finished in the time')}.", rows, skipped, spent)
+    row = min((r for r in good if r.engine == good[0].engine and r.throughput > 0.97*good[0].throughput), key=lambda r: r.batch_size) # a tie: the one that needs less memory
+    return Optimum(row.engine, row.batch_size, self.reason(row), rows, skipped, spent)
+
+def _reason(self:_Search, row:Measured)->str:
+    (f, low, high), plain = row.difference, max(r.throughput for r in self.rows.values() if r.engine == 'hf')
+    return (f"{row.engine} with {row.batch_size} dialogues at once wrote {row.throughput:.3g} dialogues/s, hf {plain:.3g}; {row.identical:.0%} of {row.dialogues} texts are hf's, "
+            f"ROUGE against {'the references' if self.references else 'its texts'} changes by {f:+.2f} points [{low:+.2f}, {high:+.2f}]; "
+            f"{'identical texts were asked for' if self.identical else f'at most {self.max_loss:g} points less were allowed'}.")
+
+_Search.optimum, _Search.reason = _optimum, _reason
 
 # %% ../nbs/12_engines.ipynb #12d7091b
 def _check_search(engines, dialogues, references, sizes):
@@ -464,13 +456,32 @@ def _slow(names:list[str], checkpoint:str)->dict[str,float]: # engine → second
     try: return {n: _weights(checkpoint)/CONVERTED for n in names if n.startswith('ctranslate2') and not converted(checkpoint, 'int8' if n.endswith('int8') else 'float32').is_dir()}
     except DialsumError: return {} # not installed: said when it is its turn
 
-def _chosen(search:_Search, skipped:dict[str,str], seconds:float, bound:str)->Optimum:
-    rows, good = list(search.rows.values()), search.good()
-    if not good: return Optimum('hf', _begin('hf', search.sizes), f"hf, unmeasured: {skipped.get('hf', 'nothing was finished in the time')}.", rows, skipped, seconds)
-    row = min((r for r in good if r.engine == good[0].engine and r.throughput > 0.97*good[0].throughput), key=lambda r: r.batch_size) # a tie: the one that needs less memory
-    plain, (f, low, high) = max(r.throughput for r in rows if r.engine == 'hf'), row.difference
-    return Optimum(row.engine, row.batch_size, f"{row.engine} with {row.batch_size} dialogues at once wrote {row.throughput:.3g} dialogues/s, hf {plain:.3g}; {row.identical:.0%} of {row.dialogues} texts are hf's, "
-                   f"ROUGE against {'the references' if search.references else 'its texts'} changes by {f:+.2f} points [{low:+.2f}, {high:+.2f}]; {bound}.", rows, skipped, seconds)
+# %% ../nbs/12_engines.ipynb #13cca26f
+def optimize(
+    card:ModelCard,
+    checkpoint:str, # from `locate`
+    dialogues:list[str], # to choose from; about 100 are plenty
+    references:list|None=None, # one string a dialogue, or a tuple of several; None: hf's texts stand in
+    decoding:Decoding=Decoding(),
+    engines:list[str]=tuple(ENGINES), # which ones to try; hf is always measured
+    sizes:list[int]=SIZES, # batch sizes
+    max_loss:float=0.5, # ROUGE points (mean of R1, R2, RL) that an engine may lose against hf
+    identical:bool=False, # only exact engines, and only when they write what hf writes
+    seconds:float=60., # that measuring may take
+    max_source:int=1024, lengths=None, whole:bool=False, loading:dict|None=None, # as for `engine`
+    ready:Callable=lambda: None, # called when hf is loaded
+)->Optimum:
+    "The fastest engine and batch size within a bound of quality, measured here; raises `DialsumError` for unknown engines and sizes"
+    _check_search(engines, dialogues, references, sizes)
+    loading, started = loading or dict(device=this_device().kind), time.monotonic()
+    def make(name):
+        gc.collect()
+        made = engine(name, card, checkpoint, 1, max_source, decoding, lengths=lengths, whole=whole, loading=loading)
+        ready()
+        return made
+    search = _Search(make, list(dialogues), references and list(references), sorted(sizes), max_loss, identical, _room(card, checkpoint, decoding, max_source, loading), loading['device'], started, seconds)
+    names = [n for n in _first if n == 'hf' or n in engines and (n in EXACT or not identical)]
+    return search.optimum(names, _slow(names, checkpoint))
 
 # %% ../nbs/12_engines.ipynb #1108ac88
 def picked(
