@@ -44,17 +44,17 @@ class Dialogue:
         return list(dict.fromkeys(TAG.findall(self.text)))
 
 # %% ../nbs/01_data.ipynb #d9d1edb3
-_colours = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#999999')
+_bars = ('solid #0072b2', 'solid #d55e00', 'solid #009e73', 'dashed #b0609a', 'dotted #0072b2', 'dotted #d55e00', 'dashed #009e73')
 
 def _marked(text:str)->str:
     return TAG.sub(lambda m: f'<code>{m[0]}</code>', html.escape(text))
 
 def _repr_html_(self:Dialogue)->str:
-    colour = {s: _colours[i%len(_colours)] for i, s in enumerate(self.speakers)}
-    turns = ''.join(f'<div><b style="color:{colour.get(tag, "inherit")}">{html.escape(tag)}</b> {_marked(words)}</div>' for tag, words in self.turns)
+    bar = {s: _bars[i%len(_bars)] for i, s in enumerate(self.speakers)}
+    turns = ''.join(f'<div style="border-left:4px {bar.get(tag, "solid transparent")};padding-left:.6em;margin:1px 0"><b>{html.escape(tag)}</b> {_marked(words)}</div>' for tag, words in self.turns)
     ends = ''.join(f'<div style="margin-top:.4em">→ {_marked(s)}</div>' for s in self.summaries)
     head = html.escape(' · '.join(filter(None, (self.fname, self.topic, f'{len(self.turns)} turns', f'{len(self.text)} characters'))))
-    return f'<div style="max-width:48em;text-align:left"><small>{head}</small>{turns}{ends}</div>'
+    return f'<div style="max-width:48em;text-align:left;overflow-wrap:anywhere"><small>{head}</small>{turns}{ends}</div>'
 
 Dialogue._repr_html_ = _repr_html_
 

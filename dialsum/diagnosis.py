@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'Known', 'Failure', 'read', 'Diagnosis', 'diagnose', 'diagnose_file', 'catalogue']
 
 # %% ../nbs/13_diagnosis.ipynb #682e21d6
-import codecs, io, json, re, sys
+import codecs, html, io, json, re, sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -549,6 +549,17 @@ def diagnose(
 )->list[Diagnosis]: # the most important first: by severity, then the later one; empty when nothing is wrong
     "What went wrong according to a log, why, and what to do; an error that nobody has met before is of the kind 'unknown'"
     return _conclude(*read(io.StringIO(text, newline=None)), facts)
+
+# %% ../nbs/13_diagnosis.ipynb #6a6619d0
+def _repr_html_(self:Diagnosis)->str:
+    code = lambda text: re.sub('`([^`]+)`', r'<code>\1</code>', html.escape(text))
+    address = html.escape(self.reference)
+    reference = f'<p><b>참고</b> <a href="{address}">{address}</a></p>' if re.match('https?://', self.reference) else ''
+    lines = '\n'.join(map(html.escape, self.evidence))
+    return (f'<div style="text-align:left;max-width:60em"><p><b>{html.escape(self.kind)}</b> · 우선순위 {html.escape(self.severity)}</p><p><b>원인</b> {code(self.cause)}</p>'
+            f'<p><b>해결 방법</b> {code(self.remedy)}</p>{reference}<pre style="white-space:pre-wrap">{lines}</pre></div>')
+
+Diagnosis._repr_html_ = _repr_html_
 
 # %% ../nbs/13_diagnosis.ipynb #d6b254c9
 def _notebook_log(notebook:dict)->str: # what its cells wrote, and their errors

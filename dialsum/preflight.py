@@ -7,7 +7,7 @@ __all__ = ['Finding', 'check_folder', 'check_config', 'check_tokenizer', 'check_
            'check_memory', 'check_versions', 'check_packages', 'rehearse', 'Preflight', 'check_model', 'preflight']
 
 # %% ../nbs/10_preflight.ipynb #b9b698ed
-import json, shutil, tempfile, time, traceback
+import html, json, re, shutil, tempfile, time, traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata, util
@@ -275,6 +275,22 @@ class Preflight:
         rows = [f'{m}: {f.severity}: {f.what} [{f.where}]; {f.why}; {f.remedy}' for m, found in self.models.items() for f in found]
         good = [m for m in self.models if self.ok(m)]
         return '\n'.join([*rows, f"{len(good)} of {len(self.models)} models can start ({', '.join(good) or 'none'}), {self.seconds:.1f} s"])
+
+# %% ../nbs/10_preflight.ipynb #58f84553
+def _cell(text:str)->str: # code in backticks stays code
+    return re.sub('`([^`]+)`', r'<code>\1</code>', html.escape(text))
+
+def _repr_html_(self:Preflight)->str:
+    good = [m for m in self.models if self.ok(m)]
+    told = f"{len(good)} of {len(self.models)} models can start ({html.escape(', '.join(good)) or 'none'})"
+    mark = dict(error='✗ error', warning='△ warning')
+    rows = [[f'<b>{html.escape(m)}</b>', mark.get(f.severity, html.escape(f.severity)), *map(_cell, (f.what, f.where, f.why, f.remedy))] for m, found in self.models.items() for f in found]
+    if not rows: return f'<p>{told}; nothing was found.</p>'
+    look = 'style="text-align:left;vertical-align:top"'
+    row = lambda kind, cells: f"<tr>{''.join(f'<{kind} {look}>{c}</{kind}>' for c in cells)}</tr>"
+    return f"<p>{told}</p><table>{row('th', ('model', '', 'what', 'where', 'why it matters', 'what to do'))}{''.join(row('td', r) for r in rows)}</table>"
+
+Preflight._repr_html_ = _repr_html_
 
 # %% ../nbs/10_preflight.ipynb #6569a868
 def _located(c:ModelCard, scale:str, checkpoint:str)->str|Finding: # what `from_pretrained` takes, or why there is nothing

@@ -233,6 +233,25 @@ def read_experiment(
     if asked is None and not found: raise DialsumError(f"'{run}' has neither experiment.json nor fact files: give the run folder of an experiment.")
     return Experiment(run.name, asked, found)
 
+# %% ../nbs/14_report.ipynb #d9af40f2
+def _repr_markdown_(self:Experiment)->str: # for Jupyter: a row for each model, a column for each stage
+    stages = list(dict.fromkeys(s.stage for s in self.steps if s.model and s.fold is None))
+    common = ' · '.join(f'{escape(s.title)} {STATUS[s.status]}' for s in self.steps if not s.model)
+    told = lambda s: STATUS[s.status] + (f' ({duration(s.seconds)})' if s.status in ('success', 'failed') else '')
+    def cells(steps):
+        known, folds = {s.stage: s for s in steps if s.fold is None}, sum(s.fold is not None for s in steps)
+        score = next((found for s in steps if s.stage == 'evaluate' and s.fold is None and (found := _score(s, 'split', 'mean'))), None)
+        return [escape(Step.title_of(steps[0].model)), *(told(known[k]) if k in known else '–' for k in stages), str(folds or '–'), f"{score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else '–']
+    rows = [cells(steps) for steps in self.by_model.values()]
+    models = table(['모델', *(escape(STAGES.get(k, k)) for k in stages), '폴드 단계', 'ROUGE 평균'], rows, len(stages) + 1) if rows else '모델에 관한 기록이 없습니다.'
+    return '\n\n'.join(filter(None, [f'**{escape(self.name)}**', common, models]))
+
+def _repr(self:Experiment)->str: # for terminals: one line
+    done = f"{sum(s.status == 'success' for s in self.steps)}/{len(self.steps)} {STATUS['success']}"
+    return ', '.join([self.name, done, *(f"{s.label} {_score(s, 'split', 'mean')['f']:.2f}" for s in self.ranking)])
+
+Experiment._repr_markdown_, Experiment.__repr__ = _repr_markdown_, _repr
+
 # %% ../nbs/14_report.ipynb #4e1131d0
 def _is_replica(e:Experiment)->bool:
     return e.options.get('scale') == 'replica' or any(s.metrics.get('scale') == 'replica' for s in e.steps)
