@@ -281,7 +281,7 @@ def _note(spec:StageSpec, error:dict): # what became of it, at the head of the p
 
 # %% ../nbs/15_pipeline.ipynb #70222755
 MODES = ('single', 'multi_model', 'full')
-MEMBERS = ('models', 'tta', 'folds', 'soup') # what an ensemble can choose among
+MEMBERS = ('models', 'tta', 'folds', 'soup', 'api') # what an ensemble can choose among
 
 def _members(options:dict)->list[str]: # of `MEMBERS`, as asked
     asked = [k for k in options.get('ensemble_members', 'models').replace(',', ' ').split() if k]
@@ -320,14 +320,14 @@ def plan(
             if test and 'folds' in _members(options): made.append(spec('predict', m, [f'{m}/fold{k}/train'], [f'{m}/fold{k}/evaluate'], fold=k))
         made.append(spec('folds', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])]))
         if 'soup' in _members(options):
-            average = spec('soup', m, [f'{m}/fold{k}/train' for k in range(options['k_folds'])], [f'{m}/evaluate'])
+            average = spec('soup', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])], [f'{m}/evaluate'])
             made.append(replace(average, params=average.params | dict(soup_test=test)))
     named = dict(models=','.join(models))
     if options.get('use_solar_api'):
         solar = spec('solar', '', ['data'], [s.key for s in made if s.stage == 'evaluate' and s.fold is None])
         made.append(replace(solar, params=solar.params | named))
     if 'ensemble_strategy' in options:
-        ensemble = spec('ensemble', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'folds', 'soup')])
+        ensemble = spec('ensemble', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'folds', 'soup', 'solar')])
         made.append(replace(ensemble, params=ensemble.params | named | dict(ensemble_members=','.join(_members(options)))))
     if test:
         submit = spec('submit', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'soup', 'ensemble') and s.fold is None])
@@ -507,7 +507,7 @@ SWITCHES = { # option → those that act only with it
     'k_folds': ('fold_seed',),
     'ensemble_strategy': ('utility', 'ensemble_members'),
     'use_tta': ('tta_strategies', 'tta_num_aug'),
-    'use_solar_api': ('solar_base_url', 'solar_model', 'solar_key_variable', 'solar_optional', 'solar_samples', 'solar_per_minute', 'solar_price_in', 'solar_price_out', 'prompt_strategy', 'self_consistency_samples'),
+    'use_solar_api': ('solar_base_url', 'solar_model', 'solar_key_variable', 'solar_optional', 'solar_samples', 'solar_test', 'solar_per_minute', 'solar_price_in', 'solar_price_out', 'prompt_strategy', 'self_consistency_samples'),
     'optimize_inference': ('optimization_method', 'use_batch_optimization', 'max_quality_loss', 'identical_outputs', 'optimization_seconds'),
     'use_wandb': ('wandb_project',),
 }
@@ -551,12 +551,13 @@ def check_systems(
     for kind in kinds:
         if kind not in MEMBERS: raise unknown('ensemble member', kind, list(MEMBERS))
     if {'folds', 'soup'} & set(kinds) and not options.get('k_folds'): raise DialsumError(f"the ensemble's {', '.join(k for k in kinds if k in ('folds', 'soup'))} are made of fold models: give --k-folds, too.")
+    if 'api' in kinds and not (options.get('use_solar_api') and options.get('solar_samples') == 0 and options.get('solar_test')): raise DialsumError("the ensemble's member api has to answer every row: give --use-solar-api --solar-samples 0 --solar-test, too, or leave it out.")
     if 'tta' in kinds and not tta: raise DialsumError("the ensemble's member tta needs --use-tta: give that, too, or leave it out.")
     if options.get('ensemble_strategy') == 'stacking' and not options.get('k_folds'): raise DialsumError('--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg.')
     if tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', '')))
     _check_engines(options, optimize)
     if not options.get('use_solar_api'): return
-    if options.get('solar_samples', 1) < 1: raise DialsumError(f"solar_samples is {options['solar_samples']}: at least 1 was expected.")
+    if options.get('solar_samples', 1) < 0: raise DialsumError(f"solar_samples is {options['solar_samples']}: 0 for all, or more were expected.")
     lack = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).missing()
     wrong = needs(options.get('prompt_strategy', 'zero_shot'), ['a row'], options.get('self_consistency_samples', 5)) or ('' if options.get('solar_optional') else lack)
     if wrong: raise DialsumError(wrong)
@@ -567,18 +568,18 @@ def members(
     part:str, # 'dev' or 'test'
     models:str='', # cards' names, separated by commas; empty: all that there are
     kinds:str='models', # of `MEMBERS`, separated by commas
-)->dict[str,Path]: # 'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/soup' → file of its predictions; those that did not succeed are left out
+)->dict[str,Path]: # 'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/soup', 'api' → file of its predictions; those that did not succeed are left out
     "The predictions that an experiment has made"
     wanted, asked, found = [m for m in models.split(',') if m], kinds.split(','), {}
-    made = {dict(dev='evaluate', test='predict')[part]: '', 'tta': 'tta_', 'soup': 'soup_'} # stage → what its files are called
+    made = {dict(dev='evaluate', test='predict')[part]: '', 'tta': 'tta_', 'soup': 'soup_', 'solar': 'solar_'} # stage → what its files are called
     for f in facts(stage.run):
-        kind = f['stage'] if made.get(f['stage']) else 'models' if f['fold'] is None else 'folds'
-        if f['stage'] not in made or kind not in asked or (wanted and f['model'] not in wanted): continue
-        folder = place(stage.run, f['model'], f['fold'])
-        path, name = folder/f"predictions_{made[f['stage']]}{part}.csv", '/'.join([f['model'], *dict(tta=['tta'], soup=['soup'], folds=[f"fold{f['fold']}"]).get(kind, [])])
+        kind = dict(solar='api').get(f['stage'], f['stage']) if made.get(f['stage']) else 'models' if f['fold'] is None else 'folds'
+        if f['stage'] not in made or kind not in asked or (wanted and kind != 'api' and f['model'] not in wanted): continue
+        folder = place(stage.run, f['model'] or '', f['fold'])
+        path, name = folder/f"predictions_{made[f['stage']]}{part}.csv", '/'.join([f['model'] or kind, *dict(tta=['tta'], soup=['soup'], folds=[f"fold{f['fold']}"]).get(kind, [])])
         stage.use(folder/f"{f['stage']}.json") # also of those that failed: they may succeed later
         if f['status'] == 'success' and path.is_file(): found[name] = path
-    order = lambda m: (wanted.index(m.split('/')[0]) if wanted else 0, m)
+    order = lambda m: (wanted.index(m.split('/')[0]) if m.split('/')[0] in wanted else len(wanted), m)
     return {m: stage.use(found[m]) for m in sorted(found, key=order)}
 
 def strategies(

@@ -6,10 +6,10 @@
 __all__ = ['STAGES', 'NEEDS', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'number', 'without_paths', 'escape', 'table',
            'quoted', 'code_span', 'prose', 'diagram', 'code', 'Step', 'Experiment', 'read_experiment', 'overview',
            'request', 'again', 'data', 'before', 'machine', 'state', 'models', 'gantt', 'flowchart', 'resumed',
-           'timeline', 'score_table', 'alarms', 'scores', 'folds', 'tta', 'api', 'ensemble', 'training', 'png', 'svg',
-           'draw_losses', 'draw_rouge', 'draw_quality', 'draw_scores', 'draw_engines', 'worst', 'submission',
-           'error_path', 'repairs', 'failures', 'each', 'wrongs', 'optimizing', 'next_steps', 'appendix', 'anchor',
-           'render', 'diagrams', 'write_report', 'save_figures']
+           'timeline', 'png', 'svg', 'draw_losses', 'draw_rouge', 'draw_quality', 'draw_scores', 'draw_engines',
+           'score_table', 'alarms', 'written_how', 'scores', 'folds', 'tta', 'api', 'ensemble', 'training', 'worst',
+           'submission', 'error_path', 'repairs', 'failures', 'each', 'wrongs', 'optimizing', 'next_steps', 'appendix',
+           'anchor', 'render', 'diagrams', 'write_report', 'save_figures']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
 import io, math, re
@@ -137,8 +137,8 @@ def code(
     return f'{fence}{kind}\n{shown}\n{fence}'
 
 # %% ../nbs/14_report.ipynb #fe371152
-STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', optimize='추론 최적화', folds='폴드 종합', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict', 'tta', 'ensemble'], tta=['train'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'folds'], solar=['evaluate'])
+STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', optimize='추론 최적화', folds='폴드 종합', soup='가중치 평균', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict', 'tta', 'ensemble'], tta=['train'], optimize=['train'], soup=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'folds'], solar=['evaluate'])
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -168,7 +168,8 @@ class Step:
     @staticmethod
     def title_of(model:str)->str: # not escaped
         name, _, how = model.partition('/')
-        return (CARDS[name].title if name in CARDS else dict(ensemble='앙상블').get(name, name)) + (f' {how.upper()}' if how else '')
+        more = f" 폴드 {how.removeprefix('fold')}" if how.startswith('fold') else dict(tta=' TTA', soup=' 가중치 평균').get(how, f' {how}' if how else '')
+        return (CARDS[name].title if name in CARDS else dict(ensemble='앙상블', api='API').get(name, name)) + more
     @property
     def name(self)->str: return f'{self.label} {self.title}'.strip() # not escaped
 
@@ -343,8 +344,8 @@ early_stopping_patience=조기 종료까지 기다리는 평가|save_total_limit
 max_source=읽는 토큰의 상한|max_target=배우는 요약의 토큰 상한|eval_rows=에폭마다 요약하는 대화|eval_batch_size=한 번에 생성하는 대화
 num_beams=빔 수|max_new_tokens=요약의 최대 토큰|min_new_tokens=요약의 최소 토큰|temperature=온도|top_p=누적 확률(top-p)|top_k=상위 토큰 수(top-k)|repetition_penalty=반복 벌점|length_penalty=길이 벌점|no_repeat_ngram_size=되풀이하지 않는 n-gram|length_control=길이 조절|whole_sentences=온전한 문장으로 끝내기
 use_tta=TTA|tta_strategies=TTA 전략|tta_num_aug=TTA로 늘린 꼴의 수
-use_solar_api=Solar API|solar_base_url=API 주소|solar_model=API 모델|solar_key_variable=API 키의 환경 변수|solar_optional=API 키가 없어도 계속|prompt_strategy=프롬프트 전략|solar_samples=API에 묻는 대화|self_consistency_samples=자기 일관성의 답|solar_per_minute=분당 요청|solar_price_in=입력 토큰 값|solar_price_out=출력 토큰 값
-ensemble_strategy=앙상블 전략|utility=합의를 재는 점수
+use_solar_api=Solar API|solar_base_url=API 주소|solar_model=API 모델|solar_key_variable=API 키의 환경 변수|solar_optional=API 키가 없어도 계속|prompt_strategy=프롬프트 전략|solar_samples=API에 묻는 대화|solar_test=API로 테스트 요약|self_consistency_samples=자기 일관성의 답|solar_per_minute=분당 요청|solar_price_in=입력 토큰 값|solar_price_out=출력 토큰 값
+ensemble_strategy=앙상블 전략|ensemble_members=앙상블이 고르는 것|utility=합의를 재는 점수
 optimize_inference=추론 최적화|optimization_method=재어 볼 엔진|use_batch_optimization=배치 크기 탐색|max_quality_loss=허용하는 ROUGE 손실|identical_outputs=같은 요약만 허용|optimization_seconds=재는 시간의 상한|engine=엔진
 use_wandb=W&B 기록|wandb_project=W&B 프로젝트|save_visualizations=그림 따로 남기기
 load_timeout=불러오기 제한 시간|first_step_timeout=첫 스텝 제한 시간|seed=난수 시드|metric=제출 모델을 고른 점수'''
@@ -544,163 +545,6 @@ def timeline(e:Experiment)->str:
     chart = diagram(bars) if bars else '실행된 단계가 없어 시간표를 그리지 않았습니다.'
     return f'{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n{diagram(flowchart(e))}{resumed(e)}'
 
-# %% ../nbs/14_report.ipynb #dd0f52fe
-_rouges = dict(rouge1='ROUGE-1', rouge2='ROUGE-2', rougeL='ROUGE-L', mean='평균')
-
-def _cells(step:Step, tags:str, row:str='')->list[str]:
-    found = [_score(step, tags, kind, row) for kind in _rouges]
-    return [f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]" if s else '–' for s in found]
-
-def score_table(
-    e:Experiment,
-    tags:str, # 'split' or 'whole'
-)->str:
-    "Scores with intervals, null and lead-2 rows, and the signature"
-    rows = []
-    for s in e.ranking: rows += [[f'**{escape(s.label)}**', *_cells(s, tags)], ['↳ 무작위 기준', *_cells(s, tags, 'null')]]
-    leads = {tuple(_cells(s, tags, 'lead2')): s for s in reversed(e.ranking)}
-    rows += [['앞 두 발화 기준' + (f' ({escape(s.label)}의 데이터)' if len(leads) > 1 else ''), *cells] for cells, s in leads.items()]
-    signatures = list(dict.fromkeys((s.metrics.get(tags) or {}).get('signature') for s in e.ranking))
-    mixed = '\n\n**주의:** 서명이 서로 다른 모델이 있으므로 점수를 견줄 수 없습니다.' if len(signatures) > 1 else ''
-    return table(['', *_rouges.values()], rows) + '\n\n서명: ' + ', '.join(f'`{printable(s)}`' if s else '기록 없음' for s in signatures) + mixed
-
-# %% ../nbs/14_report.ipynb #577cf8e5
-_alarms = { # diagnostic → column's name, what is wrong, what it means
-    'empty': ('빈 요약', '빈 요약이 있습니다', '빈 요약은 0점으로 계산합니다.'),
-    'broken_tags': ('깨진 태그', '깨진 태그가 있는 요약이 있습니다', '정답에는 하나도 없습니다.'),
-    'invented_tags': ('없는 태그', '대화에 나오지 않는 태그를 쓴 요약이 있습니다', '없는 사람이나 정보를 지어냈다는 뜻입니다.'),
-    'foreign': ('다른 문자', '한글도 로마자도 아닌 문자가 섞인 요약이 있습니다', '다국어 모델이 다른 언어로 새는 경우입니다.'),
-    'undecodable': ('디코딩 실패', '디코딩되지 않은 글자가 있는 요약이 있습니다', '파일이나 토큰을 잘못 디코딩했거나 모델이 글자를 끝까지 쓰지 못한 것입니다.'),
-    'equal_r1_rl': ('R1 = RL', 'ROUGE-1과 ROUGE-L이 같은 대화가 너무 많습니다', '요약이 지나치게 짧거나 토크나이저가 글을 거의 버릴 때 그렇습니다.'),
-    'length_ratio': ('길이 비율', '요약의 길이가 정답과 크게 다릅니다', '제대로 학습한 모델은 1배 안팎입니다.'),
-}
-
-def _measure(name:str, value:float|None)->str:
-    return '–' if value is None else f'{value:.2f}배' if name == 'length_ratio' else f'{value:.1%}'
-
-def alarms(e:Experiment)->str:
-    "What the predictions look like, and what of that is out of bounds"
-    values = {s.label: (s.metrics.get('split') or {}).get('diagnostics') or {} for s in e.ranking}
-    lines = []
-    for name, (_, wrong, meaning) in _alarms.items():
-        low, high, *_ = LIMITS[name]
-        bad = [f'{escape(label)} {_measure(name, v[name])}' for label, v in values.items() if v.get(name) is not None and not low <= v[name] <= high]
-        bounds = f'{low}~{high}배' if name == 'length_ratio' else f'{high:.0%}' + ' 이하'*(high > 0)
-        if bad: lines.append(f"- {wrong}(정상 {bounds}): {', '.join(bad)}. {meaning}")
-    shares = table(['모델', *(head for head, *_ in _alarms.values())], [[escape(label), *(_measure(name, v.get(name)) for name in _alarms)] for label, v in values.items()])
-    return shares + '\n\n' + ('\n'.join(lines) or '정상 범위를 벗어난 항목은 없습니다.')
-
-# %% ../nbs/14_report.ipynb #e484a4de
-def scores(e:Experiment)->str:
-    "Both score tables and the alarm bells"
-    if not e.ranking: return '평가 결과가 없습니다. 평가를 마친 모델이 없습니다.'
-    weak = {row: [escape(s.label) for s in e.ranking if _against(s, row) in ('near', 'below')] for row in BASELINES}
-    note = ['\n'.join(f"- {BASELINES[row]}을 분명히 넘지 못한 모델: {', '.join(names)}" for row, names in weak.items() if names)] if any(weak.values()) else []
-    text = ('점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. **무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, '
-            '**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다. 점수는 서명이 같을 때만 서로 견줄 수 있습니다.')
-    return '\n\n'.join([text, *note, _image(e, 'scores.png'), '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'),
-                        '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e)])
-
-# %% ../nbs/14_report.ipynb #02252438
-def folds(e:Experiment)->str:
-    "Scores on rows that were held out, over all folds and from fold to fold"
-    done = sorted(e.of('folds'), key=lambda s: (-_score(s, 'split', 'mean')['f'], *s.order()))
-    if not done: return '폴드로 나누어 학습한 모델이 없습니다.' if not any(s.stage == 'folds' for s in e.steps) else '폴드를 끝까지 마친 모델이 없습니다.'
-    most = max(len(s.metrics['folds']) for s in done)
-    rows = [[f'**{escape(s.label)}**', _cells(s, 'split')[-1], f"{s.metrics['spread']['mean']:.2f} ± {s.metrics['spread']['std']:.2f}",
-             *(f"{f['mean']:.2f}" for f in s.metrics['folds']), *['–']*(most - len(s.metrics['folds']))] for s in done]
-    text = ('학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수(ROUGE 평균, 태그를 나누어 셈)입니다. 어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. '
-            '**전체**의 대괄호 안은 95% 신뢰 구간이고, **폴드 평균**의 ± 뒤는 폴드 점수의 표준편차입니다.')
-    return f"{text}\n\n{table(['모델', '전체', '폴드 평균', *(f'폴드 {k}' for k in range(most))], rows)}"
-
-# %% ../nbs/14_report.ipynb #cc58645a
-def tta(e:Experiment)->str:
-    "What asking about each dialogue in several forms gains, and what it costs"
-    done = e.of('tta')
-    if not done: return '한 대화를 여러 꼴로 물어보지는 않았습니다(`--use-tta`).' if not any(s.stage == 'tta' for s in e.steps) else 'TTA를 끝까지 마친 모델이 없습니다.'
-    cells = lambda m, g: [f"{m['plain']:.2f}", f"{g['mean']:.2f}", f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]", _p(g.get('p')), f"{number(m['changed'])} / {number(m['rows'])}", f"{m['cost']:.1f}배"]
-    rows = [[escape(s.label), *cells(s.metrics, s.metrics['gain'])] for s in done]
-    text = '같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, 다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다.'
-    return f"{text}\n\n{table(['모델', '그냥', 'TTA', '차이', 'p', '바뀐 요약', '비용'], rows)}"
-
-# %% ../nbs/14_report.ipynb #62625193
-def api(e:Experiment)->str:
-    "How a model behind an API does on the rows that it was asked about, beside the local models"
-    tried = next((s for s in e.steps if s.stage == 'solar'), None)
-    if tried is None: return 'API에는 묻지 않았습니다.'
-    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {code_span(tried.fact['error']['message'])}"
-    if tried.status != 'success': return 'API 단계가 성공하지 못했습니다.'
-    m = tried.metrics
-    cells = lambda name, s, difference: [name, f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]", f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
-    rows = [cells(f"**{escape(m['model'])}**", m['split']['mean'], None), *(cells(escape(Step.title_of(name)), c['mean'], c['difference']) for name, c in m['compared'].items())]
-    text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
-            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다.")
-    fake = '\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else ''
-    lost = [f"- {number(n)}개: {code_span(why)}" for why, n in sorted(Counter(f['reason'] for f in m['failed']).items())]
-    return '\n\n'.join([text + fake, table(['모델', 'ROUGE 평균(같은 대화)', 'API와의 차이(API − 모델)'], rows), *(['답을 받지 못한 까닭:\n' + '\n'.join(lost)] if lost else [])])
-
-# %% ../nbs/14_report.ipynb #d05290a6
-_strategies = dict(best='가장 좋은 모델 하나', mbr='합의(MBR)', weighted_avg='가중 합의', stacking='재순위(스태킹)')
-
-def _p(value:float|None)->str: return '–' if value is None else '< 0.001' if value < .001 else f'{value:.3f}'
-
-def _system(row:dict, other:dict)->list[str]: # other: of the second measure
-    span = f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if 'difference' in row else '–'
-    return [_strategies.get(row['system'], escape(row['system'])), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", span, _p(row.get('p_holm')), f"{other['mean']:.2f}", _p(other.get('p_holm'))]
-
-def ensemble(e:Experiment)->str:
-    "What choosing among the models' summaries gains, and whether the gain is real"
-    tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
-    if tried is None: return '앙상블은 하지 않았습니다.'
-    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {code_span(tried.fact['error']['message'])}"
-    if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.'
-    m = tried.metrics
-    main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
-    label = dict(rouge='ROUGE 평균', chrf='chrF')
-    names = [label[k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility']))]
-    others = {row['system']: row for row in second['systems']}
-    rows = [_system(row, others[row['system']]) for row in main['systems']]
-    best = Step.title_of(m['best'])
-    sure = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] > 0]
-    worse = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] < 0]
-    verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
-               f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
-    gone = [f'- {code_span(why)}' for why in m['dropped'].values()]
-    text = (f"검증 대화 {number(m['n'])}개에서 모델 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
-            f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
-    bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
-    return '\n\n'.join([text, table(['전략', names[0], f'{escape(best)}와의 차이', 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])])
-
-# %% ../nbs/14_report.ipynb #8c151753
-def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')
-
-def _training_row(s:Step)->list[str]:
-    m, r = s.metrics, s.metrics.get('recipe') or {}
-    best, evaluations, precision = m.get('best') or {}, m.get('evaluations') or [], m.get('precision') or {}
-    done = f"{number(evaluations[-1].get('epoch'))}/{number(r.get('epochs'))}" if evaluations else '–'
-    how = precision.get('weights', '–') + (f", {precision['amp']} 연산" if precision.get('amp') not in (None, 'no') else '') + (', 4비트(NF4)' if precision.get('quantization') else '') + (', 활성값 재계산' if precision.get('gradient_checkpointing') else '')
-    rate = f"{r['learning_rate']:g}" if r.get('learning_rate') is not None else '–'
-    return [escape(s.label), escape(f"{precision.get('device', '–')}, {how}"), done, number(m.get('steps')), _batch(r), rate,
-            f"{number(m.get('dev_loss_before'), 3)} → {number(best.get('loss'), 3)}", number(best.get('epoch')), number(m.get('rows_per_second'), 1), duration(m.get('train_seconds'))]
-
-def _unlearned(s:Step)->bool: # whether the dev loss did not fall
-    before, after = s.metrics.get('dev_loss_before'), (s.metrics.get('best') or {}).get('loss')
-    return before is not None and after is not None and after >= before
-
-def training(e:Experiment)->str:
-    "What each training did"
-    done = e.of('train')
-    if not done: return '학습 기록이 없습니다. 학습을 마친 모델이 없습니다.'
-    head = ['모델', '장치와 정밀도', '에폭(실행/요청)', '스텝', '배치 크기', '학습률', '검증 손실(학습 전 → 고른 에폭)', '고른 에폭', '초당 대화 수', '학습 시간']
-    flat, chosen = [s for s in done if _unlearned(s)], [s for s in done if s.metrics.get('choice')]
-    note = [f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."] if flat else []
-    choices = ', '.join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
-    note += [f'메모리에 맞추어 고른 설정: {choices}.'] if chosen else []
-    figures = [_image(e, name) for name in ('loss.png', 'rouge.png') if FIGURES[name][1](e)]
-    told = ['손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다.'] if figures else ['학습 곡선의 기록이 없습니다.']
-    how = '에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다.' if any(map(_has_scores, done)) else '검증 손실이 가장 낮은 에폭을 골랐습니다.'
-    return '\n\n'.join([how, table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
-
 # %% ../nbs/14_report.ipynb #0957e5c3
 @cache
 def _fonts()->tuple[list[str],frozenset[int]]: # families in the order of search, and the code points that they have
@@ -860,6 +704,189 @@ FIGURES = { # file name → what it shows, the steps that have it, how it is dra
     'engines.png': ('엔진과 배치 크기에 따른 속도', lambda e: [s for s in e.of('optimize') if s.metrics.get('rows')], draw_engines),
     'rouge.png': ('에폭별 검증 ROUGE 평균', lambda e: [s for s in e.of('train') if _has_scores(s)], draw_rouge),
 }
+
+# %% ../nbs/14_report.ipynb #dd0f52fe
+_rouges = dict(rouge1='ROUGE-1', rouge2='ROUGE-2', rougeL='ROUGE-L', mean='평균')
+
+def _cells(step:Step, tags:str, row:str='')->list[str]:
+    found = [_score(step, tags, kind, row) for kind in _rouges]
+    return [f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]" if s else '–' for s in found]
+
+def score_table(
+    e:Experiment,
+    tags:str, # 'split' or 'whole'
+)->str:
+    "Scores with intervals, null and lead-2 rows, and the signature"
+    rows = []
+    for s in e.ranking: rows += [[f'**{escape(s.label)}**', *_cells(s, tags)], ['↳ 무작위 기준', *_cells(s, tags, 'null')]]
+    leads = {tuple(_cells(s, tags, 'lead2')): s for s in reversed(e.ranking)}
+    rows += [['앞 두 발화 기준' + (f' ({escape(s.label)}의 데이터)' if len(leads) > 1 else ''), *cells] for cells, s in leads.items()]
+    signatures = list(dict.fromkeys((s.metrics.get(tags) or {}).get('signature') for s in e.ranking))
+    mixed = '\n\n**주의:** 서명이 서로 다른 모델이 있으므로 점수를 견줄 수 없습니다.' if len(signatures) > 1 else ''
+    return table(['', *_rouges.values()], rows) + '\n\n서명: ' + ', '.join(f'`{printable(s)}`' if s else '기록 없음' for s in signatures) + mixed
+
+# %% ../nbs/14_report.ipynb #577cf8e5
+_alarms = { # diagnostic → column's name, what is wrong, what it means
+    'empty': ('빈 요약', '빈 요약이 있습니다', '빈 요약은 0점으로 계산합니다.'),
+    'broken_tags': ('깨진 태그', '깨진 태그가 있는 요약이 있습니다', '정답에는 하나도 없습니다.'),
+    'invented_tags': ('없는 태그', '대화에 나오지 않는 태그를 쓴 요약이 있습니다', '없는 사람이나 정보를 지어냈다는 뜻입니다.'),
+    'foreign': ('다른 문자', '한글도 로마자도 아닌 문자가 섞인 요약이 있습니다', '다국어 모델이 다른 언어로 새는 경우입니다.'),
+    'undecodable': ('디코딩 실패', '디코딩되지 않은 글자가 있는 요약이 있습니다', '파일이나 토큰을 잘못 디코딩했거나 모델이 글자를 끝까지 쓰지 못한 것입니다.'),
+    'equal_r1_rl': ('R1 = RL', 'ROUGE-1과 ROUGE-L이 같은 대화가 너무 많습니다', '요약이 지나치게 짧거나 토크나이저가 글을 거의 버릴 때 그렇습니다.'),
+    'length_ratio': ('길이 비율', '요약의 길이가 정답과 크게 다릅니다', '제대로 학습한 모델은 1배 안팎입니다.'),
+}
+
+def _measure(name:str, value:float|None)->str:
+    return '–' if value is None else f'{value:.2f}배' if name == 'length_ratio' else f'{value:.1%}'
+
+def alarms(e:Experiment)->str:
+    "What the predictions look like, and what of that is out of bounds"
+    values = {s.label: (s.metrics.get('split') or {}).get('diagnostics') or {} for s in e.ranking}
+    lines = []
+    for name, (_, wrong, meaning) in _alarms.items():
+        low, high, *_ = LIMITS[name]
+        bad = [f'{escape(label)} {_measure(name, v[name])}' for label, v in values.items() if v.get(name) is not None and not low <= v[name] <= high]
+        bounds = f'{low}~{high}배' if name == 'length_ratio' else f'{high:.0%}' + ' 이하'*(high > 0)
+        if bad: lines.append(f"- {wrong}(정상 {bounds}): {', '.join(bad)}. {meaning}")
+    shares = table(['모델', *(head for head, *_ in _alarms.values())], [[escape(label), *(_measure(name, v.get(name)) for name in _alarms)] for label, v in values.items()])
+    return shares + '\n\n' + ('\n'.join(lines) or '정상 범위를 벗어난 항목은 없습니다.')
+
+# %% ../nbs/14_report.ipynb #e484a4de
+def _searched(d:dict)->str: # how a model searched for its summaries
+    beams = f"빔 {d['num_beams']}개" if d.get('num_beams', 1) > 1 else '그리디'
+    told = [f"표집(온도 {d['temperature']:g}, top-p {d.get('top_p') or 1:g}, top-k {d.get('top_k') or 0:g})" if d.get('do_sample') and d.get('temperature') is not None else '', beams if not d.get('do_sample') or d.get('num_beams', 1) > 1 else '']
+    more = dict(repetition_penalty=('반복 벌점', 1), length_penalty=('길이 벌점', 1), no_repeat_ngram_size=('되풀이 금지 n-gram', 0), min_new_tokens=('최소 토큰', 0), max_new_tokens=('최대 토큰', 0))
+    return ', '.join(filter(None, [*told, *(f'{name} {d[key]:g}' for key, (name, usual) in more.items() if isinstance(d.get(key), (int, float)) and d[key] != usual)]))
+
+def written_how(e:Experiment)->str:
+    "Decoding, length control and whole sentences, as chosen on dev"
+    told = [(s, s.metrics.get('decoding') or {}, s.metrics.get('fitted') or {}) for s in e.ranking if s.metrics.get('decoding')]
+    if not told: return '생성 방법의 기록이 없습니다.'
+    names = dict(length_control='길이 조절', whole_sentences='온전한 문장', plain='그대로')
+    ways = lambda tried: ', '.join(f"{' + '.join(names.get(part, part) for part in way.split(' + '))} {score:.2f}" for way, score in tried.items() if score is not None)
+    rows = [[escape(s.label), _searched(d), *('–' if f.get(k) is None else _value(f[k]) for k in ('length_control', 'whole_sentences')), ways(f.get('tried') or {}) or '–'] for s, d, f in told]
+    return '**길이 조절**은 학습 참조의 길이에 맞추는 것, **온전한 문장**은 잘린 마지막 문장을 빼는 것입니다. 견주어 본 값은 검증 데이터의 ROUGE 평균입니다.\n\n' + table(['모델', '탐색', '길이 조절', '온전한 문장', '견주어 본 방법'], rows, 5)
+
+# %% ../nbs/14_report.ipynb #e411e7dd
+def scores(e:Experiment)->str:
+    "Both score tables and the alarm bells"
+    if not e.ranking: return '평가 결과가 없습니다. 평가를 마친 모델이 없습니다.'
+    weak = {row: [escape(s.label) for s in e.ranking if _against(s, row) in ('near', 'below')] for row in BASELINES}
+    note = ['\n'.join(f"- {BASELINES[row]}을 분명히 넘지 못한 모델: {', '.join(names)}" for row, names in weak.items() if names)] if any(weak.values()) else []
+    text = ('점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. **무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, '
+            '**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다. 점수는 서명이 같을 때만 서로 견줄 수 있습니다.')
+    return '\n\n'.join([text, *note, _image(e, 'scores.png'), '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'),
+                        '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e), '### 생성 방법', written_how(e)])
+
+# %% ../nbs/14_report.ipynb #02252438
+def _averaged(e:Experiment)->str: # the average of the folds' weights, beside its parts; '' where there is none
+    rows = []
+    for s in e.of('soup'):
+        row, best = (next(r for r in s.metrics['systems'] if r['system'] == name) for name in ('soup', s.metrics['best_fold']))
+        rows.append([escape(s.label), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", f"{best['mean']:.2f}", f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]", _p(row.get('p_holm'))])
+    text = '폴드 모델들의 가중치를 평균한 모델을 검증 데이터에서 가장 좋은 폴드 모델과 견주었습니다.'
+    return f"\n\n### 가중치 평균\n\n{text}\n\n{table(['모델', '가중치 평균', '가장 좋은 폴드', '차이', 'p(Holm)'], rows)}" if rows else ''
+
+def folds(e:Experiment)->str:
+    "Scores on rows that were held out, over all folds and from fold to fold"
+    done = sorted(e.of('folds'), key=lambda s: (-_score(s, 'split', 'mean')['f'], *s.order()))
+    if not done: return '폴드로 나누어 학습한 모델이 없습니다.' if not any(s.stage == 'folds' for s in e.steps) else '폴드를 끝까지 마친 모델이 없습니다.'
+    most = max(len(s.metrics['folds']) for s in done)
+    rows = [[f'**{escape(s.label)}**', _cells(s, 'split')[-1], f"{s.metrics['spread']['mean']:.2f} ± {s.metrics['spread']['std']:.2f}",
+             *(f"{f['mean']:.2f}" for f in s.metrics['folds']), *['–']*(most - len(s.metrics['folds']))] for s in done]
+    text = ('학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수(ROUGE 평균, 태그를 나누어 셈)입니다. 어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. '
+            '**전체**의 대괄호 안은 95% 신뢰 구간이고, **폴드 평균**의 ± 뒤는 폴드 점수의 표준편차입니다.')
+    return f"{text}\n\n{table(['모델', '전체', '폴드 평균', *(f'폴드 {k}' for k in range(most))], rows)}" + _averaged(e)
+
+# %% ../nbs/14_report.ipynb #cc58645a
+def tta(e:Experiment)->str:
+    "What asking about each dialogue in several forms gains, and what it costs"
+    done = e.of('tta')
+    if not done: return '한 대화를 여러 꼴로 물어보지는 않았습니다(`--use-tta`).' if not any(s.stage == 'tta' for s in e.steps) else 'TTA를 끝까지 마친 모델이 없습니다.'
+    cells = lambda m, g: [f"{m['plain']:.2f}", f"{g['mean']:.2f}", f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]", _p(g.get('p')), f"{number(m['changed'])} / {number(m['rows'])}", f"{m['cost']:.1f}배"]
+    rows = [[escape(s.label), *cells(s.metrics, s.metrics['gain'])] for s in done]
+    text = '같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, 다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다.'
+    return f"{text}\n\n{table(['모델', '그냥', 'TTA', '차이', 'p', '바뀐 요약', '비용'], rows)}"
+
+# %% ../nbs/14_report.ipynb #62625193
+def api(e:Experiment)->str:
+    "How a model behind an API does on the rows that it was asked about, beside the local models"
+    tried = next((s for s in e.steps if s.stage == 'solar'), None)
+    if tried is None: return 'API에는 묻지 않았습니다.'
+    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {code_span(tried.fact['error']['message'])}"
+    if tried.status != 'success': return 'API 단계가 성공하지 못했습니다.'
+    m = tried.metrics
+    cells = lambda name, s, difference: [name, f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]", f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
+    rows = [cells(f"**{escape(m['model'])}**", m['split']['mean'], None), *(cells(escape(Step.title_of(name)), c['mean'], c['difference']) for name, c in m['compared'].items())]
+    text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
+            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다.")
+    fake = '\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else ''
+    lost = [f"- {number(n)}개: {code_span(why)}" for why, n in sorted(Counter(f['reason'] for f in m['failed']).items())]
+    return '\n\n'.join([text + fake, table(['모델', 'ROUGE 평균(같은 대화)', 'API와의 차이(API − 모델)'], rows), *(['답을 받지 못한 까닭:\n' + '\n'.join(lost)] if lost else [])])
+
+# %% ../nbs/14_report.ipynb #d05290a6
+_strategies = dict(best='가장 좋은 모델 하나', mbr='합의(MBR)', weighted_avg='가중 합의', stacking='재순위(스태킹)', soup='가중치 평균')
+
+def _p(value:float|None)->str: return '–' if value is None else '< 0.001' if value < .001 else f'{value:.3f}'
+
+def _system(row:dict, other:dict)->list[str]: # other: of the second measure
+    span = f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if 'difference' in row else '–'
+    return [_strategies.get(row['system'], escape(row['system'])), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", span, _p(row.get('p_holm')), f"{other['mean']:.2f}", _p(other.get('p_holm'))]
+
+def ensemble(e:Experiment)->str:
+    "What choosing among the models' summaries gains, and whether the gain is real"
+    tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
+    if tried is None: return '앙상블은 하지 않았습니다.'
+    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {code_span(tried.fact['error']['message'])}"
+    if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.'
+    m = tried.metrics
+    main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
+    label = dict(rouge='ROUGE 평균', chrf='chrF')
+    names = [label[k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility']))]
+    others = {row['system']: row for row in second['systems']}
+    rows = [_system(row, others[row['system']]) for row in main['systems']]
+    best = Step.title_of(m['best'])
+    sure = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] > 0]
+    worse = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] < 0]
+    verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
+               f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
+    gone = [f'- {code_span(why)}' for why in m['dropped'].values()]
+    text = (f"검증 대화 {number(m['n'])}개에서 모델 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
+            f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
+    bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
+    return '\n\n'.join([text, table(['전략', names[0], f'{escape(best)}와의 차이', 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])])
+
+# %% ../nbs/14_report.ipynb #8c151753
+def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')
+
+def _training_row(s:Step)->list[str]:
+    m, r = s.metrics, s.metrics.get('recipe') or {}
+    best, evaluations, precision = m.get('best') or {}, m.get('evaluations') or [], m.get('precision') or {}
+    done = f"{number(evaluations[-1].get('epoch'))}/{number(r.get('epochs'))}" if evaluations else '–'
+    how = precision.get('weights', '–') + (f", {precision['amp']} 연산" if precision.get('amp') not in (None, 'no') else '') + (', 4비트(NF4)' if precision.get('quantization') else '') + (', 활성값 재계산' if precision.get('gradient_checkpointing') else '')
+    rate = f"{r['learning_rate']:g}" if r.get('learning_rate') is not None else '–'
+    return [escape(s.label), escape(f"{precision.get('device', '–')}, {how}"), done, number(m.get('steps')), _batch(r), rate,
+            f"{number(m.get('dev_loss_before'), 3)} → {number(best.get('loss'), 3)}", number(best.get('epoch')), number(m.get('rows_per_second'), 1), duration(m.get('train_seconds'))]
+
+def _unlearned(s:Step)->bool: # whether the dev loss did not fall
+    before, after = s.metrics.get('dev_loss_before'), (s.metrics.get('best') or {}).get('loss')
+    return before is not None and after is not None and after >= before
+
+def training(e:Experiment)->str:
+    "What each training did"
+    done = e.of('train')
+    if not done: return '학습 기록이 없습니다. 학습을 마친 모델이 없습니다.'
+    head = ['모델', '장치와 정밀도', '에폭(실행/요청)', '스텝', '배치 크기', '학습률', '검증 손실(학습 전 → 고른 에폭)', '고른 에폭', '초당 대화 수', '학습 시간']
+    flat, chosen = [s for s in done if _unlearned(s)], [s for s in done if s.metrics.get('choice')]
+    note = [f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."] if flat else []
+    choices = ', '.join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
+    tracked = [(s.label, s.metrics['tracking']) for s in done if s.metrics.get('tracking')]
+    if tracked: note.append(f"W&B 프로젝트 {code_span(tracked[0][1]['project'])}에 곡선을 남겼습니다(`{tracked[0][1]['mode']}`)." + ''.join(f" {escape(label)}의 기록은 도중에 끊겼습니다: {code_span(t['trouble'])}." for label, t in tracked if t['trouble']))
+    note += [f'메모리에 맞추어 고른 설정: {choices}.'] if chosen else []
+    figures = [_image(e, name) for name in ('loss.png', 'rouge.png') if FIGURES[name][1](e)]
+    told = ['손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다.'] if figures else ['학습 곡선의 기록이 없습니다.']
+    how = '에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다.' if any(map(_has_scores, done)) else '검증 손실이 가장 낮은 에폭을 골랐습니다.'
+    return '\n\n'.join([how, table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
 
 # %% ../nbs/14_report.ipynb #797e66c3
 def _dialogue(text:str)->str:

@@ -7,7 +7,8 @@ import pytest
 from dialsum import pipeline
 from dialsum.data import read
 from dialsum.rouge import rouge
-from dialsum.runs import make_fact, new_run, write_fact
+from dialsum.runs import make_fact, new_run, read_fact, write_fact
+from dialsum.solar import stand_in
 
 KEY = 'sk-never-to-be-seen-0123456789'
 SMALL = ['--models', 'kobart', 'solar', '--scale', 'replica', '--debug', '--epochs', '2', '--max-new-tokens', '16', '--no-rehearse']
@@ -52,7 +53,41 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
     assert told.stdout.split() == ['blocked', 'optional'], told.stderr
 
 
-@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg')], ids=' '.join)
+@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg'), (['--ensemble-strategy', 'soup'], '--k-folds'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'tta'], '--use-tta'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'api'], '--solar-test'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'modles'], "'models'")], ids=' '.join)
 def test_what_cannot_be_is_refused_before_anything_starts(options, words, typed, tmp_path):
     done = typed('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
     assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
+
+
+@pytest.fixture(scope='module')
+def one_model(dialsum, tmp_path_factory):
+    "A single model, and everything that can be a member of its ensemble"
+    top = tmp_path_factory.mktemp('one')
+    with stand_in() as url:
+        done = dialsum('run', '--models', 'kobart', '--scale', 'replica', '--debug', '--epochs', '2', '--max-new-tokens', '12', '--no-rehearse', '--k-folds', '2', '--use-tta', '--tta-strategies', 'window', '--use-solar-api', '--solar-samples', '0', '--solar-test',
+                       '--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'tta', 'folds', 'soup', 'api', '--runs', top/'runs', '--reports', top/'reports', SOLAR_BASE_URL=url, DIALSUM_CACHE=str(top/'cache'))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next((top/'runs').iterdir()), next((top/'reports').glob('*.md')).read_text()
+
+
+def test_an_ensemble_works_from_one_model_up(one_model):
+    run, report = one_model
+    fact = read_fact(run/'ensemble.json')
+    everyone = {'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/fold1', 'kobart/soup', 'api'}
+    m = fact['metrics']
+    assert fact['status'] == 'success', fact['error']
+    assert set(m['members']) | set(m['dropped']) == everyone and 'api' in m['members'] and m['n'] == 10
+    taken = pd.read_csv(run/'predictions_ensemble_test.csv', keep_default_na=False)
+    assert len(taken) == 10 and set(taken['member']) <= set(m['members'])
+    assert {c['model'] for c in read_fact(run/'submit.json')['metrics']['candidates']} == {'kobart', 'kobart/tta', 'kobart/soup', 'ensemble'}
+
+
+def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
+    from safetensors.numpy import load_file
+    run, report = one_model
+    parts = [load_file(run/'kobart'/f'fold{k}'/'model'/'model.safetensors') for k in range(2)]
+    mixed = load_file(run/'kobart'/'soup'/'model.safetensors')
+    assert set(mixed) == set(parts[0]) and all(abs(mixed[n] - (parts[0][n] + parts[1][n])/2).max() < 1e-6 for n in mixed)
+    m = read_fact(run/'kobart'/'soup.json')['metrics']
+    assert m['folds'] == 2 and [s['system'] for s in m['systems']] == ['soup', 'fold0', 'fold1'] and m['rows'] == 10
+    assert 'KoBART 가중치 평균' in report
