@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from experiments import build, hell # fixtures
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent/'shared' # research material that may not be redistributed; tests that need it skip without it
 
