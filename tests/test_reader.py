@@ -1,0 +1,89 @@
+"What a Korean reader would object to in the reports of twenty experiments that never were"
+import re
+from itertools import count
+
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from dialsum.faults import FAULTS
+from dialsum.models import CARDS
+from dialsum.report import SECTIONS, _options, anchor, particle, read_experiment, render
+from experiments import build, case, metrics, scored
+
+TITLES = [c.title for c in CARDS.values()] # as Koreans read them, all of them end in a vowel
+SIDES = dict(zip('은이을과', '는가를와'))
+NEW = count()
+
+
+def objections(md):
+    "Sentences, or pieces of them, that no editor would let pass"
+    text = re.sub(r'^(`{3,}).*?^\1$', '', md, flags=re.S | re.M)
+    text = re.sub(r'`[^`\n]*`', '◆', re.sub(r'\]\([^)]*\)|<[^>\n]*>|!\[[^\]]*\]', '', text))
+    found = re.findall(r'.{0,30}\((?:은|는|이|가|을|를|과|와|으)\).{0,10}', text) # a particle that is left open
+    found += re.findall(r'.{0,30}(?:\{\w*\}|\bNone\b|\bnan\b|\binf\b|\[\]|\{\}|%s).{0,10}', text) # what was not filled in
+    found += re.findall(r'.{0,20}(?:[^| ]  +[^| ]| \.|\.\.|,,| ,|\( ).{0,10}', text.replace('…', ''))
+    for title in TITLES: found += re.findall(rf'{re.escape(title)}(?:\*\*)?(?:은|이|을|과)(?= )', text)
+    for unit, good in dict(점=1, 개=0, 초=0, 배=0, 분=1).items(): # final consonant or none
+        for a, b in SIDES.items(): found += re.findall(rf'\d{unit}{b if good else a}(?=[ .,])', text)
+    found += [line for line in text.split('\n') if not line.startswith(('>', '|')) and re.search(r'(?:\b[a-z]{2,}\b[ ,]+){4}', line)] # English in the middle
+    return found
+
+
+def judged(rng, models):
+    kinds = lambda n: {k: dict(count=rng.randint(0, n), references=None if k == 'omission' else rng.randint(0, 2), examples=[dict(fname='dev_1', found=['#Ferson1#은'])]) for k in FAULTS}
+    tried = {'plain': 30.1, 'length_control + whole_sentences': rng.uniform(20, 50)}
+    for m in models:
+        mean = rng.uniform(5, 60)
+        found = metrics('evaluate', mean) | dict(split=scored(mean, null=rng.choice([None, rng.uniform(5, 60)]), lead2=rng.uniform(5, 60), length_ratio=rng.uniform(.1, 3), broken_tags=rng.choice([0, .3])), faults=dict(rows=16, faulty=rng.randint(0, 16), kinds=kinds(16)),
+                                                 shortened=rng.randint(0, 3), decoding=dict(num_beams=rng.choice([1, 4]), max_new_tokens=100, do_sample=rng.random() < .3, temperature=.7, top_p=.9, top_k=50), fitted=dict(length_control=rng.random() < .5, whole_sentences=rng.random() < .5, tried=tried))
+        yield m, found
+
+
+def engines(rng):
+    rows = [dict(engine=n, batch_size=b, dialogues=16, throughput=rng.uniform(1, 50), latency=rng.uniform(.1, 9), peak=rng.uniform(.5, 4), disk=rng.uniform(.01, 1), identical=rng.random(), difference=[rng.uniform(-1, 1), -1., 1.], stopped=rng.choice(['', '', 'slower', 'memory', 'time'])) for n in ('hf', 'hf-bf16', 'int8') for b in (1, 8, 32)]
+    return dict(engine='int8', batch_size=8, reason='', rows=rows, skipped=rng.choice([{}, dict(ctranslate2='a package that is not installed')]), seconds=rng.uniform(1, 60))
+
+
+def compared(rng, *names):
+    return [dict(system=n, mean=rng.uniform(10, 50), low=9., high=51.) | (dict(difference=rng.uniform(-5, 5), difference_low=-6., difference_high=6., p=rng.random(), p_holm=rng.random()) if i else {}) for i, n in enumerate(names)]
+
+
+def imagined(rng, build):
+    "A run folder with facts of all kinds, some of them of failures"
+    models = rng.sample(list(CARDS), rng.randint(1, 6))
+    values = {k: rng.choice([1, .25, True, 'auto', ['a', 'b'], '']) for k in rng.sample(sorted(_options), 12) if k not in ('models', 'checkpoints')}
+    run, leave = build(f'20261121_0128{next(NEW):02d}_imagined', models=models, **values | dict(scale=rng.choice(['full', 'replica'])))
+    leave('data')
+    bad = lambda: rng.choice(['success']*5 + ['failed', 'blocked'])
+    for i, (m, found) in enumerate(judged(rng, models)):
+        leave('train', m, bad(), start=10*i, seconds=rng.uniform(1, 9), message='RuntimeError: CUDA out of memory', found=metrics('train') | dict(tracking=rng.choice([{}, dict(project='p', mode='offline', trouble=''), dict(project='p', mode='online', trouble='CommError: no answer')])))
+        leave('evaluate', m, bad(), start=10*i + 2, found=found, message='x')
+        if rng.random() < .5: leave('optimize', m, bad(), start=10*i + 3, found=engines(rng), message='x')
+        if rng.random() < .5: leave('tta', m, bad(), found=dict(plain=30., gain=compared(rng, 'plain', 'tta')[1], changed=3, rows=16, cost=rng.uniform(1, 6), generations=40), message='x')
+        if rng.random() < .3: leave('folds', m, found=dict(split=scored(30.), folds=[dict(mean=rng.uniform(1, 50)) for _ in range(3)], spread=dict(mean=30., std=2.), rows=64))
+        if rng.random() < .3: leave('soup', m, found=dict(systems=[*compared(rng, 'x', 'soup')[1:], *compared(rng, 'fold0', 'fold1')], best_fold='fold0', split=scored(30.)))
+        leave('predict', m, bad(), start=10*i + 4, message='x')
+    leave('submit', start=99, found=dict(chosen=models[0], metric='mean', candidates=[dict(model=f'{m}{how}', score=rng.uniform(1, 50), predictions='p.csv') for m in models for how in ('', '/tta', '/soup')]))
+    return run
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rng=st.randoms(use_true_random=False))
+def test_no_reader_objects(build, rng):
+    md = render(read_experiment(imagined(rng, build)))
+    assert not objections(md), objections(md)
+    headings = re.findall(r'^## (.*)$', md, re.M)
+    assert headings == list(SECTIONS) and all(f'](#{anchor(h)})' in md.split('\n## ')[0] for h in headings)
+
+
+def test_the_reader_sees():
+    for bad in ('KoBART은 좋다', '모델(은)는', '점수 None', '3개은 ', '값 {name}', 'the model did not learn anything here', 'KoBART이 좋다', '40점는 '): assert objections(bad), bad
+    for good in ('KoBART는 좋다', '3개는 좋다', '40점은 좋다', '`the model did not learn anything`', '| the model was not told anything |'): assert not objections(good), good
+
+
+def test_every_option_has_a_korean_name():
+    from dialsum.cli import _stage_parameters
+    assert not [n for n in [*_stage_parameters(), 'use_tta', 'optimize_inference', 'models', 'mode', 'scale', 'workers', 'rehearse', 'checkpoints'] if n not in _options]
+
+
+def test_the_anchors_are_github_s():
+    assert [anchor(h) for h in ('부록: 모든 수치', 'API 모델', '점수가 가장 낮은 대화')] == ['부록-모든-수치', 'api-모델', '점수가-가장-낮은-대화']
