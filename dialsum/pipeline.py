@@ -609,9 +609,11 @@ def strategies(
 def example_run(
     models:tuple[str,...]=('kobart',), # cards' names
     k_folds:int=0, # folds to train and evaluate instead; 0: none
+    test:bool=True, # whether they are applied to test rows, too
+    **options, # parameter name → value, for every stage that has it
 )->Path: # its run folder
     "A small finished experiment: replicas trained, evaluated and applied to test rows"
-    run = new_run('example', dict(models=list(models), scale='replica'), Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None)
-    specs = plan(run, list(models), dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds), rehearse=False)
+    run = new_run('example', dict(models=list(models), scale='replica') | options, Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None)
+    specs = plan(run, list(models), dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds) | options, test, rehearse=False)
     run_plan([s for s in specs if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)], workers=2, say=lambda line: None)
     return run

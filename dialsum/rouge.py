@@ -342,7 +342,7 @@ class Matches:
 # %% ../nbs/04_rouge.ipynb #0179f6c0
 _looks = dict(html=dict(order='<b style="text-decoration:underline;text-underline-offset:3px">{}</b>', elsewhere='<u style="text-decoration:underline dotted 2px;text-underline-offset:3px">{}</u>'),
               markdown=dict(order='<b>{}</b>', elsewhere='<ins>{}</ins>'), terminal=dict(order='[{}]', elsewhere='({})'))
-LEGEND = '<small><b style="text-decoration:underline;text-underline-offset:3px">bold</b>: in the reference, in this order (ROUGE-L) · <u style="text-decoration:underline dotted 2px;text-underline-offset:3px">dotted</u>: there, too, but elsewhere (ROUGE-1)</small>'
+LEGEND = '<small>{}: in the reference, in this order (ROUGE-L) · {}: there, too, but elsewhere (ROUGE-1)</small>'.format(*(_looks['html'][k].format(name) for k, name in (('order', 'bold'), ('elsewhere', 'dotted'))))
 
 def _drawn(m:Matches, how:str, escape:Callable)->str: # escape: one piece of text
     return ''.join(_looks[how].get(kind, '{}').format(escape(text)) for text, kind in m.pieces)
