@@ -72,7 +72,7 @@ Case._repr_html_, Case.markdown = _html, _markdown
 @dataclass(frozen=True, eq=False)
 class System:
     "What one system of an experiment wrote of the dev rows"
-    name:str # a card's name, 'kobart/tta' or 'ensemble'
+    name:str # a card's name, 'kobart/tta', 'kobart/soup' or 'ensemble'
     fact:dict # of the stage that wrote it
     rows:pd.DataFrame # what it was measured on, as `data.read` returns it
     predictions:list[str] # in the order of `rows`
@@ -82,7 +82,7 @@ class System:
         "Of each dialogue, with split tags, by the scorer that is installed here"
         return _scorer('mecab', 'split', 'mean')[0](self.predictions, list(self.rows['summaries']))
 
-_written = dict(evaluate='predictions_dev.csv', tta='predictions_tta_dev.csv', ensemble='predictions_ensemble_dev.csv')
+_written = dict(evaluate='predictions_dev.csv', tta='predictions_tta_dev.csv', soup='predictions_soup_dev.csv', ensemble='predictions_ensemble_dev.csv')
 
 def _measured(run:Path, fact:dict)->pd.DataFrame: # the dev rows of a fact
     given = fact['params'].get('dev_csv')
@@ -92,7 +92,7 @@ def _measured(run:Path, fact:dict)->pd.DataFrame: # the dev rows of a fact
     return read(there, summaries=True)
 
 def _system(run:Path, path:Path, fact:dict)->System:
-    name = {'evaluate': fact['model'], 'tta': f"{fact['model']}/tta"}.get(fact['stage'], fact['stage'])
+    name = fact['model'] if fact['stage'] == 'evaluate' else '/'.join(filter(None, (fact['model'], fact['stage'])))
     file, rows = path.parent/_written[fact['stage']], _measured(run, fact)
     if not file.is_file() or sha256(file) not in fact['outputs'].values(): raise DialsumError(f"the predictions of {name} in '{run.name}' are not as {fact['stage']} wrote them ('{file.name}'): run the stage again.")
     texts = _predictions(file)

@@ -48,7 +48,7 @@ def check_comparable(
 @dataclass(frozen=True)
 class Pair:
     "One system in two experiments"
-    system:str # a card's name, 'kobart/tta' or 'ensemble'
+    system:str # as `systems` calls it
     one:int; other:int # which experiments
     means:tuple[float,float] # as their facts say; 0-100
     why:tuple[str,tuple]|None=None # why they cannot be compared; None: they can

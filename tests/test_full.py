@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dialsum import pipeline
+from dialsum.cases import read_cases, systems
 from dialsum.data import read
 from dialsum.models import CARDS
 from dialsum.runs import parameters, read_fact
@@ -172,3 +173,9 @@ def test_each_model_is_asked_in_several_forms(experiment, models):
     assert {f'{m}/tta' for m in models} <= {c['model'] for c in fact(run, 'submit')['metrics']['candidates']} and '| 모델 | 그냥 | TTA |' in report
 
 
+def test_what_each_system_wrote_can_be_read_beside_the_others(experiment):
+    found, cases = systems(experiment[0]), read_cases(experiment[0])
+    assert {name.partition('/')[2] for name in found} >= {'', 'tta'} and {s.name for s in found.values()} == set(cases[0].predictions)
+    for name, s in found.items():
+        told = pytest.approx(s.fact['metrics']['split']['mean']['f'], abs=1e-4)
+        assert s.scores[:, 3].mean() == told and sum(c.scores[name][3] for c in cases)/len(cases) == told
