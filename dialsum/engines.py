@@ -188,9 +188,10 @@ class CTranslate2(Engine):
     def __init__(self, name, card, checkpoint, device, *given):
         import torch
         ctranslate2, kind = _ctranslate2(), 'int8' if name.endswith('int8') else 'float32'
-        folder = convert(card, checkpoint, kind)
-        super().__init__(name, (folder/'model.bin').stat().st_size, LoadedModel(card, None, load_tokenizer(card, checkpoint), checkpoint), *given)
+        super().__init__(name, 0, LoadedModel(card, None, load_tokenizer(card, checkpoint), checkpoint), *given)
         self.check(self.decoding)
+        folder = convert(card, checkpoint, kind)
+        self.disk = (folder/'model.bin').stat().st_size
         self.names = json.loads(next(folder.glob('*vocabulary.json')).read_text(encoding='utf-8'))
         self.ids = {n: i for i, n in enumerate(self.names)}
         self.model = (ctranslate2.Translator if card.seq2seq else ctranslate2.Generator)(str(folder), device=device, compute_type=kind, intra_threads=torch.get_num_threads())
@@ -206,21 +207,10 @@ class CTranslate2(Engine):
         d = self._with(options)
         self.check(d)
         sources = [[self.names[i] for i in self.codec.source(t, w)] for t, w in zip(texts, instructions or ['']*len(texts), strict=True)]
-        written = []
-        while len(written) < len(sources):
-            part = sources[len(written):len(written) + self.batch_size]
-            try: written += self._search(part, d)
-            except (MemoryError, RuntimeError) as e:
-                if len(part) == 1 or not _no_memory(e): raise
-                self.batch_size = len(part)//2
-        texts = [self.codec.text(ids) for ids in written]
+        texts = [self.codec.text(ids) for ids in self._search(sources, d)]
         return [whole_sentences(t) for t in texts] if self.whole else texts
 
 # %% ../nbs/12_engines.ipynb #4ec142a1
-def _no_memory(e:Exception)->bool:
-    from accelerate.utils.memory import should_reduce_batch_size
-    return isinstance(e, MemoryError) or should_reduce_batch_size(e) or any(s in str(e) for s in ('out of memory', 'bad_alloc', 'Failed to allocate'))
-
 def _search(self:CTranslate2, sources:list[list[str]], d:Decoding)->list[list[int]]: # ids
     ends = [self.names[i] for i in sorted({self.loaded.tokenizer.eos_token_id, self.codec.target('.')[-1]})]
     how = dict(beam_size=d.num_beams, length_penalty=d.length_penalty, end_token=ends, max_batch_size=0, batch_type='examples')
@@ -352,6 +342,10 @@ class _Search:
         return made
 
 # %% ../nbs/12_engines.ipynb #5997f40a
+def _no_memory(e:Exception)->bool: # of torch or CTranslate2
+    from accelerate.utils.memory import should_reduce_batch_size
+    return isinstance(e, MemoryError) or should_reduce_batch_size(e) or any(s in str(e) for s in ('out of memory', 'bad_alloc', 'Failed to allocate'))
+
 def _write(self:_Search, made:Engine, size:int, of:list[int])->tuple[dict,list,float,str]: # (index → text, seconds that each waited, GiB, why it stopped)
     texts, waits, spent, stopped, made.batch_size = {}, [], 0., '', size
     limit = 1.5*len(of)/self.good()[0].throughput if self.good() else float('inf')
@@ -375,7 +369,7 @@ def _measure(self:_Search, made:Engine, size:int)->Measured: # and compare what 
     both = [i for i in texts if i in self.plain]
     told = [texts[i] for i in both], [self.plain[i] for i in both]
     found = dict(identical=float(np.mean([a == b for a, b in zip(*told)])), difference=_difference(*told, self.references and [self.references[i] for i in both])) if both else {}
-    row = self.rows[made.name, size] = Measured(made.name, size, len(texts), len(texts)/seconds, float(np.median(waits or [0])), peak, made.disk/2**30, **found, stopped=stopped)
+    row = self.rows[made.name, size] = Measured(made.name, size, len(texts), len(texts)/seconds if texts else 0., float(np.median(waits or [0])), peak, made.disk/2**30, **found, stopped=stopped)
     return row
 
 _Search.write, _Search.measure = _write, _measure
