@@ -74,8 +74,8 @@ def parser()->argparse.ArgumentParser:
     p.add_argument('stage', metavar='STAGE', help=', '.join(stages()))
     p.add_argument('-p', '--parameter', nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help="of the notebook's parameters cell; repeatable")
     p.add_argument('-o', '--output', type=Path, help='where to put the executed notebook (default: in the run folder)')
-    p = add('report', "write an experiment's report again")
-    p.add_argument('experiment', help='run folder, or its name or a part of it')
+    p = add('report', "write an experiment's report again; of several, a comparison with the first")
+    p.add_argument('experiment', nargs='+', help='run folder, or its name or a part of it')
     p.add_argument('--runs', type=Path, default=argparse.SUPPRESS, help='folder of the run folders (default: runs/)')
     p.add_argument('--reports', type=Path, default=argparse.SUPPRESS, help='folder that gets the report (default: reports/)')
     p = add('diagnose', 'from a log, a traceback, an executed notebook or a fact file to causes and remedies')
@@ -328,8 +328,17 @@ def find_run(
     if len(found) > 1: raise DialsumError(f"'{name}' fits {len(found)} experiments: {', '.join(p.name for p in found)}; give the whole name.")
     return found[0]
 
+def _compare(runs:list[Path], reports:Path)->int:
+    from dialsum.comparison import render_comparison
+    names = [r.name for r in runs]
+    path = reports/('_vs_'.join(n[:60] for n in names[:3]) + f'_and_{len(names) - 3}_more'*(len(names) > 3) + '.md')
+    print(write_atomic(path, render_comparison(runs)))
+    return 0
+
 def _report(args)->int:
-    run, reports = find_run(args.experiment, getattr(args, 'runs', None)), check_writable(getattr(args, 'reports', reports_path())).absolute()
+    runs, reports = [find_run(e, getattr(args, 'runs', None)) for e in args.experiment], check_writable(getattr(args, 'reports', reports_path())).absolute()
+    if len(runs) > 1: return _compare(runs, reports)
+    [run] = runs
     place(run).joinpath('report.json').unlink(missing_ok=True) # written again, even when nothing has changed
     fact = pipeline.run_stage(pipeline.StageSpec(run, 'report', '', dict(reports=str(reports))))
     print(*((reports/f'{run.name}.{kind}' for kind in ('md', 'html')) if fact['status'] == 'success' else [fact['error']['message']]), sep='\n')

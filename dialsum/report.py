@@ -28,7 +28,7 @@ from .faults import FAULTS
 from .judgement import RULES, Judgement, advise, judge_summaries, judge_training
 from .models import CARDS, card
 from .quality import DEFECTS, told
-from .rouge import LIMITS
+from .rouge import LIMITS, matches
 from .runs import DialsumError, check_writable, facts, key_of, read_fact, write_atomic
 
 # %% ../nbs/14_report.ipynb #7ed3e4df
@@ -897,9 +897,12 @@ def _dialogue(text:str)->str:
 
 def _text(text:str|None)->str: return quoted([escape(line) for line in (text or '').splitlines() if line.strip()] or ['(빈 글)'])
 
+def _marked(prediction:str, reference:str)->str: # what the reference has, too, in bold or underlined
+    return quoted([matches(line, reference).markdown() for line in printable(prediction).splitlines() if line.strip()] or ['(빈 글)'])
+
 def _case(rank:int, case:dict)->str:
     told = ' · '.join(f'{name} {number(case.get(kind), 2)}' for kind, name in _rouges.items())
-    return '\n\n'.join([f"### {rank}. {escape(case.get('fname', '–'))}", told, _dialogue(case.get('dialogue') or ''), '**정답**', _text(case.get('reference')), '**예측**', _text(case.get('prediction'))])
+    return '\n\n'.join([f"### {rank}. {escape(case.get('fname', '–'))}", told, _dialogue(case.get('dialogue') or ''), '**정답**', _text(case.get('reference')), '**예측**', _marked(case.get('prediction') or '', case.get('reference') or '')])
 
 def worst(e:Experiment)->str:
     "The dialogues at which the best model did worst"
@@ -908,8 +911,10 @@ def worst(e:Experiment)->str:
     cases = best.metrics.get('worst') or []
     if not cases: return f'{escape(best.label)}의 평가 기록에 점수가 낮은 대화가 없습니다.'
     which = '점수가 가장 높은 ' if len(e.ranking) > 1 else ''
-    head = f'{which}{escape(best.label)}{particle(best.label, "이/가")} 가장 낮은 점수를 받은 대화입니다. 점수는 태그를 나누어 센 것입니다.'
-    return '\n\n'.join([head, *(_case(i, c) for i, c in enumerate(cases[:5], 1))])
+    head = f'{which}{escape(best.label)}{particle(best.label, "이/가")} 가장 낮은 점수를 받은 대화입니다. 점수는 태그를 나누어 센 것입니다. 예측에서 <b>굵은 글</b>은 정답에 같은 차례로 나오는 형태소(ROUGE-L), <ins>밑줄</ins>은 정답에 있으나 차례가 다른 형태소(ROUGE-1)입니다.'
+    good = (best.metrics.get('best') or [])[-2:][::-1]
+    praised = ['### 점수가 가장 높은 대화', *(_case(i, c).replace('### ', '#### ', 1) for i, c in enumerate(good, 1))] if good else []
+    return '\n\n'.join([head, *(_case(i, c) for i, c in enumerate(cases[:5], 1)), *praised])
 
 # %% ../nbs/14_report.ipynb #b3cddaca
 def submission(e:Experiment)->str:
@@ -1098,7 +1103,7 @@ def anchor(
 # %% ../nbs/14_report.ipynb #66ff22e4
 SECTIONS:dict[str,Callable[[Experiment],str]] = { # heading → section, in the report's order
     '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '교차 검증': folds, 'TTA': tta, 'API 모델': api, '앙상블': ensemble, '추론 최적화': optimizing, '학습': training, '모델별 판정': each, '요약의 오류': wrongs,
-    '점수가 가장 낮은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '다음에 할 일': next_steps, '실행 환경': machine, '다시 실행하기': again, '부록: 모든 수치': appendix}
+    '점수가 가장 낮은 대화와 높은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '다음에 할 일': next_steps, '실행 환경': machine, '다시 실행하기': again, '부록: 모든 수치': appendix}
 
 def render(
     e:Experiment,

@@ -159,6 +159,16 @@ def test_a_real_difference_is_told_with_its_interval_and_p(build, poor, good):
     assert f'{p.difference.f:.2f}점 올랐습니다' in first and 'p < 0.001' in first and '우연으로 보기 어려운' in first
 
 
+def test_the_command_compares_several(build, poor, good, typed, tmp_path):
+    runs = [build('first', dict(kobart=poor)), build('second', dict(kobart=good)), build('third', dict(kobart=poor))]
+    done = typed('report', *runs, '--reports', tmp_path/'reports')
+    assert done.returncode == 0, done.stderr
+    path = tmp_path/'reports'/'first_vs_second_vs_third.md'
+    assert done.stdout.split() == [str(path), str(path.with_suffix('.html'))]
+    assert path.read_text() == render_comparison(runs) and '<script' not in path.with_suffix('.html').read_text()
+    assert typed('report', runs[0], 'nowhere', '--reports', tmp_path/'reports').returncode == 2
+
+
 def test_equal_experiments_do_not_differ(build, poor):
     c = compare_experiments(build('a', dict(kobart=poor)), build('b', dict(kobart=poor)))
     assert c.pairs[0].p == 1 and not c.pairs[0].significant and '모든 대화에서 같습니다' in c._repr_markdown_() and '모두 같습니다' in c._repr_markdown_()
