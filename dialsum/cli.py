@@ -330,9 +330,11 @@ def find_run(
 
 def _compare(runs:list[Path], reports:Path)->int:
     from dialsum.comparison import render_comparison
+    from dialsum.page import sheet
     names = [r.name for r in runs]
     path = reports/('_vs_'.join(n[:60] for n in names[:3]) + f'_and_{len(names) - 3}_more'*(len(names) > 3) + '.md')
-    print(write_atomic(path, render_comparison(runs)))
+    text = render_comparison(runs)
+    print(write_atomic(path, text), write_atomic(path.with_suffix('.html'), sheet(text)), sep='\n')
     return 0
 
 def _report(args)->int:
