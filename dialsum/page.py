@@ -172,7 +172,7 @@ details[open] summary { margin-bottom: .6rem }
 _policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def _contents(headings:list[tuple[int,str,str]])->str:
-    links = ''.join(f'<li><a href="#{escape(quote(to))}">{escape(text)}</a></li>\n' for level, to, text in headings if level == 2)
+    links = ''.join(f'<li><a href="#{to}">{escape(text)}</a></li>\n' for level, to, text in headings if level == 2)
     return f'<nav aria-label="목차"><strong>목차</strong>\n<ol>\n{links}</ol></nav>'
 
 def sheet(

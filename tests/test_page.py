@@ -1,0 +1,211 @@
+"""The report as one HTML file: names from hell, thirty models in five folds, and what browsers make of it"""
+import io, os, re, shutil, socket, subprocess, sys
+from collections import Counter
+from itertools import product
+from xml.etree import ElementTree
+
+import pytest
+
+from dialsum.diagrams import MANY
+from dialsum.page import page, write_page
+from dialsum.report import SECTIONS, flowchart, gantt, read_experiment, render, write_report
+from experiments import case, scored
+from mermaid import mermaid_blocks, parse
+
+NAMES = ['"; DROP TABLE models; --', '<script>alert(1)<script>', 'end', '한글 모델: v2', 'x'*200, '😀👩‍👩‍👧 "][1]:::failed', '</title><svg onload=alert(1)>'.replace('/', ''), "'onmouseover='alert(1)"]
+TAGS = set('html head meta title style body div header nav strong ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s hr details summary figure img figcaption svg rect text line path'.split())
+ATTRIBUTES = set('lang charset http-equiv content name class aria-label href rel id tabindex src width height alt style role viewBox x y rx x1 x2 y1 y2 d text-anchor font-size font-weight stroke-dasharray start'.split())
+
+
+def write(run, tmp_path):
+    "Both forms of a report: (Markdown, HTML)"
+    written = write_report(run, tmp_path/'reports')
+    return written[0].read_text(encoding='utf-8'), write_page(run, written).read_text(encoding='utf-8')
+
+
+def both(run): # without drawing figures
+    e = read_experiment(run)
+    return render(e), page(e, {})
+
+
+def read(html):
+    "A page's elements, by a parser that forgives nothing; fails where one is not ours, or loads or runs something"
+    elements = list(ElementTree.fromstring(html).iter())
+    for e in elements: e.tag = e.tag.split('}')[-1]
+    assert {e.tag for e in elements} <= TAGS and {a for e in elements for a in e.attrib} <= ATTRIBUTES
+    for e in elements:
+        assert 'src' not in e.attrib or e.get('src').startswith('data:image/png;base64,')
+        assert 'href' not in e.attrib or e.get('href').startswith('#')
+        assert 'style' not in e.attrib or re.fullmatch(r'max-width:100%;min-width:[\d.]+px;height:auto', e.get('style'))
+    for style in re.findall('<style>(.*?)</style>', html, re.S): assert not re.search(r'url\(|@import|expression', style)
+    return elements
+
+
+def words(element): return ' '.join(''.join(element.itertext()).split())
+
+
+def named(build, name):
+    "An experiment whose model, folder and speaker have that name, and whose training and evaluation did not end alike"
+    run, leave = build(name=name, models=[name, 'kobart'], command=f'dialsum run --models {name}')
+    leave('data')
+    leave('train', name, 'failed', message=f'{name}: {name}')
+    leave('evaluate', name, 'blocked', message=name, kind='blocked')
+    leave('train', 'kobart', start=9)
+    leave('evaluate', 'kobart', found=dict(split=scored(40.), whole=scored(20.), worst=[case(name) | dict(fname=name, dialogue=f'{name}: 안녕하세요\n#{name}#: 네')]))
+    return run
+
+
+@pytest.mark.parametrize('name', NAMES, ids=range(len(NAMES)))
+def test_a_name_breaks_nothing(build, name):
+    md, html = both(named(build, name))
+    elements = read(html)
+    count = lambda found: Counter(e.tag for e in found if e.tag not in ('text', 'strong')) # long labels have more lines, and only a tag is a speaker
+    assert count(elements) == count(read(both(named(build, f'{"plain":.<{len(name)}}'))[1]))
+    shown = ' '.join(name.split())
+    assert words(elements[0].find('.//h1')) == f'실험 보고서: {shown}' == elements[0].findtext('.//title')
+    assert sum(shown in words(e) for e in elements if e.tag in ('td', 'h3', 'pre', 'code', 'blockquote')) >= 8
+    assert [words(e) for e in elements if e.tag == 'h2'] == list(SECTIONS) and [line[3:] for line in md.split('\n') if line.startswith('## ')] == list(SECTIONS)
+    assert sum(e.tag == 'svg' for e in elements) == len(mermaid_blocks(md)) == 3 and '```mermaid' not in html
+    for found in parse(mermaid_blocks(md)): assert 'error' not in found, found
+
+
+def test_hostile_text_stays_text(hell, tmp_path):
+    md, html = write(hell, tmp_path)
+    elements = read(html)
+    assert [words(e) for e in elements if e.tag == 'h2'] == list(SECTIONS)
+    assert sum(e.tag == 'svg' for e in elements) == len(mermaid_blocks(md)) and sum(e.tag == 'img' for e in elements) == md.count('\n![') > 0
+    assert '<script>alert(1)</script>' in words(elements[0]) and not re.search('[\0\x07\x1b\u202e]', html)
+
+
+def test_everything_is_inside(build, tmp_path):
+    run, leave = build(models=['kobart'])
+    leave('data')
+    for stage in ('train', 'evaluate', 'predict', 'submit'): leave(stage, 'kobart'*(stage != 'submit'))
+    md, html = write(run, tmp_path)
+    assert write(run, tmp_path) == (md, html)
+    elements = read(html)
+    ids = [e.get('id') for e in elements if e.get('id')]
+    assert len(ids) == len(set(ids)) and [e.get('href')[1:] for e in elements if e.tag == 'a'] == [i for i in ids if f'<h2 id="{i}"' in html]
+    assert all(e.get('alt') and int(e.get('width')) > 99 for e in elements if e.tag == 'img') and all(e[0].text for e in elements if e.tag == 'svg')
+    assert elements[0].get('lang') == 'ko' and "default-src 'none'" in html and 'http://www.w3.org/2000/svg' in html and len(re.findall('https?://', html)) == html.count('<svg')
+    without = page(read_experiment(run), {})
+    assert '<img' not in without and '<em>모델별 학습 손실과 검증 손실</em>' in without
+
+
+@pytest.fixture
+def crowd(build):
+    "Thirty models, each trained and evaluated as a whole and in five folds; one fold of one failed"
+    run, leave = build(name='20261121_012847_crowd', models=[f'model {m}' for m in range(30)], k_folds=5)
+    leave('data')
+    for m in range(30):
+        for k in (None, *range(5)):
+            bad = (m, k) == (3, 2)
+            leave('train', f'model {m}', 'failed' if bad else 'success', 60*m + 10*(k or 0), 5, fold=k, message='CUDA out of memory')
+            leave('evaluate', f'model {m}', 'blocked' if bad else 'success', 60*m + 10*(k or 0) + 5, 5, fold=k, message='blocked', kind='blocked')
+        leave('predict', f'model {m}', start=60*m + 55)
+    leave('submit', start=1850)
+    return run
+
+
+def test_many_folds_stand_together(crowd):
+    e = read_experiment(crowd)
+    bars, boxes = gantt(e), flowchart(e)
+    assert len(e.steps) == 30*13 + 2 > MANY and len(bars.grouped) == len(boxes.grouped.nodes) == 30*3 + 2
+    elements = read(both(crowd)[1])
+    drawings = [e for e in elements if e.tag == 'svg']
+    marks = lambda drawing: Counter(r.get('class') for r in drawing.iter('rect') if r.get('class') not in ('band', 'plain'))
+    assert marks(drawings[0]) == dict(success=91, failed=1) and marks(drawings[1]) == dict(success=90, failed=1, blocked=1)
+    assert '학습(폴드 5개 포함) 실패 1, 성공 5' in boxes.mermaid() and boxes.mermaid().count('-->') == len(boxes.grouped.edges) == 30*5 < 500 # where mermaid gives up
+    chart, flow, *_ = parse(mermaid_blocks(render(e)))
+    assert len(chart['tasks']) == len(flow['nodes']) == 92
+
+
+# browsers
+
+@pytest.fixture(scope='module')
+def chromium():
+    "A browser; skips where there is none"
+    playwright = pytest.importorskip('playwright.sync_api', reason='needs the dev extra: pip install playwright')
+    program = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    if not program: pytest.skip('needs chromium: apt-get install chromium fonts-nanum')
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=program, args=['--no-sandbox'])
+        yield browser
+        browser.close()
+
+
+def shot(tab, name):
+    "A screenshot, which must show something: its mean brightness of 255. Kept where DIALSUM_SCREENSHOTS names a folder"
+    from PIL import Image, ImageStat
+    png = tab.screenshot(full_page=True)
+    if folder := os.environ.get('DIALSUM_SCREENSHOTS'):
+        os.makedirs(folder, exist_ok=True)
+        with open(f'{folder}/{name}.png', 'wb') as f: f.write(png)
+    image = Image.open(io.BytesIO(png)).convert('L')
+    assert len(set(image.crop((0, 0, image.width, 600)).tobytes())) > 50, 'nothing to see'
+    return ImageStat.Stat(image).mean[0]
+
+
+def test_a_browser_shows_it(build, hell, crowd, tmp_path, chromium):
+    runs = dict(name=named(build, NAMES[4]), hell=hell, crowd=crowd)
+    for run in runs.values(): write(run, tmp_path)
+    for (name, run), scheme, width in product(runs.items(), ('light', 'dark'), (1280, 390)):
+        context = chromium.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+        tab, said, asked = context.new_page(), [], []
+        tab.on('console', lambda message: said.append(message.text))
+        tab.on('request', lambda request: asked.append(request.url.split(':')[0]))
+        tab.goto((tmp_path/'reports'/f'{run.name}.html').as_uri())
+        assert not said and asked.count('file') == 1 and set(asked) <= {'file', 'data'}
+        assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth'), f'{name} is wider than a page of {width}'
+        assert tab.evaluate('[...document.images].every(i => i.complete && i.naturalWidth > 0)')
+        bright = shot(tab, f'{name}-{scheme}-{width}')
+        assert bright > 200 if scheme == 'light' else bright < 110
+        context.close()
+
+
+OUTSIDE = """[...document.querySelectorAll('svg')].flatMap(svg => {
+  const all = svg.viewBox.baseVal, boxes = [...svg.querySelectorAll('rect[rx="5"]')].map(r => r.getBBox());
+  return [...svg.querySelectorAll('text')].filter(t => { const b = t.getBBox(), x = b.x + b.width/2, y = b.y + b.height/2;
+    const own = boxes.find(r => r.x <= x && x <= r.x + r.width && r.y <= y && y <= r.y + r.height) || all;
+    return b.x < own.x || b.x + b.width > own.x + own.width || b.y < own.y - 1 || b.y + b.height > own.y + own.height + 1 }).map(t => t.textContent)})"""
+
+
+def test_labels_stay_within_their_boxes(build, hell, crowd, chromium):
+    tab = chromium.new_page()
+    for run in (hell, crowd, *(named(build, name) for name in NAMES[:6])):
+        tab.set_content(both(run)[1])
+        assert tab.evaluate('document.querySelectorAll("svg").length') >= 3 and tab.evaluate(OUTSIDE) == []
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "A JupyterLab: (its folder, a function from a notebook's name to its address)"
+    top = tmp_path_factory.mktemp('lab')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    options = dict(token='t', port=port, port_retries=0, root_dir=top, open_browser=False, allow_root=True)
+    command = [sys.executable, '-m', 'jupyterlab', *(f'--ServerApp.{k}={v}' for k, v in options.items()), '--ServerApp.ip=127.0.0.1']
+    with open(top/'lab.log', 'w') as log: server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | dict(JUPYTER_CONFIG_DIR=str(top/'.config'), JUPYTERLAB_WORKSPACES_DIR=str(top/'.w'), JUPYTERLAB_SETTINGS_DIR=str(top/'.s')))
+    yield top, lambda name: f'http://127.0.0.1:{port}/lab/tree/{name}?token=t'
+    server.terminate()
+    server.wait(20)
+
+
+def test_jupyterlab_draws_the_diagrams(build, hell, chromium, lab):
+    import nbformat, requests, time
+    top, address = lab
+    blocks = mermaid_blocks(both(named(build, NAMES[3]))[0]) + mermaid_blocks(both(hell)[0])[:2]
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f'```mermaid\n{b}\n```') for b in blocks]), top/'report.ipynb')
+    for _ in range(120):
+        try: requests.get(address(''), timeout=5); break
+        except requests.ConnectionError: time.sleep(.5)
+    tab = chromium.new_page(viewport=dict(width=1280, height=1600))
+    tab.goto(address('report.ipynb'))
+    drawn = tab.locator('.jp-RenderedMermaid:not(.jp-mod-warning) img')
+    drawn.nth(len(blocks) - 1).wait_for(timeout=90_000)
+    assert drawn.count() == len(blocks) and tab.locator('.jp-RenderedMermaid.jp-mod-warning').count() == 0
+    sizes = drawn.evaluate_all('found => found.map(i => [i.naturalWidth, i.width, i.height])')
+    tab.locator('.jp-Dialog').get_by_role('button', name='No Kernel').click()
+    shot(tab, 'jupyterlab')
+    assert all(natural > 0 and width > 100 and height > 50 for natural, width, height in sizes), sizes
