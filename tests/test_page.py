@@ -13,7 +13,7 @@ from experiments import case, scored
 from mermaid import mermaid_blocks, parse
 
 NAMES = ['"; DROP TABLE models; --', '<script>alert(1)<script>', 'end', '한글 모델: v2', 'x'*200, '😀👩‍👩‍👧 "][1]:::failed', '</title><svg onload=alert(1)>'.replace('/', ''), "'onmouseover='alert(1)"]
-TAGS = {'b', 'ins'} | set('html head meta title style body div header nav strong ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s hr details summary figure img figcaption svg rect text line path'.split())
+TAGS = set('html head meta title style body div header nav strong b ins ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s hr details summary figure img figcaption svg rect text line path'.split())
 ATTRIBUTES = set('lang charset http-equiv content name class aria-label href rel id tabindex src width height alt style role viewBox x y rx x1 x2 y1 y2 d text-anchor font-size font-weight stroke-dasharray start'.split())
 
 
