@@ -274,17 +274,24 @@ def _outcome(e:Experiment)->str:
     if bad['missing']: told.append(f"{len(bad['missing'])}개 단계는 기록이 없습니다.")
     return '- **결과:** ' + ' '.join(told)
 
-def _score_text(score:dict)->str: return f"{score['f']:.2f}(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})"
+def _sure(*scores:dict)->bool: return all(s.get(k) is not None for s in scores for k in ('low', 'high')) # whether they have intervals
+
+def _score_text(score:dict)->str: return f"{score['f']:.2f}" + (f"(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})" if _sure(score) else '(신뢰 구간 없음)')
+
+def _foreign(s:Step)->bool: # whether its scorer is none of ours, which can read Hangul
+    return not re.search(r'\btok:(?:mecab|kiwi|char|word)\b', (s.metrics.get('split') or {}).get('signature') or 'tok:mecab')
 
 def _best(e:Experiment)->str:
     if not e.ranking: return '- **점수:** 평가를 마친 모델이 없어 점수가 없습니다.'
     first, *others = e.ranking
     score, name = _score(first, 'split', 'mean'), escape(first.label)
     n = number(first.metrics['split'].get('n'))
-    if not others: return f"- **점수:** 검증 대화 {n}개에서 {name}의 ROUGE 평균은 {_score_text(score)}입니다."
+    if not others: return f"- **점수:** 검증 대화 {n}개에서 {name}의 ROUGE 평균은 {_score_text(score)}입니다." + (' 한글을 읽지 못하는 채점기의 점수이므로 다른 점수와 견줄 수 없습니다.' if _foreign(first) else '')
     second = _score(others[0], 'split', 'mean')
     text = (f"- **가장 높은 점수:** 검증 대화 {n}개에서 {name}{particle(first.label, '이/가')} ROUGE 평균 {_score_text(score)}{particle(number(score['f'], 2), '으로/로')} 가장 높았습니다. "
             f"2위는 {escape(others[0].label)}({second['f']:.2f})입니다.")
+    if _foreign(first) or len({s.metrics['split'].get('signature') for s in e.ranking}) > 1: return text + ' 점수를 매긴 방법 때문에 견줄 수 없는 점수입니다. 까닭은 점수 절에 있습니다.'
+    if not _sure(score, second): return text + ' 신뢰 구간이 없으므로 이 차이만으로 우열을 말할 수는 없습니다.'
     return text + (' 두 모델의 신뢰 구간이 겹치므로 이 차이만으로 우열을 말할 수는 없습니다.' if score['low'] <= second['high'] else '')
 
 # %% ../nbs/14_report.ipynb #375d683c
@@ -293,7 +300,7 @@ BASELINES = dict(null='무작위 기준', lead2='앞 두 발화 기준') # rows 
 def _against(step:Step, row:str)->str|None: # 'above', 'near' or 'below'; None when there is no such row
     score, other = _score(step, 'split', 'mean'), _score(step, 'split', 'mean', row)
     if not other: return None
-    return 'above' if score['f'] > other['high'] else 'near' if score['f'] > other['f'] else 'below'
+    return 'above' if score['f'] > (other['high'] if _sure(other) else other['f']) else 'near' if score['f'] > other['f'] else 'below'
 
 _ends = dict(above='분명히 넘습니다', near='넘기는 하나 신뢰 구간 안의 차이입니다', below='넘지 못합니다')
 _links = dict(above='분명히 넘지만', near='넘기는 하나 신뢰 구간 안의 차이이고', below='넘지 못하고')
@@ -329,9 +336,18 @@ def _time(e:Experiment)->list[str]: # a line, or none
 _replica_note = ('> **축소 모형으로 실행했습니다.** 축소 모형(replica)은 구조만 같고 아주 작으며 무작위 가중치에서 시작합니다. '
                  '여기 적힌 점수는 파이프라인이 끝까지 도는지만 보여 주며, 실제 모델의 성능과는 아무 관계가 없습니다.')
 
+def _commonest(e:Experiment)->list[str]: # a line on the commonest fault of the best model's summaries, or none
+    told = e.ranking[0].metrics.get('faults') if e.ranking else None
+    if not told or not told.get('rows'): return []
+    kind, found = max(((k, v) for k, v in told['kinds'].items() if k in FAULTS), key=lambda p: p[1]['count'])
+    name = escape(e.ranking[0].label)
+    if not found['count']: return [f"- **요약의 오류:** {name}의 요약 {number(told['rows'])}개에서 규칙에 걸린 오류가 없습니다."]
+    own = '' if found['references'] is None else f" 같은 규칙이 사람이 쓴 참조에서 찾은 것은 {found['references']/told['rows']:.1%}입니다."
+    return [f"- **요약의 오류:** {name}의 요약에서 가장 흔한 오류는 {FAULTS[kind].title}({found['count']/told['rows']:.1%})입니다.{own}"]
+
 def overview(e:Experiment)->str:
     "The first screen: what came of it, in sentences with numbers"
-    return '\n'.join([_outcome(e), _best(e), *_verdict(e), *_time(e)]) + (f'\n\n{_replica_note}' if _is_replica(e) else '')
+    return '\n'.join([_outcome(e), _best(e), *_verdict(e), *_commonest(e), *_time(e)]) + (f'\n\n{_replica_note}' if _is_replica(e) else '')
 
 # %% ../nbs/14_report.ipynb #1c3bf565
 _labels = '''models=모델|mode=실행 방식|scale=모델 크기|checkpoints=시작 체크포인트|workers=동시에 실행한 단계 수|rehearse=예행 연습
@@ -667,7 +683,7 @@ def draw_scores(
     "Each model's score with its interval, and what it has to clear"
     figure, rows = _figure(7.2, 1.1 + .36*len(steps)), [_score(s, 'split', 'mean') for s in steps]
     axis, places = figure.subplots(), range(len(steps))[::-1]
-    axis.errorbar([r['f'] for r in rows], places, xerr=[[r['f'] - r['low'] for r in rows], [r['high'] - r['f'] for r in rows]], fmt='o', color=_colours[0], capsize=4, label='모델(95% 신뢰 구간)')
+    axis.errorbar([r['f'] for r in rows], places, xerr=[[r['f'] - r['low'] if _sure(r) else 0 for r in rows], [r['high'] - r['f'] if _sure(r) else 0 for r in rows]], fmt='o', color=_colours[0], capsize=4, label='모델(95% 신뢰 구간)')
     for (row, name), mark, colour in zip(BASELINES.items(), ('|', 'd'), (_colours[1], _colours[2])):
         found = [(o['f'], y) for s, y in zip(steps, places) if (o := _score(s, 'split', 'mean', row))]
         if found: axis.plot(*zip(*found), mark, color=colour, markersize=12 if mark == '|' else 6, markeredgewidth=2, label=name)
@@ -710,7 +726,7 @@ _rouges = dict(rouge1='ROUGE-1', rouge2='ROUGE-2', rougeL='ROUGE-L', mean='평�
 
 def _cells(step:Step, tags:str, row:str='')->list[str]:
     found = [_score(step, tags, kind, row) for kind in _rouges]
-    return [f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]" if s else '–' for s in found]
+    return [f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else '') if s else '–' for s in found]
 
 def score_table(
     e:Experiment,
@@ -723,6 +739,8 @@ def score_table(
     rows += [['앞 두 발화 기준' + (f' ({escape(s.label)}의 데이터)' if len(leads) > 1 else ''), *cells] for cells, s in leads.items()]
     signatures = list(dict.fromkeys((s.metrics.get(tags) or {}).get('signature') for s in e.ranking))
     mixed = '\n\n**주의:** 서명이 서로 다른 모델이 있으므로 점수를 견줄 수 없습니다.' if len(signatures) > 1 else ''
+    strange = [escape(s.label) for s in e.ranking if _foreign(s)]
+    if strange: mixed += f"\n\n**주의:** {', '.join(strange)}{particle(strange[-1], '은/는')} 한글을 읽는 토크나이저(`mecab`, `kiwi`, `char`, `word`)로 매긴 점수가 아닙니다. 한글을 버리고 태그만 센 점수일 수 있으므로 다른 어떤 점수와도 견줄 수 없습니다."
     return table(['', *_rouges.values()], rows) + '\n\n서명: ' + ', '.join(f'`{printable(s)}`' if s else '기록 없음' for s in signatures) + mixed
 
 # %% ../nbs/14_report.ipynb #577cf8e5
@@ -816,11 +834,13 @@ def api(e:Experiment)->str:
     if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {code_span(tried.fact['error']['message'])}"
     if tried.status != 'success': return 'API 단계가 성공하지 못했습니다.'
     m = tried.metrics
-    cells = lambda name, s, difference: [name, f"{s['f']:.2f} [{s['low']:.2f}, {s['high']:.2f}]", f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
+    cells = lambda name, s, difference: [name, f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ''), f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
     rows = [cells(f"**{escape(m['model'])}**", m['split']['mean'], None), *(cells(escape(Step.title_of(name)), c['mean'], c['difference']) for name, c in m['compared'].items())]
     text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
             f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다.")
-    fake = '\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else ''
+    other = {s.metrics['split'].get('signature') for s in e.ranking} - {m['split'].get('signature')}
+    apart = '\n\n**주의:** API의 점수는 모델들과 다른 방법으로 매겼으므로 견줄 수 없습니다.' if other and not m['compared'] else ''
+    fake = apart + ('\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else '')
     lost = [f"- {number(n)}개: {code_span(why)}" for why, n in sorted(Counter(f['reason'] for f in m['failed']).items())]
     return '\n\n'.join([text + fake, table(['모델', 'ROUGE 평균(같은 대화)', 'API와의 차이(API − 모델)'], rows), *(['답을 받지 못한 까닭:\n' + '\n'.join(lost)] if lost else [])])
 
@@ -1062,6 +1082,7 @@ def optimizing(e:Experiment)->str:
 def _sharper(e:Experiment)->list[str]: # what would make the comparison tell more
     if len(e.ranking) < 2: return []
     a, b = (_score(s, 'split', 'mean') for s in e.ranking[:2])
+    if not _sure(a, b): return []
     n, gap, halves = (e.ranking[0].metrics.get('split') or {}).get('n'), a['f'] - b['f'], (a['high'] - a['low'] + b['high'] - b['low'])/2
     if not n or a['low'] > b['high'] or gap <= 0: return []
     enough = max(math.ceil(n*(halves/gap)**2/10)*10, n + 10)
