@@ -376,7 +376,7 @@ _Search.write, _Search.measure = _write, _measure
 
 # %% ../nbs/12_engines.ipynb #78087e55
 _first = {'hf': 32, 'hf-bf16': 32, 'ctranslate2-int8': 8, 'ctranslate2': 16, 'int8': 16} # where the search for a batch size begins; the likely best first: what is slower is soon left
-CONVERTED = 5e7 # bytes of weights in a second
+CONVERTED = 1.5e8 # bytes of weights in a second
 
 def _begin(name:str, sizes:list[int])->int: return max((s for s in sizes if s <= _first[name]), default=sizes[0])
 
