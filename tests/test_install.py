@@ -25,6 +25,7 @@ def test_a_wheel_runs_the_demo_anywhere(installed, tmp_path):
     assert done.returncode == 0 and done.stderr.startswith(str(installed)), done.stderr
     told = json.loads(done.stdout)
     assert Path(told['run']).parent == tmp_path/'runs' and Path(told['report']).parent == tmp_path/'reports' and Path(told['report']).is_file()
+    assert Path(told['page']) == Path(told['report']).with_suffix('.html') and Path(told['page']).read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
 
 
 def commands(language):

@@ -13,7 +13,7 @@ from experiments import case, scored
 from mermaid import mermaid_blocks, parse
 
 NAMES = ['"; DROP TABLE models; --', '<script>alert(1)<script>', 'end', '한글 모델: v2', 'x'*200, '😀👩‍👩‍👧 "][1]:::failed', '</title><svg onload=alert(1)>'.replace('/', ''), "'onmouseover='alert(1)"]
-TAGS = set('html head meta title style body div header nav strong b ins ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s hr details summary figure img figcaption svg rect text line path'.split())
+TAGS = set('html head meta title style body div header nav strong ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s b ins hr details summary figure img figcaption svg rect text line path'.split())
 ATTRIBUTES = set('lang charset http-equiv content name class aria-label href rel id tabindex src width height alt style role viewBox x y rx x1 x2 y1 y2 d text-anchor font-size font-weight stroke-dasharray start'.split())
 
 
@@ -59,7 +59,7 @@ def named(build, name):
 def test_a_name_breaks_nothing(build, name):
     md, html = both(named(build, name))
     elements = read(html)
-    count = lambda found: Counter(e.tag for e in found if e.tag not in ('text', 'strong')) # long labels have more lines, and only a tag is a speaker
+    count = lambda found: Counter(e.tag for e in found if e.tag not in ('text', 'strong', 'b', 'ins')) # long labels have more lines, only a tag is a speaker, and words are marked
     assert count(elements) == count(read(both(named(build, f'{"plain":.<{len(name)}}'))[1]))
     shown = ' '.join(name.split())
     assert words(elements[0].find('.//h1')) == f'실험 보고서: {shown}' == elements[0].findtext('.//title')
@@ -137,7 +137,7 @@ def chromium():
 def shot(tab, name):
     "A screenshot, which must show something: its mean brightness of 255. Kept where DIALSUM_SCREENSHOTS names a folder"
     from PIL import Image, ImageStat
-    png = tab.screenshot(full_page=True)
+    png = tab.screenshot(full_page='DIALSUM_SCREENSHOTS' in os.environ)
     if folder := os.environ.get('DIALSUM_SCREENSHOTS'):
         os.makedirs(folder, exist_ok=True)
         with open(f'{folder}/{name}.png', 'wb') as f: f.write(png)
