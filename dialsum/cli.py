@@ -328,6 +328,7 @@ def find_run(
     if len(found) > 1: raise DialsumError(f"'{name}' fits {len(found)} experiments: {', '.join(p.name for p in found)}; give the whole name.")
     return found[0]
 
+# %% ../nbs/16_cli.ipynb #35ab8f03
 def _compare(runs:list[Path], reports:Path)->int:
     from dialsum.comparison import render_comparison
     from dialsum.page import sheet

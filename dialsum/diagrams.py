@@ -64,6 +64,7 @@ def _em(c:str)->float: # a letter's width, of its height
     return .3 if c in " .,:;'|!ilIj·" else .68 if c.isupper() or c in 'mw%@' else .9 if c in '…—' else .57
 
 def text_width(text:str)->float: # pixels
+    "How wide a text is drawn, about"
     return SIZE*sum(map(_em, text))
 
 def wrapped(
@@ -88,6 +89,7 @@ _shades = dict(success=('#d3f0e0', '#0b6e4f', '#123a2d', '#4fc39b'), failed=('#f
                skipped=('#eeeeee', '#777777', '#2b3138', '#8d96a0'), missing=('#eeeeee', '#777777', '#2b3138', '#8d96a0')) # fill and line, then both in the dark
 
 def worst_state(states)->str: # of several
+    "The state that a reader has to know of first"
     return min(states, key=_worst.index)
 
 def _told(states:list[str])->str: # '성공', or '실패 1, 성공 4'

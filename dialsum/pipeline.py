@@ -283,10 +283,12 @@ def _note(spec:StageSpec, error:dict): # what became of it, at the head of the p
 MODES = ('single', 'multi_model', 'full')
 MEMBERS = ('models', 'tta', 'folds', 'soup', 'api') # what an ensemble can choose among
 
+# %% ../nbs/15_pipeline.ipynb #d0b9d9e7
 def _members(options:dict)->list[str]: # of `MEMBERS`, as asked
     asked = [k for k in options.get('ensemble_members', 'models').replace(',', ' ').split() if k]
     return list(dict.fromkeys(asked + ['soup']*(options.get('ensemble_strategy') == 'soup'))) if 'ensemble_strategy' in options else []
 
+# %% ../nbs/15_pipeline.ipynb #19b9765f
 def plan(
     run:Path, # run folder
     models:list[str], # cards' names

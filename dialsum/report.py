@@ -123,7 +123,9 @@ def prose(
     rest = [p[:len(p) - len(p.lstrip())] + escape(p) + p[len(p.rstrip()):] if p.strip() else p for p in parts[::2]]
     return ''.join(a + b for a, b in zip(rest, [*(s.replace('|', '\\|') if cell else s for s in spans), '']))
 
-def diagram(drawn:Gantt|Flow)->str: return f'```mermaid\n{drawn.mermaid()}\n```'
+def diagram(drawn:Gantt|Flow)->str: # Markdown
+    "A block that GitHub and JupyterLab draw"
+    return f'```mermaid\n{drawn.mermaid()}\n```'
 
 def code(
     text:str, # anything
@@ -659,6 +661,7 @@ def draw_rouge(
     figure.legend(loc='outside right center')
     return figure
 
+# %% ../nbs/14_report.ipynb #0154347b
 def draw_quality(
     steps:list[Step], # one: of the data stage
 ): # a matplotlib Figure
@@ -693,6 +696,7 @@ def draw_scores(
     figure.legend(*axis.get_legend_handles_labels(), loc='outside lower center', ncols=3)
     return figure
 
+# %% ../nbs/14_report.ipynb #faa975d7
 def draw_engines(
     steps:list[Step], # of the optimize stage
 ): # a matplotlib Figure
@@ -713,6 +717,7 @@ def draw_engines(
     figure.legend(shown.values(), shown.keys(), loc='outside lower center', ncols=3)
     return figure
 
+# %% ../nbs/14_report.ipynb #2c88e4e7
 FIGURES = { # file name → what it shows, the steps that have it, how it is drawn
     'quality.png': ('결함의 종류별 행의 수', lambda e: [s for s in e.of('data') if (s.metrics.get('quality') or {}).get('kinds')], draw_quality),
     'loss.png': ('모델별 학습 손실과 검증 손실', lambda e: [s for s in e.of('train') if _has_losses(s)], draw_losses),
