@@ -32,21 +32,20 @@ def _folded(state, start:int, end:int, silent:bool)->bool: # rule of markdown-it
         state.line = start + 1
     return True
 
-_mark = re.compile('<br>|<(/?)(b|ins)>')
+_inline = re.compile('<br>|</?(?:b|ins)>') # line breaks, and marks of what a summary shares with its reference
 
-def _marked(state, silent:bool)->bool: # rule of markdown-it, in place of that for inline HTML
-    if not (found := _mark.match(state.src, state.pos)): return False
-    if not silent:
-        token = state.push('mark' if found[2] else 'hardbreak', found[2] or 'br', 0)
-        token.content, token.nesting = found[0], 0 if not found[2] else -1 if found[1] else 1
+def _plain(state, silent:bool)->bool: # rule of markdown-it, in place of that for inline HTML
+    if not (found := _inline.match(state.src, state.pos)): return False
+    if not silent: state.push('plain', '', 0).content = found[0].replace('<br>', '<br/>')
     state.pos = found.end()
     return True
 
-def _nested(tokens:list[Token])->bool: # whether each closes what was opened last
+def _nested(tokens:list[Token])->bool: # whether each mark and emphasis ends what began last
     opened = []
     for t in tokens:
-        if t.nesting == 1: opened.append(t.tag)
-        elif t.nesting == -1 and (not opened or opened.pop() != t.tag): return False
+        tag, nesting = (t.content.strip('</>'), -1 if t.content.startswith('</') else 1) if t.type == 'plain' and t.content != '<br/>' else (t.tag, t.nesting)
+        if nesting == 1: opened.append(tag)
+        elif nesting == -1 and (not opened or opened.pop() != tag): return False
     return not opened
 
 # %% ../nbs/15_page.ipynb #c84493e0
@@ -66,7 +65,7 @@ def _data_uri(png:bytes)->str: return f"data:image/png;base64,{base64.b64encode(
 
 class _Renderer(RendererHTML): # a method per kind of token
     def folded(self, tokens, i, options, env): return tokens[i].content + '\n'
-    def mark(self, tokens, i, options, env): return tokens[i].content
+    def plain(self, tokens, i, options, env): return tokens[i].content
     def table_open(self, tokens, i, options, env): return '<div class="wide" tabindex="0"><table>\n'
     def table_close(self, tokens, i, options, env): return '</table></div>\n'
     def _cell(self, tokens, i, options, env):
@@ -91,13 +90,13 @@ class _Renderer(RendererHTML): # a method per kind of token
 def _markdown()->MarkdownIt:
     md = MarkdownIt('commonmark', dict(html=False), renderer_cls=_Renderer).enable(['table', 'strikethrough'])
     md.block.ruler.at('html_block', _folded, dict(alt=['paragraph', 'reference', 'blockquote']))
-    md.inline.ruler.at('html_inline', _marked)
+    md.inline.ruler.at('html_inline', _plain)
     return md
 
 def _parsed(md:MarkdownIt, text:str)->list[Token]: # a figure stands for itself, not in a paragraph
     tokens = md.parse(text)
     for before, inside, after in zip(tokens, tokens[1:], tokens[2:]):
-        if inside.type == 'inline' and not _nested(inside.children): inside.children = [t.copy(type='text', nesting=0) if t.type == 'mark' else t for t in inside.children]
+        if inside.type == 'inline' and not _nested(inside.children): inside.children = [t.copy(type='text') if t.type == 'plain' else t for t in inside.children]
         if inside.type == 'inline' and before.type == 'paragraph_open' and [t.type for t in inside.children] == ['image']: before.hidden = after.hidden = True
     return tokens
 
