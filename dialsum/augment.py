@@ -288,8 +288,8 @@ def _prompted(write:Callable, method:str, texts:list[str], seeds:list[int])->lis
 # %% ../nbs/03_augment.ipynb #ff5e7f0c
 class Endpoint(Backend):
     "A model behind an OpenAI-compatible endpoint"
-    def __init__(self, url:str, model:str, cache:Path|None=None):
-        self.chat = Chat(url, model, cache=cache)
+    def __init__(self, url:str, model:str, cache:Path|None=None, key_variable:str=''):
+        self.chat = Chat(url, model, key_variable, cache=cache)
         self.name = f'{model} at {self.chat.host}'
 
     def missing(self, method:str)->str: return self.chat.missing()
@@ -477,12 +477,13 @@ def backend(
     text:str, # an address (http…), the folder or cached hub name of a checkpoint, or two of them with a comma between; '': none
     model:str='', # the model's name at the endpoint
     cache:Path|None=None, # SQLite file of what was written; None: nothing is kept
+    key_variable:str='', # the environment variable that holds the endpoint's key; '': the usual ones
 )->Backend|None:
     "The backend that an option names; looks at nothing yet"
     text, model = text.strip(), model.strip()
     if re.match('https?:', text):
         if not model: raise DialsumError("augmentation_backend is an address, and augmentation_model is empty: give the name that the model has there.")
-        return Endpoint(text, model, cache)
+        return Endpoint(text, model, cache, key_variable)
     if model: raise DialsumError(f"augmentation_model '{model}' belongs to an endpoint, and augmentation_backend is {f'no address: {text!r}' if text else 'empty'}; give an address, or leave augmentation_model empty.")
     names = [text] if Path(text).expanduser().is_dir() else [n.strip() for n in text.split(',')]
     if len(names) > 2 or not all(names[1:]) or (len(names) > 1 and not names[0]): raise DialsumError(f"augmentation_backend is '{text}': one folder, or two with a comma between, were expected.")

@@ -18,7 +18,7 @@ from .data import Dialogue, dialogues, read
 from .models import LoadedModel
 from .prompt import Codec, example
 from .rouge import KINDS, LEGEND, _predictions, _scorer, matches, plain_markdown
-from .runs import DialsumError, fact_files, read_fact, sample_path, sha256
+from .runs import DialsumError, fact_files, key_of, read_fact, sample_path, sha256
 
 # %% ../nbs/13_cases.ipynb #ada8ef02
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def systems(
     "What was written of the dev rows in an experiment; raises `DialsumError` where files are not as their stage left them. Folds are left out, and an API that was asked about some rows only"
     run = Path(run).absolute()
     if not run.is_dir(): raise DialsumError(f"there is no run folder '{run.name}': give the folder of an experiment, in runs/.")
-    found = [(p, f) for p in fact_files(run) if (f := read_fact(p)) and f['stage'] in _written and f['status'] == 'success' and f['fold'] is None]
+    listed = (read_fact(run/'experiment.json') or {}).get('stages') # others are of an earlier time, with other options
+    found = [(p, f) for p in fact_files(run) if (f := read_fact(p)) and (not listed or key_of(**f) in listed) and f['stage'] in _written and f['status'] == 'success' and f['fold'] is None]
     return {s.name: s for s in (_system(run, p, f) for p, f in sorted(found, key=lambda item: item[1]['stage'] == 'ensemble'))}
 
 # %% ../nbs/13_cases.ipynb #1f34aed4

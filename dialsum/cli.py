@@ -138,8 +138,8 @@ def _lent(options:dict, tta:bool)->dict: # with Solar as the model that paraphra
     from dialsum.solar import Solar
     methods = methods_asked(options) + options.get('tta_strategies', '').split(',')*tta
     if 'augmentation_backend' in options or not options.get('use_solar_api') or not {'paraphrase', 'back_translation'} & set(methods): return options
-    chat = Solar(options.get('solar_base_url', ''), options.get('solar_model', '')).chat
-    return options | dict(augmentation_backend=chat.address, augmentation_model=chat.model)
+    chat = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).chat
+    return options | dict(augmentation_backend=chat.address, augmentation_model=chat.model, augmentation_key_variable=chat.named)
 
 def _absolute(options:dict)->dict: # stages run in folders of their own
     at = lambda v: str(Path(v).expanduser().absolute())
@@ -247,7 +247,8 @@ def _resume(args)->int:
     fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse', *_switches) if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
     if hasattr(args, 'reports'): fresh['reports'] = str(check_writable(args.reports).absolute())
     told = asked['options'] | dict(models=models, checkpoints={m: c for m, c in (asked['options']['checkpoints'] | _checkpoints(args, models)).items() if m in models}) | fresh
-    if not told.get('optimize_inference'): told = {k: v for k, v in told.items() if k not in pipeline.SWITCHES['optimize_inference'] or k in fresh}
+    idle = pipeline.idle(told)
+    told = _lent({k: v for k, v in told.items() if k not in idle or k in fresh}, told.get('use_tta', False))
     data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()}, _switched(told))
     changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
     specs = _plan(run, told, test)
@@ -304,7 +305,7 @@ def _stage(args)->int:
         model = params['model'] = c.name
         if 'scale' in params: params['scale'] = scale
     if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
-    smoke = dict(submit={}, report={}, folds=dict(k_folds=2), soup=dict(k_folds=2), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
+    smoke = dict(submit={}, report={}, folds=dict(k_folds=2), soup=dict(k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
     run = (existing_run(params['run']) if params['run'] else pipeline.example_run(**smoke) if smoke is not None else
            new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
@@ -333,7 +334,8 @@ def _compare(runs:list[Path], reports:Path)->int:
     from dialsum.comparison import render_comparison
     from dialsum.page import sheet
     names = [r.name for r in runs]
-    path = reports/('_vs_'.join(n[:60] for n in names[:3]) + f'_and_{len(names) - 3}_more'*(len(names) > 3) + '.md')
+    short = lambda name: name.encode()[:60].decode(errors='ignore')
+    path = reports/('_vs_'.join(map(short, names[:3])) + f'_and_{len(names) - 3}_more'*(len(names) > 3) + '.md')
     text = render_comparison(runs)
     print(write_atomic(path, text), write_atomic(path.with_suffix('.html'), sheet(text)), sep='\n')
     return 0

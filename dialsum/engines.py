@@ -483,7 +483,7 @@ def picked(
 )->dict|None: # None: the run has none, or an engine was asked for
     "The fact of the model's optimize stage in the same run, noted as an input"
     path = place(stage.run, stage.model)/'optimize.json'
-    return read_fact(stage.use(path)) if stage.params['engine'] == 'auto' and stage.params['run'] and path.is_file() else None
+    return read_fact(stage.use(path)) if stage.params['engine'] == 'auto' and stage.params['run'] and stage.fold is None and path.is_file() else None
 
 def choose(
     asked:str, # of `ENGINES`, or 'auto' for what was picked
@@ -494,4 +494,5 @@ def choose(
     "With what to write; raises `DialsumError` for an engine that there is not"
     if asked != 'auto': return '' if check_engines([asked]) == ['hf'] else asked, size
     found = (fact or {}).get('metrics') or {}
-    return (found['engine'], found['batch_size']) if found and to_json(found['decoding']) == to_json(decoding.facts()) else ('', size)
+    size = size if fact and fact['params'].get('use_batch_optimization') is False else found.get('batch_size', size) # where none was looked for, the one that is asked for now
+    return (found['engine'], size) if found and to_json(found['decoding']) == to_json(decoding.facts()) else ('', size)

@@ -26,7 +26,7 @@ RULES = dict( # name → what is judged, and how
     overfitting='**과적합**: 마지막 에폭의 검증 손실이 가장 낮았던 때보다 3% 넘게 높고 그동안 학습 손실은 내려갔으면 과적합으로 봅니다.',
     unfinished='**덜 배움**: 마지막 에폭에 검증 손실이 1% 넘게 내려갔으면 더 배울 수 있다고 봅니다.',
     baseline='**기준**: 점수가 무작위 기준과 앞 두 발화 기준의 신뢰 구간 위끝을 넘어야 넘은 것으로 봅니다.',
-    faults='**요약의 오류**: 어떤 오류가 요약의 10%보다 많고 참조 요약에서의 비율의 두 배를 넘으면 약점으로, 모든 오류가 2% 이하이면 강점으로 봅니다.',
+    faults='**요약의 오류**: 어떤 오류가 요약의 10%보다 많고 참조 요약에서의 비율의 두 배를 넘으면 약점으로, 모든 오류가 2% 이하이면 강점으로 봅니다. 빠뜨린 내용은 참조 하나로는 참조 자신을 판정할 수 없으므로 10%만 봅니다.',
     length='**길이**: 요약의 길이가 정답의 0.8~1.25배이면 알맞다고 봅니다.')
 
 # %% ../nbs/13_judgement.ipynb #65cf1f70
@@ -42,7 +42,7 @@ def _learning(m:dict)->list[Judgement]:
 def _stability(m:dict)->list[Judgement]:
     rows = m.get('curve') or []
     norms, losses = [r['grad_norm'] for r in rows if r.get('grad_norm') is not None], [r['loss'] for r in rows if r.get('loss') is not None]
-    if len(norms) < 5 or len(losses) < 5: return []
+    if len(norms) < 5 or len(losses) < 5 or min(losses) <= 0: return []
     middle, most = median(norms), max(norms)
     jump = max(b/min(losses[:i + 1]) for i, b in enumerate(losses[1:]))
     bad = middle > 0 and most > 10*middle or jump > 1.5
@@ -52,13 +52,14 @@ def _stability(m:dict)->list[Judgement]:
 # %% ../nbs/13_judgement.ipynb #6821c321
 def _fit(m:dict)->list[Judgement]:
     dev = [(r['epoch'], r['loss']) for r in m.get('evaluations') or [] if r.get('loss') is not None and r.get('epoch') is not None]
-    if len(dev) < 2: return []
+    if len(dev) < 2 or min(x for _, x in dev) <= 0: return []
     low, last = min(dev, key=lambda p: p[1]), dev[-1]
     learned = [[r['loss'] for r in m.get('curve') or [] if r.get('loss') is not None and side(r.get('epoch') or 0)] for side in (lambda e: e <= low[0], lambda e: e > low[0])]
     rise, fell = _change(low[1], last[1]), _change(dev[-2][1], last[1])
     if rise > .03 and all(learned) and learned[1][-1] < learned[0][-1]:
         return [Judgement('overfitting', False, f'과적합했습니다. 검증 손실은 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐고, 그동안 학습 손실은 {learned[0][-1]:.3f}에서 {learned[1][-1]:.3f}까지 내려갔습니다.')]
     if fell < -.01: return [Judgement('unfinished', False, f'덜 배웠습니다. 마지막 에폭에도 검증 손실이 {dev[-2][1]:.3f}에서 {last[1]:.3f}까지 {-fell:.1%} 더 내려갔습니다.')]
+    if rise > .03: return [Judgement('overfitting', False, f'검증 손실이 나빠졌습니다. 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐는데, 학습 손실이 함께 내려갔다는 기록은 없습니다.')]
     return [Judgement('overfitting', True, f'과적합하지 않았습니다. 마지막 에폭의 검증 손실({last[1]:.3f})' + (f'은 가장 낮았던 때({low[1]:.3f})보다 {rise:.1%} 높습니다.' if rise > 0 else '이 가장 낮습니다.'))]
 
 def judge_training(
@@ -130,6 +131,6 @@ def advise(
         for kind, found in kinds.items():
             if kind in _mended and found['count']/rows > max(.1, 2*(found['references'] or 0)/rows): about.setdefault(kind, []).append(model)
     for rule, models in about.items():
-        why, what = _remedies[rule] if rule in _remedies else (f'{FAULTS[rule].title}{"가" if rule in ("invented_number", "repetition") else "이"} 많은 모델', _mended[rule])
+        why, what = _remedies[rule] if rule in _remedies else (f'{FAULTS[rule].title}{"이" if (ord(FAULTS[rule].title[-1]) - 0xac00)%28 else "가"} 많은 모델', _mended[rule])
         advice[rule] = Advice(why, what), list(dict.fromkeys(models))
     return [advice[rule] for rule in [*_remedies, *_mended] if rule in advice]

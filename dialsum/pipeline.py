@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'child',
-           'run_stage', 'plan', 'take', 'state', 'leave', 'run_plan', 'Progress', 'progress', 'candidates',
+           'run_stage', 'plan', 'take', 'state', 'leave', 'run_plan', 'Progress', 'progress', 'candidates', 'idle',
            'check_switches', 'check_systems', 'members', 'strategies', 'example_run']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
@@ -514,23 +514,30 @@ SWITCHES = { # option → those that act only with it
     'use_wandb': ('wandb_project',),
 }
 
-def check_switches(
+def idle(
     options:dict, # stage parameters that were given, and the switches of the plan
-)->None:
-    "Raises `DialsumError` for an option that does nothing, since the one that it belongs to was not given"
+)->dict[str,str]: # option → the one that it belongs to
+    "Options that do nothing, since the one that they belong to was not given"
     from dialsum.prepare import methods_asked
-    spell = lambda name: '--' + name.replace('_', '-')
     on = {s: bool(options.get(s)) for s in SWITCHES} | dict(ensemble_strategy='ensemble_strategy' in options, use_augmentation=bool(methods_asked(options)))
-    for switch, names in SWITCHES.items():
-        for name in names:
-            if name in options and not on[switch]: raise DialsumError(f"{spell(name)} acts only with {spell(switch)}, which was not given: give both, or leave it out.")
+    return {name: switch for switch, names in SWITCHES.items() for name in names if name in options and not on[switch]}
+
+def check_switches(
+    options:dict, # as for `idle`
+)->None:
+    "Raises `DialsumError` for an idle option"
+    spell = lambda name: '--' + name.replace('_', '-')
+    for name, switch in idle(options).items(): raise DialsumError(f"{spell(name)} acts only with {spell(switch)}, which was not given: give both, or leave it out.")
 
 # %% ../nbs/15_pipeline.ipynb #e40cbe4c
 def _check_engines(options:dict, optimize:bool):
     from dialsum.engines import check_engines, named
     named(options.get('optimization_method', 'auto'))
+    if options.get('max_quality_loss', 0) < 0: raise DialsumError(f"max_quality_loss is {options['max_quality_loss']}: 0 or more points were expected.")
     if options.get('optimization_seconds', 1) <= 0: raise DialsumError(f"optimization_seconds is {options['optimization_seconds']}: more than 0 were expected.")
     asked = check_engines([options.get('engine', 'auto')] if options.get('engine', 'auto') != 'auto' else [])
+    lacks = [n for n, usual in dict(temperature=0, repetition_penalty=1, no_repeat_ngram_size=0, length_control='off').items() if options.get(n, usual) != usual]
+    if asked and asked[0].startswith('ctranslate2') and lacks: raise DialsumError(f"the engine {asked[0]} cannot follow {', '.join(lacks)} as models are judged with: use hf, hf-bf16 or int8, or leave it out.")
     if asked and optimize: raise DialsumError(f'--engine {asked[0]} leaves --optimize-inference nothing to choose: leave one of them out.')
 
 def check_systems(
@@ -555,8 +562,9 @@ def check_systems(
     if {'folds', 'soup'} & set(kinds) and not options.get('k_folds'): raise DialsumError(f"the ensemble's {', '.join(k for k in kinds if k in ('folds', 'soup'))} are made of fold models: give --k-folds, too.")
     if 'api' in kinds and not (options.get('use_solar_api') and options.get('solar_samples') == 0 and options.get('solar_test')): raise DialsumError("the ensemble's member api has to answer every row: give --use-solar-api --solar-samples 0 --solar-test, too, or leave it out.")
     if 'tta' in kinds and not tta: raise DialsumError("the ensemble's member tta needs --use-tta: give that, too, or leave it out.")
+    if options.get('ensemble_strategy') == 'stacking' and set(kinds) - {'models'}: raise DialsumError(f"--ensemble-strategy stacking learns from out-of-fold predictions, which only models have, and not {', '.join(k for k in kinds if k != 'models')}: leave --ensemble-members out, or take mbr or weighted_avg.")
     if options.get('ensemble_strategy') == 'stacking' and not options.get('k_folds'): raise DialsumError('--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg.')
-    if tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', '')))
+    if tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', ''), key_variable=options.get('augmentation_key_variable', '')))
     _check_engines(options, optimize)
     if not options.get('use_solar_api'): return
     if options.get('solar_samples', 1) < 0: raise DialsumError(f"solar_samples is {options['solar_samples']}: 0 for all, or more were expected.")
@@ -572,9 +580,13 @@ def members(
     kinds:str='models', # of `MEMBERS`, separated by commas
 )->dict[str,Path]: # 'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/soup', 'api' → file of its predictions; those that did not succeed are left out
     "The predictions that an experiment has made"
-    wanted, asked, found = [m for m in models.split(',') if m], kinds.split(','), {}
+    wanted, asked, found = [m for m in models.split(',') if m], kinds.replace(',', ' ').split(), {}
+    for kind in asked:
+        if kind not in MEMBERS: raise unknown('ensemble member', kind, list(MEMBERS))
+    listed = (read_fact(stage.run/'experiment.json') or {}).get('stages')
     made = {dict(dev='evaluate', test='predict')[part]: '', 'tta': 'tta_', 'soup': 'soup_', 'solar': 'solar_'} # stage → what its files are called
     for f in facts(stage.run):
+        if listed and key_of(**f) not in listed: continue # of an earlier time, with other options
         kind = dict(solar='api').get(f['stage'], f['stage']) if made.get(f['stage']) else 'models' if f['fold'] is None else 'folds'
         if f['stage'] not in made or kind not in asked or (wanted and kind != 'api' and f['model'] not in wanted): continue
         folder = place(stage.run, f['model'] or '', f['fold'])

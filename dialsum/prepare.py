@@ -52,7 +52,7 @@ def methods_asked(
     named = options.get('augmentation_methods', '').replace(',', ' ').split()
     return named or ['synonym', 'speaker_swap']*bool(options.get('use_augmentation'))
 
-def _backend(options:dict): return backend(options.get('augmentation_backend', ''), options.get('augmentation_model', ''), cache_path()/'augment.sqlite')
+def _backend(options:dict): return backend(*(options.get(f'augmentation_{name}', '') for name in ('backend', 'model')), cache_path()/'augment.sqlite', options.get('augmentation_key_variable', ''))
 
 def check_data(
     options:dict, # the data stage's parameters, those that were given

@@ -140,7 +140,7 @@ def code(
 
 # %% ../nbs/14_report.ipynb #fe371152
 STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', optimize='추론 최적화', folds='폴드 종합', soup='가중치 평균', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train'], submit=['evaluate', 'predict', 'tta', 'ensemble'], tta=['train'], optimize=['train'], soup=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'folds'], solar=['evaluate'])
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train', 'optimize'], submit=['evaluate', 'predict', 'tta', 'soup', 'ensemble'], tta=['train'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'tta', 'folds', 'soup', 'solar'], solar=['evaluate'])
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -355,7 +355,7 @@ def overview(e:Experiment)->str:
 _labels = '''models=모델|mode=실행 방식|scale=모델 크기|checkpoints=시작 체크포인트|workers=동시에 실행한 단계 수|rehearse=예행 연습
 train_csv=학습 데이터|dev_csv=검증 데이터|test_csv=테스트 데이터|dev_fraction=검증으로 떼어 낼 비율|debug=일부 데이터만 사용|clean_data=대화 고치기
 validate_data_quality=데이터 품질 검사|quality_threshold=품질 점수의 기준|quality_action=기준 미만의 행
-use_augmentation=데이터 증강|augmentation_methods=증강 방법|augmentation_ratio=증강 비율|augmentation_backend=바꿔 쓰는 모델의 주소|augmentation_model=바꿔 쓰는 모델
+use_augmentation=데이터 증강|augmentation_methods=증강 방법|augmentation_ratio=증강 비율|augmentation_backend=바꿔 쓰는 모델의 주소|augmentation_model=바꿔 쓰는 모델|augmentation_key_variable=바꿔 쓰는 모델의 키 변수
 k_folds=폴드 수|fold_seed=폴드의 시드
 method=학습 방법|precision=정밀도|epochs=에폭|batch_size=배치 크기|gradient_accumulation_steps=기울기 누적|learning_rate=학습률|warmup_ratio=예열 비율|weight_decay=가중치 감쇠|max_grad_norm=기울기 노름의 상한|label_smoothing=레이블 평활
 early_stopping_patience=조기 종료까지 기다리는 평가|save_total_limit=남겨 두는 체크포인트|gradient_checkpointing=활성값 재계산|lora_r=LoRA 랭크|lora_alpha=LoRA 알파|lora_dropout=LoRA 드롭아웃|lora_targets=LoRA를 붙인 층|new_tokens=새 토큰
@@ -523,7 +523,7 @@ def gantt(e:Experiment)->Gantt|None: # None when no stage ran
     return Gantt(start, end, tuple(bars), tuple(local(a['time']) for a in (e.asked or {}).get('attempts') or []))
 
 def _leads(before:Step, after:Step)->bool: # whether one waits for the other
-    if after.stage == 'folds': return before.stage == 'evaluate' and before.fold is not None and before.model == after.model
+    if after.stage in ('folds', 'soup'): return before.stage == 'evaluate' and before.fold is not None and before.model == after.model
     same = not before.model or not after.model and before.fold is None or (before.model, before.fold) == (after.model, after.fold)
     return same and before.stage in NEEDS.get(after.stage, ())
 
@@ -704,7 +704,7 @@ def draw_engines(
     columns = min(3, len(steps))
     lines = math.ceil(len(steps)/columns)
     figure = _figure(.9 + 2.9*columns, .8 + 2.4*lines)
-    axes, names = figure.subplots(lines, columns, squeeze=False).flat, list(dict.fromkeys(r['engine'] for s in steps for r in s.metrics['rows']))
+    axes, names = list(figure.subplots(lines, columns, squeeze=False).flat), list(dict.fromkeys(r['engine'] for s in steps for r in s.metrics['rows']))
     for axis, s in zip(axes, steps):
         for i, name in enumerate(names):
             found = sorted((r['batch_size'], r['throughput']) for r in s.metrics['rows'] if r['engine'] == name)
@@ -712,7 +712,7 @@ def draw_engines(
         axis.set_xscale('log', base=2)
         axis.set(title=_drawable(s.label), xlabel='한 번에 쓰는 대화', ylabel='초당 대화', ylim=(0, None))
         axis.xaxis.set_major_formatter(lambda v, _: f'{v:g}')
-    for axis in list(axes)[len(steps):]: axis.set_visible(False)
+    for axis in axes[len(steps):]: axis.set_visible(False)
     shown = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(shown.values(), shown.keys(), loc='outside lower center', ncols=3)
     return figure
@@ -842,7 +842,7 @@ def api(e:Experiment)->str:
     cells = lambda name, s, difference: [name, f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ''), f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
     rows = [cells(f"**{escape(m['model'])}**", m['split']['mean'], None), *(cells(escape(Step.title_of(name)), c['mean'], c['difference']) for name, c in m['compared'].items())]
     text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
-            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다.")
+            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다." + (f" 테스트 대화에는 따로 요청 {number(m['test']['requests'])}번, 토큰 {number(m['test']['prompt_tokens'])} + {number(m['test']['completion_tokens'])}개를 썼고, 답을 받지 못한 것이 {number(m['test']['rows'] - m['test']['answered'])}개입니다." if m.get('test') else ''))
     other = {s.metrics['split'].get('signature') for s in e.ranking} - {m['split'].get('signature')}
     apart = '\n\n**주의:** API의 점수는 모델들과 다른 방법으로 매겼으므로 견줄 수 없습니다.' if other and not m['compared'] else ''
     fake = apart + ('\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else '')
@@ -876,10 +876,10 @@ def ensemble(e:Experiment)->str:
     verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
                f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
     gone = [f'- {code_span(why)}' for why in m['dropped'].values()]
-    text = (f"검증 대화 {number(m['n'])}개에서 모델 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
+    text = (f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
             f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
     bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
-    return '\n\n'.join([text, table(['전략', names[0], f'{escape(best)}와의 차이', 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])])
+    return '\n\n'.join([text, table(['전략', names[0], f"{escape(best)}{particle(best, '과/와')}의 차이", 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])])
 
 # %% ../nbs/14_report.ipynb #8c151753
 def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')
@@ -906,7 +906,8 @@ def training(e:Experiment)->str:
     note = [f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."] if flat else []
     choices = ', '.join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
     tracked = [(s.label, s.metrics['tracking']) for s in done if s.metrics.get('tracking')]
-    if tracked: note.append(f"W&B 프로젝트 {code_span(tracked[0][1]['project'])}에 곡선을 남겼습니다(`{tracked[0][1]['mode']}`)." + ''.join(f" {escape(label)}의 기록은 도중에 끊겼습니다: {code_span(t['trouble'])}." for label, t in tracked if t['trouble']))
+    if good := [label for label, t in tracked if not t['trouble']]: note.append(f"W&B 프로젝트 {code_span(tracked[0][1]['project'])}에 곡선을 남긴 모델(`{tracked[0][1]['mode']}`): {', '.join(map(escape, good))}.")
+    note += [f"{escape(label)}의 W&B 기록은 온전하지 않습니다: {code_span(t['trouble'])}." for label, t in tracked if t['trouble']]
     note += [f'메모리에 맞추어 고른 설정: {choices}.'] if chosen else []
     figures = [_image(e, name) for name in ('loss.png', 'rouge.png') if FIGURES[name][1](e)]
     told = ['손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다.'] if figures else ['학습 곡선의 기록이 없습니다.']
@@ -1073,11 +1074,14 @@ def optimizing(e:Experiment)->str:
     done = e.of('optimize')
     if not done: return '추론 최적화는 하지 않았습니다(`--optimize-inference`).' if not any(s.stage == 'optimize' for s in e.steps) else '추론 최적화를 끝까지 마친 모델이 없습니다.'
     head = ['엔진', '배치', '초당 대화', 'hf와 비교', '지연', '메모리(GiB)', '가중치(MiB)', '같은 요약', 'ROUGE 차이', '비고']
-    parts = ['검증 대화로 엔진과 배치 크기를 재었습니다. **같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 float32 transformers(`hf`)가 쓴 요약에 견준 것이고, 지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다.']
+    parts = ['검증 대화로 엔진과 배치 크기를 재었습니다. **같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 그대로의 transformers(`hf`)가 쓴 요약에 견준 것이고, 지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다.']
     for s in done:
         m = s.metrics
         first = max((r['throughput'] for r in m['rows'] if r['engine'] == 'hf'), default=None)
         rows = [_engine_row(r, first, (r['engine'], r['batch_size']) == (m['engine'], m['batch_size'])) for r in sorted(m['rows'], key=lambda r: -r['throughput'])]
+        if not rows:
+            parts += [f'### {escape(s.label)}', f"시간 안에 아무것도 재지 못했으므로 {code_span(m['engine'])}{particle(m['engine'], '으로/로')} 예측했습니다."]
+            continue
         skipped = f"재지 않은 엔진: {', '.join(escape(n) for n in m['skipped'])}." if m.get('skipped') else ''
         parts += [f'### {escape(s.label)}', f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. 재는 데 {duration(m['seconds'])}{particle(duration(m['seconds']), '이/가')} 걸렸습니다. {skipped}".strip(), table(head, rows, 1)]
     figure = [_image(e, 'engines.png')] if FIGURES['engines.png'][1](e) else []

@@ -56,7 +56,7 @@ class Tracker:
 
     def _try(self, act):
         try: return _in_time(act, self.patience)
-        except Exception as e: # whatever it is: the stage goes on, and its facts tell
+        except (Exception, SystemExit) as e: # whatever it is: the stage goes on, and its facts tell
             self.run, self.trouble = None, f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no reason given"}'
             self.say(f'Weights & Biases does not take part any more ({self.trouble}); everything else goes on')
 

@@ -248,7 +248,7 @@ def test_a_run_predicts_with_what_was_picked(copies, tmp_path):
 
 def test_only_what_was_measured_in_the_same_way_is_used(tmp_path):
     d = Decoding(num_beams=4, length_penalty=1.5)
-    fact = json.loads(to_json(dict(metrics=dict(engine='int8', batch_size=4, decoding=d.options()))))
+    fact = json.loads(to_json(dict(metrics=dict(engine='int8', batch_size=4, decoding=d.facts()))))
     assert choose('auto', 32, fact, d) == ('int8', 4) and choose('hf-bf16', 32, fact, d) == ('hf-bf16', 32)
     assert choose('auto', 32, fact, Decoding()) == choose('auto', 32, dict(metrics={}), d) == choose('auto', 32, None, d) == choose('hf', 32, fact, d) == ('', 32)
     assert {s.key: s for s in plan(tmp_path, ['kobart'], {}, rehearse=False)}['kobart/predict'].all_params['engine'] == 'hf'
