@@ -13,7 +13,7 @@ SHARED = ROOT.parent/'shared' # research material that may not be redistributed;
 
 
 def pytest_addoption(parser):
-    parser.addoption('--kills', type=int, default=10, help='how often an experiment is killed in test_resume.py')
+    parser.addoption('--kills', type=int, default=6, help='how often an experiment is killed in test_resume.py')
     parser.addoption('--every-model', action='store_true', help='take all six models in test_full.py')
 
 
