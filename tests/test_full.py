@@ -39,7 +39,7 @@ def experiment(dialsum, models, tmp_path_factory):
     i = words.index('all')
     words[i:i + 1] = models
     with stand_in() as url:
-        done = dialsum('run', *words, '--scale', 'replica', '--solar-samples', '6', '--max-new-tokens', '12', '--no-rehearse', '--runs', top/'runs', '--reports', top/'reports',
+        done = dialsum('run', *words, '--scale', 'replica', '--solar-samples', '6', '--max-new-tokens', '12', '--optimization-seconds', '20', '--no-rehearse', '--runs', top/'runs', '--reports', top/'reports',
                        SOLAR_BASE_URL=url, SOLAR_API_KEY=KEY, WANDB_MODE='offline', DIALSUM_CACHE=str(top/'cache'), timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     return next((top/'runs').iterdir()), next((top/'reports').glob('*.md')).read_text(), done.stdout + done.stderr
