@@ -152,7 +152,7 @@ def compare_experiments(
     "What differs between experiments; raises `DialsumError` for fewer than two, or one that is given twice"
     runs = [Path(r).absolute() for r in runs]
     if len(runs) < 2: raise DialsumError('one experiment was given: a comparison needs two or more run folders.')
-    if len({r.resolve() for r in runs}) < len(runs): raise DialsumError('an experiment was given twice: a comparison needs different run folders.')
+    if len({r.resolve() for r in runs}) < len(runs): raise DialsumError('an experiment was given twice: a comparison needs two or more different run folders.')
     experiments, found, pairs = [read_experiment(r) for r in runs], [systems(r) for r in runs], []
     for i, other in enumerate(found[1:], 1):
         same = [(name, name) for name in found[0] if name in other] or ([(_top(found[0]), _top(other))] if found[0] and other else [])

@@ -246,7 +246,7 @@ def _arguments(r:Recipe, folder:Path, precision:Precision, rows:int, judged:bool
         metric_for_best_model='eval_rouge_mean' if judged else 'eval_loss', greater_is_better=judged, logging_steps=max(1, updates//40), logging_first_step=True,
         prediction_loss_only=True, disable_tqdm=True, report_to='none', remove_unused_columns=False, **precision.training_arguments())
 
-def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track):
+def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track=lambda step, values: None):
     from transformers import DataCollatorForSeq2Seq, EarlyStoppingCallback, PrinterCallback, set_seed
     set_seed(r.seed)
     refuse_offload(loaded.model)

@@ -17,7 +17,7 @@ def pytest_addoption(parser):
     parser.addoption('--every-model', action='store_true', help='take all six models in test_full.py')
 
 
-LONG = ['test_resume.py', 'test_install.py', 'test_full.py', 'test_isolation.py', 'test_pipeline.py'] # minutes each
+LONG = ['test_resume.py', 'test_install.py', 'test_full.py', 'test_systems.py', 'test_isolation.py', 'test_pipeline.py'] # minutes each
 
 
 def pytest_collection_modifyitems(items): # the longest files first: a worker that begins one last lets the others wait
