@@ -1055,7 +1055,7 @@ def wrongs(e:Experiment)->str:
     rows.append(['**하나라도 있는 요약**', *(share(m['faulty'], m) for _, m in told), '–'])
     cases = []
     for label, m in told:
-        seen = [f"{FAULTS[k].title} {code_span(v['examples'][0]['fname'])} {code_span(', '.join(v['examples'][0]['found']))}" for k, v in m['kinds'].items() if v['examples'] and k != 'empty']
+        seen = [f"{FAULTS[k].title} {code_span(v['examples'][0]['fname'])} {code_span(', '.join(v['examples'][0]['found'])[:60])}" for k, v in m['kinds'].items() if v['examples'] and k != 'empty']
         if seen: cases.append(f'- {escape(label)}: ' + ', '.join(seen))
     text = f"검증 대화 {number(told[0][1]['rows'])}개의 요약에서 오류가 있는 요약의 비율입니다. **참조**는 같은 규칙이 사람이 쓴 참조 요약에서 찾은 비율로, 규칙의 오차로 보면 됩니다."
     rules = '규칙:\n\n' + '\n'.join(f'- **{f.title}:** {prose(f.rule)}' for f in FAULTS.values())
