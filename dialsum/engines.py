@@ -494,5 +494,5 @@ def choose(
     "With what to write; raises `DialsumError` for an engine that there is not"
     if asked != 'auto': return '' if check_engines([asked]) == ['hf'] else asked, size
     found = (fact or {}).get('metrics') or {}
-    size = size if fact and fact.get('params', {}).get('use_batch_optimization') is False else found.get('batch_size', size) # where none was looked for, the one that is asked for now
-    return (found['engine'], size) if found and to_json(found['decoding']) == to_json(decoding.facts()) else ('', size)
+    if not found or to_json(found['decoding']) != to_json(decoding.facts()): return '', size
+    return found['engine'], size if fact.get('params', {}).get('use_batch_optimization') is False else found['batch_size'] # none was looked for: the one that is asked for now
