@@ -9,6 +9,7 @@ __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpe
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -151,6 +152,7 @@ def _save_traceback(spec:StageSpec, lines:list[str])->str: # path within the run
     write_atomic(spec.run/name, re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(lines)) + '\n')
     return name
 
+# %% ../nbs/15_pipeline.ipynb #1bf6f5ac
 def execute(
     spec:StageSpec,
 )->None:
@@ -289,6 +291,19 @@ def _members(options:dict)->list[str]: # of `MEMBERS`, as asked
     return list(dict.fromkeys(asked + ['soup']*(options.get('ensemble_strategy') == 'soup'))) if 'ensemble_strategy' in options else []
 
 # %% ../nbs/15_pipeline.ipynb #19b9765f
+def _fold_specs(spec:Callable, m:str, options:dict, test:bool)->list[StageSpec]: # of one model; `spec` makes one
+    made = []
+    for k in range(options['k_folds']):
+        made.append(spec('train', m, ['preflight', 'data'], fold=k))
+        made.append(spec('evaluate', m, [f'{m}/fold{k}/train'], fold=k))
+        if test and 'folds' in _members(options): made.append(spec('predict', m, [f'{m}/fold{k}/train'], [f'{m}/fold{k}/evaluate'], fold=k))
+    made.append(spec('folds', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])]))
+    if 'soup' in _members(options):
+        average = spec('soup', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])], [f'{m}/evaluate'])
+        made.append(replace(average, params=average.params | dict(soup_test=test)))
+    return made
+
+# %% ../nbs/15_pipeline.ipynb #fd500e79
 def plan(
     run:Path, # run folder
     models:list[str], # cards' names
@@ -315,15 +330,7 @@ def plan(
         if tta:
             forms = spec('tta', m, [f'{m}/train'], [f'{m}/evaluate'])
             made.append(replace(forms, params=forms.params | dict(tta_test=test)))
-    for m in models if options.get('k_folds') else ():
-        for k in range(options['k_folds']):
-            made.append(spec('train', m, ['preflight', 'data'], fold=k))
-            made.append(spec('evaluate', m, [f'{m}/fold{k}/train'], fold=k))
-            if test and 'folds' in _members(options): made.append(spec('predict', m, [f'{m}/fold{k}/train'], [f'{m}/fold{k}/evaluate'], fold=k))
-        made.append(spec('folds', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])]))
-        if 'soup' in _members(options):
-            average = spec('soup', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])], [f'{m}/evaluate'])
-            made.append(replace(average, params=average.params | dict(soup_test=test)))
+    for m in models if options.get('k_folds') else (): made += _fold_specs(spec, m, options, test)
     named = dict(models=','.join(models))
     if options.get('use_solar_api'):
         solar = spec('solar', '', ['data'], [s.key for s in made if s.stage == 'evaluate' and s.fold is None])
@@ -398,6 +405,7 @@ def _refused(spec:StageSpec, ended:dict)->dict|None: # the error of a model that
     told = {key: '; '.join(dict.fromkeys(f[key] for f in found)) for key in ('what', 'why', 'remedy')}
     return _error('preflight', 'Finding', f"the preflight found: {told['what']}") | dict(cause=told['why'], remedy=told['remedy'])
 
+# %% ../nbs/15_pipeline.ipynb #2f30837a
 def run_plan(
     specs:list[StageSpec], # from `plan`
     workers:int=1, # stages at once
@@ -596,6 +604,7 @@ def members(
     order = lambda m: (wanted.index(m.split('/')[0]) if m.split('/')[0] in wanted else len(wanted), m)
     return {m: stage.use(found[m]) for m in sorted(found, key=order)}
 
+# %% ../nbs/15_pipeline.ipynb #292f8fde
 def strategies(
     stage:Stage, # of the ensemble stage
     c, # `ensemble.Candidates` of dev

@@ -24,6 +24,7 @@ def check_source(
     most = card.config['max_position_embeddings'] - (2 if card.seq2seq else 0)
     if not least <= max_source <= most: raise DialsumError(f"{card.name} reads {least} to {most} tokens, max_source is {max_source}: give a number between them.")
 
+# %% ../nbs/06_prompt.ipynb #51c9c69b
 @dataclass
 class Codec:
     "Turns dialogues into what one model reads, and what it writes into summaries"

@@ -582,24 +582,25 @@ def _style():
            'axes.spines.right': False, 'axes.grid': True, 'grid.color': '#dddddd', 'axes.axisbelow': True, 'legend.frameon': False}
     return matplotlib.style.context(['default', own])
 
+def _file(draw:Callable, steps:list[Step], **how)->bytes:
+    import matplotlib
+    out = io.BytesIO()
+    with _style(), matplotlib.rc_context({'svg.hashsalt': 'dialsum', 'svg.fonttype': 'path'}): draw(steps).savefig(out, facecolor='white', **how)
+    return out.getvalue()
+
 def png(
     draw:Callable, # from steps to a figure
     steps:list[Step], # what it shows
 )->bytes: # a PNG file
     "A figure's file: white background, fixed size, no dates and versions in it"
-    out = io.BytesIO()
-    with _style(): draw(steps).savefig(out, format='png', dpi=110, facecolor='white', metadata=dict(Software=None))
-    return out.getvalue()
+    return _file(draw, steps, format='png', dpi=110, metadata=dict(Software=None))
 
 def svg(
     draw:Callable, # from steps to a figure
     steps:list[Step], # what it shows
 )->bytes: # an SVG file
     "The same, drawn: letters are paths, so that it needs no font"
-    import matplotlib
-    out = io.BytesIO()
-    with _style(), matplotlib.rc_context({'svg.hashsalt': 'dialsum', 'svg.fonttype': 'path'}): draw(steps).savefig(out, format='svg', facecolor='white', metadata=dict(Date=None, Creator=None))
-    return out.getvalue()
+    return _file(draw, steps, format='svg', metadata=dict(Date=None, Creator=None))
 
 # %% ../nbs/14_report.ipynb #0ba16ccc
 _colours = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000') # Okabe and Ito's, told apart by the colour-blind

@@ -433,10 +433,6 @@ class Stage:
         self.inputs[self.name_of(path)] = sha256(path)
         return path
 
-    def beat(self, **facts):
-        "Tell the experiment how far this stage is"
-        log_event(self.run, 'beat', stage=self.name, model=self.model, fold=self.fold, **facts)
-
     def record(self, metrics:dict, outputs:list[Path]=()): # numbers; files and folders written
         "Write the fact file, last; returns its content"
         return self._write('success', {self.name_of(p): sha256(p) for p in outputs}, metrics)
@@ -448,10 +444,6 @@ class Stage:
     def _write(self, status:str, outputs:dict|None=None, metrics:dict|None=None, error:dict|None=None):
         return write_fact(self.run, self.folder/f'{self.name}.json', make_fact(self.run, self.name, status, self.model, self.fold, self.started,
                                                                                time.monotonic()-self.clock, self.params, self.inputs, outputs, metrics, error))
-
-    def limit(self, what:str, seconds:float, option:str)->'Limit': # what is done meanwhile; 0: no limit; the option that changes it
-        "A limit on the time that a part of this stage may take, for a `with` statement"
-        return Limit(self, what, seconds, option)
 
 # %% ../nbs/00_runs.ipynb #7edef5af
 @dataclass(frozen=True)
@@ -470,6 +462,10 @@ def _told(stage:Stage, how:Done): # in place where there is a notebook, else as 
     elif stage.bar: stage.bar.update(how)
     else: stage.bar = sys.modules['IPython'].display.display(how, display_id=True)
 
+def _beat(self:Stage, **facts):
+    "Tell the experiment how far this stage is"
+    log_event(self.run, 'beat', stage=self.name, model=self.model, fold=self.fold, **facts)
+
 def _progress(self:Stage,
     done:int, total:int, # items, and items in all
     left:float, # seconds
@@ -481,7 +477,7 @@ def _progress(self:Stage,
     self.heard = spent
     _told(self, Done(done, total, left))
 
-Stage.progress = _progress
+Stage.beat, Stage.progress = _beat, _progress
 
 # %% ../nbs/00_runs.ipynb #26b21188
 class TimeLimit(DialsumError):
@@ -490,6 +486,7 @@ class TimeLimit(DialsumError):
 class Blocked(DialsumError):
     "A stage that is not needed cannot do anything: it says why, and the experiment goes on without it"
 
+# %% ../nbs/00_runs.ipynb #086df40a
 class Limit:
     "Ends a stage with `TimeLimit` and a fact file when its `with` block, or what is in it before `done`, takes too long"
     deaf = 30 # seconds that an interruption may go unheard
@@ -529,6 +526,12 @@ class Limit:
         except KeyboardInterrupt: pass
         self.timer.cancel()
         raise TimeLimit(self.sentence) from None
+
+def _limit(self:Stage, what:str, seconds:float, option:str)->Limit: # what is done meanwhile; 0: no limit; the option that changes it
+    "A limit on the time that a part of this stage may take, for a `with` statement"
+    return Limit(self, what, seconds, option)
+
+Stage.limit = _limit
 
 # %% ../nbs/00_runs.ipynb #70929d87
 def complete(

@@ -7,7 +7,7 @@ import pytest
 from dialsum import pipeline
 from dialsum.data import read
 from dialsum.rouge import rouge
-from dialsum.runs import make_fact, new_run, read_fact, write_fact
+from dialsum.runs import DialsumError, make_fact, new_run, read_fact, write_fact
 from dialsum.solar import stand_in
 
 KEY = 'sk-never-to-be-seen-0123456789'
@@ -91,3 +91,17 @@ def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
     m = read_fact(run/'kobart'/'soup.json')['metrics']
     assert m['folds'] == 2 and [s['system'] for s in m['systems']] == ['soup', 'fold0', 'fold1'] and m['rows'] == 10
     assert 'KoBART 가중치 평균' in report
+
+
+def test_what_an_experiment_dropped_is_no_member(tmp_path):
+    "The fold of an earlier, larger split has left its facts"
+    from dialsum.runs import Stage, complete
+    run = new_run('fewer', {}, tmp_path, stages=['kobart/evaluate', 'kobart/fold0/evaluate'])
+    for fold in (None, 0, 1):
+        folder = run/'kobart' if fold is None else run/'kobart'/f'fold{fold}'
+        folder.mkdir(parents=True)
+        (folder/'predictions_dev.csv').write_text('fname,summary\na,b\n')
+        write_fact(run, folder/'evaluate.json', make_fact(run, 'evaluate', 'success', 'kobart', fold))
+    stage = Stage('ensemble', complete('ensemble', dict(run=str(run))))
+    assert list(pipeline.members(stage, 'dev', '', 'models, folds')) == ['kobart', 'kobart/fold0']
+    with pytest.raises(DialsumError, match="'models'"): pipeline.members(stage, 'dev', '', 'modles')
