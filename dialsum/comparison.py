@@ -18,7 +18,7 @@ from .cases import Case, System, systems
 from .data import dialogues
 from .ensemble import _holm, compare
 from .report import Experiment, Step, _is_replica, _replica_note, code_span, escape, number, particle, read_experiment, state, table
-from .rouge import Score, _scorer
+from .rouge import Score
 from .runs import DialsumError, is_free
 
 # %% ../nbs/15_comparison.ipynb #12924678

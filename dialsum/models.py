@@ -7,7 +7,7 @@ __all__ = ['CARDS', 'ModelCard', 'register', 'card', 'skeleton', 'sizes', 'repli
            'LoadedModel', 'origin', 'load_tokenizer', 'load']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
-import hashlib, json, os, re, shutil, struct, tempfile
+import hashlib, json, re, shutil, struct, tempfile
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path

@@ -11,17 +11,16 @@ __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpe
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
-
 from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
-from .runs import (RESERVE, DialsumError, Stage, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place, read_fact, release,
-                          sha256, stage_notebook, unknown, write_atomic, write_fact)
+from .findings import readable
+from .runs import (RESERVE, DialsumError, Stage, cache_path, check_writable, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
+                          read_fact, release, runs_path, sha256, stage_notebook, to_json, unknown, write_atomic, write_fact)
 from .tracking import check_wandb
 
 # %% ../nbs/15_pipeline.ipynb #53b56812
@@ -157,6 +156,7 @@ def execute(
     spec:StageSpec,
 )->None:
     "Execute a stage's notebook in this process (and its kernel); leaves the fact file, of whatever kind"
+    sys.modules.setdefault('rfc3987_syntax', None) # jsonschema's check of web addresses, a second to import; notebooks have none to check
     import logging, papermill
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     logging.getLogger('papermill.translators').setLevel(logging.ERROR)
@@ -402,8 +402,8 @@ def _refused(spec:StageSpec, ended:dict)->dict|None: # the error of a model that
     passed = ended['preflight']['metrics']['models'].get(spec.model) if 'preflight' in spec.needs else None
     if passed is None or passed['ok']: return None
     found = [f for f in passed['findings'] if f['severity'] == 'error']
-    told = {key: '; '.join(dict.fromkeys(f[key] for f in found)) for key in ('what', 'why', 'remedy')}
-    return _error('preflight', 'Finding', f"the preflight found: {told['what']}") | dict(cause=told['why'], remedy=told['remedy'])
+    cause, remedy = (' '.join(f'{text}.' for text in dict.fromkeys(readable(f[key]) for f in found)) for key in ('why', 'remedy'))
+    return _error('preflight', 'Finding', f"the preflight found: {'; '.join(f['what'] for f in found)}") | dict(cause=cause, remedy=remedy)
 
 # %% ../nbs/15_pipeline.ipynb #2f30837a
 def run_plan(
@@ -629,14 +629,32 @@ def strategies(
     return found
 
 # %% ../nbs/15_pipeline.ipynb #7fa2e971
+@contextmanager
+def _alone(folder:Path): # made, and written to by nobody else meanwhile
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        try: hold(folder); break
+        except DialsumError: time.sleep(0.2) # until whoever else is making the same has made it
+    try: yield
+    finally: release(folder)
+
 def example_run(
     models:tuple[str,...]=('kobart',), # cards' names
     k_folds:int=0, # folds to train and evaluate instead; 0: none
     test:bool=True, # whether they are applied to test rows, too
     **options, # parameter name → value, for every stage that has it
 )->Path: # its run folder
-    "A small finished experiment: replicas trained, evaluated and applied to test rows"
-    run = new_run('example', dict(models=list(models), scale='replica') | options, Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None)
-    specs = plan(run, list(models), dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds) | options, test, rehearse=False)
-    run_plan([s for s in specs if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)], workers=2, say=lambda line: None)
-    return run
+    "A small finished experiment: replicas trained, evaluated and applied to test rows; made once and copied, until code or libraries change"
+    options = dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds) | options
+    def specs(run): return [s for s in plan(run, list(models), options, test, rehearse=False) if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)]
+    e = environment()
+    about = [models, test, options, e['python'], e['packages'], e['package_code'], *(sha256(stage_notebook(s.stage)) for s in specs(Path()))]
+    folder, there = cache_path()/'examples'/hashlib.sha256(to_json(about).encode()).hexdigest()[:12], Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else check_writable(runs_path())
+    with _alone(folder):
+        if not (made := next(folder.glob('*_example'), None)):
+            with tempfile.TemporaryDirectory(dir=folder) as tmp:
+                run = new_run('example', dict(models=list(models)) | options, Path(tmp))
+                run_plan(specs(run), workers=2, say=lambda line: None)
+                if any(f['status'] != 'success' for f in facts(run)): return run.rename(there/run.name)
+                made = run.rename(folder/run.name)
+        return shutil.copytree(made, there/made.name, dirs_exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from .augment import augment, backend, check_methods
-from .data import check_disjoint, profile, read, to_csv
+from .data import check_disjoint, read, to_csv
 from .folds import deal, split
 from .quality import Quality, check, repaired
 from .runs import DialsumError, Stage, cache_path, sample_path, unknown, write_atomic

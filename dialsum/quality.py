@@ -333,7 +333,7 @@ def _respelled(name:str, text:str)->bool: # whether a text has the name in the o
 @cache
 def _kiwi():
     from kiwipiepy import Kiwi
-    return Kiwi(num_workers=2)
+    return Kiwi(num_workers=2, load_multi_dict=False, load_typo_dict=False) # names of several words and misspellings: two thirds of its loading, and neither is looked for
 
 def names(
     dialogues:list[str], # texts

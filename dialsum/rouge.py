@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 from rapidfuzz.distance import LCSseq
-from rouge_score.rouge_scorer import RougeScorer
 
 from . import __version__
 from .data import TAG, _decode, _parse, read
@@ -90,6 +89,7 @@ _over = dict(mean=np.mean, max=np.max)
 def _scorer(name:str, tags:str, multi:str)->tuple[Callable,Tokenizer]: # (function of predictions and references, its tokenizer)
     if multi not in _over: raise unknown('multi', multi, list(_over))
     cut = tokenizer(name, tags)
+    from rouge_score.rouge_scorer import RougeScorer # a second: it brings nltk, and that scikit-learn
     scorer = RougeScorer(KINDS, tokenizer=cut)
     def one(prediction:str, references:tuple[str,...])->np.ndarray: # shape 3
         pairs = [scorer.score(r, prediction) for r in references]

@@ -54,7 +54,7 @@ class Recipe:
         if not 0 < self.learning_rate < 1: raise DialsumError(f"learning_rate is {self.learning_rate}: a value between 0 and 1 was expected.")
 
 # %% ../nbs/09_training.ipynb #bacaee82
-REPLICA = dict(full=dict(epochs=6, batch_size=8, learning_rate=3e-3), lora=dict(epochs=6, batch_size=8, learning_rate=1e-2)) # a toy learns fast
+REPLICA = dict(full=dict(epochs=4, batch_size=8, learning_rate=3e-3), lora=dict(epochs=4, batch_size=8, learning_rate=1e-2)) # a toy learns fast
 
 def recipe(
     card:ModelCard,

@@ -18,37 +18,51 @@ def installed(checkout, tmp_path_factory):
     return top/'site'
 
 
-def test_a_wheel_runs_the_demo_anywhere(installed, tmp_path):
-    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'} | dict(PYTHONPATH=str(installed), JUPYTER_PREFER_ENV_PATH='1')
-    command = 'import sys, dialsum; print(dialsum.__file__, file=sys.stderr); from dialsum.cli import main; sys.exit(main())'
-    done = subprocess.run([sys.executable, '-P', '-c', command, 'demo', '--models', 'solar', '--epochs', '1', '--json'], cwd=tmp_path, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0 and done.stderr.startswith(str(installed)), done.stderr
-    told = json.loads(done.stdout)
-    assert Path(told['run']).parent == tmp_path/'runs' and Path(told['report']).parent == tmp_path/'reports' and Path(told['report']).is_file()
-    assert Path(told['page']) == Path(told['report']).with_suffix('.html') and Path(told['page']).read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
-
-
 def commands(language):
     return re.findall(rf'^```{language}\n(.*?)^```', (ROOT/'README.md').read_text(encoding='utf-8'), re.M|re.S)
 
 
-@pytest.mark.parametrize('block', commands('bash'), ids=lambda b: b.splitlines()[0][:60])
-def test_the_commands_of_the_readme_work(block, checkout, call):
-    for part in ('train', 'dev', 'test'): shutil.copy(checkout/'nbs'/'sample'/f'{part}.csv', checkout/f'my_{part}.csv')
-    bin = checkout/'bin'
-    bin.mkdir(exist_ok=True)
-    (bin/'dialsum').write_text(f'#!{sys.executable}\nimport sys\nfrom dialsum.cli import main\nsys.exit(main())\n')
+@pytest.fixture(scope='module')
+def place(checkout, tmp_path_factory):
+    "A folder with the notebooks and somebody's data, but not the package"
+    top = tmp_path_factory.mktemp('elsewhere')
+    shutil.copytree(checkout/'nbs', top/'nbs')
+    for part in ('train', 'dev', 'test'): shutil.copy(checkout/'nbs'/'sample'/f'{part}.csv', top/f'my_{part}.csv')
+    return top
+
+
+@pytest.fixture(scope='module')
+def typed_in(installed, place, tmp_path_factory):
+    "What the README's commands print there, one block after the other: block → CompletedProcess"
+    bin = tmp_path_factory.mktemp('bin')
+    (bin/'dialsum').write_text(f'#!{sys.executable}\nimport sys, dialsum\nfrom dialsum.cli import main\nprint(dialsum.__file__, file=sys.stderr)\nsys.exit(main())\n')
     (bin/'dialsum').chmod(0o755)
-    done = call('bash', '-ec', f'PATH={bin}:$PATH\n{block}')
-    assert done.returncode == 0, f'{block}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
+    env = os.environ | dict(PYTHONPATH=str(installed), PATH=f'{bin}:{Path(sys.executable).parent}:{os.environ["PATH"]}', HF_HUB_OFFLINE='1', JUPYTER_PREFER_ENV_PATH='1')
+    return {block: subprocess.run(['bash', '-ec', block], cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL) for block in commands('bash')}
 
 
-def test_the_demo_trains_six_of_six(checkout):
-    "The README's first command has left its experiment in the copy"
-    runs = [json.loads(p.read_text()) for p in (checkout/'runs').glob('*_demo/*/train.json')]
+@pytest.mark.parametrize('block', commands('bash'), ids=lambda b: b.splitlines()[0][:60])
+def test_the_commands_of_the_readme_work(block, typed_in, installed):
+    done = typed_in[block]
+    assert done.returncode == 0 and done.stderr.count(f'{installed}/dialsum/__init__.py') == len(re.findall('^dialsum ', block, re.M)), f'{block}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
+
+
+def test_the_demo_trains_six_of_six(typed_in, place):
+    runs = [json.loads(p.read_text()) for p in (place/'runs').glob('*_demo/*/train.json')]
     assert len(runs) == 6 and all(f['status'] == 'success' and f['metrics']['best']['loss'] < f['metrics']['dev_loss_before'] for f in runs)
-    [report] = [p for p in (checkout/'reports').glob('*_demo.md') if '_vs_' not in p.name]
-    assert '```mermaid' in report.read_text(encoding='utf-8')
+    [report] = [p for p in (place/'reports').glob('*_demo.md') if '_vs_' not in p.name]
+    assert '```mermaid' in report.read_text(encoding='utf-8') and report.with_suffix('.html').read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
+
+
+def test_an_option_reaches_what_depends_on_it(typed_in, place):
+    "`dialsum resume mine`, then with `--num-beams 2`"
+    [said] = [done.stdout for block, done in typed_in.items() if block.startswith('dialsum resume')]
+    assert 'everything is done' in said and 'kobart/evaluate runs again: num_beams was 0, now 2' in said
+    again = said.partition('everything is done')[2]
+    assert {line.split()[2] for line in again.splitlines() if ' kept ' in line} == {'data', 'kobart/train', 'qwen3-4b/train'}, again
+    [asked] = [json.loads(p.read_text()) for p in (place/'runs').glob('*_mine/experiment.json')]
+    [attempt] = asked['attempts']
+    assert attempt['changed'] == {'num_beams': [None, 2]} and 'kobart/evaluate' in attempt['left'] and 'kobart/train' not in attempt['left']
 
 
 def test_make_names_what_the_readme_says():

@@ -47,11 +47,18 @@ def compared(rng, *names):
     return [dict(system=n, mean=rng.uniform(10, 50), low=9., high=51.) | (dict(difference=rng.uniform(-5, 5), difference_low=-6., difference_high=6., p=rng.random(), p_holm=rng.random()) if i else {}) for i, n in enumerate(names)]
 
 
+FINDINGS = [('warning', 'there is no pad token', 'tokenizer_config.json', 'batches need one; the end token is taken, and labels are masked by place, not by id', 'nothing, unless you pad elsewhere'),
+            ('error', 'precision fp16 was asked, but a CPU has no fp16 arithmetic', 'precision', 'the stage would stop at its start', 'leave precision empty, or ask for fp32 or bf16'),
+            ('error', 'a step of up to 8 rows needs 24.1 GiB, 15.5 GiB are free', 'batch_size, method', 'training would end out of memory', '--method qlora --batch-size 2 --gradient-accumulation-steps 4 would fit'),
+            ('error', 'RuntimeError: expected scalar type Half but found Float', 'rehearsal, training (x.py, line 3)', 'the run would stop there, too', 'install the versions that `pip install dialsum` asks for, or change the option that leads there')]
+
+
 def imagined(rng, build):
     "A run folder with facts of all kinds, some of them of failures"
     models = rng.sample(list(CARDS), rng.randint(1, 6))
     values = {k: rng.choice([1, .25, True, 'auto', ['a', 'b'], '']) for k in rng.sample(sorted(_options), 12) if k not in ('models', 'checkpoints')}
     run, leave = build(f'20261121_0128{next(NEW):02d}_imagined', models=models, **values | dict(scale=rng.choice(['full', 'replica'])))
+    leave('preflight', found=dict(models={m: dict(ok=rng.random() < .5, findings=[dict(zip(('severity', 'what', 'where', 'why', 'remedy'), f)) for f in rng.sample(FINDINGS, rng.randint(0, 4))]) for m in models}, seconds=rng.uniform(1, 9), rehearsed=rng.random() < .5))
     leave('data')
     bad = lambda: rng.choice(['success']*5 + ['failed', 'blocked'])
     for i, (m, found) in enumerate(judged(rng, models)):
@@ -72,6 +79,7 @@ def test_no_reader_objects(build, rng):
     md = render(read_experiment(imagined(rng, build)))
     assert not objections(md), objections(md)
     headings = re.findall(r'^## (.*)$', md, re.M)
+    assert not [line for line in md.split('## 사전 점검')[1].split('\n## ')[0].split('\n') if re.search(r'(?:\b[a-z]{2,}\b[ ,]+){3}', re.sub(r'`[^`]*`', '', line))]
     assert headings == list(SECTIONS) and all(f'](#{anchor(h)})' in md.split('\n## ')[0] for h in headings)
 
 

@@ -118,7 +118,7 @@ def test_failures_are_told_with_their_message(build, tmp_path):
     for stage in ('evaluate', 'predict'): leave(stage, 'kobart', 'blocked', message=f'kobart/{stage} could not run because kobart/train did not succeed.', kind='blocked')
     md = write(run, tmp_path)[0][1].decode()
     assert '````text\nfirst line\nsecond ``` line\n````' in md and '1분 23초' in md and '`errors/train.log`(실험 폴더 안)' in md and '프로세스가 갑자기 끝남' in md
-    assert '이 실패로 실행되지 않은 단계: KoBART 평가, KoBART 예측' in md and 'kobart/predict could not run because kobart/train did not succeed.' in md
+    assert '이 실패로 실행되지 않은 단계: KoBART 평가, KoBART 예측' in md and '앞 단계가 성공하지 못했습니다: `kobart/train`' in md
     assert '| KoBART | 인코더-디코더 | – | 실패(학습) |' in md and '| Qwen3-4B | 디코더 | – | 기록 없음(학습, 평가, 예측) |' in md
     assert '전체 8개 단계 가운데 성공 1개, 실패 1개, 미실행 2개, 기록 없음 4개입니다. 성공률은 12.5%입니다.' in md
 

@@ -11,7 +11,6 @@ from dialsum.pipeline import _sockets, state
 from dialsum.report import Experiment, read_experiment, render
 from dialsum.runs import events, facts, read_fact
 
-SMALL = ['--models', 'kobart', 'qwen3-4b', '--scale', 'replica', '--epochs', '3', '--debug', '--max-new-tokens', '12', '--no-rehearse']
 CALL = [sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())']
 TIMES = {'seconds', 'train_seconds', 'evaluation_seconds', 'rows_per_second'}
 
@@ -19,13 +18,12 @@ TIMES = {'seconds', 'train_seconds', 'evaluation_seconds', 'rows_per_second'}
 def go(env, *words): return subprocess.Popen([*CALL, *map(str, words)], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.fixture(scope='module')
-def undisturbed(env, tmp_path_factory):
-    top = tmp_path_factory.mktemp('undisturbed')
-    process = go(env, 'run', *SMALL, '--runs', top/'runs', '--reports', top/'reports', '--name', 'x')
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
-    return next((top/'runs').iterdir())
+@pytest.fixture
+def undisturbed(experiment): return Path(experiment['run'])
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path): return shutil.copytree(undisturbed.parent.parent, tmp_path, dirs_exist_ok=True)/'runs'/undisturbed.name
 
 
 def of(run): # processes that belong to an experiment
@@ -47,7 +45,7 @@ def target(driver, kind): # the process to kill now, if it is there
 
 def kill_one(driver, kind, dice):
     "Whether it was killed: after a random time, unless the driver ends before"
-    end = time.monotonic() + dice.uniform(0.2, 18)
+    end = time.monotonic() + dice.uniform(0.2, 12)
     while driver.poll() is None:
         if time.monotonic() >= end and (p := target(driver, kind)):
             try: p.send_signal(signal.SIGKILL)
@@ -70,9 +68,10 @@ def timeless(run): # the report's text, as if every stage had taken no time, and
     return re.sub(r'\b[0-9a-f]{12}\b', 'hash', text.replace(str(run.parent.parent), '…')) # of files that hold times
 
 
-def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, env, tmp_path, request):
+def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, small, env, tmp_path, request):
     kills, dice, done, turn = request.config.getoption('--kills'), random.Random(7), 0, 0
-    driver, sessions = go(env, 'run', *SMALL, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--name', 'x'), 1
+    begin = ['run', *small, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports']
+    driver, sessions = go(env, *begin), 1
     while done < kills:
         kind = ('kernel', 'runner', 'driver')[turn%3]
         if kill_one(driver, kind, dice): done, turn = done + 1, turn + 1
@@ -81,7 +80,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, 
             run = next((tmp_path/'runs').iterdir(), None)
             assert sessions < 5*kills + 20
             if run is not None and not (run/'experiment.json').is_file(): run = shutil.rmtree(run) # killed before anything was asked
-            driver, sessions = go(env, 'resume', run, '--json') if run else go(env, 'run', *SMALL, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--name', 'x'), sessions + 1
+            driver, sessions = go(env, 'resume', run, '--json') if run else go(env, *begin), sessions + 1
     said = driver.communicate()[0]
     for _ in range(3): # what the last kills have left
         if driver.returncode == 0: break
@@ -96,56 +95,45 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, 
     both = [{(f['stage'], f['model']): (f['status'], same(f['metrics'])) for f in facts(r) if f['stage'] != 'report'} for r in (undisturbed, run)]
     assert both[0] == both[1]
     assert timeless(run) == timeless(undisturbed)
-    for model in ('kobart', 'qwen3-4b'): # what had succeeded did not run again
+    for model in read_fact(undisturbed/'experiment.json')['options']['models']: # what had succeeded did not run again
         happened = [(e['event'], e.get('status')) for e in events(run) if e.get('model') == model and e.get('stage') == 'train' and e['event'] in ('start', 'end')]
         assert happened.count(('end', 'success')) <= 1 and happened[-1][0] in ('end', 'start') and ('start', None) not in happened[happened.index(('end', 'success')) + 1 if ('end', 'success') in happened else len(happened):], happened
     assert state(run) == 'complete' and not of(run) and not [p for p in run.rglob('*') if '.tmp' in p.name or 'torn' in p.name or p.name == 'checkpoints']
     assert not list(Path(tempfile.gettempdir()).glob(f"{_sockets(run, '*').name}/*kernel*"))
 
 
-def test_a_finished_experiment_has_nothing_left_and_an_option_reaches_what_depends_on_it(undisturbed, env, tmp_path):
-    run = shutil.copytree(undisturbed.parent.parent, tmp_path, dirs_exist_ok=True)/'runs'/undisturbed.name
-    asked = read_fact(run/'experiment.json')
-    before = {p: p.stat().st_mtime_ns for p in run.rglob('*') if p.is_file() and p.name not in ('events.jsonl', 'experiment.json')}
-    process = go(env, 'resume', run)
-    said = process.communicate()[0]
-    assert process.returncode == 0 and 'everything is done' in said and said.count(' kept ') == 10, said
-    assert {p: p.stat().st_mtime_ns for p in before} == before and read_fact(run/'experiment.json') == asked
-    process = go(env, 'resume', run, '--num-beams', '2')
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
-    assert {line.split()[2] for line in said.splitlines() if ' kept ' in line} == {'data', 'kobart/train', 'qwen3-4b/train'}, said
-    assert 'kobart/evaluate runs again: num_beams was 0, now 2' in said
-    [attempt] = read_fact(run/'experiment.json')['attempts']
-    assert attempt['changed'] == {'num_beams': [None, 2]} and 'kobart/evaluate' in attempt['left'] and 'kobart/train' not in attempt['left']
+def test_a_finished_experiment_has_nothing_left(copied, typed):
+    asked = read_fact(copied/'experiment.json')
+    before = {p: p.stat().st_mtime_ns for p in copied.rglob('*') if p.is_file() and p.name not in ('events.jsonl', 'experiment.json')}
+    done = typed('resume', copied)
+    assert done.returncode == 0 and 'everything is done' in done.stdout and done.stdout.count(' kept ') == len(facts(copied)), done.stdout + done.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before and read_fact(copied/'experiment.json') == asked
 
 
-def test_two_drivers_on_one_experiment(undisturbed, env, tmp_path):
-    run = shutil.copytree(undisturbed.parent.parent, tmp_path, dirs_exist_ok=True)/'runs'/undisturbed.name
-    (run/'qwen3-4b'/'train.json').unlink()
-    before, first = len(events(run)), go(env, 'resume', run)
-    while not any(e['event'] == 'start' for e in events(run)[before:]): time.sleep(0.05)
-    assert state(run) == 'running'
-    second = go(env, 'resume', run)
+def test_two_drivers_on_one_experiment(copied, env):
+    (copied/'qwen3-4b'/'predict.json').unlink()
+    before, first = len(events(copied)), go(env, 'resume', copied)
+    while not any(e['event'] == 'start' for e in events(copied)[before:]): time.sleep(0.05)
+    assert state(copied) == 'running'
+    second = go(env, 'resume', copied)
     said = second.communicate()[0]
     assert second.returncode == 2 and f'another process ({first.pid} on ' in said, said
     first.send_signal(signal.SIGKILL)
     first.communicate()
     time.sleep(1.5)
-    assert state(run) == 'interrupted' and not of(run)
-    third = go(env, 'resume', run)
+    assert state(copied) == 'interrupted' and not of(copied)
+    third = go(env, 'resume', copied)
     said = third.communicate()[0]
-    assert third.returncode == 0 and state(run) == 'complete', said
+    assert third.returncode == 0 and state(copied) == 'complete', said
 
 
-def test_a_preflight_that_fails_takes_nothing_away(undisturbed, env, tmp_path):
+def test_a_preflight_that_fails_takes_nothing_away(copied, env, tmp_path):
     "The machine is fuller than before: what has succeeded stays, relative folders included"
-    run = shutil.copytree(undisturbed.parent.parent, tmp_path, dirs_exist_ok=True)/'runs'/undisturbed.name
-    (run/'kobart'/'evaluate.json').unlink()
-    process = subprocess.Popen([*CALL, 'resume', 'x', '--runs', 'runs', '--stage-timeout', '0.5'], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    (copied/'submit.json').unlink()
+    process = subprocess.Popen([*CALL, 'resume', 'small', '--runs', 'runs', '--stage-timeout', '0.5'], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = process.communicate()[0]
-    assert process.returncode == 1 and read_fact(run/'preflight.json')['error']['kind'] == 'timeout', said
-    assert {f['status'] for f in facts(run) if f['stage'] == 'train'} == {'success'}
-    process = subprocess.Popen([*CALL, 'resume', 'x', '--runs', 'runs'], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.returncode == 1 and read_fact(copied/'preflight.json')['error']['kind'] == 'timeout', said
+    assert {f['status'] for f in facts(copied) if f['stage'] == 'train'} == {'success'}
+    process = subprocess.Popen([*CALL, 'resume', 'small', '--runs', 'runs'], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = process.communicate()[0]
-    assert process.returncode == 0 and 'train runs again' not in said and state(run) == 'complete', said
+    assert process.returncode == 0 and 'train runs again' not in said and state(copied) == 'complete', said
