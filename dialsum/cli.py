@@ -345,7 +345,8 @@ def _report(args)->int:
     if len(runs) > 1: return _compare(runs, reports)
     [run] = runs
     place(run).joinpath('report.json').unlink(missing_ok=True) # written again, even when nothing has changed
-    fact = pipeline.run_stage(pipeline.StageSpec(run, 'report', '', dict(reports=str(reports))))
+    asked = (read_fact(run/'experiment.json') or {}).get('options') or {}
+    fact = pipeline.run_stage(pipeline.StageSpec(run, 'report', '', dict(reports=str(reports), save_visualizations=asked.get('save_visualizations', False))))
     print(*((reports/f'{run.name}.{kind}' for kind in ('md', 'html')) if fact['status'] == 'success' else [fact['error']['message']]), sep='\n')
     return 0 if fact['status'] == 'success' else 1
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
-from .runs import (RESERVE, DialsumError, Stage, cache_path, check_writable, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
-                          read_fact, release, runs_path, sha256, stage_notebook, to_json, unknown, write_atomic, write_fact)
+from .runs import (RESERVE, DialsumError, Stage, cache_path, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
+                          read_fact, release, sample_path, sha256, stage_notebook, to_json, unknown, write_atomic, write_fact)
 from .tracking import check_wandb
 
 # %% ../nbs/15_pipeline.ipynb #53b56812
@@ -402,8 +402,8 @@ def _refused(spec:StageSpec, ended:dict)->dict|None: # the error of a model that
     passed = ended['preflight']['metrics']['models'].get(spec.model) if 'preflight' in spec.needs else None
     if passed is None or passed['ok']: return None
     found = [f for f in passed['findings'] if f['severity'] == 'error']
-    cause, remedy = (' '.join(f'{text}.' for text in dict.fromkeys(readable(f[key]) for f in found)) for key in ('why', 'remedy'))
-    return _error('preflight', 'Finding', f"the preflight found: {'; '.join(f['what'] for f in found)}") | dict(cause=cause, remedy=remedy)
+    cause, remedy = (' '.join(f'{text}.' for text in dict.fromkeys(readable(f[key], key) for f in found)) for key in ('why', 'remedy'))
+    return _error('preflight', 'Finding', f"the preflight found: {'; '.join(dict.fromkeys(f['what'] for f in found))}") | dict(cause=cause, remedy=remedy)
 
 # %% ../nbs/15_pipeline.ipynb #2f30837a
 def run_plan(
@@ -638,23 +638,32 @@ def _alone(folder:Path): # made, and written to by nobody else meanwhile
     try: yield
     finally: release(folder)
 
+def _copied(about:list, make:Callable[[Path],Path])->Path: # what `make` makes in a folder, made once as long as code, libraries and sample are the same
+    e = environment()
+    told = [about, e['python'], e['packages'], e['package_code'], [sha256(p) for p in sorted(sample_path().glob('*.csv'))]]
+    folder, there = cache_path()/'examples'/hashlib.sha256(to_json(told).encode()).hexdigest()[:12], Path(tempfile.mkdtemp())
+    for old in folder.parent.glob('*'):
+        if old != folder and time.time() - old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
+    with _alone(folder):
+        if not (made := next(folder.glob('*_example'), None)):
+            with tempfile.TemporaryDirectory(dir=folder) as tmp:
+                made = make(Path(tmp))
+                if any(f['status'] != 'success' for f in facts(made)): return Path(shutil.move(made, there/made.name))
+                made = made.rename(folder/made.name)
+        return shutil.copytree(made, there/made.name)
+
+# %% ../nbs/15_pipeline.ipynb #5c1c347c
 def example_run(
     models:tuple[str,...]=('kobart',), # cards' names
     k_folds:int=0, # folds to train and evaluate instead; 0: none
     test:bool=True, # whether they are applied to test rows, too
     **options, # parameter name → value, for every stage that has it
 )->Path: # its run folder
-    "A small finished experiment: replicas trained, evaluated and applied to test rows; made once and copied, until code or libraries change"
+    "A small finished experiment: replicas trained, evaluated and applied to test rows; notebook tests that want the same one get copies of it"
     options = dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds) | options
     def specs(run): return [s for s in plan(run, list(models), options, test, rehearse=False) if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)]
-    e = environment()
-    about = [models, test, options, e['python'], e['packages'], e['package_code'], *(sha256(stage_notebook(s.stage)) for s in specs(Path()))]
-    folder, there = cache_path()/'examples'/hashlib.sha256(to_json(about).encode()).hexdigest()[:12], Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else check_writable(runs_path())
-    with _alone(folder):
-        if not (made := next(folder.glob('*_example'), None)):
-            with tempfile.TemporaryDirectory(dir=folder) as tmp:
-                run = new_run('example', dict(models=list(models)) | options, Path(tmp))
-                run_plan(specs(run), workers=2, say=lambda line: None)
-                if any(f['status'] != 'success' for f in facts(run)): return run.rename(there/run.name)
-                made = run.rename(folder/run.name)
-        return shutil.copytree(made, there/made.name, dirs_exist_ok=True)
+    def make(runs):
+        run = new_run('example', dict(models=list(models)) | options, runs)
+        run_plan(specs(run), workers=2, say=lambda line: None)
+        return run
+    return _copied([models, test, options, *(sha256(stage_notebook(s.stage)) for s in specs(Path()))], make) if os.environ.get('IN_TEST') else make(None)

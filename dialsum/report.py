@@ -124,8 +124,8 @@ def prose(
     rest = [p[:len(p) - len(p.lstrip())] + escape(p) + p[len(p.rstrip()):] if p.strip() else p for p in parts[::2]]
     return ''.join(a + b for a, b in zip(rest, [*(s.replace('|', '\\|') if cell else s for s in spans), '']))
 
-def _said(text:str, cell:bool=False)->str: # of a finding or a blocked stage: in Korean where it is a sentence of ours
-    return prose(korean(text), cell) if korean(text) else code_span(text.replace('`', ''))
+def _said(text:str, part:str, cell:bool=False)->str: # of a finding or a blocked stage: in Korean where it is a sentence of ours
+    return prose(korean(text, part), cell) if korean(text, part) else code_span(text.replace('`', ''))
 
 def diagram(drawn:Gantt|Flow)->str: # Markdown
     "A block that GitHub and JupyterLab draw"
@@ -462,7 +462,7 @@ def before(e:Experiment)->str:
     told = done[0].metrics
     good = sum(m['ok'] for m in told['models'].values())
     how = '각 모델의 복제 모델(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다.' if told.get('rehearsed') else '예행 연습은 하지 않았습니다.'
-    rows = [[escape(Step('', m).label), _severities.get(f['severity'], escape(f['severity'])), *(_said(f[k], True) for k in ('what', 'why', 'remedy'))]
+    rows = [[escape(Step('', m).label), _severities.get(f['severity'], escape(f['severity'])), *(_said(f[k], k, True) for k in ('what', 'why', 'remedy'))]
             for m, found in told['models'].items() for f in found['findings']]
     text = f"모델 {len(told['models'])}개 가운데 {good}개가 점검을 통과했습니다({number(told['seconds'], 1)}초). {how}"
     return text + (f"\n\n{table(['모델', '구분', '발견한 것', '영향', '할 일'], rows, 5)}" if rows else ' 발견한 문제는 없습니다.')
@@ -841,7 +841,7 @@ def api(e:Experiment)->str:
     "How a model behind an API does on the rows that it was asked about, beside the local models"
     tried = next((s for s in e.steps if s.stage == 'solar'), None)
     if tried is None: return 'API에는 묻지 않았습니다.'
-    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {_said(tried.fact['error']['message'])}."
+    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}."
     if tried.status != 'success': return 'API 단계가 성공하지 못했습니다.'
     m = tried.metrics
     cells = lambda name, s, difference: [name, f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ''), f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
@@ -867,7 +867,7 @@ def ensemble(e:Experiment)->str:
     "What choosing among the models' summaries gains, and whether the gain is real"
     tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
     if tried is None: return '앙상블은 하지 않았습니다.'
-    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'])}."
+    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}."
     if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.'
     m = tried.metrics
     main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
@@ -1007,7 +1007,7 @@ def failures(e:Experiment)->str:
     parts = [f'전체 {len(due)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/max(1, len(due)):.1%}입니다.']
     if repairs(e): parts.append(repairs(e))
     parts += [_failure(e, s) for s in failed]
-    if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '까닭'], [[escape(s.name), _said((s.fact.get('error') or {}).get('message') or '–', True)] for s in blocked], 2)]
+    if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '까닭'], [[escape(s.name), _said((s.fact.get('error') or {}).get('message') or '–', 'reason', True)] for s in blocked], 2)]
     if missing: parts += ['### 기록이 없는 단계', f'요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.']
     return '\n\n'.join(parts)
 

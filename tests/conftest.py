@@ -1,5 +1,5 @@
 "What the tests share: a checkout to run in, the command line, real data where there is some"
-import io, json, os, shutil, subprocess, sys
+import io, os, shutil, subprocess, sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +17,10 @@ def pytest_addoption(parser):
     parser.addoption('--every-model', action='store_true', help='take all six models in test_full.py')
 
 
-LONG = ['test_resume.py', 'test_pipeline.py', 'test_install.py', 'test_full.py', 'test_systems.py', 'test_isolation.py'] # minutes each
-TOGETHER = {'test_pipeline.py': 'test_resume.py'} # they share an experiment
+LONG = ['test_resume.py', 'test_install.py', 'test_full.py', 'test_pipeline.py', 'test_systems.py', 'test_isolation.py'] # minutes each
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items): # a file's tests in one worker; the longest files first: a worker that begins one last lets the others wait
-    for item in items: item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.name, item.path.name)))
+def pytest_collection_modifyitems(items): # the longest files first: a worker that begins one last lets the others wait
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
@@ -58,21 +55,6 @@ def call(checkout, env):
 def dialsum(call):
     "Run the command line: dialsum('models', '--json')"
     return lambda *words, **more: call(sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', *words, **more)
-
-
-@pytest.fixture(scope='session')
-def small(request): # the options of a small experiment
-    models = ['kobart', 'qwen3-4b'] if request.config.getoption('--kills') <= 10 else ['kobart', 'qwen3-4b', 'solar-10.7b']
-    return ['--models', *models, '--scale', 'replica', '--epochs', '3', '--debug', '--max-new-tokens', '12', '--no-rehearse', '--name', 'small']
-
-
-@pytest.fixture(scope='session')
-def experiment(dialsum, small, tmp_path_factory):
-    "What `dialsum run --json` says of such an experiment, at its end; its folder is to be left as it is"
-    top = tmp_path_factory.mktemp('small')
-    done = dialsum('run', *small, '--runs', top/'runs', '--reports', top/'reports', '--json')
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture

@@ -88,9 +88,11 @@ def test_groups_hold_every_dialogue_once_within_the_budget():
     e.tokens, texts = 800, TEXTS + [TEXTS[0]*30, '']
     groups, length = e.groups(texts), lambda i: len(e.codec.source(texts[i]))
     assert sorted(i for g in groups for i in g) == list(range(len(texts))) and max(map(len, groups)) == 4
-    assert all(len(g) == 1 or len(g)*max(map(length, g)) <= 800 for g in groups) and {len(g) for g in groups} > {1, 4}
+    assert all(len(g) == 1 or sum(map(length, g)) <= 800 for g in groups) and {len(g) for g in groups} > {1, 4}
     lengths = [length(g[0]) for g in groups]
     assert lengths == sorted(lengths, reverse=True) and e.predict_batch([]) == []
+    e.pads = True # as on a GPU
+    assert all(len(g) == 1 or len(g)*max(map(length, g)) <= 800 for g in e.groups(texts))
 
 
 def test_an_engine_is_a_predictor(copies, tmp_path, monkeypatch):

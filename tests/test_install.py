@@ -38,7 +38,7 @@ def typed_in(installed, place, tmp_path_factory):
     (bin/'dialsum').write_text(f'#!{sys.executable}\nimport sys, dialsum\nfrom dialsum.cli import main\nprint(dialsum.__file__, file=sys.stderr)\nsys.exit(main())\n')
     (bin/'dialsum').chmod(0o755)
     env = os.environ | dict(PYTHONPATH=str(installed), PATH=f'{bin}:{Path(sys.executable).parent}:{os.environ["PATH"]}', HF_HUB_OFFLINE='1', JUPYTER_PREFER_ENV_PATH='1')
-    return {block: subprocess.run(['bash', '-ec', block], cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL) for block in commands('bash')}
+    return {block: subprocess.run(['timeout', '900', 'bash', '-ec', block], cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL) for block in commands('bash')}
 
 
 @pytest.mark.parametrize('block', commands('bash'), ids=lambda b: b.splitlines()[0][:60])
@@ -56,7 +56,7 @@ def test_the_demo_trains_six_of_six(typed_in, place):
 
 def test_an_option_reaches_what_depends_on_it(typed_in, place):
     "`dialsum resume mine`, then with `--num-beams 2`"
-    [said] = [done.stdout for block, done in typed_in.items() if block.startswith('dialsum resume')]
+    [said] = [done.stderr for block, done in typed_in.items() if block.startswith('dialsum resume')]
     assert 'everything is done' in said and 'kobart/evaluate runs again: num_beams was 0, now 2' in said
     again = said.partition('everything is done')[2]
     assert {line.split()[2] for line in again.splitlines() if ' kept ' in line} == {'data', 'kobart/train', 'qwen3-4b/train'}, again

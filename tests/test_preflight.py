@@ -66,7 +66,7 @@ def test_a_damaged_checkpoint_is_found(damage, words, folder):
     errors = [f for f in check_model(card('qwen3-4b'), 'replica', {}, str(folder)) if f.severity == 'error']
     assert any(words in f.what for f in errors), errors
     assert all(f.what and f.where and f.why and f.remedy for f in errors)
-    assert all(korean(f.why) and korean(f.what) and korean(f.remedy) for f in errors), errors # as the report tells it
+    assert all(korean(getattr(f, part), part) for f in errors for part in ('what', 'why', 'remedy')), errors # as the report tells it
 
 
 def test_a_tokenizer_with_far_fewer_ids_and_one_without_pad_are_warnings(folder):
@@ -79,7 +79,8 @@ def test_a_tokenizer_with_far_fewer_ids_and_one_without_pad_are_warnings(folder)
                                             (dict(precision='fp16'), 'fp16'), (dict(lora_targets='query_key_value'), 'query_key_value'), (dict(top_p=0.9), 'top_p'), (dict(method='lorra'), 'lorra')])
 def test_settings_that_cannot_work_are_found(options, words):
     errors = [f for f in check_model(card('qwen3-4b'), 'replica', options) if f.severity == 'error']
-    assert errors and any(words in f.what + f.remedy for f in errors) and all(korean(f.why) for f in errors), errors
+    assert errors and any(words in f.what + f.remedy for f in errors) and all(korean(getattr(f, part), part) for f in errors for part in ('what', 'why', 'remedy')), errors
+    assert all('lorra' in korean(f.what, 'what') for f in errors if 'lorra' in f.what)
 
 
 def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():

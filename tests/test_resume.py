@@ -1,12 +1,14 @@
-"""An experiment that is killed again and again ends as if nothing had happened.
+"""A whole experiment; and one that is killed again and again, which ends as if nothing had happened.
 
 `python -m pytest tests/test_resume.py --kills 50` is the long version."""
-import copy, os, random, re, shutil, signal, subprocess, sys, tempfile, time
+import copy, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
+from dialsum import pipeline
 from dialsum.pipeline import _sockets, state
 from dialsum.report import Experiment, read_experiment, render
 from dialsum.runs import events, facts, read_fact
@@ -16,6 +18,21 @@ TIMES = {'seconds', 'train_seconds', 'evaluation_seconds', 'rows_per_second'}
 
 
 def go(env, *words): return subprocess.Popen([*CALL, *map(str, words)], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture(scope='module')
+def small(request): # the options of a small experiment
+    models = ['kobart', 'qwen3-4b'] if request.config.getoption('--kills') <= 10 else ['kobart', 'qwen3-4b', 'solar-10.7b']
+    return ['--models', *models, '--scale', 'replica', '--epochs', '3', '--debug', '--max-new-tokens', '12', '--no-rehearse', '--name', 'small']
+
+
+@pytest.fixture(scope='module')
+def experiment(dialsum, small, tmp_path_factory):
+    "What `dialsum run --json` says of such an experiment, at its end; its folder is to be left as it is"
+    top = tmp_path_factory.mktemp('small')
+    done = dialsum('run', *small, '--runs', top/'runs', '--reports', top/'reports', '--json')
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.fixture
@@ -68,6 +85,57 @@ def timeless(run): # the report's text, as if every stage had taken no time, and
     return re.sub(r'\b[0-9a-f]{12}\b', 'hash', text.replace(str(run.parent.parent), '…')) # of files that hold times
 
 
+def test_an_experiment_leaves_what_the_design_says(experiment):
+    run = Path(experiment['run'])
+    assert re.fullmatch(r'\d{8}_\d{6}_small', run.name)
+    for name in ('experiment.json', 'events.jsonl', 'preflight.json', 'preflight.ipynb', 'data.json', 'data.ipynb', 'data/train.csv', 'submission.csv', 'report.json',
+                 *(f'{m}/{f}' for m in ('kobart', 'qwen3-4b') for f in ('train.ipynb', 'train.json', 'train.log', 'evaluate.json', 'predictions_dev.csv', 'predictions_test.csv'))):
+        assert (run/name).is_file(), name
+    assert (run/'kobart/model/model.safetensors').is_file() and (run/'qwen3-4b/model/adapter_model.safetensors').is_file()
+    assert not list(run.rglob('*.tmp')) and not (run/'errors').exists() and not (run/'kobart/checkpoints').exists()
+    assert Path(experiment['report']).read_text(encoding='utf-8').startswith('# ')
+
+
+def test_facts_have_every_key(experiment):
+    keys = {'schema', 'experiment', 'stage', 'model', 'fold', 'status', 'started', 'finished', 'seconds', 'params', 'inputs', 'outputs', 'identity', 'metrics', 'environment', 'error'}
+    found = facts(Path(experiment['run']))
+    assert len(found) == 4 + 3*len(experiment['models']) and all(set(f) == keys and f['status'] == 'success' for f in found)
+    for f in found:
+        if f['stage'] == 'train': assert f['metrics']['best']['loss'] < f['metrics']['dev_loss_before']
+        if f['stage'] == 'evaluate': assert f['metrics']['split']['signature'] != f['metrics']['whole']['signature'] and len(f['metrics']['worst']) == 5
+    events = [json.loads(line) for line in (Path(experiment['run'])/'events.jsonl').read_text().splitlines()]
+    assert [e['event'] for e in events].count('end') == len(found) and {'open', 'beat', 'start', 'fact', 'end', 'close'} == {e['event'] for e in events}
+
+
+def test_the_submission_is_the_official_format(experiment):
+    rows = pd.read_csv(Path(experiment['run'])/'submission.csv', keep_default_na=False)
+    test = pd.read_csv(Path(experiment['run'])/'data'/'test.csv')
+    assert list(rows.columns) == ['Unnamed: 0', 'fname', 'summary'] and list(rows['fname']) == list(test['fname']) and list(rows['Unnamed: 0']) == list(range(10))
+
+
+def test_what_is_done_is_not_done_again(experiment):
+    run = Path(experiment['run'])
+    before = read_fact(run/'kobart'/'train.json')
+    spec = pipeline.StageSpec(run, 'train', 'kobart', {k: v for k, v in before['params'].items() if k != 'run'})
+    start = time.monotonic()
+    assert pipeline.run_stage(spec) == before and time.monotonic() - start < 2
+    assert not pipeline.is_done(pipeline.StageSpec(run, 'train', 'kobart', spec.params | dict(epochs=7)))
+
+
+def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
+    import shutil
+    from dialsum.runs import to_json
+    run = tmp_path/'copy'
+    shutil.copytree(experiment['run'], run)
+    spec = pipeline.StageSpec(run, 'submit')
+    assert pipeline.run_stage(spec)['metrics']['chosen'] == read_fact(run/'submit.json')['metrics']['chosen']
+    other = next(m for m in ('kobart', 'qwen3-4b') if m != read_fact(run/'submit.json')['metrics']['chosen'])
+    fact = read_fact(run/other/'evaluate.json')
+    fact['metrics']['split']['mean']['f'] = 99
+    (run/other/'evaluate.json').write_text(to_json(fact))
+    assert pipeline.run_stage(spec)['metrics']['chosen'] == other
+
+
 def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, small, env, tmp_path, request):
     kills, dice, done, turn = request.config.getoption('--kills'), random.Random(7), 0, 0
     begin = ['run', *small, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports']
@@ -106,7 +174,7 @@ def test_a_finished_experiment_has_nothing_left(copied, typed):
     asked = read_fact(copied/'experiment.json')
     before = {p: p.stat().st_mtime_ns for p in copied.rglob('*') if p.is_file() and p.name not in ('events.jsonl', 'experiment.json')}
     done = typed('resume', copied)
-    assert done.returncode == 0 and 'everything is done' in done.stdout and done.stdout.count(' kept ') == len(facts(copied)), done.stdout + done.stderr
+    assert done.returncode == 0 and 'everything is done' in done.stderr and done.stderr.count(' kept ') == len(facts(copied)), done.stdout + done.stderr
     assert {p: p.stat().st_mtime_ns for p in before} == before and read_fact(copied/'experiment.json') == asked
 
 
