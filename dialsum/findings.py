@@ -142,11 +142,19 @@ REMEDIES = [ # what to do
 ]
 
 # %% ../nbs/13_findings.ipynb #927cbd6e
-REASONS = [ # why a stage did not run
+REASONS = [ # why a stage did not run, a candidate was left out, an engine was not measured
     (r'(\S+) could not run because (.+) did not succeed', '앞 단계가 성공하지 못했습니다: `{1}`'),
     (r"only '(.+?)' is left, with one candidate a dialogue.*", '후보가 하나뿐입니다: `{0}`. 앙상블에는 둘 이상의 후보가 있어야 합니다'),
     (r'(.+) say the same of every dialogue: there is nothing to choose', '후보들이 모든 대화에서 같은 요약을 썼습니다: `{0}`'),
     (r'no model has been evaluated: there is nothing to choose from', '평가를 마친 모델이 없습니다'),
+    (r"(\S+) scores (\S+), (\S+) (\S+), chance (\S+): surely less than (\S+) of the best's distance from chance", '`{0}` {1}점: 무작위 기준({4}점)과의 차이가 가장 좋은 `{2}`({3}점)의 {5}에도 분명히 못 미칩니다'),
+    (r'it would take (\d+) s, (\d+) s were left', '{0}초가 걸릴 일인데 {1}초가 남아 있었습니다'),
+    (r'there is not enough memory to load it', '불러올 메모리가 모자랐습니다'),
+    (r'hf needs (\d+) s for one dialogue, too long to compare anything', '대화 하나에 {0}초가 걸려 견줄 시간이 없었습니다'),
+    (r'the engine \S+ cannot follow (.+) as the model was judged with: .*', '모델을 평가할 때의 설정을 그대로 따를 수 없습니다: `{0}`'),
+    (r'the engines ctranslate2 and ctranslate2-int8 need a package that is not installed: .*', '필요한 패키지가 없습니다: `dialsum[fast]`'),
+    (r".+: CTranslate2 does not convert the architecture '(.+)': .*", 'CTranslate2가 변환하지 못하는 구조입니다: `{0}`'),
+    (r'the engine int8 works on a CPU only: .*', 'CPU에서만 도는 엔진입니다'),
     (r'(\S+) needs a key: set the environment variable (.+) to it', 'API 키가 없습니다. 환경 변수에 키를 넣으면 됩니다: `{1}`'),
 ]
 

@@ -60,7 +60,7 @@ def _fit(m:dict)->list[Judgement]:
         return [Judgement('overfitting', False, f'과적합했습니다. 검증 손실은 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐고, 그동안 학습 손실은 {learned[0][-1]:.3f}에서 {learned[1][-1]:.3f}까지 내려갔습니다.')]
     if fell < -.01: return [Judgement('unfinished', False, f'덜 배웠습니다. 마지막 에폭에도 검증 손실이 {dev[-2][1]:.3f}에서 {last[1]:.3f}까지 {-fell:.1%} 더 내려갔습니다.')]
     if rise > .03: return [Judgement('overfitting', False, f'검증 손실이 나빠졌습니다. 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐는데, 학습 손실이 함께 내려갔다는 기록은 없습니다.')]
-    return [Judgement('overfitting', True, f'과적합하지 않았습니다. 마지막 에폭의 검증 손실({last[1]:.3f})' + (f'은 가장 낮았던 때({low[1]:.3f})보다 {rise:.1%} 높습니다.' if rise > 0 else '이 가장 낮습니다.'))]
+    return [Judgement('overfitting', True, f'과적합하지 않았습니다. 마지막 에폭의 검증 손실({last[1]:.3f})' + (f'은 가장 낮았던 때({low[1]:.3f})보다 {rise:.1%} 높습니다.' if rise >= .0005 else '은 가장 낮았던 때와 거의 같습니다.' if rise > 0 else '이 가장 낮습니다.'))]
 
 def judge_training(
     m:dict, # metrics of a train stage's fact

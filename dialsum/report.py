@@ -880,7 +880,7 @@ def ensemble(e:Experiment)->str:
     worse = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] < 0]
     verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
                f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
-    gone = [f'- {code_span(why)}' for why in m['dropped'].values()]
+    gone = [f"- {_said(why, 'reason')}" for why in m['dropped'].values()]
     text = (f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
             f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
     bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
@@ -1087,8 +1087,8 @@ def optimizing(e:Experiment)->str:
         if not rows:
             parts += [f'### {escape(s.label)}', f"시간 안에 아무것도 재지 못했으므로 {code_span(m['engine'])}{particle(m['engine'], '으로/로')} 예측했습니다."]
             continue
-        skipped = f"재지 않은 엔진: {', '.join(escape(n) for n in m['skipped'])}." if m.get('skipped') else ''
-        parts += [f'### {escape(s.label)}', f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. 재는 데 {duration(m['seconds'])}{particle(duration(m['seconds']), '이/가')} 걸렸습니다. {skipped}".strip(), table(head, rows, 1)]
+        skipped = '재지 않은 엔진:\n' + '\n'.join(f"- {code_span(n)}: {_said(why, 'reason')}" for n, why in m['skipped'].items()) if m.get('skipped') else ''
+        parts += [f'### {escape(s.label)}', f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. 재는 데 {duration(m['seconds'])}{particle(duration(m['seconds']), '이/가')} 걸렸습니다.", table(head, rows, 1), *filter(None, [skipped])]
     figure = [_image(e, 'engines.png')] if FIGURES['engines.png'][1](e) else []
     return '\n\n'.join(parts + figure)
 
