@@ -58,7 +58,7 @@ def test_an_option_reaches_what_depends_on_it(typed_in, place):
     "`dialsum resume mine`, then with `--num-beams 2`"
     [said] = [done.stderr for block, done in typed_in.items() if block.startswith('dialsum resume')]
     assert 'everything is done' in said and 'kobart/evaluate runs again: num_beams was 0, now 2' in said
-    again = said.partition('everything is done')[2]
+    again = said.partition(' are left')[2] # of the second
     assert {line.split()[2] for line in again.splitlines() if ' kept ' in line} == {'data', 'kobart/train', 'qwen3-4b/train'}, again
     [asked] = [json.loads(p.read_text()) for p in (place/'runs').glob('*_mine/experiment.json')]
     [attempt] = asked['attempts']

@@ -138,7 +138,7 @@ def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
 
 def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, small, env, tmp_path, request):
     kills, dice, done, turn = request.config.getoption('--kills'), random.Random(7), 0, 0
-    begin = ['run', *small, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports']
+    begin = ['run', *small, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--json'] # as the undisturbed one was asked for
     driver, sessions = go(env, *begin), 1
     while done < kills:
         kind = ('kernel', 'runner', 'driver')[turn%3]
