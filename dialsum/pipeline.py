@@ -20,7 +20,7 @@ from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
 from .runs import (RESERVE, DialsumError, Stage, cache_path, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
-                          read_fact, release, sample_path, sha256, stage_notebook, to_json, unknown, write_atomic, write_fact)
+                          read_fact, release, sample_path, sha256, stage_notebook, to_json, unknown, with_room, write_atomic, write_fact)
 from .tracking import check_wandb
 
 # %% ../nbs/15_pipeline.ipynb #53b56812
@@ -148,7 +148,7 @@ def _tail(path:Path, most:int=2**18)->str: # the last letters of a log
 
 def _save_traceback(spec:StageSpec, lines:list[str])->str: # path within the run folder
     name = f"errors/{spec.key.replace('/', '_')}.log"
-    write_atomic(spec.run/name, re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(lines)) + '\n')
+    with_room(spec.run, lambda: write_atomic(spec.run/name, re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(lines)) + '\n'))
     return name
 
 # %% ../nbs/15_pipeline.ipynb #1bf6f5ac
@@ -259,7 +259,7 @@ def run_stage(
     if why != NEVER: say(f'{spec.key} runs again: {why}')
     code = _start(spec, spec.folder/f'{spec.stage}.log', threads or os.cpu_count() or 1, timeout, slot)
     fact = read_fact(spec.fact) or _fail(spec, started, time.monotonic() - clock, _understood(spec, _died(spec, code, timeout), _tail(spec.folder/f'{spec.stage}.log')))
-    if fact['status'] != 'success': _note(spec, fact['error'])
+    if fact['status'] != 'success': with_room(spec.run, lambda: _note(spec, fact['error']))
     log_event(spec.run, 'end', **spec.named, status=fact['status'], seconds=fact['seconds'])
     return fact
 

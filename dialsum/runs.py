@@ -6,11 +6,13 @@
 __all__ = ['SCHEMA', 'RESERVE', 'DialsumError', 'nearest', 'unknown', 'write_atomic', 'to_json', 'sha256', 'nbs_path',
            'sample_path', 'cache_path', 'runs_path', 'reports_path', 'Parameter', 'stages', 'stage_notebook',
            'parameters', 'convert', 'environment', 'check_writable', 'now', 'new_run', 'existing_run', 'log_event',
-           'events', 'hold', 'release', 'is_free', 'identity', 'read_fact', 'make_fact', 'write_fact', 'place',
-           'key_of', 'fact_files', 'facts', 'Stage', 'Done', 'TimeLimit', 'Blocked', 'Limit', 'complete', 'begin']
+           'events', 'hold', 'release', 'is_free', 'identity', 'read_fact', 'make_fact', 'with_room', 'write_fact',
+           'place', 'key_of', 'fact_files', 'facts', 'Stage', 'Done', 'TimeLimit', 'Blocked', 'Limit', 'complete',
+           'begin']
 
 # %% ../nbs/00_runs.ipynb #6eb2c558
 import ast, difflib, errno, fcntl, hashlib, io, json, math, os, platform, re, signal, subprocess, sys, tempfile, threading, time, tokenize
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -344,6 +346,17 @@ def make_fact(
 
 RESERVE = '.reserve' # a file whose room is given back when the disk is full, so that the facts of that can still be written
 
+def with_room(
+    run:Path, # run folder
+    write:Callable, # writes something small
+): # what `write` returns
+    "Write; on a full disk once more, in the room that was kept for that"
+    try: return write()
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not (Path(run)/RESERVE).exists(): raise
+        (Path(run)/RESERVE).unlink(missing_ok=True)
+        return write()
+
 def write_fact(
     run:Path, # run folder
     path:Path, # of the fact file
@@ -354,11 +367,7 @@ def write_fact(
     def write():
         log_event(run, 'fact', file=Path(os.path.relpath(path, run)).as_posix(), sha256=hashlib.sha256(text.encode()).hexdigest())
         write_atomic(path, text)
-    try: write()
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not (Path(run)/RESERVE).exists(): raise
-        (Path(run)/RESERVE).unlink(missing_ok=True)
-        write()
+    with_room(run, write)
     return fact
 
 # %% ../nbs/00_runs.ipynb #40d2a24b
