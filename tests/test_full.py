@@ -101,10 +101,12 @@ def test_curves_are_in_weights_and_biases(experiment, models):
         assert [p.stat().st_size > 1000 for p in (run/model/'wandb').rglob('*.wandb')] == [True]
 
 
-def test_figures_are_kept(experiment):
-    run, report, _ = experiment
+def test_figures_are_kept_and_kept_again_by_a_report_alone(experiment, typed, tmp_path):
+    run = experiment[0]
     kept = {p.name for p in (run/'figures').iterdir()}
     assert {'loss.png', 'loss.svg', 'quality.png', 'quality.svg'} <= kept
+    shutil.rmtree(run/'figures')
+    assert typed('report', run, '--reports', tmp_path).returncode == 0 and {p.name for p in (run/'figures').iterdir()} == kept
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 "What a stranger does: install a wheel elsewhere, type what the README says"
-import json, os, re, shutil, subprocess, sys
+import json, os, re, shutil, subprocess, sys, tomllib
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from conftest import ROOT
 
@@ -68,3 +71,10 @@ def test_an_option_reaches_what_depends_on_it(typed_in, place):
 def test_make_names_what_the_readme_says():
     made = (ROOT/'Makefile').read_text()
     for word in re.findall(r'^make (\w+)', '\n'.join(commands('sh')), re.M): assert re.search(rf'^{word}:', made, re.M), word
+
+
+def test_what_is_pinned_installs_on_each_python_that_is_promised():
+    lowest = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']['requires-python'].removeprefix('>=')
+    pinned = [Requirement(line) for line in (ROOT/'.ci'/'constraints.txt').read_text().splitlines() if not line.startswith('#')]
+    wanted = {r.name: metadata(r.name)['Requires-Python'] or '' for r in pinned}
+    assert len(wanted) > 150 and not {name: needs for name, needs in wanted.items() if not SpecifierSet(needs).contains(f'{lowest}.0')}
