@@ -97,16 +97,26 @@ def _told(states:list[str])->str: # '성공', or '실패 1, 성공 4'
     return STATUS[states[0]] if len(counts) == 1 else ', '.join(f'{STATUS[s]} {n}' for s, n in counts)
 
 # %% ../nbs/14_diagrams.ipynb #5fbf08d4
-MANY = 60 # bars or boxes; of more, a model's folds stand together
+MANY = 60 # bars or boxes; of more, some stand together
 
-def _together(items:list)->list[list]: # those of the same group where the first of them stands, others alone
+def _by(items:list, key)->list[list]: # those of the same key where the first of them stands, those without a group alone
     found = {}
-    for i, item in enumerate(items): found.setdefault(item.group or i, []).append(item)
+    for i, item in enumerate(items): found.setdefault(key(item) if item.group else i, []).append(item)
     return list(found.values())
 
-def _of_folds(items:list)->str: # '학습(폴드 5개)', or '학습(폴드 5개 포함)' beside the whole model's
-    folds = sum(i.fold for i in items)
-    return f"{items[0].group[1]}(폴드 {folds}개{' 포함'*(folds < len(items))})"
+def _together(items:list)->list[list]: # as many in one as it takes for `MANY`
+    groups = [[item] for item in items]
+    for key in (lambda i: i.group, lambda i: i.group[0]): # a stage's folds, a model's stages
+        if len(groups) > MANY: groups = _by(items, key)
+    if len(groups) <= MANY: return groups
+    ends = {some[0].group[0]: worst_state(i.state for i in some) for some in groups if some[0].group}
+    return _by(items, lambda i: (ends[i.group[0]],))
+
+def _named(items:list)->tuple[str,str]: # whose they are; '학습(폴드 5개)', '학습(폴드 5개 포함)' beside the whole model's, '13개 단계'
+    models, titles = (len({i.group[n] for i in items}) for n in (0, 1))
+    whose, folds = items[0].group[0] if models == 1 else f'모델 {models}개', sum(i.fold for i in items)
+    if models > 1 or titles > 1: return whose, f'{len(items)}개 단계'
+    return whose, f"{items[0].group[1]}(폴드 {folds}개{' 포함'*(folds < len(items))})"
 
 # %% ../nbs/14_diagrams.ipynb #16e7ab18
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ class Bar:
     def of(cls, bars:list)->'Bar': # one that stands for several
         if len(bars) == 1: return bars[0]
         start = min(b.start for b in bars)
-        return cls(bars[0].group[0], _of_folds(bars), start, (max(b.end for b in bars) - start).total_seconds(), worst_state(b.state for b in bars))
+        return cls(*_named(bars), start, (max(b.end for b in bars) - start).total_seconds(), worst_state(b.state for b in bars))
 
 # %% ../nbs/14_diagrams.ipynb #4b1ab3bc
 _units = dict(second=1, minute=60, hour=3600, day=86400)
@@ -150,7 +160,7 @@ class Gantt:
         return next(((n, u) for n, u in _ticks if self.seconds/(n*_units[u]) <= 8), (7, 'day'))
     @cached_property
     def grouped(self)->tuple[Bar,...]: # what is drawn
-        return self.bars if len(self.bars) <= MANY else tuple(map(Bar.of, _together(self.bars)))
+        return tuple(map(Bar.of, _together(self.bars)))
     @property
     def sections(self)->list[tuple[str,list[Bar]]]: return [(name, list(bars)) for name, bars in groupby(self.grouped, lambda b: b.section)]
 
@@ -233,8 +243,8 @@ class Node:
     @classmethod
     def of(cls, nodes:list)->'Node': # one that stands for several
         if len(nodes) == 1: return nodes[0]
-        states = [n.state for n in nodes]
-        return cls(nodes[0].id, (nodes[0].group[0], f'{_of_folds(nodes)} {_told(states)}'), worst_state(states))
+        (whose, what), states = _named(nodes), [n.state for n in nodes]
+        return cls(nodes[0].id, (whose, f'{what} {_told(states)}'), worst_state(states))
 
 @dataclass(frozen=True)
 class Edge:
@@ -264,7 +274,7 @@ class Flow:
         if len(self.nodes) <= MANY: return self
         groups = _together(self.nodes)
         same = {n.id: some[0].id for some in groups for n in some}
-        edges = dict.fromkeys(Edge(same[e.start], same[e.end], e.dotted) for e in self.edges)
+        edges = dict.fromkeys(Edge(same[e.start], same[e.end], e.dotted) for e in self.edges if same[e.start] != same[e.end])
         return replace(self, parts=(*map(Node.of, groups), *edges))
 
     def mermaid(self)->str:

@@ -234,8 +234,8 @@ def read_experiment(
     "An experiment's facts; raises `DialsumError` when `run` holds none, or broken ones"
     run = Path(run).absolute()
     asked, found = read_fact(run/'experiment.json'), [f for f in facts(run) if f['stage'] != 'report']
-    wanted = ((asked or {}).get('options') or {}).get('models')
-    if wanted: found = [f for f in found if not f['model'] or f['model'] in map(_card_name, wanted)] # a model that was dropped is not told of
+    wanted = set(map(_card_name, ((asked or {}).get('options') or {}).get('models') or []))
+    if wanted: found = [f for f in found if not f['model'] or f['model'] in wanted] # a model that was dropped is not told of
     if asked and asked.get('stages'): found = [f for f in found if key_of(**f) in asked['stages']] # nor a stage
     if asked is None and not found: raise DialsumError(f"'{run}' has neither experiment.json nor fact files: give the run folder of an experiment.")
     return Experiment(run.name, asked, found)
@@ -977,7 +977,8 @@ def _failure(e:Experiment, step:Step)->str:
     lines += [f'- {name}: {prose(error[key])}' for key, name in dict(severity='우선순위', cause='원인', remedy='해결 방법').items() if error.get(key)]
     lines += [f"- 참고: <{error['reference']}>"] if error.get('reference') else []
     if not error.get('cause') and error.get('kind') in ('exception', 'died'): lines += ['- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오.']
-    return '\n\n'.join([f'### {escape(step.name)}', '\n'.join(lines), code(error.get('message') or '메시지 없음'), diagram(error_path(e, step))])
+    said = ['프로그램이 남긴 메시지(원문):', code(error['message'])] if error.get('message') else ['프로그램이 남긴 메시지가 없습니다.']
+    return '\n\n'.join([f'### {escape(step.name)}', '\n'.join(lines), *said, diagram(error_path(e, step))])
 
 def error_path(e:Experiment, step:Step)->Flow:
     "From the stage through the frames to the error, its cause, and what it stopped"

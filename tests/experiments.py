@@ -1,5 +1,5 @@
 """Experiments made of facts alone: nothing was trained"""
-import json
+import itertools, json
 
 import pytest
 
@@ -43,7 +43,7 @@ def build(tmp_path):
         run = tmp_path/parent/name
         run.mkdir(parents=True)
         if asked: (run/'experiment.json').write_text(to_json(dict(schema=SCHEMA, experiment=name, created=at(0), options=options, environment=ENVIRONMENT)))
-        count = iter(range(1000))
+        count = itertools.count()
 
         def leave(stage, model='', status='success', start=0, seconds=1.5, found=None, message='', kind='exception', fold=None, folder=None):
             error = None if status == 'success' else dict(kind=kind, type='RuntimeError', message=message, cause=None, remedy=None, traceback=f'errors/{stage}.log')

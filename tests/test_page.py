@@ -92,32 +92,40 @@ def test_everything_is_inside(build, tmp_path):
     assert '<img' not in without and '<em>모델별 학습 손실과 검증 손실</em>' in without
 
 
-@pytest.fixture
-def crowd(build):
-    "Thirty models, each trained and evaluated as a whole and in five folds; one fold of one failed"
-    run, leave = build(name='20261121_012847_crowd', models=[f'model {m}' for m in range(30)], k_folds=5)
+def crowded(build, models):
+    "So many models, each trained and evaluated as a whole and in five folds; one fold of one failed"
+    run, leave = build(name='20261121_012847_crowd', models=[f'model {m}' for m in range(models)], k_folds=5)
     leave('data')
-    for m in range(30):
+    for m in range(models):
         for k in (None, *range(5)):
             bad = (m, k) == (3, 2)
-            leave('train', f'model {m}', 'failed' if bad else 'success', 60*m + 10*(k or 0), 5, fold=k, message='CUDA out of memory')
-            leave('evaluate', f'model {m}', 'blocked' if bad else 'success', 60*m + 10*(k or 0) + 5, 5, fold=k, message='blocked', kind='blocked')
-        leave('predict', f'model {m}', start=60*m + 55)
-    leave('submit', start=1850)
+            leave('train', f'model {m}', 'failed' if bad else 'success', 30*m + 10*(k or 0), 5, fold=k, message='CUDA out of memory')
+            leave('evaluate', f'model {m}', 'blocked' if bad else 'success', 30*m + 10*(k or 0) + 5, 5, fold=k, message='blocked', kind='blocked')
+        leave('predict', f'model {m}', start=30*m + 55)
+    leave('submit', start=30*models + 50)
     return run
 
 
-def test_many_folds_stand_together(crowd):
-    e = read_experiment(crowd)
+@pytest.fixture
+def crowd(build): return crowded(build, 30)
+
+
+@pytest.mark.parametrize('models, drawn, arrows, told', [
+    (15, dict(success=45, failed=1, blocked=1), 15*5, '학습(폴드 5개 포함) 실패 1, 성공 5'),
+    (30, dict(success=31, failed=1), 30*2, '13개 단계 실패 1, 미실행 1, 성공 11'),
+    (100, dict(success=3, failed=1), 4, '모델 99개<br/>1287개 단계 성공')], ids=['folds', 'models', 'ends'])
+def test_what_is_too_much_to_see_stands_together(build, models, drawn, arrows, told):
+    run = crowded(build, models)
+    e = read_experiment(run)
     bars, boxes = gantt(e), flowchart(e)
-    assert len(e.steps) == 30*13 + 2 > MANY and len(bars.grouped) == len(boxes.grouped.nodes) == 30*3 + 2
-    elements = read(both(crowd)[1])
-    drawings = [e for e in elements if e.tag == 'svg']
+    assert len(e.steps) == models*13 + 2 and len(bars.grouped) == len(boxes.grouped.nodes) == sum(drawn.values()) <= MANY
+    md, html = both(run)
+    drawings = [e for e in read(html) if e.tag == 'svg']
     marks = lambda drawing: Counter(r.get('class') for r in drawing.iter('rect') if r.get('class') not in ('band', 'plain'))
-    assert marks(drawings[0]) == dict(success=91, failed=1) and marks(drawings[1]) == dict(success=90, failed=1, blocked=1)
-    assert '학습(폴드 5개 포함) 실패 1, 성공 5' in boxes.mermaid() and boxes.mermaid().count('-->') == len(boxes.grouped.edges) == 30*5 < 500 # where mermaid gives up
-    chart, flow, *_ = parse(mermaid_blocks(render(e)))
-    assert len(chart['tasks']) == len(flow['nodes']) == 92
+    assert marks(drawings[1]) == drawn and sum(marks(drawings[0]).values()) == sum(drawn.values())
+    assert told in boxes.mermaid() and boxes.mermaid().count('-->') == len(boxes.grouped.edges) == arrows < 500 # where mermaid gives up
+    chart, flow, *_ = parse(mermaid_blocks(md))
+    assert len(chart['tasks']) == len(flow['nodes']) == sum(drawn.values())
 
 
 # browsers

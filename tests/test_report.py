@@ -242,9 +242,9 @@ def test_mermaid_itself_reads_every_diagram(build, hell, tmp_path):
     steps = read_experiment(good).steps
     assert [t[:2] for t in bars['tasks']][1] == ['KoBART', '학습 5.0초'] and len(bars['tasks']) == len(steps) - 2 and ['KULLM-v2', '학습 9.0초', 9000, True] in bars['tasks']
     assert len(boxes['nodes']) == len(steps) and boxes['edges'] == 4*2 + 8 + 4 and ['failed'] in [n[2] for n in boxes['nodes']]
-    steps = read_experiment(hell).steps
-    assert len(hell_bars['tasks']) == sum(s.status not in ('blocked', 'missing') for s in steps) and len(hell_boxes['nodes']) == len(steps)
-    for (_, text, _), s in zip(hell_boxes['nodes'], steps): assert text.startswith(mermaid_text(s.label or s.title))
+    steps = read_experiment(hell).steps # so many that the stages of a model stand together
+    assert len(hell_bars['tasks']) == len(gantt(read_experiment(hell)).grouped) > 30 and len(hell_boxes['nodes']) == len({s.model or s.stage for s in steps}) > 30
+    assert {text.partition('<br>')[0] for _, text, _ in hell_boxes['nodes']} == {mermaid_text(s.label or s.title) for s in steps}
 
 
 @pytest.mark.parametrize('seconds', [0, 1, 30, 600, 5000, 86400, 86400*9])
