@@ -28,8 +28,8 @@ def _dashes(argv:list[str])->list[str]: # --batch_size=8 → --batch-size=8; wha
     ours = argv[:argv.index('--')] if '--' in argv else argv
     return [a.split('=', 1)[0].replace('_', '-') + ('=' + a.split('=', 1)[1] if '=' in a else '') if a.startswith('--') else a for a in ours] + argv[len(ours):]
 
-_own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'more', 'tta_test', 'soup_test', 'reports') # what a plan gives to its stages by itself
-_planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'optimize', 'folds', 'soup', 'solar', 'ensemble', 'submit', 'report')
+_own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'more', 'tta_test', 'checkpoints_test', 'soup_test', 'reports') # what a plan gives to its stages by itself
+_planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'checkpoints', 'optimize', 'folds', 'soup', 'solar', 'ensemble', 'submit', 'report')
 
 def _is_list(q)->bool: return 'separated by commas' in q.help # on the command line also by blanks
 
@@ -305,7 +305,7 @@ def _stage(args)->int:
         model = params['model'] = c.name
         if 'scale' in params: params['scale'] = scale
     if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
-    smoke = dict(submit={}, report={}, folds=dict(k_folds=2), soup=dict(k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
+    smoke = dict(submit={}, report={}, checkpoints=dict(epochs=2, keep_checkpoints=1), folds=dict(k_folds=2), soup=dict(k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
     run = (existing_run(params['run']) if params['run'] else pipeline.example_run(**smoke) if smoke is not None else
            new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})

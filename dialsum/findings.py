@@ -146,6 +146,7 @@ REASONS = [ # why a stage did not run, a candidate was left out, an engine was n
     (r'(\S+) could not run because (.+) did not succeed', '앞 단계가 성공하지 못했습니다: `{1}`'),
     (r"only '(.+?)' is left, with one candidate a dialogue.*", '후보가 하나뿐입니다: `{0}`. 앙상블에는 둘 이상의 후보가 있어야 합니다'),
     (r'(.+) say the same of every dialogue: there is nothing to choose', '후보들이 모든 대화에서 같은 요약을 썼습니다: `{0}`'),
+    (r'(\S+): its training kept no epoch besides the best', '남겨 둔 에폭이 가장 좋은 에폭 하나뿐입니다: `{0}`'),
     (r'no model has been evaluated: there is nothing to choose from', '평가를 마친 모델이 없습니다'),
     (r"(\S+) scores (\S+), (\S+) (\S+), chance (\S+): surely less than (\S+) of the best's distance from chance", '`{0}` {1}점: 무작위 기준({4}점)과의 차이가 가장 좋은 `{2}`({3}점)의 {5}에도 분명히 못 미칩니다'),
     (r'it would take (\d+) s, (\d+) s were left', '{0}초가 걸릴 일인데 {1}초가 남아 있었습니다'),

@@ -283,7 +283,7 @@ def _note(spec:StageSpec, error:dict): # what became of it, at the head of the p
 
 # %% ../nbs/15_pipeline.ipynb #70222755
 MODES = ('single', 'multi_model', 'full')
-MEMBERS = ('models', 'tta', 'folds', 'soup', 'api') # what an ensemble can choose among
+MEMBERS = ('models', 'tta', 'checkpoints', 'folds', 'soup', 'api') # what an ensemble can choose among
 
 # %% ../nbs/15_pipeline.ipynb #d0b9d9e7
 def _members(options:dict)->list[str]: # of `MEMBERS`, as asked
@@ -316,7 +316,7 @@ def plan(
 )->list[StageSpec]: # in an order in which they can run
     "The stages of an experiment"
     def spec(stage, model='', needs=(), after=(), fold=None):
-        own = {k: v for k, v in options.items() if k in parameters(stage) and (stage == 'data' or not k.endswith('_csv'))}
+        own = {k: v for k, v in options.items() if k in parameters(stage) and (stage == 'data' or not k.endswith('_csv')) and (fold is None or k != 'keep_checkpoints')}
         if stage == 'train' and model in (checkpoints or {}): own['checkpoint'] = checkpoints[model]
         return StageSpec(Path(run), stage, model, own, tuple(needs), tuple(after), fold)
     asked = dict(models=','.join(models), scale=options.get('scale', 'full'), checkpoints=json.dumps(checkpoints or {}, sort_keys=True), options=json.dumps({k: v for k, v in options.items() if k != 'reports'}, ensure_ascii=False, sort_keys=True), rehearse=rehearse)
@@ -330,13 +330,16 @@ def plan(
         if tta:
             forms = spec('tta', m, [f'{m}/train'], [f'{m}/evaluate'])
             made.append(replace(forms, params=forms.params | dict(tta_test=test)))
+        if 'checkpoints' in _members(options):
+            others = spec('checkpoints', m, [f'{m}/train'], [f'{m}/evaluate'])
+            made.append(replace(others, params=others.params | dict(checkpoints_test=test)))
     for m in models if options.get('k_folds') else (): made += _fold_specs(spec, m, options, test)
     named = dict(models=','.join(models))
     if options.get('use_solar_api'):
         solar = spec('solar', '', ['data'], [s.key for s in made if s.stage == 'evaluate' and s.fold is None])
         made.append(replace(solar, params=solar.params | named))
     if 'ensemble_strategy' in options:
-        ensemble = spec('ensemble', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'folds', 'soup', 'solar')])
+        ensemble = spec('ensemble', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'checkpoints', 'folds', 'soup', 'solar')])
         made.append(replace(ensemble, params=ensemble.params | named | dict(ensemble_members=','.join(_members(options)))))
     if test:
         submit = spec('submit', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'soup', 'ensemble') and s.fold is None])
@@ -568,6 +571,7 @@ def check_systems(
     for kind in kinds:
         if kind not in MEMBERS: raise unknown('ensemble member', kind, list(MEMBERS))
     if {'folds', 'soup'} & set(kinds) and not options.get('k_folds'): raise DialsumError(f"the ensemble's {', '.join(k for k in kinds if k in ('folds', 'soup'))} are made of fold models: give --k-folds, too.")
+    if 'checkpoints' in kinds and not options.get('keep_checkpoints'): raise DialsumError("the ensemble's checkpoints are models of other epochs than the best, which training drops: give --keep-checkpoints 2, too.")
     if 'api' in kinds and not (options.get('use_solar_api') and options.get('solar_samples') == 0 and options.get('solar_test')): raise DialsumError("the ensemble's member api has to answer every row: give --use-solar-api --solar-samples 0 --solar-test, too, or leave it out.")
     if 'tta' in kinds and not tta: raise DialsumError("the ensemble's member tta needs --use-tta: give that, too, or leave it out.")
     if options.get('ensemble_strategy') == 'stacking' and set(kinds) - {'models'}: raise DialsumError(f"--ensemble-strategy stacking learns from out-of-fold predictions, which only models have, and not {', '.join(k for k in kinds if k != 'models')}: leave --ensemble-members out, or take mbr or weighted_avg.")
@@ -586,21 +590,23 @@ def members(
     part:str, # 'dev' or 'test'
     models:str='', # cards' names, separated by commas; empty: all that there are
     kinds:str='models', # of `MEMBERS`, separated by commas
-)->dict[str,Path]: # 'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/soup', 'api' → file of its predictions; those that did not succeed are left out
+)->dict[str,Path]: # 'kobart', 'kobart/tta', 'kobart/epoch2', 'kobart/fold0', 'kobart/soup', 'api' → file of its predictions; those that did not succeed are left out
     "The predictions that an experiment has made"
     wanted, asked, found = [m for m in models.split(',') if m], kinds.replace(',', ' ').split(), {}
     for kind in asked:
         if kind not in MEMBERS: raise unknown('ensemble member', kind, list(MEMBERS))
     listed = (read_fact(stage.run/'experiment.json') or {}).get('stages')
-    made = {dict(dev='evaluate', test='predict')[part]: '', 'tta': 'tta_', 'soup': 'soup_', 'solar': 'solar_'} # stage → what its files are called
+    whole, of_fold = ({dict(dev='evaluate', test='predict')[part]: kind} for kind in ('models', 'folds'))
+    others = dict(tta='tta', checkpoints='checkpoints', soup='soup', solar='api') # stage → kind
     for f in facts(stage.run):
         if listed and key_of(**f) not in listed: continue # of an earlier time, with other options
-        kind = dict(solar='api').get(f['stage'], f['stage']) if made.get(f['stage']) else 'models' if f['fold'] is None else 'folds'
-        if f['stage'] not in made or kind not in asked or (wanted and kind != 'api' and f['model'] not in wanted): continue
+        kind = (of_fold if f['fold'] is not None else whole | others).get(f['stage'])
+        if kind not in asked or (wanted and kind != 'api' and f['model'] not in wanted): continue
         folder = place(stage.run, f['model'] or '', f['fold'])
-        path, name = folder/f"predictions_{made[f['stage']]}{part}.csv", '/'.join([f['model'] or kind, *dict(tta=['tta'], soup=['soup'], folds=[f"fold{f['fold']}"]).get(kind, [])])
         stage.use(folder/f"{f['stage']}.json") # also of those that failed: they may succeed later
-        if f['status'] == 'success' and path.is_file(): found[name] = path
+        for how in f['metrics'].get('splits', ()) if kind == 'checkpoints' else [dict(models='', api='', folds=f"fold{f['fold']}").get(kind, kind)]:
+            path = folder/f"predictions_{dict(models='', folds='', api='solar_').get(kind, how + '_')}{part}.csv"
+            if f['status'] == 'success' and path.is_file(): found['/'.join(filter(None, [f['model'] or kind, how]))] = path
     order = lambda m: (wanted.index(m.split('/')[0]) if m.split('/')[0] in wanted else len(wanted), m)
     return {m: stage.use(found[m]) for m in sorted(found, key=order)}
 

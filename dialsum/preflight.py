@@ -167,7 +167,8 @@ def check_disk(
     except DialsumError: return [] # told by check_options
     total, adapter = sizes(c, r.lora_r)
     trained = total if r.method == 'full' else adapter
-    need = trained*4*(3*(r.save_total_limit + 1) + 1 + options.get('k_folds', 0)) # checkpoints of one training, and the models of all
+    kept = r.keep_checkpoints and r.keep_checkpoints + 1
+    need = trained*4*(3*(r.save_total_limit + 1) + 1 + kept + options.get('k_folds', 0)) # checkpoints of one training, and the models of all
     there = next(p for p in (Path(runs).absolute(), *Path(runs).absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free if free is None else free
     if need <= free: return []

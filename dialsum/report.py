@@ -143,8 +143,8 @@ def code(
     return f'{fence}{kind}\n{shown}\n{fence}'
 
 # %% ../nbs/14_report.ipynb #fe371152
-STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', optimize='추론 최적화', folds='폴드 종합', soup='가중치 평균', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train', 'optimize'], submit=['evaluate', 'predict', 'tta', 'soup', 'ensemble'], tta=['train'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'tta', 'folds', 'soup', 'solar'], solar=['evaluate'])
+STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', checkpoints='다른 에폭', optimize='추론 최적화', folds='폴드 종합', soup='가중치 평균', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train', 'optimize'], submit=['evaluate', 'predict', 'tta', 'soup', 'ensemble'], tta=['train'], checkpoints=['train'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'tta', 'checkpoints', 'folds', 'soup', 'solar'], solar=['evaluate'])
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -174,7 +174,7 @@ class Step:
     @staticmethod
     def title_of(model:str)->str: # not escaped
         name, _, how = model.partition('/')
-        more = f" 폴드 {how.removeprefix('fold')}" if how.startswith('fold') else dict(tta=' TTA', soup=' 가중치 평균').get(how, f' {how}' if how else '')
+        more = f" 폴드 {how.removeprefix('fold')}" if how.startswith('fold') else f" 에폭 {how.removeprefix('epoch')}" if how.startswith('epoch') else dict(tta=' TTA', soup=' 가중치 평균').get(how, f' {how}' if how else '')
         return (CARDS[name].title if name in CARDS else dict(ensemble='앙상블', api='API').get(name, name)) + more
     @property
     def name(self)->str: return f'{self.label} {self.title}'.strip() # not escaped
@@ -362,7 +362,7 @@ validate_data_quality=데이터 품질 검사|quality_threshold=품질 점수의
 use_augmentation=데이터 증강|augmentation_methods=증강 방법|augmentation_ratio=증강 비율|augmentation_backend=바꿔 쓰는 모델의 주소|augmentation_model=바꿔 쓰는 모델|augmentation_key_variable=바꿔 쓰는 모델의 키 변수
 k_folds=폴드 수|fold_seed=폴드의 시드
 method=학습 방법|precision=정밀도|epochs=에폭|batch_size=배치 크기|gradient_accumulation_steps=기울기 누적|learning_rate=학습률|warmup_ratio=예열 비율|weight_decay=가중치 감쇠|max_grad_norm=기울기 노름의 상한|label_smoothing=레이블 평활
-early_stopping_patience=조기 종료까지 기다리는 평가|save_total_limit=남겨 두는 체크포인트|gradient_checkpointing=활성값 재계산|lora_r=LoRA 랭크|lora_alpha=LoRA 알파|lora_dropout=LoRA 드롭아웃|lora_targets=LoRA를 붙인 층|new_tokens=새 토큰
+early_stopping_patience=조기 종료까지 기다리는 평가|save_total_limit=학습 중 남겨 두는 체크포인트|keep_checkpoints=남겨 두는 다른 에폭의 모델|gradient_checkpointing=활성값 재계산|lora_r=LoRA 랭크|lora_alpha=LoRA 알파|lora_dropout=LoRA 드롭아웃|lora_targets=LoRA를 붙인 층|new_tokens=새 토큰
 max_source=읽는 토큰의 상한|max_target=배우는 요약의 토큰 상한|eval_rows=에폭마다 요약하는 대화|eval_batch_size=한 번에 생성하는 대화
 num_beams=빔 수|max_new_tokens=요약의 최대 토큰|min_new_tokens=요약의 최소 토큰|temperature=온도|top_p=누적 확률(top-p)|top_k=상위 토큰 수(top-k)|repetition_penalty=반복 벌점|length_penalty=길이 벌점|no_repeat_ngram_size=되풀이하지 않는 n-gram|length_control=길이 조절|whole_sentences=온전한 문장으로 끝내기
 use_tta=TTA|tta_strategies=TTA 전략|tta_num_aug=TTA로 늘린 꼴의 수
@@ -863,12 +863,21 @@ def _system(row:dict, other:dict)->list[str]: # other: of the second measure
     span = f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if 'difference' in row else '–'
     return [_strategies.get(row['system'], escape(row['system'])), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", span, _p(row.get('p_holm')), f"{other['mean']:.2f}", _p(other.get('p_holm'))]
 
+def _epochs_beside(e:Experiment)->str: # models of other epochs beside the best one; '' where none were kept
+    rows = []
+    for s in e.of('checkpoints'):
+        best = next(r for r in s.metrics['systems'] if r['system'] == 'best')
+        for r in s.metrics['systems']:
+            if r is not best: rows.append([escape(Step.title_of(f"{s.model}/{r['system']}")), f"{r['mean']:.2f} [{r['low']:.2f}, {r['high']:.2f}]", f"{best['mean']:.2f}", f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]", _p(r.get('p_holm'))])
+    text = '앙상블의 후보로 남겨 둔 다른 에폭의 모델을 검증 데이터에서 가장 좋은 에폭의 모델과 견주었습니다.'
+    return f"\n\n### 다른 에폭의 모델\n\n{text}\n\n{table(['모델', 'ROUGE 평균', '가장 좋은 에폭', '차이', 'p(Holm)'], rows)}" if rows else ''
+
 def ensemble(e:Experiment)->str:
     "What choosing among the models' summaries gains, and whether the gain is real"
     tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
     if tried is None: return '앙상블은 하지 않았습니다.'
-    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}."
-    if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.'
+    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}." + _epochs_beside(e)
+    if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.' + _epochs_beside(e)
     m = tried.metrics
     main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
     label = dict(rouge='ROUGE 평균', chrf='chrF')
@@ -884,7 +893,7 @@ def ensemble(e:Experiment)->str:
     text = (f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
             f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
     bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
-    return '\n\n'.join([text, table(['전략', names[0], f"{escape(best)}{particle(best, '과/와')}의 차이", 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])])
+    return '\n\n'.join([text, table(['전략', names[0], f"{escape(best)}{particle(best, '과/와')}의 차이", 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])]) + _epochs_beside(e)
 
 # %% ../nbs/14_report.ipynb #8c151753
 def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')

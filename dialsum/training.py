@@ -34,6 +34,7 @@ class Recipe:
     label_smoothing:float=0.0 # share of probability given to other tokens, 0 to 1
     early_stopping_patience:int=3 # evaluations without a better ROUGE until training ends; 0: never
     save_total_limit:int=2 # checkpoints on the disk while training
+    keep_checkpoints:int=0 # models of so many last epochs, besides the best, that are kept
     max_source:int=1024 # tokens the model reads
     max_target:int=256 # tokens of a summary
     lora_r:int=16 # rank of the adapter
@@ -49,7 +50,7 @@ class Recipe:
             if getattr(self, name) < 1: raise DialsumError(f"{name} is {getattr(self, name)}: at least 1 was expected.")
         for name in ('warmup_ratio', 'label_smoothing', 'lora_dropout'):
             if not 0 <= getattr(self, name) < 1: raise DialsumError(f"{name} is {getattr(self, name)}: a share from 0 to below 1 was expected.")
-        for name in ('weight_decay', 'max_grad_norm', 'early_stopping_patience'):
+        for name in ('weight_decay', 'max_grad_norm', 'early_stopping_patience', 'keep_checkpoints'):
             if not 0 <= getattr(self, name) < math.inf: raise DialsumError(f"{name} is {getattr(self, name)}: 0 or more was expected.")
         if not 0 < self.learning_rate < 1: raise DialsumError(f"learning_rate is {self.learning_rate}: a value between 0 and 1 was expected.")
 
@@ -294,7 +295,7 @@ def save(
     **about, # noted in dialsum.json, for `models.origin`
 )->Path: # `folder`
     "Save a model as a folder that loads without dialsum"
-    folder, peft = Path(folder), dict(save_embedding_layers=False) if hasattr(loaded.model, 'peft_config') else {}
+    folder, peft, side = Path(folder), dict(save_embedding_layers=False) if hasattr(loaded.model, 'peft_config') else {}, loaded.tokenizer.padding_side
     fresh = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp') # an adapter and a whole model in one folder would be read as the adapter
     try:
         loaded.model.save_pretrained(fresh, **peft)
@@ -303,10 +304,30 @@ def save(
         write_atomic(fresh/'dialsum.json', to_json(dict(card=loaded.card.name) | about))
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
-    finally: shutil.rmtree(fresh, ignore_errors=True)
+    finally:
+        loaded.tokenizer.padding_side = side
+        shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
-# %% ../nbs/09_training.ipynb #0b3a5bf8
+# %% ../nbs/09_training.ipynb #7af742f5
+def _keeper_class():
+    from transformers import TrainerCallback
+    class Keeper(TrainerCallback):
+        def __init__(self, loaded, folder, r, scale): self.loaded, self.folder, self.r, self.scale = loaded, folder, r, scale
+
+        def on_epoch_end(self, args, state, control, model=None, **kwargs):
+            save(replace(self.loaded, model=model), self.folder/f'epoch{round(state.epoch)}', method=self.r.method, scale=self.scale)
+            self.leave(self.r.keep_checkpoints + 1)
+
+        def kept(self)->list[Path]: # the last epoch first
+            return sorted(self.folder.glob('epoch*'), key=lambda p: -int(p.name.removeprefix('epoch')))
+
+        def leave(self, most:int, but:int=0): # the last ones; `but` an epoch that is not wanted
+            for path in [p for p in self.kept() if p.name == f'epoch{but}']: shutil.rmtree(path)
+            for path in self.kept()[most:]: shutil.rmtree(path)
+    return Keeper
+
+# %% ../nbs/09_training.ipynb #d9a4332f
 def _readable(card:ModelCard, rows): # a seq2seq model reads no instruction: rows that differ in theirs alone would only repeat others
     return rows[rows['instruction'] == ''].reset_index(drop=True) if card.seq2seq and 'instruction' in rows else rows
 
@@ -314,7 +335,7 @@ def train(
     loaded:LoadedModel, # its model is trained in place (under LoRA: replaced by a PeftModel)
     train_rows, dev_rows, # frames as `data.read` returns them, with summaries; the first of several is learned
     r:Recipe,
-    folder:Path, # gets model/
+    folder:Path, # gets model/, and epochs/ where the recipe keeps some
     precision:Precision,
     write=None, # () -> scores of generated dev summaries, with 'rouge_mean'; None: the dev loss decides
     say=print, # called with progress lines
@@ -342,6 +363,9 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
     codec = Codec(loaded.card, loaded.tokenizer, r.max_source)
     trainer = _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track)
     newest, before = newest_checkpoint(Path(trainer.args.output_dir))
+    if not newest: shutil.rmtree(folder/'epochs', ignore_errors=True) # of another training
+    keeper = _keeper_class()(loaded, folder/'epochs', r, scale)
+    if r.keep_checkpoints: trainer.add_callback(keeper)
     start = json.loads((newest/'trainer_state.json').read_text(encoding='utf-8'))['epoch'] if newest else 0
     if newest: say(f'going on from {newest.name}, epoch {start:g}')
     with first or nullcontext():
@@ -352,13 +376,15 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
         result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     loaded.model = trainer.model.eval()
     save(loaded, folder/'model', method=r.method, scale=scale)
+    history = _history(trainer.state)
+    keeper.leave(r.keep_checkpoints, but=round(history['best']['epoch']))
     shutil.rmtree(folder/'checkpoints')
     total, trainable = loaded.parameters
     epochs = result.metrics['epoch'] - start # since it went on
     learning = result.metrics['train_runtime'] - trainer.seconds
     return dict(recipe=asdict(r), precision=asdict(precision), parameters=total, trainable=trainable, rows=len(train_rows), dev_rows=len(dev_rows),
                 shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step, train_seconds=learning, evaluation_seconds=trainer.seconds,
-                rows_per_second=len(train_rows)*epochs/learning, **_history(trainer.state))
+                rows_per_second=len(train_rows)*epochs/learning, kept=[p.name for p in keeper.kept()], **history)
 
 def _history(state)->dict:
     evals = [{k.removeprefix('eval_'): v for k, v in h.items()} for h in state.log_history if 'eval_loss' in h]

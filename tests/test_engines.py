@@ -59,6 +59,19 @@ def test_hf_writes_what_the_predictor_writes(name, copies):
     assert same('hf', copies(name), card(name), dict(), dict(num_beams=4)) == [1, 1]
 
 
+@pytest.mark.parametrize('name', ['kobart', 'qwen3-4b'])
+def test_where_memory_ends_fewer_are_written_at_once_and_the_same(name, copies, monkeypatch, capsys):
+    made = engine('hf', card(name), copies(name), 8, loading=CPU)
+    whole, generate = made.predict_batch(TEXTS[:8], max_new_tokens=10), made.loaded.model.generate
+    def small(**given):
+        if len(given['attention_mask']) > 2: raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB')
+        return generate(**given)
+    monkeypatch.setattr(made.loaded.model, 'generate', small)
+    assert made.predict_batch(TEXTS[:8], max_new_tokens=10) == whole and made.batch_size == 2 and capsys.readouterr().out.count('out of memory') == 2
+    monkeypatch.setattr(made.loaded.model, 'generate', lambda **given: small(attention_mask=[1, 2, 3]))
+    with pytest.raises(torch.OutOfMemoryError): made.predict_batch(TEXTS[:1], max_new_tokens=10)
+
+
 @fast
 @pytest.mark.parametrize('name', MODELS)
 def test_ctranslate2_writes_what_the_predictor_writes(name, copies): # at most one near-tie of a toy's flat logits

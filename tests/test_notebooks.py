@@ -6,7 +6,7 @@ import pytest
 
 from conftest import ROOT
 
-STAGES = ['preflight', 'data', 'train', 'evaluate', 'predict', 'tta', 'optimize', 'folds', 'soup', 'solar', 'ensemble', 'submit', 'report']
+STAGES = ['preflight', 'data', 'train', 'evaluate', 'predict', 'tta', 'checkpoints', 'optimize', 'folds', 'soup', 'solar', 'ensemble', 'submit', 'report']
 cells = lambda path: json.loads(path.read_text(encoding='utf-8'))['cells']
 code = lambda path: [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
 

@@ -67,6 +67,7 @@ def imagined(rng, build):
         if rng.random() < .5: leave('optimize', m, bad(), start=10*i + 3, found=engines(rng), message='x')
         if rng.random() < .5: leave('tta', m, bad(), found=dict(plain=30., gain=compared(rng, 'plain', 'tta')[1], changed=3, rows=16, cost=rng.uniform(1, 6), generations=40), message='x')
         if rng.random() < .3: leave('folds', m, found=dict(split=scored(30.), folds=[dict(mean=rng.uniform(1, 50)) for _ in range(3)], spread=dict(mean=30., std=2.), rows=64))
+        if rng.random() < .3: leave('checkpoints', m, bad(), found=dict(systems=compared(rng, 'best', 'epoch2', 'epoch10'), splits={}), message='x')
         if rng.random() < .3: leave('soup', m, found=dict(systems=[*compared(rng, 'x', 'soup')[1:], *compared(rng, 'fold0', 'fold1')], best_fold='fold0', split=scored(30.)))
         leave('predict', m, bad(), start=10*i + 4, message='x')
     leave('submit', start=99, found=dict(chosen=models[0], metric='mean', candidates=[dict(model=f'{m}{how}', score=rng.uniform(1, 50), predictions='p.csv') for m in models for how in ('', '/tta', '/soup')]))

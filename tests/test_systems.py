@@ -53,7 +53,7 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
     assert told.stdout.split() == ['blocked', 'optional'], told.stderr
 
 
-@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg'), (['--ensemble-strategy', 'soup'], '--k-folds'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'tta'], '--use-tta'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'api'], '--solar-test'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'modles'], "'models'")], ids=' '.join)
+@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg'), (['--ensemble-strategy', 'soup'], '--k-folds'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'tta'], '--use-tta'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'checkpoints'], '--keep-checkpoints 2'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'api'], '--solar-test'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'modles'], "'models'")], ids=' '.join)
 def test_what_cannot_be_is_refused_before_anything_starts(options, words, typed, tmp_path):
     done = typed('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
     assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
@@ -65,7 +65,7 @@ def one_model(dialsum, tmp_path_factory):
     top = tmp_path_factory.mktemp('one')
     with stand_in() as url:
         done = dialsum('run', '--models', 'kobart', '--scale', 'replica', '--debug', '--epochs', '2', '--max-new-tokens', '12', '--no-rehearse', '--k-folds', '2', '--use-tta', '--tta-strategies', 'window', '--use-solar-api', '--solar-samples', '0', '--solar-test',
-                       '--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'tta', 'folds', 'soup', 'api', '--runs', top/'runs', '--reports', top/'reports', SOLAR_BASE_URL=url, DIALSUM_CACHE=str(top/'cache'))
+                       '--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'tta', 'checkpoints', 'folds', 'soup', 'api', '--keep-checkpoints', '1', '--runs', top/'runs', '--reports', top/'reports', SOLAR_BASE_URL=url, DIALSUM_CACHE=str(top/'cache'))
     assert done.returncode == 0, done.stdout + done.stderr
     return next((top/'runs').iterdir()), next((top/'reports').glob('*.md')).read_text()
 
@@ -73,13 +73,23 @@ def one_model(dialsum, tmp_path_factory):
 def test_an_ensemble_works_from_one_model_up(one_model):
     run, report = one_model
     fact = read_fact(run/'ensemble.json')
-    everyone = {'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/fold1', 'kobart/soup', 'api'}
+    everyone = {'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/fold1', 'kobart/soup', 'api', 'kobart/' + read_fact(run/'kobart'/'train.json')['metrics']['kept'][0]}
     m = fact['metrics']
     assert fact['status'] == 'success', fact['error']
     assert set(m['members']) | set(m['dropped']) == everyone and 'api' in m['members'] and m['n'] == 10
     taken = pd.read_csv(run/'predictions_ensemble_test.csv', keep_default_na=False)
     assert len(taken) == 10 and set(taken['member']) <= set(m['members'])
     assert {c['model'] for c in read_fact(run/'submit.json')['metrics']['candidates']} == {'kobart', 'kobart/tta', 'kobart/soup', 'ensemble'}
+
+
+def test_another_epoch_is_a_model_of_its_own(one_model):
+    run, report = one_model
+    trained, m = (read_fact(run/'kobart'/f'{stage}.json')['metrics'] for stage in ('train', 'checkpoints'))
+    other = 3 - round(trained['best']['epoch'])
+    assert trained['kept'] == [f'epoch{other}'] == list(m['splits']) and (run/'kobart'/'epochs'/f'epoch{other}'/'model.safetensors').read_bytes() != (run/'kobart'/'model'/'model.safetensors').read_bytes()
+    assert [s['system'] for s in m['systems']] == ['best', f'epoch{other}'] and m['systems'][0]['mean'] == pytest.approx(read_fact(run/'kobart'/'evaluate.json')['metrics']['split']['mean']['f'])
+    assert f'KoBART 에폭 {other} |' in report and not (run/'kobart'/'fold0'/'epochs').exists()
+    assert len(pd.read_csv(run/'kobart'/f'predictions_epoch{other}_test.csv')) == 10
 
 
 def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
