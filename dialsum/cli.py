@@ -305,7 +305,8 @@ def _stage(args)->int:
         model = params['model'] = c.name
         if 'scale' in params: params['scale'] = scale
     if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
-    smoke = dict(submit={}, report={}, checkpoints=dict(epochs=2, keep_checkpoints=1), folds=dict(k_folds=2), soup=dict(k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
+    own = (model or 'kobart',)
+    smoke = dict(submit={}, report={}, checkpoints=dict(models=own, epochs=2, keep_checkpoints=1), folds=dict(models=own, k_folds=2), soup=dict(models=own, k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
     run = (existing_run(params['run']) if params['run'] else pipeline.example_run(**smoke) if smoke is not None else
            new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})

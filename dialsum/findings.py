@@ -116,6 +116,7 @@ REMEDIES = [ # what to do
     (r'use a template whose generation prompt is how its answers begin', '답이 시작하는 꼴 그대로 생성 프롬프트를 여는 채팅 템플릿을 쓰십시오'),
     (r'take max_source \+ max_target of at most ([\d,]+)', '`max_source`와 `max_target`의 합을 {0} 이하로 하십시오'),
     (r'free some space, give --runs on another disk, or lower --save-total-limit', '공간을 비우거나, 다른 디스크를 `--runs`로 주거나, `--save-total-limit`을 낮추십시오'),
+    (r'free some space, give --runs on another disk, or lower --save-total-limit and --keep-checkpoints', '공간을 비우거나, 다른 디스크를 `--runs`로 주거나, `--save-total-limit`과 `--keep-checkpoints`를 낮추십시오'),
     (r'(--method .+) would fit', '`{0}` 설정이면 들어갑니다'),
     (r'nothing, or give --batch-size and --method to have it otherwise', '할 일이 없습니다. 다르게 하려면 `--batch-size`와 `--method`를 주십시오'),
     (r'give a lower --eval-batch-size', '`--eval-batch-size`를 낮추십시오'),

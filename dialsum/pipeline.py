@@ -146,9 +146,12 @@ def _tail(path:Path, most:int=2**18)->str: # the last letters of a log
         f.seek(max(0, path.stat().st_size - most))
         return f.read().decode('utf-8', errors='replace')
 
-def _save_traceback(spec:StageSpec, lines:list[str])->str: # path within the run folder
+def _save_traceback(spec:StageSpec, lines:list[str])->str: # path within the run folder; '' where there is no room for it
     name = f"errors/{spec.key.replace('/', '_')}.log"
-    with_room(spec.run, lambda: write_atomic(spec.run/name, re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(lines)) + '\n'))
+    try: with_room(spec.run, lambda: write_atomic(spec.run/name, re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(lines)) + '\n'))
+    except OSError as e:
+        print(f'{spec.key}: its traceback could not be kept ({e.strerror}):', *lines, sep='\n', file=sys.stderr)
+        return ''
     return name
 
 # %% ../nbs/15_pipeline.ipynb #1bf6f5ac
@@ -259,7 +262,7 @@ def run_stage(
     if why != NEVER: say(f'{spec.key} runs again: {why}')
     code = _start(spec, spec.folder/f'{spec.stage}.log', threads or os.cpu_count() or 1, timeout, slot)
     fact = read_fact(spec.fact) or _fail(spec, started, time.monotonic() - clock, _understood(spec, _died(spec, code, timeout), _tail(spec.folder/f'{spec.stage}.log')))
-    if fact['status'] != 'success': with_room(spec.run, lambda: _note(spec, fact['error']))
+    if fact['status'] != 'success': _note(spec, fact['error'], say)
     log_event(spec.run, 'end', **spec.named, status=fact['status'], seconds=fact['seconds'])
     return fact
 
@@ -270,7 +273,7 @@ def _died(spec:StageSpec, code:int|None, timeout:float|None)->dict:
     how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with exit code {code} without writing its facts' if code else 'ended without writing its facts'
     return _error('died', 'StageDied', f'{spec.key} {how}: see the log.', log)
 
-def _note(spec:StageSpec, error:dict): # what became of it, at the head of the partial notebook
+def _note(spec:StageSpec, error:dict, say): # what became of it, at the head of the partial notebook
     path = spec.folder/f'{spec.stage}.ipynb'
     if not path.is_file(): return
     notebook = json.loads(path.read_text(encoding='utf-8'))
@@ -279,7 +282,8 @@ def _note(spec:StageSpec, error:dict): # what became of it, at the head of the p
         if told.get('status') == 'running' or error['kind'] != 'exception' and told.get('status') == 'completed' and not cell.get('execution_count') and cell['cell_type'] == 'code': told['status'] = 'failed'
     head = dict(cell_type='markdown', id='ended-early', metadata={}, source=[f"**This stage did not succeed** ({error['type']}): {error['message']}"])
     notebook['cells'].insert(0, head)
-    write_atomic(path, json.dumps(notebook, ensure_ascii=False, indent=1) + '\n')
+    try: with_room(spec.run, lambda: write_atomic(path, json.dumps(notebook, ensure_ascii=False, indent=1) + '\n'))
+    except OSError as e: say(f'{spec.key}: its notebook does not say that it failed ({e.strerror})')
 
 # %% ../nbs/15_pipeline.ipynb #70222755
 MODES = ('single', 'multi_model', 'full')
@@ -331,7 +335,7 @@ def plan(
             forms = spec('tta', m, [f'{m}/train'], [f'{m}/evaluate'])
             made.append(replace(forms, params=forms.params | dict(tta_test=test)))
         if 'checkpoints' in _members(options):
-            others = spec('checkpoints', m, [f'{m}/train'], [f'{m}/evaluate'])
+            others = spec('checkpoints', m, [f'{m}/train', f'{m}/evaluate'])
             made.append(replace(others, params=others.params | dict(checkpoints_test=test)))
     for m in models if options.get('k_folds') else (): made += _fold_specs(spec, m, options, test)
     named = dict(models=','.join(models))
@@ -518,7 +522,7 @@ SWITCHES = { # option → those that act only with it
     'validate_data_quality': ('quality_threshold', 'quality_action'),
     'use_augmentation': ('augmentation_ratio',),
     'k_folds': ('fold_seed',),
-    'ensemble_strategy': ('utility', 'ensemble_members'),
+    'ensemble_strategy': ('utility', 'ensemble_members', 'keep_checkpoints'),
     'use_tta': ('tta_strategies', 'tta_num_aug'),
     'use_solar_api': ('solar_base_url', 'solar_model', 'solar_key_variable', 'solar_optional', 'solar_samples', 'solar_test', 'solar_per_minute', 'solar_price_in', 'solar_price_out', 'prompt_strategy', 'self_consistency_samples'),
     'optimize_inference': ('optimization_method', 'use_batch_optimization', 'max_quality_loss', 'identical_outputs', 'optimization_seconds'),
@@ -571,7 +575,8 @@ def check_systems(
     for kind in kinds:
         if kind not in MEMBERS: raise unknown('ensemble member', kind, list(MEMBERS))
     if {'folds', 'soup'} & set(kinds) and not options.get('k_folds'): raise DialsumError(f"the ensemble's {', '.join(k for k in kinds if k in ('folds', 'soup'))} are made of fold models: give --k-folds, too.")
-    if 'checkpoints' in kinds and not options.get('keep_checkpoints'): raise DialsumError("the ensemble's checkpoints are models of other epochs than the best, which training drops: give --keep-checkpoints 2, too.")
+    if ('checkpoints' in kinds) != bool(options.get('keep_checkpoints')): raise DialsumError("the ensemble's member checkpoints are the models of other epochs that training keeps: give both --ensemble-members models checkpoints and --keep-checkpoints 2, or neither.")
+    if options.get('keep_checkpoints') and options.get('epochs') == 1: raise DialsumError('of one epoch there are no others to keep: give more --epochs, or leave --keep-checkpoints out.')
     if 'api' in kinds and not (options.get('use_solar_api') and options.get('solar_samples') == 0 and options.get('solar_test')): raise DialsumError("the ensemble's member api has to answer every row: give --use-solar-api --solar-samples 0 --solar-test, too, or leave it out.")
     if 'tta' in kinds and not tta: raise DialsumError("the ensemble's member tta needs --use-tta: give that, too, or leave it out.")
     if options.get('ensemble_strategy') == 'stacking' and set(kinds) - {'models'}: raise DialsumError(f"--ensemble-strategy stacking learns from out-of-fold predictions, which only models have, and not {', '.join(k for k in kinds if k != 'models')}: leave --ensemble-members out, or take mbr or weighted_avg.")
@@ -606,7 +611,7 @@ def members(
         stage.use(folder/f"{f['stage']}.json") # also of those that failed: they may succeed later
         for how in f['metrics'].get('splits', ()) if kind == 'checkpoints' else [dict(models='', api='', folds=f"fold{f['fold']}").get(kind, kind)]:
             path = folder/f"predictions_{dict(models='', folds='', api='solar_').get(kind, how + '_')}{part}.csv"
-            if f['status'] == 'success' and path.is_file(): found['/'.join(filter(None, [f['model'] or kind, how]))] = path
+            if f['status'] == 'success' and stage.name_of(path) in f['outputs'] and path.is_file(): found['/'.join(filter(None, [f['model'] or kind, how]))] = path
     order = lambda m: (wanted.index(m.split('/')[0]) if m.split('/')[0] in wanted else len(wanted), m)
     return {m: stage.use(found[m]) for m in sorted(found, key=order)}
 

@@ -172,7 +172,7 @@ def check_disk(
     there = next(p for p in (Path(runs).absolute(), *Path(runs).absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free if free is None else free
     if need <= free: return []
-    return [_error(f'{r.save_total_limit + 1} checkpoints need {need/2**30:.1f} GiB, the disk has {free/2**30:.1f} GiB left', Path(runs).absolute().name, 'saving would fail after an epoch', 'free some space, give --runs on another disk, or lower --save-total-limit')]
+    return [_error(f'{r.save_total_limit + 1 + kept} checkpoints need {need/2**30:.1f} GiB, the disk has {free/2**30:.1f} GiB left', Path(runs).absolute().name, 'saving would fail after an epoch', 'free some space, give --runs on another disk, or lower --save-total-limit' + ' and --keep-checkpoints'*bool(kept))]
 
 # %% ../nbs/10_preflight.ipynb #9a17ecc3
 def check_memory(

@@ -344,18 +344,20 @@ def make_fact(
                        finished=now(), seconds=seconds, params=params, inputs=inputs, outputs=outputs or {}, identity=identity(stage, params, inputs),
                        metrics=metrics or {}, environment=environment(), error=error))
 
-RESERVE = '.reserve' # a file whose room is given back when the disk is full, so that the facts of that can still be written
+RESERVE = '.reserve' # a file whose room is given back, bit by bit, when the disk is full, so that the facts of that can still be written
 
 def with_room(
     run:Path, # run folder
     write:Callable, # writes something small
 ): # what `write` returns
-    "Write; on a full disk once more, in the room that was kept for that"
-    try: return write()
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not (Path(run)/RESERVE).exists(): raise
-        (Path(run)/RESERVE).unlink(missing_ok=True)
-        return write()
+    "Write; on a full disk again and again, in the room that was kept for that"
+    reserve = Path(run)/RESERVE
+    while True:
+        try: return write()
+        except OSError as e:
+            left = reserve.stat().st_size if reserve.is_file() else 0
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not left: raise
+            os.truncate(reserve, max(0, left - 2**14)) # of the rest others can still be written
 
 def write_fact(
     run:Path, # run folder
@@ -438,7 +440,8 @@ class Stage:
     def name_of(self, path)->str: return Path(os.path.relpath(path, self.run)).as_posix() # how facts call a path
 
     def use(self, path): # a file or folder that is read
-        "Note an input with its hash; returns the path"
+        "Note an input with its hash; returns the path; raises `DialsumError` where there is none"
+        if not Path(path).exists(): raise DialsumError(f"{self.stage}: there is no '{self.name_of(path)}' in the run '{self.run.name}': let the stage that writes it run first.")
         self.inputs[self.name_of(path)] = sha256(path)
         return path
 

@@ -363,8 +363,7 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
     codec = Codec(loaded.card, loaded.tokenizer, r.max_source)
     trainer = _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track)
     newest, before = newest_checkpoint(Path(trainer.args.output_dir))
-    if not newest: shutil.rmtree(folder/'epochs', ignore_errors=True) # of another training
-    keeper = _keeper_class()(loaded, folder/'epochs', r, scale)
+    keeper = _keeper_class()(loaded, Path(trainer.args.output_dir)/'epochs', r, scale)
     if r.keep_checkpoints: trainer.add_callback(keeper)
     start = json.loads((newest/'trainer_state.json').read_text(encoding='utf-8'))['epoch'] if newest else 0
     if newest: say(f'going on from {newest.name}, epoch {start:g}')
@@ -378,13 +377,15 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
     save(loaded, folder/'model', method=r.method, scale=scale)
     history = _history(trainer.state)
     keeper.leave(r.keep_checkpoints, but=round(history['best']['epoch']))
+    shutil.rmtree(folder/'epochs', ignore_errors=True) # of an earlier training
+    if kept := [p.name for p in keeper.kept()]: keeper.folder.rename(folder/'epochs')
     shutil.rmtree(folder/'checkpoints')
     total, trainable = loaded.parameters
     epochs = result.metrics['epoch'] - start # since it went on
     learning = result.metrics['train_runtime'] - trainer.seconds
     return dict(recipe=asdict(r), precision=asdict(precision), parameters=total, trainable=trainable, rows=len(train_rows), dev_rows=len(dev_rows),
                 shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step, train_seconds=learning, evaluation_seconds=trainer.seconds,
-                rows_per_second=len(train_rows)*epochs/learning, kept=[p.name for p in keeper.kept()], **history)
+                rows_per_second=len(train_rows)*epochs/learning, kept=kept, **history)
 
 def _history(state)->dict:
     evals = [{k.removeprefix('eval_'): v for k, v in h.items()} for h in state.log_history if 'eval_loss' in h]

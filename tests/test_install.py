@@ -1,6 +1,6 @@
 "What a stranger does: install a wheel elsewhere, type what the README says"
 import json, os, re, shutil, subprocess, sys, tomllib
-from importlib.metadata import metadata
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
@@ -73,8 +73,9 @@ def test_make_names_what_the_readme_says():
     for word in re.findall(r'^make (\w+)', '\n'.join(commands('sh')), re.M): assert re.search(rf'^{word}:', made, re.M), word
 
 
-def test_what_is_pinned_installs_on_each_python_that_is_promised():
+def test_what_is_pinned_installs_on_the_lowest_python_that_is_promised():
     lowest = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']['requires-python'].removeprefix('>=')
     pinned = [Requirement(line) for line in (ROOT/'.ci'/'constraints.txt').read_text().splitlines() if not line.startswith('#')]
-    wanted = {r.name: metadata(r.name)['Requires-Python'] or '' for r in pinned}
+    here = {r.name: r for r in pinned if r.specifier.contains(version(r.name))} # of what is installed in another version nothing is known
+    wanted = {name: metadata(name)['Requires-Python'] or '' for name in here}
     assert len(wanted) > 150 and not {name: needs for name, needs in wanted.items() if not SpecifierSet(needs).contains(f'{lowest}.0')}

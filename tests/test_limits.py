@@ -38,6 +38,22 @@ def test_out_of_memory_the_batch_is_halved_and_the_update_stays(small_memory, tm
     assert happened['curve'] == given['curve'] # as if it had been asked for so: nothing of the failed attempts is left in the weights
 
 
+def test_what_is_kept_beside_the_best_survives_out_of_memory_and_a_kill(small_memory, tmp_path):
+    class Killed(Exception): pass
+    def scores(*values): # of the epochs, one after the other; None: the machine lost its power
+        left = iter(values)
+        def write():
+            score = next(left)
+            if score is None: raise Killed
+            return dict(rouge_mean=score)
+        return write
+    rows, c = read(sample_path()/'train.csv', summaries=True).head(16), card('kobart')
+    go = lambda write: train(load(c, str(replica(c))), rows, rows.head(2), recipe(c, 'replica', dict(epochs=3, batch_size=8, keep_checkpoints=1)), tmp_path, here(c, 'replica'), write, say=lambda line: None)
+    with pytest.raises(Killed): go(scores(1., 2., None))
+    happened = go(scores(3.)) # fails with eight rows once more, and goes on with four after the second epoch
+    assert happened['recipe']['batch_size'] == 4 and happened['best']['epoch'] == 3 and happened['kept'] == ['epoch2'] and [p.name for p in (tmp_path/'epochs').iterdir()] == ['epoch2']
+
+
 def test_out_of_memory_with_a_single_row_is_one_sentence(monkeypatch, tmp_path):
     from transformers import BartForConditionalGeneration
     rows, c, forward = read(sample_path()/'train.csv', summaries=True).head(8), card('kobart'), BartForConditionalGeneration.forward

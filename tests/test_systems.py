@@ -28,7 +28,7 @@ def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
         pd.DataFrame(dict(fname=dev['fname'], summary=written)).to_csv(run/model/'predictions_dev.csv', index=False)
         pd.DataFrame(dict(fname=test['fname'], summary=f'{model}이 쓴 글이다.')).to_csv(run/model/'predictions_test.csv', index=False)
         score = rouge(written, list(dev['summaries'])).to_dict()
-        for stage, metrics in (('evaluate', dict(split=score)), ('predict', {})): write_fact(run, run/model/f'{stage}.json', make_fact(run, stage, 'success', model, metrics=metrics))
+        for stage, part, metrics in (('evaluate', 'dev', dict(split=score)), ('predict', 'test', {})): write_fact(run, run/model/f'{stage}.json', make_fact(run, stage, 'success', model, outputs={f'{model}/predictions_{part}.csv': ''}, metrics=metrics))
     fact = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble'))
     assert fact['status'] == 'success', fact['error']
     m = fact['metrics']
@@ -39,6 +39,10 @@ def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
     assert pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(ensemble_strategy='weighted_avg')))['metrics']['strategy'] == 'weighted_avg'
     submitted = pipeline.run_stage(pipeline.StageSpec(run, 'submit', '', dict(more='ensemble')))
     assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'qwen3-4b', 'ensemble'}
+    alone = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(models='kobart')))
+    assert alone['status'] == 'blocked' and alone['error']['kind'] == 'optional' and "only 'kobart' is left" in alone['error']['message'] and (run/'predictions_ensemble_test.csv').exists()
+    submitted = pipeline.run_stage(pipeline.StageSpec(run, 'submit', '', dict(more='ensemble'))) # an older choice is not its
+    assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'qwen3-4b'} and submitted['metrics']['chosen'] == 'kobart'
 
 
 def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path):
@@ -53,7 +57,7 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
     assert told.stdout.split() == ['blocked', 'optional'], told.stderr
 
 
-@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg'), (['--ensemble-strategy', 'soup'], '--k-folds'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'tta'], '--use-tta'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'checkpoints'], '--keep-checkpoints 2'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'api'], '--solar-test'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'modles'], "'models'")], ids=' '.join)
+@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg'), (['--ensemble-strategy', 'soup'], '--k-folds'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'tta'], '--use-tta'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'checkpoints'], '--keep-checkpoints 2'), (['--keep-checkpoints', '1'], '--ensemble-strategy'), (['--ensemble-strategy', 'mbr', '--keep-checkpoints', '1'], 'checkpoints'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'checkpoints', '--keep-checkpoints', '1', '--epochs', '1'], '--epochs'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'api'], '--solar-test'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'modles'], "'models'")], ids=' '.join)
 def test_what_cannot_be_is_refused_before_anything_starts(options, words, typed, tmp_path):
     done = typed('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
     assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
@@ -111,7 +115,7 @@ def test_what_an_experiment_dropped_is_no_member(tmp_path):
         folder = run/'kobart' if fold is None else run/'kobart'/f'fold{fold}'
         folder.mkdir(parents=True)
         (folder/'predictions_dev.csv').write_text('fname,summary\na,b\n')
-        write_fact(run, folder/'evaluate.json', make_fact(run, 'evaluate', 'success', 'kobart', fold))
+        write_fact(run, folder/'evaluate.json', make_fact(run, 'evaluate', 'success', 'kobart', fold, outputs={(folder/'predictions_dev.csv').relative_to(run).as_posix(): ''}))
     stage = Stage('ensemble', complete('ensemble', dict(run=str(run))))
     assert list(pipeline.members(stage, 'dev', '', 'models, folds')) == ['kobart', 'kobart/fold0']
     with pytest.raises(DialsumError, match="'models'"): pipeline.members(stage, 'dev', '', 'modles')
