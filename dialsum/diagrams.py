@@ -112,11 +112,11 @@ def _together(items:list)->list[list]: # as many in one as it takes for `MANY`
     ends = {some[0].group[0]: worst_state(i.state for i in some) for some in groups if some[0].group}
     return _by(items, lambda i: (ends[i.group[0]],))
 
-def _named(items:list)->tuple[str,str]: # whose they are; '학습(폴드 5개)', '학습(폴드 5개 포함)' beside the whole model's, '13개 단계'
+def _named(items:list)->tuple[str,str]: # whose they are, in full; '학습(폴드 5개)', '학습(폴드 5개 포함)' beside the whole model's, '13개 단계'
     models, titles = (len({i.group[n] for i in items}) for n in (0, 1))
     whose, folds = items[0].group[0] if models == 1 else f'모델 {models}개', sum(i.fold for i in items)
-    if models > 1 or titles > 1: return whose, f'{len(items)}개 단계'
-    return whose, f"{items[0].group[1]}(폴드 {folds}개{' 포함'*(folds < len(items))})"
+    if models > 1 or titles > 1 or not folds: return whose, f'{len(items)}개 단계'
+    return whose, f"{shortened(items[0].group[1])}(폴드 {folds}개{' 포함'*(folds < len(items))})"
 
 # %% ../nbs/14_diagrams.ipynb #16e7ab18
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Bar:
     start:datetime
     seconds:float
     state:str # a key of `STATUS`
-    group:tuple[str,str]|tuple[()]=() # model and title that it shares with the same stage of other folds
+    group:tuple[str,str]|tuple[()]=() # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
     fold:bool=False # whether it is one of a fold
 
     @property
@@ -235,7 +235,7 @@ class Node:
     id:str # letters and digits
     lines:tuple[str,...] # what it says
     state:str='' # a key of `STATUS`; '' for none
-    group:tuple[str,str]|tuple[()]=() # model and title that it shares with the same stage of other folds
+    group:tuple[str,str]|tuple[()]=() # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
     fold:bool=False # whether it is one of a fold
 
     def mermaid(self)->str: return f'{self.id}["{"<br/>".join(map(_harmless, self.lines))}"]' + f':::{self.state}'*bool(self.state)
@@ -244,7 +244,7 @@ class Node:
     def of(cls, nodes:list)->'Node': # one that stands for several
         if len(nodes) == 1: return nodes[0]
         (whose, what), states = _named(nodes), [n.state for n in nodes]
-        return cls(nodes[0].id, (whose, f'{what} {_told(states)}'), worst_state(states))
+        return cls(nodes[0].id, (shortened(whose), f'{what} {_told(states)}'), worst_state(states))
 
 @dataclass(frozen=True)
 class Edge:

@@ -514,7 +514,7 @@ def models(e:Experiment)->str:
 
 # %% ../nbs/14_report.ipynb #3f6d9161
 def _group(s:Step)->dict: # what a model's stage and its folds have in common
-    return dict(group=(shortened(Step.title_of(s.model)), shortened(s.title)), fold=s.fold is not None) if s.model else {}
+    return dict(group=(Step.title_of(s.model), s.title), fold=s.fold is not None) if s.model else {}
 
 def gantt(e:Experiment)->Gantt|None: # None when no stage ran
     "When each stage ran, a section per model"

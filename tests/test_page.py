@@ -92,16 +92,16 @@ def test_everything_is_inside(build, tmp_path):
     assert '<img' not in without and '<em>모델별 학습 손실과 검증 손실</em>' in without
 
 
-def crowded(build, models):
+def crowded(build, models, name='model'):
     "So many models, each trained and evaluated as a whole and in five folds; one fold of one failed"
-    run, leave = build(name='20261121_012847_crowd', models=[f'model {m}' for m in range(models)], k_folds=5)
+    run, leave = build(name=f'20261121_012847_crowd{len(name)}', models=[f'{name} {m}' for m in range(models)], k_folds=5)
     leave('data')
     for m in range(models):
         for k in (None, *range(5)):
             bad = (m, k) == (3, 2)
-            leave('train', f'model {m}', 'failed' if bad else 'success', 30*m + 10*(k or 0), 5, fold=k, message='CUDA out of memory')
-            leave('evaluate', f'model {m}', 'blocked' if bad else 'success', 30*m + 10*(k or 0) + 5, 5, fold=k, message='blocked', kind='blocked')
-        leave('predict', f'model {m}', start=30*m + 55)
+            leave('train', f'{name} {m}', 'failed' if bad else 'success', 30*m + 10*(k or 0), 5, fold=k, message='CUDA out of memory')
+            leave('evaluate', f'{name} {m}', 'blocked' if bad else 'success', 30*m + 10*(k or 0) + 5, 5, fold=k, message='blocked', kind='blocked')
+        leave('predict', f'{name} {m}', start=30*m + 55)
     leave('submit', start=30*models + 50)
     return run
 
@@ -126,6 +126,14 @@ def test_what_is_too_much_to_see_stands_together(build, models, drawn, arrows, t
     assert told in boxes.mermaid() and boxes.mermaid().count('-->') == len(boxes.grouped.edges) == arrows < 500 # where mermaid gives up
     chart, flow, *_ = parse(mermaid_blocks(md))
     assert len(chart['tasks']) == len(flow['nodes']) == sum(drawn.values())
+
+
+@pytest.mark.parametrize('models', [15, 30], ids=['folds', 'models'])
+def test_long_names_that_begin_alike_stand_apart(build, models):
+    long, short = (read_experiment(crowded(build, models, name)) for name in ('x'*70, 'm'))
+    for items in (lambda e: flowchart(e).grouped.nodes, lambda e: gantt(e).grouped): assert [i.state for i in items(long)] == [i.state for i in items(short)]
+    assert len(gantt(long).sections) == len(gantt(short).sections) > models
+    assert max(len(line) for n in flowchart(long).grouped.nodes for line in n.lines) == 60
 
 
 # browsers
