@@ -271,7 +271,7 @@ def _completed(done:int, every:int, what:str, unit:str, good:str, none:str)->str
 
 def _outcome(e:Experiment)->str:
     if not e.steps: return '- **결과:** 기록된 단계가 없습니다.'
-    models, steps = [all(s.status == 'success' for s in own) for own in e.by_model.values()], [s.status == 'success' for s in e.steps if s.status != 'skipped']
+    models, steps = [all(s.status in ('success', 'skipped') for s in own) for own in e.by_model.values()], [s.status == 'success' for s in e.steps if s.status != 'skipped']
     bad = {status: [s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing')}
     told = [_completed(sum(models), len(models), '모델', '개', '끝까지 실행되었습니다', '끝까지 실행된 모델은 없습니다')] if models else []
     told.append(_completed(sum(steps), len(steps), '전체', '개 단계', f'성공했습니다(성공률 {sum(steps)/len(steps):.1%})', '성공한 단계는 없습니다'))
@@ -863,19 +863,19 @@ def _system(row:dict, other:dict)->list[str]: # other: of the second measure
     span = f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if 'difference' in row else '–'
     return [_strategies.get(row['system'], escape(row['system'])), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", span, _p(row.get('p_holm')), f"{other['mean']:.2f}", _p(other.get('p_holm'))]
 
-def _epochs_beside(e:Experiment)->str: # models of other epochs beside the best one; '' where none were kept
+def _epochs_beside(e:Experiment)->str: # models of other epochs beside the one that training chose; '' where none were kept
     rows = []
     for s in e.of('checkpoints'):
         best = next(r for r in s.metrics['systems'] if r['system'] == 'best')
         for r in s.metrics['systems']:
             if r is not best: rows.append([escape(Step.title_of(f"{s.model}/{r['system']}")), f"{r['mean']:.2f} [{r['low']:.2f}, {r['high']:.2f}]", f"{best['mean']:.2f}", f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]", _p(r.get('p_holm'))])
-    text = '앙상블의 후보로 남겨 둔 다른 에폭의 모델을 검증 데이터에서 가장 좋은 에폭의 모델과 견주었습니다.'
-    return f"\n\n### 다른 에폭의 모델\n\n{text}\n\n{table(['모델', 'ROUGE 평균', '가장 좋은 에폭', '차이', 'p(Holm)'], rows)}" if rows else ''
+    text = '남겨 둔 다른 에폭의 모델을 학습에서 고른 에폭의 모델과 검증 데이터에서 견주었습니다. p는 모델마다 따로 보정했습니다.'
+    return f"\n\n### 다른 에폭의 모델\n\n{text}\n\n{table(['모델', 'ROUGE 평균', '고른 에폭', '차이', 'p(Holm)'], rows)}" if rows else ''
 
 def ensemble(e:Experiment)->str:
     "What choosing among the models' summaries gains, and whether the gain is real"
     tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
-    if tried is None: return '앙상블은 하지 않았습니다.'
+    if tried is None: return '앙상블은 하지 않았습니다.' + _epochs_beside(e)
     if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}." + _epochs_beside(e)
     if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.' + _epochs_beside(e)
     m = tried.metrics
@@ -1009,15 +1009,19 @@ def repairs(e:Experiment)->str: # empty when nothing failed, or nothing is known
     rows = [[severity, prose(cause, True), prose(remedy, True), escape(', '.join(s.name for s in steps))] for (severity, cause, remedy), steps in sorted(found.items(), key=lambda item: item[0])]
     return '### 먼저 고칠 것\n\nP0은 결과나 실험 전체를 잃는 문제, P3은 겉모양의 문제입니다.\n\n' + table(['우선순위', '원인', '해결 방법', '해당 단계'], rows, 4) if rows else ''
 
+def _why(steps:list[Step])->str: # blocked or skipped ones
+    return table(['단계', '까닭'], [[escape(s.name), _said((s.fact.get('error') or {}).get('message') or '–', 'reason', True)] for s in steps], 2)
+
 def failures(e:Experiment)->str:
-    "Every failed and blocked stage with its message, and how many succeeded"
+    "Every failed, blocked and skipped stage with its message, and how many succeeded"
     if not e.steps: return '단계에 관한 기록이 없습니다.'
-    failed, blocked, missing = ([s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing'))
+    failed, blocked, skipped, missing = ([s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'skipped', 'missing'))
     due, done = [s for s in e.steps if s.status != 'skipped'], sum(s.status == 'success' for s in e.steps)
     parts = [f'전체 {len(due)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/max(1, len(due)):.1%}입니다.']
     if repairs(e): parts.append(repairs(e))
     parts += [_failure(e, s) for s in failed]
-    if blocked: parts += ['### 실행되지 않은 단계', table(['단계', '까닭'], [[escape(s.name), _said((s.fact.get('error') or {}).get('message') or '–', 'reason', True)] for s in blocked], 2)]
+    if blocked: parts += ['### 실행되지 않은 단계', _why(blocked)]
+    if skipped: parts += ['### 건너뛴 선택 단계', '없어도 되는 단계입니다. API 키처럼 필요한 것이 없거나 할 일이 없어 실행하지 않았고, 성공률에 넣지 않았습니다.', _why(skipped)]
     if missing: parts += ['### 기록이 없는 단계', f'요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.']
     return '\n\n'.join(parts)
 

@@ -153,6 +153,35 @@ def test_sparse_facts_do_not_break_a_section(build, tmp_path):
     assert '기록된 단계가 없습니다' in render(empty) and gantt(empty) is None and flowchart(empty) is None
 
 
+def skip(leave, stage, model, message): leave(stage, model, 'blocked', kind='optional', message=message)
+
+
+def test_a_model_without_an_optional_stage_has_finished(build):
+    run, leave = whole(build)
+    skip(leave, 'checkpoints', 'kobart', 'kobart: its training kept no epoch besides the best.')
+    e = read_experiment(run)
+    assert '모델 2개가 모두 끝까지 실행되었습니다. 전체 8개 단계가 모두 성공했습니다(성공률 100.0%).' in SECTIONS['한눈에 보기'](e)
+    assert '### 건너뛴 선택 단계' in (told := SECTIONS['실패와 성공률'](e)) and '| KoBART 다른 에폭 | 남겨 둔 에폭이 가장 좋은 에폭 하나뿐입니다: `kobart` |' in told
+    assert '실행되지 않은 단계' not in told
+
+
+def test_what_was_optional_and_left_out_is_told(build):
+    run, leave = whole(build)
+    assert '건너뛴' not in SECTIONS['실패와 성공률'](read_experiment(run))
+    skip(leave, 'solar', '', 'api.upstage.ai needs a key: set the environment variable UPSTAGE_API_KEY or SOLAR_API_KEY to it.')
+    assert '| API 요약 | API 키가 없습니다. 환경 변수에 키를 넣으면 됩니다: `UPSTAGE_API_KEY or SOLAR_API_KEY` |' in SECTIONS['실패와 성공률'](read_experiment(run)).split('### 건너뛴 선택 단계')[1]
+
+
+@pytest.mark.parametrize('end', [None, dict(kind='optional', message='no model has been evaluated: there is nothing to choose from.'), dict(message='x')], ids=['none', 'skipped', 'failed'])
+def test_epochs_are_compared_without_an_ensemble(build, end):
+    run, leave = whole(build)
+    row = lambda system, mean, **more: dict(system=system, mean=mean, low=mean - 1, high=mean + 1) | more
+    leave('checkpoints', 'kobart', found=dict(systems=[row('best', 40.), row('epoch2', 41.5, difference=1.5, difference_low=-.5, difference_high=3.5, p=.2, p_holm=.4)]))
+    if end: leave('ensemble', status='blocked' if 'kind' in end else 'failed', **end)
+    told = SECTIONS['앙상블'](read_experiment(run))
+    assert '| 모델 | ROUGE 평균 | 고른 에폭 | 차이 | p(Holm) |' in told and '| KoBART 에폭 2 | 41.50 [40.50, 42.50] | 40.00 | +1.50 [-0.50, +3.50] | 0.400 |' in told
+
+
 def test_folds_stand_for_themselves(build):
     run, leave = build()
     (run/'kobart').mkdir()
