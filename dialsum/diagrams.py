@@ -151,7 +151,7 @@ class Gantt:
     start:datetime # of the axis
     end:datetime
     bars:tuple[Bar,...]
-    marks:tuple[datetime,...]=() # when the experiment went on after an end; drawn in the SVG
+    marks:tuple[datetime,...]=() # when the experiment went on after an end
 
     @property
     def seconds(self)->float: return (self.end - self.start).total_seconds()
@@ -164,6 +164,13 @@ class Gantt:
     @property
     def sections(self)->list[tuple[str,list[Bar]]]: return [(name, list(bars)) for name, bars in groupby(self.grouped, lambda b: b.section)]
 
+    @property
+    def extent(self)->float: # seconds of the axis
+        return max(self.seconds, 1, *((b.end - self.start).total_seconds() for b in self.bars))
+    @property
+    def resumed(self)->list[tuple[int,datetime]]: # the marks on the axis, counted from 1 with those that are not
+        return [(i, m) for i, m in enumerate(self.marks, 1) if 0 <= (m - self.start).total_seconds() <= self.extent]
+
     def mermaid(self)->str:
         (n, unit), lines = self.tick, ['gantt', 'dateFormat YYYY-MM-DD HH:mm:ss.SSS', f"axisFormat {'%m-%d %H:%M' if self.seconds >= 86400 else '%H:%M:%S'}"]
         lines += [f'tickInterval {n}{unit}', 'todayMarker off']
@@ -171,6 +178,8 @@ class Gantt:
         for section, bars in self.sections:
             lines.append(f'section {mermaid_text(section)}')
             for b in bars: lines.append(f"{mermaid_text(b.label)} :{'done' if b.state == 'success' else 'crit'}, t{len(lines)}, {stamp(b.start)}, {stamp(b.end)}")
+        if self.resumed: lines.append('section 이어서 실행')
+        lines += [f'{i}회차 :milestone, m{i}, {stamp(m)}, 0d' for i, m in self.resumed]
         return '\n'.join(lines)
 
     def svg(self)->str: return _gantt_svg(self)
@@ -214,8 +223,7 @@ def _bar(b:Bar, x, y:float)->str:
     return f'<rect class="{b.state}" x="{_n(left)}" y="{_n(y + 4)}" width="{_n(width)}" height="{_row - 8}" rx="3"/>' + _text(at, y + _row/2 + 4.5, label, more)
 
 def _gantt_svg(g:Gantt)->str:
-    seconds, y, parts = max(g.seconds, 1, *((b.end - g.start).total_seconds() for b in g.bars)), _top, []
-    x = lambda time: _left + 24 + (time - g.start).total_seconds()/seconds*(_wide - _left - 60)
+    y, parts, x = _top, [], lambda time: _left + 24 + (time - g.start).total_seconds()/g.extent*(_wide - _left - 60)
     for i, (section, bars) in enumerate(g.sections):
         names = wrapped(shortened(section), _left - 20)
         height = max(_row*len(bars), 17*len(names)) + 8
@@ -223,10 +231,9 @@ def _gantt_svg(g:Gantt)->str:
         parts += [_text(8, y + 22 + 17*j, name, ' font-weight="600"') for j, name in enumerate(names)]
         parts += [_bar(b, x, y + 4 + _row*j) for j, b in enumerate(bars)]
         y += height
-    marks = [m for m in g.marks if 0 <= (m - g.start).total_seconds() <= seconds]
-    parts += [f'<line class="line" stroke-dasharray="5 4" x1="{_n(x(m))}" x2="{_n(x(m))}" y1="{_top - 4}" y2="{_n(y)}"/>' for m in marks]
-    parts += [_text(x(m), y + 16, '이어서 실행', ' class="soft" text-anchor="middle" font-size="12"') for m in marks]
-    return _svg(_wide, y + (24 if marks else 4), f'시간표: {len(g.bars)}개 단계', [*_axis(g, x, y), *parts])
+    parts += [f'<line class="line" stroke-dasharray="5 4" x1="{_n(x(m))}" x2="{_n(x(m))}" y1="{_top - 4}" y2="{_n(y)}"/>' for _, m in g.resumed]
+    parts += [_text(x(m), y + 16, '이어서 실행', ' class="soft" text-anchor="middle" font-size="12"') for _, m in g.resumed]
+    return _svg(_wide, y + (24 if g.resumed else 4), f'시간표: {len(g.bars)}개 단계', [*_axis(g, x, y), *parts])
 
 # %% ../nbs/14_diagrams.ipynb #2c88ed0e
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ const out = [];
 for (const text of JSON.parse(fs.readFileSync(0, 'utf8'))) try {
   await mermaid.parse(text);
   const { db } = await mermaid.mermaidAPI.getDiagramFromText(text);
-  if (db.getTasks) out.push({ tasks: db.getTasks().map(t => [t.section, t.task.trim(), t.endTime - t.startTime, !!t.crit]) });
+  if (db.getTasks) out.push({ tasks: db.getTasks().filter(t => !t.milestone).map(t => [t.section, t.task.trim(), t.endTime - t.startTime, !!t.crit]), marks: db.getTasks().filter(t => t.milestone).map(t => [t.section, t.task.trim(), t.startTime - db.getTasks()[0].startTime]) });
   else out.push({ nodes: [...db.getVertices().values()].map(v => [v.id, v.text, v.classes]), edges: db.getEdges().length });
 } catch (e) { out.push({ error: String(e.message || e) }); }
 console.log(JSON.stringify(out));
