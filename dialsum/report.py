@@ -263,7 +263,8 @@ Experiment._repr_markdown_, Experiment.__repr__ = _repr_markdown_, _repr
 def _is_replica(e:Experiment)->bool:
     return e.options.get('scale') == 'replica' or any(s.metrics.get('scale') == 'replica' for s in e.steps)
 
-def _names(steps:list[Step])->str: return ', '.join(escape(s.name) for s in steps)
+def _names(steps:list[Step], most:int|None=None)->str: # so many of them, or all
+    return ', '.join(escape(s.name) for s in steps[:most]) + (f' 외 {len(steps) - most:,}개' if most and len(steps) > most else '')
 
 def _completed(done:int, every:int, what:str, unit:str, good:str, none:str)->str: # a sentence: how many of all
     if not done: return f'{what} {every}{unit} 가운데 {none}.'
@@ -528,8 +529,8 @@ def gantt(e:Experiment)->Gantt|None: # None when no stage ran
 
 def _leads(before:Step, after:Step)->bool: # whether one waits for the other
     if after.stage in ('folds', 'soup'): return before.stage == 'evaluate' and before.fold is not None and before.model == after.model
-    same = not before.model or not after.model and before.fold is None or (before.model, before.fold) == (after.model, after.fold)
-    return same and before.stage in NEEDS.get(after.stage, ())
+    if before.stage not in NEEDS.get(after.stage, ()): return False
+    return not before.model or not after.model and before.fold is None or (before.model, before.fold) == (after.model, after.fold)
 
 def flowchart(e:Experiment)->Flow|None: # None when there are no stages
     "Which stage waits for which, coloured by what came of it"
@@ -561,11 +562,13 @@ def resumed(e:Experiment)->str: # empty when it was not
 def timeline(e:Experiment)->str:
     "When the stages ran, and which waited for which"
     if not e.steps: return '단계에 관한 기록이 없습니다.'
-    bars = gantt(e)
+    bars, boxes = gantt(e), flowchart(e)
+    many = len(boxes.grouped.nodes) < len(boxes.nodes) or bars and len(bars.grouped) < len(bars.bars)
+    told = '단계가 많아 그림에서는 여러 단계를 하나로 묶었으며, 모델마다의 상태와 걸린 시간은 ‘모델’ 절의 표에, 실패하거나 실행되지 않은 단계는 ‘실패와 성공률’ 절에 하나씩 적었습니다.\n\n' if many else ''
     idle = [s for s in e.steps if s.status == 'blocked']
     note = f"\n\n앞 단계가 성공하지 못해 실행되지 않은 {len(idle)}개 단계는 시간표에 없습니다." if idle and bars else ''
     chart = diagram(bars) if bars else '실행된 단계가 없어 시간표를 그리지 않았습니다.'
-    return f'{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n{diagram(flowchart(e))}{resumed(e)}'
+    return f'{told}{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n{diagram(boxes)}{resumed(e)}'
 
 # %% ../nbs/14_report.ipynb #0957e5c3
 @cache
@@ -974,15 +977,19 @@ def submission(e:Experiment)->str:
 _kinds = dict(preflight='시작하기 전 점검에서 발견', user='입력이나 설정의 문제', exception='실행 중 예외', died='프로세스가 갑자기 끝남', timeout='시간 초과', interrupted='사용자가 중단함', blocked='앞 단계가 성공하지 못함')
 
 def _stopped(e:Experiment, step:Step)->list[Step]: # blocked steps that wait for it, also through others
-    found = [s for s in e.steps if s.status == 'blocked' and _leads(step, s)]
-    every = {*found, *(t for s in found for t in _stopped(e, s))}
+    found, left = [step], [s for s in e.steps if s.status == 'blocked' and s is not step]
+    for before in found:
+        now = {s for s in left if _leads(before, s)}
+        left = [s for s in left if s not in now]
+        found += now
+    every = set(found[1:])
     return [s for s in e.steps if s in every]
 
 def _failure(e:Experiment, step:Step)->str:
     error = step.fact.get('error') or {}
     log = code_span(error['traceback']) + '(실험 폴더 안)' if error.get('traceback') else '없음'
     lines = [f"- 종류: {_kinds.get(error.get('kind'), escape(error.get('kind') or '–'))} ({code_span(error.get('type') or '–')})", f'- 걸린 시간: {duration(step.seconds)}', f'- 기록: {log}',
-             f"- 이 실패로 실행되지 않은 단계: {_names(_stopped(e, step)) or '없음'}"]
+             f"- 이 실패로 실행되지 않은 단계: {_names(_stopped(e, step), 12) or '없음'}"]
     lines += [f'- {name}: {prose(error[key])}' for key, name in dict(severity='우선순위', cause='원인', remedy='해결 방법').items() if error.get(key)]
     lines += [f"- 참고: <{error['reference']}>"] if error.get('reference') else []
     if not error.get('cause') and error.get('kind') in ('exception', 'died'): lines += ['- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오.']
@@ -993,10 +1000,10 @@ def error_path(e:Experiment, step:Step)->Flow:
     "From the stage through the frames to the error, its cause, and what it stopped"
     error = step.fact.get('error') or {}
     names = [f'{step.name} · {STATUS[step.status]}', *(error.get('frames') or ()), f"{error.get('type') or '–'}: {(error.get('message') or '–').splitlines()[0]}"]
-    box = lambda id, text, state='': Node(id, (shortened(without_paths(text)),), state)
+    box = lambda id, text, state='', **group: Node(id, (shortened(without_paths(text)),), state, **group)
     parts, last = [box(f'n{i}', name) for i, name in enumerate(names)] + [Edge(f'n{i}', f'n{i + 1}') for i in range(len(names) - 1)], f'n{len(names) - 1}'
     if error.get('cause'): parts += [box('c', f"원인: {error['cause']}"), Edge('c', last, dotted=True)]
-    for i, s in enumerate(_stopped(e, step)): parts += [box(f'b{i}', f'{s.name} · {STATUS[s.status]}', 'blocked'), Edge(last, f'b{i}')]
+    for i, s in enumerate(_stopped(e, step)): parts += [box(f'b{i}', f'{s.name} · {STATUS[s.status]}', 'blocked', **_group(s)), Edge(last, f'b{i}')]
     return Flow(f'{step.name}: 오류의 경로', tuple(parts), down=True, fault=last, states=('failed', 'blocked'))
 
 # %% ../nbs/14_report.ipynb #d7c03a79

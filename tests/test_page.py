@@ -1,5 +1,5 @@
 """The report as one HTML file: names from hell, thirty models in five folds, and what browsers make of it"""
-import io, os, re, shutil, socket, subprocess, sys
+import io, json, os, re, shutil, socket, subprocess, sys
 from collections import Counter
 from itertools import product
 from xml.etree import ElementTree
@@ -8,8 +8,9 @@ import pytest
 
 from dialsum.diagrams import MANY
 from dialsum.page import page, write_page
-from dialsum.report import SECTIONS, flowchart, gantt, read_experiment, render, write_report
-from experiments import case, scored
+from dialsum.report import SECTIONS, diagrams, flowchart, gantt, read_experiment, render, write_report
+from dialsum.runs import to_json
+from experiments import at, case, scored, whole
 from mermaid import mermaid_blocks, parse
 
 NAMES = ['"; DROP TABLE models; --', '<script>alert(1)<script>', 'end', '한글 모델: v2', 'x'*200, '😀👩‍👩‍👧 "][1]:::failed', '</title><svg onload=alert(1)>'.replace('/', ''), "'onmouseover='alert(1)"]
@@ -134,6 +135,37 @@ def test_long_names_that_begin_alike_stand_apart(build, models):
     for items in (lambda e: flowchart(e).grouped.nodes, lambda e: gantt(e).grouped): assert [i.state for i in items(long)] == [i.state for i in items(short)]
     assert len(gantt(long).sections) == len(gantt(short).sections) > models
     assert max(len(line) for n in flowchart(long).grouped.nodes for line in n.lines) == 60
+
+
+@pytest.mark.parametrize('models', [3, 30, 100])
+def test_what_one_failure_stopped_stands_together(build, models):
+    run, leave = build(name='20261121_012847_stopped', models=[f'model {m}' for m in range(models)], k_folds=5)
+    leave('data', status='failed', message='no rows')
+    for m, k, stage in product(range(models), (None, *range(5)), ('train', 'evaluate')): leave(stage, f'model {m}', 'blocked', fold=k, message='blocked', kind='blocked')
+    for m in range(models): leave('predict', f'model {m}', 'blocked', message='blocked', kind='blocked')
+    leave('submit', status='blocked', message='blocked', kind='blocked')
+    e = read_experiment(run)
+    md, blocks = render(e), [d.mermaid() for d in diagrams(e)]
+    assert len(diagrams(e)[2].nodes) == 2 + models*13 + 1 and len(diagrams(e)[2].grouped.nodes) <= MANY and f'model 0 폴드 4 학습 외 {models*13 + 1 - 12:,}개\n' in md
+    chart, flow, path = parse(mermaid_blocks(md))
+    assert all(b.count('-->') < 500 for b in blocks) and len(chart['tasks']) == 1
+    assert len(path['nodes']) == {3: 42, 30: 33, 100: 4}[models] and path['edges'] == len(path['nodes']) - 1
+    assert ('여러 단계를 하나로 묶었으며' in md) == (models > 3)
+
+
+@pytest.fixture
+def resumed(build):
+    "An experiment that was resumed three times, the first time before any stage of today"
+    run, leave = whole(build)
+    path = run/'experiment.json'
+    path.write_text(to_json(json.loads(path.read_text()) | dict(attempts=[dict(time=time, command='', changed={}, left={'kobart/train': 'it failed'}) for time in ('2026-11-20T01:00:00.000+00:00', at(7), at(33))])))
+    return run
+
+
+def test_each_resumption_is_marked(resumed):
+    md, html = both(resumed)
+    assert parse(mermaid_blocks(md))[0]['marks'] == [['이어서 실행', '2회차', 7000], ['이어서 실행', '3회차', 33000]] and len(parse(mermaid_blocks(md))[0]['tasks']) == 8
+    assert sum(words(e) == '이어서 실행' for e in read(html) if e.tag == 'text') == 2 and '3번 이어서 실행되었습니다' in md
 
 
 # browsers
