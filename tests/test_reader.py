@@ -47,6 +47,31 @@ def compared(rng, *names):
     return [dict(system=n, mean=rng.uniform(10, 50), low=9., high=51.) | (dict(difference=rng.uniform(-5, 5), difference_low=-6., difference_high=6., p=rng.random(), p_holm=rng.random()) if i else {}) for i, n in enumerate(names)]
 
 
+def answered(rng, models):
+    "What the solar stage records of an API"
+    lost = rng.sample(['the answer holds no summary.', 'solar-pro2 at api.upstage.ai did not answer (content_filter): ask something else, or in other words.'], rng.randint(0, 2))
+    difference = lambda: rng.choice([None, dict(n=50, difference=rng.uniform(-5, 5), low=-6., high=6., wins=rng.randint(0, 50))])
+    beside = {m: dict(mean=dict(f=rng.uniform(5, 60), **rng.choice([{}, dict(low=4., high=61.)])), difference=difference()) for m in models if rng.random() < .7}
+    test = dict(rows=499, answered=rng.randint(490, 499), requests=rng.randint(499, 600), prompt_tokens=210000, completion_tokens=39000)
+    counts = dict(answered=50 - len(lost), valid=rng.randint(0, 48), asked_again=rng.randint(0, 9), requests=rng.randint(1, 5000), retries=rng.randint(0, 3), cached=rng.randint(0, 50), prompt_tokens=rng.randint(1, 10**6), completion_tokens=rng.randint(1, 10**5))
+    return dict(model='solar-pro2', strategy=rng.choice(['zero_shot', 'few_shot', 'cot', 'self_consistency']), rows=50, **counts, failed=[dict(row=i, reason=why) for i, why in enumerate(lost)], stand_in=rng.random() < .3, split=scored(rng.uniform(5, 60)), compared=beside, test=rng.choice([None, test]))
+
+
+def chosen(rng, models):
+    "What the ensemble stage records of its choice"
+    members = [*models, *(f'{m}/{how}' for m in models for how in rng.sample(['tta', 'soup', 'epoch2', 'fold0'], rng.randint(0, 2))), *rng.choice([[], ['api']])]
+    best, strategies = rng.choice(members), rng.sample(['mbr', 'weighted_avg', 'stacking', 'soup'], rng.randint(1, 4))
+    weak = rng.sample(members, rng.randint(0, len(members) - 1))
+    dropped = {m: f"{m} scores 12.3, {best} 40.1, chance 8.0: surely less than 50% of the best's distance from chance" for m in weak if m != best}
+    measures = {k: dict(was_utility=k == 'rouge', members={m: 30. for m in members}, mean_single=rng.uniform(10, 50), oracle=rng.uniform(50, 70), systems=compared(rng, 'best', *strategies)) for k in ('rouge', 'chrf')}
+    return dict(n=16, members=members, best=best, utility=rng.choice(['rouge', 'chrf']), swaps=10000, metrics=measures, strategy=rng.choice(['best', *strategies]), votes={m: 1. for m in members}, dropped=dropped, split=scored(30.), whole=scored(20., 'whole'))
+
+
+NOTHING = dict(solar=['api.upstage.ai needs a key: set the environment variable UPSTAGE_API_KEY or SOLAR_API_KEY to it.'], # what an optional stage says that had nothing to do
+               ensemble=["only 'kobart' is left, with one candidate a dialogue: an ensemble needs a second member, or samples or views of the one.", 'kobart and qwen3-4b say the same of every dialogue: there is nothing to choose.', 'no model has been evaluated: there is nothing to choose from.'],
+               checkpoints=['kobart: its training kept no epoch besides the best.'])
+
+
 FINDINGS = [('warning', 'there is no pad token', 'tokenizer_config.json', 'batches need one; the end token is taken, and labels are masked by place, not by id', 'nothing, unless you pad elsewhere'),
             ('error', 'precision fp16 was asked, but a CPU has no fp16 arithmetic', 'precision', 'the stage would stop at its start', 'leave precision empty, or ask for fp32 or bf16'),
             ('error', 'a step of up to 8 rows needs 24.1 GiB, 15.5 GiB are free', 'batch_size, method', 'training would end out of memory', '--method qlora --batch-size 2 --gradient-accumulation-steps 4 would fit'),
@@ -61,15 +86,20 @@ def imagined(rng, build):
     leave('preflight', found=dict(models={m: dict(ok=rng.random() < .5, findings=[dict(zip(('severity', 'what', 'where', 'why', 'remedy'), f)) for f in rng.sample(FINDINGS, rng.randint(0, 4))]) for m in models}, seconds=rng.uniform(1, 9), rehearsed=rng.random() < .5))
     leave('data')
     bad = lambda: rng.choice(['success']*5 + ['failed', 'blocked'])
+    def optional(stage, model='', **more): # or it had nothing to do
+        if rng.random() < .2: leave(stage, model, 'blocked', kind='optional', message=rng.choice(NOTHING[stage]))
+        else: leave(stage, model, bad(), message='x', **more)
     for i, (m, found) in enumerate(judged(rng, models)):
         leave('train', m, bad(), start=10*i, seconds=rng.uniform(1, 9), message='RuntimeError: CUDA out of memory', found=metrics('train') | dict(tracking=rng.choice([{}, dict(project='p', mode='offline', trouble=''), dict(project='p', mode='online', trouble='CommError: no answer')])))
         leave('evaluate', m, bad(), start=10*i + 2, found=found, message='x')
         if rng.random() < .5: leave('optimize', m, bad(), start=10*i + 3, found=engines(rng), message='x')
         if rng.random() < .5: leave('tta', m, bad(), found=dict(plain=30., gain=compared(rng, 'plain', 'tta')[1], changed=3, rows=16, cost=rng.uniform(1, 6), generations=40), message='x')
         if rng.random() < .3: leave('folds', m, found=dict(split=scored(30.), folds=[dict(mean=rng.uniform(1, 50)) for _ in range(3)], spread=dict(mean=30., std=2.), rows=64))
-        if rng.random() < .3: leave('checkpoints', m, bad(), found=dict(systems=compared(rng, 'best', 'epoch2', 'epoch10'), splits={}), message='x')
+        if rng.random() < .3: optional('checkpoints', m, found=dict(systems=compared(rng, 'best', 'epoch2', 'epoch10'), splits={}))
         if rng.random() < .3: leave('soup', m, found=dict(systems=[*compared(rng, 'x', 'soup')[1:], *compared(rng, 'fold0', 'fold1')], best_fold='fold0', split=scored(30.)))
         leave('predict', m, bad(), start=10*i + 4, message='x')
+    if rng.random() < .8: optional('solar', start=90, found=answered(rng, models))
+    if rng.random() < .8: optional('ensemble', start=95, found=chosen(rng, models))
     leave('submit', start=99, found=dict(chosen=models[0], metric='mean', candidates=[dict(model=f'{m}{how}', score=rng.uniform(1, 50), predictions='p.csv') for m in models for how in ('', '/tta', '/soup')]))
     return run
 
@@ -80,6 +110,7 @@ def test_no_reader_objects(build, rng):
     md = render(read_experiment(imagined(rng, build)))
     assert not objections(md), objections(md)
     headings = re.findall(r'^## (.*)$', md, re.M)
+    assert not [why for why in sum(NOTHING.values(), []) if why in md]
     before = md.split('## 사전 점검')[1].split('\n## ')[0]
     assert not [f for f in FINDINGS[:3] if f[1] in before or f[3] in before or f[4] in before] # ours: told in Korean
     assert headings == list(SECTIONS) and all(f'](#{anchor(h)})' in md.split('\n## ')[0] for h in headings)
