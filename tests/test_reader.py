@@ -44,7 +44,7 @@ def engines(rng):
 
 
 def compared(rng, *names):
-    return [dict(system=n, mean=rng.uniform(10, 50), low=9., high=51.) | (dict(difference=rng.uniform(-5, 5), difference_low=-6., difference_high=6., p=rng.random(), p_holm=rng.random()) if i else {}) for i, n in enumerate(names)]
+    return [dict(system=n, mean=rng.uniform(10, 50), low=9., high=51.) | (dict(difference=rng.uniform(-5, 5), difference_low=-6., difference_high=6., p=.01, p_holm=rng.choice([rng.random(), .02])) if i else {}) for i, n in enumerate(names)]
 
 
 def answered(rng, models):
@@ -64,7 +64,7 @@ def chosen(rng, models):
     weak = rng.sample(members, rng.randint(0, len(members) - 1))
     dropped = {m: f"{m} scores 12.3, {best} 40.1, chance 8.0: surely less than 50% of the best's distance from chance" for m in weak if m != best}
     measures = {k: dict(was_utility=k == 'rouge', members={m: 30. for m in members}, mean_single=rng.uniform(10, 50), oracle=rng.uniform(50, 70), systems=compared(rng, 'best', *strategies)) for k in ('rouge', 'chrf')}
-    return dict(n=16, members=members, best=best, utility=rng.choice(['rouge', 'chrf']), swaps=10000, metrics=measures, strategy=rng.choice(['best', *strategies]), votes={m: 1. for m in members}, dropped=dropped, split=scored(30.), whole=scored(20., 'whole'))
+    return dict(n=16, members=[m for m in members if m not in dropped], best=best, utility=rng.choice(['rouge', 'chrf']), swaps=10000, metrics=measures, strategy=rng.choice(['best', *strategies]), votes={m: 1. for m in members}, dropped=dropped, split=scored(30.), whole=scored(20., 'whole'))
 
 
 NOTHING = dict(solar=['api.upstage.ai needs a key: set the environment variable UPSTAGE_API_KEY or SOLAR_API_KEY to it.'], # what an optional stage says that had nothing to do
