@@ -156,7 +156,7 @@ def test_what_one_failure_stopped_stands_together(build, models):
 @pytest.fixture
 def resumed(build):
     "An experiment that was resumed three times, the first time before any stage of today"
-    run, leave = whole(build)
+    run, leave = whole(build, name='20261121_012847_resumed')
     path = run/'experiment.json'
     path.write_text(to_json(json.loads(path.read_text()) | dict(attempts=[dict(time=time, command='', changed={}, left={'kobart/train': 'it failed'}) for time in ('2026-11-20T01:00:00.000+00:00', at(7), at(33))])))
     return run
@@ -240,10 +240,10 @@ def lab(tmp_path_factory):
     server.wait(20)
 
 
-def test_jupyterlab_draws_the_diagrams(build, hell, chromium, lab):
+def test_jupyterlab_draws_the_diagrams(build, hell, resumed, chromium, lab):
     import nbformat, requests, time
     top, address = lab
-    blocks = mermaid_blocks(both(named(build, NAMES[3]))[0]) + mermaid_blocks(both(hell)[0])[:2]
+    blocks = mermaid_blocks(both(named(build, NAMES[3]))[0]) + mermaid_blocks(both(hell)[0])[:2] + mermaid_blocks(both(resumed)[0])[:1]
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f'```mermaid\n{b}\n```') for b in blocks]), top/'report.ipynb')
     for _ in range(120):
         try: requests.get(address(''), timeout=5); break
