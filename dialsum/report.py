@@ -144,7 +144,7 @@ def code(
 
 # %% ../nbs/14_report.ipynb #fe371152
 STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', checkpoints='다른 에폭', optimize='추론 최적화', folds='폴드 종합', soup='가중치 평균', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train', 'optimize'], submit=['evaluate', 'predict', 'tta', 'soup', 'ensemble'], tta=['train'], checkpoints=['train'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'tta', 'checkpoints', 'folds', 'soup', 'solar'], solar=['evaluate'])
+NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train', 'optimize'], submit=['evaluate', 'predict', 'tta', 'soup', 'ensemble'], tta=['train'], checkpoints=['train', 'evaluate'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'tta', 'checkpoints', 'folds', 'soup', 'solar'], solar=['evaluate'])
 
 @dataclass(frozen=True, eq=False)
 class Step:
