@@ -157,7 +157,7 @@ REASONS = [ # why a stage did not run, a candidate was left out, an engine was n
     (r'the engines ctranslate2 and ctranslate2-int8 need a package that is not installed: .*', '필요한 패키지가 없습니다: `dialsum[fast]`'),
     (r".+: CTranslate2 does not convert the architecture '(.+)': .*", 'CTranslate2가 변환하지 못하는 구조입니다: `{0}`'),
     (r'the engine int8 works on a CPU only: .*', 'CPU에서만 도는 엔진입니다'),
-    (r'the key in (\S+) holds blanks or characters that no key has: copy it anew', '환경 변수에 든 키에 키에는 쓰이지 않는 문자가 있습니다. 키를 다시 복사해 넣으면 됩니다: `{0}`'),
+    (r'the key in (\S+) holds blanks or characters that no key has: copy it anew', '환경 변수에 넣은 키에 쓸 수 없는 문자가 있습니다. 키를 다시 복사해 넣으면 됩니다: `{0}`'),
     (r'(\S+) needs a key: set the environment variable (.+) to it', 'API 키가 없습니다. 환경 변수에 키를 넣으면 됩니다: `{1}`'),
 ]
 
