@@ -36,6 +36,11 @@ def metrics(stage, mean=40.):
         predict=dict(rows=16, scale='replica'), submit=dict(chosen='kobart', metric='mean', candidates=[dict(model='kobart', score=mean, predictions='kobart/predictions_test.csv')]))[stage]
 
 
+def paired(leave, model, values, data='d'*64, **more):
+    "Leave an evaluation with the score of each dialogue, on the dev set whose hash is `data`"
+    leave('evaluate', model, found=dict(split=scored(sum(values)/len(values)) | more, per_dialogue=values), inputs={'data/dev.csv': data, f'{model}/model': model*4})
+
+
 @pytest.fixture
 def build(tmp_path):
     "A function that writes an experiment.json and returns (run folder, function that leaves a fact)"
@@ -45,9 +50,9 @@ def build(tmp_path):
         if asked: (run/'experiment.json').write_text(to_json(dict(schema=SCHEMA, experiment=name, created=at(0), options=options, environment=ENVIRONMENT)))
         count = itertools.count()
 
-        def leave(stage, model='', status='success', start=0, seconds=1.5, found=None, message='', kind='exception', fold=None, folder=None):
+        def leave(stage, model='', status='success', start=0, seconds=1.5, found=None, message='', kind='exception', fold=None, folder=None, inputs=None):
             error = None if status == 'success' else dict(kind=kind, type='RuntimeError', message=message, cause=None, remedy=None, traceback=f'errors/{stage}.log')
-            fact = dict(schema=SCHEMA, experiment=name, stage=stage, model=model or None, fold=fold, status=status, started=at(start), finished=at(start + int(seconds)), seconds=seconds, params=dict(run=str(run)), inputs={},
+            fact = dict(schema=SCHEMA, experiment=name, stage=stage, model=model or None, fold=fold, status=status, started=at(start), finished=at(start + int(seconds)), seconds=seconds, params=dict(run=str(run)), inputs=inputs or {},
                         outputs={f'{stage}.csv': '0'*64}, identity='', metrics=(found or metrics(stage)) if status == 'success' else {}, environment=ENVIRONMENT, error=error)
             place = run/(folder or f'm{next(count)}') if model else run
             place.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from dialsum.diagrams import mermaid_text
 from dialsum.report import (SECTIONS, Experiment, Step, draw_losses, draw_rouge, duration, escape, flowchart, gantt, particle, png, read_experiment, render,
                             table, without_paths, write_report)
 from dialsum.runs import DialsumError
-from experiments import ENVIRONMENT, HELL, SIGNATURE, at, metrics, scored, whole
+from experiments import ENVIRONMENT, HELL, SIGNATURE, at, metrics, paired, scored, whole
 from mermaid import mermaid_blocks, parse
 
 
@@ -56,6 +56,55 @@ def test_overlapping_intervals_are_no_ranking(build):
     leave('evaluate', 'kobart', found=dict(split=scored(40.)))
     leave('evaluate', 'qwen3-4b', found=dict(split=scored(39.)))
     assert 'KoBART가 ROUGE 평균 40.00(95% 신뢰 구간 39.00~41.00)으로' in (first := SECTIONS['한눈에 보기'](read_experiment(run))) and '신뢰 구간이 겹치므로' in first
+
+
+HARD = [20. + 7*(i%8) for i in range(40)] # dialogues differ far more than models
+
+
+def told(run): return SECTIONS['한눈에 보기'](e := read_experiment(run)), SECTIONS['점수'](e).split('### 모델 사이의 차이')[1].split('\n### ')[0], SECTIONS['다음에 할 일'](e)
+
+
+def test_a_small_steady_difference_is_no_chance(build):
+    run, leave = build()
+    paired(leave, 'kobart', HARD)
+    paired(leave, 'qwen3-4b', [x - .8 - .4*(i%2) for i, x in enumerate(HARD)])
+    first, between, next_steps = told(run)
+    assert '두 모델의 차이는 1.00점[0.94, 1.06]이고, 우연으로 보기 어렵습니다(p < 0.001)' in first and '겹치' not in first + next_steps # though the intervals overlap
+    assert '| Qwen3-4B | 43.50 | -1.00 [-1.06, -0.94] | < 0.001 | < 0.001 | 우연으로 보기 어려움 |' in between and '검증 대화 40개' in between and '견주지 않은' not in between
+
+
+def test_a_tie_is_no_ranking(build):
+    run, leave = build()
+    paired(leave, 'kobart', HARD)
+    paired(leave, 'qwen3-4b', HARD)
+    paired(leave, 'kullm-v2', [x + (3. if i%2 else -3.5) for i, x in enumerate(HARD)])
+    first, between, next_steps = told(run)
+    assert '0.00점[0.00, 0.00]이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다(p = 1.000)' in first and between.count('우열을 말할 수 없음') == 2
+    run, leave = build('other')
+    paired(leave, 'kobart', HARD)
+    paired(leave, 'kullm-v2', [x + (3. if i%2 else -3.5) for i, x in enumerate(HARD)])
+    assert '1위와 2위의 차이(0.25점)는 우연일 수 있습니다' in told(run)[2] and '개쯤 있어야' in told(run)[2]
+
+
+def test_only_what_is_alike_is_compared(build):
+    run, leave = build()
+    paired(leave, 'kobart', HARD)
+    paired(leave, 'qwen3-4b', [x - 1 for x in HARD], signature=SIGNATURE.format('whole'))
+    paired(leave, 'kullm-v2', [x - 2 for x in HARD], data='e'*64)
+    paired(leave, 'solar-10.7b', [x - 3 for x in HARD[:-1]])
+    leave('evaluate', 'polyglot-ko-12.8b', found=dict(split=scored(30.)))
+    e = read_experiment(run)
+    between = told(run)[1]
+    assert e.differences[0] == {} and '둘이 되지 않아' in between
+    for line in ('- Qwen3-4B: 점수의 서명이 다릅니다.', '- KULLM-v2: 검증 데이터가 다릅니다.', '- SOLAR-10.7B: 점수를 매긴 대화의 수가 다릅니다.', '- Polyglot-Ko-12.8B: 대화마다의 점수가 사실 파일에 없습니다.'): assert line in between
+    paired(leave, 'llama-3.2-korean-3b', [x - 3 for x in HARD])
+    assert list(read_experiment(run).differences[0]) == ['kobart', 'llama-3.2-korean-3b']
+
+
+def test_many_models_are_compared_up_to_ten(build):
+    run, leave = build()
+    for i in range(12): paired(leave, f'model-{i:02d}', [x - i/10 for x in HARD])
+    assert told(run)[1] == told(run)[1] and told(run)[1].count('| model-') == 10 and '- model-10, model-11: 점수가 높은 모델 10개까지만' in told(run)[1]
 
 
 def test_replicas_are_called_what_they_are(build, tmp_path):
