@@ -1179,16 +1179,33 @@ def _sharper(e:Experiment)->list[str]: # what would make the comparison tell mor
     told = f'1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({_chance(row)}). 이만한 차이를 가려내려면' if row else f'1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). 이만한 차이에서 겹치지 않으려면'
     return [f'{told} 검증 대화가 {number(n)}개가 아니라 {number(enough)}개쯤 있어야 합니다.']
 
+def _settings_of(e:Experiment, label:str)->dict: # under which a model was made, as `advise` asks for them
+    own = {s.stage: s for s in [*e.of('data'), *e.by_model[label]] if s.status == 'success' and s.fold is None}
+    params, m = {k: s.fact.get('params') or {} for k, s in own.items()}, {k: s.metrics for k, s in own.items()}
+    train, evaluate, recipe = m.get('train', {}), m.get('evaluate', {}), m.get('train', {}).get('recipe') or {}
+    last = ((train.get('evaluations') or [{}])[-1]).get('epoch')
+    more = dict(scale=evaluate.get('scale') or train.get('scale'), stopped=last is not None and last < (recipe.get('epochs') or 0), fitted=evaluate.get('fitted'), length_ratio=((evaluate.get('split') or {}).get('diagnostics') or {}).get('length_ratio'))
+    quality = dict(quality=m['data']['quality'].get('kinds') or {}) if (m.get('data') or {}).get('quality') else {}
+    asked = {k: v for stage in ('data', 'train', 'evaluate') for k, v in params.get(stage, {}).items()}
+    return asked | {k: v for k, v in {**recipe, **(evaluate.get('decoding') or {})}.items() if v is not None} | more | quality
+
+def _cut(e:Experiment)->list[str]: # what to do where dialogues were not read to their end
+    cut = {s: s.metrics['shortened'] for s in e.ranking if s.metrics.get('shortened')}
+    def full(s): # whether the model reads no more
+        asked, config = s.fact.get('params') or {}, CARDS[s.model].config if s.model in CARDS else {}
+        return asked.get('max_source', 0) + (2 if config.get('is_encoder_decoder') else asked.get('max_new_tokens', 0)) >= config.get('max_position_embeddings', math.inf)
+    what = {False: '`--max-source`를 늘려 대화를 끝까지 읽게 합니다.', True: '`--max-source`가 이미 모델이 읽을 수 있는 최대이므로 더 긴 글을 읽는 모델로 바꿉니다.'}
+    groups = {how: [f'{escape(s.label)} {number(n)}개' for s, n in cut.items() if full(s) == how] for how in what}
+    return [f"**잘린 대화**({', '.join(some)}): {what[how]}" for how, some in groups.items() if some]
+
 def next_steps(e:Experiment)->str:
     "What follows from the facts: failures first, then verdicts"
     failed = [s for s in e.steps if s.status == 'failed']
     lines = [f"**실패한 단계 {len(failed)}개를 고칩니다.** 위의 해결 방법대로 고친 뒤 `dialsum resume {printable(e.name)}`{particle(e.name, '으로/로')} 남은 것만 이어서 실행합니다."] if failed else []
     judged = {label: _judged(e, label) for label in e.by_model}
     faulty = {s.label: s.metrics.get('faults') or {} for s in e.ranking}
-    lines += [f"**{a.why}**({', '.join(map(escape, models))}): {prose(a.what)}" for a, models in advise(judged, faulty)]
-    cut = {s.label: s.metrics['shortened'] for s in e.ranking if s.metrics.get('shortened')}
-    if cut: lines.append(f"**잘린 대화**({', '.join(f'{escape(k)} {number(v)}개' for k, v in cut.items())}): `--max-source`를 늘려 대화를 끝까지 읽게 합니다.")
-    lines += _sharper(e)
+    lines += [f"**{a.why}**({', '.join(map(escape, models))}): {prose(a.what)}" for a, models in advise(judged, faulty, {label: _settings_of(e, label) for label in e.by_model})]
+    lines += _cut(e) + _sharper(e)
     return '\n'.join(f'{i}. {line}' for i, line in enumerate(lines, 1)) if lines else '사실에서 따라 나오는 할 일이 없습니다.'
 
 # %% ../nbs/14_report.ipynb #da3930c1

@@ -50,9 +50,9 @@ def build(tmp_path):
         if asked: (run/'experiment.json').write_text(to_json(dict(schema=SCHEMA, experiment=name, created=at(0), options=options, environment=ENVIRONMENT)))
         count = itertools.count()
 
-        def leave(stage, model='', status='success', start=0, seconds=1.5, found=None, message='', kind='exception', fold=None, folder=None, inputs=None):
+        def leave(stage, model='', status='success', start=0, seconds=1.5, found=None, message='', kind='exception', fold=None, folder=None, inputs=None, params=None):
             error = None if status == 'success' else dict(kind=kind, type='RuntimeError', message=message, cause=None, remedy=None, traceback=f'errors/{stage}.log')
-            fact = dict(schema=SCHEMA, experiment=name, stage=stage, model=model or None, fold=fold, status=status, started=at(start), finished=at(start + int(seconds)), seconds=seconds, params=dict(run=str(run)), inputs=inputs or {},
+            fact = dict(schema=SCHEMA, experiment=name, stage=stage, model=model or None, fold=fold, status=status, started=at(start), finished=at(start + int(seconds)), seconds=seconds, params=dict(run=str(run)) | (params or {}), inputs=inputs or {},
                         outputs={f'{stage}.csv': '0'*64}, identity='', metrics=(found or metrics(stage)) if status == 'success' else {}, environment=ENVIRONMENT, error=error)
             place = run/(folder or f'm{next(count)}') if model else run
             place.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ import json, re, shutil, warnings
 import pytest
 
 from dialsum.diagrams import mermaid_text
+from dialsum.faults import FAULTS
 from dialsum.report import (SECTIONS, Experiment, Step, draw_losses, draw_rouge, duration, escape, flowchart, gantt, particle, png, read_experiment, render,
                             table, without_paths, write_report)
 from dialsum.runs import DialsumError
@@ -105,6 +106,46 @@ def test_many_models_are_compared_up_to_ten(build):
     run, leave = build()
     for i in range(12): paired(leave, f'model-{i:02d}', [x - i/10 for x in HARD])
     assert told(run)[1] == told(run)[1] and told(run)[1].count('| model-') == 10 and '- model-10, model-11: 점수가 높은 모델 10개까지만' in told(run)[1]
+
+
+def advice(build, *kinds, fitted=None, ratio=1., data=None, quality=None, stopped=False, scale='full', losses=(7.4, 7.3, 7.2), decoding=None, **params):
+    "What a report advises of a model whose summaries have faults of these kinds"
+    run, leave = build(models=['kobart'])
+    leave('data', found=metrics('data') | (dict(quality=dict(kinds=quality, dropped=0, threshold=.8, worst=[], rows=64, parts={})) if quality is not None else {}), params=data)
+    train, evaluations = metrics('train'), [dict(epoch=i, step=8*i, loss=loss) for i, loss in enumerate(losses, 1)]
+    leave('train', 'kobart', found=train | dict(evaluations=evaluations, best=evaluations[0], scale=scale, recipe=train['recipe'] | dict(epochs=9 if stopped else 3)), params={k: v for k, v in params.items() if k == 'new_tokens'})
+    faults = dict(rows=16, faulty=16, kinds={k: dict(count=8*(k in kinds), references=0, examples=[]) for k in FAULTS})
+    leave('evaluate', 'kobart', found=dict(split=scored(40., lead2=60., length_ratio=ratio), faults=faults, fitted=fitted, decoding=decoding, scale=scale), params=params)
+    e = read_experiment(run)
+    return SECTIONS['다음에 할 일'](Experiment(e.name, e.asked, [f for f in e.facts if f['stage'] != 'predict']))
+
+
+@pytest.mark.parametrize('kind,option,done', [
+    ('cut', '--whole-sentences', dict(whole_sentences='on')), ('cut', '--whole-sentences', dict(whole_sentences='auto', fitted=dict(whole_sentences=False, tried=dict(plain=16.4, whole_sentences=16.4)))),
+    ('cut', '--max-new-tokens', dict(ratio=.2, max_new_tokens=100)), ('omission', '--length-control', dict(length_control='on')), ('omission', '--num-beams', dict(decoding=dict(num_beams=5, do_sample=False))),
+    ('omission', '--length-control', dict(length_control='auto', fitted=dict(length_control=False, tried=dict(plain=16.4, length_control=15.)))), ('broken_tag', '--new-tokens', dict(new_tokens='#Person1#')),
+    ('repetition', '--repetition-penalty', dict(repetition_penalty=1.2)), ('repetition', '--no-repeat-ngram-size', dict(no_repeat_ngram_size=3)), ('empty', '--min-new-tokens', dict(min_new_tokens=5)),
+    ('wrong_speaker', 'speaker_swap', dict(data=dict(use_augmentation=True, augmentation_methods=''))), ('invented_name', '--validate-data-quality', dict(data=dict(validate_data_quality=True, quality_threshold=.8), quality=dict(name=dict(train=2)))),
+    ('invented_name', '--quality-threshold', dict(data=dict(validate_data_quality=True, quality_threshold=.9), quality=dict(name=dict(train=2)))), ('invented_number', '--quality-threshold', dict(data=dict(validate_data_quality=True, quality_threshold=.8), quality=dict(name=dict(train=2))))])
+def test_what_is_done_already_is_not_advised(build, kind, option, done): assert option in advice(build, kind) and option not in advice_after(build, kind, done)
+
+
+def advice_after(build, kind, done): return advice(lambda **options: build('after', **options), kind, **done)
+
+
+def test_what_is_left_to_do_is_advised(build):
+    def after(name, *kinds, **done): return advice(lambda **options: build(name, **options), *kinds, **done)
+    assert '`--repetition-penalty`를 1로' in after('a', 'broken_tag', repetition_penalty=1.2) and '1로' not in after('b', 'broken_tag', repetition_penalty=1.)
+    assert '`--quality-threshold 0.9`로 올려' in after('c', 'invented_name', data=dict(validate_data_quality=True, quality_threshold=.8), quality=dict(name=dict(train=2)))
+    assert '--early-stopping-patience' in after('d', stopped=True) and '더 오래' not in after('e', stopped=True) and '`--epochs`를 늘려' in after('f')
+    assert '--scale full' in after('g', scale='replica') and '--scale full' not in after('h')
+
+
+def test_advice_does_not_contradict_itself(build):
+    def of(name, *kinds, **done): return advice(lambda **options: build(name, **options), *kinds, **done)
+    assert '--repetition-penalty 1.2' in of('a', 'repetition') and '--repetition-penalty' not in (both := of('b', 'repetition', 'broken_tag')) and '--no-repeat-ngram-size 3' in both
+    rising = of('c', losses=(7., 7.5, 8.))
+    assert '`--epochs`를 줄입니다' in rising and '더 오래' not in rising and '더 큰 모델로 바꾸거나' in rising
 
 
 def test_replicas_are_called_what_they_are(build, tmp_path):
