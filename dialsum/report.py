@@ -270,7 +270,7 @@ def _compared(ranking:list[Step])->tuple[dict[str,dict],dict[str,str]]: # the hi
 def _p(value:float|None)->str: return '–' if value is None else '< 0.001' if value < .001 else f'{value:.3f}'
 
 def _chance(row:dict)->str: # 'p = 0.012', of a row of `compare`
-    return f"p {'' if row['p_holm'] < .001 else '= '}{_p(row['p_holm'])}"
+    return f"{'Holm 보정 '*(row['p_holm'] > row['p'])}p {'' if row['p_holm'] < .001 else '= '}{_p(row['p_holm'])}"
 
 # %% ../nbs/14_report.ipynb #d9af40f2
 def _repr_markdown_(self:Experiment)->str: # for Jupyter: a row for each model, a column for each stage
@@ -740,7 +740,7 @@ def draw_scores(
     for (row, name), mark, colour in zip(BASELINES.items(), ('|', 'd'), (_colours[1], _colours[2])):
         found = [(o['f'], y) for s, y in zip(steps, places) if (o := _score(s, 'split', 'mean', row))]
         if found: axis.plot(*zip(*found), mark, color=colour, markersize=12 if mark == '|' else 6, markeredgewidth=2, label=name)
-    axis.set_yticks(list(places), [_drawable(s.label) for s in steps])
+    axis.set_yticks(list(places), [_drawable(s.label)[:40] for s in steps])
     axis.set(xlabel='ROUGE 평균(태그를 나누어 셈)', ylim=(-.6, len(steps) - .4))
     axis.grid(axis='y', visible=False)
     figure.legend(*axis.get_legend_handles_labels(), loc='outside lower center', ncols=3)
@@ -760,7 +760,7 @@ def draw_engines(
             found = sorted((r['batch_size'], r['throughput']) for r in s.metrics['rows'] if r['engine'] == name)
             if found: axis.plot(*zip(*found), _marks[i%7] + _lines[i%4], color=_colours[i%7], label=name)
         axis.set_xscale('log', base=2)
-        axis.set(title=_drawable(s.label), xlabel='한 번에 쓰는 대화', ylabel='초당 대화', ylim=(0, None))
+        axis.set(title=_drawable(s.label)[:40], xlabel='한 번에 쓰는 대화', ylabel='초당 대화', ylim=(0, None))
         axis.xaxis.set_major_formatter(lambda v, _: f'{v:g}')
     for axis in axes[len(steps):]: axis.set_visible(False)
     shown = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
@@ -897,6 +897,13 @@ def tta(e:Experiment)->str:
     return f"{text}\n\n{table(['모델', '그냥', 'TTA', '차이', 'p', '바뀐 요약', '비용'], rows)}"
 
 # %% ../nbs/14_report.ipynb #62625193
+def _cost(m:dict)->str: # a sentence on what the answers cost; '' without prices
+    if not any(m.get('prices') or []) or m.get('cost') is None: return ''
+    money = lambda value: '0.0001 미만' if 0 < value < 1e-4 else number(value, 2 if value >= 1 else 4)
+    prices, test = [f'{p:,.6g}' for p in m['prices']], (m.get('test') or {}).get('cost')
+    parts = '' if test is None else f"검증 {money(m['cost'])}, 테스트 {money(test)}, "
+    return f" 비용은 {money(m['cost'] + (test or 0))}입니다({parts}옵션으로 준 값, 곧 입력 토큰 백만 개에 {prices[0]}, 출력 토큰 백만 개에 {prices[1]}{particle(prices[1], '을/를')} 매겨 셈했고 통화도 그 값의 통화입니다)."
+
 def api(e:Experiment)->str:
     "How a model behind an API does on the rows that it was asked about, beside the local models"
     tried = next((s for s in e.steps if s.stage == 'solar'), None)
@@ -907,7 +914,7 @@ def api(e:Experiment)->str:
     cells = lambda name, s, difference: [name, f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ''), f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
     rows = [cells(f"**{escape(m['model'])}**", m['split']['mean'], None), *(cells(escape(Step.title_of(name)), c['mean'], c['difference']) for name, c in m['compared'].items())]
     text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
-            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다." + (f" 테스트 대화에는 따로 요청 {number(m['test']['requests'])}번, 토큰 {number(m['test']['prompt_tokens'])} + {number(m['test']['completion_tokens'])}개를 썼고, 답을 받지 못한 것이 {number(m['test']['rows'] - m['test']['answered'])}개입니다." if m.get('test') else ''))
+            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다." + (f" 테스트 대화에는 따로 요청 {number(m['test']['requests'])}번, 토큰 {number(m['test']['prompt_tokens'])} + {number(m['test']['completion_tokens'])}개를 썼고, 답을 받지 못한 것이 {number(m['test']['rows'] - m['test']['answered'])}개입니다." if m.get('test') else '') + _cost(m))
     other = {s.metrics['split'].get('signature') for s in e.ranking} - {m['split'].get('signature')}
     apart = '\n\n**주의:** API의 점수는 모델들과 다른 방법으로 매겼으므로 견줄 수 없습니다.' if other and not m['compared'] else ''
     fake = apart + ('\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else '')
@@ -1209,8 +1216,20 @@ def next_steps(e:Experiment)->str:
     return '\n'.join(f'{i}. {line}' for i, line in enumerate(lines, 1)) if lines else '사실에서 따라 나오는 할 일이 없습니다.'
 
 # %% ../nbs/14_report.ipynb #da3930c1
-def _leaves(value, name:str='')->list[tuple[str,object]]: # numbers with their names; long lists and texts are elsewhere
-    if isinstance(value, dict): return [leaf for k in sorted(value) if k not in ('means', 'worst', 'best', 'curve', 'evaluations', 'rows') or not isinstance(value[k], (list, dict)) for leaf in _leaves(value[k], f'{name}.{k}' if name else k)]
+_elsewhere_told = ('curve', 'evaluations', 'worst', 'examples', 'failed', 'per_dialogue', 'means') # by epoch or by dialogue
+
+def _row_name(row, i:int)->str: # 'hf, 8' of a list's element: what it is about, else its place
+    return ', '.join(str(row[k]) for k in _row_names if k in row) or str(i) if isinstance(row, dict) else str(i)
+
+_row_names = ('system', 'engine', 'batch_size', 'model', 'fold')
+
+def _leaves(value, name:str='', most:int=12)->list[tuple[str,object]]: # numbers with their names
+    if isinstance(value, dict):
+        kept = [k for k in sorted(value) if k not in _elsewhere_told and not (k == 'best' and isinstance(value[k], list))]
+        return [leaf for k in kept for leaf in _leaves(value[k], f'{name}.{k}' if name else k, most)]
+    if isinstance(value, list):
+        if len(value) > most and not isinstance(value[0], dict): return []
+        return [leaf for i, x in enumerate(value) for leaf in _leaves({k: v for k, v in x.items() if k not in _row_names} if isinstance(x, dict) else x, f'{name}[{_row_name(x, i)}]', most)]
     return [(name, value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
 
 def appendix(e:Experiment)->str:
@@ -1221,8 +1240,9 @@ def appendix(e:Experiment)->str:
     if not steps: return '기록된 수치가 없습니다.'
     rows = lambda some: [[escape(s.label or '실험'), code_span(name), f'{value:,}' if isinstance(value, int) else f'{value:.6g}'] for s, found in some for name, value in found]
     parts = [f'<details>\n<summary>{title}({number(sum(len(found) for _, found in some))}개)</summary>\n\n{table(["모델", "항목", "값"], rows(some), 2)}\n\n</details>' for title, some in steps.items()]
-    return '\n\n'.join(['사실 파일에 적힌 수치입니다. 폴드마다의 수치와 대화마다의 점수는 실험 폴더의 파일에 있습니다.', *parts])
+    return '\n\n'.join(['사실 파일에 적힌 수치입니다. 여기에 없는 것은 폴드마다의 단계, 스텝과 에폭마다의 학습 기록, 대화마다의 점수와 사례, 수가 12개보다 많은 목록, 글, 예와 아니요로 된 값이며, 모두 실험 폴더의 사실 파일에 있습니다.', *parts])
 
+# %% ../nbs/14_report.ipynb #3abfa08b
 def anchor(
     heading:str, # as written, without its marks
 )->str: # what a link to it says after #

@@ -5,7 +5,8 @@ import pytest
 
 from dialsum.diagrams import mermaid_text
 from dialsum.faults import FAULTS
-from dialsum.report import (SECTIONS, Experiment, Step, draw_losses, draw_rouge, duration, escape, flowchart, gantt, particle, png, read_experiment, render,
+from dialsum.quality import DEFECTS
+from dialsum.report import (FIGURES, SECTIONS, Experiment, Step, draw_engines, draw_losses, draw_quality, draw_rouge, draw_scores, duration, escape, flowchart, gantt, particle, png, read_experiment, render,
                             table, without_paths, write_report)
 from dialsum.runs import DialsumError
 from experiments import ENVIRONMENT, HELL, SIGNATURE, at, metrics, paired, scored, whole
@@ -146,6 +147,30 @@ def test_advice_does_not_contradict_itself(build):
     assert '--repetition-penalty 1.2' in of('a', 'repetition') and '--repetition-penalty' not in (both := of('b', 'repetition', 'broken_tag')) and '--no-repeat-ngram-size 3' in both
     rising = of('c', losses=(7., 7.5, 8.))
     assert '`--epochs`를 줄입니다' in rising and '더 오래' not in rising and '더 큰 모델로 바꾸거나' in rising
+
+
+@pytest.mark.parametrize('prices,cost,test,expected', [([.25, 1.], .0123, None, '비용은 0.0123입니다(옵션으로 준 값, 곧 입력 토큰 백만 개에 0.25, 출력 토큰 백만 개에 1을 매겨'), ([300., 1200.], 1234.5, 100.25, '비용은 1,334.75입니다(검증 1,234.50, 테스트 100.25, 옵션'),
+                                                       ([.1, .1], 1e-6, None, '비용은 0.0001 미만입니다'), ([.1, .1], 0., None, '비용은 0.0000입니다'), ([0., 0.], 0., None, None), (None, None, None, None)])
+def test_what_an_api_cost_is_told(build, prices, cost, test, expected):
+    run, leave = build()
+    used = dict(rows=16, answered=16, requests=16, retries=0, cached=0, prompt_tokens=4000, completion_tokens=900)
+    priced = lambda cost: {} if prices is None else dict(prices=prices, cost=cost)
+    leave('solar', found=used | priced(cost) | dict(model='solar-pro2', strategy='zero_shot', valid=16, asked_again=0, split=scored(30.), compared={}, stand_in=False, failed=[], test=None if test is None else used | priced(test)))
+    text = SECTIONS['API 모델'](read_experiment(run))
+    assert expected in text if expected else '비용' not in text
+
+
+def test_the_appendix_holds_results_and_no_dialogue(build):
+    run, leave = build()
+    paired(leave, 'kobart', HARD)
+    rows = [dict(engine='int8', batch_size=8, throughput=12.5, difference=[.5, -.25, 1.25])]
+    leave('optimize', 'kobart', found=dict(engine='int8', batch_size=8, rows=rows, skipped={}, seconds=3.))
+    leave('train', 'kobart')
+    leave('folds', 'kobart', found=dict(split=scored(30.) | dict(means={'dev_1': 77.125}), folds=[dict(fold=1, rows=20, mean=31.25)], spread=dict(mean=31., std=2.)))
+    leave('submit', found=dict(chosen='kobart', metric='mean', candidates=[dict(model='kobart', score=44.5, predictions='p.csv')]))
+    found = dict(re.findall(r'\| `([^`]*)` \| ([^|]*) \|', SECTIONS['부록: 모든 수치'](read_experiment(run))))
+    assert {'rows[int8, 8].throughput': '12.5', 'rows[int8, 8].difference[1]': '-0.25', 'folds[1].mean': '31.25', 'candidates[kobart].score': '44.5', 'best.rouge_mean': '11'}.items() <= found.items()
+    assert not [name for name in found if re.search('per_dialogue|means|curve|evaluations|worst', name)]
 
 
 def test_replicas_are_called_what_they_are(build, tmp_path):
@@ -332,11 +357,21 @@ def test_an_escaped_text_is_one_line_and_keeps_its_letters(text):
 
 def test_figures_have_every_letter():
     names = [*HELL, '\U00013000', '\ud83d', '$\\frac{$']
-    steps = [Step('train', name, None, dict(metrics=metrics('train'))) for name in names]
+    engines = dict(rows=[dict(engine=name, batch_size=b, throughput=b/2) for name in ('hf', 'hf-bf16', 'int8') for b in (1, 8, 32)])
+    quality = dict(quality=dict(kinds={k: dict(train=3, dev=2, test=1) for k in DEFECTS}, parts=dict(train={}, dev={}, test={})))
+    found = {draw_losses: metrics('train'), draw_rouge: metrics('train'), draw_scores: dict(split=scored(40.)), draw_engines: engines, draw_quality: quality}
+    assert set(found) == {draw for *_, draw in FIGURES.values()}
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        for some in (steps[:14], steps[14:28], steps[28:]):
-            for draw in (draw_losses, draw_rouge): assert png(draw, some).startswith(b'\x89PNG')
+        for draw, m in found.items():
+            steps = [Step('', name, None, dict(metrics=m)) for name in names]
+            for some in (steps[:14], steps[14:28], steps[28:]): assert png(draw, some).startswith(b'\x89PNG')
+
+
+def test_the_letters_are_checked(monkeypatch):
+    monkeypatch.setattr('dialsum.report._fonts', lambda: (['DejaVu Sans'], frozenset(range(0x110000)))) # a font without Hangul, said to have everything
+    for draw, m in {draw_scores: dict(split=scored(40.)), draw_engines: dict(rows=[dict(engine='hf', batch_size=1, throughput=1.)])}.items():
+        with pytest.warns(UserWarning, match='missing from font'): png(draw, [Step('', 'kobart', None, dict(metrics=m))])
 
 
 def test_many_models_fit_one_figure(build):
