@@ -313,6 +313,7 @@ def _outcome(e:Experiment)->str:
     if bad['missing']: told.append(f"{len(bad['missing'])}개 단계는 기록이 없습니다.")
     return '- **결과:** ' + ' '.join(told)
 
+# %% ../nbs/14_report.ipynb #a8f0b938
 def _sure(*scores:dict)->bool: return all(s.get(k) is not None for s in scores for k in ('low', 'high')) # whether they have intervals
 
 def _score_text(score:dict)->str: return f"{score['f']:.2f}" + (f"(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})" if _sure(score) else '(신뢰 구간 없음)')
