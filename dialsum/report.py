@@ -849,8 +849,8 @@ def between(e:Experiment)->str:
     out = ['견주지 않은 모델:\n\n' + '\n'.join(f"- {', '.join(map(escape, names))}: {why}." for why, names in reasons.items())] if left else []
     if not tested: return '\n\n'.join(['대화마다 짝지어 견줄 수 있는 모델이 둘이 되지 않아 차이를 검정하지 않았습니다.', *out])
     best, n = Step.title_of(next(iter(tested))), len(next(s for s in e.ranking if s.model in tested).metrics['per_dialogue'])
-    text = (f"점수가 가장 높은 {escape(best)}{particle(best, '과/와')} 나머지 모델을 같은 검증 대화 {number(n)}개에서 대화마다 짝지어 견주었습니다. 대괄호 안은 95% 신뢰 구간이고, **p**는 두 모델의 점수를 대화마다 무작위로 맞바꾸었을 때 이만한 차이가 나오는 비율입니다({number(SWAPS)}번). "
-            '**p(Holm)** 은 여러 모델을 견준 만큼 높여 잡은 값으로, 0.05보다 작으면 우연으로 보기 어렵다고 봅니다. 가장 높은 모델도 같은 대화로 골랐으므로 p는 조금 낮게 나옵니다.')
+    text = (f"점수가 가장 높은 {escape(best)}{particle(best, '과/와')} 나머지 모델을 같은 검증 대화 {number(n)}개에서 대화마다 짝지어 견주었습니다. 대괄호 안은 95% 신뢰 구간이고, p는 두 모델의 점수를 대화마다 무작위로 맞바꾸었을 때 이만한 차이가 나오는 비율입니다({number(SWAPS)}번). "
+            'p(Holm)은 여러 모델을 견준 만큼 높여 잡은 값으로, 0.05보다 작으면 우연으로 보기 어렵다고 봅니다. 가장 높은 모델도 같은 대화로 골랐으므로 p는 조금 낮게 나옵니다.')
     span = lambda r: f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]" if 'p' in r else '–'
     verdict = lambda r: '가장 높음' if 'p' not in r else '우연으로 보기 어려움' if r['p_holm'] < .05 else '우열을 말할 수 없음'
     rows = [[escape(Step.title_of(m)), f"{r['mean']:.2f}", span(r), _p(r.get('p')), _p(r.get('p_holm')), verdict(r)] for m, r in tested.items()]
