@@ -17,10 +17,10 @@ SMALL = ['--models', 'kobart', 'solar', '--scale', 'replica', '--debug', '--epoc
 def noisy(reference, share): return ' '.join(w if (len(w)*7 + i) % 10 >= share*10 else '그것' for i, w in enumerate(reference.split()))
 
 
-def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
-    "Two models whose predictions are references with noise: neither is weak"
+def equals(tmp_path, folds=0):
+    "A run folder with two models whose predictions are references with noise: neither is weak"
     run = new_run('equals', dict(models=['kobart', 'qwen3-4b']), tmp_path)
-    assert pipeline.run_stage(pipeline.StageSpec(run, 'data', '', dict(debug=True)))['status'] == 'success'
+    assert pipeline.run_stage(pipeline.StageSpec(run, 'data', '', dict(debug=True, k_folds=folds)))['status'] == 'success'
     dev, test = read(run/'data'/'dev.csv', summaries=True), read(run/'data'/'test.csv')
     for model, share in (('kobart', .3), ('qwen3-4b', .35)):
         (run/model).mkdir()
@@ -29,6 +29,26 @@ def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
         pd.DataFrame(dict(fname=test['fname'], summary=f'{model}이 쓴 글이다.')).to_csv(run/model/'predictions_test.csv', index=False)
         score = rouge(written, list(dev['summaries'])).to_dict()
         for stage, part, metrics in (('evaluate', 'dev', dict(split=score)), ('predict', 'test', {})): write_fact(run, run/model/f'{stage}.json', make_fact(run, stage, 'success', model, outputs={f'{model}/predictions_{part}.csv': ''}, metrics=metrics))
+        if not folds: continue
+        rows, fold = read(run/'data'/'train.csv', summaries=True), pd.read_csv(run/'data'/'folds.csv', index_col='fname')['fold']
+        pd.DataFrame(dict(fname=rows['fname'], fold=rows['fname'].map(fold), summary=[noisy(s[0], share) + f' {model}' for s in rows['summaries']])).to_csv(run/model/'predictions_out_of_fold.csv', index=False)
+        write_fact(run, run/model/'folds.json', make_fact(run, 'folds', 'success', model, outputs={f'{model}/predictions_out_of_fold.csv': ''}))
+    return run
+
+
+def test_stacking_is_learned_from_the_folds_and_goes_on(tmp_path):
+    run = equals(tmp_path, folds=2)
+    fact = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(ensemble_strategy='stacking', k_folds=2)))
+    assert fact['status'] == 'success', fact['error']
+    m, written = fact['metrics'], {n: pd.read_csv(run/n/'predictions_dev.csv')['summary'] for n in ('kobart', 'qwen3-4b')}
+    assert m['strategy'] == 'stacking' and {s['system'] for s in m['metrics']['rouge']['systems']} == {'best', 'mbr', 'weighted_avg', 'stacking'}
+    taken = pd.read_csv(run/'predictions_ensemble_dev.csv')
+    assert len(taken) == 10 and all(r.summary == written[r.member][r.Index] for r in taken.itertuples()) and len(pd.read_csv(run/'predictions_ensemble_test.csv')) == 10
+    assert {'kobart/predictions_out_of_fold.csv', 'qwen3-4b/predictions_out_of_fold.csv'} <= set(fact['inputs'])
+
+
+def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
+    run = equals(tmp_path)
     fact = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble'))
     assert fact['status'] == 'success', fact['error']
     m = fact['metrics']
