@@ -1,5 +1,5 @@
 "Failures that users report, found before a weight is read: each made for real in a checkpoint folder"
-import json, shutil
+import json, re, shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +86,9 @@ def test_settings_that_cannot_work_are_found(options, words):
 def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
     [disk] = check_disk(card('kobart'), 'full', dict(save_total_limit=2), Path('.'), free=2**30)
     assert 'GiB' in disk.what and '--save-total-limit' in disk.remedy and not check_disk(card('kobart'), 'full', {}, Path('.'), free=2**40)
+    [more] = check_disk(card('kobart'), 'full', dict(save_total_limit=2, keep_checkpoints=2), Path('.'), free=2**30)
+    size = lambda found: float(re.search(r'need ([\d.]+) GiB', found.what)[1])
+    assert size(more) > size(disk) and '--keep-checkpoints' in more.remedy and '--keep-checkpoints' in korean(more.remedy, 'remedy') and '--keep-checkpoints' not in disk.remedy
     [memory] = check_memory(card('kobart'), 'full', dict(batch_size=16), available=8 * 2**30)
     assert memory.severity == 'error' and '--batch-size' in memory.remedy and not check_memory(card('kobart'), 'full', {}, available=2**40)
 

@@ -130,12 +130,14 @@ def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
 def test_what_an_experiment_dropped_is_no_member(tmp_path):
     "The fold of an earlier, larger split has left its facts"
     from dialsum.runs import Stage, complete
-    run = new_run('fewer', {}, tmp_path, stages=['kobart/evaluate', 'kobart/fold0/evaluate'])
+    run = new_run('fewer', {}, tmp_path, stages=['kobart/evaluate', 'kobart/fold0/evaluate', 'kobart/tta'])
     for fold in (None, 0, 1):
         folder = run/'kobart' if fold is None else run/'kobart'/f'fold{fold}'
         folder.mkdir(parents=True)
         (folder/'predictions_dev.csv').write_text('fname,summary\na,b\n')
         write_fact(run, folder/'evaluate.json', make_fact(run, 'evaluate', 'success', 'kobart', fold, outputs={(folder/'predictions_dev.csv').relative_to(run).as_posix(): ''}))
+    (run/'kobart'/'predictions_tta_dev.csv').write_text('fname,summary\na,b\n') # of an earlier time: its fact does not name it
+    write_fact(run, run/'kobart'/'tta.json', make_fact(run, 'tta', 'success', 'kobart'))
     stage = Stage('ensemble', complete('ensemble', dict(run=str(run))))
-    assert list(pipeline.members(stage, 'dev', '', 'models, folds')) == ['kobart', 'kobart/fold0']
+    assert list(pipeline.members(stage, 'dev', '', 'models, tta, folds')) == ['kobart', 'kobart/fold0']
     with pytest.raises(DialsumError, match="'models'"): pipeline.members(stage, 'dev', '', 'modles')
