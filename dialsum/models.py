@@ -7,7 +7,7 @@ __all__ = ['CARDS', 'ModelCard', 'register', 'card', 'skeleton', 'sizes', 'repli
            'LoadedModel', 'origin', 'load_tokenizer', 'load']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
-import hashlib, json, re, shutil, struct, tempfile
+import hashlib, json, os, re, shutil, struct, tempfile
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -187,6 +187,12 @@ def _replica_config(c:ModelCard, tokenizer)->dict:
     size = -(-len(tokenizer)//64)*64 # real embeddings, too, have more rows than the tokenizer has tokens
     return c.config | _toy[c.family] | {k: v for k, v in ids.items() if v is not None} | dict(vocab_size=size)
 
+def _replica_seed()->int: # 0 unless $DIALSUM_REPLICA_SEED says otherwise
+    given = os.environ.get('DIALSUM_REPLICA_SEED') or '0'
+    if not re.fullmatch('[0-9]{1,9}', given):
+        raise DialsumError(f"DIALSUM_REPLICA_SEED is '{given}': an integer from 0 on was expected, or leave it unset for 0.")
+    return int(given)
+
 def _build_replica(c:ModelCard, folder:Path):
     _quiet()
     import torch
@@ -195,7 +201,7 @@ def _build_replica(c:ModelCard, folder:Path):
     tokenizer = _replica_tokenizer(c, [*rows['dialogue'], *(s for row in rows['summaries'] for s in row)])
     tokenizer.chat_template = c.chat_template or None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(_replica_seed())
         model = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(AutoConfig.for_model(**_replica_config(c, tokenizer)))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -206,7 +212,7 @@ def replica(
 )->Path: # a checkpoint folder, as `save_pretrained` writes it
     "The tiny random-weight model of a card, built when it is not there yet"
     import tokenizers, transformers
-    what = json.dumps([c.config, c.chat_template, _toy[c.family], transformers.__version__, tokenizers.__version__, 1], sort_keys=True).encode()
+    what = json.dumps([c.config, c.chat_template, _toy[c.family], transformers.__version__, tokenizers.__version__, _replica_seed(), 1], sort_keys=True).encode()
     key = hashlib.sha256(what + (sample_path()/'train.csv').read_bytes()).hexdigest()[:12]
     folder = cache_path()/'replicas'/f'{c.name}-{key}'
     if folder.is_dir(): return folder
