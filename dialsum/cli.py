@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import pipeline
 from .models import CARDS, card, resolve
-from .runs import (DialsumError, check_writable, events, existing_run, facts, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
+from .runs import (DialsumError, Parameter, check_writable, events, existing_run, facts, in_range, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
 # %% ../nbs/16_cli.ipynb #95b01907
@@ -39,16 +39,19 @@ def _stage_parameters()->dict: # name → Parameter, of every stage of a plan; t
     return {n: p for n, p in found.items() if n not in _own}
 
 # %% ../nbs/16_cli.ipynb #a6995df8
+def _add_number(p:_Parser, number:Parameter): # an option of the command line's own, within the limits that its name has
+    p.add_argument(number.name, type=number.convert, default=number.default, metavar=number.type.__name__.upper(), help=number.help)
+
 def _add_run_options(p:_Parser, new:bool=True): # new: of an experiment that is not there yet
     p.add_argument('--models', nargs='+', default=argparse.SUPPRESS, metavar='MODEL', help="cards' names or aliases, or all (default: kobart; demo, multi_model and full: all)")
     if new: p.add_argument('--mode', choices=pipeline.MODES, default=argparse.SUPPRESS, help='single: one model; multi_model: several; full: every stage there is (default: by the number of models)')
     p.add_argument('--scale', choices=('full', 'replica'), default=argparse.SUPPRESS, help="the checkpoints' own size, or tiny random models on the same code (default: full; demo: replica)")
     p.add_argument('--checkpoint', nargs='+', default=argparse.SUPPRESS, metavar='[MODEL=]FOLDER', help="start from a local folder or hub name instead of the card's own")
     if new: p.add_argument('--experiment-name', '--name', default=argparse.SUPPRESS, help="end of the run folder's name (default: the mode; demo: demo)")
-    p.add_argument('--workers', type=int, default=0, help='stages at once; 0: one on a GPU or at full size, else two')
+    _add_number(p, Parameter('--workers', int, 0, 'stages at once; 0: one on a GPU or at full size, else two'))
     p.add_argument('--runs', type=Path, default=argparse.SUPPRESS, help='folder of the run folders (default: runs/)')
     p.add_argument('--reports', type=Path, default=argparse.SUPPRESS, help='folder that gets the report (default: reports/)')
-    p.add_argument('--stage-timeout', type=float, default=0, help='seconds after which a stage is ended; 0: never')
+    _add_number(p, Parameter('--stage-timeout', float, 0., 'seconds after which a stage is ended; 0: never'))
     p.add_argument('--strict', action='store_true', help="let a change in dialsum's own code make stages run again")
     p.add_argument('--rehearse', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="let each model's replica take the whole path first (default: run yes, demo and preflight no)")
     p.add_argument('--use-tta', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='ask each model about each dialogue in several forms, too (default: no)')
@@ -74,6 +77,7 @@ def parser()->argparse.ArgumentParser:
     p.add_argument('stage', metavar='STAGE', help=', '.join(stages()))
     p.add_argument('-p', '--parameter', nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help="of the notebook's parameters cell; repeatable")
     p.add_argument('-o', '--output', type=Path, help='where to put the executed notebook (default: in the run folder)')
+    p.add_argument('--runs', type=Path, default=None, help='folder of the run folders, where a new one is made and one that is named is looked for (default: runs/)')
     p = add('report', "write an experiment's report again; of several, a comparison with the first")
     p.add_argument('experiment', nargs='+', help='run folder, or its name or a part of it')
     p.add_argument('--runs', type=Path, default=argparse.SUPPRESS, help='folder of the run folders (default: runs/)')
@@ -105,7 +109,7 @@ def _add_score(p:_Parser):
     p.add_argument('--tokenizer', default='mecab', help='mecab, kiwi, char or word')
     p.add_argument('--tags', default='split', help='split: #Person1# is text like any other; whole: it is one token')
     p.add_argument('--multi', default='mean', help='over several references: mean or max')
-    p.add_argument('--seed', type=int, default=42, help='of the bootstrap and the shuffles')
+    _add_number(p, Parameter('--seed', int, 42, 'of the bootstrap and the shuffles'))
     p.add_argument('--json', action='store_true', help='as JSON')
 
 # %% ../nbs/16_cli.ipynb #b137dbd4
@@ -127,9 +131,10 @@ def _checkpoints(args, models:list[str])->dict[str,str]: # model → folder or h
     if extra := set(found) - set(models): raise DialsumError(f"--checkpoint names {', '.join(sorted(extra))}, which --models does not.")
     return found
 
-def _options(args)->dict: # stage parameters that were given, converted
+def _options(args, limits:bool=True)->dict: # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
     known = _stage_parameters()
-    given = {n: known[n].convert(','.join(v) if isinstance(v, list) else v) for n, v in vars(args).items() if n in known}
+    convert = Parameter.convert if limits else Parameter.typed
+    given = {n: convert(known[n], ','.join(v) if isinstance(v, list) else v) for n, v in vars(args).items() if n in known}
     if given.get('debug') and 'epochs' not in given: given['epochs'] = 1
     return given
 
@@ -158,15 +163,12 @@ def _check(models:list[str], scale:str, options:dict, switched:dict)->tuple[dict
     from dialsum.prepare import check_data
     wrong = {m: [f for f in check_options(card(m), scale, options) if f.severity == 'error'] for m in models}
     if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
-    if options.get('eval_batch_size', 1) < 1: raise DialsumError(f"eval_batch_size is {options['eval_batch_size']}: at least 1 was expected.")
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
     pipeline.check_systems(options, **switched)
     parts, paths = check_data({k: v for k, v in options.items() if k in parameters('data')})
     return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
 def _workers(args, scale:str)->int:
-    if args.workers < 0: raise DialsumError(f'--workers is {args.workers}: 0 or more was expected.')
-    if args.stage_timeout < 0: raise DialsumError(f'--stage-timeout is {args.stage_timeout}: 0 or more seconds were expected.')
     return args.workers or (1 if scale == 'full' or Path('/dev/nvidia0').exists() else min(2, os.cpu_count() or 1))
 
 def _run(args)->int:
@@ -269,8 +271,8 @@ def _preflight(args)->int:
     models = _models(getattr(args, 'models', ['kobart']))
     _mode(args, models)
     known = ()
-    options = _lent(_options(args), getattr(args, 'use_tta', False))
-    try: pipeline.check_systems(options, **_switched(vars(args)))
+    options = _lent(_options(args, limits=False), getattr(args, 'use_tta', False)) # a number out of range is a finding
+    try: pipeline.check_systems(in_range(options), **_switched(vars(args)))
     except DialsumError as e: known = (str(e),)
     told = preflight(models, getattr(args, 'scale', 'full'), options, _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), known)
     print(to_json(told.to_dict()) if args.json else told, end='' if args.json else '\n')
@@ -307,8 +309,8 @@ def _stage(args)->int:
     if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
     own = (model or 'kobart',)
     smoke = dict(submit={}, report={}, checkpoints=dict(models=own, epochs=2, keep_checkpoints=1), folds=dict(models=own, k_folds=2), soup=dict(models=own, k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
-    run = (existing_run(params['run']) if params['run'] else pipeline.example_run(**smoke) if smoke is not None else
-           new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given))
+    run = (_run_of(params['run'], args.runs) if params['run'] else pipeline.example_run(**smoke, runs=args.runs) if smoke is not None else
+           new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given, args.runs))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
     print(f"{spec.key} in {run}, log: {spec.folder/f'{args.stage}.log'}", file=sys.stderr)
     pipeline.take(run)
@@ -317,6 +319,10 @@ def _stage(args)->int:
     if args.output: shutil.copy(spec.folder/f'{args.stage}.ipynb', args.output)
     print(f"{spec.key} {fact['status']} after {fact['seconds']:.1f} s" + (f": {fact['error']['message']}" if fact['error'] else ''))
     return 0 if fact['status'] == 'success' else 1
+
+def _run_of(name:str, runs:Path|None)->Path: # a folder, with an experiment in it or not yet, or an experiment by name
+    if Path(name).expanduser().is_dir() or '/' in name: return existing_run(name)
+    return existing_run(str(find_run(name, runs)))
 
 def find_run(
     name:str, # a run folder, or its name, or a part of the name that only one has

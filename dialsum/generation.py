@@ -18,7 +18,7 @@ from .lengths import LengthRule, fit_lengths, whole_sentences
 from .models import LoadedModel, ModelCard, locate
 from .prompt import Codec
 from .rouge import rouge
-from .runs import DialsumError, Stage, existing_run, place, read_fact, unknown, write_atomic
+from .runs import LIMITS, DialsumError, check_number, Stage, existing_run, place, read_fact, unknown, write_atomic
 
 # %% ../nbs/08_generation.ipynb #be8cca5f
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Decoding:
     more:tuple=() # pairs of name and value: any other option of transformers' GenerationConfig
 
     def __post_init__(self):
-        known = dict(num_beams=(1, 64), max_new_tokens=(1, 4096), min_new_tokens=(0, self.max_new_tokens), temperature=(0, 10), top_p=(0, 1), top_k=(0, 10**6),
-                     repetition_penalty=(0.1, 10), length_penalty=(-10, 10), no_repeat_ngram_size=(0, 100))
-        for name, (low, high) in known.items():
-            if not low <= getattr(self, name) <= high: raise DialsumError(f"{name} is {getattr(self, name)}: a value from {low} to {high} was expected.")
+        for f in fields(self):
+            if f.name in LIMITS: check_number(f.name, getattr(self, f.name))
+        if self.min_new_tokens > self.max_new_tokens:
+            raise DialsumError(f"min_new_tokens is {self.min_new_tokens}: at most {self.max_new_tokens} was expected, as many as max_new_tokens.")
         for name in ('top_p', 'top_k'):
             if getattr(self, name) and not self.temperature: raise DialsumError(f"{name} acts only when sampling: give a temperature above 0 as well, or leave {name} out.")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
-from .runs import (RESERVE, DialsumError, Stage, cache_path, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
+from .runs import (RESERVE, DialsumError, Stage, cache_path, check_numbers, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
                           read_fact, release, sample_path, sha256, stage_notebook, to_json, unknown, with_room, write_atomic, write_fact)
 from .tracking import check_wandb
 
@@ -548,8 +548,6 @@ def check_switches(
 def _check_engines(options:dict, optimize:bool):
     from dialsum.engines import check_engines, named
     named(options.get('optimization_method', 'auto'))
-    if options.get('max_quality_loss', 0) < 0: raise DialsumError(f"max_quality_loss is {options['max_quality_loss']}: 0 or more points were expected.")
-    if options.get('optimization_seconds', 1) <= 0: raise DialsumError(f"optimization_seconds is {options['optimization_seconds']}: more than 0 were expected.")
     asked = check_engines([options.get('engine', 'auto')] if options.get('engine', 'auto') != 'auto' else [])
     lacks = [n for n, usual in dict(temperature=0, repetition_penalty=1, no_repeat_ngram_size=0, length_control='off').items() if options.get(n, usual) != usual]
     if asked and asked[0].startswith('ctranslate2') and lacks: raise DialsumError(f"the engine {asked[0]} cannot follow {', '.join(lacks)} as models are judged with: use hf, hf-bf16 or int8, or leave it out.")
@@ -566,6 +564,7 @@ def check_systems(
     from dialsum.generation import CHOICES
     from dialsum.solar import Solar, needs
     from dialsum.tta import check_strategies
+    check_numbers(options)
     check_switches(options | dict(use_tta=tta, optimize_inference=optimize))
     if options.get('use_wandb'): check_wandb()
     known = dict(length_control=CHOICES, whole_sentences=CHOICES, utility=UTILITIES, ensemble_strategy=('', 'best', 'mbr', 'weighted_avg', 'stacking', 'soup'))
@@ -584,7 +583,6 @@ def check_systems(
     if tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', ''), key_variable=options.get('augmentation_key_variable', '')))
     _check_engines(options, optimize)
     if not options.get('use_solar_api'): return
-    if options.get('solar_samples', 1) < 0: raise DialsumError(f"solar_samples is {options['solar_samples']}: 0 for all, or more were expected.")
     lack = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).missing()
     wrong = needs(options.get('prompt_strategy', 'zero_shot'), ['a row'], options.get('self_consistency_samples', 5)) or ('' if options.get('solar_optional') else lack)
     if wrong: raise DialsumError(wrong)
@@ -668,6 +666,7 @@ def example_run(
     models:tuple[str,...]=('kobart',), # cards' names
     k_folds:int=0, # folds to train and evaluate instead; 0: none
     test:bool=True, # whether they are applied to test rows, too
+    runs:Path|None=None, # where experiments are kept; None: `runs_path()`
     **options, # parameter name → value, for every stage that has it
 )->Path: # its run folder
     "A small finished experiment: replicas trained, evaluated and applied to test rows; notebook tests that want the same one get copies of it"
@@ -677,4 +676,4 @@ def example_run(
         run = new_run('example', dict(models=list(models)) | options, runs)
         run_plan(specs(run), workers=2, say=lambda line: None)
         return run
-    return _copied([models, test, options, *(sha256(stage_notebook(s.stage)) for s in specs(Path()))], make) if os.environ.get('IN_TEST') else make(None)
+    return _copied([models, test, options, *(sha256(stage_notebook(s.stage)) for s in specs(Path()))], make) if os.environ.get('IN_TEST') else make(runs)

@@ -10,6 +10,7 @@ __all__ = ['Finding', 'check_folder', 'check_config', 'check_tokenizer', 'check_
 import html, json, re, shutil, tempfile, time, traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .models import ModelCard, card, load, load_tokenizer, locate, replica, safe
 from .precision import here
 from .prepare import check_data
 from .prompt import PROBE, Codec, check_source, spoiled
-from .runs import DialsumError, check_writable, parameters, sample_path
+from .runs import DialsumError, check_numbers, check_writable, in_range, parameters, sample_path
 from .training import Recipe, add_tokens, asked, fitted, memory_needed, recipe, targets, train
 
 # %% ../nbs/10_preflight.ipynb #4d90da51
@@ -136,7 +137,8 @@ def check_options(
 )->list[Finding]:
     "Whether the settings are in range, fit the model, and do not clash"
     found, made = [], {}
-    tries = dict(recipe=lambda: recipe(c, scale, options), max_source=lambda: check_source(c, recipe(c, scale, options).max_source), decoding=lambda: decoding(c, scale, options),
+    tries = {name: partial(check_numbers, {name: value}) for name, value in options.items()}
+    tries |= dict(recipe=lambda: recipe(c, scale, options), max_source=lambda: check_source(c, recipe(c, scale, options).max_source), decoding=lambda: decoding(c, scale, options),
                  precision=lambda: here(c, scale, options.get('method', ''), options.get('precision', ''), options.get('gradient_checkpointing', False)))
     for name, make in tries.items():
         try: made[name] = make()
@@ -339,7 +341,7 @@ def preflight(
     with ThreadPoolExecutor(6) as pool: # a hub that does not answer is waited for once
         places = {m: pool.submit(_located, card(m), scale, checkpoints.get(m, '')) for m in models}
         common = check_versions()
-        try: check_data({k: v for k, v in options.items() if k in parameters('data')})
+        try: check_data({k: v for k, v in in_range(options).items() if k in parameters('data')})
         except DialsumError as e: common.append(_of(e, 'data', 'every stage would stop at its start'))
         common += [_of(DialsumError(sentence), 'options', 'a later stage would fail') for sentence in known]
         try: check_writable(runs)

@@ -15,7 +15,7 @@ from .augment import augment, backend, check_methods
 from .data import check_disjoint, read, to_csv
 from .folds import deal, split
 from .quality import Quality, check, repaired
-from .runs import DialsumError, Stage, cache_path, sample_path, unknown, write_atomic
+from .runs import DialsumError, Stage, cache_path, check_number, sample_path, unknown, write_atomic
 
 # %% ../nbs/03_prepare.ipynb #fe52fdeb
 def _gaps(rows:pd.DataFrame)->pd.Series: # of bool: which rows lack a text
@@ -31,7 +31,7 @@ def gather(
     "Read and check the rows of an experiment; raises `DialsumError` for what cannot be used"
     given = {k: Path(v).expanduser() for k, v in dict(train=train_csv, dev=dev_csv, test=test_csv).items() if v}
     if given and 'train' not in given: raise DialsumError(f"a {' and a '.join(f'{k}_csv' for k in given)} came without a train_csv: give the rows to learn from as well.")
-    if not 0 < dev_fraction < 1: raise DialsumError(f"dev_fraction is {dev_fraction}: a share between 0 and 1 was expected.")
+    check_number('dev_fraction', dev_fraction)
     paths = given or {k: sample_path()/f'{k}.csv' for k in ('train', 'dev', 'test')}
     parts = {k: read(p, summaries=k != 'test', gaps=not strict) for k, p in paths.items()}
     if 'dev' not in parts:
@@ -59,7 +59,7 @@ def check_data(
 )->tuple[dict[str,pd.DataFrame],list[Path]]: # as from `gather`
     "Raises `DialsumError` for data that cannot be read, and for options that cannot be followed"
     k, threshold, action = options.get('k_folds', 0), options.get('quality_threshold', 0.8), options.get('quality_action', 'drop')
-    if not 0 <= threshold <= 1: raise DialsumError(f"quality_threshold is {threshold}: a score from 0 to 1 was expected.")
+    check_number('quality_threshold', threshold)
     if action not in ACTIONS: raise unknown('quality_action', action, list(ACTIONS))
     if methods := methods_asked(options): check_methods(methods, options.get('augmentation_ratio', 0.5), _backend(options))
     parts, paths = gather(**{n: options[n] for n in ('train_csv', 'dev_csv', 'test_csv', 'dev_fraction', 'debug', 'seed') if n in options}, strict=not options.get('validate_data_quality'))

@@ -17,7 +17,7 @@ from .memory import Memory, available_memory, estimate_memory, plan_memory, refu
 from .models import LoadedModel, ModelCard, load, safetensors_header
 from .precision import METHODS, Precision, here, this_device
 from .prompt import PROBE, Codec, example, spoiled
-from .runs import DialsumError, to_json, unknown, write_atomic
+from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
 
 # %% ../nbs/09_training.ipynb #980ca18f
 @dataclass(frozen=True)
@@ -46,13 +46,8 @@ class Recipe:
 
     def __post_init__(self):
         if self.method not in METHODS: raise unknown('method', self.method, list(METHODS))
-        for name in ('epochs', 'batch_size', 'gradient_accumulation_steps', 'save_total_limit', 'lora_r', 'max_target'):
-            if getattr(self, name) < 1: raise DialsumError(f"{name} is {getattr(self, name)}: at least 1 was expected.")
-        for name in ('warmup_ratio', 'label_smoothing', 'lora_dropout'):
-            if not 0 <= getattr(self, name) < 1: raise DialsumError(f"{name} is {getattr(self, name)}: a share from 0 to below 1 was expected.")
-        for name in ('weight_decay', 'max_grad_norm', 'early_stopping_patience', 'keep_checkpoints'):
-            if not 0 <= getattr(self, name) < math.inf: raise DialsumError(f"{name} is {getattr(self, name)}: 0 or more was expected.")
-        if not 0 < self.learning_rate < 1: raise DialsumError(f"learning_rate is {self.learning_rate}: a value between 0 and 1 was expected.")
+        for f in fields(self):
+            if f.name in LIMITS: check_number(f.name, getattr(self, f.name))
 
 # %% ../nbs/09_training.ipynb #bacaee82
 REPLICA = dict(full=dict(epochs=4, batch_size=8, learning_rate=3e-3), lora=dict(epochs=4, batch_size=8, learning_rate=1e-2)) # a toy learns fast

@@ -15,7 +15,7 @@ import pandas as pd
 from .augment import INSTRUCTIONS, METHODS, Backend, rewritten
 from .data import Dialogue, dialogues
 from .ensemble import Candidate, Candidates, mbr
-from .runs import DialsumError, unknown
+from .runs import DialsumError, check_number, unknown
 
 # %% ../nbs/12_tta.ipynb #fdf95b3d
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def check_strategies(
     for name in names:
         if name not in STRATEGIES: raise unknown('TTA strategy', name, list(STRATEGIES))
     if not names: raise DialsumError(f"test-time augmentation without a strategy: give at least one of {', '.join(STRATEGIES)}.")
-    if not 1 <= num_aug <= 32: raise DialsumError(f"tta_num_aug is {num_aug}: 1 to 32 forms beside the dialogue itself were expected.")
+    check_number('tta_num_aug', num_aug)
     if 'paraphrase' in names and backend is None: raise DialsumError("the TTA strategy paraphrase needs a model that paraphrases: give --augmentation-backend, or leave it out.")
     for lack in (METHODS[_made[n]].missing() for n in names if n in _made and n != 'paraphrase'):
         if lack: raise DialsumError(lack)

@@ -1,0 +1,129 @@
+"Numbers out of range and options without effect are refused at once, whatever command they are given to"
+import json, math
+from pathlib import Path
+
+import pytest
+
+from dialsum import pipeline, runs
+from dialsum.generation import Decoding
+from dialsum.preflight import check_options
+from dialsum.models import card
+from dialsum.runs import DialsumError, begin, convert, new_run, parameters, stages, write_atomic
+from dialsum.training import Recipe
+
+NUMBERS = sorted({(p.name, p.type) for stage in stages() for p in parameters(stage).values() if p.type in (int, float)}, key=str)
+
+
+def out_of_range(name, kind): # what a number cannot be
+    limits = runs.LIMITS[name]
+    step = 1 if kind is int else 0.5
+    outside = [limits.low - step, math.nan, math.inf, -math.inf]
+    if limits.above: outside.append(limits.low)
+    if limits.high < math.inf: outside.append(limits.high + step)
+    if limits.below: outside.append(limits.high)
+    return [value for value in outside if value != limits.default]
+
+
+def owners(name): # the stages that have a parameter
+    return [stage for stage in stages() if name in parameters(stage)]
+
+
+def test_no_number_is_without_limits_and_no_default_is_outside():
+    assert len(NUMBERS) > 40
+    assert not {name for name, _ in NUMBERS} - set(runs.LIMITS)
+    for name, _ in NUMBERS:
+        for stage in owners(name):
+            parameter = parameters(stage)[name]
+            assert parameter.convert(parameter.default) == parameter.default, (stage, name)
+
+
+@pytest.mark.parametrize('name, kind', NUMBERS)
+def test_a_number_out_of_range_is_refused_by_every_stage_that_has_it(name, kind):
+    for value in out_of_range(name, kind):
+        for stage in owners(name):
+            with pytest.raises(DialsumError, match=name): convert(stage, {name: value})
+            with pytest.raises(DialsumError, match=name): begin(stage, {name: value}) # as papermill starts it
+
+
+@pytest.mark.parametrize('name, kind', NUMBERS)
+def test_the_ends_of_a_range_belong_to_it(name, kind):
+    limits = runs.LIMITS[name]
+    inside = [end for end, shut in ((limits.low, limits.above), (limits.high, limits.below)) if not shut and end < math.inf]
+    for value in inside: assert convert(owners(name)[0], {name: value}) == {name: value}
+
+
+WRONG = [('--seed', '-1'), ('--seed', str(2**32)), ('--eval-rows', '-1'), ('--epochs', '-1'), ('--lora-alpha', '0'), ('--solar-per-minute', '0'), ('--weight-decay', 'nan'),
+         ('--stage-timeout', 'nan'), ('--stage-timeout', '-1'), ('--workers', '-1')]
+
+
+@pytest.mark.parametrize('command', ['run', 'resume', 'demo'])
+@pytest.mark.parametrize('option, value', WRONG)
+def test_commands_refuse_it_before_anything_is_made(typed, tmp_path, monkeypatch, command, option, value):
+    def started(*_, **__): raise AssertionError('an experiment was started')
+    monkeypatch.setattr(pipeline, 'run_plan', started)
+    asked = dict(command='dialsum run', mode='single', models=['kobart'], scale='replica', workers=1, checkpoints={}, reports=str(tmp_path), rehearse=False, use_tta=False, optimize_inference=False)
+    before = new_run('small', asked, tmp_path/'runs') if command == 'resume' else None
+    words = [before] if before else ['--scale', 'replica']
+    done = typed(command, *words, '--runs', tmp_path/'runs', option, value)
+    assert done.returncode == 2 and option.strip('-').replace('-', '_') in done.stderr.replace('-', '_') and 'expected' in done.stderr
+    assert sorted((tmp_path/'runs').glob('*')) == ([before] if before else [])
+
+
+@pytest.mark.parametrize('option, value', WRONG)
+def test_the_preflight_finds_it_once(typed, tmp_path, option, value):
+    done = typed('preflight', '--scale', 'replica', '--runs', tmp_path, option, value)
+    told = [line for line in (done.stdout + done.stderr).splitlines() if 'expected' in line]
+    assert done.returncode in (1, 2) and len(told) == 1 and option.strip('-').replace('-', '_') in told[0].replace('-', '_')
+
+
+@pytest.mark.parametrize('stage, name, value', [('train', 'epochs', '-1'), ('train', 'seed', '-1'), ('train', 'eval_rows', '-1'), ('train', 'fold', '-2'), ('evaluate', 'max_new_tokens', '-1'),
+                                                ('solar', 'solar_price_in', '-1'), ('data', 'fold_seed', '-1'), ('predict', 'load_timeout', 'inf')])
+def test_a_stage_refuses_it_before_its_notebook_starts(typed, tmp_path, monkeypatch, stage, name, value):
+    def started(*_, **__): raise AssertionError('a stage was started')
+    monkeypatch.setattr(pipeline, 'run_stage', started)
+    monkeypatch.setattr(runs, 'runs_path', lambda: tmp_path)
+    done = typed('stage', stage, '-p', name, value)
+    assert done.returncode == 2 and f'{name} is {value}' in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('option, value', [('--seed', '-1'), ('--top-k', '-1'), ('--max-source', '0'), ('--temperature', 'inf'), ('--num-beams', '65')])
+def test_predict_refuses_it_before_it_looks_for_a_model(typed, tmp_path, option, value):
+    done = typed('predict', '--checkpoint', tmp_path, '--input', tmp_path/'no.csv', '--output', tmp_path/'out.csv', option, value)
+    assert done.returncode == 2 and f'{option[2:].replace("-", "_")} is {value}' in done.stderr
+
+
+def test_score_refuses_a_seed_out_of_range(typed, tmp_path):
+    done = typed('score', '--predictions', tmp_path/'a.csv', '--references', tmp_path/'b.csv', '--seed', '-1')
+    assert done.returncode == 2 and '--seed is -1' in done.stderr
+
+
+@pytest.mark.parametrize('name', [n for n in ('epochs', 'batch_size', 'learning_rate', 'lora_alpha', 'lora_dropout', 'seed', 'weight_decay', 'max_source')])
+def test_a_recipe_asks_the_same_table(name):
+    assert Recipe() == Recipe(**{name: getattr(Recipe(), name)})
+    for value in out_of_range(name, float if isinstance(getattr(Recipe(), name), float) else int):
+        with pytest.raises(DialsumError) as refused: Recipe(**{name: value})
+        assert str(runs.LIMITS[name]) in str(refused.value)
+
+
+@pytest.mark.parametrize('name', ['num_beams', 'max_new_tokens', 'temperature', 'top_p', 'repetition_penalty', 'length_penalty'])
+def test_decoding_asks_the_same_table(name):
+    for value in out_of_range(name, float if isinstance(getattr(Decoding(), name), float) else int):
+        with pytest.raises(DialsumError) as refused: Decoding(**{name: value})
+        assert str(runs.LIMITS[name]) in str(refused.value)
+
+
+def test_the_preflight_stage_checks_the_options_that_it_is_given():
+    found = check_options(card('kobart'), 'replica', dict(eval_rows=-1, seed=0))
+    assert [f.severity for f in found] == ['error'] and found[0].where == 'eval_rows' and 'at least 0' in found[0].remedy
+    assert not check_options(card('kobart'), 'replica', dict(eval_rows=0, seed=0))
+
+
+def test_a_stage_puts_its_run_where_it_is_told_and_finds_one_by_name(typed, tmp_path):
+    done = typed('stage', 'data', '-p', 'debug', 'true', '--runs', tmp_path/'mine')
+    [run] = (tmp_path/'mine').iterdir()
+    assert done.returncode == 0 and json.loads((run/'data.json').read_text())['status'] == 'success'
+    again = typed('stage', 'data', '-p', 'debug', 'true', '-p', 'run', run.name, '--runs', tmp_path/'mine')
+    assert again.returncode == 0 and [p.name for p in (tmp_path/'mine').iterdir()] == [run.name]
+    lost = typed('stage', 'data', '-p', 'run', run.name[:-1] + 'x', '--runs', tmp_path/'mine')
+    assert lost.returncode == 2 and run.name in lost.stderr
