@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import pipeline
 from .models import CARDS, card, resolve
-from .runs import (DialsumError, Parameter, check_writable, events, existing_run, facts, in_range, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
+from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, facts, in_range, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
 # %% ../nbs/16_cli.ipynb #95b01907
@@ -249,6 +249,8 @@ def _resume(args)->int:
     fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse', *_switches) if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
     if hasattr(args, 'reports'): fresh['reports'] = str(check_writable(args.reports).absolute())
     told = asked['options'] | dict(models=models, checkpoints={m: c for m, c in (asked['options']['checkpoints'] | _checkpoints(args, models)).items() if m in models}) | fresh
+    check_kept('data', run, [told.get(f'{part}_csv') for part in ('train', 'dev', 'test')])
+    for m, checkpoint in told['checkpoints'].items(): check_kept('train', place(run, m), [checkpoint])
     idle = pipeline.idle(told)
     told = _lent({k: v for k, v in told.items() if k not in idle or k in fresh}, told.get('use_tta', False))
     data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()}, _switched(told))
@@ -307,16 +309,20 @@ def _stage(args)->int:
         model = params['model'] = c.name
         if 'scale' in params: params['scale'] = scale
     if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
+    copy = args.output/f'{args.stage}.ipynb' if args.output and args.output.is_dir() else args.output
+    if copy: check_apart(copy, [*nbs_path().glob('*.ipynb'), *(v for v in params.values() if isinstance(v, str) and v)], '-o')
     own = (model or 'kobart',)
     smoke = dict(submit={}, report={}, checkpoints=dict(models=own, epochs=2, keep_checkpoints=1), folds=dict(models=own, k_folds=2), soup=dict(models=own, k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
     run = (_run_of(params['run'], args.runs) if params['run'] else pipeline.example_run(**smoke, runs=args.runs) if smoke is not None else
            new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given, args.runs))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
+    check_kept(spec.stage, spec.folder, list(spec.params.values()))
     print(f"{spec.key} in {run}, log: {spec.folder/f'{args.stage}.log'}", file=sys.stderr)
     pipeline.take(run)
     try: fact = pipeline.run_stage(spec)
     finally: pipeline.leave(run)
-    if args.output: shutil.copy(spec.folder/f'{args.stage}.ipynb', args.output)
+    written = spec.folder/f'{args.stage}.ipynb'
+    if copy and not (copy.exists() and copy.samefile(written)): shutil.copy(written, copy)
     print(f"{spec.key} {fact['status']} after {fact['seconds']:.1f} s" + (f": {fact['error']['message']}" if fact['error'] else ''))
     return 0 if fact['status'] == 'success' else 1
 
@@ -428,6 +434,7 @@ def _predict(args)->int:
     from dialsum.models import load, locate, origin
     from dialsum.precision import here
     if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
+    check_apart(args.output, [args.input, args.checkpoint])
     rows, c = read(args.input), _card_of(args.checkpoint, args.model)
     where = locate(c, 'full', args.checkpoint)
     scale = origin(where).get('scale', 'full')

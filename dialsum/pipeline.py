@@ -19,7 +19,7 @@ from pathlib import Path
 from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
-from .runs import (RESERVE, DialsumError, Stage, cache_path, check_numbers, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
+from .runs import (RESERVE, DialsumError, Stage, cache_path, check_kept, check_numbers, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
                           read_fact, release, sample_path, sha256, stage_notebook, to_json, unknown, with_room, write_atomic, write_fact)
 from .tracking import check_wandb
 
@@ -251,6 +251,7 @@ def run_stage(
 )->dict: # its facts
     "Execute one stage in a process tree of its own, unless it is done already; always leaves a fact file"
     spec.all_params # unknown parameters are refused before anything is touched
+    check_kept(spec.stage, spec.folder, list(spec.params.values()))
     if not (why := why_undone(spec, strict)):
         log_event(spec.run, 'kept', **spec.named)
         return read_fact(spec.fact)

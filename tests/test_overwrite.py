@@ -1,0 +1,120 @@
+"No command writes over what it reads, however the two are spelled"
+import json, os
+
+import pytest
+
+from dialsum import pipeline
+from dialsum.runs import Stage, new_run, nbs_path, sample_path
+
+ROWS = 'fname,dialogue\nt_0,#Person1#: 안녕하세요.\n'
+
+
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    "A user's only copy of some dialogues, under several names, in the working folder"
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path/'rows.csv'
+    path.write_text(ROWS, encoding='utf-8')
+    (tmp_path/'link.csv').symlink_to(path)
+    os.link(path, tmp_path/'second_name.csv')
+    return path
+
+
+def refused(done, *words):
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert 'written over' in done.stderr or 'writes anew' in done.stderr, done.stderr
+    assert all(w in done.stderr for w in words), done.stderr
+
+
+@pytest.mark.parametrize('output', ['rows.csv', './rows.csv', '{absolute}', 'link.csv', 'second_name.csv'])
+def test_predict_refuses_its_input_as_output(output, rows, typed):
+    output = output.format(absolute=rows)
+    refused(typed('predict', '--checkpoint', 'nowhere', '--input', 'rows.csv', '--output', output), 'rows.csv', '--output')
+    assert rows.read_text(encoding='utf-8') == ROWS
+
+
+def test_predict_refuses_before_it_reads_a_file_that_would_be_refused_itself(rows, typed):
+    rows.write_text('no header of ours\n', encoding='utf-8')
+    refused(typed('predict', '--checkpoint', 'nowhere', '--input', 'link.csv', '--output', 'rows.csv'), 'rows.csv')
+
+
+def test_predict_refuses_a_file_of_its_checkpoint_as_output(rows, typed, tmp_path):
+    (tmp_path/'model').mkdir()
+    (tmp_path/'model'/'config.json').write_text('{}')
+    refused(typed('predict', '--checkpoint', 'model', '--input', 'rows.csv', '--output', 'model/config.json'), 'a part of')
+    assert (tmp_path/'model'/'config.json').read_text() == '{}'
+
+
+def test_another_name_is_no_reason_to_refuse(rows, typed):
+    done = typed('predict', '--checkpoint', 'nowhere', '--input', 'rows.csv', '--output', 'new.csv')
+    assert done.returncode == 2 and 'written over' not in done.stderr
+
+
+@pytest.mark.parametrize('name', ['{nbs}/data.ipynb', '{nbs}/train.ipynb', '{nbs}', 'link.ipynb'])
+def test_a_stage_refuses_a_source_notebook_as_output(name, typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = nbs_path()/('train.ipynb' if 'train' in name else 'data.ipynb')
+    (tmp_path/'link.ipynb').symlink_to(source)
+    before = source.read_bytes()
+    run = new_run('data', {}, tmp_path/'runs')
+    try: refused(typed('stage', 'data', '-p', 'run', run, '-o', name.format(nbs=nbs_path())), '-o')
+    finally:
+        after = source.read_bytes()
+        source.write_bytes(before) # a failing test must not cost a notebook
+    assert after == before and not (run/'data.ipynb').exists()
+
+
+def test_a_stage_refuses_the_data_it_reads_as_output(rows, typed, tmp_path):
+    run = new_run('data', {}, tmp_path/'runs')
+    refused(typed('stage', 'data', '-p', 'run', run, '-p', 'train_csv', 'rows.csv', '-o', 'link.csv'), '-o')
+    assert rows.read_text(encoding='utf-8') == ROWS
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    "A run folder with rows and a model that a user might give to the run itself again"
+    run = new_run('single', dict(models=['kobart'], scale='replica', checkpoints={}, workers=1, rehearse=False), tmp_path/'runs')
+    (run/'data').mkdir()
+    (run/'data'/'low_quality.csv').write_bytes((sample_path()/'train.csv').read_bytes())
+    (run/'kobart'/'model').mkdir(parents=True)
+    (run/'kobart'/'model'/'config.json').write_text('{}')
+    return run
+
+
+def test_rows_from_where_the_data_stage_writes_are_refused(experiment, typed):
+    rows = experiment/'data'/'low_quality.csv'
+    before = rows.read_bytes()
+    refused(typed('resume', experiment, '--train-csv', rows), 'low_quality.csv', 'copy it')
+    refused(typed('stage', 'data', '-p', 'run', experiment, '-p', 'train_csv', rows), 'low_quality.csv')
+    assert rows.read_bytes() == before and json.loads((experiment/'experiment.json').read_text())['options'].get('train_csv') is None
+
+
+def test_a_model_from_where_training_writes_is_refused(experiment, typed):
+    model = experiment/'kobart'/'model'
+    refused(typed('resume', experiment, '--checkpoint', model), 'model')
+    refused(typed('stage', 'train', '-p', 'run', experiment, '-p', 'model', 'kobart', '-p', 'checkpoint', model), 'model')
+    assert list(model.iterdir())
+
+
+def test_so_is_it_where_a_notebook_is_started_without_the_command_line(experiment):
+    from dialsum.runs import DialsumError
+    stage = Stage('data', dict(run=str(experiment)))
+    with pytest.raises(DialsumError, match='writes anew'): stage.use(experiment/'data'/'low_quality.csv')
+    trained = Stage('evaluate', dict(run=str(experiment)), 'kobart')
+    assert trained.use(experiment/'kobart'/'model') # is only read
+
+
+def test_a_report_may_lie_beside_its_run_and_changes_nothing_in_it(experiment, typed):
+    files = lambda: {p: p.read_bytes() for p in experiment.rglob('*') if p.is_file() and p.name not in ('events.jsonl', '.lock')}
+    before = files()
+    from dialsum.report import write_report
+    write_report(experiment, experiment.parent)
+    after = files()
+    assert all(after.get(p) == text for p, text in before.items())
+
+
+def test_a_stage_that_is_run_by_the_pipeline_is_held_to_the_same(experiment):
+    from dialsum.runs import DialsumError
+    spec = pipeline.StageSpec(experiment, 'data', '', dict(train_csv=str(experiment/'data'/'low_quality.csv')))
+    with pytest.raises(DialsumError, match='writes anew'): pipeline.run_stage(spec)
+    assert (experiment/'data'/'low_quality.csv').exists()
