@@ -181,7 +181,7 @@ def _run(args)->int:
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
     told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
     run = new_run(getattr(args, 'experiment_name', 'demo' if demo else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])
-    print(f"{run.name}: {', '.join(models)} ({scale}), {workers} at once, in {run}", file=sys.stderr)
+    print(f"{run.name}: {', '.join(models)} ({scale}), {pipeline.at_once(workers, scale)[0]} at once, in {run}", file=sys.stderr)
     return _go(run, told, test, args)
 
 _asked = ('command', 'mode', 'models', 'workers', 'checkpoints', 'rehearse', *_switches) # in experiment.json's options, and no parameters of stages
@@ -191,7 +191,9 @@ def _plan(run:Path, told:dict, test:bool)->list: # stages, from what experiment.
 
 def _go(run:Path, told:dict, test:bool, args)->int:
     specs = _plan(run, told, test)
-    with _view(run, specs) as say: ended = pipeline.run_plan(specs, told['workers'], say, args.stage_timeout, args.strict)
+    workers, why = pipeline.at_once(told['workers'], told['scale'])
+    if why: print(f'dialsum: {why}', file=sys.stderr)
+    with _view(run, specs) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, args.strict)
     return _outcome(run, told['models'], ended, args.json, Path(told['reports']))
 
 # %% ../nbs/16_cli.ipynb #6572565d

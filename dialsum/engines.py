@@ -22,7 +22,7 @@ import pandas as pd
 from .ensemble import Candidate, Candidates, against, compare
 from .generation import Decoding, Predictor, padded
 from .lengths import whole_sentences
-from .memory import available_memory, estimate_generation
+from .memory import available_memory, estimate_generation, out_of_memory
 from .models import LoadedModel, ModelCard, load, load_tokenizer
 from .precision import this_device
 from .runs import DialsumError, Stage, cache_path, place, read_fact, to_json, unknown
@@ -379,10 +379,6 @@ class _Search:
         return made
 
 # %% ../nbs/12_engines.ipynb #5997f40a
-def _no_memory(e:Exception)->bool: # of torch or CTranslate2
-    from accelerate.utils.memory import should_reduce_batch_size
-    return isinstance(e, MemoryError) or should_reduce_batch_size(e) or any(s in str(e) for s in ('out of memory', 'bad_alloc', 'Failed to allocate'))
-
 def _write(self:_Search, made:Engine, size:int, of:list[int])->tuple[dict,list,float,str]: # (index → text, seconds that each waited, GiB, why it stopped)
     texts, waits, spent, stopped, made.batch_size = {}, [], 0., '', size
     limit = 1.5*len(of)/self.good()[0].throughput if self.good() else float('inf')
@@ -394,7 +390,7 @@ def _write(self:_Search, made:Engine, size:int, of:list[int])->tuple[dict,list,f
                 stopped = 'memory' if made.batch_size < size else '' if len(texts) == len(of) else 'time' if self.left() < 0 else 'slower' if spent > limit else ''
                 if stopped: break
         except (MemoryError, RuntimeError) as e:
-            if not _no_memory(e): raise
+            if not out_of_memory(e): raise
             stopped = 'memory'
     return texts, waits, peak[0], stopped
 
@@ -433,7 +429,7 @@ def _survey(self:_Search, names:list[str], slow:dict[str,float])->dict[str,str]:
         try: self.measure(made := self.load(name), _begin(name, self.sizes))
         except DialsumError as e: skipped[name] = str(e)
         except (MemoryError, RuntimeError) as e:
-            if not _no_memory(e): raise
+            if not out_of_memory(e): raise
             skipped[name] = 'there is not enough memory to load it'
     return skipped
 

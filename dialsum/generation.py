@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from .lengths import LengthRule, fit_lengths, whole_sentences
+from .memory import out_of_memory
 from .models import LoadedModel, ModelCard, locate
 from .prompt import Codec
 from .rouge import rouge
@@ -162,14 +163,14 @@ def _generate(self:Predictor, sources:list[list[int]], config, d:Decoding, bands
     return out[:, 0 if self.loaded.card.seq2seq else start:].tolist()
 
 def _within_memory(self:Predictor, sources:list[list[int]], config, d:Decoding, bands:list|None)->list[list[int]]: # the same, with fewer at once where the device has no room
-    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+    from accelerate.utils.memory import clear_device_cache
     written = []
     while len(written) < len(sources):
         now = slice(len(written), len(written) + self.batch_size)
         part = sources[now]
         try: written += _generate(self, part, config, d, bands and bands[now])
-        except RuntimeError as e:
-            if len(part) == 1 or not should_reduce_batch_size(e): raise
+        except (RuntimeError, MemoryError) as e:
+            if len(part) == 1 or not out_of_memory(e): raise
             self.batch_size = len(part)//2
             print(f'out of memory: {self.batch_size} dialogues at once from here on', flush=True)
         else: continue

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['NF4', 'ROWS', 'OVERHEAD', 'Memory', 'gib', 'Step', 'estimate_memory', 'estimate_generation', 'measure_training',
-           'measure_generation', 'grid', 'measured_grid', 'refuse_offload', 'Plan', 'available_memory', 'plan_memory',
-           'within_memory']
+           'measure_generation', 'grid', 'measured_grid', 'refuse_offload', 'cgroup_room', 'Plan', 'available_memory',
+           'plan_memory', 'out_of_memory', 'within_memory']
 
 # %% ../nbs/07_memory.ipynb #e3769ce2
 import json, os, subprocess, sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from pathlib import Path
 from unittest.mock import patch
 
 from .models import ModelCard, _quiet, card, sizes, skeleton
@@ -479,6 +480,38 @@ def refuse_offload(
     away = 'disk' if places & {'meta', 'disk'} else 'CPU' if 'cpu' in places and len(places) > 1 else ''
     if away: raise DialsumError(f"a part of the model was offloaded to the {away}, and an offloaded model is not trained: let `plan_memory` choose the settings, take a smaller model or --method qlora, or a larger device.")
 
+# %% ../nbs/07_memory.ipynb #82423cbd
+_limits = dict( # of the two versions of control groups: the limit's file, that of what is taken, and the line of `memory.stat` that can be given back
+    v2=('memory.max', 'memory.current', 'inactive_file'),
+    v1=('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'))
+
+def _room_of(group:Path, version:str)->int|None: # bytes that one control group may still take; None: it sets no limit
+    limit_file, taken_file, cache = _limits[version]
+    with suppress(OSError, ValueError): # no such group seen from here, or 'max'
+        limit = int((group/limit_file).read_text())
+        taken = int((group/taken_file).read_text())
+        stat = dict(line.split() for line in (group/'memory.stat').read_text().splitlines())
+        return max(0, limit - taken + int(stat.get(cache, 0)))
+    return None
+
+def cgroup_room(
+    process:Path=Path('/proc/self/cgroup'), # which groups the process is in
+    root:Path=Path('/sys/fs/cgroup'), # where groups are mounted
+)->int|None: # bytes; None where no control group limits the memory
+    "What this process may still take by its control group and those above it (Linux, version 1 or 2; `man 7 cgroups`)"
+    rooms = []
+    with suppress(OSError):
+        for line in process.read_text().splitlines():
+            _, controllers, path = line.split(':', 2)
+            if controllers and 'memory' not in controllers.split(','): continue
+            version, top = ('v1', root/'memory') if controllers else ('v2', root)
+            group = top/path.lstrip('/')
+            while group.is_relative_to(top):
+                rooms.append(_room_of(group, version))
+                if group == top: break
+                group = group.parent
+    return min((r for r in rooms if r is not None), default=None)
+
 # %% ../nbs/07_memory.ipynb #a656e2f8
 @dataclass(frozen=True)
 class Plan:
@@ -493,10 +526,13 @@ class Plan:
 def available_memory(
     device:str='', # 'cuda', 'cuda:1', 'cpu'; empty: the GPU where there is one
 )->int: # bytes
-    "What is free: on the GPU, or of main memory"
+    "What is free: on the GPU, or of main memory, as far as this process may take it"
     import psutil, torch
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return torch.cuda.mem_get_info(device)[0] if device.startswith('cuda') else psutil.virtual_memory().available
+    if device.startswith('cuda'): return torch.cuda.mem_get_info(device)[0]
+    room = cgroup_room()
+    free = psutil.virtual_memory().available
+    return free if room is None else min(free, room)
 
 def _largest(batches, estimate, most): # (batch, estimate) of the largest that fits, or of the smallest when none does: memory grows with the batch
     low, high = 0, len(batches) - 1
@@ -528,16 +564,30 @@ def plan_memory(
         for again in (True,) if checkpointing else (False, True):
             p = decide(card, m, device, wish=wish, gradient_checkpointing=again)
             how = dict(method=m, weights=p.weights, amp=p.amp, optimizer=p.optimizer, checkpointing=again, rank=rank, smoothing=smoothing)
-            least = sum(_still(card, Step(method=m, weights=p.weights, rank=rank, optimizer=p.optimizer))[:3])
-            if least > most: need = Memory(weights=least); continue
             def estimate(b): return estimate_memory(card, b, length, target, device.kind, accumulation=effective_batch//b, **how)
+            least = sum(_still(card, Step(method=m, weights=p.weights, rank=rank, optimizer=p.optimizer))[:3])
+            if least > most: continue # no batch is worth an estimate
             batch, need = _largest(batches, estimate, most)
             if need.total <= most: return Plan(m, batch, effective_batch//batch, again, need, _reason(m, batch, again, need, available_bytes))
+    need = estimate(1) # of the last way, which needs least
     raise DialsumError(f"{card.name} does not fit into {gib(available_bytes)}: even {m} of one row of {length:,} tokens with gradient checkpointing needs {gib(int(need.total/(1 - spare)))} "
                        f"({gib(need.weights)} of it weights): shorten the rows, take a smaller model{', allow QLoRA' if card.method == method == 'lora' and not quantize else ''} or a larger device.")
 
 def _reason(method:str, batch:int, again:bool, need:Memory, available:int)->str:
     return f"{method}, batch {batch}{', gradient checkpointing' if again else ''}: {gib(need.total)} of {gib(available)}"
+
+# %% ../nbs/07_memory.ipynb #d16c587f
+_exhausted = ('out of memory', 'CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED', 'cudaErrorMemoryAllocation', "can't allocate memory", 'bad_alloc', 'Failed to allocate')
+
+def out_of_memory(
+    error:BaseException,
+)->bool:
+    "Whether an error says that the device, or the machine, has no memory left: then less of the same may fit"
+    import torch
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)): return True
+    if not isinstance(error, RuntimeError): return False # `DialsumError` is none
+    from accelerate.utils.memory import should_reduce_batch_size
+    return should_reduce_batch_size(error) or any(words in str(error) for words in _exhausted)
 
 # %% ../nbs/07_memory.ipynb #9d5a1dba
 def within_memory(
@@ -546,10 +596,12 @@ def within_memory(
     accumulation:int=1, # steps per update
 ): # what `train` returns
     "Train with fewer rows at once after each out-of-memory error, and as many an update; raises `DialsumError` when one row is too many"
-    from accelerate.utils import find_executable_batch_size
-    left = [b for b in range(batch - 1, 0, -1) if batch*accumulation%b == 0]
-    def go(batch_size): return train(batch_size, batch*accumulation//batch_size)
-    try: return find_executable_batch_size(go, starting_batch_size=batch, reduce_batch_size_fn=lambda: left.pop(0) if left else 0)()
-    except RuntimeError as e:
-        if 'No executable batch size' not in str(e): raise
-        raise DialsumError("out of memory with one row at once: set --gradient-checkpointing, take --method qlora, shorten the rows (--max-source) or free the device.") from None
+    from accelerate.utils.memory import clear_device_cache
+    update = batch*accumulation
+    smaller = [b for b in range(batch - 1, 0, -1) if update%b == 0]
+    for b in (batch, *smaller):
+        try: return train(b, update//b)
+        except (RuntimeError, MemoryError) as e:
+            if not out_of_memory(e): raise
+        clear_device_cache(garbage_collection=True) # here, where the error and what it holds are gone
+    raise DialsumError("out of memory with one row at once: set --gradient-checkpointing, take --method qlora, shorten the rows (--max-source) or free the device.")

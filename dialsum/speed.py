@@ -26,13 +26,19 @@ def training_flops(
     size = n.get('head_dim') or n['hidden_size']//n['num_attention_heads']
     return (6 if method == 'full' else 4)*weights + 12*n['num_hidden_layers']*n['num_attention_heads']*size*length
 
-PEAK = {'H200': 989e12, 'H100': 989e12, 'A100': 312e12, 'L40S': 362e12, 'L4': 121e12, 'A10G': 70e12, 'A10': 125e12, '4090': 165e12, '3090': 71e12} # dense bf16 FLOP/s with float32 sums, from NVIDIA's data sheets
+PEAK = { # dense bf16 FLOP/s with float32 sums, from NVIDIA's data sheets, by the name that CUDA gives a device
+    'NVIDIA H200': 989e12, 'NVIDIA H200 NVL': 835e12,
+    'NVIDIA H100 80GB HBM3': 989e12, 'NVIDIA H100 NVL': 835e12, 'NVIDIA H100 PCIe': 756e12,
+    'NVIDIA A100-SXM4-40GB': 312e12, 'NVIDIA A100-SXM4-80GB': 312e12, 'NVIDIA A100-PCIE-40GB': 312e12, 'NVIDIA A100 80GB PCIe': 312e12,
+    'NVIDIA L40S': 362e12, 'NVIDIA L40': 181e12, 'NVIDIA L4': 121e12,
+    'NVIDIA A10G': 70e12, 'NVIDIA A10': 125e12, 'NVIDIA A30': 165e12, 'NVIDIA A40': 150e12,
+    'NVIDIA GeForce RTX 4090': 165e12, 'NVIDIA GeForce RTX 3090': 71e12}
 
 def peak_flops(
-    name:str, # of a GPU
+    name:str, # of a GPU, as CUDA tells it
 )->float|None: # FLOP/s; None for one that is not in the table
-    "What a GPU can do at most in bfloat16"
-    return next((peak for part, peak in PEAK.items() if part in name), None)
+    "What a GPU can do at most in bfloat16, by its whole name: an L40 is no L4, an H100 on PCIe is slower than one with HBM3, and a slice of a GPU is not the GPU"
+    return PEAK.get(name)
 
 # %% ../nbs/11_speed.ipynb #2b6a014d
 @dataclass(frozen=True)

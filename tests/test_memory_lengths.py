@@ -1,0 +1,148 @@
+"Memory by the rows at hand, by what the machine gives, and after it was not enough"
+import re
+
+import pytest
+import torch
+
+from dialsum import memory, pipeline, speed
+from dialsum.memory import available_memory, estimate_memory, plan_memory, within_memory
+from dialsum.models import card, load, replica
+from dialsum.runs import DialsumError
+
+EXHAUSTED = [  # how libraries say that a device has no memory left
+    torch.OutOfMemoryError('Allocation on device 0 would exceed allowed memory.'),
+    RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB'),
+    RuntimeError('CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call'),
+    RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`'),
+    RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes."),
+    RuntimeError('std::bad_alloc'),
+    MemoryError(),
+]
+OTHER = [RuntimeError('CUDA error: device-side assert triggered'), RuntimeError('CUDA error: an illegal memory access was encountered'),
+         RuntimeError('CUBLAS_STATUS_NOT_INITIALIZED'), ValueError('out of memory'), DialsumError('out of memory with one row at once: take a larger device.')]
+
+
+@pytest.mark.parametrize('error', EXHAUSTED, ids=lambda e: str(e)[:40] or type(e).__name__)
+def test_training_tries_again_with_less_after_each_way_to_say_that_memory_ran_out(error):
+    tried = []
+
+    def train(batch, accumulation):
+        tried.append((batch, accumulation))
+        if batch > 2: raise error
+        return 'done'
+    assert within_memory(train, 8, 1) == 'done'
+    assert tried == [(8, 1), (4, 2), (2, 4)]
+
+
+@pytest.mark.parametrize('error', OTHER, ids=lambda e: str(e)[:40])
+def test_another_error_ends_the_training_at_once(error):
+    tried = []
+
+    def train(batch, accumulation):
+        tried.append(batch)
+        raise error
+    with pytest.raises(type(error)): within_memory(train, 8, 1)
+    assert tried == [8]
+
+
+@pytest.mark.parametrize('error', [EXHAUSTED[2], EXHAUSTED[3], MemoryError()], ids=['cuda', 'cublas', 'python'])
+def test_writing_goes_on_with_half_as_many_after_the_same_errors(error, capsys):
+    from dialsum.generation import Decoding, Predictor
+    c = card('kobart')
+    loaded = load(c, str(replica(c)))
+    texts = [f'#Person1#: {n}시에 만나요.\n#Person2#: 네, 좋아요.' for n in range(1, 6)]
+    alone = Predictor(loaded, 1, 128, Decoding(max_new_tokens=4)).predict_batch(texts)
+    generate = loaded.model.generate
+
+    def small(input_ids, **more):
+        if len(input_ids) > 2: raise error
+        return generate(input_ids=input_ids, **more)
+    loaded.model.generate = small
+    predictor = Predictor(loaded, 5, 128, Decoding(max_new_tokens=4))
+    assert predictor.predict_batch(texts) == alone and predictor.batch_size == 2
+    assert 'dialogues at once from here on' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['polyglot-ko-12.8b', 'solar-10.7b'])
+def test_what_a_refused_model_needs_does_not_depend_on_what_there_is(name):
+    figures = set()
+    for available in (1, 4, 7.76, 8.4):
+        with pytest.raises(DialsumError) as e: plan_memory(card(name), int(available * 2**30), 8, 1280)
+        figures.add(re.search(r'needs ([\d.]+) GiB \(([\d.]+) GiB of it weights\)', str(e.value)).groups())
+    assert len(figures) == 1, figures
+    [(need, weights)] = figures
+    assert plan_memory(card(name), int((float(need) + 0.01) * 2**30), 8, 1280).batch == 1  # so much is enough
+    with pytest.raises(DialsumError): plan_memory(card(name), int((float(need) - 0.02) * 2**30), 8, 1280)  # and no less
+    assert float(weights) == round(estimate_memory(card(name), 1, 64, method='qlora').weights / 2**30, 2)
+
+
+def group(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in files.items(): (folder/name.replace('__', '.')).write_text(f'{value}\n')
+
+
+def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):
+    gb = 2**30
+    self, root = tmp_path/'self', tmp_path/'cgroup'
+    self.write_text('0::/kube/pod\n')
+    group(root/'kube', memory__max=6*gb, memory__current=2*gb, memory__stat=f'anon 1\ninactive_file {gb}')
+    group(root/'kube'/'pod', memory__max='max', memory__current=gb, memory__stat='inactive_file 0')
+    assert memory.cgroup_room(self, root) == 5*gb  # version 2, limited from above; what can be given back counts as free
+    group(root/'kube'/'pod', memory__max=3*gb)
+    assert memory.cgroup_room(self, root) == 2*gb  # the smallest counts
+    group(root/'kube'/'pod', memory__max=gb//2)
+    assert memory.cgroup_room(self, root) == 0
+    self.write_text('0::/kube/elsewhere\n')  # in a container whose own group is the root of what it sees
+    group(root, memory__max=4*gb, memory__current=gb, memory__stat='inactive_file 0')
+    assert memory.cgroup_room(self, root) == 3*gb
+    assert memory.cgroup_room(tmp_path/'none', root) is None
+
+    old = tmp_path/'v1'
+    self.write_text('5:cpu,cpuacct:/slurm\n4:memory:/slurm/job\n0::/\n')
+    group(old/'memory', memory__limit_in_bytes=9223372036854771712, memory__usage_in_bytes=8*gb, memory__stat='total_inactive_file 0')
+    group(old/'memory'/'slurm'/'job', memory__limit_in_bytes=8*gb, memory__usage_in_bytes=3*gb, memory__stat=f'cache 7\ntotal_inactive_file {gb}')
+    assert memory.cgroup_room(self, old) == 6*gb
+
+    free = available_memory('cpu')
+    monkeypatch.setattr(memory, 'cgroup_room', lambda: 64 * 2**20)
+    assert available_memory('cpu') == 64 * 2**20 < free
+    monkeypatch.setattr(memory, 'cgroup_room', lambda: 2**62)
+    assert available_memory('cpu') < 2**50  # a limit beyond what there is gives nothing
+
+
+@pytest.mark.parametrize('name, peak', [
+    ('NVIDIA L40', 181e12), ('NVIDIA L40S', 362e12), ('NVIDIA L4', 121e12), ('NVIDIA H100 PCIe', 756e12), ('NVIDIA H100 80GB HBM3', 989e12), ('NVIDIA H200', 989e12),
+    ('NVIDIA A100-SXM4-80GB', 312e12), ('NVIDIA A10', 125e12), ('NVIDIA A10G', 70e12), ('NVIDIA A100-SXM4-40GB MIG 1g.5gb', None), ('NVIDIA RTX A1000', None),
+    ('NVIDIA GeForce RTX 4090 Laptop GPU', None), ('NVIDIA GeForce RTX 3090 Ti', None), ('NVIDIA GeForce RTX 3090', 71e12), ('', None)])
+def test_a_gpu_is_known_by_its_whole_name(name, peak):
+    assert speed.peak_flops(name) == peak
+
+
+@pytest.mark.parametrize('seen, workers, scale, count', [
+    ('0', 3, 'full', 1), ('0,1', 3, 'full', 2), ('0,1', 2, 'full', 2), ('GPU-a,GPU-b', 4, 'full', 2), ('0', 1, 'full', 1),
+    ('', 3, 'full', 3), ('-1', 2, 'full', 2), ('0', 2, 'replica', 2), ('0,-1,1', 2, 'full', 1)])
+def test_more_stages_than_gpus_wait_for_their_turn(seen, workers, scale, count, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', seen)
+    at_once, why = pipeline.at_once(workers, scale)
+    assert at_once == count and bool(why) == (count < workers)
+    if why: assert f'--workers {workers}' in why and why.endswith('.') and '\n' not in why
+
+
+def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_path, monkeypatch):
+    from dialsum import cli
+    from dialsum.runs import events
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')
+    threads = []
+
+    class Pool(pipeline.ThreadPoolExecutor):
+        def __init__(self, workers):
+            threads.append(workers)
+            super().__init__(workers)
+    monkeypatch.setattr(pipeline, 'ThreadPoolExecutor', Pool)
+    monkeypatch.setattr(cli, '_outcome', lambda *args: 0)
+    monkeypatch.setattr(pipeline, 'run_stage', lambda spec, *args: pipeline._fail(spec, pipeline.now(), 0, pipeline._error('exception', 'Stopped', 'here the test ends')))
+    done = typed('run', '--models', 'kobart', '--workers', '3', '--runs', tmp_path, '--reports', tmp_path/'reports')
+    assert threads == [1] and '1 at once' in done.stderr and '--workers 3 is more than the 1 GPU of this machine' in done.stderr
+    [run] = tmp_path.glob('*/experiment.json')
+    assert events(run.parent)
