@@ -22,8 +22,9 @@ from rapidfuzz.distance import LCSseq
 
 from .data import _decode, _parse
 from .models import origin, safetensors_header
-from .rouge import _intervals, _others, _predictions, _unreadable, broken_tags, invented_tags, tokenizer
+from .rouge import _intervals, _others, _predictions, _unreadable, tokenizer
 from .runs import DialsumError, to_json, unknown, write_atomic
+from .tags import broken_tags, invented_tags
 
 # %% ../nbs/11_ensemble.ipynb #f27e502c
 class Candidate(NamedTuple):

@@ -9,10 +9,11 @@ __all__ = ['FAULTS', 'MARGIN', 'Fault', 'faults', 'counted']
 import re
 from dataclasses import dataclass
 
-from .data import TAG
 from .lengths import whole_sentences
 from .quality import amounts, names, number
-from .rouge import _scorer, broken_tags, invented_tags
+from .rouge import _scorer
+from .tags import TAG, broken_tags, control_tokens, foreign, invented_tags
+from .tags import is_literal_nothing, lacks_hangul, lost_tags, without_control
 
 # %% ../nbs/08_faults.ipynb #402b0b19
 @dataclass(frozen=True)
@@ -23,8 +24,13 @@ class Fault:
     rule:str # what counts as one, a sentence, Korean
 
 _table = '''empty|빈 요약|글자가 없다.
-broken_tag|깨진 태그|#으로 둘러싼 표시가 온전하지 않다.
-wrong_speaker|틀린 화자|대화에 없는 표시를 말하거나, 두 화자를 서로 바꾸어 쓰면 참조와의 ROUGE-2가 3점 넘게 오른다.
+literal_nothing|빈값 낱말|값이 없음을 나타내는 영어 낱말뿐이다.
+no_hangul|한글 없는 요약|한글이 한 글자도 없다.
+foreign|다른 문자|한글도 로마자도 아닌 글자가 대화에도 참조 요약에도 없다.
+control_token|남은 제어 기호|끝 기호나 채움 기호처럼 모델을 움직이는 기호가 글에 남았다.
+lost_tags|사라진 태그|참조 요약에는 모두 화자나 가림 표시가 있는데 하나도 없다.
+broken_tag|깨진 태그|#으로 둘러싼 표시가 온전하지 않고, 대화와 참조 요약에도 그런 글이 없다.
+wrong_speaker|틀린 화자|대화와 참조 요약에 없는 표시를 말하거나, 두 화자를 서로 바꾸어 쓰면 참조와의 ROUGE-2가 3점 넘게 오른다.
 invented_number|지어낸 수|수가 대화에 없고, 대화에 나온 두 수의 합, 차, 곱도 아니다.
 invented_name|지어낸 이름|이름이 대화에 없고, 다른 문자로 적은 것도 없다.
 omission|빠뜨린 내용|참조 요약이 모두 말하는 화자나 수가 없다.
@@ -63,18 +69,46 @@ def _cut(text:str)->list[str]: # its last words, where they end no sentence
     return [] if ended else [' '.join(text.split()[-2:])]
 
 # %% ../nbs/08_faults.ipynb #41409d4f
+def _written(text:str, dialogue:str, references:tuple[str,...])->dict[str,list[str]]: # what can be seen in the writing alone
+    sources = (dialogue, *references)
+    return dict(
+        no_hangul=[text.strip()] if lacks_hangul(text, *references) else [],
+        foreign=list(dict.fromkeys(foreign(text, *sources))),
+        control_token=control_tokens(text, *sources),
+        lost_tags=lost_tags(text, *references),
+        broken_tag=broken_tags(text, *sources))
+
+def _faults(
+    text:str, # a summary, as written
+    dialogue:str,
+    references:tuple[str,...], # none where they are not known
+    swapped:bool, # from `_swapped`
+    invented:list[str], # from `names`
+)->dict[str,list[str]]:
+    if not text.strip(): return dict(empty=['–'])
+    if is_literal_nothing(text, *references): return dict(literal_nothing=[text.strip()])
+    meant = without_control(text, dialogue, *references)
+    speakers = invented_tags(text, dialogue, *references)
+    if swapped: speakers.append(_exchanged(text))
+    found = _written(text, dialogue, references) | dict(
+        wrong_speaker=speakers,
+        invented_number=number(dialogue, meant),
+        invented_name=invented,
+        omission=_missing(text, references) if references else [],
+        repetition=_again(meant),
+        cut=_cut(meant))
+    return {kind: found[kind] for kind in FAULTS if found.get(kind)}
+
 def faults(
     summaries:list[str], # predictions
     dialogues:list[str], # of each, turns separated by newlines
     references:list[tuple[str,...]]|None=None, # of each, one or more; None: what needs them is left out
 )->list[dict[str,list[str]]]: # for each summary kind → what was found, as written
     "What is wrong with summaries, by the rules of `FAULTS`"
-    invented, known = names(dialogues, summaries), references or [()]*len(summaries)
+    known = references or [()]*len(summaries)
+    meant = [without_control(s, d, *r) for s, d, r in zip(summaries, dialogues, known, strict=True)]
     swapped = _swapped(summaries, references) if references else [False]*len(summaries)
-    return [{kind: found for kind, found in dict(
-        empty=[] if s.strip() else ['–'], broken_tag=broken_tags(s, d), wrong_speaker=invented_tags(s, d) + [_exchanged(s)]*swap, invented_number=number(d, s), invented_name=new,
-        omission=_missing(s, r) if r and s.strip() else [], repetition=_again(s), cut=_cut(s)).items() if found}
-        for s, d, r, swap, new in zip(summaries, dialogues, known, swapped, invented, strict=True)]
+    return [_faults(*row) for row in zip(summaries, dialogues, known, swapped, names(dialogues, meant), strict=True)]
 
 # %% ../nbs/08_faults.ipynb #17443a8f
 def counted(
@@ -86,4 +120,4 @@ def counted(
     found, own = faults(summaries, dialogues, references), faults([r[0] for r in references], dialogues)
     seen = lambda kind: [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, found) if kind in f]
     return dict(rows=len(summaries), faulty=sum(map(bool, found)),
-                kinds={k: dict(count=len(seen(k)), references=sum(k in f for f in own) if k != 'omission' else None, examples=seen(k)[:examples]) for k in FAULTS})
+                kinds={k: dict(count=len(seen(k)), references=sum(k in f for f in own) if k not in ('omission', 'lost_tags') else None, examples=seen(k)[:examples]) for k in FAULTS})

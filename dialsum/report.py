@@ -30,7 +30,7 @@ from .findings import korean
 from .judgement import RULES, Judgement, advise, judge_summaries, judge_training
 from .models import CARDS, card
 from .quality import DEFECTS, told
-from .rouge import LIMITS, matches
+from .rouge import limits, matches, out_of_bounds
 from .runs import DialsumError, check_writable, facts, key_of, read_fact, write_atomic
 
 # %% ../nbs/14_report.ipynb #7ed3e4df
@@ -802,9 +802,13 @@ def score_table(
 # %% ../nbs/14_report.ipynb #577cf8e5
 _alarms = { # diagnostic → column's name, what is wrong, what it means
     'empty': ('빈 요약', '빈 요약이 있습니다', '빈 요약은 0점으로 계산합니다.'),
-    'broken_tags': ('깨진 태그', '깨진 태그가 있는 요약이 있습니다', '정답에는 하나도 없습니다.'),
+    'broken_tags': ('깨진 태그', '깨진 태그가 있는 요약이 있습니다', ''),
     'invented_tags': ('없는 태그', '대화에 나오지 않는 태그를 쓴 요약이 있습니다', '없는 사람이나 정보를 지어냈다는 뜻입니다.'),
+    'lost_tags': ('사라진 태그', '정답에는 태그가 있는데 하나도 없는 요약이 많습니다', '태그가 특수 토큰으로 여겨져 디코딩에서 지워졌을 수 있습니다.'),
     'foreign': ('다른 문자', '한글도 로마자도 아닌 문자가 섞인 요약이 있습니다', '다국어 모델이 다른 언어로 새는 경우입니다.'),
+    'no_hangul': ('한글 없음', '한글이 한 글자도 없는 요약이 있습니다', '다른 언어로 썼거나 모델과 토크나이저가 맞지 않는 경우입니다.'),
+    'control_tokens': ('제어 기호', '모델을 움직이는 제어 기호가 남은 요약이 있습니다', '디코딩에서 특수 토큰을 빼지 않은 것입니다.'),
+    'literal_nothing': ('빈값 낱말', '값이 없음을 나타내는 영어 낱말뿐인 요약이 있습니다', '빈 요약이 표를 거치면서 글자로 바뀐 것입니다.'),
     'undecodable': ('디코딩 실패', '디코딩되지 않은 글자가 있는 요약이 있습니다', '파일이나 토큰을 잘못 디코딩했거나 모델이 글자를 끝까지 쓰지 못한 것입니다.'),
     'equal_r1_rl': ('R1 = RL', 'ROUGE-1과 ROUGE-L이 같은 대화가 너무 많습니다', '요약이 지나치게 짧거나 토크나이저가 글을 거의 버릴 때 그렇습니다.'),
     'length_ratio': ('길이 비율', '요약의 길이가 정답과 크게 다릅니다', '제대로 학습한 모델은 1배 안팎입니다.'),
@@ -813,17 +817,34 @@ _alarms = { # diagnostic → column's name, what is wrong, what it means
 def _measure(name:str, value:float|None)->str:
     return '–' if value is None else f'{value:.2f}배' if name == 'length_ratio' else f'{value:.1%}'
 
+def _tokenizer_of(s:Step)->str: # by which a step's scores were made
+    named = re.search(r'tok:(\w+)', (s.metrics.get('split') or {}).get('signature') or '')
+    return named[1] if named else 'mecab'
+
+def _held_by_references(name:str, diagnostics:list[dict])->str: # a sentence, or '' where it was not counted
+    shares = [d[f'reference_{name}'] for d in diagnostics if d.get(f'reference_{name}') is not None]
+    if not shares: return ''
+    return f' 정답에서는 {max(shares):.1%}입니다.' if max(shares) else ' 정답에는 하나도 없습니다.'
+
+def _alarm(e:Experiment, name:str)->list[str]: # a line on a diagnostic that is out of bounds, or none
+    values = {s: (s.metrics.get('split') or {}).get('diagnostics') or {} for s in e.ranking}
+    bad = [s for s in e.ranking if out_of_bounds(name, values[s], _tokenizer_of(s))]
+    if not bad: return []
+    low, high, *_ = limits(_tokenizer_of(bad[0]))[name]
+    bounds = f'{high:.0%} 이하' if high else '0%'
+    if name == 'length_ratio': bounds = f'{low}~{high}배'
+    measured = ', '.join(f'{escape(s.label)} {_measure(name, values[s][name])}' for s in bad)
+    _, wrong, meaning = _alarms[name]
+    line = f'- {wrong}(정상 {bounds}): {measured}. {meaning}'.rstrip()
+    return [line + _held_by_references(name, [values[s] for s in bad])]
+
 def alarms(e:Experiment)->str:
     "What the predictions look like, and what of that is out of bounds"
     values = {s.label: (s.metrics.get('split') or {}).get('diagnostics') or {} for s in e.ranking}
-    lines = []
-    for name, (_, wrong, meaning) in _alarms.items():
-        low, high, *_ = LIMITS[name]
-        bad = [f'{escape(label)} {_measure(name, v[name])}' for label, v in values.items() if v.get(name) is not None and not low <= v[name] <= high]
-        bounds = f'{low}~{high}배' if name == 'length_ratio' else f'{high:.0%}' + ' 이하'*(high > 0)
-        if bad: lines.append(f"- {wrong}(정상 {bounds}): {', '.join(bad)}. {meaning}")
-    shares = table(['모델', *(head for head, *_ in _alarms.values())], [[escape(label), *(_measure(name, v.get(name)) for name in _alarms)] for label, v in values.items()])
-    return shares + '\n\n' + ('\n'.join(lines) or '정상 범위를 벗어난 항목은 없습니다.')
+    lines = [line for name in _alarms for line in _alarm(e, name)]
+    heads = [head for head, *_ in _alarms.values()]
+    rows = [[escape(label), *(_measure(name, v.get(name)) for name in _alarms)] for label, v in values.items()]
+    return table(['모델', *heads], rows) + '\n\n' + ('\n'.join(lines) or '정상 범위를 벗어난 항목은 없습니다.')
 
 # %% ../nbs/14_report.ipynb #e484a4de
 def _searched(d:dict)->str: # how a model searched for its summaries
@@ -1139,12 +1160,13 @@ def wrongs(e:Experiment)->str:
     done = [s for s in e.ranking if (s.metrics.get('faults') or {}).get('rows')]
     if not done: return '요약의 오류를 센 기록이 없습니다.'
     share = lambda count, m: '–' if count is None else f"{count/m['rows']:.1%}"
+    of = lambda m, kind, key: (m['kinds'].get(kind) or {}).get(key) # an older record does not have every kind
     told = [(s.label, s.metrics['faults']) for s in done]
-    rows = [[f.title, *(share(m['kinds'][k]['count'], m) for _, m in told), share(told[0][1]['kinds'][k]['references'], told[0][1])] for k, f in FAULTS.items()]
+    rows = [[f.title, *(share(of(m, k, 'count'), m) for _, m in told), share(of(told[0][1], k, 'references'), told[0][1])] for k, f in FAULTS.items()]
     rows.append(['**하나라도 있는 요약**', *(share(m['faulty'], m) for _, m in told), '–'])
     cases = []
     for label, m in told:
-        seen = [f"{FAULTS[k].title} {code_span(v['examples'][0]['fname'])} {code_span(', '.join(v['examples'][0]['found'])[:60])}" for k, v in m['kinds'].items() if v['examples'] and k != 'empty']
+        seen = [f"{FAULTS[k].title} {code_span(v['examples'][0]['fname'])} {code_span(', '.join(v['examples'][0]['found'])[:60])}" for k, v in m['kinds'].items() if k in FAULTS and v['examples'] and k != 'empty']
         if seen: cases.append(f'- {escape(label)}: ' + ', '.join(seen))
     text = f"검증 대화 {number(told[0][1]['rows'])}개의 요약에서 오류가 있는 요약의 비율입니다. **참조**는 같은 규칙이 사람이 쓴 참조 요약에서 찾은 비율로, 규칙의 오차로 보면 됩니다."
     rules = '규칙:\n\n' + '\n'.join(f'- **{f.title}:** {prose(f.rule)}' for f in FAULTS.values())

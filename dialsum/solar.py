@@ -23,10 +23,10 @@ from rapidfuzz import fuzz
 
 from .augment import syllable_rouge
 from .chat import Chat, Failed, Refused, _here, hashed
-from .data import TAG
 from .quality import Overlap, _letters
-from .rouge import _predictions, broken_tags, foreign, rouge
+from .rouge import _predictions, rouge
 from .runs import DialsumError, unknown
+from .tags import TAG, broken_tags, control_tokens, foreign, is_literal_nothing
 
 # %% ../nbs/05_solar.ipynb #a75e0a82
 SHARES, HANGUL = (0.4, 2.2), 0.3 # of the expected length; of the letters outside tags
@@ -140,12 +140,14 @@ def faults(
     contract:Contract=Contract(),
 )->dict[str,str]: # kind → a sentence, Korean; none: the answer can stay
     "What keeps a text from being a summary of a dialogue"
-    if not text: return dict(empty='요약이 비어 있습니다.')
+    if not text or is_literal_nothing(text): return dict(empty='요약이 비어 있습니다.')
     letters, n, found = [c for c in TAG.sub('', text) if c.isalpha()], contract.length(dialogue), {}
     if wrong := _tag_faults(text, dialogue): found['tags'] = f"{', '.join(wrong[:5])}: 대화에 없는 표시입니다. 대화의 표시({', '.join(dict.fromkeys(TAG.findall(dialogue)))})만 그대로 쓰세요."
     if len(text) < SHARES[0]*n: found['short'] = f'{len(text)}자로 너무 짧습니다. {n}자 안팎으로 쓰세요.'
     if len(text) > SHARES[1]*n: found['long'] = f'{len(text)}자로 너무 깁니다. {n}자 안팎으로 줄이세요.'
-    odd = ''.join(dict.fromkeys(c for c in foreign(text) if c not in dialogue))
+    odd = ''.join(dict.fromkeys(foreign(text, dialogue)))
+    control = control_tokens(text, dialogue)
+    if control: found['control'] = f"{', '.join(dict.fromkeys(control))[:40]}: 제어 기호를 쓰지 마세요."
     if odd or sum('가' <= c <= '힣' for c in letters) < HANGUL*len(letters): found['hangul'] = f"한글로 쓰세요.{f' {odd[:10]}: 대화에 없는 글자입니다.' if odd else ''}"
     if not _end.search(text): found['sentence'] = "'-다'로 끝나는 온전한 문장으로 쓰세요."
     return found

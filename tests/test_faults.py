@@ -18,7 +18,8 @@ def exchanged(text): return TAG.sub(lambda m: {'#Person1#': '#Person2#', '#Perso
 def larger(text): return re.sub(r'(?<![#\w])\d+(?!\w*#)', lambda m: str(7*int(m[0]) + 913), text)
 
 
-PLANTED = dict(empty=lambda t: ' ', broken_tag=lambda t: t.replace('#Person1#', '#Ferson1#', 1), wrong_speaker=exchanged, invented_number=larger, invented_name=lambda t: t + ' 로버트 킴벌리가 옆에 있었다.',
+PLANTED = dict(empty=lambda t: ' ', literal_nothing=lambda t: 'nan', no_hangul=lambda t: 'They talk.', foreign=lambda t: t.replace('은', '은 豫約', 1),
+               control_token=lambda t: t + '</s><pad>', lost_tags=lambda t: TAG.sub('', t), broken_tag=lambda t: t.replace('#Person1#', '#Ferson1#', 1), wrong_speaker=exchanged, invented_number=larger, invented_name=lambda t: t + ' 로버트 킴벌리가 옆에 있었다.',
                repetition=lambda t: t + ' ' + t, cut=lambda t: ' '.join(t.split()[:-1]), omission=lambda t: TAG.sub('그', t))
 
 
