@@ -305,7 +305,7 @@ _know(
     Known('dialsum-stage-died', 'P0', 'StageDied', r'was killed by SIG\w+|ended with exit code \d+ without|ended without writing its facts', '단계의 프로세스가 결과를 쓰지 못하고 끝났습니다. SIGKILL이면 대개 주기억 장치가 모자란 것입니다.',
           '`dmesg | grep -i oom`과 그 단계의 기록을 보고 `--workers 1`, `--method qlora`, 더 작은 `--batch-size`로 다시 하십시오.', _ours, numbers=(('신호', r'killed by (SIG\w+)'),)),
     Known('dialsum-blocked', 'P3', 'Blocked', r'could not run because', '앞 단계가 성공하지 못해 실행되지 않았습니다. 그 자체의 잘못은 없습니다.', '앞 단계의 실패를 먼저 고치고 `dialsum resume 실험이름`으로 이어서 실행하십시오.', _ours),
-    Known('dialsum-loss', 'P1', 'DialsumError', r'^the loss became (?:nan|inf)', '학습 손실이 수가 아닌 값이 되어 학습을 멈추었습니다.', '`--learning-rate`를 낮추거나 `--warmup-ratio`를 높이고, `--precision bf16`이나 `--precision fp32`로 다시 하십시오.', _ours),
+    Known('dialsum-loss', 'P1', 'DialsumError', r'^the (?:dev )?loss became (?:nan|inf)', '학습이나 검증의 손실이 수가 아닌 값이 되어 학습을 멈추었습니다.', '`--learning-rate`를 낮추거나 `--warmup-ratio`를 높이고, `--precision bf16`이나 `--precision fp32`로 다시 하십시오.', _ours),
     Known('dialsum-memory', 'P1', 'DialsumError', r'^out of memory with one row', '한 번에 대화 하나만 학습해도 메모리가 모자랍니다.', '`--gradient-checkpointing`을 켜거나 `--max-source`를 줄이십시오. 인과 언어 모델이면 `--method qlora`도 됩니다.', _ours),
     Known('dialsum-candidates', 'P3', 'DialsumError', r'has both dev scores and test predictions', '평가와 예측을 모두 마친 모델이 없어 제출할 것이 없습니다. 그 자체의 잘못은 없습니다.', '앞 단계의 실패를 먼저 고치고 `dialsum resume 실험이름`으로 이어서 실행하십시오.', _ours),
     Known('dialsum-refusal', 'P2', 'DialsumError', r"^(?!the loss became|out of memory with one row|no model of .* has both)(?s:.*)(?:\S: \S|did you mean|Known:)", 'dialsum이 할 수 없는 일이라 멈추었습니다. 까닭은 메시지에 적혀 있습니다.', '메시지의 쌍점 뒤에 할 일이 적혀 있습니다. 쓸 수 있는 이름은 `dialsum run --help`에 있습니다.', _ours),

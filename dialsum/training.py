@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['REPLICA', 'Recipe', 'recipe', 'updates', 'warmup', 'memory_needed', 'asked', 'fitted', 'linear_layers', 'targets',
-           'keep_unpacked', 'add_lora', 'keep_on', 'add_tokens', 'is_complete', 'newest_checkpoint', 'save', 'train']
+           'keep_unpacked', 'add_lora', 'keep_on', 'add_tokens', 'best_evaluation', 'check_logged', 'time_left',
+           'is_complete', 'best_beside', 'newest_checkpoint', 'save', 'train']
 
 # %% ../nbs/09_training.ipynb #89c9ae04
 import hashlib, json, math, os, shutil, time, zipfile
@@ -14,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .memory import Memory, available_memory, estimate_memory, plan_memory, refuse_offload, within_memory
-from .models import LoadedModel, ModelCard, load, safetensors_header
+from .models import LoadedModel, ModelCard, fingerprint, load, safetensors_header
 from .precision import METHODS, Precision, here, this_device
 from .prompt import PROBE, Codec, example, spoiled
 from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
@@ -210,12 +211,44 @@ def _place_tokens(loaded:LoadedModel): # the rows of its new tokens, in a model 
         for layer in (loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings()):
             for row, pieces in loaded.new_tokens.items(): layer.weight[row] = layer.weight[pieces].mean(0)
 
+# %% ../nbs/09_training.ipynb #3ee90fae
+def best_evaluation(
+    evaluations:list[dict], # one an epoch, as the trainer logs them: eval_loss and, where summaries were written, eval_rouge_mean
+)->int: # its place in the list
+    "The evaluation with the best ROUGE; of equal ROUGE that with the lower dev loss, of equal loss the first"
+    standing = [(e.get('eval_rouge_mean', 0.0), -e['eval_loss']) for e in evaluations]
+    return standing.index(max(standing))
+
+def _evaluations(state)->list[dict]: # of a trainer's state
+    return [entry for entry in state.log_history if 'eval_loss' in entry]
+
+def _stagnant(evaluations:list[dict])->int: # evaluations since the best one
+    return len(evaluations) - 1 - best_evaluation(evaluations)
+
+def _patience_class():
+    from transformers import TrainerCallback
+    class Patience(TrainerCallback):
+        "Ends a training after some evaluations that were no better than the best before them"
+        def __init__(self, patience): self.patience = patience
+
+        def on_evaluate(self, args, state, control, **kwargs):
+            if _stagnant(_evaluations(state)) >= self.patience: control.should_training_stop = True
+    return Patience
+
 # %% ../nbs/09_training.ipynb #b9842196
 def _trainer_class(seq2seq:bool):
     from transformers import Seq2SeqTrainer, Trainer
     class WritingTrainer(Seq2SeqTrainer if seq2seq else Trainer):
         "A trainer whose evaluation adds `write()`'s scores to the dev loss"
         write, seconds = None, 0 # () -> dict of scores; spent on evaluation
+
+        def _determine_best_metric(self, metrics, trial):
+            evaluations = _evaluations(self.state)
+            is_best = best_evaluation(evaluations) == len(evaluations) - 1
+            if is_best:
+                self.state.best_metric = metrics[self.args.metric_for_best_model]
+                self.state.best_global_step = self.state.global_step
+            return is_best
 
         def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix='eval'):
             started = time.monotonic()
@@ -225,24 +258,60 @@ def _trainer_class(seq2seq:bool):
             return out
     return WritingTrainer
 
+# %% ../nbs/09_training.ipynb #81e8bacf
+def check_logged(
+    logs:dict, # name → number, as a trainer logs them
+    step:int, # update after which they were taken; 0: before the first
+)->None:
+    "Raises `DialsumError` for a loss, dev loss or score that is not a finite number"
+    if not math.isfinite(logs.get('loss', 0)):
+        norm = logs.get('grad_norm')
+        raise DialsumError(f"the loss became {logs['loss']} (gradient norm {norm}) at step {step}: lower --learning-rate or raise --warmup-ratio.")
+    for name, value in logs.items():
+        if not name.startswith(('eval_loss', 'eval_rouge')) or math.isfinite(value): continue
+        what = 'dev loss' if name == 'eval_loss' else name.removeprefix('eval_')
+        if not step:
+            raise DialsumError(f"the {what} is {value} before the first update, so the checkpoint's weights or its arithmetic are broken: "
+                               "fetch the checkpoint again, or give --precision fp32.")
+        raise DialsumError(f"the {what} became {value} at step {step}: lower --learning-rate or raise --warmup-ratio.")
+
+def time_left(
+    spent:float, # seconds since a training began, or went on
+    done:int, # updates since then
+    left:int, # updates
+)->float|None: # seconds; None before the first update
+    "How long the rest of a training will take at the pace that it has"
+    if not left: return 0.0
+    return spent/done*left if done else None
+
 def _progress_class():
     from transformers import TrainerCallback
     class Progress(TrainerCallback):
-        "One line a log: step, loss, time left; a loss that is not a number ends the training"
-        def __init__(self, say, beat, first, track): self.say, self.beat, self.first, self.track, self.started = say, beat, first, track, time.monotonic()
+        "One line a log: step, loss, time left; what is not a number ends the training"
+        def __init__(self, say, beat, first, track):
+            self.say, self.beat, self.first, self.track = say, beat, first, track
+            self.started, self.start = time.monotonic(), 0 # the update at which it began, or went on
+
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.started, self.start = time.monotonic(), state.global_step
 
         def on_step_end(self, args, state, control, **kwargs):
             if self.first: self.first.done()
 
+        def on_epoch_end(self, args, state, control, **kwargs): control.should_log = True
+
         def on_log(self, args, state, control, logs=None, **kwargs):
+            check_logged(logs, state.global_step)
             spent = time.monotonic() - self.started
-            left = spent/max(state.global_step, 1)*(state.max_steps - state.global_step)
-            if not math.isfinite(logs.get('loss', 0)): # an infinite gradient norm alone is how fp16's scaler finds its scale
-                raise DialsumError(f"the loss became {logs['loss']} (gradient norm {logs.get('grad_norm')}) at step {state.global_step}: lower --learning-rate or raise --warmup-ratio.")
-            if 'loss' in logs: self.say(f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}  {spent:.0f} s, {left:.0f} s left")
-            if 'eval_loss' in logs: self.say(f"epoch {state.epoch:.2f}  dev loss {logs['eval_loss']:.4f}  " + '  '.join(f'{k[5:]} {v:.2f}' for k, v in logs.items() if 'rouge' in k))
+            left = time_left(spent, state.global_step - self.start, state.max_steps - state.global_step)
+            if 'loss' in logs:
+                self.say(f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}  {spent:.0f} s, {left:.0f} s left")
+            if 'eval_loss' in logs:
+                scores = '  '.join(f'{k[5:]} {v:.2f}' for k, v in logs.items() if 'rouge' in k)
+                self.say(f"epoch {state.epoch:.2f}  dev loss {logs['eval_loss']:.4f}  {scores}")
             self.track(state.global_step, {k: v for k, v in logs.items() if isinstance(v, (int, float))})
-            if state.max_steps: self.beat(done=state.global_step, total=state.max_steps, left=round(left, 1))
+            if not state.max_steps: return # the evaluation before the first update
+            self.beat(done=state.global_step, total=state.max_steps, left=None if left is None else round(left, 1))
     return Progress
 
 # %% ../nbs/09_training.ipynb #6b5534cc
@@ -254,10 +323,10 @@ def _arguments(r:Recipe, folder:Path, precision:Precision, rows:int, judged:bool
         max_grad_norm=r.max_grad_norm, label_smoothing_factor=r.label_smoothing, seed=r.seed, data_seed=r.seed,
         train_sampling_strategy='group_by_length', eval_strategy='epoch', save_strategy='epoch', save_total_limit=r.save_total_limit, load_best_model_at_end=True,
         metric_for_best_model='eval_rouge_mean' if judged else 'eval_loss', greater_is_better=judged, logging_steps=max(1, updates(r, rows)//40), logging_first_step=True,
-        prediction_loss_only=True, disable_tqdm=True, report_to='none', remove_unused_columns=False, **precision.training_arguments())
+        prediction_loss_only=True, disable_tqdm=True, report_to='none', logging_nan_inf_filter=False, remove_unused_columns=False, **precision.training_arguments())
 
 def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track=lambda step, values: None):
-    from transformers import DataCollatorForSeq2Seq, EarlyStoppingCallback, PrinterCallback, set_seed
+    from transformers import DataCollatorForSeq2Seq, PrinterCallback, set_seed
     set_seed(r.seed)
     refuse_offload(loaded.model)
     if hasattr(loaded.model, 'peft_config'): keep_on(loaded, r)
@@ -266,11 +335,11 @@ def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, s
     loaded.tokenizer.padding_side = 'right' # labels and inputs are padded alike; generation pads by itself
     learned, measured = ([example(codec, d, s[0], r.max_target, i) for d, s, i in zip(rows['dialogue'], rows['summaries'], rows.get('instruction', ['']*len(rows)))]
                          for rows in (train_rows, dev_rows))
-    key = hashlib.sha256(to_json([asdict(r), asdict(precision), loaded.checkpoint, learned, measured, getattr(write, 'about', write is not None)]).encode()).hexdigest()[:12]
+    key = hashlib.sha256(to_json([asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, getattr(write, 'about', write is not None)]).encode()).hexdigest()[:12]
     trainer = _trainer_class(loaded.card.seq2seq)(
         model=loaded.model, args=_arguments(r, folder/'checkpoints'/key, precision, len(train_rows), write is not None), processing_class=loaded.tokenizer,
         data_collator=DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None), train_dataset=learned, eval_dataset=measured,
-        callbacks=[_progress_class()(say, beat, first, track)] + ([EarlyStoppingCallback(r.early_stopping_patience)] if r.early_stopping_patience else []))
+        callbacks=[_progress_class()(say, beat, first, track)] + ([_patience_class()(r.early_stopping_patience)] if r.early_stopping_patience else []))
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -287,15 +356,30 @@ def is_complete(
     except (OSError, ValueError, DialsumError): return False
     return bool(weights) and {'optimizer.pt', 'scheduler.pt', 'rng_state.pth'} <= {p.name for p in states} and all(map(zipfile.is_zipfile, states))
 
+def _trainer_state(checkpoint:Path)->dict: return json.loads((checkpoint/'trainer_state.json').read_text(encoding='utf-8'))
+
+def best_beside(
+    checkpoint:Path, # a complete one
+)->Path: # a folder that may not be there
+    "The checkpoint of the best epoch until then; itself, where it was that"
+    return checkpoint.with_name(f"checkpoint-{_trainer_state(checkpoint)['best_global_step']}")
+
 def newest_checkpoint(
     folder:Path, # of one training's checkpoints
 )->tuple[Path|None,float|None]: # (the newest complete one, the dev loss before the first step)
-    "Where a training can go on; torn checkpoints are set aside"
+    "Where a training can go on: a checkpoint that is complete, and whose best epoch's is; others are set aside"
     for path in sorted(folder.glob('checkpoint-*'), key=lambda p: -int(p.name.rsplit('-', 1)[1])):
-        if is_complete(path) and (folder/'before.json').is_file(): return path, json.loads((folder/'before.json').read_text(encoding='utf-8'))['dev_loss']
+        if is_complete(path) and is_complete(best_beside(path)) and (folder/'before.json').is_file():
+            return path, json.loads((folder/'before.json').read_text(encoding='utf-8'))['dev_loss']
         shutil.rmtree(folder/f'torn-{path.name}', ignore_errors=True)
         path.rename(folder/f'torn-{path.name}')
     return None, None
+
+def _find_best_again(checkpoint:Path): # the trainer notes the best checkpoint by its absolute path, and forgets it when the folder has been moved
+    state, best = _trainer_state(checkpoint), str(best_beside(checkpoint))
+    if state['best_model_checkpoint'] == best: return
+    text = json.dumps(state | dict(best_model_checkpoint=best), indent=2, sort_keys=True)
+    write_atomic(checkpoint/'trainer_state.json', text + '\n')
 
 # %% ../nbs/09_training.ipynb #dde34c4b
 def save(
@@ -374,14 +458,18 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
     newest, before = newest_checkpoint(Path(trainer.args.output_dir))
     keeper = _keeper_class()(loaded, Path(trainer.args.output_dir)/'epochs', r, scale)
     if r.keep_checkpoints: trainer.add_callback(keeper)
-    start = json.loads((newest/'trainer_state.json').read_text(encoding='utf-8'))['epoch'] if newest else 0
-    if newest: say(f'going on from {newest.name}, epoch {start:g}')
+    start = _trainer_state(newest)['epoch'] if newest else 0
+    if newest:
+        say(f'going on from {newest.name}, epoch {start:g}')
+        _find_best_again(newest)
+        if _is_over(newest, r): trainer.args.num_train_epochs = round(start)
     with first or nullcontext():
         before = before if newest else trainer.evaluate()['eval_loss']
         write_atomic(Path(trainer.args.output_dir)/'before.json', to_json(dict(dev_loss=before)))
         trainer.state.log_history.clear()
         trainer.write, trainer.seconds = write, 0
         result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    _check_best(trainer.state)
     loaded.model = trainer.model.eval()
     save(loaded, folder/'model', method=r.method, scale=scale)
     history = _history(trainer.state)
@@ -396,9 +484,21 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
                 shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step, train_seconds=learning, evaluation_seconds=trainer.seconds,
                 rows_per_second=len(train_rows)*epochs/learning, kept=kept, **history)
 
+def _is_over(checkpoint:Path, r:Recipe)->bool: # whether a training had stopped early when it was interrupted
+    evaluations = [entry for entry in _trainer_state(checkpoint)['log_history'] if 'eval_loss' in entry]
+    return 0 < r.early_stopping_patience <= _stagnant(evaluations)
+
+def _check_best(state): # what is saved has to be the best epoch's
+    best = Path(state.best_model_checkpoint or '')
+    if best.name == f'checkpoint-{state.best_global_step}' and best.is_dir(): return
+    raise DialsumError(f"the checkpoint of the best epoch (step {state.best_global_step}) is not there any more: run the training again.")
+
 def _history(state)->dict:
     evals = [{k.removeprefix('eval_'): v for k, v in h.items()} for h in state.log_history if 'eval_loss' in h]
     drop = ('runtime', 'samples_per_second', 'steps_per_second', 'model_preparation_time')
     evals = [{k: v for k, v in e.items() if k not in drop} for e in evals]
     best = next((e for e in evals if e['step'] == state.best_global_step), evals[-1])
-    return dict(curve=[h for h in state.log_history if 'loss' in h], evaluations=evals, best=best)
+    return dict(curve=[_point(h) for h in state.log_history if 'loss' in h], evaluations=evals, best=best)
+
+def _point(logged:dict)->dict: # of the curve; an infinite gradient norm is that of an update which the scaler of fp16 left out: none
+    return {k: None if k == 'grad_norm' and not math.isfinite(v) else v for k, v in logged.items()}

@@ -154,6 +154,7 @@ EXAMPLES = [ # kind, text
     ('dialsum-stage-died', json.dumps(dict(schema=1, status='failed', stage='train', error=dict(kind='died', type='StageDied', message='kobart/train was killed by SIGKILL: see the log.')))),
     ('dialsum-blocked', json.dumps(dict(schema=1, status='blocked', stage='predict', error=dict(kind='blocked', type='Blocked', message='kobart/predict could not run because kobart/train did not succeed.')))),
     ('dialsum-loss', 'DialsumError: the loss became nan (gradient norm nan) at step 12: lower --learning-rate or raise --warmup-ratio.\n'),
+    ('dialsum-loss', 'DialsumError: the dev loss became nan at step 12: lower --learning-rate or raise --warmup-ratio.\n'),
     ('dialsum-memory', 'DialsumError: out of memory with one row at once: set --gradient-checkpointing, take --method qlora, shorten the rows (--max-source) or free the device.\n'),
     ('dialsum-candidates', "DialsumError: no model of 'x' has both dev scores and test predictions: see the failures of evaluate and predict.\n"),
     ('run-segfault', 'Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f1 (most recent call first):\n  File "/v/site-packages/torch/nn/functional.py", line 2, in linear\n'),

@@ -1,11 +1,14 @@
 "The course of a training: how many updates, which epoch is kept, what a continued adapter is, and when a training is refused"
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dialsum.data import read
 from dialsum.models import card, load, replica
 from dialsum.precision import here
-from dialsum.runs import sample_path
+from dialsum.runs import DialsumError, sample_path
 from dialsum.training import Recipe, train
 
 
@@ -58,3 +61,129 @@ def test_a_continued_adapter_changes_in_one_update(tmp_path):
     trained(toy('qwen3-4b', tmp_path/'first'/'model'), rows(8), r, tmp_path/'second')
     after = changed(before, weights(toy('qwen3-4b', tmp_path/'second'/'model')))
     assert after and all('lora_' in name for name in after)
+
+
+def scores(*values):
+    "What evaluations say, one after the other; None: the machine loses its power"
+    left = iter(values)
+    def write():
+        score = next(left)
+        if score is None: raise Killed
+        return dict(rouge_mean=float(score))
+    return write
+
+
+class Killed(Exception): pass
+
+
+@pytest.fixture
+def losses(monkeypatch):
+    "Dev losses that are told, not measured: of the evaluation before the first update 9, then one an epoch"
+    from transformers import Seq2SeqTrainer
+    from transformers.trainer_utils import EvalLoopOutput
+    def measure(values):
+        left = iter([9.0, *values])
+        def loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix='eval'):
+            return EvalLoopOutput(None, None, {f'{metric_key_prefix}_loss': next(left)}, 2)
+        monkeypatch.setattr(Seq2SeqTrainer, 'evaluation_loop', loop)
+    return measure
+
+
+FAST = Recipe(epochs=4, batch_size=8, learning_rate=1e-3, early_stopping_patience=0)
+
+
+@pytest.mark.parametrize('rouge, loss, best', [
+    ([5, 5, 5, 4], [8.0, 7.0, 7.5, 6.0], 2), # of equal ROUGE the lower loss
+    ([5, 5, 5, 5], [8.0, 8.0, 8.0, 8.0], 1), # of equal loss the first
+    ([5, 6, 6, 5], [8.0, 7.0, 7.1, 6.0], 2),
+    ([0, 0, 0, 0], [8.0, 7.0, 6.0, 5.0], 4)])
+def test_ties_go_to_the_lower_dev_loss(rouge, loss, best, losses, tmp_path):
+    losses(loss)
+    happened = trained(toy('kobart'), rows(8), FAST, tmp_path, scores(*rouge))
+    assert happened['best']['epoch'] == best
+
+
+def test_a_tie_with_falling_loss_is_no_reason_to_stop(losses, tmp_path):
+    losses([8.0, 7.0, 6.0, 6.5])
+    patient = replace(FAST, early_stopping_patience=1)
+    happened = trained(toy('kobart'), rows(8), patient, tmp_path, scores(0, 0, 0, 0))
+    assert [e['epoch'] for e in happened['evaluations']] == [1, 2, 3, 4] and happened['best']['epoch'] == 3
+
+
+def test_a_tie_without_falling_loss_is(losses, tmp_path):
+    losses([8.0, 8.0])
+    patient = replace(FAST, early_stopping_patience=1)
+    happened = trained(toy('kobart'), rows(8), patient, tmp_path, scores(0, 0))
+    assert len(happened['evaluations']) == 2 and happened['best']['epoch'] == 1
+
+
+def test_a_training_that_stopped_early_does_not_go_on_after_a_kill(monkeypatch, tmp_path):
+    "It was killed while its model was saved: the next attempt saves the same one, and trains nothing"
+    from dialsum import training
+    patient = replace(FAST, early_stopping_patience=1)
+    whole = trained(toy('kobart'), rows(8), patient, tmp_path/'whole', scores(2, 1))
+    def killed(*args, **kwargs): raise Killed
+    with monkeypatch.context() as m, pytest.raises(Killed):
+        m.setattr(training, 'save', killed)
+        trained(toy('kobart'), rows(8), patient, tmp_path/'torn', scores(2, 1))
+    again = trained(toy('kobart'), rows(8), patient, tmp_path/'torn', scores())
+    assert again['steps'] == whole['steps'] == 2 and again['evaluations'] == whole['evaluations']
+    assert not changed(weights(toy('kobart', tmp_path/'whole'/'model')), weights(toy('kobart', tmp_path/'torn'/'model')))
+
+
+class Poison:
+    "What a training is told of its steps, which breaks the weights after one of them"
+    def __init__(self, loaded, step): self.loaded, self.step, self.count = loaded, step, 0
+    def __enter__(self): return self
+    def __exit__(self, *error): pass
+
+    def done(self):
+        self.count += 1
+        if self.count != self.step: return
+        with torch.no_grad(): self.loaded.model.get_input_embeddings().weight.fill_(math.nan)
+
+
+@pytest.mark.parametrize('step, sentence', [(1, 'the loss became nan .* at step 2'), (3, 'the loss became nan .* at step 4'),
+                                            (4, 'the dev loss became nan at step 4'), (6, 'the dev loss became nan at step 6')])
+def test_a_training_that_diverges_does_not_end_well(step, sentence, tmp_path):
+    loaded = toy('kobart') # of whose six updates every second ends an epoch
+    r = replace(FAST, epochs=3, batch_size=4)
+    with pytest.raises(DialsumError, match=f'^{sentence}: lower --learning-rate'):
+        trained(loaded, rows(8), r, tmp_path, scores(1, 2, 3), first=Poison(loaded, step))
+    assert not (tmp_path/'model').exists()
+
+
+def test_a_checkpoint_of_no_numbers_is_told_before_training(tmp_path):
+    loaded = toy('kobart')
+    with torch.no_grad(): loaded.model.get_input_embeddings().weight.fill_(math.nan)
+    with pytest.raises(DialsumError, match='^the dev loss is nan before the first update.* fetch the checkpoint again'):
+        trained(loaded, rows(8), FAST, tmp_path)
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path):
+    with pytest.raises(DialsumError, match='^the rouge_mean became nan at step 1'):
+        trained(toy('kobart'), rows(8), FAST, tmp_path, scores(math.nan))
+
+
+def test_an_update_that_the_scaler_leaves_out_has_no_gradient_norm():
+    from types import SimpleNamespace
+
+    from dialsum.training import _history, check_logged
+    logged = dict(loss=2.0, grad_norm=math.inf, step=1)
+    check_logged(logged, 1)
+    evaluation = dict(eval_loss=2.0, eval_rouge_mean=1.0, step=1, epoch=1.0)
+    history = _history(SimpleNamespace(log_history=[logged, evaluation], best_global_step=1))
+    assert history['curve'] == [dict(loss=2.0, grad_norm=None, step=1)]
+
+
+def test_the_time_left_after_a_resume_is_that_of_the_pace_since_then(monkeypatch):
+    "Ten updates took a minute since the training went on at the 900th: the last ninety take nine"
+    from types import SimpleNamespace
+
+    from dialsum import training
+    beats, clock = [], iter([0.0, 100.0, 160.0])
+    monkeypatch.setattr(training.time, 'monotonic', lambda: next(clock))
+    progress = training._progress_class()(lambda line: None, lambda **facts: beats.append(facts), None, lambda step, values: None)
+    progress.on_train_begin(None, SimpleNamespace(global_step=900), None)
+    progress.on_log(None, SimpleNamespace(global_step=910, max_steps=1000, epoch=9.1), None, logs=dict(loss=1.0))
+    assert beats == [dict(done=910, total=1000, left=540.0)]
