@@ -187,3 +187,25 @@ def test_the_time_left_after_a_resume_is_that_of_the_pace_since_then(monkeypatch
     progress.on_train_begin(None, SimpleNamespace(global_step=900), None)
     progress.on_log(None, SimpleNamespace(global_step=910, max_steps=1000, epoch=9.1), None, logs=dict(loss=1.0))
     assert beats == [dict(done=910, total=1000, left=540.0)]
+
+
+def test_facts_refuse_what_is_not_finite_by_name(tmp_path):
+    from dialsum.runs import Stage, complete, new_run, to_json
+    run = new_run('nan', {}, tmp_path)
+    stage = Stage('train', complete('train', dict(run=str(run))), 'kobart')
+    for number in (math.nan, math.inf, -math.inf):
+        with pytest.raises(DialsumError, match=rf'^metrics.evaluations\[1\].loss is {number}: a finite number was expected'):
+            stage.record(dict(evaluations=[dict(loss=2.0), dict(loss=number)]))
+    assert not list(run.rglob('train.json'))
+    assert stage.record(dict(best=None))['metrics'] == dict(best=None)
+    with pytest.raises(DialsumError, match='^the value is nan'): to_json(math.nan)
+    with pytest.raises(DialsumError, match='^left is inf'): stage.beat(done=0, total=2, left=math.inf)
+
+
+def test_a_cell_of_a_table_that_holds_nothing_is_none():
+    import pandas as pd
+
+    from dialsum.runs import records, to_json
+    table = pd.DataFrame([dict(system='one', mean=2.0), dict(system='two', mean=3.0, p=0.5)])
+    assert records(table) == [dict(system='one', mean=2.0, p=None), dict(system='two', mean=3.0, p=0.5)]
+    to_json(records(table))
