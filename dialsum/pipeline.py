@@ -19,8 +19,11 @@ from pathlib import Path
 from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
-from .runs import (RESERVE, DialsumError, Stage, cache_path, check_kept, check_numbers, complete, environment, events, facts, hold, identity, is_free, key_of, log_event, make_fact, new_run, now, parameters, place,
-                          read_fact, release, sample_path, sha256, stage_notebook, to_json, unknown, with_room, write_atomic, write_fact)
+from .runs import (RESERVE, DialsumError, Stage, by_content, cache_path, check_kept, check_numbers,
+                          complete, environment, events, facts, hold, identity, key_of, log_event,
+                          make_fact, new_run, now, parameters, place, read_fact, release, sample_path,
+                          sha256, stage_notebook, to_json, unknown, whereabouts, with_room, write_atomic,
+                          write_fact)
 from .tracking import check_wandb
 
 # %% ../nbs/15_pipeline.ipynb #53b56812
@@ -72,14 +75,26 @@ def _believed(spec:StageSpec)->dict|None: # raises `DialsumError` for a fact tha
     return fact
 
 def _changed(spec:StageSpec, fact:dict)->str: # what is not as it was when a stage succeeded; empty: nothing
-    for kind in ('inputs', 'outputs'):
-        for name, digest in fact[kind].items():
-            if not (spec.run/name).exists(): return f"its {kind[:-1]} '{name}' is not there any more"
-            if sha256(spec.run/name) != digest: return f"its {kind[:-1]} '{name}' has changed"
-    params = spec.all_params
-    told = [f'{n} was {fact["params"].get(n)!r}, now {v!r}' for n, v in params.items() if not is_free(n) and fact['params'].get(n) != v]
+    params, inputs = spec.all_params, {}
+    for name, digest in fact['inputs'].items():
+        there = whereabouts(spec.run, params, name)
+        if why := _differs('input', name, there, digest): return why
+        if there and there.exists() or _same_words(name, params, fact['params']): inputs[name] = digest
+    for name, digest in fact['outputs'].items():
+        if why := _differs('output', name, spec.run/name, digest): return why
+    before, now = by_content(fact['params'], fact['inputs']), by_content(params, inputs)
+    told = [f'{n} was {fact["params"].get(n)!r}, now {params[n]!r}' for n in now if before.get(n) != now[n]]
     if told: return ', '.join(told)
-    return '' if fact['identity'] == identity(spec.stage, params, fact['inputs']) else 'its notebook has changed'
+    return '' if fact['identity'] == identity(spec.stage, params, inputs) else 'its notebook has changed'
+
+def _differs(kind:str, name:str, there:Path|None, digest:str)->str: # empty: not, or it lies outside of the run folder and is away
+    if there is None: return ''
+    if not there.exists(): return '' if name.startswith('<') else f"its {kind} '{name}' is not there any more"
+    return '' if sha256(there) == digest else f"its {kind} '{name}' has changed"
+
+def _same_words(name:str, params:dict, before:dict)->bool: # whether the parameter that names an input says what it said
+    parameter = name[1:].partition('>/')[0].partition(' ')[0] if name.startswith('<') else ''
+    return params.get(parameter) == before.get(parameter)
 
 def is_done(
     spec:StageSpec,

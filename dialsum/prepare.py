@@ -126,6 +126,7 @@ def prepare(
     options, folder = stage.params, stage.run/'data'
     parts, paths = check_data(options)
     for path in paths: stage.use(path)
+    if methods_asked(options): stage.use_named('augmentation_backend')
     p = Prepared({name: repaired(rows) for name, rows in parts.items()} if options['clean_data'] else parts)
     if options['clean_data']: p.facts['cleaned'] = {name: int((rows['dialogue'] != parts[name]['dialogue']).sum()) for name, rows in p.parts.items()}
     if options['validate_data_quality']:

@@ -1,14 +1,15 @@
 "A run folder that is moved, and weights that lie elsewhere: what counts is what is in them"
-import os, shutil
+import os, shutil, subprocess, sys, time
 
 import pytest
 import torch
 
-from dialsum import training
+from dialsum import pipeline, training
 from dialsum.data import read
 from dialsum.models import card, load, replica
 from dialsum.precision import here
-from dialsum.runs import sample_path
+from dialsum.prepare import prepare
+from dialsum.runs import Stage, complete, new_run, sample_path
 from dialsum.training import Recipe, train
 
 FAST = Recipe(epochs=3, batch_size=8, learning_rate=1e-3)
@@ -125,3 +126,105 @@ def test_an_adapter_is_known_by_what_its_base_holds(tmp_path):
     assert fingerprint(str(adapter)) == before
     (base/'config.json').write_text('{}')
     assert fingerprint(str(adapter)) != before
+
+
+@pytest.fixture
+def sources(tmp_path):
+    "Files that a user has, apart from the runs"
+    folder = tmp_path/'mine'
+    folder.mkdir()
+    for name in ('train.csv', 'dev.csv'): shutil.copy(sample_path()/name, folder/name)
+    return folder
+
+
+def options(folder, **more):
+    return dict(train_csv=str(folder/'train.csv'), dev_csv=str(folder/'dev.csv'), debug=True) | more
+
+
+def prepared(tmp_path, given):
+    "A run whose data stage has ended"
+    run = new_run('moved', {}, tmp_path/'runs')
+    stage = Stage('data', complete('data', dict(run=str(run)) | given))
+    prepare(stage)
+    stage.record({}, [run/'data'])
+    return run
+
+
+def why(run, given, stage='data', model=''):
+    return pipeline.why_undone(pipeline.StageSpec(run, stage, model, given))
+
+
+def test_a_data_stage_is_done_wherever_the_run_and_its_sources_lie(sources, tmp_path):
+    run = prepared(tmp_path, options(sources))
+    assert why(run, options(sources)) == ''
+    run = moved(run, tmp_path/NEW)
+    assert why(run, options(sources)) == '' # deeper than before: a path relative to it would lead elsewhere
+    elsewhere = moved(sources, tmp_path/'다른'/'자리')
+    assert why(run, options(elsewhere)) == ''
+    assert why(run, options(sources)) == '' # they are away, and the run has its own copies
+
+
+def test_a_data_stage_is_not_done_with_other_rows(sources, tmp_path):
+    run = prepared(tmp_path, options(sources))
+    swapped = options(sources, train_csv=str(sources/'dev.csv'), dev_csv=str(sources/'train.csv'))
+    assert why(run, swapped) == "its input '<dev_csv>/dev.csv' has changed"
+    assert why(run, {'debug': True}).startswith('train_csv was ')
+    assert why(run, options(sources/'nowhere')).startswith('train_csv was ')
+    (sources/'dev.csv').write_bytes((sources/'dev.csv').read_bytes() + b'\n')
+    assert why(run, options(sources)) == "its input '<dev_csv>/dev.csv' has changed"
+
+
+def test_what_is_made_of_the_shipped_sample_can_be_moved(tmp_path):
+    run = moved(prepared(tmp_path, dict(debug=True)), tmp_path/NEW)
+    assert why(run, dict(debug=True)) == ''
+
+
+def test_a_training_is_done_wherever_the_weights_lie_that_it_began_with(tmp_path):
+    weights = shutil.copytree(replica(card('kobart')), tmp_path/'weights')
+    run = new_run('moved', {}, tmp_path/'runs')
+    stage = Stage('train', complete('train', dict(run=str(run), model='kobart', scale='replica', checkpoint=str(weights))), 'kobart')
+    stage.use(weights)
+    stage.record({})
+    given = lambda checkpoint: dict(scale='replica', checkpoint=str(checkpoint))
+    run = moved(run, tmp_path/NEW)
+    copy = shutil.copytree(weights, tmp_path/'다른 곳'/'copy')
+    assert why(run, given(weights), 'train', 'kobart') == why(run, given(copy), 'train', 'kobart') == ''
+    (copy/'generation_config.json').write_text('{}')
+    assert why(run, given(copy), 'train', 'kobart') == "its input '<checkpoint>/weights' has changed"
+    assert why(run, given('someone/else'), 'train', 'kobart').startswith('checkpoint was ')
+
+
+def test_the_folder_of_a_backend_counts_by_what_is_in_it():
+    from dialsum.runs import by_content, identity
+    digests = {'<augmentation_backend>/ko-en': 'a'*64, '<augmentation_backend 2>/en-ko': 'b'*64}
+    here, there = (dict(augmentation_backend=f'/{top}/ko-en, /{top}/en-ko', seed=1, run=f'/{top}') for top in ('here', 'there'))
+    assert by_content(here, digests) == dict(augmentation_backend=['a'*64, 'b'*64], seed=1)
+    assert identity('data', here, digests) == identity('data', there, digests)
+    assert by_content(dict(augmentation_backend='https://one.example/v1'), {}) == dict(augmentation_backend='https://one.example/v1')
+
+
+@pytest.mark.slow
+def test_an_experiment_that_is_killed_and_moved_ends_as_an_undisturbed_one(dialsum, env, tmp_path):
+    from dialsum.runs import read_fact, sha256
+    small = ['--scale', 'replica', '--epochs', '3', '--debug', '--max-new-tokens', '8', '--no-rehearse']
+    weights = shutil.copytree(replica(card('kobart')), tmp_path/'weights')
+    def folders(top): return ['--runs', top/'runs', '--reports', top/'reports']
+    def run_of(top): return next((top/'runs').iterdir())
+    done = dialsum('run', *small, '--checkpoint', weights, *folders(tmp_path/'whole'))
+    assert done.returncode == 0, done.stderr
+    call = 'import sys; from dialsum.cli import main; sys.exit(main())'
+    words = ['run', *small, '--checkpoint', weights, *folders(tmp_path/'torn')]
+    driver = subprocess.Popen([sys.executable, '-P', '-c', call, *map(str, words)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while driver.poll() is None and not list((tmp_path/'torn').glob('runs/*/kobart/checkpoints/*/checkpoint-*/trainer_state.json')): time.sleep(0.01)
+    driver.kill()
+    driver.wait()
+    time.sleep(2) # what it had started ends by itself
+    top = moved(tmp_path/'torn', tmp_path/NEW)
+    elsewhere = moved(weights, tmp_path/'다른 곳'/'weights')
+    done = dialsum('resume', run_of(top), '--checkpoint', elsewhere, '--reports', top/'reports')
+    assert done.returncode == 0, done.stderr
+    one, other = run_of(tmp_path/'whole'), run_of(top)
+    assert sha256(one/'kobart'/'model') == sha256(other/'kobart'/'model')
+    assert (one/'submission.csv').read_bytes() == (other/'submission.csv').read_bytes()
+    curves = [read_fact(run/'kobart'/'train.json')['metrics']['curve'] for run in (one, other)]
+    assert curves[0] == curves[1] and 'going on from' in (other/'kobart'/'train.log').read_text()
