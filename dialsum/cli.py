@@ -161,7 +161,9 @@ def _switched(told:dict)->dict: # for `pipeline.plan` and `pipeline.check_system
 def _check(models:list[str], scale:str, options:dict, switched:dict)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
     from dialsum.preflight import check_options
     from dialsum.prepare import check_data
-    wrong = {m: [f for f in check_options(card(m), scale, options) if f.severity == 'error'] for m in models}
+    from dialsum.training import followed
+    own = followed(options, models)
+    wrong = {m: [f for f in check_options(card(m), scale, own[m]) if f.severity == 'error'] for m in models}
     if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
     pipeline.check_systems(options, **switched)

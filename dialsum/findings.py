@@ -33,6 +33,9 @@ FOUND = [ # (an English sentence as a regular expression, its Korean with the gr
 
 # %% ../nbs/13_findings.ipynb #8be5854f
 FOUND += [
+    (r'(\w+) is (.+), and full training has no adapter that it could act on', '전체 학습에는 어댑터가 없어 쓰이지 않는 설정입니다: `{0}` = `{1}`'),
+    (r"\S+: the adapter '(.+)' has alpha (\d+), lora_alpha is (\d+)", '어댑터의 알파가 다릅니다: `{0}`의 알파는 {1}, 요청한 `lora_alpha`는 {2}'),
+    (r"\S+: the adapter '(.+)' lies on (.+), lora_targets is (.+)", '어댑터를 붙인 층이 다릅니다: `{0}`의 층은 `{1}`, 요청한 `lora_targets`는 `{2}`'),
     (r'rows of up to ([\d,]+) tokens do not fit ([\d,]+) positions', '한 행의 최대 길이는 {0}토큰, 모델의 위치는 {1}개입니다'),
     (r'(\d+) checkpoints need ([\d.]+) GiB, the disk has ([\d.]+) GiB left', '체크포인트 {0}개에 {1} GiB 필요, 디스크에 남은 공간 {2} GiB'),
     (r'a step of up to (\d+) rows needs (.+), (.+) are free', '한 번에 대화 {0}개를 학습하려면 메모리 {1} 필요, 남은 메모리 {2}'),
@@ -107,6 +110,9 @@ REMEDIES = [ # what to do
     (r'take the unquantized checkpoint, or --method qlora', '양자화하지 않은 체크포인트를 쓰거나 `--method qlora`를 주십시오'),
     (r'start from its base checkpoint, or leave --method out', '바탕 체크포인트에서 시작하거나 `--method`를 빼십시오'),
     (r'give --lora-r (\d+), or start from its base checkpoint', '`--lora-r {0}` 옵션을 주거나 바탕 체크포인트에서 시작하십시오'),
+    (r'give --lora-alpha (\d+) or leave it out, or start from its base checkpoint', '`--lora-alpha {0}` 옵션을 주거나 빼거나, 바탕 체크포인트에서 시작하십시오'),
+    (r'leave it out, or start from its base checkpoint', '옵션을 빼거나 바탕 체크포인트에서 시작하십시오'),
+    (r'leave it out, or take method lora', '옵션을 빼거나, 어댑터를 쓰는 모델에 `--method lora`를 주십시오'),
     (r'fetch the tokenizer files as well', '토크나이저 파일도 받으십시오'),
     (r'take tokenizer and weights of one checkpoint', '토크나이저와 가중치를 한 체크포인트에서 가져오십시오'),
     (r'give fewer(?: --new-tokens)?, or train in full', '새 토큰을 줄이거나 전체 학습을 하십시오'),

@@ -209,3 +209,94 @@ def test_a_cell_of_a_table_that_holds_nothing_is_none():
     table = pd.DataFrame([dict(system='one', mean=2.0), dict(system='two', mean=3.0, p=0.5)])
     assert records(table) == [dict(system='one', mean=2.0, p=None), dict(system='two', mean=3.0, p=0.5)]
     to_json(records(table))
+
+
+ADAPTER = Recipe(method='lora', epochs=1, batch_size=8, learning_rate=1e-2, lora_r=4, lora_alpha=12, lora_dropout=0.2, lora_targets='q_proj, v_proj')
+
+
+@pytest.fixture(scope='module')
+def adapter(tmp_path_factory):
+    "The folder of one that is like no other in rank, scale, dropout and layers; and what its training told"
+    folder = tmp_path_factory.mktemp('adapter')
+    return folder/'model', trained(toy('qwen3-4b'), rows(8), ADAPTER, folder)
+
+
+def in_force(loaded):
+    "What PEFT has on the layers, whatever its configuration says"
+    layers = {name: layer for name, layer in loaded.model.named_modules() if hasattr(layer, 'lora_A')}
+    return [{layer.r['default'] for layer in layers.values()}, {layer.scaling['default'] for layer in layers.values()},
+            {getattr(layer.lora_dropout['default'], 'p', 0.0) for layer in layers.values()}, {name.rsplit('.', 1)[-1] for name in layers}]
+
+
+def lora(happened):
+    return {name: value for name, value in happened['recipe'].items() if name.startswith('lora_')}
+
+
+def test_a_new_adapter_is_what_was_asked_for(adapter):
+    folder, happened = adapter
+    assert in_force(toy('qwen3-4b', folder)) == [{4}, {3.0}, {0.2}, {'q_proj', 'v_proj'}]
+    assert lora(happened) == dict(lora_r=4, lora_alpha=12, lora_dropout=0.2, lora_targets='q_proj, v_proj')
+
+
+def test_an_adapter_is_gone_on_with_as_it_is(adapter, tmp_path):
+    loaded = toy('qwen3-4b', adapter[0])
+    happened = trained(loaded, rows(8), Recipe(method='lora', epochs=1, batch_size=8), tmp_path)
+    assert in_force(loaded) == [{4}, {3.0}, {0.2}, {'q_proj', 'v_proj'}]
+    assert lora(happened) == dict(lora_r=4, lora_alpha=12, lora_dropout=0.2, lora_targets='q_proj,v_proj')
+
+
+def test_dropout_belongs_to_the_training(adapter, tmp_path):
+    loaded = toy('qwen3-4b', adapter[0])
+    happened = trained(loaded, rows(8), Recipe(method='lora', epochs=1, batch_size=8, lora_dropout=0.0), tmp_path)
+    assert in_force(loaded)[2] == {0.0} == {happened['recipe']['lora_dropout']}
+    assert in_force(toy('qwen3-4b', tmp_path/'model'))[2] == {0.0}
+
+
+@pytest.mark.parametrize('given, words', [(dict(lora_r=8), 'has rank 4, lora_r is 8'), (dict(lora_alpha=32), 'has alpha 12, lora_alpha is 32'),
+                                          (dict(lora_targets='k_proj'), 'lies on q_proj,v_proj, lora_targets is k_proj')])
+def test_another_adapter_than_the_one_to_start_from_is_refused(given, words, adapter, tmp_path):
+    from dialsum.findings import korean
+    from dialsum.preflight import check_model
+    with pytest.raises(DialsumError, match=f'{words}: .*leave it out, or start from its base checkpoint'):
+        trained(toy('qwen3-4b', adapter[0]), rows(8), Recipe(method='lora', **given), tmp_path)
+    [told] = [f for f in check_model(card('qwen3-4b'), 'replica', given, str(adapter[0])) if f.severity == 'error']
+    assert words in told.what and korean(told.what, 'what') and korean(told.remedy, 'remedy')
+
+
+def test_what_an_adapter_has_may_be_given_and_is_planned_with(adapter):
+    from dialsum.preflight import check_model
+    from dialsum.training import recipe
+    given = dict(lora_r=4, lora_alpha=12, lora_targets='v_proj,q_proj', lora_dropout=0.0)
+    assert not [f for f in check_model(card('qwen3-4b'), 'replica', given, str(adapter[0])) if f.severity == 'error']
+    planned = recipe(card('qwen3-4b'), 'replica', dict(checkpoint=str(adapter[0])))
+    assert (planned.lora_r, planned.lora_alpha, planned.lora_targets) == (4, 12, 'q_proj,v_proj')
+    plain = recipe(card('qwen3-4b'), 'replica', dict(checkpoint='', lora_r=0, lora_alpha=0, lora_dropout=-1.0, lora_targets=''))
+    assert (plain.lora_r, plain.lora_alpha, plain.lora_dropout, plain.lora_targets) == (16, 32, 0.05, '')
+
+
+@pytest.mark.parametrize('name, value', dict(lora_r=8, lora_alpha=16, lora_dropout=0.1, lora_targets='q_proj').items())
+def test_full_training_refuses_the_options_of_adapters(name, value, typed):
+    from dialsum.findings import korean
+    from dialsum.preflight import check_options
+    from dialsum.training import recipe
+    [told] = check_options(card('kobart'), 'replica', {name: value})
+    assert korean(told.what, 'what').startswith('전체 학습에는') and korean(told.remedy, 'remedy')
+    for model, method in (('kobart', ''), ('qwen3-4b', 'full')):
+        with pytest.raises(DialsumError, match=f'^{name} is {value}, and full training has no adapter'):
+            recipe(card(model), 'replica', {'method': method, name: value})
+    done = typed('run', '--models', 'kobart', '--scale', 'replica', '--' + name.replace('_', '-'), value)
+    assert done.returncode != 0 and f'{name} is {value}, and full training has no adapter' in done.stderr
+
+
+def test_beside_a_model_with_an_adapter_one_without_ignores_its_options(tmp_path):
+    from dialsum.pipeline import plan
+    from dialsum.preflight import preflight
+    given = dict(scale='replica', lora_r=8)
+    asked = {s.model: s.params.get('lora_r') for s in plan(tmp_path, ['kobart', 'qwen3-4b'], given) if s.stage == 'train'}
+    assert asked == {'kobart': None, 'qwen3-4b': 8}
+    assert preflight(['kobart', 'qwen3-4b'], 'replica', given, runs=tmp_path).ok()
+    assert not preflight(['kobart'], 'replica', given, runs=tmp_path).ok()
+
+
+def test_facts_of_full_training_tell_of_no_adapter(tmp_path):
+    assert lora(trained(toy('kobart'), rows(8), replace(FAST, epochs=1), tmp_path)) == {}
