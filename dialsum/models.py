@@ -238,8 +238,9 @@ def resolve(
 def _on_hub(name:str)->str: # '' when it can be had, else why not
     import requests
     from huggingface_hub import constants, get_token
+    from dialsum.chat import unencrypted
     if constants.HF_HUB_OFFLINE: return 'HF_HUB_OFFLINE forbids to ask the hub'
-    token = get_token()
+    token = None if unencrypted(constants.ENDPOINT) else get_token()
     try: code = requests.head(f'{constants.ENDPOINT}/{name}/resolve/main/config.json', headers={'Authorization': f'Bearer {token}'} if token else {}, timeout=5).status_code
     except requests.RequestException: return 'the hub cannot be reached'
     if code in (401, 403): return 'the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)'

@@ -22,7 +22,7 @@ import pandas as pd
 from rapidfuzz import fuzz
 
 from .augment import syllable_rouge
-from .chat import Chat, Failed, Refused, _here, hashed
+from .chat import Chat, Failed, Refused, hashed, is_loopback
 from .quality import Overlap, _letters
 from .rouge import _predictions, rouge
 from .runs import DialsumError, unknown
@@ -187,7 +187,7 @@ BASE_URL, MODEL = 'https://api.upstage.ai/v1', 'solar-pro2'
 
 def _key_variable(url:str)->str: # '': as `dialsum.chat.key_variables` says
     parts = urlsplit(url.strip())
-    mine = ('SOLAR_API_KEY', 'UPSTAGE_API_KEY') if parts.hostname in _here else ('SOLAR_API_KEY',) if parts.scheme == 'https' else ()
+    mine = ('SOLAR_API_KEY', 'UPSTAGE_API_KEY') if is_loopback(parts.hostname or '') else ('SOLAR_API_KEY',) if parts.scheme == 'https' else ()
     return '' if f'.{parts.hostname}'.endswith('.upstage.ai') else next((v for v in mine if os.environ.get(v, '').strip()), '')
 
 def needs(

@@ -9,6 +9,7 @@ __all__ = ['PATIENCE', 'wandb_mode', 'check_wandb', 'Tracker']
 import os, threading
 from importlib.util import find_spec
 
+from .chat import check_secret
 from .runs import DialsumError, Stage
 
 # %% ../nbs/02_tracking.ipynb #52f7eafb
@@ -17,8 +18,9 @@ def wandb_mode()->str: # 'online', 'offline', 'disabled' or whatever WANDB_MODE 
     return os.environ.get('WANDB_MODE') or ('online' if os.environ.get('WANDB_API_KEY') else 'offline')
 
 def check_wandb()->None:
-    "Raises `DialsumError` when the package is not installed"
+    "Raises `DialsumError` when the package is not installed, or its key would travel unencrypted"
     if not find_spec('wandb'): raise DialsumError("use_wandb needs the package wandb, which is not installed: `pip install 'dialsum[wandb]'`, or leave it out.")
+    if wandb_mode() == 'online' and os.environ.get('WANDB_API_KEY'): check_secret('WANDB_API_KEY', os.environ.get('WANDB_BASE_URL') or 'https://api.wandb.ai')
 
 # %% ../nbs/02_tracking.ipynb #932ed656
 PATIENCE = 90 # seconds that one call into a tracker may take
