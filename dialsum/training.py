@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'recipe', 'settled', 'adapter_options', 'followed', 'updates', 'warmup',
            'memory_needed', 'asked', 'fitted', 'linear_layers', 'targets', 'keep_unpacked', 'add_lora', 'check_adapter',
-           'keep_on', 'add_tokens', 'best_evaluation', 'check_logged', 'time_left', 'is_complete', 'best_beside',
-           'newest_checkpoint', 'save', 'train']
+           'keep_on', 'add_tokens', 'best_evaluation', 'check_logged', 'check_weights', 'time_left', 'is_complete',
+           'best_beside', 'newest_checkpoint', 'save', 'train']
 
 # %% ../nbs/09_training.ipynb #89c9ae04
 import hashlib, json, math, os, shutil, time, zipfile
@@ -33,11 +33,11 @@ class Recipe:
     batch_size:int=8 # rows per device and step
     gradient_accumulation_steps:int=1 # steps per update
     learning_rate:float=2e-4 # at its peak
-    warmup_ratio:float=0.1 # share of updates over which the rate rises, 0 to 1
+    warmup_ratio:float=0.1 # share of updates over which the rate rises, rounded down, 0 to 1
     weight_decay:float=0.01
     max_grad_norm:float=1.0 # gradients are clipped to this norm
     label_smoothing:float=0.0 # share of probability given to other tokens, 0 to 1
-    early_stopping_patience:int=3 # evaluations without a better ROUGE until training ends; 0: never
+    early_stopping_patience:int=3 # evaluations without a better ROUGE (of equal ROUGE a lower dev loss) until training ends; 0: never
     save_total_limit:int=2 # checkpoints on the disk while training
     keep_checkpoints:int=0 # models of so many last epochs, besides the best, that are kept
     max_source:int=1024 # tokens the model reads
@@ -92,12 +92,13 @@ def adapter_options(
     "What the adapter of a checkpoint is like"
     config = Path(checkpoint).expanduser()/'adapter_config.json'
     if not checkpoint or not config.is_file(): return {}
-    return _adapter_options(json.loads(config.read_text(encoding='utf-8')))
+    try: return _adapter_options(json.loads(config.read_text(encoding='utf-8')))
+    except ValueError: return {} # a file that was cut off is told by what reads it next
 
-def _adapter_options(config:dict)->dict: # of PEFT
-    layers = config['target_modules']
+def _adapter_options(config:dict)->dict: # of PEFT; what is not in it is as PEFT has it by itself
+    layers = config.get('target_modules') or ''
     names = layers if isinstance(layers, str) else ','.join(sorted({layer.rsplit('.', 1)[-1] for layer in layers}))
-    return dict(lora_r=config['r'], lora_alpha=config['lora_alpha'], lora_dropout=config['lora_dropout'], lora_targets=names)
+    return dict(lora_r=config.get('r', 8), lora_alpha=config.get('lora_alpha', 8), lora_dropout=config.get('lora_dropout', 0.0), lora_targets=names)
 
 def followed(
     options:dict, # stage parameters that were given
@@ -353,6 +354,14 @@ def check_logged(
                                "fetch the checkpoint again, or give --precision fp32.")
         raise DialsumError(f"the {what} became {value} at step {step}: lower --learning-rate or raise --warmup-ratio.")
 
+def check_weights(
+    model, # a transformers model, trained
+)->None:
+    "Raises `DialsumError` where a trained weight is not a finite number, which no loss may have shown"
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad or weight.isfinite().all(): continue
+        raise DialsumError(f"the trained weights '{name}' hold what is no number: lower --learning-rate or raise --warmup-ratio.")
+
 def time_left(
     spent:float, # seconds since a training began, or went on
     done:int, # updates since then
@@ -554,6 +563,7 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
         trainer.write, trainer.seconds = write, 0
         result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     _check_best(trainer.state)
+    check_weights(trainer.model)
     loaded.model = trainer.model.eval()
     save(loaded, folder/'model', method=r.method, scale=scale)
     history = _history(trainer.state)

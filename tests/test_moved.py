@@ -61,7 +61,7 @@ def saving_is_killed(monkeypatch):
     return attempt
 
 
-NEW = '옮긴 곳/실험 폴더'
+NEW = '옮긴 곳/더 깊이/실험 폴더'
 
 
 def moved(folder, where):

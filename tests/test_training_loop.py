@@ -300,3 +300,25 @@ def test_beside_a_model_with_an_adapter_one_without_ignores_its_options(tmp_path
 
 def test_facts_of_full_training_tell_of_no_adapter(tmp_path):
     assert lora(trained(toy('kobart'), rows(8), replace(FAST, epochs=1), tmp_path)) == {}
+
+
+def test_a_weight_that_no_loss_shows_is_looked_at(tmp_path):
+    loaded = toy('kobart')
+    unused = loaded.model.get_input_embeddings().weight.shape[0] - 1 # a row beyond the tokenizer's
+    def broken():
+        with torch.no_grad(): loaded.model.model.shared.weight[unused] = math.nan
+        return dict(rouge_mean=1.0)
+    with pytest.raises(DialsumError, match="^the trained weights .* hold what is no number"):
+        trained(loaded, rows(8), replace(FAST, epochs=1), tmp_path, broken)
+
+
+def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypatch, tmp_path):
+    "Every third update is logged, and four are an epoch: what is logged next does not begin in the epoch before"
+    from dialsum import training
+    monkeypatch.setattr(training, 'updates', lambda r, rows: 120)
+    r = Recipe(epochs=2, batch_size=2, learning_rate=1e-3, warmup_ratio=0.0)
+    whole = trained(toy('kobart'), rows(8), r, tmp_path/'whole', scores(1, 2))
+    with pytest.raises(Killed): trained(toy('kobart'), rows(8), r, tmp_path/'torn', scores(1, None))
+    again = trained(toy('kobart'), rows(8), r, tmp_path/'torn', scores(2))
+    assert [point['step'] for point in whole['curve']] == [1, 3, 4, 6, 8]
+    assert again['curve'] == whole['curve'] and again['evaluations'] == whole['evaluations']
