@@ -108,8 +108,11 @@ _know(
 _know(
     Known('tokenizer-token-type-ids', 'P1', 'ValueError', r"model_kwargs. are not used by the model: \[.*'token_type_ids'", '토크나이저가 돌려준 `token_type_ids`를 이 모델의 `generate`가 받지 않습니다.',
           '`dialsum predict`는 모델이 받는 입력만 넘깁니다. 직접 쓴 코드라면 `tokenizer(…, return_token_type_ids=False)`로 부르거나 그 키를 지우고 넘기십시오.', 'https://github.com/huggingface/peft/issues/506'),
-    Known('tokenizer-backend', 'P1', 'ImportError|ValueError|ModuleNotFoundError', r"requires the SentencePiece library|No module named '(?:sentencepiece|tiktoken|protobuf)'|.tiktoken. is required to read|Couldn't instantiate the backend tokenizer|requires the protobuf library",
+    Known('tokenizer-backend', 'P1', 'ImportError|ValueError|ModuleNotFoundError', r"requires the SentencePiece library|No module named '(?:sentencepiece|tiktoken|protobuf)'|.tiktoken. is required to read|requires the protobuf library",
           '토크나이저를 읽는 데 필요한 라이브러리(sentencepiece 등)가 설치되어 있지 않습니다.', '`pip install sentencepiece protobuf tiktoken`을 실행하고 커널이나 프로세스를 다시 시작하십시오.', 'https://github.com/google/sentencepiece#installation'),
+    Known('tokenizer-files-missing', 'P1', 'ValueError|OSError|DialsumError', r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for '|holds no tokenizer: fetch",
+          '체크포인트 폴더에 토크나이저 파일이 없습니다(가중치만 저장했거나 다 받지 못했습니다).', '`tokenizer.json`과 `tokenizer_config.json`을 같은 체크포인트에서 받아 그 폴더에 두십시오. 직접 저장한 모델이라면 `tokenizer.save_pretrained(폴더)`도 부르십시오.',
+          'https://huggingface.co/docs/transformers/main_classes/tokenizer#transformers.PreTrainedTokenizerBase.from_pretrained'),
     Known('tokenizer-pad-missing', 'P2', 'ValueError', 'Asking to pad but the tokenizer does not have a padding token', '토크나이저에 패딩 토큰이 없어 길이가 다른 문장을 한 묶음으로 만들 수 없습니다.',
           'dialsum의 모델 카드로 불러오면 끝 토큰을 패딩으로 씁니다. 직접 쓴 코드라면 `tokenizer.pad_token = tokenizer.eos_token`을 더하고, 정답은 위치로 가리십시오.', _hf+'pad_truncation'),
     Known('tokenizer-decode-overflow', 'P1', 'OverflowError', r"out of range integral type conversion attempted|number too (?:small|large) to fit in target type|can't convert negative (?:int|value) to unsigned", '예측이나 정답에 남은 -100을 그대로 글자로 되돌리려 했습니다. -100은 손실에서 빼라는 표시일 뿐 토큰이 아닙니다.',

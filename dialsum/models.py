@@ -314,13 +314,23 @@ def origin(
     note = Path(checkpoint)/'dialsum.json'
     return json.loads(note.read_text(encoding='utf-8')) if note.is_file() else {}
 
+_tokenizer_files = ('tokenizer.json', 'vocab*', '*.model', '*.tiktoken')
+
 def load_tokenizer(
     c:ModelCard,
     checkpoint:str, # from `locate`
 ): # a transformers tokenizer
-    "The tokenizer of a checkpoint, able to pad and, for causal models, to speak the chat format"
+    "The tokenizer of a checkpoint, able to pad and, for causal models, to speak the chat format; raises `DialsumError` where there is none"
     from transformers import AutoTokenizer
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)
+    folder, remedy = Path(checkpoint), 'fetch the tokenizer files as well (tokenizer.json and tokenizer_config.json).'
+    nothing = f"{c.name}: the folder '{checkpoint}' holds no tokenizer: {remedy}"
+    if folder.is_dir() and not any(any(folder.glob(p)) for p in _tokenizer_files): raise DialsumError(nothing)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)
+    except Exception as e: # a torn tokenizer.json is one of no kind
+        why = ' '.join(str(e).split())[:160]
+        raise DialsumError(f"{c.name}: the tokenizer of '{checkpoint}' does not load ({type(e).__name__}: {why}): {remedy}") from None
+    if not tokenizer('가나다', add_special_tokens=False)['input_ids']: raise DialsumError(nothing) # what loads of a folder without knows no text
     tokenizer.clean_up_tokenization_spaces = False # it would take the blank out of "#Person1# ,"
     if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token # labels are masked by place, never by the pad id
     if not c.seq2seq and not tokenizer.chat_template: tokenizer.chat_template = c.chat_template
@@ -339,14 +349,18 @@ def load(
     quantization:str='', # '' or 'nf4': linear layers in four bits, quantized while they are read
     attention:str='sdpa', # attention implementation
 )->LoadedModel: # in evaluation mode
-    "Load a model and its tokenizer; raises `DialsumError` when the checkpoint is of another architecture"
+    "Load a model and its tokenizer; raises `DialsumError` when the checkpoint is of another architecture, or its tokenizer is not its own"
     _quiet()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     adapter = Path(checkpoint)/'adapter_config.json'
     base = locate(c, 'full', json.loads(adapter.read_text())['base_model_name_or_path']) if adapter.is_file() else checkpoint
-    found = AutoConfig.from_pretrained(base, trust_remote_code=False).model_type
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    found = config.model_type
     if found != c.family: raise DialsumError(f"{c.name}: '{checkpoint}' is a checkpoint of the architecture '{found}', not '{c.family}': give one of this model, or name the model that it is of.")
+    tokenizer = load_tokenizer(c, checkpoint)
+    if len(tokenizer) > config.vocab_size:
+        raise DialsumError(f"{c.name}: the tokenizer of '{checkpoint}' has {len(tokenizer):,} ids, the embedding {config.vocab_size:,} rows: take tokenizer and weights of one checkpoint.")
     model, info = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_pretrained(
         base, dtype=getattr(torch, dtype), device_map={'': device}, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
         attn_implementation=attention, **(dict(quantization_config=_nf4(getattr(torch, dtype))) if quantization else {}))
@@ -354,7 +368,7 @@ def load(
     if adapter.is_file():
         from peft import PeftModel
         model = PeftModel.from_pretrained(model, checkpoint, is_trainable=True) # so that a training can go on with it
-    return LoadedModel(c, model.eval(), load_tokenizer(c, checkpoint), checkpoint)
+    return LoadedModel(c, model.eval(), tokenizer, checkpoint)
 
 # %% ../nbs/05_models.ipynb #23d222e8
 NOTES = ('README.md', 'dialsum.json') # of people and of this project: loading a model reads neither

@@ -18,7 +18,7 @@ from pathlib import Path
 from .memory import Memory, available_memory, estimate_memory, plan_memory, refuse_offload, within_memory
 from .models import LoadedModel, ModelCard, card, fingerprint, load, safetensors_header
 from .precision import METHODS, Precision, here, this_device
-from .prompt import PROBE, Codec, example, spoiled
+from .prompt import Codec, example, note_words
 from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
 
 # %% ../nbs/09_training.ipynb #980ca18f
@@ -277,9 +277,8 @@ def add_tokens(
     pieces = [tokenizer(n, add_special_tokens=False)['input_ids'] for n in fresh]
     tokenizer.add_tokens([AddedToken(n, normalized=False) for n in fresh])
     loaded.new_tokens |= dict(zip(map(tokenizer.convert_tokens_to_ids, fresh), pieces))
-    codec = Codec(loaded.card, tokenizer)
-    for probe in (PROBE, *(f'{n}은 {n} {n}, {n}.' for n in fresh)):
-        if back := spoiled(codec, probe): raise DialsumError(f"{loaded.card.name}: with the new tokens '{probe}' becomes '{back}': leave out --new-tokens, this tokenizer cannot keep blanks around them.")
+    note_words(tokenizer, fresh)
+    Codec(loaded.card, tokenizer) # refuses words that do not come back byte for byte
     _place_tokens(loaded)
 
 def _place_tokens(loaded:LoadedModel): # the rows of its new tokens, in a model that has just been loaded
