@@ -16,7 +16,7 @@ import pandas as pd
 
 from .lengths import LengthRule, fit_lengths, whole_sentences
 from .memory import out_of_memory
-from .models import LoadedModel, ModelCard, locate
+from .models import LoadedModel, ModelCard, fetch, locate
 from .prompt import Codec
 from .rouge import rouge
 from .runs import LIMITS, DialsumError, check_number, Stage, existing_run, place, read_fact, unknown, write_atomic
@@ -313,7 +313,9 @@ def trained(
 )->str: # what `models.load` takes
     "The checkpoint that a stage works with; one that the run trained is noted as an input"
     given, run = stage.params['checkpoint'], stage.params['run']
-    if run and not given and (made := place(existing_run(run), card.name, stage.fold)/'model').is_dir(): return str(stage.use(made))
+    if run and not given and (made := place(existing_run(run), card.name, stage.fold)/'model').is_dir():
+        fetch(card, str(made)) # an adapter's base
+        return str(stage.use(made))
     return checkpoint_of(stage, card, scale)
 
 def checkpoint_of(
@@ -323,4 +325,5 @@ def checkpoint_of(
 )->str: # what `models.load` takes
     "The checkpoint that a stage was given, or the card's own; a local folder that was given is noted as an input"
     found = locate(card, scale, stage.params['checkpoint'])
+    fetch(card, found) # before the time that loading may take begins
     return stage.use(found) if stage.params['checkpoint'] and Path(found).is_dir() else found
