@@ -377,6 +377,7 @@ class LoadedModel:
     tokenizer:object # with a pad token and a chat template
     checkpoint:str # what it was loaded from
     new_tokens:dict=field(default_factory=dict) # id of an added token → ids of the pieces that it replaces
+    lengths:dict=field(default_factory=dict) # of `lengths.Lengths`, how many tokens it reads, learns and writes; empty for a checkpoint from elsewhere
 
     @cached_property
     def parameters(self)->tuple[int,int]: # (all, trainable)
@@ -385,7 +386,7 @@ class LoadedModel:
 
 def origin(
     checkpoint:str, # from `locate`
-)->dict: # card, scale and method; empty for a checkpoint from elsewhere
+)->dict: # card, scale, method and lengths; empty for a checkpoint from elsewhere
     "How a checkpoint folder came to be, as training noted it there"
     note = Path(checkpoint)/'dialsum.json'
     return json.loads(note.read_text(encoding='utf-8')) if note.is_file() else {}
@@ -444,7 +445,7 @@ def load(
     if adapter.is_file():
         from peft import PeftModel
         model = PeftModel.from_pretrained(model, checkpoint, is_trainable=True) # so that a training can go on with it
-    return LoadedModel(c, model.eval(), tokenizer, checkpoint)
+    return LoadedModel(c, model.eval(), tokenizer, checkpoint, lengths=origin(checkpoint).get('lengths', {}))
 
 # %% ../nbs/05_models.ipynb #23d222e8
 NOTES = ('README.md', 'dialsum.json') # of people and of this project: loading a model reads neither

@@ -193,10 +193,10 @@ LIMITS = dict( # of every number among the stages' parameters and the command li
     epochs=Limits(1, default=0), batch_size=Limits(1, default=0), gradient_accumulation_steps=Limits(1),
     learning_rate=Limits(0, 1, above=True, below=True, default=0), warmup_ratio=_share, weight_decay=Limits(0), max_grad_norm=Limits(0),
     label_smoothing=_share, early_stopping_patience=Limits(0), save_total_limit=Limits(1), keep_checkpoints=Limits(0),
-    max_source=Limits(1), max_target=Limits(1), lora_r=Limits(1, default=0), lora_alpha=Limits(1, default=0),
+    max_source=Limits(1, default=0), max_target=Limits(1, default=0), lora_r=Limits(1, default=0), lora_alpha=Limits(1, default=0),
     lora_dropout=Limits(0, 1, below=True, default=-1),
     eval_batch_size=Limits(1), eval_rows=Limits(0), # 0: all
-    num_beams=Limits(1, 64, default=0), max_new_tokens=Limits(1, 4096), min_new_tokens=Limits(0, 4096),
+    num_beams=Limits(1, 64, default=0), max_new_tokens=Limits(1, 4096, default=0), min_new_tokens=Limits(0, 4096),
     temperature=Limits(0, 10), top_p=Limits(0, 1), top_k=Limits(0, 10**6), repetition_penalty=Limits(0.1, 10),
     length_penalty=Limits(-10, 10), no_repeat_ngram_size=Limits(0, 100),
     max_quality_loss=Limits(0), optimization_seconds=Limits(0, above=True), tta_num_aug=Limits(1, 32),
@@ -229,7 +229,6 @@ def in_range(
 )->dict: # name → value
     "The parameters that are not out of range"
     return {name: value for name, value in given.items() if name not in LIMITS or LIMITS[name].take(value)}
-
 
 # %% ../nbs/00_runs.ipynb #37cfbee3
 @dataclass(frozen=True)

@@ -481,7 +481,7 @@ def save(
         loaded.model.save_pretrained(fresh, **peft)
         loaded.tokenizer.padding_side = 'right' if loaded.card.seq2seq else 'left'
         loaded.tokenizer.save_pretrained(fresh)
-        write_atomic(fresh/'dialsum.json', to_json(dict(card=loaded.card.name) | about))
+        write_atomic(fresh/'dialsum.json', to_json(dict(card=loaded.card.name, lengths=loaded.lengths) | about))
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
     finally:

@@ -1,0 +1,64 @@
+"Limits in tokens: what nobody gives follows from the references, in a model's own tokens, within its positions"
+import pandas as pd
+import pytest
+
+from dialsum.data import read
+from dialsum.lengths import cut_shares, known_lengths, needed_lengths, sample_lengths
+from dialsum.models import CARDS, card, load_tokenizer, replica
+from dialsum.prompt import Codec
+from dialsum.runs import DialsumError, sample_path
+
+
+def codec_of(name): return Codec(card(name), load_tokenizer(card(name), str(replica(card(name)))))
+
+
+def spelled(words, rows=100):
+    "Rows whose references have so many tokens in the tokenizers of the replicas: each letter is one that they spell by bytes"
+    rare = '뷁쀍쮋'
+    return pd.DataFrame(dict(fname=[str(i) for i in range(rows)], dialogue=['#Person1#: 안녕.']*rows, summaries=[((rare*words)[:words],) for _ in range(rows)]))
+
+
+@pytest.mark.parametrize('name', CARDS)
+def test_limits_follow_from_the_references_in_the_models_own_tokens(name):
+    codec, rows = codec_of(name), spelled(60)
+    found = needed_lengths(codec, rows)
+    longest = len(codec.target(rows['summaries'][0][0]))
+    assert longest > 100 and found.max_target >= longest and found.max_new_tokens >= longest*1.25 and found.measured == 'training'
+    shares = cut_shares(codec, rows, found.max_source, found.max_target, found.max_new_tokens)
+    assert shares == dict(rows=100, dialogues=0, learned=0, written=0)
+    assert cut_shares(codec, rows, found.max_source, 100, 100) == dict(rows=100, dialogues=0, learned=1, written=1)
+    positions = codec.card.config['max_position_embeddings']
+    assert found.max_source + (0 if codec.card.seq2seq else max(found.max_target, found.max_new_tokens)) <= positions
+    given = needed_lengths(codec, rows, max_source=500, max_target=40, max_new_tokens=30)
+    assert (given.max_source, given.max_target, given.max_new_tokens, given.measured) == (500, 40, 30, '')
+
+
+def test_one_odd_reference_is_learned_whole_and_does_not_make_the_others_wait():
+    codec = codec_of('qwen3-4b')
+    rows = pd.concat([spelled(10, 199), spelled(200, 1)], ignore_index=True)
+    found = needed_lengths(codec, rows)
+    assert found.max_target >= len(codec.target(rows['summaries'].iloc[-1][0])) > 3*found.max_new_tokens
+
+
+def test_a_share_is_counted():
+    codec = codec_of('solar')
+    rows = pd.concat([spelled(10, 75), spelled(60, 25)], ignore_index=True)
+    assert cut_shares(codec, rows, 1024, 256, 100)['written'] == .25 and cut_shares(codec, rows, 40, 256, 100)['dialogues'] == 1
+    assert cut_shares(codec, rows.drop(columns='summaries'), 1024, 256, 100) == dict(rows=100, dialogues=0, learned=0, written=0)
+    assert cut_shares(codec, rows, 1024, 256, 100, most=50)['rows'] == 50
+
+
+def test_a_checkpoint_from_elsewhere_is_used_with_the_samples_lengths():
+    codec = codec_of('solar')
+    assert known_lengths(codec, {}).measured == 'sample' and known_lengths(codec, {}).max_new_tokens >= 100
+    longest = max(len(codec.target(s[0])) for s in read(sample_path()/'train.csv', summaries=True)['summaries'])
+    assert sample_lengths(codec).max_new_tokens >= longest
+
+
+@pytest.mark.parametrize('name, options, words', [
+    ('kobart', dict(max_target=2000), 'max_target is 2000, kobart has 1026 positions for what it writes: take max_target of at most 1026'),
+    ('kobart', dict(max_new_tokens=1500), 'take max_new_tokens of at most 1026'),
+    ('solar', dict(max_source=4000, max_new_tokens=100), r'take max_source \+ max_new_tokens of at most 4096'),
+    ('polyglot', dict(max_target=2048), r'take max_source \+ max_target of at most 2048')])
+def test_lengths_beyond_the_positions_are_refused(name, options, words):
+    with pytest.raises(DialsumError, match=words): needed_lengths(codec_of(name), spelled(4), **options)
