@@ -532,6 +532,10 @@ def _write_stacked(fresh:Path, folders:list[Path], parts:list[dict], weights:lis
               fresh/'adapter_model.safetensors', metadata={'format': 'pt'})
 
 # %% ../nbs/11_ensemble.ipynb #93e50779
+def _within(folders:list[Path])->list[str]: # their names below what they have in common, which are the same wherever that lies
+    common = os.path.commonpath([folder.absolute() for folder in folders])
+    return [Path(os.path.relpath(folder, common)).as_posix() for folder in folders]
+
 def soup(
     folders:list[Path], # checkpoints, whole models or LoRA adapters, all of one start
     out:Path, # gets the soup; an older checkpoint there is replaced
@@ -552,7 +556,7 @@ def soup(
         for p in folders[0].iterdir():
             if p.is_file() and p.suffix not in ('.safetensors', '.bin', '.pt', '.pth'): shutil.copy(p, fresh/p.name)
         (_write_mean if parts[0][0] == 'config.json' else _write_stacked)(fresh, folders, [tensors for _, tensors in parts], shares)
-        write_atomic(fresh/'dialsum.json', to_json(origin(str(folders[0])) | dict(soup=dict(zip(map(str, folders), shares)))))
+        write_atomic(fresh/'dialsum.json', to_json(origin(str(folders[0])) | dict(soup=dict(zip(_within(folders), shares)))))
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
     finally: shutil.rmtree(fresh, ignore_errors=True)

@@ -118,6 +118,8 @@ def _untried(way:str)->Open: # neither in force nor compared with the plain way 
     fitted = lambda s: s.get('fitted') or {}
     return lambda s, wrong: s.get(way, 'off') == 'off' and not fitted(s).get(way) and not any(way in tried for tried in fitted(s).get('tried') or {})
 
+def _few_updates(s:dict, wrong:set)->bool: return 0 < (s.get('updates') or 0) < 20 # another rate cannot help then
+
 def _longer(s:dict, wrong:set)->bool: return (s.get('length_ratio') or 1) >= .8 or s.get('max_new_tokens', 100) < 100 # else summaries end by themselves
 def _swaps(s:dict, wrong:set)->bool: return not s.get('use_augmentation') or 'speaker_swap' not in (s.get('augmentation_methods') or 'speaker_swap')
 
@@ -129,7 +131,8 @@ def _unfiltered(kind:str, checked:bool)->Open: # checked: whether rows are looke
 _filters = lambda kind, what: [(_unfiltered(kind, False), f'학습 데이터에서 {what} 든 요약을 걸러 냅니다(`--validate-data-quality --quality-threshold 0.9`).'), (_unfiltered(kind, True), f'`--quality-threshold 0.9`로 올려 학습 데이터에서 {what} 든 요약을 걸러 냅니다.')]
 
 _remedies = dict( # rule → what was found, and what can be done about it
-    learning=('검증 손실이 내려가지 않은 모델', [(_without('stability'), '학습률(`--learning-rate`)을 열 배 올리거나 내려 봅니다.'), (_without(), '학습 대화를 눈으로 확인합니다.')]),
+    learning=('검증 손실이 내려가지 않은 모델', [(_few_updates, '가중치를 고친 횟수가 20번에 못 미치므로 `--epochs`를 늘리거나 `--batch-size`를 줄입니다.'),
+                                             (lambda s, wrong: not _few_updates(s, wrong) and 'stability' not in wrong, '학습률(`--learning-rate`)을 열 배 올리거나 내려 봅니다.'), (_without(), '학습 대화를 눈으로 확인합니다.')]),
     stability=('학습이 불안정한 모델', [(_without(), '학습률(`--learning-rate`)을 절반으로 낮추거나 `--warmup-ratio`를 늘립니다.')]),
     overfitting=('과적합한 모델', [(_without(), '`--epochs`를 줄입니다.'), (lambda s, wrong: not s.get('use_augmentation'), '`--use-augmentation`으로 학습 대화를 늘립니다.')]),
     unfinished=('덜 배운 모델', [(lambda s, wrong: not s.get('stopped'), '`--epochs`를 늘려 다시 학습합니다.'), (lambda s, wrong: bool(s.get('stopped')), '학습이 조기 종료되었으므로 `--early-stopping-patience`를 늘려 다시 학습합니다.')]),
@@ -163,7 +166,7 @@ def _wrong(verdicts:list[Judgement], told:dict)->set[str]: # keys of `_remedies`
 def advise(
     judged:dict[str,list[Judgement]], # model → verdicts
     faulty:dict[str,dict], # model → faults of its evaluation's metrics
-    settings:dict[str,dict]={}, # model → options under which it was made, and of its facts `scale`, `stopped`, `fitted`, `length_ratio` and `quality`
+    settings:dict[str,dict]={}, # model → options under which it was made, and of its facts `scale`, `stopped`, `updates`, `fitted`, `length_ratio` and `quality`
 )->list[tuple[Advice,list[str]]]: # with the models that it is about
     "What follows from verdicts and is left to do"
     wrong, found = {m: _wrong(verdicts, faulty.get(m) or {}) for m, verdicts in judged.items()}, {}

@@ -1214,7 +1214,7 @@ def _settings_of(e:Experiment, label:str)->dict: # under which a model was made,
     params, m = {k: s.fact.get('params') or {} for k, s in own.items()}, {k: s.metrics for k, s in own.items()}
     train, evaluate, recipe = m.get('train', {}), m.get('evaluate', {}), m.get('train', {}).get('recipe') or {}
     last = ((train.get('evaluations') or [{}])[-1]).get('epoch')
-    more = dict(scale=evaluate.get('scale') or train.get('scale'), stopped=last is not None and last < (recipe.get('epochs') or 0), fitted=evaluate.get('fitted'), length_ratio=((evaluate.get('split') or {}).get('diagnostics') or {}).get('length_ratio'))
+    more = dict(scale=evaluate.get('scale') or train.get('scale'), updates=train.get('steps'), stopped=last is not None and last < (recipe.get('epochs') or 0), fitted=evaluate.get('fitted'), length_ratio=((evaluate.get('split') or {}).get('diagnostics') or {}).get('length_ratio'))
     quality = dict(quality=m['data']['quality'].get('kinds') or {}) if (m.get('data') or {}).get('quality') else {}
     asked = {k: v for stage in ('data', 'train', 'evaluate') for k, v in params.get(stage, {}).items()}
     return asked | {k: v for k, v in {**recipe, **(evaluate.get('decoding') or {})}.items() if v is not None} | more | quality

@@ -228,3 +228,12 @@ def test_an_experiment_that_is_killed_and_moved_ends_as_an_undisturbed_one(dials
     assert (one/'submission.csv').read_bytes() == (other/'submission.csv').read_bytes()
     curves = [read_fact(run/'kobart'/'train.json')['metrics']['curve'] for run in (one, other)]
     assert curves[0] == curves[1] and 'going on from' in (other/'kobart'/'train.log').read_text()
+
+
+def test_a_mean_of_models_is_the_same_wherever_it_is_made(tmp_path):
+    from dialsum.ensemble import soup
+    from dialsum.runs import sha256
+    models = [shutil.copytree(replica(card('kobart')), tmp_path/'here'/f'fold{i}'/'model') for i in (0, 1)]
+    one = sha256(soup(models, tmp_path/'here'/'soup'))
+    there = [shutil.copytree(model, tmp_path/'저기 어디'/model.parent.name/'model') for model in models]
+    assert sha256(soup(there, tmp_path/'저기 어디'/'soup')) == one

@@ -322,3 +322,11 @@ def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypat
     again = trained(toy('kobart'), rows(8), r, tmp_path/'torn', scores(2))
     assert [point['step'] for point in whole['curve']] == [1, 3, 4, 6, 8]
     assert again['curve'] == whole['curve'] and again['evaluations'] == whole['evaluations']
+
+
+@pytest.mark.parametrize('count, remedy, other', [(1, '--epochs', '--learning-rate'), (19, '--epochs', '--learning-rate'), (20, '--learning-rate', '--epochs')])
+def test_after_few_updates_another_rate_is_not_advised(count, remedy, other):
+    from dialsum.judgement import advise, judge_training
+    verdicts = judge_training(dict(dev_loss_before=8.2, best=dict(loss=8.2)))
+    told = ' '.join(advice.what for advice, _ in advise({'m': verdicts}, {'m': {}}, {'m': dict(updates=count)}))
+    assert remedy in told and other not in told
