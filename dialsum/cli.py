@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import pipeline
 from .models import CARDS, card, resolve
-from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, facts, in_range, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
+from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, facts, home_folders, in_range, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
 # %% ../nbs/16_cli.ipynb #95b01907
@@ -260,13 +260,11 @@ def _resume(args)->int:
     data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()}, _switched(told))
     changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
     specs = _plan(run, told, test)
-    pipeline.take(run)
-    try:
+    with pipeline.working_on(run):
         left = {s.key: why for s in specs if s.stage not in ('preflight', 'report') and (why := pipeline.why_undone(s, args.strict))}
         if left: (run/'preflight.json').unlink(missing_ok=True)
         attempts = [*asked.get('attempts', []), dict(time=now(), command=args.typed, changed=changed, left=left)]
         if left or changed: write_atomic(run/'experiment.json', to_json(asked | dict(options=told, data=data, stages=[s.key for s in specs], attempts=attempts)))
-    finally: pipeline.leave(run)
     print(f"{run.name}: of {len(specs)} stages {len(left)} and what depends on them are left" if left else f'{run.name}: everything is done', file=sys.stderr)
     return _go(run, told, test, args)
 
@@ -322,9 +320,7 @@ def _stage(args)->int:
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
     check_kept(spec.stage, spec.folder, list(spec.params.values()))
     print(f"{spec.key} in {run}, log: {spec.folder/f'{args.stage}.log'}", file=sys.stderr)
-    pipeline.take(run)
-    try: fact = pipeline.run_stage(spec)
-    finally: pipeline.leave(run)
+    with pipeline.working_on(run): fact = pipeline.run_stage(spec)
     written = spec.folder/f'{args.stage}.ipynb'
     if copy and not (copy.exists() and copy.samefile(written)): shutil.copy(written, copy)
     print(f"{spec.key} {fact['status']} after {fact['seconds']:.1f} s" + (f": {fact['error']['message']}" if fact['error'] else ''))
@@ -490,6 +486,7 @@ def main(
             known = next(a for a in top._actions if isinstance(a, argparse._SubParsersAction)).choices[args.command].options()
             raise unknown(f'option of {args.command}', rest[0], known) if rest[0].startswith('-') else DialsumError(f"unexpected '{rest[0]}' after `dialsum {args.command}`.")
         args.typed = shlex.join(['dialsum', *argv])
+        os.environ.update(home_folders())
         return COMMANDS[args.command](args)
     except DialsumError as e:
         print(f'dialsum: {e}', file=sys.stderr)

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from .data import read
-from .runs import DialsumError, cache_path, sample_path, sha256, unknown
+from .runs import DialsumError, cache_path, check_writable, sample_path, sha256, unknown
 
 # %% ../nbs/05_models.ipynb #775d9a6b
 @dataclass(frozen=True)
@@ -217,6 +217,7 @@ def replica(
     key = hashlib.sha256(what + (sample_path()/'train.csv').read_bytes()).hexdigest()[:12]
     folder = cache_path()/'replicas'/f'{c.name}-{key}'
     if folder.is_dir(): return folder
+    check_writable(cache_path())
     folder.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(prefix='.', dir=folder.parent))
     try:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'gpus',
-           'at_once', 'child', 'run_stage', 'plan', 'take', 'state', 'leave', 'run_plan', 'Progress', 'progress',
-           'candidates', 'idle', 'check_switches', 'check_systems', 'members', 'strategies', 'example_run']
+           'at_once', 'child', 'run_stage', 'plan', 'take', 'state', 'leave', 'working_on', 'run_plan', 'Progress',
+           'progress', 'candidates', 'idle', 'check_switches', 'check_systems', 'members', 'strategies', 'example_run']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -20,7 +20,7 @@ from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
 from .runs import (RESERVE, DialsumError, Stage, by_content, cache_path, check_kept, check_numbers,
-                          complete, environment, events, facts, hold, identity, key_of, log_event,
+                          complete, environment, events, facts, hold, home_folders, identity, key_of, log_event,
                           make_fact, new_run, now, parameters, place, read_fact, release, sample_path,
                           sha256, stage_notebook, to_json, unknown, whereabouts, with_room, write_atomic,
                           write_fact)
@@ -104,8 +104,23 @@ def is_done(
     return None if why_undone(spec, strict) else read_fact(spec.fact)
 
 # %% ../nbs/15_pipeline.ipynb #1a3ef8de
-def _sockets(run:Path, pid:int|str)->Path: # folder of one stage's kernel; a short path, since a socket's may have a hundred letters
-    return Path(tempfile.gettempdir())/f'dialsum-{hashlib.sha256(str(run).encode()).hexdigest()[:10]}-{pid}'
+_longest = 100 # letters of a socket's path, of 107 that Linux takes
+
+def _sockets(run:Path, pid:int|str)->Path: # how the folders of one stage's kernel are called, '*' included
+    return Path(tempfile.gettempdir())/f'dialsum-{hashlib.sha256(str(run).encode()).hexdigest()[:10]}-{pid}-*'
+
+def _make_sockets(run:Path)->Path: # a new folder for the kernel of this process, which nobody else can enter or have made before
+    pattern = _sockets(run, os.getpid())
+    for root in (str(pattern.parent), '/tmp', '/dev/shm'):
+        name = pattern.name.removesuffix('*')
+        if len(os.path.join(root, f'{name}12345678', 'kernel-5')) > _longest: continue
+        with suppress(OSError): return Path(tempfile.mkdtemp(prefix=name, dir=root))
+    raise DialsumError(f"there is no place for a kernel's sockets: '{pattern.parent}' cannot be written to, or its path is too long; set TMPDIR to a short one.")
+
+def _remove_sockets(run:Path, pid:int|str): # of a process; '*': of all that have worked for a run
+    pattern = _sockets(run, pid)
+    for root in {pattern.parent, Path('/tmp'), Path('/dev/shm')}:
+        for left in root.glob(pattern.name): shutil.rmtree(left, ignore_errors=True)
 
 ROOM = 2**20 # letters of a cell's printing that are kept
 
@@ -179,8 +194,8 @@ def execute(
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     logging.getLogger('papermill.translators').setLevel(logging.ERROR)
     started, clock = now(), time.monotonic()
-    sockets = _sockets(spec.run, os.getpid())
-    sockets.mkdir(mode=0o700, exist_ok=True)
+    try: sockets = _make_sockets(spec.run)
+    except DialsumError as e: _fail(spec, started, 0, _error('user', 'DialsumError', str(e))); return
     os.environ['JUPYTER_RUNTIME_DIR'] = str(sockets)
     _engine(sockets)
     try:
@@ -195,6 +210,7 @@ def execute(
         kind, how = ('died', 'the kernel died while the notebook ran; out of memory is the usual reason') if type(e).__name__ == 'DeadKernelError' else ('exception', str(e))
         told = traceback.format_exception(e)
         _fail(spec, started, time.monotonic() - clock, _understood(spec, _error(kind, type(e).__name__, how, _save_traceback(spec, told)), ''.join(told)))
+    finally: shutil.rmtree(sockets, ignore_errors=True)
 
 # %% ../nbs/15_pipeline.ipynb #33502860
 def gpus()->list[str]: # as CUDA_VISIBLE_DEVICES names them
@@ -221,7 +237,7 @@ def _gpu(slot:int)->dict: # one GPU a stage: a trainer that sees several would s
     return dict(CUDA_VISIBLE_DEVICES=seen[slot%len(seen)]) if len(seen) > 1 else {}
 
 def _environment(spec:StageSpec, threads:int, slot:int)->dict:
-    return os.environ | _gpu(slot) | dict(DIALSUM_RUN=str(spec.run), OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM='false', PYTHONUTF8='1', PYTHONUNBUFFERED='1', JUPYTER_PREFER_ENV_PATH='1')
+    return os.environ | home_folders() | _gpu(slot) | dict(DIALSUM_RUN=str(spec.run), OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM='false', PYTHONUTF8='1', PYTHONUNBUFFERED='1', JUPYTER_PREFER_ENV_PATH='1')
 
 _interrupted = threading.Event() # somebody pressed Ctrl-C
 
@@ -237,10 +253,11 @@ def _kill(processes):
         except psutil.NoSuchProcess: continue
     psutil.wait_procs(processes, timeout=10)
 
-def _orphaned(starter:int): # in a thread of the started process
+def _orphaned(starter:int, run:Path): # in a thread of the started process
     import psutil
     while os.getppid() == starter: time.sleep(0.3)
     _kill(psutil.Process().children(recursive=True))
+    _remove_sockets(run, os.getpid())
     os._exit(1)
 
 def child(
@@ -248,9 +265,9 @@ def child(
     starter:int, # process id of whoever started this process
 )->None:
     "What the process of a stage does"
-    threading.Thread(target=_orphaned, args=(starter,), daemon=True).start()
     told = json.loads(what)
     spec = StageSpec(Path(told.pop('run')), **told)
+    threading.Thread(target=_orphaned, args=(starter, spec.run), daemon=True).start()
     hold(spec.run/'events.jsonl', shared=True) # as long as this lives, no other experiment begins in this folder
     execute(spec)
 
@@ -272,7 +289,7 @@ def _start(spec:StageSpec, log:Path, threads:int, timeout:float|None, slot:int)-
         finally:
             _look(process.pid, tree)
             _kill([p for p in tree if p.is_running()])
-            shutil.rmtree(_sockets(spec.run, process.pid), ignore_errors=True) # a killed kernel leaves them
+            _remove_sockets(spec.run, process.pid) # a killed one leaves them
 
 # %% ../nbs/15_pipeline.ipynb #10c236a1
 def run_stage(
@@ -425,21 +442,36 @@ def state(
     try: hold(run)
     except DialsumError: return 'running'
     release(run)
-    opened = [e['event'] for e in events(run) if e['event'] in ('open', 'close')]
-    if opened and opened[-1] == 'open': return 'interrupted'
+    opened = [e for e in events(run) if e['event'] in ('open', 'close')]
+    if opened and (opened[-1]['event'] == 'open' or opened[-1].get('interrupted')): return 'interrupted'
     asked, told = read_fact(run/'experiment.json'), facts(run)
     found, spared = {key_of(**f): f['status'] for f in told}, {key_of(**f) for f in told if (f['error'] or {}).get('kind') == 'optional'}
     whole = bool(found) and all(found.get(k) == 'success' or k in spared for k in asked.get('stages') or found)
-    return 'complete' if whole else 'ended'
+    if whole: return 'complete'
+    broken_off = any((f['error'] or {}).get('kind') == 'interrupted' for f in told)
+    return 'interrupted' if broken_off else 'ended'
 
 def leave(
     run:Path, # run folder
+    interrupted:bool=False, # whether somebody stopped the work
 )->None:
-    "End to work on an experiment"
+    "Stop working on an experiment"
     (run/RESERVE).unlink(missing_ok=True)
-    log_event(run, 'close', pid=os.getpid())
-    for left in glob.glob(str(_sockets(run, '*'))): shutil.rmtree(left, ignore_errors=True) # of a killed driver
+    log_event(run, 'close', pid=os.getpid(), **(dict(interrupted=True) if interrupted else {}))
+    _remove_sockets(run, '*') # of a killed driver
     release(run)
+
+@contextmanager
+def working_on(
+    run:Path, # run folder
+):
+    "`take` a run, and `leave` it whatever happens meanwhile"
+    take(run)
+    try: yield
+    except BaseException as e:
+        leave(run, interrupted=not isinstance(e, Exception)) # Ctrl-C is none
+        raise
+    leave(run)
 
 # %% ../nbs/15_pipeline.ipynb #d9421741
 def _cause_of(found:dict)->str: # what is wrong, and in which file or option; not what it would do
@@ -489,7 +521,7 @@ def run_plan(
     finally: # what was started is ended, and leaves its fact file
         pool.shutdown(cancel_futures=True)
         _interrupted.clear()
-        for run in {s.run for s in specs}: leave(run)
+        for run in {s.run for s in specs}: leave(run, interrupted=isinstance(sys.exception(), KeyboardInterrupt))
     return ended
 
 # %% ../nbs/15_pipeline.ipynb #7659ae3f

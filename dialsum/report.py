@@ -374,13 +374,17 @@ def _span(e:Experiment)->tuple[datetime,datetime]|None: # first start and last e
     start = min(_moment(f['started']) for f in e.facts)
     return start, max(_moment(f['finished']) for f in e.facts).astimezone(start.tzinfo)
 
+def _interrupted(e:Experiment)->bool: # whether somebody stopped it
+    return any((f.get('error') or {}).get('kind') == 'interrupted' for f in e.facts)
+
 def _time(e:Experiment)->list[str]: # a line, or none
     if not _span(e): return []
     start, end = _span(e)
     zone = start.strftime('%z') and f"(UTC{start.strftime('%z')[:3]}:{start.strftime('%z')[3:]})"
     took = duration((end - start).total_seconds())
+    how = '중단되었습니다' if _interrupted(e) else '끝났습니다'
     last = f'{end:%H:%M:%S}' if end.date() == start.date() else f'{end:%Y-%m-%d %H:%M:%S}'
-    return [f"- **시간:** {start:%Y-%m-%d %H:%M:%S}에 시작해 {last}에 끝났습니다{zone}. 모두 {took}{particle(took, '이/가')} 걸렸고, "
+    return [f"- **시간:** {start:%Y-%m-%d %H:%M:%S}에 시작해 {last}에 {how}{zone}. 모두 {took}{particle(took, '이/가')} 걸렸고, "
             f"단계별 시간을 더하면 {duration(sum(s.seconds for s in e.steps))}입니다."]
 
 _replica_note = ('> **축소 모형으로 실행했습니다.** 축소 모형(replica)은 구조만 같고 아주 작으며 무작위 가중치에서 시작합니다. '

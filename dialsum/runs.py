@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['LIMITS', 'SCHEMA', 'PLACES', 'SAMPLE', 'RESERVE', 'bounded', 'DialsumError', 'nearest', 'unknown', 'write_atomic',
-           'check_finite', 'records', 'to_json', 'sha256', 'nbs_path', 'sample_path', 'cache_path', 'runs_path',
-           'reports_path', 'Limits', 'check_number', 'check_numbers', 'in_range', 'Parameter', 'stages',
-           'stage_notebook', 'parameters', 'convert', 'environment', 'check_writable', 'now', 'check_apart',
-           'check_kept', 'new_run', 'existing_run', 'log_event', 'events', 'hold', 'release', 'is_free', 'named_places',
-           'by_content', 'whereabouts', 'identity', 'read_fact', 'make_fact', 'with_room', 'write_fact', 'place',
-           'key_of', 'fact_files', 'facts', 'Stage', 'Done', 'TimeLimit', 'Blocked', 'Limit', 'complete', 'begin']
+           'check_finite', 'records', 'to_json', 'sha256', 'nbs_path', 'sample_path', 'runs_path', 'reports_path',
+           'spare_home', 'home_folders', 'cache_path', 'Limits', 'check_number', 'check_numbers', 'in_range',
+           'Parameter', 'stages', 'stage_notebook', 'parameters', 'convert', 'environment', 'check_writable', 'now',
+           'check_apart', 'check_kept', 'new_run', 'existing_run', 'log_event', 'events', 'hold', 'release', 'is_free',
+           'named_places', 'by_content', 'whereabouts', 'identity', 'read_fact', 'make_fact', 'with_room', 'write_fact',
+           'place', 'key_of', 'fact_files', 'facts', 'Stage', 'Done', 'TimeLimit', 'Blocked', 'Limit', 'complete',
+           'begin']
 
 # %% ../nbs/00_runs.ipynb #6eb2c558
-import ast, difflib, errno, fcntl, hashlib, io, json, math, os, platform, re, signal, subprocess, sys, tempfile, threading, time, tokenize
+import ast, difflib, errno, fcntl, hashlib, io, json, math, os, platform, re, signal, stat, subprocess, sys, tempfile, threading, time, tokenize
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -143,10 +145,6 @@ def sample_path()->Path: # a folder of train.csv, dev.csv, test.csv, test_refere
     "The shipped sample: Korean dialogues written for this project"
     return nbs_path()/'sample'
 
-def cache_path()->Path: # may not exist yet
-    "Where built things are kept: `$DIALSUM_CACHE`, or `~/.cache/dialsum`"
-    return Path(os.environ.get('DIALSUM_CACHE') or Path.home()/'.cache'/'dialsum')
-
 def runs_path()->Path: # may not exist yet
     "Where experiments are kept"
     return (_checkout() or Path.cwd())/'runs'
@@ -154,6 +152,48 @@ def runs_path()->Path: # may not exist yet
 def reports_path()->Path: # may not exist yet
     "Where reports are kept (a notebook test's report is thrown away)"
     return Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else (_checkout() or Path.cwd())/'reports'
+
+# %% ../nbs/00_runs.ipynb #b07c3d5a
+def _can_write(folder:Path)->bool: # also one that does not exist yet; leaves nothing
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there): return True
+    except OSError: return False
+
+def _home()->Path|None: # None: this user has none
+    try: return Path.home()
+    except RuntimeError: return None
+
+def spare_home()->Path: # exists, for this user alone
+    "A folder among the temporary files that stands for a home folder; raises `DialsumError` where there can be none"
+    folder = Path(tempfile.gettempdir())/f'dialsum-home-{os.getuid()}'
+    try:
+        with suppress(FileExistsError): folder.mkdir(mode=0o700)
+        seen = folder.lstat()
+    except OSError as e:
+        raise DialsumError(f"neither the home folder nor '{folder.parent}' can be written to ({e.strerror}): set HOME to a folder that can.") from None
+    if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and not seen.st_mode & 0o077 and _can_write(folder): return folder
+    raise DialsumError(f"the home folder cannot be written to, and '{folder}' is not this user's alone: set HOME to a folder that can be written to, or remove that one.")
+
+_in_home = dict(IPYTHONDIR='.ipython', MPLCONFIGDIR='.config/matplotlib', TRITON_CACHE_DIR='.triton/cache', WANDB_CACHE_DIR='.cache/wandb', WANDB_CONFIG_DIR='.config/wandb') # written
+_read_in_home = dict(HF_HOME='.cache/huggingface', JUPYTER_CONFIG_DIR='.jupyter', JUPYTER_DATA_DIR='.local/share/jupyter') # of use as they are
+
+def home_folders()->dict[str,str]: # environment variable → folder; none where the home folder is as usual
+    "Where libraries shall keep what they would keep in a home folder that cannot be written to; raises `DialsumError` where that is nowhere"
+    home, made = _home(), {}
+    for variable, name in (_in_home | _read_in_home).items():
+        usual = Path(os.environ[variable]) if os.environ.get(variable) else home and home/name
+        if usual and (variable in _read_in_home and usual.is_dir() or _can_write(usual.absolute())): continue
+        made[variable] = str(spare_home()/name)
+    return made
+
+def cache_path()->Path: # may not exist yet
+    "Where built things are kept: `$DIALSUM_CACHE`, or `~/.cache/dialsum`, or the same in a `spare_home`"
+    if os.environ.get('DIALSUM_CACHE'): return Path(os.environ['DIALSUM_CACHE'])
+    home = _home()
+    usual = home and home/'.cache'/'dialsum'
+    return usual if usual and _can_write(usual) else spare_home()/'.cache'/'dialsum'
+
 
 # %% ../nbs/00_runs.ipynb #3c9e51aa
 @dataclass(frozen=True)
