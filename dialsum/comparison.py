@@ -16,9 +16,9 @@ import numpy as np
 
 from .cases import Case, System, systems
 from .data import dialogues
-from .ensemble import _holm, compare
+from .ensemble import _holm, compare, comparison_rows
 from .report import Experiment, Step, _is_replica, _replica_note, code_span, escape, number, particle, read_experiment, state, table
-from .rouge import Score
+from .rouge import Score, beats_chance
 from .runs import DialsumError, is_free
 
 # %% ../nbs/15_comparison.ipynb #12924678
@@ -53,7 +53,7 @@ class Pair:
     means:tuple[float,float] # as their facts say; 0-100
     why:tuple[str,tuple]|None=None # why they cannot be compared; None: they can
     difference:Score|None=None # of `other` minus `one`, with its 95 % interval
-    p:float|None=None # two-sided
+    p:float|None=None # two-sided; None also where both are no better than chance
     p_holm:float|None=None # the same, corrected for all pairs of the comparison
     turned:tuple[int,int,int]=(0, 0, 0) # dialogues that got better, that got worse, whose score is the same
 
@@ -70,8 +70,10 @@ def paired(
     if why: return Pair(b.name, one, other, means, why)
     at = {f: i for i, f in enumerate(b.rows['fname'])}
     before, after = a.scores[:, 3], b.scores[[at[f] for f in a.rows['fname']], 3]
-    row, move = compare(dict(one=before, other=after), 'one', seed).to_dict('records')[1], np.round(after - before, 6)
-    return Pair(b.name, one, other, means, None, Score(row['difference'], row['difference_low'], row['difference_high']), row['p'], row['p'], (int((move > 0).sum()), int((move < 0).sum()), int((move == 0).sum())))
+    chance = {name for name, s in dict(one=a, other=b).items() if beats_chance(s.fact['metrics']['split']) is False}
+    row = comparison_rows(compare(dict(one=before, other=after), 'one', seed, chance))[1]
+    difference, move = Score(row['difference'], row['difference_low'], row['difference_high']), np.round(after - before, 6)
+    return Pair(b.name, one, other, means, None, difference, row.get('p'), row.get('p'), (int((move > 0).sum()), int((move < 0).sum()), int((move == 0).sum())))
 
 # %% ../nbs/15_comparison.ipynb #f94ba2b9
 _not_compared = {'model', 'models', 'fold', 'options', 'checkpoints', 'command', 'run', 'runs', 'reports', 'name', 'experiment_name', 'json', 'workers', 'rehearse'}
@@ -126,6 +128,12 @@ def changed_code(
     return [(name, values) for name, values in rows.items() if len(set(values)) > 1]
 
 # %% ../nbs/15_comparison.ipynb #e2c3393e
+def _line(p:Pair)->str: # for terminals
+    head = f'{p.system}: {p.means[0]:.2f} → {p.means[1]:.2f}'
+    if not p.difference: return f'{head} ({_apart[p.why[0]][0].format(*p.why[1])})'
+    head += f', {p.difference.f:+.2f} [{p.difference.low:+.2f}, {p.difference.high:+.2f}]'
+    return f'{head}, both no better than chance' if p.p_holm is None else f'{head}, p = {p.p_holm:.3f}'
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     "Several experiments beside the first"
@@ -140,8 +148,7 @@ class Comparison:
         return [n if names.count(n) == 1 else f'{n} ({i})' for i, n in enumerate(names, 1)]
 
     def __repr__(self)->str:
-        told = [f"{p.system}: {p.means[0]:.2f} → {p.means[1]:.2f}" + (f", {p.difference.f:+.2f} [{p.difference.low:+.2f}, {p.difference.high:+.2f}], p = {p.p_holm:.3f}" if p.difference else f" ({_apart[p.why[0]][0].format(*p.why[1])})") for p in self.pairs]
-        return '\n'.join([' / '.join(self.names), *told])
+        return '\n'.join([' / '.join(self.names), *map(_line, self.pairs)])
 
 def _top(found:dict[str,System])->str: return max(found, key=lambda name: found[name].fact['metrics']['split']['mean']['f'])
 
@@ -162,7 +169,7 @@ def compare_experiments(
     return Comparison(experiments, found, [replace(p, p_holm=holm.get(id(p))) for p in pairs])
 
 # %% ../nbs/15_comparison.ipynb #42d0a9b7
-def _p(value:float)->str: return 'p < 0.001' if value < .001 else f'p = {value:.3f}'
+def _p(value:float|None)->str: return '–' if value is None else 'p < 0.001' if value < .001 else f'p = {value:.3f}'
 
 def _who(c:Comparison, p:Pair)->str: # not escaped
     return Step.title_of(p.system) if p.system in c.systems[p.one] else f'{Step.title_of(_top(c.systems[p.one]))} → {Step.title_of(p.system)}'
@@ -172,6 +179,7 @@ def _verdict(c:Comparison, p:Pair)->str:
     if p.why: return f'- {other}**{who}**의 점수는 견줄 수 없습니다. {_apart[p.why[0]][1].format(*map(_short, p.why[1]))}.'
     d, after = p.difference, number(p.means[1], 2)
     if not p.turned[0] and not p.turned[1]: return f'- {other}**{who}**의 점수는 모든 대화에서 같습니다({after}).'
+    if p.p is None: return f'- {other}**{who}**의 ROUGE 평균은 {p.means[0]:.2f}와 {after}입니다. 둘 다 무작위 기준을 넘지 못하므로 차이를 말하지 않습니다.'
     way = '올랐습니다' if d.f > 0 else '내렸습니다'
     sure = '우연으로 보기 어려운 차이입니다' if p.significant else '우연과 구별되지 않는 차이입니다'
     if not p.significant and d.low*d.high > 0: sure = f"구간은 0을 벗어나지만 검정은 그렇지 않으므로, {sure}"

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['UTILITIES', 'SWAPS', 'Candidate', 'Candidates', 'candidates', 'utility', 'mbr', 'against', 'Standing', 'standing',
-           'votes', 'drop_weak', 'weighted_avg', 'best', 'oracle', 'Stacker', 'compare', 'assess', 'alone', 'soup']
+           'votes', 'drop_weak', 'weighted_avg', 'best', 'oracle', 'Stacker', 'compare', 'comparison_rows', 'assess',
+           'alone', 'soup']
 
 # %% ../nbs/11_ensemble.ipynb #d6ffcd82
 import json, math, os, shutil, struct
@@ -400,20 +401,35 @@ def compare(
     scores:dict[str,np.ndarray], # system → n scores, of the same dialogues in the same order
     best:str, # the system that the others are compared with
     seed:int=42, # of bootstrap and swaps
+    chance:set[str]|frozenset[str]=frozenset(), # systems that are no better than chance (see `dialsum.rouge.beats_chance`)
 )->pd.DataFrame: # system, mean, low, high (95 %), and for all but `best` difference, difference_low, difference_high, p, p_holm
-    "Every system against one, paired by dialogue; raises `DialsumError` where the scores are not of the same dialogues"
+    "Every system against one, paired by dialogue; of two that are both no better than chance no p is told. Raises `DialsumError` where the scores are not of the same dialogues"
     if best not in scores: raise unknown('system', best, list(scores))
     scores = {name: np.asarray(values, float) for name, values in scores.items()}
     for name, values in scores.items():
         if values.shape != scores[best].shape or not len(values): raise DialsumError(f"'{name}' has scores of shape {values.shape}, '{best}' of {scores[best].shape}: one score for each of the same dialogues was expected.")
     others = [name for name in scores if name != best]
-    p = _randomization(np.column_stack([scores[name] - scores[best] for name in others]), seed).tolist() if others else []
-    tested = {name: dict(zip(('difference', 'difference_low', 'difference_high'), _interval(scores[name] - scores[best], seed)), p=one, p_holm=holm) for name, one, holm in zip(others, p, _holm(p))}
+    telling = [name for name in others if not {name, best} <= chance]
+    p = _randomization(np.column_stack([scores[name] - scores[best] for name in telling]), seed).tolist() if telling else []
+    chances = {name: dict(p=one, p_holm=holm) for name, one, holm in zip(telling, p, _holm(p))}
+    spans = {name: _interval(scores[name] - scores[best], seed) for name in others}
+    tested = {name: dict(zip(('difference', 'difference_low', 'difference_high'), span)) | chances.get(name, {}) for name, span in spans.items()}
     return pd.DataFrame([dict(system=name, mean=float(values.mean())) | dict(zip(('low', 'high'), _interval(values, seed)[1:])) | tested.get(name, {}) for name, values in scores.items()])
+
+def comparison_rows(
+    compared:pd.DataFrame, # from `compare`
+)->list[dict]: # JSON-ready
+    "Its rows, each without what it does not have"
+    return [{key: value for key, value in row.items() if value == value} for row in compared.to_dict('records')]
 
 # %% ../nbs/11_ensemble.ipynb #eb682c0c
 def _scored(texts:list[str], c:Candidates, references:list, kind:str, tags:str)->np.ndarray: # n scores, 0-100
     return np.concatenate(against(Candidates(c.fnames, c.dialogues, tuple((Candidate('', t),) for t in texts)), references, kind, tags))
+
+def _only_chance(texts:list[str], c:Candidates, references:list, tags:str, seed:int)->bool: # whether a choice is no better than its null row
+    score = _scored(texts, c, references, 'rouge', tags).mean()
+    nulls = [_scored(texts, c, [references[j] for j in other], 'rouge', tags) for other in _others(len(texts), seed)]
+    return bool(nulls) and bool(score <= _interval(np.mean(nulls, 0), seed)[2])
 
 def assess(
     c:Candidates, # of the dialogues that the strategies chose for
@@ -423,19 +439,22 @@ def assess(
     kind:str='rouge', # the utility that the strategies used
     tags:str='split', # as `utility` takes them
     seed:int=42, # of bootstrap and swaps
-)->dict: # JSON-ready: n, members, best, utility, and under metrics for 'rouge' and 'chrf': members (name → mean), mean_single, oracle, systems (rows of `compare`, the best single first)
+)->dict: # JSON-ready: n, members, best, utility, chance (strategies no better than their null rows), and under metrics for 'rouge' and 'chrf': members (name → mean), mean_single, oracle, systems (rows of `compare`, the best single first)
     "The facts of an ensemble; raises `DialsumError` where a strategy's rows are not the table's"
     if best not in c.members: raise unknown('member', best, list(c.members))
     for name, frame in chosen.items():
         if list(frame['fname']) != list(c.fnames): raise DialsumError(f"{name}: its {len(frame)} rows are not the table's {len(c)} in their order: choose from the same table.")
+    written = {'best': [next(x.text for x in row if x.member == best) for row in c.table]}
+    written |= {name: list(frame['summary']) for name, frame in chosen.items() if name != 'best'}
+    chance = {name for name, texts in written.items() if _only_chance(texts, c, references, tags, seed)}
     metrics = {}
     for measure in UTILITIES:
         every = against(c, references, measure, tags)
         single = _first(c, every)
         scores = {'best': single[best]} | {name: _scored(list(frame['summary']), c, references, measure, tags) for name, frame in chosen.items() if name != 'best'}
         metrics[measure] = dict(was_utility=measure == kind, members={m: float(v.mean()) for m, v in single.items()}, mean_single=float(np.mean(list(single.values()))),
-                                oracle=float(np.mean([v.max() for v in every])), systems=[{k: v for k, v in row.items() if v == v} for row in compare(scores, 'best', seed).to_dict('records')])
-    return dict(n=len(c), members=list(c.members), best=best, utility=kind, swaps=SWAPS, metrics=metrics)
+                                oracle=float(np.mean([v.max() for v in every])), systems=comparison_rows(compare(scores, 'best', seed, chance)))
+    return dict(n=len(c), members=list(c.members), best=best, utility=kind, swaps=SWAPS, chance=sorted(chance), metrics=metrics)
 
 # %% ../nbs/11_ensemble.ipynb #78d1c4a9
 def alone(

@@ -24,13 +24,13 @@ from urllib.parse import quote
 
 from .data import Dialogue
 from .diagrams import STATUS, Bar, Edge, Flow, Gantt, Node, duration, printable, shortened
-from .ensemble import SWAPS, compare
+from .ensemble import SWAPS, compare, comparison_rows
 from .faults import FAULTS
 from .findings import korean
 from .judgement import RULES, Judgement, advise, judge_summaries, judge_training
 from .models import CARDS, card
 from .quality import DEFECTS, told
-from .rouge import limits, matches, out_of_bounds
+from .rouge import beats_chance, dialogues_needed, limits, matches, out_of_bounds, spread_of
 from .runs import DialsumError, check_writable, facts, key_of, read_fact, write_atomic
 
 # %% ../nbs/14_report.ipynb #7ed3e4df
@@ -254,6 +254,9 @@ def _alike(s:Step)->tuple: # what must be the same where scores are paired by di
 
 _unlike = '점수를 매긴 대화의 수가 다릅니다', '점수의 서명이 다릅니다', '검증 데이터가 다릅니다'
 
+def _only_chance(s:Step)->bool: # whether its summaries are no better than their null row
+    return beats_chance(s.metrics.get('split') or {}) is False
+
 def _compared(ranking:list[Step])->tuple[dict[str,dict],dict[str,str]]: # the highest first
     left = {s.model: '대화마다의 점수가 사실 파일에 없습니다' for s in ranking if not s.metrics.get('per_dialogue')}
     left |= {s.model: '한글을 읽는 토크나이저로 매긴 점수가 아닙니다' for s in ranking if _foreign(s)}
@@ -264,8 +267,9 @@ def _compared(ranking:list[Step])->tuple[dict[str,dict],dict[str,str]]: # the hi
     known = [s for s in known if s.model not in left]
     left |= {s.model: f'점수가 높은 모델 {COMPARED}개까지만 견주었습니다' for s in known[COMPARED:]}
     if len(known) < 2: return {}, left
-    rows = compare({s.model: s.metrics['per_dialogue'] for s in known[:COMPARED]}, known[0].model).to_dict('records')
-    return {r['system']: {k: v for k, v in r.items() if v == v} for r in rows}, left
+    values = {s.model: s.metrics['per_dialogue'] for s in known[:COMPARED]}
+    chance = {s.model for s in known if _only_chance(s)}
+    return {row['system']: row for row in comparison_rows(compare(values, known[0].model, chance=chance))}, left
 
 def _p(value:float|None)->str: return '–' if value is None else '< 0.001' if value < .001 else f'{value:.3f}'
 
@@ -330,6 +334,12 @@ def _gap(row:dict)->str: # a sentence: how far the first model is above this one
     end = '이고, 우연으로 보기 어렵습니다' if row['p_holm'] < .05 else '이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다'
     return f'대화마다 짝지어 본 두 모델의 차이는 {points}{end}({_chance(row)}).'
 
+def _unranked(ranking:list[Step], n:str)->str: # of models of which the first two are no better than chance
+    means = [f"{escape(s.label)} {_score(s, 'split', 'mean')['f']:.2f}" for s in ranking[:2]]
+    rest = f' 외 {len(ranking) - 2}개' if len(ranking) > 2 else ''
+    return (f"- **점수:** 검증 대화 {n}개에서 ROUGE 평균은 {', '.join(means)}{rest}입니다. "
+            '앞선 두 모델이 모두 무작위 기준을 넘지 못하므로 어느 쪽이 낫다고 말하지 않습니다.')
+
 def _best(e:Experiment)->str:
     if not e.ranking: return '- **점수:** 평가를 마친 모델이 없어 점수가 없습니다.'
     first, *others = e.ranking
@@ -337,6 +347,7 @@ def _best(e:Experiment)->str:
     n = number(first.metrics['split'].get('n'))
     if not others: return f"- **점수:** 검증 대화 {n}개에서 {name}의 ROUGE 평균은 {_score_text(score)}입니다." + (' 한글을 읽지 못하는 채점기의 점수이므로 다른 점수와 견줄 수 없습니다.' if _foreign(first) else '')
     second = _score(others[0], 'split', 'mean')
+    if _only_chance(first) and _only_chance(others[0]): return _unranked(e.ranking, n)
     text = (f"- **가장 높은 점수:** 검증 대화 {n}개에서 {name}{particle(first.label, '이/가')} ROUGE 평균 {_score_text(score)}{particle(number(score['f'], 2), '으로/로')} 가장 높았습니다. "
             f"2위는 {escape(others[0].label)}({second['f']:.2f})입니다.")
     if _foreign(first) or len({s.metrics['split'].get('signature') for s in e.ranking}) > 1: return text + ' 점수를 매긴 방법 때문에 견줄 수 없는 점수입니다. 까닭은 점수 절에 있습니다.'
@@ -867,6 +878,10 @@ def written_how(e:Experiment)->str:
     return '**길이 조절**은 학습 참조의 길이에 맞추는 것, **온전한 문장**은 잘린 마지막 문장을 빼는 것입니다. 견주어 본 값은 검증 데이터의 ROUGE 평균입니다.\n\n' + table(['모델', '탐색', '길이 조절', '온전한 문장', '견주어 본 방법'], rows, 5)
 
 # %% ../nbs/14_report.ipynb #e411e7dd
+def _judgement_of(row:dict, chance:bool)->str: # chance: whether the model is no better than its null row
+    if 'p' in row: return '우연으로 보기 어려움' if row['p_holm'] < .05 else '우열을 말할 수 없음'
+    return '무작위 기준을 넘지 못함' if chance else '가장 높음'
+
 def between(e:Experiment)->str:
     "Every evaluated model against the highest one, paired by dialogue, and which could not be compared"
     tested, left = e.differences
@@ -876,9 +891,10 @@ def between(e:Experiment)->str:
     best, n = Step.title_of(next(iter(tested))), len(next(s for s in e.ranking if s.model in tested).metrics['per_dialogue'])
     text = (f"점수가 가장 높은 {escape(best)}{particle(best, '과/와')} 나머지 모델을 같은 검증 대화 {number(n)}개에서 대화마다 짝지어 견주었습니다. 대괄호 안은 95% 신뢰 구간이고, p는 두 모델의 점수를 대화마다 무작위로 맞바꾸었을 때 이만한 차이가 나오는 비율입니다({number(SWAPS)}번). "
             'p(Holm)은 여러 모델을 견준 만큼 높여 잡은 값으로, 0.05보다 작으면 우연으로 보기 어렵다고 봅니다. 가장 높은 모델도 같은 대화로 골랐으므로 p는 조금 낮게 나옵니다.')
-    span = lambda r: f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]" if 'p' in r else '–'
-    verdict = lambda r: '가장 높음' if 'p' not in r else '우연으로 보기 어려움' if r['p_holm'] < .05 else '우열을 말할 수 없음'
-    rows = [[escape(Step.title_of(m)), f"{r['mean']:.2f}", span(r), _p(r.get('p')), _p(r.get('p_holm')), verdict(r)] for m, r in tested.items()]
+    span = lambda r: f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]" if 'difference' in r else '–'
+    chance = {s.model for s in e.ranking if _only_chance(s)}
+    rows = [[escape(Step.title_of(m)), f"{r['mean']:.2f}", span(r), _p(r.get('p')), _p(r.get('p_holm')), _judgement_of(r, m in chance)] for m, r in tested.items()]
+    if any('difference' in r and 'p' not in r for r in tested.values()): text += ' 두 모델이 모두 무작위 기준을 넘지 못하면 차이를 검정하지 않습니다.'
     return '\n\n'.join([text, table(['모델', 'ROUGE 평균', '차이', 'p', 'p(Holm)', '판단'], rows), *out])
 
 # %% ../nbs/14_report.ipynb #7e983052
@@ -978,7 +994,9 @@ def ensemble(e:Experiment)->str:
     best = Step.title_of(m['best'])
     sure = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] > 0]
     worse = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] < 0]
-    verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
+    chance = set(m.get('chance') or []) # an older record does not have it
+    if {row['system'] for row in main['systems']} <= chance: verdict = f'{escape(best)} 하나도 어느 전략도 무작위 기준을 넘지 못하므로 서로 견주지 않습니다.'
+    else: verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
                f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
     gone = [f"- {_said(why, 'reason')}" for why in m['dropped'].values()]
     text = (f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
@@ -1048,6 +1066,11 @@ def worst(e:Experiment)->str:
     return '\n\n'.join([head, *(_case(i, c) for i, c in enumerate(cases[:5], 1)), *praised])
 
 # %% ../nbs/14_report.ipynb #b3cddaca
+def _written_by_chance(e:Experiment, name:str|None)->bool: # whether a candidate's dev score is no better than its null row
+    by_name = {s.model: s for s in e.of('evaluate')} | {'ensemble': s for s in e.of('ensemble')}
+    for stage in ('tta', 'soup'): by_name |= {f'{s.model}/{stage}': s for s in e.of(stage)}
+    return name in by_name and _only_chance(by_name[name])
+
 def submission(e:Experiment)->str:
     "Which model's predictions were taken"
     done = e.of('submit')
@@ -1058,7 +1081,10 @@ def submission(e:Experiment)->str:
     by = _rouges.get(m.get('metric'), '–').replace('평균', 'ROUGE 평균')
     ranks = [[escape(Step('', c['model']).label), number(c.get('score'), 2)] for c in m.get('candidates') or []]
     files = ', '.join(f'{code_span(p)}(SHA-256 `{h[:12]}`)' for p, h in sorted(done[0].fact['outputs'].items())) or '기록 없음'
-    text = f"검증 데이터의 {by}{particle(by, '이/가')} 가장 높은 {escape(chosen) or '–'}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 파일: {files}."
+    name = escape(chosen) or '–'
+    if _written_by_chance(e, m.get('chosen')):
+        text = f'{name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 이 점수가 무작위 기준을 넘지 못하므로 다른 후보보다 낫다고 말하지 않습니다. 파일: {files}.'
+    else: text = f"검증 데이터의 {by}{particle(by, '이/가')} 가장 높은 {name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 파일: {files}."
     return text + (f"\n\n{table(['후보', by], ranks)}" if ranks else '')
 
 # %% ../nbs/14_report.ipynb #8bb2aae8
@@ -1203,15 +1229,29 @@ def optimizing(e:Experiment)->str:
     return '\n\n'.join(parts + figure)
 
 # %% ../nbs/14_report.ipynb #c5b10d72
+def _rows_for(e:Experiment, row:dict, n:int, gap:float)->int: # dialogues that show a paired difference in four of five experiments
+    spread = spread_of((row['difference_high'] - row['difference_low'])/2, n)
+    pairs = sum('p' in other for other in e.differences[0].values())
+    return dialogues_needed(gap, spread, comparisons=max(1, pairs))
+
+def _rows_apart(a:dict, b:dict, n:int, gap:float)->int: # dialogues whose two intervals are apart in four of five experiments
+    halves = [(score['high'] - score['low'])/2 for score in (a, b)]
+    margin = sum(halves) + .8416/1.96*math.hypot(*halves)
+    return math.ceil(n*(margin/gap)**2)
+
 def _sharper(e:Experiment)->list[str]: # what would make the comparison tell more
-    if len(e.ranking) < 2: return []
+    if len(e.ranking) < 2 or all(map(_only_chance, e.ranking[:2])): return []
     a, b = (_score(s, 'split', 'mean') for s in e.ranking[:2])
     n, gap, row = (e.ranking[0].metrics.get('split') or {}).get('n'), a['f'] - b['f'], _runner_up(e)
-    if not n or gap <= 0 or (row['p_holm'] < .05 if row else not _sure(a, b) or a['low'] > b['high']): return []
-    halves = (row['difference_high'] - row['difference_low'] if row else a['high'] - a['low'] + b['high'] - b['low'])/2
-    enough = max(math.ceil(n*(halves/gap)**2/10)*10, n + 10)
-    told = f'1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({_chance(row)}). 이만한 차이를 가려내려면' if row else f'1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). 이만한 차이에서 겹치지 않으려면'
-    return [f'{told} 검증 대화가 {number(n)}개가 아니라 {number(enough)}개쯤 있어야 합니다.']
+    if not n or gap <= 0: return []
+    if row and row['p_holm'] < .05: return []
+    if not row and (not _sure(a, b) or a['low'] > b['high']): return []
+    if row: text = f'1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({_chance(row)}). 차이가 정말 이만하다면, 이를 다섯 번에 네 번 가려내는 데(검정력 80%)'
+    else: text = f'1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). 차이가 정말 이만하다면, 구간이 다섯 번에 네 번 겹치지 않는 데'
+    if row: n = len(e.ranking[0].metrics['per_dialogue'])
+    needed = _rows_for(e, row, n, gap) if row else _rows_apart(a, b, n, gap)
+    needed = max(math.ceil(needed/10)*10, n + 10)
+    return [f'{text} 검증 대화가 {number(n)}개가 아니라 {number(needed)}개쯤 있어야 합니다.']
 
 def _settings_of(e:Experiment, label:str)->dict: # under which a model was made, as `advise` asks for them
     own = {s.stage: s for s in [*e.of('data'), *e.by_model[label]] if s.status == 'success' and s.fold is None}

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['TOKENIZERS', 'KINDS', 'RESAMPLES', 'TYPICAL_SPREAD', 'POWER', 'SHUFFLES', 'EQUAL', 'LIMITS', 'LEGEND', 'Tokenizer',
            'tokenizer', 'Score', 'detectable_difference', 'dialogues_needed', 'spread_of', 'lead2', 'limits',
-           'out_of_bounds', 'plain_markdown', 'ScoreTable', 'rouge', 'score_files', 'Matches', 'matches']
+           'out_of_bounds', 'plain_markdown', 'ScoreTable', 'beats_chance', 'rouge', 'score_files', 'Matches',
+           'matches']
 
 # %% ../nbs/04_rouge.ipynb #08e2eb08
 import html, math, re
@@ -327,6 +328,15 @@ def _signature(cut:Tokenizer, references:list[tuple[str,...]], multi:str, seed:i
     return '|'.join(['f1x100', cut.signature, f"refs:{least}{f'-{most}' if most > least else ''}", f'multi:{multi}',
                      f'interval:95%,bootstrap={RESAMPLES},seed={seed}', f'null:shuffles={min(SHUFFLES, len(references) - 1)}',
                      f"rouge-score={version('rouge-score')}", f'dialsum={__version__}'])
+
+def beats_chance(
+    table:dict, # as `ScoreTable.to_dict` gives it
+)->bool|None: # None where no null row is known
+    "Whether a mean score stands clear of its null row: between two that do not, no difference means anything"
+    null = (table.get('null') or {}).get('mean')
+    score = table.get('mean')
+    if not null or not score or score.get('f') is None: return None
+    return score['f'] > (null['f'] if null.get('high') is None else null['high'])
 
 def _above(score:dict[str,Score], null:dict[str,Score]|None)->list[str]: # a warning, or none
     if null is None: return ['one dialogue has no null row, and its interval says nothing.']
