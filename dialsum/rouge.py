@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TOKENIZERS', 'KINDS', 'RESAMPLES', 'TYPICAL_SPREAD', 'POWER', 'SHUFFLES', 'EQUAL', 'LIMITS', 'LEGEND', 'Tokenizer',
            'tokenizer', 'Score', 'detectable_difference', 'dialogues_needed', 'spread_of', 'lead2', 'limits',
-           'out_of_bounds', 'plain_markdown', 'ScoreTable', 'beats_chance', 'rouge', 'score_files', 'Matches',
-           'matches']
+           'out_of_bounds', 'plain_markdown', 'ScoreTable', 'html_table', 'beats_chance', 'rouge', 'score_files',
+           'Matches', 'matches']
 
 # %% ../nbs/04_rouge.ipynb #08e2eb08
 import html, math, re
@@ -21,6 +21,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from rapidfuzz.distance import LCSseq
 
 from . import __version__
@@ -311,6 +312,20 @@ class ScoreTable:
     def _repr_markdown_(self)->str:
         table, signature, *warnings = repr(self).split('\n\n')
         return '\n\n'.join([table, signature, *map(plain_markdown, warnings)]) # a warning may quote a prediction
+
+# %% ../nbs/04_rouge.ipynb #1457c9a7
+def _plain_cell(value): # what `Styler` can escape or format; a list's text would pass it as it is
+    return value if isinstance(value, (str, int, float, np.number)) else str(value)
+
+def html_table(
+    frame:pd.DataFrame, # of data, of what a model wrote, of numbers
+    precision:int=2, # decimals of numbers
+    index:bool=False, # whether row labels are shown
+): # a pandas Styler
+    "A table for notebooks that shows every text as it is, whoever wrote it"
+    styled = frame.map(_plain_cell).style.format(precision=precision, escape='html')
+    for axis in (0, 1): styled = styled.format_index(escape='html', axis=axis).format_index_names(escape='html', axis=axis)
+    return styled if index else styled.hide(axis='index')
 
 # %% ../nbs/04_rouge.ipynb #b11b46ed
 def _check(predictions:list, references:list[tuple], dialogues:list|None):
