@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'recipe', 'settled', 'adapter_options', 'followed', 'updates', 'warmup',
-           'memory_needed', 'asked', 'fitted', 'linear_layers', 'targets', 'keep_unpacked', 'add_lora', 'check_adapter',
-           'keep_on', 'add_tokens', 'best_evaluation', 'check_logged', 'check_weights', 'time_left', 'is_complete',
-           'best_beside', 'newest_checkpoint', 'save', 'train']
+           'memory_needed', 'row_size', 'lengths_here', 'asked', 'fitted', 'linear_layers', 'targets', 'keep_unpacked',
+           'add_lora', 'check_adapter', 'keep_on', 'add_tokens', 'best_evaluation', 'check_logged', 'check_weights',
+           'time_left', 'is_complete', 'best_beside', 'newest_checkpoint', 'save', 'train']
 
 # %% ../nbs/09_training.ipynb #89c9ae04
 import hashlib, json, math, os, shutil, time, zipfile
@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from .memory import Memory, available_memory, estimate_memory, plan_memory, refuse_offload, within_memory
-from .models import LoadedModel, ModelCard, card, fingerprint, load, safetensors_header
+from .memory import Lengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
+from .models import LoadedModel, ModelCard, card, fingerprint, load, load_tokenizer, safetensors_header
 from .precision import METHODS, Precision, here, this_device
 from .prompt import Codec, example, note_words
 from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
@@ -130,12 +130,33 @@ def memory_needed(
     card:ModelCard,
     r:Recipe,
     precision:Precision,
+    lengths:Lengths|None=None, # of the rows at hand; None: as long as the recipe allows
 )->Memory:
     "What one step of a training needs"
     return estimate_memory(card, r.batch_size, device=precision.device, method=r.method, weights=precision.weights, amp=precision.amp, checkpointing=precision.gradient_checkpointing,
-                           rank=r.lora_r or USUAL['lora_r'], optimizer=precision.optimizer, accumulation=r.gradient_accumulation_steps, smoothing=r.label_smoothing > 0, **_row(card, r))
+                           rank=r.lora_r or USUAL['lora_r'], optimizer=precision.optimizer, accumulation=r.gradient_accumulation_steps, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
 
-def _row(c:ModelCard, r:Recipe)->dict: return dict(length=r.max_source, target=r.max_target) if c.seq2seq else dict(length=r.max_source + r.max_target)
+def row_size(
+    card:ModelCard,
+    r:Recipe,
+    lengths:Lengths|None=None, # of the rows at hand; None: as long as the recipe allows
+)->dict[str,int]: # length and target, for `plan_memory` and `estimate_memory`
+    "The longest row of a training: what the data has, cut at what the recipe reads and learns"
+    source, target = r.max_source, r.max_target
+    if lengths: source, target = min(source, lengths.source), min(target, lengths.target)
+    if card.seq2seq: return dict(length=source, target=max(1, target))
+    return dict(length=min(source + target, lengths.row) if lengths else source + target)
+
+def lengths_here(
+    card:ModelCard,
+    scale:str, # 'full' or 'replica'
+    given:dict, # a stage's parameters
+    checkpoint:str, # from `locate`: its tokenizer counts
+    rows, # frame as `data.read` returns it
+)->Lengths|None: # None for a replica, whose memory nobody plans
+    "How long the rows at hand are for a model"
+    if scale == 'replica': return None
+    return longest_rows(Codec(card, load_tokenizer(card, checkpoint), recipe(card, scale, given).max_source), rows)
 
 def asked(
     card:ModelCard,
@@ -152,6 +173,7 @@ def fitted(
     given:dict, # a stage's parameters; a batch_size of 0 leaves it to the memory at hand
     available:int|None=None, # bytes; None: of this machine
     kept:Path|None=None, # a file for what was chosen: a training that goes on must not choose again
+    lengths:Lengths|None=None, # of the rows at hand; None: as long as the recipe allows
 )->tuple[Recipe,Precision,str]: # and what was chosen, in a few words; empty when nothing was
     "How a model is trained here; raises `DialsumError` when it does not fit whatever is chosen"
     r, precision = asked(card, scale, given)
@@ -160,7 +182,7 @@ def fitted(
         was = json.loads(kept.read_text(encoding='utf-8'))
         if was['asked'] == asdict(r): return Recipe(**was['recipe']), here(card, scale, was['recipe']['method'], given.get('precision', ''), was['checkpointing']), was['choice']
     plan = plan_memory(card, available_memory(precision.device) if available is None else available, r.batch_size*r.gradient_accumulation_steps, method=r.method, device=this_device(),
-                       wish=given.get('precision', ''), quantize=not given.get('method') and find_spec('bitsandbytes') is not None, rank=r.lora_r or USUAL['lora_r'], checkpointing=precision.gradient_checkpointing, smoothing=r.label_smoothing > 0, **_row(card, r))
+                       wish=given.get('precision', ''), quantize=not given.get('method') and find_spec('bitsandbytes') is not None, rank=r.lora_r or USUAL['lora_r'], checkpointing=precision.gradient_checkpointing, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
     before, r = r, replace(r, method=plan.method, batch_size=plan.batch, gradient_accumulation_steps=plan.gradient_accumulation_steps)
     if kept: write_atomic(kept, to_json(dict(asked=asdict(before), recipe=asdict(r), checkpointing=plan.checkpointing, choice=plan.reason)))
     return r, here(card, scale, plan.method, given.get('precision', ''), plan.checkpointing), plan.reason

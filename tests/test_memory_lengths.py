@@ -146,3 +146,131 @@ def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_p
     assert threads == [1] and '1 at once' in done.stderr and '--workers 3 is more than the 1 GPU of this machine' in done.stderr
     [run] = tmp_path.glob('*/experiment.json')
     assert events(run.parent)
+
+
+def many(rows, count, seed=0):
+    "So many rows, each of some turns of some of the sample's"
+    import random
+    import pandas as pd
+    rng = random.Random(seed)
+    turns = [turn for text in rows['dialogue'] for turn in text.split('\n')]
+    told = [s[0] for s in rows['summaries']]
+    made = [dict(fname=f'r{i}', dialogue='\n'.join(rng.choices(turns, k=rng.randint(2, 14))), summaries=(rng.choice(told),), topic='') for i in range(count)]
+    return pd.DataFrame(made)
+
+
+@pytest.fixture(scope='module')
+def sample():
+    from dialsum.data import read
+    from dialsum.runs import sample_path
+    return read(sample_path()/'train.csv', summaries=True)
+
+
+@pytest.mark.parametrize('name', ['kobart', 'llama-3.2-korean-3b', 'qwen3-4b', 'solar-10.7b', 'polyglot-ko-12.8b', 'kullm-v2'])
+def test_no_row_is_longer_than_its_bound_and_few_are_cut_to_know_it(name, sample):
+    from dialsum.memory import GRAIN, LONGEST, OTHERS, longest_rows
+    from dialsum.models import load_tokenizer
+    from dialsum.prompt import Codec, example
+    c = card(name)
+    rows = many(sample, 400)
+    codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
+    calls, count = [], codec.tokens
+    codec.tokens = lambda text: calls.append(text) or count(text)
+    bound = longest_rows(codec, rows)
+    assert len(calls) <= 4*(LONGEST + OTHERS) + 2 < len(rows)
+    made = [example(codec, d, s[0], 512) for d, s in zip(rows['dialogue'], rows['summaries'])]
+    target = max(sum(label >= 0 for label in e['labels']) for e in made)
+    source = max(len(e['input_ids']) if c.seq2seq else len(e['input_ids']) - sum(label >= 0 for label in e['labels']) for e in made)
+    row = max(len(e['input_ids']) + (len(e['labels']) if c.seq2seq else 0) for e in made)
+    for true, held in ((source, bound.source), (target, bound.target), (row, bound.row)): assert true <= held <= 1.25*true + 2*GRAIN, (true, bound)
+
+
+def test_a_bound_holds_where_the_densest_row_is_not_the_longest(sample):
+    from dialsum.memory import longest_rows
+    from dialsum.models import load_tokenizer
+    from dialsum.prompt import Codec
+    c = card('kobart')
+    codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
+    rows = many(sample, 300)
+    rows.loc[rows.index % 3 == 0, 'dialogue'] = [f'#Person1#: {"뷁" * (i % 90 + 10)}' for i in range(100)]  # three bytes, three tokens a letter
+    true = max(len(codec.source(text)) for text in rows['dialogue'])
+    assert true <= longest_rows(codec, rows).source
+
+
+def test_rows_without_summaries_and_no_rows(sample):
+    from dialsum.memory import longest_rows
+    from dialsum.models import load_tokenizer
+    from dialsum.prompt import Codec
+    c = card('qwen3-4b')
+    codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
+    assert longest_rows(codec, sample.head(0)) is None
+    tested = longest_rows(codec, sample.assign(summaries=[()] * len(sample)))
+    assert tested.target == 0 and tested.source == longest_rows(codec, sample).source
+
+
+def test_short_rows_are_planned_in_larger_batches():
+    from dialsum.memory import Lengths
+    from dialsum.training import Recipe, row_size
+    c, short = card('qwen3-4b'), Lengths(source=416, target=96, row=480)
+    r = Recipe(method='lora', max_source=1024, max_target=256)
+    assert row_size(c, r) == dict(length=1280) and row_size(c, r, short) == dict(length=480)
+    assert row_size(c, r, Lengths(2000, 300, 2200)) == dict(length=1280)  # longer rows are cut
+    assert row_size(card('kobart'), Recipe(max_source=512), Lengths(2000, 100, 2100)) == dict(length=512, target=100)
+    for name, gb, batches in (('llama-3.2-korean-3b', 24, (1, 4)), ('llama-3.2-korean-3b', 40, (2, 8)), ('qwen3-4b', 40, (1, 4))):
+        before, now = (plan_memory(card(name), gb * 10**9, 8, **row_size(card(name), r, lengths)) for lengths in (None, short))
+        assert (before.batch, now.batch) == batches and not before.checkpointing and not now.checkpointing
+        assert before.reason.endswith('for rows of 1,280 tokens') and now.reason.endswith('for rows of 480 tokens')
+
+
+def room_between(name, rows, options):
+    "Bytes in which the rows at hand fit, and rows as long as allowed do not"
+    from dialsum.training import asked, lengths_here, memory_needed
+    c = card(name)
+    r, how = asked(c, 'full', options)
+    lengths = lengths_here(c, 'full', options, str(replica(c)), rows)
+    short, long = memory_needed(c, r, how, lengths).total, memory_needed(c, r, how).total
+    assert short < 0.8*long
+    return int((short + long) / 2)
+
+
+@pytest.mark.parametrize('name', ['kobart', 'qwen3-4b'])
+def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, monkeypatch):
+    import dialsum.preflight
+    import dialsum.training
+    from dialsum.preflight import check_memory, preflight
+    options = dict(batch_size=8)
+    room = room_between(name, sample, options)
+    monkeypatch.setattr(dialsum.preflight, 'available_memory', lambda *device: room)
+    monkeypatch.setattr(dialsum.training, 'available_memory', lambda *device: room)
+    told = preflight([name], 'full', options, {name: str(replica(card(name)))}, tmp_path)
+    assert told.ok(), told
+    [refused] = [f for f in check_memory(card(name), 'full', options, room) if f.severity == 'error']
+    assert ('1,280 tokens' if name == 'qwen3-4b' else '1,024 and 256 tokens') in refused.what  # without data the most that is allowed
+
+
+def test_a_training_plans_with_the_lengths_that_the_preflight_used(sample, tmp_path):
+    import json
+    from dialsum.preflight import preflight
+    from dialsum.runs import nbs_path
+    from dialsum.training import lengths_here
+    where = str(replica(card('kobart')))
+    told = preflight(['kobart'], 'full', {}, {'kobart': where}, tmp_path)
+    lengths = lengths_here(card('kobart'), 'full', {}, where, sample)
+    assert lengths and lengths == told.outlooks['kobart'].lengths and lengths_here(card('kobart'), 'replica', {}, where, sample) is None
+    cells = [''.join(c['source']) for c in json.loads((nbs_path()/'train.ipynb').read_text(encoding='utf-8'))['cells']]
+    [cell] = [c for c in cells if 'fitted(' in c]
+    assert 'lengths_here(card, scale, stage.params, checkpoint, train_rows)' in cell and 'lengths=lengths)' in cell
+    assert cell.index('lengths_here(') < cell.index('fitted(')
+
+
+def test_writing_is_estimated_for_the_dialogues_at_hand():
+    from dialsum.memory import Lengths, estimate_generation
+    from dialsum.preflight import _check_writing, asked, decoding
+    c = card('qwen3-4b')
+    r, how = asked(c, 'full', {})
+    search = decoding(c, 'full', {})
+    long, short = (estimate_generation(c, 32, n, search.max_new_tokens, search.num_beams, how.weights, False, how.device).total for n in (1024, 320))
+    room = (long + short) // 2
+    assert _check_writing(c, r, how, search, 32, room, Lengths(320, 64, 384)) == []
+    [found] = _check_writing(c, r, how, search, 32, room, None)
+    assert '1,024 tokens' in found.what

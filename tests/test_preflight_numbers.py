@@ -31,3 +31,40 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
 def test_a_cause_names_the_file_or_part_once(found, cause):
     from dialsum.pipeline import _cause_of
     assert _cause_of(found) == cause
+
+
+def rows_of(count):
+    import pandas as pd
+    return pd.DataFrame(dict(fname=[f'r{i}' for i in range(count)], dialogue=[f'#Person1#: {i}시에 만나요.\n#Person2#: 네.' for i in range(count)],
+                             summaries=[('#Person1#은 만나자고 한다.',)] * count, topic=['']*count))
+
+
+@pytest.mark.parametrize('rows, options, count', [
+    (8, dict(epochs=1, batch_size=8), 1),
+    (9, dict(epochs=1, batch_size=8), 2),
+    (100, dict(epochs=3, batch_size=4, gradient_accumulation_steps=2), 39),
+    (100, dict(epochs=3, batch_size=8, gradient_accumulation_steps=1), 39),
+    (100, dict(epochs=2, batch_size=8, k_folds=5), 20),
+    (50, dict(epochs=1, batch_size=16), 4)])
+def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, options, count):
+    from dialsum.findings import korean
+    from dialsum.preflight import FEW, check_updates, look_ahead
+    outlook = look_ahead(card('kobart'), 'full', options, None, dict(train=rows_of(rows)))
+    assert outlook.updates == count and str(outlook).startswith(f'{count} updates ({options["epochs"]} epochs of ')
+    found = check_updates('full', outlook)
+    assert bool(found) == (count < FEW) and not check_updates('replica', outlook)
+    for f in found: assert f.severity == 'warning' and f'{count} time' in f.what and all(korean(getattr(f, part), part) for part in ('what', 'why', 'remedy'))
+
+
+def test_the_preflight_says_what_a_run_would_be(typed, tmp_path):
+    import json
+    from dialsum.rouge import detectable_difference
+    words = ('preflight', '--models', 'kobart', 'qwen3-4b', 'solar', '--scale', 'replica', '--debug', '--runs', tmp_path)
+    told = json.loads(typed(*words, '--json').stdout)
+    outlook = told['models']['kobart']['outlook']
+    assert outlook['rows'] == 50 and outlook['updates'] == 7 and outlook['epochs'] == 1 and 'updates' in outlook['says']  # of the debug rows
+    printed = typed(*words).stdout
+    assert 'kobart: 7 updates (1 epochs of 50 rows, 8 an update)' in printed
+    assert f'10 dev dialogues show a difference between two models from about {detectable_difference(10, comparisons=3):.1f} points' in printed and 'with 3 pairs' in printed
+    one = typed('preflight', '--scale', 'replica', '--runs', tmp_path).stdout
+    assert f'from about {detectable_difference(16):.1f} points' in one and 'pairs' not in one
