@@ -400,7 +400,7 @@ def check_kept(
 )->None:
     "Raises `DialsumError` for an input that lies where the stage writes: it would be replaced, or be gone when the stage runs again"
     for path in given:
-        if not isinstance(path, (str, Path)) or not str(path) or not Path(path).exists(): continue
+        if not isinstance(path, (str, Path)) or not os.path.exists(path): continue # False for a text that is too long for a name, too
         for name in _replaced.get(stage, ()):
             if not Path(path).resolve().is_relative_to((Path(folder)/name).resolve()): continue
             raise DialsumError(f"'{path}' lies in '{name}' of the run folder, which the {stage} stage writes anew: copy it to another place, and give that.")
@@ -512,13 +512,14 @@ def named_places(
     return found
 
 def _entries(name:str, value:str)->list[str]: # a backend may be two, with a comma between
-    if name != 'augmentation_backend' or Path(value).expanduser().is_dir(): return [value]
+    if name != 'augmentation_backend' or _is_folder(value): return [value]
     return [part.strip() for part in value.split(',')]
 
 def _is_place(name:str, value:str)->bool:
     if not value or value.startswith(('http:', 'https:')): return False
-    path = Path(value).expanduser()
-    return name.endswith('_csv') or path.is_absolute() or path.is_dir()
+    return name.endswith('_csv') or Path(value).expanduser().is_absolute() or _is_folder(value)
+
+def _is_folder(value:str)->bool: return os.path.isdir(os.path.expanduser(value)) # False for a text that is too long for a name, too
 
 def _label(name:str)->str: # of an input that facts call '<checkpoint>/model': 'checkpoint'; '' of one within the run folder
     return name[1:].partition('>/')[0] if name.startswith('<') else ''

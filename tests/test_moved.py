@@ -237,3 +237,12 @@ def test_a_mean_of_models_is_the_same_wherever_it_is_made(tmp_path):
     one = sha256(soup(models, tmp_path/'here'/'soup'))
     there = [shutil.copytree(model, tmp_path/'저기 어디'/model.parent.name/'model') for model in models]
     assert sha256(soup(there, tmp_path/'저기 어디'/'soup')) == one
+
+
+def test_a_long_parameter_is_no_path(tmp_path):
+    import json
+
+    from dialsum.runs import check_kept, named_places
+    long = json.dumps({f'option_{i}': 'x'*20 for i in range(40)})
+    check_kept('data', tmp_path, [long])
+    assert named_places(dict(augmentation_backend=long, checkpoint=long)) == {}
