@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'gpus',
            'at_once', 'child', 'run_stage', 'plan', 'take', 'state', 'leave', 'working_on', 'run_plan', 'Progress',
-           'progress', 'candidates', 'idle', 'check_switches', 'check_systems', 'members', 'strategies', 'example_run']
+           'progress', 'candidates', 'idle', 'check_switches', 'check_systems', 'members', 'strategies', 'example_run',
+           'worn', 'example_predictions']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -751,3 +752,48 @@ def example_run(
         run_plan(specs(run), workers=2, say=lambda line: None)
         return run
     return _copied([models, test, options, *(sha256(stage_notebook(s.stage)) for s in specs(Path()))], make) if os.environ.get('IN_TEST') else make(runs)
+
+# %% ../nbs/15_pipeline.ipynb #b4f7a2c9
+def worn(
+    text:str, # a reference
+    share:float, # of its words that are lost, about, 0 to 1
+    shift:int=0, # another number loses other words
+)->str: # at least its first word
+    "A text with fewer words, the same ones each time"
+    words = text.split()
+    kept = [word for i, word in enumerate(words) if (7*len(word) + 3*i + shift)%10 >= 10*share]
+    return ' '.join(kept or words[:1])
+
+def _leave_predictions(run:Path, stage:str, model:str, rows, metrics:dict): # rows: fname, summary and perhaps more
+    part = dict(evaluate='dev', predict='test', folds='out_of_fold')[stage]
+    file = write_atomic(place(run, model)/f'predictions_{part}.csv', rows.to_csv(index=False, lineterminator='\n'))
+    outputs = {file.relative_to(run).as_posix(): sha256(file)}
+    fact = make_fact(run, stage, 'success', model, outputs=outputs, metrics=dict(rows=len(rows), scale='replica') | metrics)
+    write_fact(run, place(run, model)/f'{stage}.json', fact)
+
+def example_predictions(
+    models:tuple[str,...]=('kobart', 'qwen3-4b'), # cards' names
+    k_folds:int=0, # folds of the training rows, with out-of-fold predictions of them; 0: none
+    runs:Path|None=None, # where experiments are kept; None: the usual place, under a notebook test a temporary one
+)->Path: # its run folder
+    "A small experiment whose models wrote worn references, about equally well: what is chosen among depends on no toy"
+    from dialsum.data import read
+    from dialsum.rouge import rouge
+    from pandas import read_csv
+    if runs is None and os.environ.get('IN_TEST'): runs = Path(tempfile.mkdtemp())
+    run = new_run('example', dict(models=list(models), scale='replica', debug=True, k_folds=k_folds), runs)
+    run_stage(StageSpec(run, 'data', '', dict(debug=True, k_folds=k_folds)))
+    train, dev = (read(run/'data'/f'{part}.csv', summaries=True) for part in ('train', 'dev'))
+    test = read(sample_path()/'test_references.csv', summaries=True)
+    test = test[test['fname'].isin(read(run/'data'/'test.csv')['fname'])]
+    for shift, model in enumerate(models):
+        def written(rows): return rows[['fname']].assign(summary=[f'{worn(s[0], 0.3, shift)} {model}' for s in rows['summaries']])
+        on_dev = written(dev)
+        scores = {tags: rouge(list(on_dev['summary']), list(dev['summaries']), tags=tags, dialogues=list(dev['dialogue'])).to_dict() for tags in ('split', 'whole')}
+        _leave_predictions(run, 'evaluate', model, on_dev, scores)
+        _leave_predictions(run, 'predict', model, written(test), {})
+        if not k_folds: continue
+        fold = read_csv(run/'data'/'folds.csv', dtype=dict(fname=str)).set_index('fname')['fold']
+        _leave_predictions(run, 'folds', model, written(train).assign(fold=train['fname'].map(fold)), {})
+    return run
+

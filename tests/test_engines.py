@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 import dialsum.engines as engines
+from toys import known_rows, learn, learned
 from dialsum.data import read
 from dialsum.engines import ENGINES, EXACT, Engine, choose, convert, engine, named, optimize
 from dialsum.generation import Decoding, Predictor
@@ -19,7 +20,7 @@ from dialsum.runs import DialsumError, new_run, read_fact, sample_path, to_json
 
 KOBART, CPU = card('kobart'), dict(device='cpu')
 MODELS = ['kobart', 'llama-3.2-korean-3b', 'qwen3-4b', 'solar-10.7b', 'kullm-v2'] # Polyglot is what KULLM is
-ROWS = read(sample_path()/'dev.csv', summaries=True)
+ROWS = known_rows() # by heart: what a toy writes of them is certain, whatever rounds it
 TEXTS = list(ROWS['dialogue'])
 fast = pytest.mark.usefixtures('ctranslate2')
 
@@ -37,15 +38,12 @@ def one_thread(): # toys are slower with more
 
 
 @pytest.fixture(scope='module')
-def copies(tmp_path_factory): # of replicas, whose summaries end by themselves, in a folder where conversions may lie beside
-    top, made = tmp_path_factory.mktemp('checkpoints'), {}
+def copies(tmp_path_factory):
+    "Toys that know `ROWS` by heart, in a folder where conversions may lie beside"
+    top = tmp_path_factory.mktemp('checkpoints')
     def copy(name):
-        if name not in made:
-            loaded = load(card(name), locate(card(name), 'replica'))
-            with torch.no_grad(): loaded.model.get_output_embeddings().weight[Predictor(loaded).codec.target('.')[-1]] *= 4
-            loaded.model.save_pretrained(top/name); loaded.tokenizer.save_pretrained(top/name)
-            made[name] = str(top/name)
-        return made[name]
+        if not (top/name).is_dir(): shutil.copytree(learned(name), top/name)
+        return str(top/name)
     return copy
 
 
@@ -86,9 +84,9 @@ def test_where_memory_ends_fewer_are_written_at_once_and_the_same(name, copies, 
 
 @fast
 @pytest.mark.parametrize('name', MODELS)
-def test_ctranslate2_writes_what_the_predictor_writes(name, copies): # at most one near-tie of a toy's flat logits
+def test_ctranslate2_writes_what_the_predictor_writes(name, copies):
     hows = dict(), dict(num_beams=4, length_penalty=2.), dict(num_beams=3, length_penalty=0.), dict(min_new_tokens=5), dict(max_new_tokens=1)
-    assert min(same('ctranslate2', copies(name), card(name), *hows)) >= 7/8
+    assert same('ctranslate2', copies(name), card(name), *hows) == [1]*5
 
 
 @fast
@@ -96,21 +94,24 @@ def test_heads_wider_than_their_share(tmp_path): # as in Qwen3-4B
     from transformers import AutoConfig, AutoModelForCausalLM
     first = load(card('qwen3-4b'), locate(card('qwen3-4b'), 'replica'))
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(AutoConfig.for_model(**first.model.config.to_dict() | dict(head_dim=64))).save_pretrained(tmp_path/'model')
+    wide = AutoModelForCausalLM.from_config(AutoConfig.for_model(**first.model.config.to_dict() | dict(head_dim=64)))
+    learn(LoadedModel(card('qwen3-4b'), wide, first.tokenizer, ''), ROWS.head(4))
+    wide.save_pretrained(tmp_path/'model')
     first.tokenizer.save_pretrained(tmp_path/'model')
-    assert min(same('ctranslate2', str(tmp_path/'model'), card('qwen3-4b'), dict())) >= 7/8
+    assert same('ctranslate2', str(tmp_path/'model'), card('qwen3-4b'), dict(), texts=TEXTS[:4]) == [1]
 
 
 @pytest.mark.parametrize('name', [n for n in ENGINES if n not in EXACT])
 @pytest.mark.parametrize('model', ['kobart', 'qwen3-4b', 'kullm-v2'])
-def test_rounded_weights_write_the_same_words_in_order(name, model, copies): # the first word seldom changes; in another order it would
+def test_rounded_weights_write_the_same_words_in_order(name, model, copies):
     if name.startswith('ctranslate2'): pytest.importorskip('ctranslate2')
-    assert min(same(name, copies(model), card(model), dict(max_new_tokens=2))) >= 6/8
+    assert same(name, copies(model), card(model), dict()) == [1]
 
 
 def test_groups_hold_every_dialogue_once_within_the_budget():
     e = engine('hf', KOBART, locate(KOBART, 'replica'), 4, loading=CPU)
-    e.tokens, texts = 800, TEXTS + [TEXTS[0]*30, '']
+    texts = list(read(sample_path()/'dev.csv')['dialogue'])
+    e.tokens, texts = 800, [*texts, texts[0]*30, '']
     groups, length = e.groups(texts), lambda i: len(e.codec.source(texts[i]))
     assert sorted(i for g in groups for i in g) == list(range(len(texts))) and max(map(len, groups)) == 4
     assert all(len(g) == 1 or sum(map(length, g)) <= 800 for g in groups) and {len(g) for g in groups} > {1, 4}
@@ -161,9 +162,11 @@ def test_beside_a_place_that_cannot_be_written_the_cache_serves(tmp_path, monkey
 def test_an_adapter_is_merged(tmp_path):
     qwen = card('qwen3-4b')
     base = load(qwen, locate(qwen, 'replica'))
-    model = get_peft_model(base.model, LoraConfig(r=4, target_modules='all-linear', task_type='CAUSAL_LM', init_lora_weights=False))
-    model.save_pretrained(tmp_path/'model'); base.tokenizer.save_pretrained(tmp_path/'model')
-    for name in EXACT: assert min(same(name, str(tmp_path/'model'), qwen, dict())) >= 7/8
+    adapted = LoadedModel(qwen, get_peft_model(base.model, LoraConfig(r=16, target_modules='all-linear', task_type='CAUSAL_LM')), base.tokenizer, '')
+    learn(adapted, ROWS.head(2), learning_rate=5e-3, enough=0.05)
+    adapted.model.save_pretrained(tmp_path/'model')
+    base.tokenizer.save_pretrained(tmp_path/'model')
+    for name in EXACT: assert same(name, str(tmp_path/'model'), qwen, dict(), texts=TEXTS[:2]) == [1]
 
 
 @fast

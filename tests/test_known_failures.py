@@ -126,20 +126,22 @@ def test_9_logits_of_the_whole_evaluation_set(rows, tmp_path):
 
 
 def test_10_a_decoder_padded_on_the_right(rows):
+    "What comes next is read off the last position: with padding there, it is no answer to the dialogue"
     loaded = toy('qwen3-4b')
-    with torch.no_grad():
-        for p in loaded.model.parameters(): p.mul_(1.5) # a livelier toy: its answers depend on what it reads
     codec, texts = Codec(loaded.card, loaded.tokenizer), [rows['dialogue'][0], '#Person1#: 응.']
     short = codec.source(texts[1])
-    width = max(len(codec.source(t)) for t in texts)
-    pad = loaded.tokenizer.pad_token_id
-    go_on = lambda ids, mask: loaded.model.generate(input_ids=torch.tensor([ids]), attention_mask=torch.tensor([mask]), max_new_tokens=8, do_sample=False, pad_token_id=pad)[0, len(ids):].tolist()
-    alone, left = [1]*len(short), [pad]*(width - len(short))
-    assert go_on(short + left, alone + [0]*len(left)) != go_on(short, alone)
-    assert go_on(left + short, [0]*len(left) + alone) == go_on(short, alone)
+    width, pad = max(len(codec.source(t)) for t in texts), loaded.tokenizer.pad_token_id
+    def next_scores(**batch):
+        positions = (batch['attention_mask'].cumsum(-1) - 1).clamp(min=0) # as `generate` counts them
+        with torch.inference_mode(): return loaded.model(**batch, position_ids=positions).logits[:, -1]
+    alone = next_scores(input_ids=torch.tensor([short]), attention_mask=torch.ones(1, len(short), dtype=int))
+    mask, filled = [1]*len(short), [pad]*(width - len(short))
+    right = next_scores(input_ids=torch.tensor([short + filled]), attention_mask=torch.tensor([mask + [0]*len(filled)]))
+    assert (right - alone).abs().max() > 0.1
     predictor = Predictor(loaded, batch_size=2, decoding=Decoding(max_new_tokens=8))
     loaded.tokenizer.padding_side = 'right' # as training leaves it
-    assert predictor.predict_batch(texts)[1] == predictor.predict_single(texts[1])
+    with predictor.reading([codec.source(t) for t in texts]) as batch: ours = next_scores(**batch)
+    assert torch.allclose(ours[1:], alone, atol=1e-3)
 
 
 def test_11_a_loss_on_the_prompt_or_none_on_the_end():

@@ -9,6 +9,7 @@ from dialsum import pipeline
 from dialsum.data import read
 from dialsum.generation import Decoding, Predictor
 from dialsum.models import card, load, replica
+from toys import known_rows, learned
 from dialsum.precision import here
 from dialsum.runs import DialsumError, hold, new_run, release, sample_path
 from dialsum.training import recipe, train
@@ -63,9 +64,9 @@ def test_out_of_memory_with_a_single_row_is_one_sentence(monkeypatch, tmp_path):
 
 
 def test_out_of_memory_writing_goes_on_with_fewer_at_once(small_memory, capsys):
-    rows, c = read(sample_path()/'train.csv', summaries=True).head(20), card('kobart')
-    predictor, small = (Predictor(load(c, str(replica(c))), n, decoding=Decoding(max_new_tokens=8)) for n in (16, 4))
-    assert predictor.predict_batch(list(rows['dialogue'])) == small.predict_batch(list(rows['dialogue']))
+    texts, c = list(known_rows()['dialogue']), card('kobart')
+    predictor, small = (Predictor(load(c, str(learned('kobart'))), n, decoding=Decoding(max_new_tokens=8)) for n in (16, 4))
+    assert predictor.predict_batch(texts) == small.predict_batch(texts)
     assert predictor.batch_size == 4 and capsys.readouterr().out.splitlines() == [f'out of memory: {n} dialogues at once from here on' for n in (8, 4)]
 
 
