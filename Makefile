@@ -2,17 +2,22 @@
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo test lab clean
+.PHONY: demo test test-slow test-anywhere lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
 
-# two tests at a time: threads of their own that wait by spinning would make both eight times slower
-test: export OMP_WAIT_POLICY := PASSIVE
-test: export OMP_NUM_THREADS := 1
+# both suites run, whatever the first one does, and either one's failure fails
 test: .venv/ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python .ci/suites.py
+
+# what takes long by its nature: kills, browsers, every README block, every model
+test-slow: .venv/ready
+	$(BIN)/python .ci/suites.py --slow
+
+# with other toys, on other processors, in another order, on a busy machine; goes on where it stopped
+test-anywhere: .venv/ready
+	$(BIN)/python .ci/anywhere.py
 
 lab: .venv/ready
 	$(BIN)/dialsum lab

@@ -1,5 +1,5 @@
 "What the tests share: a checkout to run in, the command line, real data where there is some"
-import io, os, shutil, subprocess, sys
+import io, os, random, re, shutil, subprocess, sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,13 +15,21 @@ SHARED = ROOT.parent/'shared' # research material that may not be redistributed;
 def pytest_addoption(parser):
     parser.addoption('--kills', type=int, default=10, help='how often an experiment is killed in test_resume.py')
     parser.addoption('--every-model', action='store_true', help='take all six models in test_full.py')
+    parser.addoption('--shuffle', type=int, default=0, metavar='SEED', help='take the files, and the tests of each, in a random order; 0: not')
 
 
 LONG = ['test_resume.py', 'test_install.py', 'test_full.py', 'test_pipeline.py', 'test_systems.py', 'test_isolation.py'] # minutes each
 
 
-def pytest_collection_modifyitems(items): # the longest files first: a worker that begins one last lets the others wait
+def pytest_collection_modifyitems(config, items): # the longest files first: a worker that begins one last lets the others wait
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    for item in items: # what trains or writes with a toy is tried with other toys and on other processors, too
+        if re.search(r'replica|learned\(|example_', item.path.read_text(encoding='utf-8')): item.add_marker('model')
+    if seed := config.getoption('--shuffle'):
+        chance, files = random.Random(seed), sorted({item.path for item in items})
+        chance.shuffle(files)
+        chance.shuffle(items)
+        items.sort(key=lambda item: files.index(item.path)) # what a file's tests share is made once
 
 
 @pytest.fixture(scope='session')
