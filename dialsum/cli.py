@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import pipeline
 from .models import CARDS, card, resolve
-from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, facts, home_folders, in_range, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
+from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, facts, home_folders, in_range, named_places, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
 # %% ../nbs/16_cli.ipynb #95b01907
@@ -245,6 +245,7 @@ def _view(run:Path, specs:list): # gives a function that says a line
 
 # %% ../nbs/16_cli.ipynb #c551da4f
 def _resume(args)->int:
+    from dialsum.prepare import at_hand
     run = find_run(args.experiment, getattr(args, 'runs', None))
     asked = read_fact(run/'experiment.json')
     if 'models' not in asked['options']: raise DialsumError(f"'{run.name}' was not made by `dialsum run`: give its stage again with `dialsum stage … -p run {run.name}`.")
@@ -257,16 +258,26 @@ def _resume(args)->int:
     for m, checkpoint in told['checkpoints'].items(): check_kept('train', place(run, m), [checkpoint])
     idle = pipeline.idle(told)
     told = _lent({k: v for k, v in told.items() if k not in idle or k in fresh}, told.get('use_tta', False))
-    data, test = _check(models, told['scale'], {k: v for k, v in told.items() if k in _stage_parameters()}, _switched(told))
+    options = {k: v for k, v in told.items() if k in _stage_parameters()}
+    near = at_hand(run, options)
+    data, test = _check(models, told['scale'], near, _switched(told))
+    if near is not options: data = asked.get('data', data) # of the sources, which are away
+    if not Path(told['reports']).is_dir(): told['reports'] = str(check_writable(reports_path()).absolute()) # of another machine
     changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
     specs = _plan(run, told, test)
     with pipeline.working_on(run):
         left = {s.key: why for s in specs if s.stage not in ('preflight', 'report') and (why := pipeline.why_undone(s, args.strict))}
+        if 'data' in left and near is not options: raise DialsumError(_no_sources(left['data'], options))
         if left: (run/'preflight.json').unlink(missing_ok=True)
         attempts = [*asked.get('attempts', []), dict(time=now(), command=args.typed, changed=changed, left=left)]
         if left or changed: write_atomic(run/'experiment.json', to_json(asked | dict(options=told, data=data, stages=[s.key for s in specs], attempts=attempts)))
     print(f"{run.name}: of {len(specs)} stages {len(left)} and what depends on them are left" if left else f'{run.name}: everything is done', file=sys.stderr)
     return _go(run, told, test, args)
+
+def _no_sources(why:str, options:dict)->str: # why the data stage cannot run again
+    away = {name: path for name, path in named_places(options).items() if not path.exists()}
+    there = ' and '.join(f"--{name.replace('_', '-')} ('{path.name}')" for name, path in away.items())
+    return f"the rows have to be made again ({why}), and what they are made of is not on this machine: give {there} anew, or leave out what changes the rows."
 
 # %% ../nbs/16_cli.ipynb #1e0f09ce
 def _preflight(args)->int:

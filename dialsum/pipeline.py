@@ -90,7 +90,7 @@ def _changed(spec:StageSpec, fact:dict)->str: # what is not as it was when a sta
 
 def _differs(kind:str, name:str, there:Path|None, digest:str)->str: # empty: not, or it lies outside of the run folder and is away
     if there is None: return ''
-    if not there.exists(): return '' if name.startswith('<') else f"its {kind} '{name}' is not there any more"
+    if not there.exists(): return '' if name.startswith(('<', '../')) else f"its {kind} '{name}' is not there any more"
     return '' if sha256(there) == digest else f"its {kind} '{name}' has changed"
 
 def _same_words(name:str, params:dict, before:dict)->bool: # whether the parameter that names an input says what it said

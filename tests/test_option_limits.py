@@ -52,7 +52,7 @@ def test_the_ends_of_a_range_belong_to_it(name, kind):
     for value in inside: assert convert(owners(name)[0], {name: value}) == {name: value}
 
 
-WRONG = [('--seed', '-1'), ('--seed', str(2**32)), ('--eval-rows', '-1'), ('--epochs', '-1'), ('--lora-alpha', '0'), ('--solar-per-minute', '0'), ('--weight-decay', 'nan'),
+WRONG = [('--seed', '-1'), ('--seed', str(2**32)), ('--eval-rows', '-1'), ('--epochs', '-1'), ('--lora-alpha', '-1'), ('--solar-per-minute', '0'), ('--weight-decay', 'nan'),
          ('--stage-timeout', 'nan'), ('--stage-timeout', '-1'), ('--workers', '-1')]
 
 
@@ -87,7 +87,7 @@ def test_a_stage_refuses_it_before_its_notebook_starts(typed, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('option, value', [('--seed', '-1'), ('--top-k', '-1'), ('--max-source', '0'), ('--temperature', 'inf'), ('--num-beams', '65')])
+@pytest.mark.parametrize('option, value', [('--seed', '-1'), ('--top-k', '-1'), ('--max-source', '-1'), ('--temperature', 'inf'), ('--num-beams', '65')])
 def test_predict_refuses_it_before_it_looks_for_a_model(typed, tmp_path, option, value):
     done = typed('predict', '--checkpoint', tmp_path, '--input', tmp_path/'no.csv', '--output', tmp_path/'out.csv', option, value)
     assert done.returncode == 2 and f'{option[2:].replace("-", "_")} is {value}' in done.stderr

@@ -1,0 +1,120 @@
+"A run folder on another machine: its sources are not there, its path is another one, and nothing that it holds is made again"
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dialsum import pipeline
+from dialsum.pipeline import StageSpec, run_stage, why_undone
+from dialsum.prepare import prepare
+from dialsum.runs import Stage, make_fact, new_run, read_fact, release, sample_path, sha256, write_atomic, write_fact
+
+
+def sources(folder):
+    "The sample's files as a user's own, the first rows of each"
+    folder.mkdir(parents=True)
+    for part, rows in dict(train=12, dev=4, test=4).items():
+
+        pd.read_csv(sample_path()/f'{part}.csv', dtype=str, keep_default_na=False).head(rows).to_csv(folder/f'{part}.csv', index=False)
+    return {f'{part}_csv': str(folder/f'{part}.csv') for part in ('train', 'dev', 'test')}
+
+
+def begun(top, **more):
+    "An experiment whose data stage has run, as the command line leaves it; the rest is left"
+    options = sources(top/'sources') | more
+    told = dict(command='dialsum run', mode='single', models=['kobart'], scale='replica', workers=1, checkpoints={}, reports=str(top/'reports'), rehearse=False, use_tta=False, optimize_inference=False)
+    specs = pipeline.plan(Path(), ['kobart'], options | dict(scale='replica', reports=str(top/'reports')), rehearse=False)
+    hashes = {Path(path).name: sha256(path) for path in options.values() if str(path).endswith('.csv')}
+    run = new_run('small', told | options, top/'runs', data=hashes, stages=[s.key for s in specs])
+    spec = StageSpec(run, 'data', '', options)
+    stage = Stage('data', spec.all_params)
+    prepare(stage)
+    stage.record({}, [run/'data'])
+    release(run) # as its process does when it ends
+    (top/'reports').mkdir()
+    return run
+
+
+@pytest.fixture
+def moved(tmp_path):
+    "That experiment in a folder with blanks and Hangul, without its sources and its old place"
+    run = begun(tmp_path/'first')
+    there = tmp_path/'다른 기계'/'내 실험'/run.name
+    there.parent.mkdir(parents=True)
+    shutil.move(run, there)
+    shutil.rmtree(tmp_path/'first')
+    return there
+
+
+@pytest.fixture
+def planned(monkeypatch, tmp_path):
+    "What `resume` would execute: the plan is kept, and not executed"
+    plans = []
+    def keep(specs, *_, **__):
+        plans.append(specs)
+        raise pipeline.DialsumError('far enough')
+    monkeypatch.setattr(pipeline, 'run_plan', keep)
+    monkeypatch.setattr('dialsum.cli.reports_path', lambda: tmp_path/'reports')
+    return plans
+
+
+def left(run): return read_fact(run/'experiment.json')['attempts'][-1]['left']
+
+
+def test_an_experiment_goes_on_where_its_sources_are_not(moved, typed, planned):
+    before = read_fact(moved/'experiment.json')['data']
+    done = typed('resume', moved)
+    assert 'far enough' in done.stderr, done.stderr
+    assert 'data' not in left(moved) and 'kobart/train' in left(moved)
+    told = read_fact(moved/'experiment.json')
+    assert told['data'] == before and {'predict', 'submit'} <= {s.stage for s in planned[0]}
+    assert Path(told['options']['reports']).is_dir() # the old place is not made again
+    assert not (moved.parents[2]/'first').exists()
+
+
+def test_its_preflight_checks_the_rows_at_hand(moved, typed, planned):
+    typed('resume', moved)
+    [spec] = [s for s in planned[0] if s.stage == 'preflight']
+    fact = run_stage(spec)
+    assert fact['status'] == 'success' and fact['metrics']['ok'], fact
+
+
+def test_rows_that_must_be_made_anew_need_their_sources(moved, typed, planned):
+    done = typed('resume', moved, '--seed', '7')
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and not planned
+    for word in ('seed was 42, now 7', '--train-csv', "'train.csv'", 'not on this machine'): assert word in done.stderr
+    assert 'attempts' not in read_fact(moved/'experiment.json') and (moved/'data'/'train.csv').is_file()
+
+
+def test_sources_that_are_given_anew_and_equal_change_nothing(moved, typed, planned, tmp_path):
+    anew = sources(tmp_path/'sources of this machine')
+    done = typed('resume', moved, *(w for n, path in anew.items() for w in (f"--{n.replace('_', '-')}", path)))
+    assert 'far enough' in done.stderr and 'data' not in left(moved), done.stderr
+
+
+def test_a_relative_path_that_broke_is_not_called_a_file_that_is_gone(tmp_path):
+    "As older runs noted what lies outside of them"
+    run = new_run('old', {}, tmp_path/'there'/'runs')
+    params = StageSpec(run, 'data').all_params
+    write_fact(run, run/'data.json', make_fact(run, 'data', 'success', params=params, inputs={'../../sources/train.csv': 'a'*64}))
+    assert why_undone(StageSpec(run, 'data', '', {})) == ''
+
+
+def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypatch):
+    "Every stage of a plan has succeeded; the folder is moved; nothing is left"
+    run = begun(tmp_path/'first')
+    asked = read_fact(run/'experiment.json')
+    specs = pipeline.plan(run, ['kobart'], {k: v for k, v in asked['options'].items() if k in ('scale', 'reports') or k.endswith('_csv')}, rehearse=False)
+    for spec in specs: # as the stages would, with what each has read
+        if spec.stage == 'data': continue
+        stage = Stage(spec.stage, spec.all_params, spec.model)
+        stage.use(run/'data'/'train.csv')
+        made = write_atomic(stage.folder/'model'/'weights', 'as trained') if spec.stage == 'train' else None
+        stage.record({}, [made.parent] if made else [])
+    there = tmp_path/'다른 기계'/'내 실험'/run.name
+    there.parent.mkdir(parents=True)
+    shutil.move(run, there)
+    shutil.rmtree(tmp_path/'first')
+    moved = pipeline.plan(there, ['kobart'], {k: v for k, v in asked['options'].items() if k in ('scale', 'reports') or k.endswith('_csv')}, rehearse=False)
+    assert {s.key: why_undone(s) for s in moved} == {s.key: '' for s in moved}
