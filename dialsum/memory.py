@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NF4', 'ROWS', 'OVERHEAD', 'LONGEST', 'OTHERS', 'GRAIN', 'BORDER', 'Memory', 'gib', 'Step', 'estimate_memory',
            'estimate_generation', 'measure_training', 'measure_generation', 'grid', 'measured_grid', 'refuse_offload',
-           'Lengths', 'longest_rows', 'cgroup_room', 'Plan', 'available_memory', 'row_of', 'plan_memory',
+           'RowLengths', 'longest_rows', 'cgroup_room', 'Plan', 'available_memory', 'row_of', 'plan_memory',
            'out_of_memory', 'within_memory']
 
 # %% ../nbs/07_memory.ipynb #e3769ce2
@@ -495,7 +495,7 @@ def _most_tokens(items:list[tuple[str,...]], tokens)->int: # of the texts of one
     return max(bound, *(n for _, n in counted))
 
 @dataclass(frozen=True)
-class Lengths:
+class RowLengths:
     "How long the longest rows of some data are, in one model's own tokens; bounds, not measurements, for all but the longest rows"
     source:int # what a model reads of a dialogue, the prompt with it
     target:int # a summary, its end with it
@@ -504,7 +504,7 @@ class Lengths:
 def longest_rows(
     codec, # `prompt.Codec` of the model
     rows, # frame as `data.read` returns it; rows without summaries have targets of length 0
-)->Lengths|None: # None for no rows
+)->RowLengths|None: # None for no rows
     "The lengths that a plan has to reckon with, before `max_source` and `max_target` cut any"
     if not len(rows): return None
     instructions = set(rows['instruction']) if 'instruction' in rows else {''}
@@ -514,7 +514,7 @@ def longest_rows(
     grain = lambda n: math.ceil(n/GRAIN)*GRAIN
     source, target = (_most_tokens([(text,) for text in texts], codec.tokens) for texts in (dialogues, summaries))
     both = _most_tokens(list(zip(dialogues, summaries)), codec.tokens)
-    return Lengths(grain(around + source), grain(target + end) if any(summaries) else 0, grain(around + both + end))
+    return RowLengths(grain(around + source), grain(target + end) if any(summaries) else 0, grain(around + both + end))
 
 # %% ../nbs/07_memory.ipynb #82423cbd
 _limits = dict( # of the two versions of control groups: the limit's file, that of what is taken, and the line of `memory.stat` that can be given back

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from .memory import Lengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
+from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
 from .models import LoadedModel, ModelCard, card, fingerprint, load, load_tokenizer, safetensors_header
 from .precision import METHODS, Precision, here, this_device
 from .prompt import Codec, example, note_words
@@ -130,7 +130,7 @@ def memory_needed(
     card:ModelCard,
     r:Recipe,
     precision:Precision,
-    lengths:Lengths|None=None, # of the rows at hand; None: as long as the recipe allows
+    lengths:RowLengths|None=None, # of the rows at hand; None: as long as the recipe allows
 )->Memory:
     "What one step of a training needs"
     return estimate_memory(card, r.batch_size, device=precision.device, method=r.method, weights=precision.weights, amp=precision.amp, checkpointing=precision.gradient_checkpointing,
@@ -139,7 +139,7 @@ def memory_needed(
 def row_size(
     card:ModelCard,
     r:Recipe,
-    lengths:Lengths|None=None, # of the rows at hand; None: as long as the recipe allows
+    lengths:RowLengths|None=None, # of the rows at hand; None: as long as the recipe allows
 )->dict[str,int]: # length and target, for `plan_memory` and `estimate_memory`
     "The longest row of a training: what the data has, cut at what the recipe reads and learns"
     source, target = r.max_source, r.max_target
@@ -153,7 +153,7 @@ def lengths_here(
     given:dict, # a stage's parameters
     checkpoint:str, # from `locate`: its tokenizer counts
     rows, # frame as `data.read` returns it
-)->Lengths|None: # None for a replica, whose memory nobody plans
+)->RowLengths|None: # None for a replica, whose memory nobody plans
     "How long the rows at hand are for a model"
     if scale == 'replica': return None
     return longest_rows(Codec(card, load_tokenizer(card, checkpoint), recipe(card, scale, given).max_source), rows)
@@ -173,7 +173,7 @@ def fitted(
     given:dict, # a stage's parameters; a batch_size of 0 leaves it to the memory at hand
     available:int|None=None, # bytes; None: of this machine
     kept:Path|None=None, # a file for what was chosen: a training that goes on must not choose again
-    lengths:Lengths|None=None, # of the rows at hand; None: as long as the recipe allows
+    lengths:RowLengths|None=None, # of the rows at hand; None: as long as the recipe allows
 )->tuple[Recipe,Precision,str]: # and what was chosen, in a few words; empty when nothing was
     "How a model is trained here; raises `DialsumError` when it does not fit whatever is chosen"
     r, precision = asked(card, scale, given)

@@ -209,13 +209,13 @@ def test_rows_without_summaries_and_no_rows(sample):
 
 
 def test_short_rows_are_planned_in_larger_batches():
-    from dialsum.memory import Lengths
+    from dialsum.memory import RowLengths
     from dialsum.training import Recipe, row_size
-    c, short = card('qwen3-4b'), Lengths(source=416, target=96, row=480)
+    c, short = card('qwen3-4b'), RowLengths(source=416, target=96, row=480)
     r = Recipe(method='lora', max_source=1024, max_target=256)
     assert row_size(c, r) == dict(length=1280) and row_size(c, r, short) == dict(length=480)
-    assert row_size(c, r, Lengths(2000, 300, 2200)) == dict(length=1280)  # longer rows are cut
-    assert row_size(card('kobart'), Recipe(max_source=512), Lengths(2000, 100, 2100)) == dict(length=512, target=100)
+    assert row_size(c, r, RowLengths(2000, 300, 2200)) == dict(length=1280)  # longer rows are cut
+    assert row_size(card('kobart'), Recipe(max_source=512), RowLengths(2000, 100, 2100)) == dict(length=512, target=100)
     for name, gb, batches in (('llama-3.2-korean-3b', 24, (1, 4)), ('llama-3.2-korean-3b', 40, (2, 8)), ('qwen3-4b', 40, (1, 4))):
         before, now = (plan_memory(card(name), gb * 10**9, 8, **row_size(card(name), r, lengths)) for lengths in (None, short))
         assert (before.batch, now.batch) == batches and not before.checkpointing and not now.checkpointing
@@ -264,13 +264,13 @@ def test_a_training_plans_with_the_lengths_that_the_preflight_used(sample, tmp_p
 
 
 def test_writing_is_estimated_for_the_dialogues_at_hand():
-    from dialsum.memory import Lengths, estimate_generation
+    from dialsum.memory import RowLengths, estimate_generation
     from dialsum.preflight import _check_writing, asked, decoding
     c = card('qwen3-4b')
     r, how = asked(c, 'full', {})
     search = decoding(c, 'full', {})
     long, short = (estimate_generation(c, 32, n, search.max_new_tokens, search.num_beams, how.weights, False, how.device).total for n in (1024, 320))
     room = (long + short) // 2
-    assert _check_writing(c, r, how, search, 32, room, Lengths(320, 64, 384)) == []
+    assert _check_writing(c, r, how, search, 32, room, RowLengths(320, 64, 384)) == []
     [found] = _check_writing(c, r, how, search, 32, room, None)
     assert '1,024 tokens' in found.what

@@ -68,3 +68,30 @@ def test_the_preflight_says_what_a_run_would_be(typed, tmp_path):
     assert f'10 dev dialogues show a difference between two models from about {detectable_difference(10, comparisons=3):.1f} points' in printed and 'with 3 pairs' in printed
     one = typed('preflight', '--scale', 'replica', '--runs', tmp_path).stdout
     assert f'from about {detectable_difference(16):.1f} points' in one and 'pairs' not in one
+
+
+def told_of(tmp_path, name='solar-10.7b', **options):
+    from dialsum.preflight import preflight
+    return preflight([name], 'full', options, {name: str(replica(card(name)))}, tmp_path)
+
+
+def test_what_limits_cut_is_stated_for_each_model_in_its_own_tokens(tmp_path):
+    from dialsum.data import read
+    from dialsum.findings import korean
+    from dialsum.models import load_tokenizer
+    from dialsum.prompt import Codec
+    from dialsum.runs import sample_path
+    rows, c = read(sample_path()/'train.csv', summaries=True), card('solar-10.7b')
+    codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
+    references = sorted(len(codec.target(s[0])) for s in rows['summaries'])
+    limit = references[len(references)*2//3]  # a third is longer
+    share = sum(n > limit for n in references)/len(references)
+    told = told_of(tmp_path, max_new_tokens=limit, max_target=512, max_source=1024)
+    outlook = told.outlooks['solar-10.7b']
+    assert outlook.cut['written'] == pytest.approx(share) and outlook.cut['learned'] == outlook.cut['dialogues'] == 0 and 0.2 < share < 0.45
+    assert f'{100*share:.0f} % more than the {limit} that are written' in str(told)
+    [found] = [f for f in told.models['solar-10.7b'] if f.where == 'max_new_tokens']
+    assert found.severity == 'warning' and f'{100*share:.0f} % of the references have more than {limit} tokens' == found.what
+    assert all(korean(getattr(found, part), part) for part in ('what', 'why', 'remedy'))
+    short = told_of(tmp_path, max_source=220, max_target=512, max_new_tokens=200)
+    assert short.outlooks['solar-10.7b'].cut['dialogues'] > 0.05 and [f.where for f in short.models['solar-10.7b'] if 'dialogues have more' in f.what] == ['max_source']
