@@ -89,7 +89,7 @@ def _measured(run:Path, fact:dict)->pd.DataFrame: # the dev rows of a fact
     paths = [Path(given).expanduser()] if given else [run/'data'/'dev.csv', sample_path()/'dev.csv']
     there = next((p for p in paths if p.is_file() and sha256(p) in fact['inputs'].values()), None)
     if there is None: raise DialsumError(f"the dev rows that {fact['stage']} of '{run.name}' was measured on are not there any more, or have changed ('{paths[0].name}'): put them back, or run the stage again.")
-    return read(there, summaries=True)
+    return read(there, summaries=True, columns=fact['params'].get('columns', '') if given else '')
 
 def _system(run:Path, path:Path, fact:dict)->System:
     name = fact['model'] if fact['stage'] == 'evaluate' else '/'.join(filter(None, (fact['model'], fact['stage'])))

@@ -33,6 +33,8 @@ _planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'checkpoints', 'optim
 
 def _is_list(q)->bool: return 'separated by commas' in q.help # on the command line also by blanks
 
+def _shown(q)->str: return 'OURS=THEIRS' if q.name == 'columns' else q.type.__name__.upper() # what stands for a value in the help
+
 def _stage_parameters()->dict: # name → Parameter, of every stage of a plan; the first stage's help where several have it
     found = {}
     for stage in _planned: found = parameters(stage) | found
@@ -58,7 +60,7 @@ def _add_run_options(p:_Parser, new:bool=True): # new: of an experiment that is 
     p.add_argument('--optimize-inference', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='measure which engine and batch size write fastest here, and predict with those (default: no)')
     p.add_argument('--json', action='store_true', help='print the outcome as JSON')
     for q in _stage_parameters().values():
-        how = dict(action=argparse.BooleanOptionalAction) if q.type is bool else dict(metavar=q.type.__name__.upper()) | (dict(nargs='+') if _is_list(q) else {})
+        how = dict(action=argparse.BooleanOptionalAction) if q.type is bool else dict(metavar=_shown(q)) | (dict(nargs='+') if _is_list(q) else {})
         p.add_argument('--' + q.name.replace('_', '-'), default=argparse.SUPPRESS, help=f'{q.help} (default: {q.default!r})'.replace('%', '%%'), **how)
 
 # %% ../nbs/16_cli.ipynb #90b8e57e
@@ -101,7 +103,9 @@ def _add_predict(p:_Parser):
     p.add_argument('--output', type=Path, required=True, help='CSV to write')
     p.add_argument('--model', default='', help='card of the checkpoint; empty: found from its folder or architecture')
     for q in parameters('predict').values():
-        if q.name not in (*_own, 'test_csv', 'load_timeout', 'length_control'): p.add_argument('--' + q.name.replace('_', '-'), type=q.convert, default=q.default, metavar=q.type.__name__.upper(), help=q.help)
+        if q.name in (*_own, 'test_csv', 'load_timeout', 'length_control'): continue
+        several = dict(nargs='+') if _is_list(q) else {}
+        p.add_argument('--' + q.name.replace('_', '-'), type=q.convert, default=q.default, metavar=_shown(q), help=q.help, **several)
 
 def _add_score(p:_Parser):
     p.add_argument('--predictions', type=Path, required=True, help='CSV or JSONL with fname and summary')
@@ -110,6 +114,8 @@ def _add_score(p:_Parser):
     p.add_argument('--tags', default='split', help='split: #Person1# is text like any other; whole: it is one token')
     p.add_argument('--multi', default='mean', help='over several references: mean or max')
     _add_number(p, Parameter('--seed', int, 42, 'of the bootstrap and the shuffles'))
+    columns = parameters('data')['columns']
+    p.add_argument('--columns', nargs='+', default='', metavar=_shown(columns), help=f'{columns.help}; of both files')
     p.add_argument('--json', action='store_true', help='as JSON')
 
 # %% ../nbs/16_cli.ipynb #b137dbd4
@@ -438,6 +444,8 @@ def _card_of(checkpoint:str, model:str):
     if len(fit) != 1: raise DialsumError(f"which model is '{checkpoint}'? Say it with --model ({', '.join(c.name for c in fit or CARDS.values())}).")
     return fit[0]
 
+def _joined(given)->str: return given if isinstance(given, str) else ','.join(given) # of a list, as a stage takes it
+
 def _predict(args)->int:
     from dialsum.data import read
     from dialsum.engines import choose, engine
@@ -446,7 +454,7 @@ def _predict(args)->int:
     from dialsum.precision import here
     if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
     check_apart(args.output, [args.input, args.checkpoint])
-    rows, c = read(args.input), _card_of(args.checkpoint, args.model)
+    rows, c = read(args.input, columns=_joined(args.columns)), _card_of(args.checkpoint, args.model)
     where = locate(c, 'full', args.checkpoint)
     scale = origin(where).get('scale', 'full')
     search, numbers = decoding(c, scale, vars(args)), here(c, scale, args.method or origin(where).get('method', ''), args.precision)
@@ -467,7 +475,7 @@ def _beside(folder:str, stage:str)->dict|None: # what a run's stage has left bes
 
 def _score(args)->int:
     from dialsum.rouge import score_files
-    table = score_files(args.predictions, args.references, args.tokenizer, args.tags, args.multi, args.seed)
+    table = score_files(args.predictions, args.references, args.tokenizer, args.tags, args.multi, args.seed, _joined(args.columns))
     print(to_json(table.to_dict()) if args.json else table, end='' if args.json else '\n')
     return 0
 

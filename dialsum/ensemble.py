@@ -21,7 +21,7 @@ import pandas as pd
 from rapidfuzz import process
 from rapidfuzz.distance import LCSseq
 
-from .data import _decode, _parse
+from .data import named
 from .models import origin, safetensors_header
 from .rouge import _intervals, _others, _predictions, _unreadable, tokenizer
 from .runs import DialsumError, to_json, unknown, write_atomic
@@ -71,7 +71,7 @@ def _column(path:Path, frame:pd.DataFrame, name:str)->list[float|None]: # of opt
     return [float(x) if math.isfinite(x) else None for x in numbers]
 
 def _member(name:str, path:Path, fnames:list[str])->list[Candidate]: # one for each fname
-    texts, frame = _predictions(path), _parse(path, _decode(path))
+    texts, frame = _predictions(path), named(path)
     extras = dict(zip(texts, zip(_column(path, frame, 'likelihood'), _column(path, frame, 'fold'))))
     for what, some in (('lacks', [f for f in fnames if f not in texts]), ('also has', sorted(set(texts) - set(fnames)))):
         if some: raise DialsumError(f"{name}: '{path}' {what} {len(some)} of the {len(fnames)} dialogues' fnames ({', '.join(some[:3])}{' …' if len(some) > 3 else ''})"

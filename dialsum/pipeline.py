@@ -375,7 +375,7 @@ def plan(
     from dialsum.training import UNSET, followed
     of_model = followed(options, models) if UNSET.keys() & options.keys() else {}
     def spec(stage, model='', needs=(), after=(), fold=None):
-        own = {k: v for k, v in of_model.get(model, options).items() if k in parameters(stage) and (stage == 'data' or not k.endswith('_csv')) and (fold is None or k != 'keep_checkpoints')}
+        own = {k: v for k, v in of_model.get(model, options).items() if k in parameters(stage) and (stage == 'data' or not k.endswith(('_csv', 'columns'))) and (fold is None or k != 'keep_checkpoints')}
         if stage == 'train' and model in (checkpoints or {}): own['checkpoint'] = checkpoints[model]
         return StageSpec(Path(run), stage, model, own, tuple(needs), tuple(after), fold)
     asked = dict(models=','.join(models), scale=options.get('scale', 'full'), checkpoints=json.dumps(checkpoints or {}, sort_keys=True), options=json.dumps({k: v for k, v in options.items() if k != 'reports'}, ensure_ascii=False, sort_keys=True), rehearse=rehearse)

@@ -21,11 +21,14 @@ from .runs import DialsumError, Stage, cache_path, check_number, named_places, s
 def _gaps(rows:pd.DataFrame)->pd.Series: # of bool: which rows lack a text
     return (rows['dialogue'].str.strip() == '') | rows['summaries'].map(lambda told: any(not s.strip() for s in told))
 
+_drop = ', or let --validate-data-quality drop such rows from what is learned'
+
 def gather(
     train_csv:str='', dev_csv:str='', test_csv:str='', # paths; all empty: the shipped sample
     dev_fraction:float=0.1, # share of train split off when there is no dev_csv
     debug:bool=False, # 50 train, 10 dev, 10 test rows
     seed:int=42, # of the split
+    columns:str='', # what the files' columns are called, as `data.columns_of` takes it
     strict:bool=True, # whether missing texts, and dialogues of train that stand in dev, are errors
 )->tuple[dict[str,pd.DataFrame],list[Path]]: # (rows by 'train', 'dev' and, where there is one, 'test'; the files that were read)
     "Read and check the rows of an experiment; raises `DialsumError` for what cannot be used"
@@ -33,11 +36,13 @@ def gather(
     if given and 'train' not in given: raise DialsumError(f"a {' and a '.join(f'{k}_csv' for k in given)} came without a train_csv: give the rows to learn from as well.")
     check_number('dev_fraction', dev_fraction)
     paths = given or {k: sample_path()/f'{k}.csv' for k in ('train', 'dev', 'test')}
-    parts = {k: read(p, summaries=k != 'test', gaps=not strict) for k, p in paths.items()}
+    how = dict(gaps=not strict, columns=columns if given else '')
+    parts = {k: read(p, summaries=k != 'test', remedy=_drop if k == 'train' else '', **how) for k, p in paths.items()}
     if 'dev' not in parts:
-        gap = _gaps(parts['train'])
-        parts['train'], parts['dev'] = split(parts['train'][~gap], dev_fraction, seed)
-        parts['train'] = pd.concat([parts['train'], read(paths['train'], gaps=not strict)[gap]], ignore_index=True) if gap.any() else parts['train'] # to be dropped, and not from dev
+        rows = parts['train']
+        gap = _gaps(rows)
+        parts['train'], parts['dev'] = split(rows[~gap], dev_fraction, seed)
+        if gap.any(): parts['train'] = pd.concat([parts['train'], rows[gap]], ignore_index=True) # to be dropped, and not from dev
     if strict: check_disjoint(parts['train'], parts['dev'])
     if debug: parts = {k: rows.head(50 if k == 'train' else 10) for k, rows in parts.items()}
     return parts, list(paths.values())
@@ -62,7 +67,7 @@ def check_data(
     check_number('quality_threshold', threshold)
     if action not in ACTIONS: raise unknown('quality_action', action, list(ACTIONS))
     if methods := methods_asked(options): check_methods(methods, options.get('augmentation_ratio', 0.5), _backend(options))
-    parts, paths = gather(**{n: options[n] for n in ('train_csv', 'dev_csv', 'test_csv', 'dev_fraction', 'debug', 'seed') if n in options}, strict=not options.get('validate_data_quality'))
+    parts, paths = gather(**{n: options[n] for n in ('train_csv', 'dev_csv', 'test_csv', 'dev_fraction', 'debug', 'seed', 'columns') if n in options}, strict=not options.get('validate_data_quality'))
     if k and not 2 <= k <= len(parts['train']): raise DialsumError(f"k_folds is {k}: 0 for none, or from 2 to {len(parts['train'])} (the training rows) was expected.")
     return parts, paths
 

@@ -25,8 +25,8 @@ import pandas as pd
 from rapidfuzz.distance import LCSseq
 
 from . import __version__
-from .data import _decode, _parse, read
-from .runs import DialsumError, nearest, unknown
+from .data import cell, check_columns, named, read
+from .runs import DialsumError, unknown
 from .tags import TAG, broken_tags, control_tokens, foreign, invented_tags
 from .tags import is_literal_nothing, lacks_hangul, lost_tags
 
@@ -384,14 +384,14 @@ def rouge(
                       _above(rows['score'], rows['null']) + _warnings(values, found, tokenizer), values)
 
 # %% ../nbs/04_rouge.ipynb #5523edb0
-def _predictions(path:Path)->dict[str,str]: # fname → summary, which may be empty
-    frame = _parse(path, _decode(path))
-    for c in ('fname', 'summary'):
-        near = nearest(c, list(frame.columns)) or '.'
-        if c not in frame: raise DialsumError(f"'{path}' has no column '{c}'{near} Its columns: {', '.join(frame.columns)}.")
-    twice = frame['fname'][frame['fname'].duplicated()]
-    if len(twice): raise DialsumError(f"'{path}' has the fname '{twice.iloc[0]}' twice: each dialogue has one prediction.")
-    return dict(zip(frame['fname'].fillna('').astype(str), frame['summary'].fillna('').str.replace('\r\n', '\n')))
+def _predictions(path:Path, columns:str='')->dict[str,str]: # fname → summary, which may be empty
+    frame = named(path, columns)
+    check_columns(path, frame, ['fname', 'summary'])
+    fnames = [cell(path, place, 'fname', v, loose=True).strip() for place, v in frame['fname'].items()]
+    twice = [f for f, n in Counter(fnames).items() if n > 1]
+    if twice: raise DialsumError(f"'{path}' has the fname '{twice[0]}' twice: each dialogue has one prediction.")
+    texts = [cell(path, place, 'summary', v).replace('\r\n', '\n') for place, v in frame['summary'].items()]
+    return dict(zip(fnames, texts))
 
 def _matched(predictions:dict[str,str], fnames:list[str], paths:tuple[Path,Path]):
     missing, extra = [f for f in fnames if f not in predictions], sorted(set(predictions) - set(fnames))
@@ -408,10 +408,11 @@ def score_files(
     tags:str='split', # 'split': tags are text like any other; 'whole': each tag is one token
     multi:str='mean', # over several references: 'mean' or 'max'
     seed:int=42, # of the bootstrap and the null row's shuffles
+    columns:str='', # what the files' columns are called, as `data.columns_of` takes it
 )->ScoreTable: # its rows sorted by fname
     "Score a file of predictions, matched by `fname`; raises `DialsumError` where one is missing or extra"
-    known = read(references_path, summaries=True, dialogues=False).sort_values('fname')
-    predictions, fnames = _predictions(predictions_path), list(known['fname'])
+    known = read(references_path, summaries=True, dialogues=False, columns=columns).sort_values('fname')
+    predictions, fnames = _predictions(predictions_path, columns), list(known['fname'])
     _matched(predictions, fnames, (predictions_path, references_path))
     dialogues = list(known['dialogue']) if known['dialogue'].map(bool).all() else None
     table = rouge([predictions[f] for f in fnames], known['summaries'], tokenizer, tags, multi, dialogues, seed)
