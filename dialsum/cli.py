@@ -201,7 +201,7 @@ def _go(run:Path, told:dict, test:bool, args)->int:
     specs = _plan(run, told, test)
     workers, why = pipeline.at_once(told['workers'], told['scale'])
     if why: print(f'dialsum: {why}', file=sys.stderr)
-    with _view(run, specs) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, args.strict)
+    with _view(run, specs, told['workers']) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, args.strict)
     return _outcome(run, told['models'], ended, args.json, Path(told['reports']))
 
 # %% ../nbs/16_cli.ipynb #6572565d
@@ -210,6 +210,8 @@ _marks = dict(waiting='·', running='▶', kept='✓ kept', success='✓', faile
 def board(
     run:Path, # run folder
     keys:list[str], # of the plan's stages
+    awaited:list[str]|None=None, # from `pipeline.due`; None: all of them
+    workers:int=1, # stages at once
 ): # a rich table
     "How far an experiment is, as a table: a row for each model, a column for each stage"
     from rich.table import Table
@@ -222,8 +224,8 @@ def board(
     slowest = max(found, key=lambda k: found[k].seconds)
     ended = sum(p.state not in ('waiting', 'running') for p in found.values())
     spent = max(0, (datetime.fromisoformat(now()) - datetime.fromisoformat(opened)).total_seconds())
-    left = f', about {spent/ended*(len(keys) - ended):.0f} s left' if 0 < ended < len(keys) else ''
-    table.caption = f'{ended} of {len(keys)} stages, {spent:.0f} s so far{left}' + (f', slowest stage: {slowest} ({found[slowest].seconds:.0f} s)' if found[slowest].seconds else '')
+    left = str(pipeline.time_left(happened, keys if awaited is None else awaited, workers)) if ended < len(keys) else ''
+    table.caption = ', '.join(filter(None, (f'{ended} of {len(keys)} stages', f'{spent:.0f} s so far', left))) + (f', slowest stage: {slowest} ({found[slowest].seconds:.0f} s)' if found[slowest].seconds else '')
     return table
 
 def _cell(p)->str:
@@ -232,7 +234,7 @@ def _cell(p)->str:
     return _marks[p.state] + (f' {p.seconds:.0f} s' if p.seconds else '')
 
 @contextmanager
-def _view(run:Path, specs:list): # gives a function that says a line
+def _view(run:Path, specs:list, workers:int=1): # gives a function that says a line
     if not sys.stderr.isatty():
         ended, keys = threading.Event(), [s.key for s in specs]
         say = lambda line: sys.stderr.write(f'{line}\n') # in one piece: lines of several stages do not mix
@@ -246,7 +248,8 @@ def _view(run:Path, specs:list): # gives a function that says a line
         return
     from rich.console import Console
     from rich.live import Live
-    with Live(console=Console(stderr=True), get_renderable=lambda: board(run, [s.key for s in specs]), refresh_per_second=2) as live:
+    awaited = pipeline.due(specs)
+    with Live(console=Console(stderr=True), get_renderable=lambda: board(run, [s.key for s in specs], awaited, workers), refresh_per_second=2) as live:
         yield lambda line: live.console.print(line, markup=False, highlight=False) if 'failed' in line or 'again' in line else None
 
 # %% ../nbs/16_cli.ipynb #c551da4f

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'gpus',
            'at_once', 'child', 'run_stage', 'plan', 'take', 'state', 'leave', 'working_on', 'run_plan', 'Progress',
-           'progress', 'candidates', 'idle', 'check_switches', 'check_systems', 'members', 'strategies', 'example_run',
-           'worn', 'example_predictions']
+           'progress', 'due', 'Left', 'time_left', 'candidates', 'idle', 'check_switches', 'check_systems', 'members',
+           'strategies', 'example_run', 'worn', 'example_predictions']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -21,7 +21,7 @@ from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
 from .runs import (RESERVE, DialsumError, Stage, by_content, cache_path, check_kept, check_numbers,
-                          complete, environment, events, facts, hold, home_folders, identity, key_of, log_event,
+                          complete, environment, events, facts, hold, home_folders, identity, is_free, key_of, log_event,
                           make_fact, new_run, now, parameters, place, read_fact, release, sample_path,
                           sha256, stage_notebook, to_json, unknown, whereabouts, with_room, write_atomic,
                           write_fact)
@@ -498,6 +498,8 @@ def run_plan(
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
     ended, waiting, running, clock, opened, pool = {}, list(specs), {}, time.monotonic(), now(), ThreadPoolExecutor(workers)
     for run in {s.run for s in specs}: take(run)
+    awaited = due(specs)
+    def told(spec): say(_line(spec, ended, len(specs), time.monotonic() - clock, opened, str(time_left(events(spec.run), awaited, workers))))
     try:
         while waiting or running:
             for spec in [s for s in waiting if all(k in ended for k in (*s.needs, *s.after))]:
@@ -508,14 +510,14 @@ def run_plan(
                 waiting.remove(spec)
                 if missing or refused:
                     ended[spec.key] = _blocked(spec, missing) if missing else _stopped(spec, refused)
-                    say(_line(spec, ended, specs, clock, opened))
+                    told(spec)
                 else:
                     slot = min(set(range(workers)) - {n for _, n in running.values()})
                     running[pool.submit(_safely, spec, max(1, (os.cpu_count() or 1)//workers), timeout, slot, strict, say)] = spec, slot
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 spec, _ = running.pop(future)
                 ended[spec.key] = future.result()
-                say(_line(spec, ended, specs, clock, opened))
+                told(spec)
     except BaseException: # Ctrl-C
         _interrupted.set()
         raise
@@ -533,11 +535,12 @@ def _safely(spec:StageSpec, threads:int, timeout:float|None, slot:int, strict:bo
     except Exception as e: # recorded as this stage's result, like whatever ends its notebook
         return _recorded(spec, started, _error('exception', type(e).__name__, str(e)))
 
-def _line(spec:StageSpec, ended:dict, specs:list, clock:float, opened:str)->str: # `opened`: when the plan began
-    fact, spent, kept = ended[spec.key], time.monotonic() - clock, ended[spec.key]['finished'] < opened
-    left = spent/len(ended)*(len(specs) - len(ended))
+def _line(spec:StageSpec, ended:dict, total:int, spent:float, opened:str, left:str)->str: # `opened`: when the plan began
+    fact = ended[spec.key]
+    how = 'kept' if fact['finished'] < opened else fact['status']
     what = '' if fact['status'] == 'success' else f"  {fact['error']['message'].splitlines()[0][:200]}"
-    return f"[{len(ended):3}/{len(specs)}] {spec.key:28} {'kept' if kept else fact['status']:8} {fact['seconds']:6.1f} s   ({spent:.0f} s so far, about {left:.0f} s left){what}"
+    times = ', '.join(filter(None, (f'{spent:.0f} s so far', left)))
+    return f"[{len(ended):3}/{total}] {spec.key:28} {how:8} {fact['seconds']:6.1f} s   ({times}){what}"
 
 # %% ../nbs/15_pipeline.ipynb #5ef2899a
 @dataclass
@@ -566,6 +569,56 @@ def progress(
         if e['event'] == 'end': p.state, p.share, p.seconds, p.left = e['status'], 1, e['seconds'], None
         if p.state == 'running': p.seconds = max(0, (at - datetime.fromisoformat(p.since)).total_seconds()) # a clock can be set back
     return found
+
+# %% ../nbs/15_pipeline.ipynb #91b3fa64
+def due(
+    specs:list[StageSpec], # from `plan`
+)->list[str]: # keys
+    "The stages that will run, as far as facts and parameters tell without reading what stages have read and written"
+    found = set()
+    for spec in specs:
+        before = found & {*spec.needs, *spec.after} - {'preflight'} # nothing is made of what that says
+        if before or not _seems_done(spec): found.add(spec.key)
+    return [s.key for s in specs if s.key in found]
+
+def _seems_done(spec:StageSpec)->bool:
+    try: fact = read_fact(spec.fact)
+    except DialsumError: return False
+    if fact is None or fact['status'] != 'success': return False
+    return all(fact['params'].get(name) == value for name, value in spec.all_params.items() if not is_free(name))
+
+@dataclass(frozen=True)
+class Left:
+    "How long an experiment will take yet"
+    seconds:float
+    whole:bool=True # whether all that is left is counted
+
+    def __str__(self)->str: # '' where nothing can be told
+        if self.whole: return f'about {self.seconds:.0f} s left'
+        return f'at least {self.seconds:.0f} s left' if self.seconds >= 1 else ''
+
+def _took(happened:list[dict])->dict[str,float]: # stage, and model/stage → seconds that such stages took on average
+    found = {}
+    for e in happened:
+        if e['event'] != 'end' or e['status'] != 'success': continue
+        for name in {e['stage'], f"{e['model']}/{e['stage']}"}: found.setdefault(name, []).append(e['seconds'])
+    return {name: sum(seconds)/len(seconds) for name, seconds in found.items()}
+
+def time_left(
+    happened:list[dict], # from `events`
+    awaited:list[str], # from `due`
+    workers:int=1, # stages at once
+)->Left:
+    "How long what has to run will take, by what such stages have taken"
+    usual, left, unknown = _took(happened), [], 0
+    for key, p in progress(happened, awaited).items():
+        if p.state not in ('waiting', 'running'): continue
+        model, stage = key.split('/')[0], key.split('/')[-1]
+        expected = usual.get(f'{model}/{stage}', usual.get(stage))
+        if p.state == 'running' and p.left is not None: left.append(p.left)
+        elif expected is None: unknown += 1
+        else: left.append(max(0, expected - p.seconds))
+    return Left(sum(left)/max(1, min(workers, len(left))), not unknown)
 
 # %% ../nbs/15_pipeline.ipynb #3ba16e41
 METRICS = ('mean', 'rouge1', 'rouge2', 'rougeL')

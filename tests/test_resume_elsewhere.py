@@ -1,14 +1,15 @@
 "A run folder on another machine: its sources are not there, its path is another one, and nothing that it holds is made again"
-import shutil
+import re, shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dialsum import pipeline
+from dialsum.cli import board
 from dialsum.pipeline import StageSpec, run_stage, why_undone
 from dialsum.prepare import prepare
-from dialsum.runs import Stage, make_fact, new_run, read_fact, release, sample_path, sha256, write_atomic, write_fact
+from dialsum.runs import Stage, log_event, make_fact, new_run, read_fact, release, sample_path, sha256, write_atomic, write_fact
 
 
 def sources(folder):
@@ -118,3 +119,48 @@ def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypa
     shutil.rmtree(tmp_path/'first')
     moved = pipeline.plan(there, ['kobart'], {k: v for k, v in asked['options'].items() if k in ('scale', 'reports') or k.endswith('_csv')}, rehearse=False)
     assert {s.key: why_undone(s) for s in moved} == {s.key: '' for s in moved}
+
+
+def test_stages_that_are_kept_do_not_shorten_what_is_left(tmp_path):
+    "Five kept in no time and one that took nine minutes before: the plan says nine minutes at each of its lines"
+    run, lines = new_run('small', {}, tmp_path), []
+    kept = [StageSpec(run, 'evaluate', model) for model in ('kobart', 'qwen3-4b', 'solar-10.7b', 'kullm-v2', 'polyglot-ko-12.8b')]
+    for spec in kept: Stage('evaluate', spec.all_params, spec.model).record({})
+    for folder in (run, *(spec.folder for spec in kept)): release(folder)
+    rows = StageSpec(run, 'data', '', dict(debug=True))
+    log_event(run, 'end', **rows.named, status='success', seconds=540)
+    ended = pipeline.run_plan([*kept, rows], workers=1, say=lines.append)
+    told = [line for line in lines if line.startswith('[')]
+    assert {f['status'] for f in ended.values()} == {'success'} and len(told) == 6
+    assert all(' kept ' in line and re.search('about 5[34][0-9] s left', line) for line in told[:5]), told
+    assert 'about 0 s left' in told[5]
+
+
+def test_what_a_stage_will_take_is_told_by_others_like_it():
+    end = lambda model, stage, seconds, fold=None, status='success': dict(event='end', model=model, stage=stage, fold=fold, status=status, seconds=seconds)
+    happened = [end('kobart', 'train', 100, 0), end('kobart', 'train', 200, 1), end('qwen3-4b', 'train', 3000), end('qwen3-4b', 'evaluate', 5, status='failed'),
+                dict(event='open'), dict(event='start', stage='train', model='kobart', fold=2, time='2026-01-01T09:00:00.000+00:00'),
+                dict(event='beat', stage='train', model='kobart', fold=2, done=1, total=10, left=77.0, time='2026-01-01T09:00:10.000+00:00')]
+    assert pipeline.time_left(happened, ['kobart/fold2/train']).seconds == 77 # as it says itself
+    assert pipeline.time_left(happened, ['kobart/fold3/train']).seconds == 150 # as its model's others took
+    assert pipeline.time_left(happened, ['kobart/fold3/train', 'kobart/fold4/train'], 2).seconds == 150
+    assert pipeline.time_left(happened, ['solar-10.7b/train']).seconds == 1100 # as others took
+    assert str(pipeline.time_left(happened, ['kobart/fold2/train', 'kobart/fold2/evaluate'])) == 'at least 77 s left' # what fails tells nothing
+    assert str(pipeline.time_left(happened, ['kobart/fold2/evaluate'])) == ''
+
+
+def test_the_table_says_the_same(tmp_path):
+    run = new_run('small', {}, tmp_path)
+    for k in range(2): log_event(run, 'end', stage='train', model='kobart', fold=k, status='success', seconds=540)
+    log_event(run, 'open')
+    for k in range(2): log_event(run, 'kept', stage='train', model='kobart', fold=k)
+    table = board(run, [f'kobart/fold{k}/train' for k in range(3)], ['kobart/fold2/train'])
+    assert 'about 540 s left' in table.caption and '2 of 3 stages' in table.caption
+
+
+def test_what_will_run_is_known_before_it_runs(moved):
+    options = {k: v for k, v in read_fact(moved/'experiment.json')['options'].items() if k in ('scale', 'train_csv', 'dev_csv', 'test_csv')}
+    specs = pipeline.plan(moved, ['kobart'], options, rehearse=False)
+    assert pipeline.due(specs) == ['preflight', 'kobart/train', 'kobart/evaluate', 'kobart/predict', 'submit', 'report']
+    other = pipeline.plan(moved, ['kobart'], options | dict(seed=7), rehearse=False)
+    assert 'data' in pipeline.due(other)
