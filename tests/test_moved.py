@@ -31,7 +31,8 @@ def scores(*values):
 def trained(folder, write, checkpoint=None, name='kobart', r=FAST):
     rows = read(sample_path()/'train.csv', summaries=True).head(8)
     said, loaded = [], load(card(name), str(checkpoint or replica(card(name))))
-    happened = train(loaded, rows, rows.head(2), r, folder, here(card(name), 'replica', r.method), write, say=said.append, scale='replica')
+    precision = here(card(name), 'replica', r.method)
+    happened = train(loaded, rows, rows.head(2), r, folder, precision, write, say=said.append)
     return happened, any('going on from' in line for line in said)
 
 
@@ -78,7 +79,7 @@ def test_a_training_that_was_killed_goes_on_where_it_was_moved_to(undisturbed, t
     assert same(folder, tmp_path/NEW)
 
 
-def test_a_training_that_was_killed_while_saving_saves_the_best_epoch_after_a_move(undisturbed, saving_is_killed, tmp_path):
+def test_a_training_that_was_killed_while_saving_saves_the_best_after_a_move(undisturbed, saving_is_killed, tmp_path):
     folder, whole = undisturbed
     saving_is_killed(tmp_path/'run', scores(9, 1, 2))
     happened, went_on = trained(moved(tmp_path/'run', tmp_path/NEW), scores())
@@ -122,7 +123,8 @@ def test_an_adapter_is_known_by_what_its_base_holds(tmp_path):
     adapter, base = tmp_path/'model', shutil.copytree(replica(c), tmp_path/'밑'/'base')
     before = fingerprint(str(adapter))
     config = json.loads((adapter/'adapter_config.json').read_text(encoding='utf-8'))
-    (adapter/'adapter_config.json').write_text(json.dumps(config | dict(base_model_name_or_path=str(base))), encoding='utf-8')
+    config['base_model_name_or_path'] = str(base)
+    (adapter/'adapter_config.json').write_text(json.dumps(config), encoding='utf-8')
     assert fingerprint(str(adapter)) == before
     (base/'config.json').write_text('{}')
     assert fingerprint(str(adapter)) != before
@@ -182,7 +184,8 @@ def test_what_is_made_of_the_shipped_sample_can_be_moved(tmp_path):
 def test_a_training_is_done_wherever_the_weights_lie_that_it_began_with(tmp_path):
     weights = shutil.copytree(replica(card('kobart')), tmp_path/'weights')
     run = new_run('moved', {}, tmp_path/'runs')
-    stage = Stage('train', complete('train', dict(run=str(run), model='kobart', scale='replica', checkpoint=str(weights))), 'kobart')
+    asked = dict(run=str(run), model='kobart', scale='replica', checkpoint=str(weights))
+    stage = Stage('train', complete('train', asked), 'kobart')
     stage.use(weights)
     stage.record({})
     given = lambda checkpoint: dict(scale='replica', checkpoint=str(checkpoint))
@@ -197,10 +200,11 @@ def test_a_training_is_done_wherever_the_weights_lie_that_it_began_with(tmp_path
 def test_the_folder_of_a_backend_counts_by_what_is_in_it():
     from dialsum.runs import by_content, identity
     digests = {'<augmentation_backend>/ko-en': 'a'*64, '<augmentation_backend 2>/en-ko': 'b'*64}
-    here, there = (dict(augmentation_backend=f'/{top}/ko-en, /{top}/en-ko', seed=1, run=f'/{top}') for top in ('here', 'there'))
+    here, there = (dict(augmentation_backend=f'/{top}/ko-en, /{top}/en-ko', seed=1) for top in ('here', 'there'))
     assert by_content(here, digests) == dict(augmentation_backend=['a'*64, 'b'*64], seed=1)
     assert identity('data', here, digests) == identity('data', there, digests)
-    assert by_content(dict(augmentation_backend='https://one.example/v1'), {}) == dict(augmentation_backend='https://one.example/v1')
+    endpoint = dict(augmentation_backend='https://one.example/v1')
+    assert by_content(endpoint, {}) == endpoint
 
 
 @pytest.mark.slow
@@ -214,8 +218,10 @@ def test_an_experiment_that_is_killed_and_moved_ends_as_an_undisturbed_one(dials
     assert done.returncode == 0, done.stderr
     call = 'import sys; from dialsum.cli import main; sys.exit(main())'
     words = ['run', *small, '--checkpoint', weights, *folders(tmp_path/'torn')]
-    driver = subprocess.Popen([sys.executable, '-P', '-c', call, *map(str, words)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while driver.poll() is None and not list((tmp_path/'torn').glob('runs/*/kobart/checkpoints/*/checkpoint-*/trainer_state.json')): time.sleep(0.01)
+    silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen([sys.executable, '-P', '-c', call, *map(str, words)], env=env, **silent)
+    saved = 'runs/*/kobart/checkpoints/*/checkpoint-*/trainer_state.json'
+    while driver.poll() is None and not list((tmp_path/'torn').glob(saved)): time.sleep(0.01)
     driver.kill()
     driver.wait()
     time.sleep(2) # what it had started ends by itself

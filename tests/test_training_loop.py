@@ -1,4 +1,4 @@
-"The course of a training: how many updates, which epoch is kept, what a continued adapter is, and when a training is refused"
+"The course of a training: its updates, the epoch that is kept, an adapter that is gone on with, what is refused"
 import math
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def toy(name, checkpoint=None):
 
 def trained(loaded, learned, r, folder, write=None, **more):
     precision = here(loaded.card, 'replica', r.method)
-    return train(loaded, learned, rows(2), r, folder, precision, write, say=lambda line: None, scale='replica', **more)
+    return train(loaded, learned, rows(2), r, folder, precision, write, say=lambda line: None, **more)
 
 
 def weights(loaded):
@@ -33,7 +33,7 @@ def changed(before, after):
     return [name for name in before if not torch.equal(before[name], after[name])]
 
 
-@pytest.mark.parametrize('batch, accumulation, epochs, count', [(8, 1, 1, 8), (4, 2, 1, 9), (3, 1, 2, 8), (2, 3, 2, 13)])
+@pytest.mark.parametrize('batch, accumulation, epochs, count', [(8, 1, 1, 8), (4, 2, 1, 9), (2, 3, 2, 13)])
 def test_the_number_of_updates_is_what_the_trainer_takes(batch, accumulation, epochs, count, tmp_path):
     from dialsum.training import updates
     r = Recipe(batch_size=batch, gradient_accumulation_steps=accumulation, epochs=epochs, learning_rate=1e-3)
@@ -83,7 +83,8 @@ def losses(monkeypatch):
     from transformers.trainer_utils import EvalLoopOutput
     def measure(values):
         left = iter([9.0, *values])
-        def loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix='eval'):
+        def loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,
+                 metric_key_prefix='eval'):
             return EvalLoopOutput(None, None, {f'{metric_key_prefix}_loss': next(left)}, 2)
         monkeypatch.setattr(Seq2SeqTrainer, 'evaluation_loop', loop)
     return measure
@@ -128,7 +129,8 @@ def test_a_training_that_stopped_early_does_not_go_on_after_a_kill(monkeypatch, 
         trained(toy('kobart'), rows(8), patient, tmp_path/'torn', scores(2, 1))
     again = trained(toy('kobart'), rows(8), patient, tmp_path/'torn', scores())
     assert again['steps'] == whole['steps'] == 2 and again['evaluations'] == whole['evaluations']
-    assert not changed(weights(toy('kobart', tmp_path/'whole'/'model')), weights(toy('kobart', tmp_path/'torn'/'model')))
+    one, other = (weights(toy('kobart', tmp_path/name/'model')) for name in ('whole', 'torn'))
+    assert not changed(one, other)
 
 
 class Poison:
@@ -143,8 +145,9 @@ class Poison:
         with torch.no_grad(): self.loaded.model.get_input_embeddings().weight.fill_(math.nan)
 
 
-@pytest.mark.parametrize('step, sentence', [(1, 'the loss became nan .* at step 2'), (3, 'the loss became nan .* at step 4'),
-                                            (4, 'the dev loss became nan at step 4'), (6, 'the dev loss became nan at step 6')])
+@pytest.mark.parametrize('step, sentence', [
+    (1, 'the loss became nan .* at step 2'), (3, 'the loss became nan .* at step 4'),
+    (4, 'the dev loss became nan at step 4'), (6, 'the dev loss became nan at step 6')])
 def test_a_training_that_diverges_does_not_end_well(step, sentence, tmp_path):
     loaded = toy('kobart') # of whose six updates every second ends an epoch
     r = replace(FAST, epochs=3, batch_size=4)
@@ -156,7 +159,8 @@ def test_a_training_that_diverges_does_not_end_well(step, sentence, tmp_path):
 def test_a_checkpoint_of_no_numbers_is_told_before_training(tmp_path):
     loaded = toy('kobart')
     with torch.no_grad(): loaded.model.get_input_embeddings().weight.fill_(math.nan)
-    with pytest.raises(DialsumError, match='^the dev loss is nan before the first update.* fetch the checkpoint again'):
+    sentence = '^the dev loss is nan before the first update.* fetch the checkpoint again'
+    with pytest.raises(DialsumError, match=sentence):
         trained(loaded, rows(8), FAST, tmp_path)
 
 
@@ -183,9 +187,11 @@ def test_the_time_left_after_a_resume_is_that_of_the_pace_since_then(monkeypatch
     from dialsum import training
     beats, clock = [], iter([0.0, 100.0, 160.0])
     monkeypatch.setattr(training.time, 'monotonic', lambda: next(clock))
-    progress = training._progress_class()(lambda line: None, lambda **facts: beats.append(facts), None, lambda step, values: None)
+    progress = training._progress_class()(
+        say=lambda line: None, beat=lambda **facts: beats.append(facts), first=None, track=lambda step, values: None)
     progress.on_train_begin(None, SimpleNamespace(global_step=900), None)
-    progress.on_log(None, SimpleNamespace(global_step=910, max_steps=1000, epoch=9.1), None, logs=dict(loss=1.0))
+    state = SimpleNamespace(global_step=910, max_steps=1000, epoch=9.1)
+    progress.on_log(None, state, None, logs=dict(loss=1.0))
     assert beats == [dict(done=910, total=1000, left=540.0)]
 
 
@@ -194,7 +200,8 @@ def test_facts_refuse_what_is_not_finite_by_name(tmp_path):
     run = new_run('nan', {}, tmp_path)
     stage = Stage('train', complete('train', dict(run=str(run))), 'kobart')
     for number in (math.nan, math.inf, -math.inf):
-        with pytest.raises(DialsumError, match=rf'^metrics.evaluations\[1\].loss is {number}: a finite number was expected'):
+        sentence = rf'^metrics.evaluations\[1\].loss is {number}: a finite number was expected'
+        with pytest.raises(DialsumError, match=sentence):
             stage.record(dict(evaluations=[dict(loss=2.0), dict(loss=number)]))
     assert not list(run.rglob('train.json'))
     assert stage.record(dict(best=None))['metrics'] == dict(best=None)
@@ -211,7 +218,8 @@ def test_a_cell_of_a_table_that_holds_nothing_is_none():
     to_json(records(table))
 
 
-ADAPTER = Recipe(method='lora', epochs=1, batch_size=8, learning_rate=1e-2, lora_r=4, lora_alpha=12, lora_dropout=0.2, lora_targets='q_proj, v_proj')
+ADAPTER = Recipe(method='lora', epochs=1, batch_size=8, learning_rate=1e-2,
+                 lora_r=4, lora_alpha=12, lora_dropout=0.2, lora_targets='q_proj, v_proj')
 
 
 @pytest.fixture(scope='module')
@@ -223,9 +231,14 @@ def adapter(tmp_path_factory):
 
 def in_force(loaded):
     "What PEFT has on the layers, whatever its configuration says"
-    layers = {name: layer for name, layer in loaded.model.named_modules() if hasattr(layer, 'lora_A')}
-    return [{layer.r['default'] for layer in layers.values()}, {layer.scaling['default'] for layer in layers.values()},
-            {getattr(layer.lora_dropout['default'], 'p', 0.0) for layer in layers.values()}, {name.rsplit('.', 1)[-1] for name in layers}]
+    named = {name: layer for name, layer in loaded.model.named_modules() if hasattr(layer, 'lora_A')}
+    layers = named.values()
+    shares = {getattr(layer.lora_dropout['default'], 'p', 0.0) for layer in layers}
+    names = {name.rsplit('.', 1)[-1] for name in named}
+    return [{layer.r['default'] for layer in layers}, {layer.scaling['default'] for layer in layers}, shares, names]
+
+
+def errors(findings): return [f for f in findings if f.severity == 'error']
 
 
 def lora(happened):
@@ -247,19 +260,21 @@ def test_an_adapter_is_gone_on_with_as_it_is(adapter, tmp_path):
 
 def test_dropout_belongs_to_the_training(adapter, tmp_path):
     loaded = toy('qwen3-4b', adapter[0])
-    happened = trained(loaded, rows(8), Recipe(method='lora', epochs=1, batch_size=8, lora_dropout=0.0), tmp_path)
+    r = Recipe(method='lora', epochs=1, batch_size=8, lora_dropout=0.0)
+    happened = trained(loaded, rows(8), r, tmp_path)
     assert in_force(loaded)[2] == {0.0} == {happened['recipe']['lora_dropout']}
     assert in_force(toy('qwen3-4b', tmp_path/'model'))[2] == {0.0}
 
 
-@pytest.mark.parametrize('given, words', [(dict(lora_r=8), 'has rank 4, lora_r is 8'), (dict(lora_alpha=32), 'has alpha 12, lora_alpha is 32'),
-                                          (dict(lora_targets='k_proj'), 'lies on q_proj,v_proj, lora_targets is k_proj')])
+@pytest.mark.parametrize('given, words', [
+    (dict(lora_r=8), 'has rank 4, lora_r is 8'), (dict(lora_alpha=32), 'has alpha 12, lora_alpha is 32'),
+    (dict(lora_targets='k_proj'), 'lies on q_proj,v_proj, lora_targets is k_proj')])
 def test_another_adapter_than_the_one_to_start_from_is_refused(given, words, adapter, tmp_path):
     from dialsum.findings import korean
     from dialsum.preflight import check_model
     with pytest.raises(DialsumError, match=f'{words}: .*leave it out, or start from its base checkpoint'):
         trained(toy('qwen3-4b', adapter[0]), rows(8), Recipe(method='lora', **given), tmp_path)
-    [told] = [f for f in check_model(card('qwen3-4b'), 'replica', given, str(adapter[0])) if f.severity == 'error']
+    [told] = errors(check_model(card('qwen3-4b'), 'replica', given, str(adapter[0])))
     assert words in told.what and korean(told.what, 'what') and korean(told.remedy, 'remedy')
 
 
@@ -267,14 +282,16 @@ def test_what_an_adapter_has_may_be_given_and_is_planned_with(adapter):
     from dialsum.preflight import check_model
     from dialsum.training import recipe
     given = dict(lora_r=4, lora_alpha=12, lora_targets='v_proj,q_proj', lora_dropout=0.0)
-    assert not [f for f in check_model(card('qwen3-4b'), 'replica', given, str(adapter[0])) if f.severity == 'error']
+    assert not errors(check_model(card('qwen3-4b'), 'replica', given, str(adapter[0])))
     planned = recipe(card('qwen3-4b'), 'replica', dict(checkpoint=str(adapter[0])))
     assert (planned.lora_r, planned.lora_alpha, planned.lora_targets) == (4, 12, 'q_proj,v_proj')
-    plain = recipe(card('qwen3-4b'), 'replica', dict(checkpoint='', lora_r=0, lora_alpha=0, lora_dropout=-1.0, lora_targets=''))
-    assert (plain.lora_r, plain.lora_alpha, plain.lora_dropout, plain.lora_targets) == (16, 32, 0.05, '')
+    unset = dict(checkpoint='', lora_r=0, lora_alpha=0, lora_dropout=-1.0, lora_targets='')
+    plain = recipe(card('qwen3-4b'), 'replica', unset)
+    assert (plain.lora_r, plain.lora_alpha, plain.lora_dropout) == (16, 32, 0.05) and plain.lora_targets == ''
 
 
-@pytest.mark.parametrize('name, value', dict(lora_r=8, lora_alpha=16, lora_dropout=0.1, lora_targets='q_proj').items())
+@pytest.mark.parametrize('name, value', [
+    ('lora_r', 8), ('lora_alpha', 16), ('lora_dropout', 0.1), ('lora_targets', 'q_proj')])
 def test_full_training_refuses_the_options_of_adapters(name, value, typed):
     from dialsum.findings import korean
     from dialsum.preflight import check_options
@@ -292,7 +309,8 @@ def test_beside_a_model_with_an_adapter_one_without_ignores_its_options(tmp_path
     from dialsum.pipeline import plan
     from dialsum.preflight import preflight
     given = dict(scale='replica', lora_r=8)
-    asked = {s.model: s.params.get('lora_r') for s in plan(tmp_path, ['kobart', 'qwen3-4b'], given) if s.stage == 'train'}
+    trainings = [s for s in plan(tmp_path, ['kobart', 'qwen3-4b'], given) if s.stage == 'train']
+    asked = {s.model: s.params.get('lora_r') for s in trainings}
     assert asked == {'kobart': None, 'qwen3-4b': 8}
     assert preflight(['kobart', 'qwen3-4b'], 'replica', given, runs=tmp_path).ok()
     assert not preflight(['kobart'], 'replica', given, runs=tmp_path).ok()
@@ -324,7 +342,8 @@ def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypat
     assert again['curve'] == whole['curve'] and again['evaluations'] == whole['evaluations']
 
 
-@pytest.mark.parametrize('count, remedy, other', [(1, '--epochs', '--learning-rate'), (19, '--epochs', '--learning-rate'), (20, '--learning-rate', '--epochs')])
+@pytest.mark.parametrize('count, remedy, other', [
+    (1, '--epochs', '--learning-rate'), (19, '--epochs', '--learning-rate'), (20, '--learning-rate', '--epochs')])
 def test_after_few_updates_another_rate_is_not_advised(count, remedy, other):
     from dialsum.judgement import advise, judge_training
     verdicts = judge_training(dict(dev_loss_before=8.2, best=dict(loss=8.2)))
