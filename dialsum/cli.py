@@ -54,7 +54,7 @@ def _add_run_options(p:_Parser, new:bool=True): # new: of an experiment that is 
     p.add_argument('--runs', type=Path, default=argparse.SUPPRESS, help='folder of the run folders (default: runs/)')
     p.add_argument('--reports', type=Path, default=argparse.SUPPRESS, help='folder that gets the report (default: reports/)')
     _add_number(p, Parameter('--stage-timeout', float, 0., 'seconds after which a stage is ended; 0: never'))
-    p.add_argument('--strict', action='store_true', help="let a change in dialsum's own code make stages run again")
+    if not new: p.add_argument('--strict', action='store_true', help="let a change in dialsum's own code make stages run again")
     p.add_argument('--rehearse', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="let each model's replica take the whole path first (default: run yes, demo and preflight no)")
     p.add_argument('--use-tta', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='ask each model about each dialogue in several forms, too (default: no)')
     p.add_argument('--optimize-inference', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='measure which engine and batch size write fastest here, and predict with those (default: no)')
@@ -173,18 +173,31 @@ def _check(models:list[str], scale:str, options:dict, switched:dict)->tuple[dict
     if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
     pipeline.check_systems(options, **switched)
+    _check_beams(models, scale, options)
     parts, paths = check_data({k: v for k, v in options.items() if k in parameters('data')})
     return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
 def _workers(args, scale:str)->int:
     return args.workers or (1 if scale == 'full' or Path('/dev/nvidia0').exists() else min(2, os.cpu_count() or 1))
 
-def _run(args)->int:
+def _asked_for(args, limits:bool=True)->tuple[list[str],str,str,dict]: # (models, scale, mode, options) of a new experiment
     demo = args.command == 'demo'
     models = _models(getattr(args, 'models', ['all'] if demo or getattr(args, 'mode', 'single') != 'single' else ['kobart']))
-    scale, mode, options = getattr(args, 'scale', 'replica' if demo else 'full'), _mode(args, models), _options(args)
-    options = _lent(options, getattr(args, 'use_tta', False))
-    if demo or mode == 'full': options = dict(validate_data_quality=True) | (dict(ensemble_strategy='') if len(models) > 1 else {}) | options
+    mode, options = _mode(args, models), _lent(_options(args, limits), getattr(args, 'use_tta', False))
+    usual = {}
+    if demo or mode == 'full': usual['validate_data_quality'] = True
+    if usual and len(models) > 1: usual['ensemble_strategy'] = ''
+    return models, getattr(args, 'scale', 'replica' if demo else 'full'), mode, usual | options
+
+def _check_beams(models:list[str], scale:str, options:dict): # what acts only with several beams needs a model that has them
+    from dialsum.generation import decoding
+    if options.get('length_penalty', 1) == 1: return
+    if any(decoding(card(m), scale, options).num_beams > 1 for m in models): return
+    raise DialsumError(f"--length-penalty acts only with more than one beam, and {', '.join(models)} at scale {scale} writes with one: give --num-beams, too, or leave it out.")
+
+def _run(args)->int:
+    demo = args.command == 'demo'
+    models, scale, mode, options = _asked_for(args)
     checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, _switched(vars(args)))
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
     told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
@@ -201,7 +214,7 @@ def _go(run:Path, told:dict, test:bool, args)->int:
     specs = _plan(run, told, test)
     workers, why = pipeline.at_once(told['workers'], told['scale'])
     if why: print(f'dialsum: {why}', file=sys.stderr)
-    with _view(run, specs, told['workers']) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, args.strict)
+    with _view(run, specs, told['workers']) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, getattr(args, 'strict', False))
     return _outcome(run, told['models'], ended, args.json, Path(told['reports']))
 
 # %% ../nbs/16_cli.ipynb #6572565d
@@ -292,13 +305,12 @@ def _no_sources(why:str, options:dict)->str: # why the data stage cannot run aga
 def _preflight(args)->int:
     from dialsum.preflight import preflight
     gc.disable() # a fifth of the time, in a process that ends right after
-    models = _models(getattr(args, 'models', ['kobart']))
-    _mode(args, models)
-    known = ()
-    options = _lent(_options(args, limits=False), getattr(args, 'use_tta', False)) # a number out of range is a finding
-    try: pipeline.check_systems(in_range(options), **_switched(vars(args)))
-    except DialsumError as e: known = (str(e),)
-    told = preflight(models, getattr(args, 'scale', 'full'), options, _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), known)
+    models, scale, _, options = _asked_for(args, limits=False) # a number out of range is a finding
+    fine, known = in_range(options), []
+    for check in (lambda: pipeline.check_systems(fine, **_switched(vars(args))), lambda: _check_beams(models, scale, fine), lambda: check_writable(getattr(args, 'reports', reports_path()))):
+        try: check()
+        except DialsumError as e: known.append(str(e))
+    told = preflight(models, scale, options, _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), tuple(known))
     print(to_json(told.to_dict()) if args.json else told, end='' if args.json else '\n')
     gc.freeze()
     gc.enable()
@@ -461,6 +473,7 @@ def _predict(args)->int:
     where = locate(c, 'full', args.checkpoint)
     scale = origin(where).get('scale', 'full')
     search, numbers = decoding(c, scale, vars(args)), here(c, scale, args.method or origin(where).get('method', ''), args.precision)
+    if args.length_penalty != 1 and search.num_beams == 1: raise DialsumError('--length-penalty acts only with more than one beam: give --num-beams, too, or leave it out.')
     if args.output.is_dir(): raise DialsumError(f"'{args.output}' is a folder: give --output the name of a CSV file.")
     if not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first.")
     check_writable(args.output.absolute().parent)

@@ -657,20 +657,43 @@ SWITCHES = { # option → those that act only with it
     'use_wandb': ('wandb_project',),
 }
 
+def _spelled(name:str)->str: return '--' + name.replace('_', '-')
+
+def _without_paraphrases(options:dict)->bool: # whether no model is asked to write dialogues anew
+    from dialsum.prepare import methods_asked
+    forms = options.get('tta_strategies', '').replace(',', ' ').split() if options.get('use_tta') else []
+    return not {'paraphrase', 'back_translation'} & {*methods_asked(options), *forms}
+
+_of_writers = ('augmentation_backend', 'augmentation_model', 'augmentation_key_variable')
+
+_idle_where:tuple[tuple[tuple[str,...],Callable[[dict],bool],str],...] = ( # options, when they do nothing, what they act with
+    (_of_writers, _without_paraphrases, 'paraphrase or back_translation among --augmentation-methods, or paraphrase among --tta-strategies'),
+    (('dev_fraction',), lambda o: not o.get('train_csv') or bool(o.get('dev_csv')), 'a --train-csv that comes without a --dev-csv'),
+    (('engine', 'metric', 'solar_test'), lambda o: bool(o.get('train_csv')) and not o.get('test_csv'), 'test rows (--test-csv)'),
+    (('self_consistency_samples',), lambda o: o.get('prompt_strategy') != 'self_consistency', '--prompt-strategy self_consistency'),
+    (('max_quality_loss',), lambda o: bool(o.get('identical_outputs')), 'engines whose summaries may differ (no --identical-outputs)'),
+    (('length_penalty',), lambda o: o.get('num_beams') == 1, 'more than one beam (--num-beams)'),
+)
+
 def idle(
     options:dict, # stage parameters that were given, and the switches of the plan
-)->dict[str,str]: # option → the one that it belongs to
-    "Options that do nothing, since the one that they belong to was not given"
+)->dict[str,str]: # option → what it acts with
+    "Options that do nothing, since what they act with was not given"
     from dialsum.prepare import methods_asked
     on = {s: bool(options.get(s)) for s in SWITCHES} | dict(ensemble_strategy='ensemble_strategy' in options, use_augmentation=bool(methods_asked(options)))
-    return {name: switch for switch, names in SWITCHES.items() for name in names if name in options and not on[switch]}
+    found = {name: _spelled(switch) for switch, names in SWITCHES.items() for name in names if name in options and not on[switch]}
+    for names, useless, other in _idle_where:
+        given = [name for name in names if options.get(name, '') != '' and options[name] is not False]
+        if useless(options): found |= {name: other for name in given if name not in found}
+    return found
 
 def check_switches(
     options:dict, # as for `idle`
 )->None:
     "Raises `DialsumError` for an idle option"
-    spell = lambda name: '--' + name.replace('_', '-')
-    for name, switch in idle(options).items(): raise DialsumError(f"{spell(name)} acts only with {spell(switch)}, which was not given: give both, or leave it out.")
+    for name, other in idle(options).items():
+        if other.startswith('--'): raise DialsumError(f"{_spelled(name)} acts only with {other}, which was not given: give both, or leave it out.")
+        raise DialsumError(f"{_spelled(name)} acts only with {other}: give that, too, or leave it out.")
 
 # %% ../nbs/15_pipeline.ipynb #e40cbe4c
 def _check_engines(options:dict, optimize:bool):

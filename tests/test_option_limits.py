@@ -1,5 +1,5 @@
 "Numbers out of range and options without effect are refused at once, whatever command they are given to"
-import json, math
+import json, math, shutil
 from pathlib import Path
 
 import pytest
@@ -127,3 +127,60 @@ def test_a_stage_puts_its_run_where_it_is_told_and_finds_one_by_name(typed, tmp_
     assert again.returncode == 0 and [p.name for p in (tmp_path/'mine').iterdir()] == [run.name]
     lost = typed('stage', 'data', '-p', 'run', run.name[:-1] + 'x', '--runs', tmp_path/'mine')
     assert lost.returncode == 2 and run.name in lost.stderr
+
+
+def given(folder): # a training set without dev and test rows
+    shutil.copy(runs.sample_path()/'train.csv', folder/'train.csv')
+    return ['--train-csv', folder/'train.csv']
+
+
+IDLE = {
+    'a writer that is not named': ['--augmentation-model', 'm'],
+    'a writer that writes nothing': ['--augmentation-backend', 'https://llm.example.com/v1', '--augmentation-model', 'm', '--augmentation-methods', 'synonym'],
+    'a share of rows that are not split': ['--dev-fraction', '0.2'],
+    'an engine without test rows': [given, '--engine', 'hf'],
+    'a choice without test rows': [given, '--metric', 'rouge1'],
+    'a loss where none is allowed': ['--optimize-inference', '--identical-outputs', '--max-quality-loss', '1'],
+    'samples of another strategy': ['--use-solar-api', '--solar-optional', '--self-consistency-samples', '3'],
+    'a penalty of beams that were not asked for': ['--length-penalty', '2', '--num-beams', '1'],
+    'a penalty of beams that the model does not take': ['--length-penalty', '2'],
+}
+
+
+@pytest.mark.parametrize('words', IDLE.values(), ids=IDLE)
+def test_an_option_without_effect_is_refused_with_what_it_acts_with(typed, tmp_path, monkeypatch, words):
+    def started(*_, **__): raise AssertionError('an experiment was started')
+    monkeypatch.setattr(pipeline, 'run_plan', started)
+    words = [w for word in words for w in (word(tmp_path) if callable(word) else [word])]
+    done = typed('run', '--scale', 'replica', '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', *words)
+    option = [w for w in words if str(w).startswith('--')]
+    assert done.returncode == 2 and 'acts only with' in done.stderr and any(f'{o} acts' in done.stderr for o in option) and not (tmp_path/'runs').exists(), done.stderr
+
+
+@pytest.mark.parametrize('options', [dict(dev_fraction=.2, train_csv='a.csv'), dict(engine='hf'), dict(metric='mean', train_csv='a.csv', test_csv='b.csv'), dict(length_penalty=2., num_beams=4),
+                                     dict(augmentation_backend='folder', use_tta=True, tta_strategies='paraphrase'), dict(augmentation_backend='folder', augmentation_methods='back_translation'),
+                                     dict(use_solar_api=True, prompt_strategy='self_consistency', self_consistency_samples=3), dict(solar_test=False, use_solar_api=True, train_csv='a.csv')], ids=str)
+def test_an_option_with_an_effect_is_not(options):
+    assert pipeline.idle(options) == {}
+
+
+@pytest.mark.parametrize('command', ['run', 'demo', 'preflight'])
+def test_an_experiment_that_has_not_begun_has_nothing_to_be_strict_about(typed, monkeypatch, command):
+    def started(*_, **__): raise AssertionError('an experiment was started')
+    monkeypatch.setattr(pipeline, 'run_plan', started)
+    monkeypatch.setattr('dialsum.preflight.preflight', started)
+    done = typed(command, '--scale', 'replica', '--strict')
+    assert done.returncode == 2 and '--strict' in done.stderr
+
+
+def test_the_preflight_asks_for_what_a_run_would(typed, tmp_path):
+    done = typed('preflight', '--mode', 'full', '--models', 'kobart', '--scale', 'replica', '--quality-action', 'drop', '--runs', tmp_path) # which is part of that mode
+    assert done.returncode == 0 and 'acts only' not in done.stdout, done.stdout
+    done = typed('preflight', '--scale', 'replica', '--length-penalty', '2', '--runs', tmp_path, '--reports', '/dev/null/reports')
+    assert done.returncode == 1 and '--length-penalty acts only' in done.stdout and "'/dev/null/reports'" in done.stdout
+
+
+def test_predict_refuses_a_penalty_of_beams_that_it_has_not(typed, tmp_path):
+    from dialsum.models import locate
+    done = typed('predict', '--checkpoint', locate(card('kobart'), 'replica'), '--model', 'kobart', '--input', runs.sample_path()/'test.csv', '--output', tmp_path/'out.csv', '--num-beams', '1', '--length-penalty', '2')
+    assert done.returncode == 2 and '--length-penalty acts only' in done.stderr and not (tmp_path/'out.csv').exists()
