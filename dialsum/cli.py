@@ -284,7 +284,7 @@ def _resume(args)->int:
     near = at_hand(run, options)
     data, test = _check(models, told['scale'], near, _switched(told))
     if near is not options: data = asked.get('data', data) # of the sources, which are away
-    if not Path(told['reports']).is_dir(): told['reports'] = str(check_writable(reports_path()).absolute()) # of another machine
+    if not os.path.isdir(Path(told['reports']).parent): told['reports'] = str(check_writable(reports_path()).absolute()) # of another machine
     changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
     specs = _plan(run, told, test)
     with pipeline.working_on(run):

@@ -155,7 +155,7 @@ def reports_path()->Path: # may not exist yet
 
 # %% ../nbs/00_runs.ipynb #b07c3d5a
 def _can_write(folder:Path)->bool: # also one that does not exist yet; leaves nothing
-    there = next(p for p in (folder, *folder.parents) if p.exists())
+    there = next(p for p in (folder, *folder.parents) if os.path.exists(p)) # False, too, where nobody may look
     try:
         with tempfile.TemporaryFile(dir=there): return True
     except OSError: return False
@@ -183,7 +183,7 @@ def home_folders()->dict[str,str]: # environment variable → folder; none where
     home, made = _home(), {}
     for variable, name in (_in_home | _read_in_home).items():
         usual = Path(os.environ[variable]) if os.environ.get(variable) else home and home/name
-        if usual and (variable in _read_in_home and usual.is_dir() or _can_write(usual.absolute())): continue
+        if usual and (variable in _read_in_home and os.path.isdir(usual) or _can_write(usual.absolute())): continue
         made[variable] = str(spare_home()/name)
     return made
 

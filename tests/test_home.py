@@ -49,6 +49,32 @@ def test_a_user_without_a_home_folder_has_one_among_the_temporary_files(homeless
     assert cache_path() == runs.spare_home()/'.cache'/'dialsum' and 'IPYTHONDIR' in runs.home_folders()
 
 
+def test_a_home_folder_that_one_may_not_even_look_into(homeless, monkeypatch):
+    "As in a container without root, whose HOME is still that of root"
+    top = Path(tempfile.mkdtemp(dir='/tmp'))
+    top.chmod(0o755)
+    (top/'locked'/'home').mkdir(parents=True)
+    (top/'locked').chmod(0o700 if os.getuid() == 0 else 0)
+    (top/'tmp').mkdir()
+    (top/'tmp').chmod(0o1777)
+    reader, writer = os.pipe()
+    if not (child := os.fork()): # another user, for whom nothing has to be imported any more
+        try:
+            if os.getuid() == 0: os.setuid(54321)
+            os.environ['HOME'], tempfile.tempdir = str(top/'locked'/'home'), str(top/'tmp')
+            found = f"{len(runs.home_folders())} {cache_path().is_relative_to(top/'tmp')} {(top/'tmp'/f'dialsum-home-{os.getuid()}').is_dir()}"
+        except BaseException as e: found = repr(e)
+        os.write(writer, found.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    (top/'locked').chmod(0o700)
+    told = os.read(reader, 10000).decode()
+    os.close(reader)
+    shutil.rmtree(top, ignore_errors=True)
+    assert told == '8 True True'
+
+
 @pytest.mark.parametrize('how', ['open to all', 'a link', 'a file'])
 def test_a_place_that_is_not_this_users_alone_is_refused(homeless, monkeypatch, how):
     monkeypatch.setattr(tempfile, 'tempdir', str(homeless))
