@@ -269,13 +269,13 @@ def check_memory(
     except DialsumError: return [] # told by check_options
     available = available_memory(how.device) if available is None else available
     need, found = memory_needed(c, r, how, lengths), []
-    long = row_of(c, **{'target': 0} | row_size(c, r, lengths)) + (', the longest of the data,' if lengths else '')
+    long = row_of(c, **{'target': 0} | row_size(c, r, lengths)) + (' (the longest of the data)' if lengths else '')
     try: r, how, choice = fitted(c, scale, {k: v for k, v in options.items() if k != 'batch_size'}, available, lengths=lengths)
     except DialsumError as e: return [_of(e, 'memory', 'training would end out of memory')]
     if need.total > available and options.get('batch_size'):
         fits = f'--method {r.method} --batch-size {r.batch_size} --gradient-accumulation-steps {r.gradient_accumulation_steps}' + ' --gradient-checkpointing'*how.gradient_checkpointing
         return [_error(f'a step of up to {options["batch_size"]} rows of {long} needs {gib(need.total)}, {gib(available)} are free', 'batch_size, method', 'training would end out of memory', f'{fits} would fit')]
-    if need.total > available: found = [_warning(f'a step as asked, with rows of {long} needs {gib(need.total)}, {gib(available)} are free', 'memory', f'it will be trained as {choice}', 'nothing, or give --batch-size and --method to have it otherwise')]
+    if need.total > available: found = [_warning(f'a step as asked, with rows of {long}, needs {gib(need.total)}, {gib(available)} are free', 'memory', f'it will be trained as {choice}', 'nothing, or give --batch-size and --method to have it otherwise')]
     return found + _check_writing(c, r, how, decoding(c, scale, options), options.get('eval_batch_size', 32), available, written)
 
 def _check_writing(c:ModelCard, r:Recipe, how, d, batch:int, available:int, written:RowLengths|None)->list[Finding]:
@@ -305,13 +305,14 @@ class Outlook:
     def __str__(self)->str: # a line; empty where no rows are known
         if self.updates is None: return ''
         split = f' in {self.accumulation} steps' if self.accumulation > 1 else ''
-        line = f'{self.updates:,} updates ({self.epochs} epochs of {self.rows:,} rows, {self.batch} an update{split})'
+        line = f'{self.updates:,} updates ({_epochs(self)} of {self.rows:,} rows, {self.batch} an update{split})'
         if self.lengths: line += f', dialogues of up to {self.lengths.source:,} tokens and summaries of up to {self.lengths.target:,}'
         if self.cut:
             line += (f"; {_percent(self.cut['dialogues'])} of the dialogues have more than the {self.limits.max_source:,} tokens that are read, of the references {_percent(self.cut['learned'])} more than the "
                      f"{self.limits.max_target:,} that are learned and {_percent(self.cut['written'])} more than the {self.limits.max_new_tokens:,} that are written")
         return line
 
+def _epochs(outlook:Outlook)->str: return f"{outlook.epochs} epoch{'' if outlook.epochs == 1 else 's'}"
 def _percent(share:float)->str: return f'{100*share:.1f} %' if 0 < share < .0995 else f'{100*share:.0f} %'
 
 def limits_here(
@@ -356,7 +357,7 @@ def check_updates(
     "Whether a training changes the weights often enough to be one"
     count = outlook.updates
     if scale == 'replica' or count is None or count >= FEW: return []
-    return [_warning(f"training would change the weights {count} time{'s' if count > 1 else ''}: {outlook.epochs} epochs of {outlook.rows} rows, {outlook.batch} an update", 'epochs, batch_size',
+    return [_warning(f"training would change the weights {count} time{'s' if count > 1 else ''}: {_epochs(outlook)} of {outlook.rows} rows, {outlook.batch} an update", 'epochs, batch_size',
                      f'below about {FEW} updates a model hardly changes, and its score says little about the data', 'give more rows or --epochs, or a lower --batch-size or --gradient-accumulation-steps')]
 
 def check_cut(

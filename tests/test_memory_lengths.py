@@ -244,7 +244,13 @@ def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, 
     monkeypatch.setattr(dialsum.training, 'available_memory', lambda *device: room)
     told = preflight([name], 'full', options, {name: str(replica(card(name)))}, tmp_path)
     assert told.ok(), told
+    from dialsum.findings import korean
     [refused] = [f for f in check_memory(card(name), 'full', options, room) if f.severity == 'error']
+    lengths = told.outlooks[name].lengths
+    [tight] = [f for f in check_memory(card(name), 'full', options, room // 4, lengths) if f.severity == 'error']
+    [planned] = [f for f in check_memory(card(name), 'full', {}, room // 4, lengths) if f.where == 'memory']
+    assert '(the longest of the data)' in tight.what + planned.what or 'does not fit' in tight.what
+    assert all(korean(f.what, 'what') for f in (refused, tight, planned)), (tight, planned)
     assert ('1,280 tokens' if name == 'qwen3-4b' else '1,024 and 256 tokens') in refused.what  # without data the most that is allowed
 
 

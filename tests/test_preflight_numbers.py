@@ -50,7 +50,7 @@ def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, opt
     from dialsum.findings import korean
     from dialsum.preflight import FEW, check_updates, look_ahead
     outlook = look_ahead(card('kobart'), 'full', options, None, dict(train=rows_of(rows)))
-    assert outlook.updates == count and str(outlook).startswith(f'{count} updates ({options["epochs"]} epochs of ')
+    assert outlook.updates == count and str(outlook).startswith(f'{count} updates ({options["epochs"]} epoch')
     found = check_updates('full', outlook)
     assert bool(found) == (count < FEW) and not check_updates('replica', outlook)
     for f in found: assert f.severity == 'warning' and f'{count} time' in f.what and all(korean(getattr(f, part), part) for part in ('what', 'why', 'remedy'))
@@ -64,7 +64,7 @@ def test_the_preflight_says_what_a_run_would_be(typed, tmp_path):
     outlook = told['models']['kobart']['outlook']
     assert outlook['rows'] == 50 and outlook['updates'] == 7 and outlook['epochs'] == 1 and 'updates' in outlook['says']  # of the debug rows
     printed = typed(*words).stdout
-    assert 'kobart: 7 updates (1 epochs of 50 rows, 8 an update)' in printed
+    assert 'kobart: 7 updates (1 epoch of 50 rows, 8 an update)' in printed
     assert f'10 dev dialogues show a difference between two models from about {detectable_difference(10, comparisons=3):.1f} points' in printed and 'with 3 pairs' in printed
     one = typed('preflight', '--scale', 'replica', '--runs', tmp_path).stdout
     assert f'from about {detectable_difference(16):.1f} points' in one and 'pairs' not in one
