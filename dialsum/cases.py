@@ -131,7 +131,7 @@ def turn_weights(
     loaded:LoadedModel, # from `load`
     dialogue:Dialogue,
     summary:str, # the model's own, or any other
-    max_source:int=1024, # tokens that the model reads
+    max_source:int=0, # tokens that the model reads; 0: as many as it can
 )->pd.DataFrame: # speaker, words, weight: nats a token
     "How much less likely a model finds a summary when it does not see one of the turns: the summary's mean loss without it, minus the loss with all of them"
     codec, lines = Codec(loaded.card, loaded.tokenizer, max_source), dialogue.text.split('\n')

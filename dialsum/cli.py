@@ -464,7 +464,7 @@ def _joined(given)->str: return given if isinstance(given, str) else ','.join(gi
 def _predict(args)->int:
     from dialsum.data import read
     from dialsum.engines import choose, engine
-    from dialsum.generation import Predictor, decoding
+    from dialsum.generation import Predictor, decoding, with_lengths
     from dialsum.models import load, locate, origin
     from dialsum.precision import here
     if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
@@ -479,8 +479,9 @@ def _predict(args)->int:
     check_writable(args.output.absolute().parent)
     say = lambda done, total, left: print(f'{done}/{total}  {left:.0f} s left', file=sys.stderr, flush=True)
     whole = args.whole_sentences == 'on' or args.whole_sentences == 'auto' and (_beside(where, 'evaluate') or {}).get('metrics', {}).get('fitted', {}).get('whole_sentences', False)
+    search, limits = with_lengths(c, where, search, args.max_source)
     name, size = choose(args.engine, args.eval_batch_size, _beside(where, 'optimize'), search)
-    how = (size, args.max_source, search, args.seed, say, None, whole)
+    how = (size, limits.max_source, search, args.seed, say, None, whole)
     predictor = engine(name, c, where, *how, loading=numbers.loading()) if name else Predictor(load(c, where, **numbers.loading()), *how)
     predictor.create_submission(rows, args.output)
     print(f'{len(rows)} summaries in {args.output}')

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from .ensemble import Candidate, Candidates, against, compare
-from .generation import Decoding, Predictor, padded
+from .generation import Decoding, Predictor, padded, with_lengths
 from .lengths import whole_sentences
 from .memory import available_memory, estimate_generation, out_of_memory
-from .models import LoadedModel, ModelCard, load, load_tokenizer
+from .models import LoadedModel, ModelCard, load, load_tokenizer, origin
 from .precision import this_device
 from .runs import DialsumError, Stage, cache_path, place, read_fact, to_json, unknown
 
@@ -83,8 +83,7 @@ class Engine(Predictor):
             summaries = self._group([texts[i] for i in rows], instructions and [instructions[i] for i in rows], options)
             yield rows, summaries, time.monotonic() - started
 
-    def predict_batch(self, texts:list[str], instructions:list[str]|None=None, **options)->list[str]: # in the order of `texts`
-        "Summaries of many dialogues; as `Predictor.predict_batch`"
+    def _summaries(self, texts:list[str], instructions:list[str]|None, options:dict)->list[str]: # in the order of `texts`
         summaries, done, started, told = ['']*len(texts), 0, time.monotonic(), time.monotonic()
         for rows, group, _ in self.written(texts, instructions, **options):
             for i, s in zip(rows, group): summaries[i] = s
@@ -94,7 +93,7 @@ class Engine(Predictor):
                 self.tell(done, len(texts), (now - started)/done*(len(texts) - done))
         return summaries
 
-    def _group(self, texts, instructions, options): return super().predict_batch(texts, instructions, **options)
+    def _group(self, texts, instructions, options): return super()._summaries(texts, instructions, options)
 
 # %% ../nbs/12_engines.ipynb #d1b72d62
 NEIGHBOURS = 8 # dialogues that are read beside one another; a GPU reads all at once
@@ -225,7 +224,7 @@ class CTranslate2(Engine):
     def __init__(self, name, card, checkpoint, device, *given):
         import torch
         ctranslate2, kind = _ctranslate2(), 'int8' if name.endswith('int8') else 'float32'
-        super().__init__(name, 0, LoadedModel(card, None, load_tokenizer(card, checkpoint), checkpoint), *given)
+        super().__init__(name, 0, LoadedModel(card, None, load_tokenizer(card, checkpoint), checkpoint, lengths=origin(checkpoint).get('lengths', {})), *given)
         self.check(self.decoding)
         folder = convert(card, checkpoint, kind)
         self.disk = (folder/'model.bin').stat().st_size
@@ -244,7 +243,9 @@ class CTranslate2(Engine):
         d = self._with(options)
         self.check(d)
         sources = [[self.names[i] for i in self.codec.source(t, w)] for t, w in zip(texts, instructions or ['']*len(texts), strict=True)]
+        self._check_room(sources, d)
         texts = [self.codec.text(ids) for ids in self._search(sources, d)]
+        if self._bar is not None: self._bar.update(len(texts))
         return [whole_sentences(t) for t in texts] if self.whole else texts
 
 # %% ../nbs/12_engines.ipynb #4ec142a1
@@ -268,7 +269,7 @@ def engine(
     card:ModelCard,
     checkpoint:str, # from `locate`
     batch_size:int=32, # dialogues at once, at most
-    max_source:int=1024, # tokens the model reads
+    max_source:int=0, # tokens the model reads; 0: as it was trained
     decoding:Decoding=Decoding(),
     seed:int=42, # for sampling
     progress=None, # called with (done, all, seconds left) every few seconds
@@ -495,12 +496,14 @@ def optimize(
     max_loss:float=0.5, # ROUGE points (mean of R1, R2, RL) that an engine may lose against hf
     identical:bool=False, # only exact engines, and only when they write what hf writes
     seconds:float=60., # that measuring may take
-    max_source:int=1024, lengths=None, whole:bool=False, loading:dict|None=None, # as for `engine`
+    max_source:int=0, lengths=None, whole:bool=False, loading:dict|None=None, # as for `engine`
     ready:Callable=lambda: None, # called when hf is loaded
 )->Optimum:
     "The fastest engine and batch size within a bound of quality, measured here; raises `DialsumError` for unknown engines and sizes"
     _check_search(engines, dialogues, references, sizes)
     loading, started = loading or dict(device=this_device().kind), time.monotonic()
+    decoding, limits = with_lengths(card, checkpoint, decoding, max_source)
+    max_source = limits.max_source
     def make(name):
         gc.collect()
         made = engine(name, card, checkpoint, 1, max_source, decoding, lengths=lengths, whole=whole, loading=loading)

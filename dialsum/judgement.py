@@ -120,7 +120,9 @@ def _untried(way:str)->Open: # neither in force nor compared with the plain way 
 
 def _few_updates(s:dict, wrong:set)->bool: return 0 < (s.get('updates') or 0) < 20 # another rate cannot help then
 
-def _longer(s:dict, wrong:set)->bool: return (s.get('length_ratio') or 1) >= .8 or s.get('max_new_tokens', 100) < 100 # else summaries end by themselves
+def _longer(s:dict, wrong:set)->bool: # whether summaries took every token that they might have; without a count of them, short ones ended by themselves
+    if s.get('reached') is not None: return s['reached'] > 0
+    return (s.get('length_ratio') or 1) >= .8
 def _swaps(s:dict, wrong:set)->bool: return not s.get('use_augmentation') or 'speaker_swap' not in (s.get('augmentation_methods') or 'speaker_swap')
 
 def _unfiltered(kind:str, checked:bool)->Open: # checked: whether rows are looked at already

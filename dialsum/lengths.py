@@ -94,7 +94,8 @@ def sample_lengths(
 )->Lengths:
     "Limits for a model of which no training references are known: those of the shipped sample, in the model's own tokens"
     found = needed_lengths(codec, read(sample_path()/'train.csv', summaries=True), measured='sample')
-    return replace(found, max_new_tokens=max(UNKNOWN, found.max_new_tokens))
+    written = max(UNKNOWN, found.max_new_tokens)
+    return replace(found, max_source=most_source(codec.card), max_new_tokens=written)
 
 def known_lengths(
     codec:Codec,
@@ -107,7 +108,9 @@ def known_lengths(
     usual = Lengths(**noted) if noted else sample_lengths(codec)
     read_most = max_source or usual.max_source
     if max_new_tokens and not max_source: read_most = min(read_most, most_source(codec.card, max_new_tokens))
-    return replace(usual, max_source=read_most, max_new_tokens=max_new_tokens or usual.max_new_tokens)
+    written = max_new_tokens or usual.max_new_tokens
+    if not codec.card.seq2seq: written = min(written, codec.card.config['max_position_embeddings'] - read_most)
+    return replace(usual, max_source=read_most, max_new_tokens=written)
 
 def cut_shares(
     codec:Codec,

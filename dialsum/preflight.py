@@ -26,7 +26,7 @@ from .memory import RowLengths, available_memory, estimate_generation, gib, long
 from .models import ModelCard, card, hub_weights, in_cache, load, load_tokenizer, locate, replica, safetensors_header, skeleton
 from .precision import here
 from .prepare import check_data
-from .prompt import PROBE, Codec, check_source, spoiled
+from .prompt import PROBE, Codec, check_source, check_written, spoiled
 from .rouge import detectable_difference
 from .runs import DialsumError, check_numbers, check_writable, in_range, parameters, sample_path
 from .training import (UNSET, Recipe, adapter_options, add_tokens, asked, check_adapter, fitted, followed,
@@ -147,7 +147,7 @@ def files_of(
 def check_tokenizer(
     c:ModelCard,
     checkpoint:str, # from `locate`
-    max_source:int=1024, # tokens the model reads
+    max_source:int=0, # tokens the model reads; 0: as many as its positions leave
     new_tokens:int=0, # words that shall become tokens, under LoRA
 )->list[Finding]:
     "Whether a checkpoint's tokenizer can speak of dialogues"
@@ -168,7 +168,7 @@ def check_tokenizer(
 def codec_of(
     c:ModelCard,
     checkpoint:str|Finding, # from `locate`, or why there is none
-    max_source:int=1024, # tokens the model reads
+    max_source:int=0, # tokens the model reads; 0: as many as its positions leave
 )->Codec|None: # None where its tokenizer is not at hand, or is told of by `check_tokenizer`
     "What counts a model's tokens before its weights are read"
     if isinstance(checkpoint, Finding): return None
@@ -203,10 +203,10 @@ def check_options(
         except DialsumError as e: found.append(_of(e, next((o for o in options if o in str(e)), name), 'the stage would stop at its start'))
     found = list({f.what: f for f in reversed(found)}.values()) # a recipe that cannot be made says so once
     if 'recipe' not in made: return found
-    r, positions = made['recipe'], c.config['max_position_embeddings']
-    row = r.max_source if c.seq2seq else r.max_source + r.max_target
-    if row > positions - 2*c.seq2seq:
-        found.append(_error(f'rows of up to {row:,} tokens do not fit {positions:,} positions', 'max_source, max_target', 'positions beyond do not exist', f'take max_source + max_target of at most {positions:,}'))
+    r = made['recipe']
+    for name in ('max_target', 'max_new_tokens'):
+        try: check_written(c, options.get('max_source', 0), **{name: options.get(name, 0)})
+        except DialsumError as e: found.append(_of(e, name if c.seq2seq else f'max_source, {name}', 'positions beyond do not exist'))
     if r.method != 'full' and r.lora_targets:
         try: targets(skeleton(c), r.lora_targets)
         except DialsumError as e: found.append(_of(e, 'lora_targets', 'parts of the model would silently have no adapter'))
@@ -280,7 +280,7 @@ def check_memory(
 
 def _check_writing(c:ModelCard, r:Recipe, how, d, batch:int, available:int, written:RowLengths|None)->list[Finding]:
     source = min(r.max_source, written.source) if written else r.max_source
-    need = estimate_generation(c, batch, source, d.max_new_tokens, d.num_beams, how.weights, how.quantization != '', how.device)
+    need = estimate_generation(c, batch, source, d.max_new_tokens or r.max_target, d.num_beams, how.weights, how.quantization != '', how.device)
     if need.total <= available: return []
     return [_warning(f'writing {batch} summaries of {source:,} tokens at once needs {gib(need.total)}, {gib(available)} are free', 'eval_batch_size', 'it would run out of memory once, and go on with half as many', 'give a lower --eval-batch-size')]
 
@@ -422,7 +422,7 @@ def _rehearsal(c:ModelCard, scale:str, options:dict, top:Path, at:list[str]):
     r, how = asked(c, scale, options)
     r = replace(r, epochs=1, batch_size=min(r.batch_size, 2), gradient_accumulation_steps=min(r.gradient_accumulation_steps, 2))
     search = decoding(c, scale, options)
-    search = replace(search, max_new_tokens=min(8, search.max_new_tokens), min_new_tokens=min(8, search.min_new_tokens))
+    search = replace(search, max_new_tokens=min(8, search.max_new_tokens or 8), min_new_tokens=min(8, search.min_new_tokens))
     rows = read(sample_path()/'train.csv', summaries=True).head(2*r.batch_size*r.gradient_accumulation_steps)
     at.append('loading'); loaded = load(c, str(replica(c)), **how.loading())
     add_tokens(loaded, options.get('new_tokens', ''), r.method)
@@ -520,9 +520,9 @@ def _check_model(c:ModelCard, scale:str, options:dict, checkpoint:str, runs:Path
             complete = Path(where).is_dir() or in_cache(where)
             if complete and not (folder/'adapter_config.json').is_file(): found += check_folder(folder)
             found += check_config(c, folder, method, options.get('lora_r', 0))
-        if not [f for f in found if f.severity == 'error']: found += check_tokenizer(c, where, options.get('max_source', 1024), _count(options) if method != 'full' else 0)
+        if not [f for f in found if f.severity == 'error']: found += check_tokenizer(c, where, options.get('max_source', 0), _count(options) if method != 'full' else 0)
     if not isinstance(where, Finding): found += check_going_on(c, options, where)
-    codec = codec_of(c, where, options.get('max_source', 1024)) if parts and scale == 'full' else None # a toy's tokens tell nothing
+    codec = codec_of(c, where, options.get('max_source', 0)) if parts and scale == 'full' else None # a toy's tokens tell nothing
     outlook = look_ahead(c, scale, options, codec, parts)
     planned = _planned(c, scale, options, outlook.lengths)
     found += check_packages(planned.get('method') or method) + check_disk(c, scale, options, runs, download=download)

@@ -1258,7 +1258,7 @@ def _settings_of(e:Experiment, label:str)->dict: # under which a model was made,
     params, m = {k: s.fact.get('params') or {} for k, s in own.items()}, {k: s.metrics for k, s in own.items()}
     train, evaluate, recipe = m.get('train', {}), m.get('evaluate', {}), m.get('train', {}).get('recipe') or {}
     last = ((train.get('evaluations') or [{}])[-1]).get('epoch')
-    more = dict(scale=evaluate.get('scale') or train.get('scale'), updates=train.get('steps'), stopped=last is not None and last < (recipe.get('epochs') or 0), fitted=evaluate.get('fitted'), length_ratio=((evaluate.get('split') or {}).get('diagnostics') or {}).get('length_ratio'))
+    more = dict(scale=evaluate.get('scale') or train.get('scale'), updates=train.get('steps'), stopped=last is not None and last < (recipe.get('epochs') or 0), fitted=evaluate.get('fitted'), reached=evaluate.get('reached'), length_ratio=((evaluate.get('split') or {}).get('diagnostics') or {}).get('length_ratio'))
     quality = dict(quality=m['data']['quality'].get('kinds') or {}) if (m.get('data') or {}).get('quality') else {}
     asked = {k: v for stage in ('data', 'train', 'evaluate') for k, v in params.get(stage, {}).items()}
     return asked | {k: v for k, v in {**recipe, **(evaluate.get('decoding') or {})}.items() if v is not None} | more | quality
@@ -1266,7 +1266,7 @@ def _settings_of(e:Experiment, label:str)->dict: # under which a model was made,
 def _cut(e:Experiment)->list[str]: # what to do where dialogues were not read to their end
     cut = {s: s.metrics['shortened'] for s in e.ranking if s.metrics.get('shortened')}
     def full(s): # whether the model reads no more
-        asked, config = s.fact.get('params') or {}, CARDS[s.model].config if s.model in CARDS else {}
+        asked, config = s.metrics.get('lengths') or s.fact.get('params') or {}, CARDS[s.model].config if s.model in CARDS else {}
         return asked.get('max_source', 0) + (2 if config.get('is_encoder_decoder') else asked.get('max_new_tokens', 0)) >= config.get('max_position_embeddings', math.inf)
     what = {False: '`--max-source`를 늘려 대화를 끝까지 읽게 합니다.', True: '`--max-source`가 이미 모델이 읽을 수 있는 최대이므로 더 긴 글을 읽는 모델로 바꿉니다.'}
     groups = {how: [f'{escape(s.label)} {number(n)}개' for s, n in cut.items() if full(s) == how] for how in what}

@@ -74,7 +74,7 @@ def recipe(
     "What was asked over what the card says"
     adapter = adapter_options(given.get('checkpoint') or '')
     defaults = dict(method=card.method) | (REPLICA['full' if card.seq2seq else 'lora'] if scale == 'replica' else card.training)
-    wanted = {f.name: given[f.name] for f in fields(Recipe) if f.name in given and (given[f.name] or f.name not in ('method', 'epochs', 'batch_size', 'learning_rate'))}
+    wanted = {f.name: given[f.name] for f in fields(Recipe) if f.name in given and (given[f.name] or f.name not in ('method', 'epochs', 'batch_size', 'learning_rate', 'max_source', 'max_target'))}
     return settled(Recipe(**defaults | wanted), adapter)
 
 def settled(

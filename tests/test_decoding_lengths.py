@@ -62,3 +62,38 @@ def test_a_checkpoint_from_elsewhere_is_used_with_the_samples_lengths():
     ('polyglot', dict(max_target=2048), r'take max_source \+ max_target of at most 2048')])
 def test_lengths_beyond_the_positions_are_refused(name, options, words):
     with pytest.raises(DialsumError, match=words): needed_lengths(codec_of(name), spelled(4), **options)
+
+
+@pytest.mark.parametrize('name, options, where', [
+    ('kobart', dict(max_target=2000), 'max_target'), ('kobart', dict(max_new_tokens=1500), 'max_new_tokens'), ('solar', dict(max_source=4000, max_target=256), 'max_source, max_target'),
+    ('solar', dict(max_source=4096), 'max_source'), ('polyglot', dict(max_source=2000, max_new_tokens=100), 'max_source, max_new_tokens')])
+def test_the_preflight_refuses_lengths_beyond_the_positions(name, options, where):
+    from dialsum.findings import korean
+    from dialsum.preflight import check_options
+    found = [f for f in check_options(card(name), 'replica', options) if f.severity == 'error']
+    assert [f.where for f in found if 'positions' in f.what][0].startswith(where.split(',')[0]), found
+    assert all(korean(getattr(f, part), part) for f in found for part in ('what', 'remedy'))
+    assert (' + ' in found[0].remedy) == ('positions for both' in found[0].what)
+
+
+@pytest.mark.parametrize('name, options', [('kobart', dict(max_source=1024, max_target=1026, max_new_tokens=1026)), ('kobart', dict(max_source=1000, max_target=500)), ('solar', dict(max_source=3840, max_target=256)), ('solar', {})])
+def test_the_preflight_lets_through_what_the_positions_hold(name, options):
+    from dialsum.preflight import check_options
+    assert check_options(card(name), 'replica', options) == []
+
+
+def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
+    import torch
+    from dialsum.generation import Decoding, Predictor
+    from dialsum.models import load
+    from dialsum.prompt import example
+    loaded = load(card('kobart'), str(replica(card('kobart'))))
+    codec = Codec(card('kobart'), loaded.tokenizer)
+    row = example(codec, '#Person1#: 안녕.', '뷁'*2000, 1026)
+    assert len(row['labels']) == 1026
+    with torch.inference_mode():
+        assert loaded.model(**{k: torch.tensor([v]) for k, v in row.items()}).loss.isfinite()
+        with pytest.raises(IndexError): loaded.model(**{k: torch.tensor([v]) for k, v in example(codec, '#Person1#: 안녕.', '뷁'*2000, 1027).items()})
+    predictor = Predictor(loaded, decoding=Decoding(max_new_tokens=1026, min_new_tokens=1020))
+    assert len(codec.tokenizer(predictor.predict_single('#Person1#: 안녕.'))['input_ids']) > 100 and predictor.reached == [True]
+    with pytest.raises(DialsumError, match='1026 positions'): predictor.predict_single('#Person1#: 안녕.', max_new_tokens=1027)

@@ -1,0 +1,136 @@
+"The Predictor's calls: every option is followed or refused by its name, every text is one or is refused"
+import functools
+
+import pandas as pd
+import pytest
+from transformers import GenerationConfig
+
+from dialsum.data import read
+from dialsum.generation import Decoding, Predictor, create_predictor
+from dialsum.models import card, load, replica
+from dialsum.runs import DialsumError, sample_path
+
+DIALOGUE = '#Person1#: 안녕하세요, 내일 뵐까요?\n#Person2#: 네, 세 시에 뵐게요.'
+
+
+@functools.cache
+def predictor(name='qwen3-4b'):
+    "A livelier toy, so that what it writes depends on what it reads"
+    import torch
+    loaded = load(card(name), str(replica(card(name))))
+    with torch.no_grad():
+        for p in loaded.model.parameters(): p.mul_(1.5)
+    return Predictor(loaded, 4, decoding=Decoding(max_new_tokens=6))
+
+
+def config_of(name='qwen3-4b', **options):
+    "What transformers is given of a call"
+    p = predictor(name)
+    return p._config(p._with(options))
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(num_return_sequences=2), 'num_return_sequences=2 cannot be followed'), (dict(num_beams=4, num_beam_groups=2, diversity_penalty=.5), 'num_beam_groups=2'),
+    (dict(return_dict_in_generate=True), 'return_dict_in_generate=True'), (dict(output_scores=True), 'output_scores'), (dict(pad_token_id=3), 'pad_token_id'),
+    (dict(penalty_alpha=.6), 'penalty_alpha'), (dict(encoder_no_repeat_ngram_size=3), 'break the tags'), (dict(prompt_lookup_num_tokens=2), 'one dialogue at a time'),
+    (dict(early_stopping=True), 'early_stopping acts only with beams'), (dict(length_penalty=2.), 'length_penalty acts only with beams'), (dict(min_p=.1), 'min_p acts only when sampling'),
+    (dict(top_k=5), 'top_k acts only when sampling'), (dict(do_sample=True, temperature=0), 'do_sample is True and temperature is 0'), (dict(do_sample=False, top_p=.9), 'top_p acts only'),
+    (dict(max_length=5, max_new_tokens=7), 'max_length is 5 and max_new_tokens is 7'), (dict(max_length=5, min_length=8), 'min_new_tokens is 8: at most 5'), (dict(num_beam=4), "did you mean 'num_beams'"),
+    (dict(guidance_scale='x'), 'transformers cannot follow guidance_scale')])
+def test_an_option_that_cannot_be_followed_is_refused_by_its_name(options, words):
+    with pytest.raises(DialsumError, match=words): predictor().predict_batch([DIALOGUE], **options)
+
+
+def test_options_are_followed():
+    assert (config_of(max_length=5).max_new_tokens, config_of(min_length=2).min_new_tokens) == (5, 2)
+    assert config_of(eos_token_id=5).eos_token_id == [5] and config_of(eos_token_id=[5, 7]).eos_token_id == [5, 7]
+    found = config_of(do_sample=True)
+    assert found.do_sample and found.temperature == 1 and not config_of().do_sample
+    assert config_of(do_sample=True, temperature=.7).temperature == .7
+    given = dict(max_length=100, num_beams=4, early_stopping=True, no_repeat_ngram_size=2, length_penalty=1.0) # the usual table
+    found = config_of('kobart', **given)
+    assert (found.max_new_tokens, found.num_beams, found.early_stopping, found.length_penalty) == (100, 4, True, 1.0)
+    assert config_of('kobart', num_beams=2, early_stopping='never').early_stopping == 'never'
+    assert predictor('kobart')._with(given).no_repeat_ngram_size == 2
+    plain = predictor().predict_batch([DIALOGUE])
+    for same in (dict(num_return_sequences=1), dict(return_dict_in_generate=False), dict(num_beam_groups=1), dict(temperature=None), dict(max_length=6), dict(max_new_tokens=0), dict(do_sample=False)):
+        assert predictor().predict_batch([DIALOGUE], **same) == plain
+
+
+def test_every_option_of_transformers_is_followed_or_refused_by_a_sentence():
+    values = dict(max_length=5, max_new_tokens=5, min_length=1, min_new_tokens=1, max_time=9., stop_strings=['요'], do_sample=True, num_beams=2, use_cache=False, temperature=.8, suppress_tokens=[5],
+                  begin_suppress_tokens=[5], bad_words_ids=[[5]], forced_bos_token_id=5, forced_eos_token_id=5, eos_token_id=5, decoder_start_token_id=2, cache_implementation='static', repetition_penalty=1.2,
+                  no_repeat_ngram_size=2, renormalize_logits=True, remove_invalid_values=True, sequence_bias=[[[5], -9.]], exponential_decay_length_penalty=(2, 1.1))
+    refused = 0
+    for name in (n for n in GenerationConfig().to_dict() if n[0] != '_'):
+        try: assert len(predictor().predict_batch([DIALOGUE], **{name: values.get(name, .5)})) == 1
+        except DialsumError as e:
+            refused += 1
+            assert name in str(e) or name == 'max_length'
+    assert refused < 60
+
+
+def test_what_a_call_changes_is_for_that_call():
+    p, texts = predictor(), list(read(sample_path()/'test.csv')['dialogue'][:5])
+    sizes, generate = [], p.loaded.model.generate
+    def counted(**given):
+        sizes.append(len(given['input_ids']))
+        return generate(**given)
+    p.loaded.model.generate = counted
+    try:
+        alone = p.predict_batch(texts, batch_size=1)
+        assert sizes == [1]*5 and p.batch_size == 4
+        assert p.predict_batch(texts, batch_size=5, show_progress=True) == alone and sizes[5:] == [5] and p.batch_size == 4
+    finally: del p.loaded.model.generate
+    with pytest.raises(DialsumError, match='batch_size is -1'): p.predict_batch(texts, batch_size=-1)
+    with pytest.raises(DialsumError, match=r'predict_batch\(texts, batch_size=32\)'): p.predict_batch(texts, 32)
+
+
+def test_progress_is_drawn_where_it_is_asked_for(capsys):
+    predictor().predict_batch([DIALOGUE]*3, batch_size=2)
+    assert '3/3' not in capsys.readouterr().err
+    predictor().predict_batch([DIALOGUE]*3, batch_size=2, show_progress=True)
+    assert '3/3' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('texts, words', [
+    (DIALOGUE, r'call predict_single\(text\)'), ([None], 'dialogue 0 is None'), ([DIALOGUE, float('nan')], 'dialogue 1 is nan'), (['  \n'], 'dialogue 0 is empty'),
+    ([DIALOGUE + '\ud83d'], 'dialogue 0 holds half of a character')])
+def test_what_is_no_dialogue_is_refused(texts, words):
+    with pytest.raises(DialsumError, match=words): predictor().predict_batch(texts)
+
+
+def test_line_ends_of_other_systems_make_no_difference():
+    p, other = predictor(), DIALOGUE.replace('\n', '\r\n')
+    assert p.codec.source(other) == p.codec.source(DIALOGUE) == p.codec.source(DIALOGUE.replace('\n', '\r'))
+    assert p.predict_single(other) == p.predict_single(DIALOGUE)
+    assert p.predict_batch([]) == []
+
+
+def test_a_frame_is_predicted_or_told_what_it_lacks(tmp_path):
+    p, frame = predictor(), pd.DataFrame(dict(fname=['a', 'b'], dialogue=[DIALOGUE, DIALOGUE + '\n#Person1#: 좋아요.']))
+    ours, theirs = tmp_path/'ours.csv', tmp_path/'new'/'theirs.csv'
+    assert p.create_submission(frame, ours, batch_size=1).equals(p.create_submission(test_df=frame, output_path=str(theirs), batch_size=32, show_progress=True))
+    assert ours.read_bytes() == theirs.read_bytes() and list(pd.read_csv(ours, index_col=0).columns) == ['fname', 'summary']
+    with pytest.raises(DialsumError, match=r'create_submission\(frame, path\)'): p.create_submission(frame)
+    with pytest.raises(DialsumError, match="no column 'fname'"): p.predict_dataframe(frame.drop(columns='fname'))
+    for nothing in (float('nan'), None, ''):
+        with pytest.raises(DialsumError, match='the dialogue of b is missing'): p.predict_dataframe(frame.assign(dialogue=[DIALOGUE, nothing]))
+
+
+def test_a_model_that_is_loaded_already():
+    loaded = predictor('kobart').loaded
+    assert create_predictor(loaded.model, loaded.tokenizer, decoding=Decoding(max_new_tokens=6)).predict_single(DIALOGUE) == predictor('kobart').predict_single(DIALOGUE)
+    with pytest.raises(DialsumError, match=r'create_predictor\(model, tokenizer\)'): Predictor(loaded.model, loaded.tokenizer)
+    llama = load(card('llama'), str(replica(card('llama'))))
+    with pytest.raises(DialsumError, match='may be llama-3.2-korean-3b or solar-10.7b'): create_predictor(llama.model, llama.tokenizer)
+
+
+def test_the_options_of_a_call_reach_other_engines(tmp_path):
+    from dialsum.engines import engine
+    p = predictor('kobart')
+    fast = engine('hf', card('kobart'), str(replica(card('kobart'))), 4, decoding=Decoding(max_new_tokens=6), loading=dict(device='cpu'))
+    assert len(fast.predict_batch([DIALOGUE]*3, batch_size=2)) == 3 and fast.batch_size == 4
+    with pytest.raises(DialsumError, match='num_return_sequences'): fast.predict_batch([DIALOGUE], num_return_sequences=2)
+    with pytest.raises(DialsumError, match='predict_single'): fast.predict_batch(DIALOGUE)
+    assert p.limits.max_new_tokens == 6
