@@ -155,7 +155,7 @@ def _lent(options:dict, tta:bool)->dict: # with Solar as the model that paraphra
 def _absolute(options:dict)->dict: # stages run in folders of their own
     at = lambda v: str(Path(v).expanduser().absolute())
     own = lambda v: at(v) if v and Path(v).expanduser().is_dir() else v # a folder, not a hub name or an address
-    how = dict(reports=at, checkpoint=own, augmentation_backend=lambda v: ','.join(own(part.strip()) for part in v.split(',')))
+    how = dict(reports=at, checkpoint=own, base=own, augmentation_backend=lambda v: ','.join(own(part.strip()) for part in v.split(',')))
     return {n: at(v) if v and n.endswith('_csv') else how[n](v) if v and n in how else v for n, v in options.items()}
 
 # %% ../nbs/16_cli.ipynb #c92a1a84
@@ -465,12 +465,13 @@ def _predict(args)->int:
     from dialsum.data import read
     from dialsum.engines import choose, engine
     from dialsum.generation import Predictor, decoding, with_lengths
-    from dialsum.models import load, locate, origin
+    from dialsum.models import load, locate, move_base, origin
     from dialsum.precision import here
     if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
     check_apart(args.output, [args.input, args.checkpoint])
     rows, c = read(args.input, columns=_joined(args.columns)), _card_of(args.checkpoint, args.model)
     where = locate(c, 'full', args.checkpoint)
+    move_base(c, where, args.base)
     scale = origin(where).get('scale', 'full')
     search, numbers = decoding(c, scale, vars(args)), here(c, scale, args.method or origin(where).get('method', ''), args.precision)
     if args.length_penalty != 1 and search.num_beams == 1: raise DialsumError('--length-penalty acts only with more than one beam: give --num-beams, too, or leave it out.')

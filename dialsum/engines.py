@@ -23,7 +23,7 @@ from .ensemble import Candidate, Candidates, against, compare
 from .generation import Decoding, Predictor, padded, with_lengths
 from .lengths import whole_sentences
 from .memory import available_memory, estimate_generation, out_of_memory
-from .models import LoadedModel, ModelCard, load, load_tokenizer, origin
+from .models import LoadedModel, ModelCard, adapter_base, load, load_tokenizer, origin
 from .precision import this_device
 from .runs import DialsumError, Stage, cache_path, place, read_fact, to_json, unknown
 
@@ -152,8 +152,8 @@ def _folders(checkpoint:str)->list[Path]: # the checkpoint, and the base of an a
     from huggingface_hub import try_to_load_from_cache
     folder = Path(checkpoint)
     if not folder.is_dir(): folder = Path(try_to_load_from_cache(checkpoint, 'config.json')).parent
-    adapter = folder/'adapter_config.json'
-    return [folder, *(_folders(json.loads(adapter.read_text(encoding='utf-8'))['base_model_name_or_path']) if adapter.is_file() else [])]
+    base = adapter_base(str(folder))
+    return [folder, *(_folders(base) if base else [])]
 
 def _weights(checkpoint:str)->int: # bytes
     return sum(p.stat().st_size for folder in _folders(checkpoint) for p in folder.glob('*.safetensors'))

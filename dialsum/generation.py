@@ -17,7 +17,7 @@ import pandas as pd
 
 from .lengths import LengthRule, Lengths, fit_lengths, known_lengths, whole_sentences
 from .memory import out_of_memory
-from .models import CARDS, LoadedModel, ModelCard, fetch, load_tokenizer, locate, origin
+from .models import CARDS, LoadedModel, ModelCard, fetch, load_tokenizer, locate, move_base, origin
 from .prompt import Codec, check_written
 from .rouge import rouge
 from .runs import LIMITS, DialsumError, check_number, Stage, existing_run, place, read_fact, unknown, write_atomic
@@ -472,6 +472,7 @@ def trained(
     "The checkpoint that a stage works with; one that the run trained is noted as an input"
     given, run = stage.params['checkpoint'], stage.params['run']
     if run and not given and (made := place(existing_run(run), card.name, stage.fold)/'model').is_dir():
+        if (made/'adapter_config.json').is_file(): move_base(card, str(made), stage.params.get('base', ''))
         fetch(card, str(made)) # an adapter's base
         return str(stage.use(made))
     return checkpoint_of(stage, card, scale)
@@ -483,5 +484,7 @@ def checkpoint_of(
 )->str: # what `models.load` takes
     "The checkpoint that a stage was given, or the card's own; a local folder that was given is noted as an input"
     found = locate(card, scale, stage.params['checkpoint'])
+    adapter = (Path(found)/'adapter_config.json').is_file()
+    if adapter or stage.params['checkpoint'] and not stage.params['run']: move_base(card, found, stage.params.get('base', '')) # in a run, another model's
     fetch(card, found) # before the time that loading may take begins
     return stage.use(found) if stage.params['checkpoint'] and Path(found).is_dir() else found

@@ -23,7 +23,8 @@ from .data import read
 from .generation import Predictor, decoding, judge
 from .lengths import Lengths, cut_shares, needed_lengths
 from .memory import RowLengths, available_memory, estimate_generation, gib, longest_rows, row_of
-from .models import ModelCard, card, hub_weights, in_cache, load, load_tokenizer, locate, replica, safetensors_header, skeleton
+from .models import (ModelCard, adapter_base, card, hub_weights, in_cache, load, load_tokenizer, locate, move_base,
+                            replica, safetensors_header, skeleton)
 from .precision import here
 from .prepare import check_data
 from .prompt import PROBE, Codec, check_source, check_written, spoiled
@@ -98,10 +99,12 @@ def _check_config(c:ModelCard, folder:Path, method:str, rank:int)->list[Finding]
     adapter = folder/'adapter_config.json'
     if adapter.is_file():
         told = json_of(adapter)
-        base = told.get('base_model_name_or_path') or ''
+        base = adapter_base(str(folder))
         if base == c.checkpoint: return _check_adapter(folder, told, method, rank)
         config = Path(base)/'config.json'
         if config.is_file() and json_of(config).get('model_type') == c.family: return _check_adapter(folder, told, method, rank)
+        if Path(base).is_absolute() and not Path(base).exists():
+            return [_error(f"the base of this LoRA adapter is not at '{base}' any more", adapter.name, 'there would be nothing to train', 'give its new folder with --base FOLDER')]
         return [_error(f"this LoRA adapter was made for '{base}'", adapter.name, f'on {c.name} its weights would not fit, or mean nothing', 'name the model that it belongs to, or the base checkpoint as a folder')]
     config, found = json_of(folder/'config.json'), []
     if config.get('model_type') != c.family:
@@ -512,6 +515,12 @@ def check_model(
     "What is wrong with one model"
     return _check_model(c, scale, options, checkpoint, runs, where, download, {})[0]
 
+def _moved(c:ModelCard, where:str, folder:Path, base:str)->list[Finding]: # an adapter's base taken from where it lies now
+    try:
+        if (folder/'adapter_config.json').is_file(): move_base(c, where, base)
+    except DialsumError as e: return [_of(e, 'base', 'there would be nothing to train')]
+    return []
+
 def _check_model(c:ModelCard, scale:str, options:dict, checkpoint:str, runs:Path, where, download:int, parts:dict)->tuple[list[Finding],Outlook]:
     found, method, where = check_options(c, scale, options), options.get('method') or c.method, where or _located(c, scale, checkpoint)
     if isinstance(where, Finding): found.append(where)
@@ -519,6 +528,7 @@ def _check_model(c:ModelCard, scale:str, options:dict, checkpoint:str, runs:Path
         if folder := files_of(where):
             complete = Path(where).is_dir() or in_cache(where)
             if complete and not (folder/'adapter_config.json').is_file(): found += check_folder(folder)
+            found += _moved(c, where, folder, options.get('base', ''))
             found += check_config(c, folder, method, options.get('lora_r', 0))
         if not [f for f in found if f.severity == 'error']: found += check_tokenizer(c, where, options.get('max_source', 0), _count(options) if method != 'full' else 0)
     if not isinstance(where, Finding): found += check_going_on(c, options, where)

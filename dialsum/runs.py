@@ -497,7 +497,7 @@ def is_free(
     name:str, # of a parameter
 )->bool:
     "Whether a result does not depend on a parameter: where it lies, how long it may take, how many are written at once, who watches"
-    return name in ('run', 'eval_batch_size', 'use_wandb', 'wandb_project') or name.endswith('_timeout')
+    return name in ('run', 'base', 'eval_batch_size', 'use_wandb', 'wandb_project') or name.endswith('_timeout')
 
 PLACES = ('train_csv', 'dev_csv', 'test_csv', 'checkpoint', 'augmentation_backend') # parameters that name a file or a folder
 

@@ -1,0 +1,101 @@
+"An adapter whose base has moved: the message says so, and `base` names its new place, in every command"
+import json, shutil
+
+import pytest
+
+from dialsum import models
+from dialsum.engines import engine
+from dialsum.generation import Decoding, Predictor
+from dialsum.models import card, fingerprint, load, locate, move_base, replica
+from dialsum.preflight import check_model
+from dialsum.runs import DialsumError, parameters, sample_path
+from dialsum.training import Recipe, add_lora, save
+
+QWEN = card('qwen3-4b')
+TEXT = '#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요.'
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    "An adapter that changes what is written, saved beside its base"
+    import torch
+    top = tmp_path_factory.mktemp('models')
+    shutil.copytree(replica(QWEN), top/'base')
+    loaded = load(QWEN, locate(QWEN, checkpoint=str(top/'base')))
+    loaded.model = add_lora(loaded.model, Recipe(method='lora', lora_r=4, lora_alpha=8, lora_dropout=0.))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in loaded.model.parameters():
+            if p.requires_grad: p.normal_(0, .1)
+    save(loaded, top/'adapter', method='lora', scale='replica')
+    return top, write(load(QWEN, str(top/'adapter')))
+
+
+@pytest.fixture
+def moved(trained, tmp_path, monkeypatch):
+    "(its folder, the new place of its base, what it writes)"
+    monkeypatch.setattr(models, 'BASES', {})
+    top, texts = trained
+    shutil.copytree(top/'adapter', tmp_path/'adapter')
+    config = json.loads((tmp_path/'adapter'/'adapter_config.json').read_text())
+    (tmp_path/'adapter'/'adapter_config.json').write_text(json.dumps(config | dict(base_model_name_or_path=str(tmp_path/'gone'/'base'))))
+    shutil.copytree(top/'base', tmp_path/'새 곳'/'base')
+    return tmp_path/'adapter', tmp_path/'새 곳'/'base', texts
+
+
+def write(loaded): return Predictor(loaded, decoding=Decoding(max_new_tokens=6)).predict_batch([TEXT])
+
+
+def test_the_message_says_that_it_is_the_base_and_how_to_name_its_new_place(moved):
+    adapter, _, _ = moved
+    with pytest.raises(DialsumError, match=r"the base of the adapter '.*adapter' is not at '.*gone/base' any more: give its new folder with --base FOLDER"): load(QWEN, str(adapter))
+    [found] = [f for f in check_model(QWEN, 'full', dict(method='lora', batch_size=1), str(adapter)) if 'base' in f.what]
+    assert 'gone/base' in found.what and '--base' in found.remedy
+
+
+def test_a_base_that_was_named_is_taken(moved):
+    adapter, base, texts = moved
+    move_base(QWEN, str(adapter), str(base))
+    assert write(load(QWEN, str(adapter))) == texts
+    assert not [f for f in check_model(QWEN, 'full', dict(method='lora', batch_size=1), str(adapter)) if 'base' in f.what]
+    fast = engine('hf', QWEN, str(adapter), 4, decoding=Decoding(max_new_tokens=6), loading=dict(device='cpu'))
+    assert fast.predict_batch([TEXT]) == texts and fast.disk > base.joinpath('model.safetensors').stat().st_size
+
+
+def test_the_preflight_takes_the_base_from_its_option(moved):
+    adapter, base, _ = moved
+    assert not [f for f in check_model(QWEN, 'full', dict(method='lora', batch_size=1, base=str(base)), str(adapter)) if 'base' in f.what]
+    assert [f.where for f in check_model(QWEN, 'full', dict(method='lora', batch_size=1, base=str(base/'no')), str(adapter))][0] == 'base'
+
+
+def test_what_was_trained_is_the_same_wherever_its_base_lies(moved, trained):
+    adapter, base, _ = moved
+    move_base(QWEN, str(adapter), str(base))
+    assert fingerprint(str(adapter)) == fingerprint(str(trained[0]/'adapter'))
+
+
+def test_a_base_for_what_is_no_adapter_is_refused(moved):
+    _, base, _ = moved
+    with pytest.raises(DialsumError, match='is no adapter and has no base'): move_base(QWEN, str(base), str(base))
+    with pytest.raises(DialsumError, match='there is no folder'): move_base(QWEN, str(moved[0]), str(base/'nowhere'))
+
+
+def test_predict_names_the_base_and_takes_it(moved, typed, tmp_path):
+    adapter, base, _ = moved
+    words = ['predict', '--checkpoint', adapter, '--model', 'qwen3-4b', '--input', sample_path()/'test.csv', '--output', tmp_path/'out.csv', '--max-new-tokens', '2', '--engine', 'hf']
+    done = typed(*words)
+    assert done.returncode == 2 and '--base FOLDER' in done.stderr and 'Traceback' not in done.stderr
+    assert typed(*words, '--base', base).returncode == 0 and (tmp_path/'out.csv').is_file()
+
+
+def test_predict_on_a_folder_without_tokenizer_files_is_a_sentence(typed, tmp_path):
+    from dialsum.diagnosis import diagnose
+    for name in ('llama-3.2-korean-3b', 'kobart'):
+        shutil.copytree(replica(card(name)), tmp_path/name, ignore=shutil.ignore_patterns('token*'))
+        done = typed('predict', '--checkpoint', tmp_path/name, '--model', name, '--input', sample_path()/'test.csv', '--output', tmp_path/'out.csv')
+        assert done.returncode == 2 and 'holds no tokenizer' in done.stderr and len(done.stderr.strip().splitlines()) == 1
+        assert [d.kind for d in diagnose(done.stderr.replace('dialsum: ', 'dialsum.runs.DialsumError: '))] == ['tokenizer-files-missing']
+
+
+def test_every_stage_that_loads_a_model_takes_a_base():
+    assert {stage for stage in ('train', 'evaluate', 'predict', 'tta', 'checkpoints', 'soup', 'optimize') if 'base' in parameters(stage)} == {'train', 'evaluate', 'predict', 'tta', 'checkpoints', 'soup', 'optimize'}
