@@ -201,9 +201,13 @@ def _build_replica(c:ModelCard, folder:Path):
     rows = read(sample_path()/'train.csv', summaries=True)
     tokenizer = _replica_tokenizer(c, [*rows['dialogue'], *(s for row in rows['summaries'] for s in row)])
     tokenizer.chat_template = c.chat_template or None
+    numbers = _replica_config(c, tokenizer)
+    pad = numbers.get('pad_token_id')
+    if pad == tokenizer.eos_token_id: numbers['pad_token_id'] = None # named later: building a model zeroes the row of its pad token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_replica_seed())
-        model = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(AutoConfig.for_model(**_replica_config(c, tokenizer)))
+        model = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(AutoConfig.for_model(**numbers))
+    model.config.pad_token_id = pad
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -213,7 +217,7 @@ def replica(
 )->Path: # a checkpoint folder, as `save_pretrained` writes it
     "The tiny random-weight model of a card, built when it is not there yet"
     import tokenizers, transformers
-    what = json.dumps([c.config, c.chat_template, _toy[c.family], transformers.__version__, tokenizers.__version__, _replica_seed(), 1], sort_keys=True).encode()
+    what = json.dumps([c.config, c.chat_template, _toy[c.family], transformers.__version__, tokenizers.__version__, _replica_seed(), 2], sort_keys=True).encode()
     key = hashlib.sha256(what + (sample_path()/'train.csv').read_bytes()).hexdigest()[:12]
     folder = cache_path()/'replicas'/f'{c.name}-{key}'
     if folder.is_dir(): return folder
@@ -451,6 +455,10 @@ def _nf4(dtype): # 4-bit NormalFloat with double quantization (Dettmers et al. 2
     from transformers import BitsAndBytesConfig
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
 
+def _let_ends_learn(model, end:int): # `end`: id of the end token
+    embedding = model.get_input_embeddings()
+    if embedding.padding_idx == end: embedding.padding_idx = None # pads are masked by place; here it would only keep the end from being learned
+
 def load(
     c:ModelCard,
     checkpoint:str, # from `locate`
@@ -475,6 +483,7 @@ def load(
         base, dtype=getattr(torch, dtype), device_map={'': device}, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
         attn_implementation=attention, **(dict(quantization_config=_nf4(getattr(torch, dtype))) if quantization else {}))
     if lacking := sorted(info['missing_keys']): raise DialsumError(f"{c.name}: the checkpoint '{base}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again.")
+    _let_ends_learn(model, tokenizer.eos_token_id)
     if adapter.is_file():
         from peft import PeftModel
         model = PeftModel.from_pretrained(model, checkpoint, is_trainable=True) # so that a training can go on with it

@@ -1,8 +1,22 @@
 "Does each model learn what it is shown, and end what it writes? And are there other toys than one?"
-import pytest
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest.mock import patch
 
-from dialsum.models import card, replica
-from dialsum.runs import DialsumError
+import pandas as pd
+import pytest
+import torch
+
+import dialsum.generation
+from dialsum.data import read
+from dialsum.generation import Decoding, Predictor
+from dialsum.models import CARDS, card, load, replica
+from dialsum.precision import here
+from dialsum.rouge import broken_tags, rouge
+from dialsum.runs import DialsumError, sample_path
+from dialsum.training import REPLICA, Recipe, train
+
+MOST = 150 # tokens of a summary
 
 
 def test_another_seed_is_another_replica(monkeypatch):
@@ -23,3 +37,72 @@ def test_another_seed_is_another_replica(monkeypatch):
 def test_a_replica_seed_that_is_no_number_is_one_sentence(monkeypatch, seed):
     monkeypatch.setenv('DIALSUM_REPLICA_SEED', seed)
     with pytest.raises(DialsumError, match=f"DIALSUM_REPLICA_SEED is '{seed}'.*leave it unset"): replica(card('kobart'))
+
+
+@pytest.mark.parametrize('name', CARDS)
+def test_no_end_token_is_zero_or_beyond_learning(name):
+    loaded = load(card(name), str(replica(card(name))))
+    end, embedding, head = loaded.tokenizer.eos_token_id, loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings()
+    assert embedding.weight[end].any() and head.weight[end].any()
+    embedding(torch.tensor([end])).sum().backward()
+    assert embedding.weight.grad[end].any()
+
+
+def short_rows(count):
+    "The rows of the sample with the shortest dialogues"
+    rows = read(sample_path()/'train.csv', summaries=True)
+    shortest = rows['dialogue'].str.len().sort_values().index[:count]
+    return rows.loc[shortest].reset_index(drop=True)
+
+
+@contextmanager
+def new_ids(seq2seq):
+    "The ids that are written for each dialogue while this lasts, in the order of writing"
+    generate, ids = dialsum.generation._generate, []
+    def noting(*args):
+        rows = generate(*args)
+        ids.extend(row[1:] if seq2seq else row for row in rows) # an encoder-decoder's begin with its start token
+        return rows
+    with patch('dialsum.generation._generate', noting): yield ids
+
+
+@dataclass
+class Learned:
+    "What a model wrote about the dialogues that it had learned"
+    rouge1: float # F1, 0-100
+    ended: float # share of summaries that the model ended by itself
+    broken: int # summaries with a broken tag
+
+
+def learned_by_heart(name, folder, *, rows, repeats, epochs, checkpoint=''):
+    "Train a replica by its default method on a few rows, load what was saved, and write about the same rows"
+    c = card(name)
+    usual = REPLICA['full' if c.seq2seq else 'lora']
+    recipe = Recipe(method=c.method, epochs=epochs, batch_size=4, learning_rate=usual['learning_rate'], lora_dropout=0., weight_decay=0.,
+                    early_stopping_patience=0, save_total_limit=1)
+    precision = here(c, 'replica', wish='fp32')
+    loaded = load(c, checkpoint or str(replica(c)), **precision.loading())
+    train(loaded, pd.concat([rows]*repeats, ignore_index=True), rows, recipe, folder, precision, say=lambda line: None, scale='replica')
+
+    predictor = Predictor(load(c, str(folder/'model'), **precision.loading()), 8, decoding=Decoding(max_new_tokens=MOST))
+    with new_ids(c.seq2seq) as ids: written = predictor.predict_batch(list(rows['dialogue']))
+    end = predictor.codec.target('.')[-1]
+    ended = [end in row[:MOST - 1] for row in ids]
+    score = rouge(written, [s[:1] for s in rows['summaries']], dialogues=list(rows['dialogue']))
+    broken = [bool(broken_tags(text, dialogue)) for text, dialogue in zip(written, rows['dialogue'])]
+    return Learned(score.rows['score']['rouge1'].f, sum(ended)/len(ended), sum(broken))
+
+
+def check(learned):
+    assert learned.rouge1 >= 95 and learned.ended >= 0.95 and not learned.broken, learned
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CARDS)
+def test_each_replica_learns_sixteen_dialogues_by_heart(name, tmp_path):
+    check(learned_by_heart(name, tmp_path, rows=short_rows(16), repeats=10, epochs=6))
+
+
+@pytest.mark.parametrize('name', ['kobart', 'llama-3.2-korean-3b'])
+def test_a_few_dialogues_are_learned_by_heart(name, tmp_path):
+    check(learned_by_heart(name, tmp_path, rows=short_rows(4), repeats=10, epochs=6))
