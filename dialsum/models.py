@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CARDS', 'WEIGHTS', 'INDEX', 'BASES', 'NOTES', 'ModelCard', 'register', 'card', 'skeleton', 'sizes', 'replica',
            'resolve', 'in_cache', 'hub_weights', 'adapter_base', 'fetch', 'locate', 'locate_base', 'move_base',
-           'safetensors_header', 'LoadedModel', 'origin', 'load_tokenizer', 'load', 'fingerprint']
+           'safetensors_header', 'LoadedModel', 'origin', 'load_tokenizer', 'keep_unpacked', 'load', 'fingerprint']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
 import hashlib, json, os, re, shutil, struct, tempfile
@@ -455,6 +455,11 @@ def _nf4(dtype): # 4-bit NormalFloat with double quantization (Dettmers et al. 2
     from transformers import BitsAndBytesConfig
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
 
+def keep_unpacked(model)->None: # a transformers model
+    "bitsandbytes packs four-bit weights for a CPU at the first evaluation; packed ones pass no gradient and round otherwise: what is trained, measured and used stays unpacked"
+    for layer in model.modules():
+        if hasattr(layer, 'support_avx512bf16_for_cpu'): layer.support_avx512bf16_for_cpu = False
+
 def _let_ends_learn(model, end:int): # `end`: id of the end token
     embedding = model.get_input_embeddings()
     if embedding.padding_idx == end: embedding.padding_idx = None # pads are masked by place; here it would only keep the end from being learned
@@ -483,6 +488,7 @@ def load(
         base, dtype=getattr(torch, dtype), device_map={'': device}, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
         attn_implementation=attention, **(dict(quantization_config=_nf4(getattr(torch, dtype))) if quantization else {}))
     if lacking := sorted(info['missing_keys']): raise DialsumError(f"{c.name}: the checkpoint '{base}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again.")
+    keep_unpacked(model)
     _let_ends_learn(model, tokenizer.eos_token_id)
     if adapter.is_file():
         from peft import PeftModel

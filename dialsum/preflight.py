@@ -421,24 +421,51 @@ def rehearse(
                            'install the versions that `pip install dialsum` asks for, or change the option that leads there')]
     return []
 
+class _Interrupted(Exception): "Ends a rehearsed training in its second epoch"
+
 def _rehearsal(c:ModelCard, scale:str, options:dict, top:Path, at:list[str]):
     r, how = asked(c, scale, options)
-    r = replace(r, epochs=1, batch_size=min(r.batch_size, 2), gradient_accumulation_steps=min(r.gradient_accumulation_steps, 2))
+    r = replace(r, epochs=2, batch_size=min(r.batch_size, 2), gradient_accumulation_steps=min(r.gradient_accumulation_steps, 2),
+                learning_rate=1e-2, warmup_ratio=0.0, early_stopping_patience=0) # so that two epochs differ
     search = decoding(c, scale, options)
     search = replace(search, max_new_tokens=min(8, search.max_new_tokens or 8), min_new_tokens=min(8, search.min_new_tokens))
     rows = read(sample_path()/'train.csv', summaries=True).head(2*r.batch_size*r.gradient_accumulation_steps)
-    at.append('loading'); loaded = load(c, str(replica(c)), **how.loading())
-    add_tokens(loaded, options.get('new_tokens', ''), r.method)
-    at.append('training'); train(loaded, rows, rows.head(2), r, top, how, judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), rows.head(2)), say=lambda line: None)
+    def learn(epoch, note=None): # from this epoch on, by a model as a new process would load it
+        loaded = load(c, str(replica(c)), **how.loading())
+        add_tokens(loaded, options.get('new_tokens', ''), r.method)
+        at.append('training' if epoch == 1 else 'going on')
+        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), rows.head(2))
+        train(loaded, rows, rows.head(2), r, top, how, _falling(loaded, writing, epoch, note), say=lambda line: None)
+        return loaded
+    at.append('loading')
+    best = {}
+    try: learn(1, best)
+    except _Interrupted: loaded = learn(2)
     at.append('loading again'); again = load(c, str(top/'model'), **how.loading())
-    _same(loaded, again)
+    _same(c, _weights(loaded), _weights(again), 'from the saved folder')
+    at.append('the best epoch')
+    _same(c, best, _weights(again), 'from the checkpoint of the best epoch')
     at.append('predicting'); Predictor(again, 2, r.max_source, search).predict_batch(list(rows['dialogue'][:2]))
 
-def _same(loaded, again): # raises `DialsumError` when what was trained is not what was saved
+def _falling(loaded, writing, epoch:int, note:dict|None): # the first epoch's score is the best; with a note for its weights, interrupted in the next
+    def write():
+        nonlocal epoch
+        scores = writing()
+        if note is not None:
+            if epoch == 2: raise _Interrupted
+            note.update(_weights(loaded))
+        epoch += 1
+        return scores | dict(rouge_mean=1/epoch)
+    return write
+
+def _weights(loaded)->dict: # of all that is not quantized; an adapter that trains rows of an embedding holds those itself
+    weights = loaded.model.named_parameters()
+    return {n: p.detach().clone() for n, p in weights if p.is_floating_point() and 'token_adapter.base_layer' not in n}
+
+def _same(c:ModelCard, before:dict, after:dict, whence:str): # raises `DialsumError` when they differ, be it in their dtype
     import torch
-    before, after = ({n: p for n, p in m.model.named_parameters() if p.requires_grad} for m in (loaded, again))
-    astray = [n for n, p in before.items() if n not in after or not torch.equal(p, after[n])]
-    if astray: raise DialsumError(f'{loaded.card.name}: {len(astray)} of {len(before)} trained weights do not come back from the saved folder (first: {astray[0]}): take the tested versions.')
+    astray = [n for n, p in before.items() if n not in after or p.dtype != after[n].dtype or not torch.equal(p, after[n])]
+    if astray: raise DialsumError(f'{c.name}: {len(astray)} of {len(before)} weights do not come back {whence} (first: {astray[0]}): take the tested versions.')
 
 # %% ../nbs/10_preflight.ipynb #a16ab4cc
 @dataclass(frozen=True)

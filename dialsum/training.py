@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'recipe', 'settled', 'adapter_options', 'followed', 'updates', 'warmup',
-           'memory_needed', 'row_size', 'lengths_here', 'asked', 'fitted', 'linear_layers', 'targets', 'keep_unpacked',
-           'add_lora', 'check_adapter', 'keep_on', 'add_tokens', 'best_evaluation', 'check_logged', 'check_weights',
+           'memory_needed', 'row_size', 'lengths_here', 'asked', 'fitted', 'linear_layers', 'targets', 'add_lora',
+           'check_adapter', 'keep_on', 'add_tokens', 'best_evaluation', 'restore', 'check_logged', 'check_weights',
            'time_left', 'is_complete', 'best_beside', 'newest_checkpoint', 'save', 'train']
 
 # %% ../nbs/09_training.ipynb #89c9ae04
 import hashlib, json, math, os, shutil, time, zipfile
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from .loss import token_losses
 from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
 from .models import LoadedModel, ModelCard, card, fingerprint, load, load_tokenizer, safetensors_header
 from .precision import METHODS, Precision, here, this_device
@@ -206,11 +207,6 @@ def targets(
         if n not in known: raise unknown('layer for LoRA', n, known)
     return wanted or 'all-linear'
 
-def keep_unpacked(model)->None: # a transformers model
-    "bitsandbytes packs four-bit weights for CPU inference at the first evaluation, and packed ones pass no gradient: never pack what is trained"
-    for layer in model.modules():
-        if hasattr(layer, 'support_avx512bf16_for_cpu'): layer.support_avx512bf16_for_cpu = False
-
 def add_lora(
     model, # a causal transformers model, quantized under qlora
     r:Recipe,
@@ -218,12 +214,10 @@ def add_lora(
     rows:list[int]=(), # ids of new tokens, whose embeddings are trained as well
 ): # a PeftModel; adapter weights in float32
     "The model with a new adapter on each linear layer but the head"
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model
     r = settled(r)
     names = targets(model, r.lora_targets)
-    keep_unpacked(model)
-    if r.method == 'qlora': model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing, gradient_checkpointing_kwargs=dict(use_reentrant=False))
-    elif checkpointing: model.enable_input_require_grads()
+    if checkpointing: model.enable_input_require_grads() # the frozen embedding would pass no gradient into what is recomputed
     model = get_peft_model(model, LoraConfig(r=r.lora_r, lora_alpha=r.lora_alpha, lora_dropout=r.lora_dropout, target_modules=names, task_type='CAUSAL_LM',
                                              trainable_token_indices=_embeddings(model, rows) if rows else None))
     _in_float32(model)
@@ -267,7 +261,6 @@ def keep_on(
     if loaded.new_tokens:
         raise DialsumError(f"{who}: the adapter '{where}' cannot get new tokens any more: start from its base checkpoint, or leave new_tokens out.")
     _set_dropout(loaded.model, r.lora_dropout)
-    keep_unpacked(loaded.model)
     _in_float32(loaded.model)
 
 def _of_model(model)->dict: # as `adapter_options`, of a PeftModel; empty of another one
@@ -339,8 +332,25 @@ def _patience_class():
 def _trainer_class(seq2seq:bool):
     from transformers import Seq2SeqTrainer, Trainer
     class WritingTrainer(Seq2SeqTrainer if seq2seq else Trainer):
-        "A trainer whose evaluation adds `write()`'s scores to the dev loss"
+        "A trainer whose losses are means over tokens, and whose evaluation adds `write()`'s scores to the dev loss"
         write, seconds = None, 0 # () -> dict of scores; spent on evaluation
+
+        def __init__(self, **options):
+            super().__init__(compute_loss_func=self.update_loss, **options)
+            self.model_accepts_loss_kwargs = False # no model is trusted to divide by the tokens of an update
+
+        def update_loss(self, outputs, labels, num_items_in_batch): # the part of a batch in the mean over an update's labels
+            losses = token_losses(outputs.logits, labels, shifted=not seq2seq, smoothing=self.args.label_smoothing_factor)
+            return losses.sum()/num_items_in_batch
+
+        def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+            import torch
+            inputs = self._prepare_inputs(inputs)
+            labels = inputs.pop('labels')
+            with torch.no_grad(): losses = token_losses(model(**inputs).logits, labels, shifted=not seq2seq)
+            rows = torch.stack([losses.sum(1).double(), labels.ne(-100).sum(1).double()], 1)
+            self.measured.append(self.accelerator.gather_for_metrics(rows).cpu())
+            return losses.mean(), None, None
 
         def _determine_best_metric(self, metrics, trial):
             evaluations = _evaluations(self.state)
@@ -351,12 +361,62 @@ def _trainer_class(seq2seq:bool):
             return is_best
 
         def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix='eval'):
+            import torch
             started = time.monotonic()
+            self.measured = [] # (sum of losses, labels) of each row
             out = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
-            if self.write: out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in self.write().items()})
+            if self.measured: # else the loop has its loss from elsewhere
+                total, labels = torch.cat(self.measured).sum(0).tolist()
+                out.metrics[f'{metric_key_prefix}_loss'] = total/labels
+            if self.write:
+                with _as_saved(self.model): scores = self.write()
+                out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in scores.items()})
             self.seconds += time.monotonic() - started
             return out
+
+        def _load_best_model(self):
+            if hasattr(self.model, 'peft_config'): super()._load_best_model()
+            restore(self.model, Path(self.state.best_model_checkpoint))
+
+        def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+            if hasattr(self.model, 'peft_config'): super()._load_from_checkpoint(resume_from_checkpoint, model)
+            restore(self.model, Path(resume_from_checkpoint))
     return WritingTrainer
+
+@contextmanager
+def _as_saved(model): # without the mixed precision that accelerate wraps around `forward`: what is saved is used without
+    if not hasattr(model, '_original_forward'):
+        yield
+        return
+    wrapped = model.forward
+    model.forward = model._original_forward
+    try: yield
+    finally: model.forward = wrapped
+
+# %% ../nbs/09_training.ipynb #5e3d9c04
+def restore(
+    model, # a transformers model, or a PeftModel that the trainer has given a checkpoint's adapter
+    checkpoint:Path, # a folder that a trainer saved
+)->None:
+    "Give a model the weights of a checkpoint; raises `DialsumError` when some do not come back"
+    if hasattr(model, 'peft_config'): astray = _adapter_astray(model, checkpoint)
+    else: astray = _read_whole(model, checkpoint)
+    if not astray: return
+    raise DialsumError(f"{len(astray)} weights of the checkpoint '{checkpoint.name}' do not come back (first: {astray[0]}): "
+                       "take the tested versions of transformers and peft.")
+
+def _read_whole(model, checkpoint:Path)->list[str]: # names of weights that the checkpoint lacks
+    fresh, info = type(model).from_pretrained(checkpoint, dtype=model.dtype, use_safetensors=True, output_loading_info=True)
+    if not info['missing_keys']: model.load_state_dict(fresh.state_dict())
+    return sorted(info['missing_keys'])
+
+def _adapter_astray(model, checkpoint:Path)->list[str]: # names of weights that differ from the checkpoint's
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
+    stored = load_file(checkpoint/'adapter_model.safetensors')
+    held = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return sorted(name for name, weight in held.items() if name not in stored or not torch.equal(stored[name], weight.cpu()))
 
 # %% ../nbs/09_training.ipynb #81e8bacf
 def check_logged(
@@ -433,19 +493,29 @@ def _arguments(r:Recipe, folder:Path, precision:Precision, rows:int, judged:bool
         metric_for_best_model='eval_rouge_mean' if judged else 'eval_loss', greater_is_better=judged, logging_steps=max(1, updates(r, rows)//40), logging_first_step=True,
         prediction_loss_only=True, disable_tqdm=True, report_to='none', logging_nan_inf_filter=False, remove_unused_columns=False, **precision.training_arguments())
 
+def _silent_end(loaded:LoadedModel, codec:Codec, say)->list[int]: # the end token, where nothing but training its row lets a summary end
+    end = codec.target('.')[-1]
+    if loaded.model.get_output_embeddings().weight[end].any(): return []
+    say("the end token's row of the head is zero in this checkpoint: it is trained beside the adapter")
+    return [end]
+
 def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track=lambda step, values: None):
     from transformers import DataCollatorForSeq2Seq, PrinterCallback, set_seed
     set_seed(r.seed)
     refuse_offload(loaded.model)
     if hasattr(loaded.model, 'peft_config'): keep_on(loaded, r)
-    elif r.method != 'full': loaded.model = add_lora(loaded.model, r, precision.gradient_checkpointing, list(loaded.new_tokens))
+    elif r.method != 'full':
+        rows = [*loaded.new_tokens, *_silent_end(loaded, codec, say)]
+        loaded.model = add_lora(loaded.model, r, precision.gradient_checkpointing, rows)
     loaded.model.config.pad_token_id = loaded.tokenizer.pad_token_id
     loaded.tokenizer.padding_side = 'right' # labels and inputs are padded alike; generation pads by itself
     learned, measured = ([example(codec, d, s[0], r.max_target, i) for d, s, i in zip(rows['dialogue'], rows['summaries'], rows.get('instruction', ['']*len(rows)))]
                          for rows in (train_rows, dev_rows))
     key = hashlib.sha256(to_json([asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, getattr(write, 'about', write is not None)]).encode()).hexdigest()[:12]
+    arguments = _arguments(r, folder/'checkpoints'/key, precision, len(train_rows), write is not None)
+    arguments._n_gpu = min(arguments.n_gpu, 1) # a GPU that is only visible is not asked for: DataParallel would double the batch
     trainer = _trainer_class(loaded.card.seq2seq)(
-        model=loaded.model, args=_arguments(r, folder/'checkpoints'/key, precision, len(train_rows), write is not None), processing_class=loaded.tokenizer,
+        model=loaded.model, args=arguments, processing_class=loaded.tokenizer,
         data_collator=DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None), train_dataset=learned, eval_dataset=measured,
         callbacks=[_progress_class()(say, beat, first, track)] + ([_patience_class()(r.early_stopping_patience)] if r.early_stopping_patience else []))
     trainer.remove_callback(PrinterCallback)
@@ -585,7 +655,7 @@ def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat,
         result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     _check_best(trainer.state)
     check_weights(trainer.model)
-    loaded.model = trainer.model.eval()
+    loaded.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
     save(loaded, folder/'model', method=r.method, scale=scale)
     history = _history(trainer.state)
     keeper.leave(r.keep_checkpoints, but=round(history['best']['epoch']))
