@@ -214,7 +214,7 @@ def _go(run:Path, told:dict, test:bool, args)->int:
     specs = _plan(run, told, test)
     workers, why = pipeline.at_once(told['workers'], told['scale'])
     if why: print(f'dialsum: {why}', file=sys.stderr)
-    with _view(run, specs, told['workers']) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, getattr(args, 'strict', False))
+    with _view(run, specs, workers) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, getattr(args, 'strict', False))
     return _outcome(run, told['models'], ended, args.json, Path(told['reports']))
 
 # %% ../nbs/16_cli.ipynb #6572565d

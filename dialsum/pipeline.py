@@ -497,8 +497,8 @@ def run_plan(
 )->dict[str,dict]: # key → facts
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
     ended, waiting, running, clock, opened, pool = {}, list(specs), {}, time.monotonic(), now(), ThreadPoolExecutor(workers)
-    for run in {s.run for s in specs}: take(run)
     awaited = due(specs)
+    for run in {s.run for s in specs}: take(run)
     def told(spec): say(_line(spec, ended, len(specs), time.monotonic() - clock, opened, str(time_left(events(spec.run), awaited, workers))))
     try:
         while waiting or running:
@@ -584,8 +584,9 @@ def due(
 def _seems_done(spec:StageSpec)->bool:
     try: fact = read_fact(spec.fact)
     except DialsumError: return False
-    if fact is None or fact['status'] != 'success': return False
-    return all(fact['params'].get(name) == value for name, value in spec.all_params.items() if not is_free(name))
+    if fact is None or fact.get('status') != 'success': return False
+    before = fact.get('params') or {}
+    return all(before.get(name) == value for name, value in spec.all_params.items() if not is_free(name))
 
 @dataclass(frozen=True)
 class Left:
@@ -600,7 +601,7 @@ class Left:
 def _took(happened:list[dict])->dict[str,float]: # stage, and model/stage → seconds that such stages took on average
     found = {}
     for e in happened:
-        if e['event'] != 'end' or e['status'] != 'success': continue
+        if e['event'] != 'end' or e.get('status') != 'success': continue
         for name in {e['stage'], f"{e['model']}/{e['stage']}"}: found.setdefault(name, []).append(e['seconds'])
     return {name: sum(seconds)/len(seconds) for name, seconds in found.items()}
 
