@@ -70,12 +70,12 @@ def _cut(text:str)->list[str]: # its last words, where they end no sentence
 
 # %% ../nbs/08_faults.ipynb #41409d4f
 def _written(text:str, dialogue:str, references:tuple[str,...])->dict[str,list[str]]: # what can be seen in the writing alone
-    sources = (dialogue, *references)
+    sources, without_hangul = (dialogue, *references), lacks_hangul(text, *references)
     return dict(
-        no_hangul=[text.strip()] if lacks_hangul(text, *references) else [],
+        no_hangul=[text.strip()] if without_hangul else [],
         foreign=list(dict.fromkeys(foreign(text, *sources))),
         control_token=control_tokens(text, *sources),
-        lost_tags=lost_tags(text, *references),
+        lost_tags=[] if without_hangul else lost_tags(text, *references),
         broken_tag=broken_tags(text, *sources))
 
 def _faults(

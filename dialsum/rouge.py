@@ -28,7 +28,7 @@ from . import __version__
 from .data import cell, check_columns, named, read
 from .runs import DialsumError, unknown
 from .tags import TAG, broken_tags, control_tokens, foreign, invented_tags
-from .tags import is_literal_nothing, lacks_hangul, lost_tags
+from .tags import is_literal_nothing, lacks_hangul, lost_tags, without_control
 
 # %% ../nbs/04_rouge.ipynb #25a6f760
 @cache
@@ -175,14 +175,14 @@ def lead2(
 
 # %% ../nbs/04_rouge.ipynb #f9b56a05
 def _damage(text:str, sources:tuple[str,...], references:tuple[str,...])->dict: # name → what was found; empty: nothing
-    literal = is_literal_nothing(text, *references)
+    literal, without_hangul = is_literal_nothing(text, *references), lacks_hangul(text, *references)
     return dict(
         empty=not text.strip(),
         broken_tags=broken_tags(text, *sources),
         invented_tags=invented_tags(text, *sources),
-        lost_tags=[] if literal else lost_tags(text, *references),
+        lost_tags=[] if literal or without_hangul else lost_tags(text, *references),
         foreign=list(foreign(text, *sources)),
-        no_hangul=[text.strip()] if lacks_hangul(text, *references) else [],
+        no_hangul=[text.strip()] if without_hangul else [],
         control_tokens=control_tokens(text, *sources),
         literal_nothing=[text.strip()] if literal else [],
         undecodable=bool(_unreadable.search(text)))
@@ -207,6 +207,13 @@ def _in_references(dialogues:list[str]|None, references:list[tuple[str,...]])->d
     rows = [_damage(text, (dialogue,), ()) for text, dialogue in pairs]
     return {f'reference_{name}': _share([row[name] for row in rows]) for name in _counted_in_references}
 
+def _core(text:str)->str: # what is left of it without tags, control tokens and blanks
+    return ''.join(without_control(TAG.sub('', text)).split())
+
+def _copied(text:str, references:tuple[str,...])->bool: # but for damage: its order is the reference's, whatever the tokenizer
+    core = _core(text)
+    return any(core in _core(r) or _core(r) in core for r in references)
+
 def _values(
     found:dict[str,list], # from `_findings`
     predictions:list[str],
@@ -215,7 +222,7 @@ def _values(
 )->dict[str,float]: # shares, and the lengths' ratio
     shares = {name: _share(each) for name, each in found.items()}
     damaged = [any(row) for row in zip(found['empty'], found['no_hangul'], found['literal_nothing'])]
-    copied = [p in r for p, r in zip(predictions, references)]
+    copied = [_copied(p, r) for p, r in zip(predictions, references)]
     telling = [s for s, bad, same in zip(scores, damaged, copied) if not bad and not same]
     equal = [abs(s[0] - s[2]) < 1e-9 for s in telling] or [False]
     length = sum(np.mean([len(text) for text in r]) for r in references)
