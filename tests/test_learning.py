@@ -106,3 +106,31 @@ def test_each_replica_learns_sixteen_dialogues_by_heart(name, tmp_path):
 @pytest.mark.parametrize('name', ['kobart', 'llama-3.2-korean-3b'])
 def test_a_few_dialogues_are_learned_by_heart(name, tmp_path):
     check(learned_by_heart(name, tmp_path, rows=short_rows(4), repeats=10, epochs=6))
+
+
+def without_end(loaded):
+    "A model whose end token has zeros in the embedding, which is the head as well"
+    with torch.no_grad(): loaded.model.get_input_embeddings().weight[loaded.tokenizer.eos_token_id] = 0
+    return loaded
+
+
+def test_an_end_token_whose_row_is_zero_is_trained(tmp_path):
+    c, lines, sizes = card('llama-3.2-korean-3b'), [], []
+    for loaded in (load(c, str(replica(c))), without_end(load(c, str(replica(c))))):
+        recipe = Recipe('lora', epochs=1, batch_size=1, lora_r=2, lora_alpha=4, learning_rate=1e-2, warmup_ratio=0.)
+        train(loaded, short_rows(1), short_rows(1), recipe, tmp_path, here(c, 'replica', wish='fp32'), say=lines.append, scale='replica')
+        again = load(c, str(tmp_path/'model'))
+        trained = {n: p for n, p in again.model.named_parameters() if p.requires_grad and 'lora_' not in n}
+        sizes.append(sum(p.numel() for p in trained.values()))
+        assert all(p.any() for p in trained.values())
+    assert sizes == [0, 128] and sum("end token's row of the head is zero" in line for line in lines) == 1
+
+
+@pytest.mark.slow
+def test_an_end_token_whose_row_is_zero_in_the_checkpoint_is_learned_beside_the_adapter(tmp_path):
+    "Checkpoints of others may have been built with their end token as padding"
+    c, old = card('llama-3.2-korean-3b'), tmp_path/'old'
+    loaded = without_end(load(c, str(replica(c))))
+    loaded.model.save_pretrained(old)
+    loaded.tokenizer.save_pretrained(old)
+    check(learned_by_heart(c.name, tmp_path, rows=short_rows(2), repeats=20, epochs=5, checkpoint=str(old)))
