@@ -6,6 +6,7 @@
 __all__ = ['ACTIONS', 'gather', 'methods_asked', 'check_data', 'at_hand', 'Prepared', 'prepare']
 
 # %% ../nbs/03_prepare.ipynb #d8bf860c
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 from .augment import augment, backend, check_methods
 from .data import check_disjoint, read, to_csv
 from .folds import deal, split
-from .quality import Quality, check, repaired
+from .quality import DEFECTS, Quality, check, repaired
 from .runs import DialsumError, Stage, cache_path, check_number, named_places, sample_path, unknown, write_atomic
 
 # %% ../nbs/03_prepare.ipynb #fe52fdeb
@@ -111,9 +112,19 @@ def _judge(p:Prepared, options:dict):
     if action == 'drop': p.parts = kept
     return len(bad)
 
-def _whole(parts:dict): # what is left must be what `read` would take
+_mended = ('mojibake', 'broken_tag', 'control', 'html', 'jamo', 'turns') # the kinds that `repaired` puts right
+
+def _hopeless(p:Prepared, options:dict)->DialsumError: # no row is left: which kind hits how many, and what mends it
+    counts = Counter(kind for kinds in p.dropped['kinds'] for kind in kinds.split(','))
+    kind = max(counts, key=lambda k: (counts[k], DEFECTS[k].weight))
+    first = next(f for f in p.quality.findings if f.part == 'train' and f.kind == kind)
+    remedy = 'let --clean-data mend that, ' if kind in _mended and not options['clean_data'] else ''
+    return DialsumError(f"no train row is good enough: {counts[kind]} of {len(p.dropped)} have '{kind}' (first: '{first.fname}', {first.where}: {first.what}): {remedy}lower quality_threshold, or look at data/low_quality.csv.")
+
+def _whole(p:Prepared, options:dict): # what is left must be what `read` would take
+    parts = p.parts
     for name, rows in parts.items():
-        if not len(rows): raise DialsumError(f"no {name} row is good enough: lower quality_threshold, or look at data/low_quality.csv.")
+        if not len(rows): raise _hopeless(p, options)
         gap = rows['fname'][_gaps(rows)]
         if len(gap): raise DialsumError(f"{name} row '{gap.iloc[0]}' has no dialogue or no summary, and rows of {name} are not dropped: fill it in or take it out." if name != 'train' else
                                         f"train row '{gap.iloc[0]}' has no dialogue or no summary: fill it in, or let a quality_threshold above 0 drop it.")
@@ -154,7 +165,7 @@ def prepare(
         if bad and options['quality_action'] == 'fail':
             raise DialsumError(f"{bad} of {len(parts['train'])} training rows score below {options['quality_threshold']:g} (worst: '{p.dropped['fname'][0]}', {p.dropped['reasons'][0]}): "
                                "see data/low_quality.csv in the run folder, and mend them, lower quality_threshold, or let quality_action drop them.")
-    _whole(p.parts)
+    _whole(p, options)
     _grow(p, options, stage.progress)
     _fold(p, options)
     for name, there in (('folds.csv', p.folds), ('low_quality.csv', p.dropped), ('test.csv', p.parts.get('test'))): # of an earlier time, with other options

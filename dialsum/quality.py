@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DEFECTS', 'TAGS', 'Defect', 'mend_mojibake', 'mojibake', 'control', 'markup', 'jamo', 'broken_tag', 'unknown_tag',
-           'mend', 'speaker_gap', 'turns', 'foreign_tag', 'long_summary', 'copied', 'language', 'script', 'private',
-           'amounts', 'number', 'names', 'lengths', 'twins', 'duplicates', 'Overlap', 'swaps', 'Finding', 'empty',
-           'check', 'repaired', 'Quality', 'told']
+           'mend', 'mend_pair', 'speaker_gap', 'turns', 'foreign_tag', 'long_summary', 'copied', 'language', 'script',
+           'private', 'amounts', 'number', 'names', 'lengths', 'twins', 'duplicates', 'Overlap', 'swaps', 'Finding',
+           'empty', 'check', 'repaired', 'Quality', 'told']
 
 # %% ../nbs/02_quality.ipynb #0979f218
 import html, math, re, unicodedata, zlib
@@ -45,12 +45,12 @@ private|error|0.5|개인 정보|전화번호, 주민등록번호, 카드 번호,
 swapped|warning|0.15|뒤바뀐 요약|요약이 자기 대화보다 다른 대화와 훨씬 많이 겹친다.
 near_duplicate|warning|0.1|비슷한 대화|거의 같은 대화가 같은 묶음에 또 있다.
 near_leak|warning|0.15|비슷한 대화 누출|평가에 쓰는 대화와 거의 같은 대화가 학습 쪽에 있다.
-control|warning|0.1|보이지 않는 문자|제어 문자나 폭이 없는 문자, 특수한 빈칸이 있다.
+control|warning|0.1|보이지 않는 문자|제어 문자(글자로 풀어 쓴 줄 바꿈도)나 폭이 없는 문자, 특수한 빈칸이 있다.
 html|warning|0.1|HTML 흔적|HTML 태그나 &nbsp; 같은 부호가 남았다.
 jamo|warning|0.1|홀로 선 자모|음절이 되지 못한 자모가 있다.
 unknown_tag|warning|0.1|모르는 태그|태그 모양이지만 알려진 이름이 아니다.
 speaker_gap|warning|0.1|빠진 화자|화자 번호가 1부터 이어지지 않는다.
-turns|warning|0.1|말차례 형식|화자가 없는 줄, 한 줄에 든 두 말차례, 혼자만 말하는 대화.
+turns|warning|0.1|말차례 형식|화자가 없는 줄, 한 줄에 든 두 말차례, 전각 쌍점, 혼자만 말하는 대화.
 length|warning|0.1|유별난 길이|길이나 요약 비율이 다른 행들과 크게 다르다.
 script|warning|0.1|다른 문자|한글과 로마자가 아닌 문자가 섞였다.
 number|warning|0.15|대화에 없는 수|요약의 수를 대화에서 찾을 수 없다.
@@ -93,6 +93,8 @@ def mojibake(
 # %% ../nbs/02_quality.ipynb #9cdb483a
 _unseen = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ue000-\uf8ff]')
 _blank = re.compile('[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u3164]')
+_excel = re.compile('_x00(?:0[0-9A-Fa-f]|1[0-9A-Fa-f])_') # a control character as Excel writes it
+_escape = re.compile(r'(?:\\+r)?\\+n(?![A-Za-z"\'`])') # a line end as a program writes it; C:\new is none
 _elements = 'br|p|div|span|b|i|u|a|img|font|strong|em|ul|ol|li|t[dhr]|table|h[1-6]|script|style'
 _markup = re.compile(rf'</?(?:{_elements})\b[^<>\n]{{0,200}}>|<!--.*?-->|&(?:[a-zA-Z]{{2,8}}|#\d{{2,6}}|#x[0-9a-fA-F]{{2,5}});', re.I | re.S)
 _laughs = re.compile('[ㄱ-ㅎ]{2,}|[ㅋㅎ]|[ㅠㅜㅡ]+') # ㅋㅋ, ㅠㅠ, ㅎㄷㄷ, ㅇㅋ
@@ -101,8 +103,9 @@ _conjoining = re.compile('[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+')
 def control(
     text:str, # a dialogue or a summary
 )->list[str]: # code points
-    "Control characters, zero-width characters and blanks that are not the usual one"
-    return [f'U+{ord(c):04X}' for c in _unseen.findall(text) + _blank.findall(text)]
+    "Control characters (also written out, as \\n or _x000D_), zero-width characters and blanks that are not the usual one"
+    seen = [f'U+{ord(c):04X}' for c in _unseen.findall(text) + _blank.findall(text)]
+    return seen + _excel.findall(text) + _escape.findall(text)
 
 def markup(
     text:str, # a dialogue or a summary
@@ -120,7 +123,7 @@ def jamo(
 # %% ../nbs/02_quality.ipynb #25bf8b23
 TAGS = ('PhoneNumber', 'Address', 'DateOfBirth', 'PassportNumber', 'SSN', 'CardNumber', 'CarNumber', 'Email', 'DateAndTime', 'PersonName', 'Person', 'Name', 'Price')
 _known = re.compile(rf'#(?:Person[1-9]\d?|{"|".join(TAGS)})#')
-_taglike = re.compile(r'[#＃]+[ ]?[A-Za-z가-힣0-9]*[ ]?\d*[ ]?[#＃]+|[#＃]+[ ]?[A-Za-z]+[ ]?\d*|\b[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|\b[Pp]erson[ ]?\d\b')
+_taglike = re.compile(r'[#＃]+[ ]?[A-Za-z가-힣0-9]*[ ]?\d*[ ]?[#＃]+|[#＃]+[ ]?[A-Za-z]+[ ]?\d*|(?<![A-Za-z0-9])[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|(?<![A-Za-z0-9])[Pp]erson[ ]?\d{1,2}(?![A-Za-z0-9])') # `\b` is no edge before a particle: 1은
 
 def _meant(tag:str)->str: # the tag that was meant, or ''
     letters, digits = re.sub('[^A-Za-z]', '', tag), re.search(r'\d*(?=[ #＃]*$)', tag)[0]
@@ -146,20 +149,44 @@ def unknown_tag(
 
 # %% ../nbs/02_quality.ipynb #fb845ea8
 def _plain(text:str)->str: # characters put right
+    text = _escape.sub('\n', re.sub(r'_x000[Dd]_\r?\n?', '\n', text))
     text = _conjoining.sub(lambda m: unicodedata.normalize('NFC', m[0]), mend_mojibake(text))
     text = _markup.sub(lambda m: ' ' if m[0][0] == '<' else html.unescape(m[0]), text)
-    return _unseen.sub('', _blank.sub(' ', text))
+    return _unseen.sub('', _excel.sub('', _blank.sub(' ', text)))
 
 def mend(
-    text:str, # a dialogue; not a summary: references stay as they are
+    text:str, # a dialogue; for its summaries, `mend_pair`
 )->str: # `text` itself where nothing is wrong
     "A dialogue with its characters, its tags and its line breaks put right"
     before, text = text, _plain(text)
     for m in sorted(_strange(text), key=lambda m: -m.start()):
         if m[0] in '#＃' or _meant(m[0]): text = text[:m.start()] + ('' if m[0] in '#＃' else _meant(m[0])) + text[m.end():]
-    text = re.sub(r'(?<=[^\n])[ ]*(#Person\d+#[ ]?:)', r'\n\1', text)
+    text = re.sub(r'(^|\n)[ ]*(#Person\d+#)[ ]?：', r'\1\2:', text)
+    text = re.sub(r'(?<=[^\n])[ ]*(#Person\d+#[ ]?[:：])', r'\n\1', text)
     text = re.sub(r'[ \t]+(?=\n|$)', '', text)
     return text if text == before else mend(text) # what was put right may show the next thing
+
+# %% ../nbs/02_quality.ipynb #dd9f7b68
+def _meanings(text:str)->set[str]: # the tags that are spelled otherwise in it; '' for a sign too many
+    return {'' if m[0] in '#＃' else _meant(m[0]) for m in _strange(text) if m[0] in '#＃' or _meant(m[0])}
+
+def _retold(summary:str, meanings:set[str])->str: # with the tags that its dialogue has got
+    for m in sorted(_strange(summary), key=lambda m: -m.start()):
+        meant = '' if m[0] in '#＃' else _meant(m[0])
+        if meant in meanings and (meant or m[0] in '#＃'): summary = summary[:m.start()] + meant + summary[m.end():]
+    return summary
+
+def mend_pair(
+    dialogue:str,
+    summaries:tuple[str,...], # its references
+)->tuple[str,tuple[str,...]]: # both as given where the dialogue is as it should be
+    "A dialogue mended, and its summaries in so far as they have what was mended in it: its damage to characters, its spelling of tags"
+    plain, mended = _plain(dialogue), mend(dialogue)
+    if mended == dialogue: return dialogue, summaries
+    if plain != dialogue: summaries = tuple(map(_plain, summaries))
+    meanings = _meanings(plain)
+    return mended, tuple(_retold(s, meanings) for s in summaries)
+
 
 # %% ../nbs/02_quality.ipynb #2c689e36
 _number_of = lambda tag: int(re.sub(r'\D', '', tag) or 0)
@@ -177,8 +204,9 @@ def turns(
     "Lines without a speaker, two turns in one line, a speaker who is alone"
     d = Dialogue('', dialogue)
     nobody = sum(not tag for tag, _ in d.turns)
-    joined = len(re.findall(r'(?<=[^\n])[ ]*#Person\d+#[ ]?:', dialogue))
-    return [f'화자가 없는 줄 {nobody}']*bool(nobody) + [f'한 줄에 든 말차례 {joined}']*bool(joined) + ['화자 한 사람']*(len(d.speakers) == 1 and not joined)
+    joined = len(re.findall(r'(?<=[^\n])[ ]*#Person\d+#[ ]?[:：]', dialogue))
+    wide = len(re.findall(r'#Person\d+#[ ]?：', dialogue))
+    return [f'화자가 없는 줄 {nobody}']*bool(nobody) + [f'전각 쌍점 {wide}']*bool(wide) + [f'한 줄에 든 말차례 {joined}']*bool(joined) + ['화자 한 사람']*(len(d.speakers) == 1 and not joined)
 
 def foreign_tag(
     dialogue:str, # turns separated by newlines
@@ -515,9 +543,10 @@ def check(
 
 def repaired(
     frame:pd.DataFrame, # as `read` returns it
-)->pd.DataFrame: # the same rows and the same summaries
-    "The frame with its dialogues mended where that loses nothing; references are never touched"
-    return frame.assign(dialogue=[mend(d) if isinstance(d, str) else d for d in frame['dialogue']])
+)->pd.DataFrame: # the same rows
+    "The frame with its dialogues mended where that loses nothing, and their summaries with them, as `mend_pair` does"
+    pairs = [mend_pair(d, s) if isinstance(d, str) else (d, s) for d, s in zip(frame['dialogue'], frame['summaries'])]
+    return frame.assign(dialogue=[d for d, _ in pairs], summaries=[s for _, s in pairs])
 
 # %% ../nbs/02_quality.ipynb #a2e44176
 @dataclass

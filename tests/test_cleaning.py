@@ -1,0 +1,141 @@
+"Cleaning keeps a dialogue and its summaries of one mind, and a refusal says what would help"
+import random, re
+
+import pandas as pd
+import pytest
+
+from dialsum.data import Dialogue, read
+from dialsum.prepare import prepare
+from dialsum.quality import broken_tag, check, control, jamo, mend, repaired, turns
+from dialsum.runs import DialsumError, Stage, complete, new_run, sample_path
+
+SAMPLE = read(sample_path()/'train.csv', summaries=True)
+
+
+def bare(text):
+    "Tags as other data sets have them"
+    return re.sub(r'#Person(\d)#', r'Person\1', text)
+
+
+def data(folder, **params):
+    "What the data stage makes, in this process"
+    run = new_run('data', {}, folder/'runs')
+    return prepare(Stage('data', complete('data', dict(run=str(run)) | params)))
+
+
+def frame_of(rows):
+    return pd.DataFrame([dict(fname=f't_{i}', dialogue=d, topic='', summaries=s) for i, (d, s) in enumerate(rows)])
+
+
+@pytest.mark.parametrize('text', ['Person1은 우산을 샀다.', '그래서 Person2가 갔다', '그는Person1을 봤다', 'person1에게', 'Person 1은', 'Person12는', '그Person1# 봐'])
+def test_a_tag_without_its_signs_is_seen_before_a_particle(text):
+    assert broken_tag(text) and '#Person' in mend(text)
+
+
+@pytest.mark.parametrize('text', ['Personal1 은', 'XPerson1은', 'Person of Interest를 봤다', 'Person1A형', '#Person1#은 #Person12#를'])
+def test_what_is_a_part_of_another_word_is_no_tag(text):
+    assert not broken_tag(text) and mend(text) == text
+
+
+def test_cleaned_rows_call_speakers_in_both_places_the_same():
+    frame = SAMPLE.assign(dialogue=SAMPLE['dialogue'].map(bare), summaries=[tuple(map(bare, s)) for s in SAMPLE['summaries']])
+    cleaned = repaired(frame)
+    assert cleaned['summaries'].equals(SAMPLE['summaries']) and not any(map(broken_tag, cleaned['dialogue']))
+    for before, after in zip(frame.itertuples(), cleaned.itertuples()):
+        assert bool(re.search(r'(?<!#)Person\d', ' '.join(after.summaries))) is False, before.summaries
+
+
+def test_a_row_whose_dialogue_is_right_keeps_its_summary():
+    odd = ('Ferson1은 기쁘다.', 'Person1은\u00a0기쁘다.')
+    cleaned = repaired(frame_of([('#Person1#: 기뻐.\n#Person2#: 응.', odd)]))
+    assert cleaned['summaries'][0] == odd
+    partly = repaired(frame_of([('#Person1#: 기뻐.\nPerson2: 응.', ('Person2는 Person1을 본다.',))]))
+    assert partly['summaries'][0] == ('#Person2#는 Person1을 본다.',) # only what its dialogue called so
+
+
+def test_damage_in_both_is_mended_in_both():
+    import unicodedata
+    nfd = lambda text: unicodedata.normalize('NFD', text)
+    cleaned = repaired(frame_of([(nfd('#Person1#: 민수야, 가자.'), (nfd('#Person1#이 민수와 간다.'),)), ('#Person1#: R&amp;D 부서야.', ('#Person1#은 R&amp;D 부서에 있다.',))]))
+    assert cleaned['dialogue'][0] == '#Person1#: 민수야, 가자.' and cleaned['summaries'][0] == ('#Person1#이 민수와 간다.',) and not jamo(cleaned['summaries'][0][0])
+    assert cleaned['dialogue'][1] == '#Person1#: R&D 부서야.' and cleaned['summaries'][1] == ('#Person1#은 R&D 부서에 있다.',)
+
+
+def test_the_words_that_a_pair_shares_are_never_fewer_after_cleaning():
+    draw, slips = random.Random(5), (bare, lambda t: t.replace('#Person1#', '＃Person1＃'), lambda t: t.replace('#Person2#', '#Ferson2#'), lambda t: t.replace(' ', '\u00a0', 3), lambda t: t)
+    words = lambda t: set(re.findall(r'#?[A-Za-z]+\d#?|[가-힣]+', t))
+    for row in SAMPLE.itertuples():
+        slip = draw.choice(slips)
+        frame = frame_of([(slip(row.dialogue), tuple(map(slip, row.summaries)))])
+        cleaned = repaired(frame)
+        before, after = (len(words(f['dialogue'][0]) & words(f['summaries'][0][0])) for f in (frame, cleaned))
+        assert after >= before, (row.fname, frame['summaries'][0], cleaned['summaries'][0])
+        again = repaired(cleaned)
+        assert again['dialogue'].equals(cleaned['dialogue']) and again['summaries'].equals(cleaned['summaries'])
+
+
+# escapes and colons
+
+@pytest.mark.parametrize('written', ['{a}\\n{b}', '{a}\\\\n{b}', '{a}\\r\\n{b}', '{a}_x000D_\n{b}', '{a}_x000d_{b}', '{a} \\n {b}', '{a}\\n\n{b}'])
+def test_a_line_end_that_was_written_out_is_a_line_end(written):
+    a, b = '#Person1#: 안녕.', '#Person2#: 응, 안녕.'
+    text = written.format(a=a, b=b)
+    assert mend(text).replace('\n ', '\n') in (f'{a}\n{b}', f'{a}\n\n{b}') and control(text)
+    assert mend(written.format(a=a, b='반가워.')).split('\n')[0] == a # within a turn, too
+
+
+def test_a_path_and_a_quoted_escape_stay():
+    for text in ('#Person1#: C:\\new 폴더야.', '#Person1#: "\\n"을 써.'): assert mend(text) == text and not control(text)
+
+
+def test_files_with_written_out_line_ends_are_read_as_turns(tmp_path):
+    for name, end in dict(literal='\\n', double='\\\\n', carriage='\\r\\n', excel='_x000D_\n').items():
+        (tmp_path/f'{name}.csv').write_text(f'fname,dialogue,summary\nt_0,"#Person1#: 안녕.{end}#Person2#: 응.",인사한다.{"_x000D_" if name == "excel" else ""}\n', encoding='utf-8')
+        row = read(tmp_path/f'{name}.csv', summaries=True).iloc[0]
+        assert row['dialogue'] == '#Person1#: 안녕.\n#Person2#: 응.' and row['summaries'] == ('인사한다.',), name
+    (tmp_path/'path.csv').write_text('fname,dialogue\nt_0,#Person1#: C:\\new 폴더야.\n', encoding='utf-8')
+    assert read(tmp_path/'path.csv')['dialogue'][0] == '#Person1#: C:\\new 폴더야.'
+
+
+def test_a_full_width_colon_opens_a_turn_and_is_mended():
+    text = '#Person1#： 안녕.\n#Person2# ： 응: 그래.'
+    assert Dialogue('', text).speakers == ['#Person1#', '#Person2#'] and turns(text)
+    assert mend(text) == '#Person1#: 안녕.\n#Person2#: 응: 그래.' and not turns(mend(text))
+    assert mend('#Person1#： 안녕. #Person2#： 응.') == '#Person1#: 안녕.\n#Person2#: 응.'
+
+
+def test_names_with_a_blank_that_cannot_be_seen_are_the_names(tmp_path):
+    (tmp_path/'rows.csv').write_text('fname,dialogue\n\u00a0t_0\u00a0,#Person1#: 응\n', encoding='utf-8')
+    assert read(tmp_path/'rows.csv')['fname'].tolist() == ['t_0']
+
+
+# the whole stage
+
+@pytest.fixture
+def bare_files(tmp_path):
+    rows = pd.DataFrame(dict(fname=SAMPLE['fname'], dialogue=SAMPLE['dialogue'].map(bare), summary=[bare(s[0]) for s in SAMPLE['summaries']]))
+    rows.head(24).to_csv(tmp_path/'train.csv', index=False)
+    rows.iloc[24:32].to_csv(tmp_path/'dev.csv', index=False)
+    return dict(train_csv=str(tmp_path/'train.csv'), dev_csv=str(tmp_path/'dev.csv'), validate_data_quality=True)
+
+
+def test_a_kind_that_hits_every_row_is_named_with_the_option_that_mends_it(bare_files, tmp_path):
+    with pytest.raises(DialsumError) as told: data(tmp_path, **bare_files)
+    said = str(told.value)
+    assert '24 of 24' in said and "'broken_tag'" in said and '--clean-data' in said and "'train_" in said, said
+    rows = data(tmp_path, **bare_files, clean_data=True).parts['train']
+    assert len(rows) >= 20 and not any(broken_tag(s) for row in rows['summaries'] for s in row)
+    assert rows['dialogue'].tolist() == [d for f, d in zip(SAMPLE['fname'], SAMPLE['dialogue']) if f in set(rows['fname'])]
+
+
+def test_what_no_option_mends_is_not_promised(bare_files, tmp_path):
+    rows = pd.read_csv(bare_files['train_csv'], dtype=str)
+    rows.assign(dialogue=SAMPLE['dialogue'].head(24).tolist(), summary=SAMPLE['dialogue'].head(24) + '\n' + SAMPLE['dialogue'].head(24)).to_csv(bare_files['train_csv'], index=False)
+    with pytest.raises(DialsumError) as told: data(tmp_path, **bare_files)
+    said = str(told.value)
+    assert "24 of 24 have" in said and '--clean-data' not in said and 'quality_threshold' in said, said
+
+
+def test_bare_tags_are_an_error_of_both_sides():
+    found = check(dict(train=frame_of([('Person1: 우산 있어?\nPerson2: 응.', ('Person1은 우산을 찾는다.',))])))
+    assert {f.where for f in found.findings if f.kind == 'broken_tag'} == {'dialogue', 'summary'}
