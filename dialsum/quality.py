@@ -149,7 +149,8 @@ def unknown_tag(
 
 # %% ../nbs/02_quality.ipynb #fb845ea8
 def _plain(text:str)->str: # characters put right
-    text = _escape.sub('\n', re.sub(r'_x000[Dd]_\r?\n?', '\n', text))
+    ended = _escape.sub('\n', re.sub(r'_x000[Dd]_\r?\n?', '\n', text))
+    text = ended if text.endswith('\n') else ended.rstrip('\n')
     text = _conjoining.sub(lambda m: unicodedata.normalize('NFC', m[0]), mend_mojibake(text))
     text = _markup.sub(lambda m: ' ' if m[0][0] == '<' else html.unescape(m[0]), text)
     return _unseen.sub('', _excel.sub('', _blank.sub(' ', text)))

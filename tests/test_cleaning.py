@@ -84,6 +84,11 @@ def test_a_line_end_that_was_written_out_is_a_line_end(written):
     assert mend(written.format(a=a, b='반가워.')).split('\n')[0] == a # within a turn, too
 
 
+@pytest.mark.parametrize('end', ['\\n', '_x000D_', '\\r\\n'])
+def test_one_at_the_very_end_leaves_no_empty_turn(end):
+    assert mend('#Person1#: 안녕.' + end) == '#Person1#: 안녕.'
+
+
 def test_a_path_and_a_quoted_escape_stay():
     for text in ('#Person1#: C:\\new 폴더야.', '#Person1#: "\\n"을 써.'): assert mend(text) == text and not control(text)
 
