@@ -210,6 +210,7 @@ def check_options(
     for name in ('max_target', 'max_new_tokens'):
         try: check_written(c, options.get('max_source', 0), **{name: options.get(name, 0)})
         except DialsumError as e: found.append(_of(e, name if c.seq2seq else f'max_source, {name}', 'positions beyond do not exist'))
+    found = list({f.what: f for f in reversed(found)}.values())[::-1] # a max_source that leaves nothing is said once
     if r.method != 'full' and r.lora_targets:
         try: targets(skeleton(c), r.lora_targets)
         except DialsumError as e: found.append(_of(e, 'lora_targets', 'parts of the model would silently have no adapter'))

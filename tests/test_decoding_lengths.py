@@ -97,3 +97,12 @@ def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
     predictor = Predictor(loaded, decoding=Decoding(max_new_tokens=1026, min_new_tokens=1020))
     assert len(codec.tokenizer(predictor.predict_single('#Person1#: 안녕.'))['input_ids']) > 100 and predictor.reached == [True]
     with pytest.raises(DialsumError, match='1026 positions'): predictor.predict_single('#Person1#: 안녕.', max_new_tokens=1027)
+
+
+@pytest.mark.parametrize('settings, advised', [
+    (dict(length_ratio=.5, max_new_tokens=100, reached=49), True), (dict(length_ratio=.95, max_new_tokens=99, reached=0), False), (dict(length_ratio=.5, max_new_tokens=100, reached=0), False)])
+def test_more_tokens_are_advised_where_summaries_took_all_that_they_might_have(settings, advised):
+    from dialsum.judgement import advise
+    faulty = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
+    told = [a.what for a, _ in advise({'KoBART': []}, {'KoBART': faulty}, {'KoBART': settings | dict(whole_sentences='on')})]
+    assert any('--max-new-tokens' in what for what in told) == advised
