@@ -85,12 +85,15 @@ class Engine(Predictor):
 
     def _summaries(self, texts:list[str], instructions:list[str]|None, options:dict)->list[str]: # in the order of `texts`
         summaries, done, started, told = ['']*len(texts), 0, time.monotonic(), time.monotonic()
+        self.reached, reached = [], [False]*len(texts)
         for rows, group, _ in self.written(texts, instructions, **options):
             for i, s in zip(rows, group): summaries[i] = s
+            for i, late in zip(rows, self.reached): reached[i] = late
             done, now = done + len(rows), time.monotonic()
             if self.tell and now - told > 5:
                 told = now
                 self.tell(done, len(texts), (now - started)/done*(len(texts) - done))
+        self.reached = reached # of all groups, not of the last one
         return summaries
 
     def _group(self, texts, instructions, options): return super()._summaries(texts, instructions, options)
@@ -244,7 +247,10 @@ class CTranslate2(Engine):
         self.check(d)
         sources = [[self.names[i] for i in self.codec.source(t, w)] for t, w in zip(texts, instructions or ['']*len(texts), strict=True)]
         self._check_room(sources, d)
-        texts = [self.codec.text(ids) for ids in self._search(sources, d)]
+        found = self._search(sources, d)
+        most = d.max_new_tokens - self.loaded.card.seq2seq # as in `_search`: the last token of an encoder-decoder is a forced end
+        self.reached = [len(ids) >= most and not set(ids) & set(self._ends(d)) for ids in found]
+        texts = [self.codec.text(ids) for ids in found]
         if self._bar is not None: self._bar.update(len(texts))
         return [whole_sentences(t) for t in texts] if self.whole else texts
 

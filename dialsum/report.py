@@ -868,14 +868,18 @@ def _searched(d:dict)->str: # how a model searched for its summaries
     more = dict(repetition_penalty=('반복 벌점', 1), length_penalty=('길이 벌점', 1), no_repeat_ngram_size=('되풀이 금지 n-gram', 0), min_new_tokens=('최소 토큰', 0), max_new_tokens=('최대 토큰', 0))
     return ', '.join(filter(None, [*told, *(f'{name} {d[key]:g}' for key, (name, usual) in more.items() if isinstance(d.get(key), (int, float)) and d[key] != usual)]))
 
+def _reached(s:Step)->str: # share of summaries that took every token that they might have
+    reached, rows = s.metrics.get('reached'), s.metrics.get('rows')
+    return '–' if reached is None or not rows else f'{reached/rows:.1%}'
+
 def written_how(e:Experiment)->str:
     "Decoding, length control and whole sentences, as chosen on dev"
     told = [(s, s.metrics.get('decoding') or {}, s.metrics.get('fitted') or {}) for s in e.ranking if s.metrics.get('decoding')]
     if not told: return '생성 방법의 기록이 없습니다.'
     names = dict(length_control='길이 조절', whole_sentences='온전한 문장', plain='그대로')
     ways = lambda tried: ', '.join(f"{' + '.join(names.get(part, part) for part in way.split(' + '))} {score:.2f}" for way, score in tried.items() if score is not None)
-    rows = [[escape(s.label), _searched(d), *('–' if f.get(k) is None else _value(f[k]) for k in ('length_control', 'whole_sentences')), ways(f.get('tried') or {}) or '–'] for s, d, f in told]
-    return '**길이 조절**은 학습 참조의 길이에 맞추는 것, **온전한 문장**은 잘린 마지막 문장을 빼는 것입니다. 견주어 본 값은 검증 데이터의 ROUGE 평균입니다.\n\n' + table(['모델', '탐색', '길이 조절', '온전한 문장', '견주어 본 방법'], rows, 5)
+    rows = [[escape(s.label), _searched(d), _reached(s), *('–' if f.get(k) is None else _value(f[k]) for k in ('length_control', 'whole_sentences')), ways(f.get('tried') or {}) or '–'] for s, d, f in told]
+    return '**길이 조절**은 학습 참조의 길이에 맞추는 것, **온전한 문장**은 잘린 마지막 문장을 빼는 것입니다. **한도에 닿음**은 스스로 끝나지 않고 쓸 수 있는 토큰을 다 쓴 요약의 비율입니다. 견주어 본 값은 검증 데이터의 ROUGE 평균입니다.\n\n' + table(['모델', '탐색', '한도에 닿음', '길이 조절', '온전한 문장', '견주어 본 방법'], rows, 6)
 
 # %% ../nbs/14_report.ipynb #e411e7dd
 def _judgement_of(row:dict, chance:bool)->str: # chance: whether the model is no better than its null row

@@ -153,3 +153,61 @@ def test_damaged_real_references_are_called_by_their_damage(shared):
         assert table.diagnostics[name] == pytest.approx(tagged) and any(words in w for w in table.warnings)
         assert not [w for w in table.warnings if TOKENIZER in w]
     assert rouge(good, good, dialogues=list(rows['dialogue'])).warnings == []
+
+
+# summaries that did not end by themselves
+
+def cut_advice(reached, **settings):
+    from dialsum.judgement import advise
+    faults = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
+    settings |= dict(whole_sentences='auto', fitted=dict(tried=['plain', 'whole_sentences']))
+    if reached is not None: settings |= dict(reached=reached)
+    return '--max-new-tokens' in ' '.join(a.what for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings)))
+
+
+@pytest.mark.parametrize('limit', [60, 99, 100, 101, 300])
+@pytest.mark.parametrize('ratio', [.2, .5, .95])
+def test_a_larger_limit_is_advised_where_summaries_reached_it_and_only_there(limit, ratio):
+    assert cut_advice(49, max_new_tokens=limit, length_ratio=ratio)
+    assert not cut_advice(0, max_new_tokens=limit, length_ratio=ratio)
+
+
+def test_the_report_says_how_many_reached_the_limit(build):
+    from dialsum.report import SECTIONS, read_experiment
+    run, leave = build()
+    decoding = dict(num_beams=1, do_sample=False, max_new_tokens=100)
+    leave('evaluate', 'kobart', found=dict(split=scored(40.), rows=16, reached=4, decoding=decoding))
+    leave('evaluate', 'qwen3-4b', found=dict(split=scored(39.), rows=16, decoding=decoding))  # an older record
+    section = SECTIONS['점수'](read_experiment(run))
+    assert '| 한도에 닿음 |' in section and '| 25.0% |' in section
+    assert [line for line in section.split('\n') if line.startswith('| Qwen3-4B | 그리디') and '| – |' in line]
+
+
+def test_an_engine_counts_over_all_of_its_groups():
+    from dialsum.engines import Engine
+    class Grouped(Engine):
+        def __init__(self): self.reached, self.tell = [], None
+        def groups(self, texts): return [[0, 2], [1]]
+        def _group(self, texts, instructions, options):
+            self.reached = [text == 'long' for text in texts]
+            return texts
+    made = Grouped()
+    assert made._summaries(['long', 'short', 'long'], None, {}) == ['long', 'short', 'long']
+    assert made.reached == [True, False, True]
+
+
+@pytest.mark.parametrize('seq2seq,written,expected', [
+    (True, [[5, 5, 5], [5, 5, 1], [5, 1]], [True, False, False]),  # 4 tokens: the last would be a forced end
+    (False, [[5, 5, 5, 5], [5, 5, 5], []], [True, False, False])])
+def test_ctranslate2_knows_which_summaries_ended_by_themselves(seq2seq, written, expected):
+    from types import SimpleNamespace
+    from dialsum.engines import CTranslate2
+    from dialsum.generation import Decoding
+    made = CTranslate2.__new__(CTranslate2)
+    made.loaded = SimpleNamespace(card=SimpleNamespace(seq2seq=seq2seq))
+    made.codec = SimpleNamespace(source=lambda text, instruction: [0], text=lambda ids: '네')
+    made.names, made.whole, made._bar, made.decoding = ['a'], False, None, Decoding(max_new_tokens=4)
+    made._ends, made._with = lambda d: [1], lambda options: made.decoding
+    made.check = made._check_room = lambda *given: None
+    made._search = lambda sources, d: written
+    assert made._group(['응.']*3, None, {}) == ['네']*3 and made.reached == expected
