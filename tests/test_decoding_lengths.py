@@ -106,3 +106,21 @@ def test_more_tokens_are_advised_where_summaries_took_all_that_they_might_have(s
     faulty = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
     told = [a.what for a, _ in advise({'KoBART': []}, {'KoBART': faulty}, {'KoBART': settings | dict(whole_sentences='on')})]
     assert any('--max-new-tokens' in what for what in told) == advised
+
+
+def test_a_trained_folder_tells_its_limits_to_whoever_uses_it(tmp_path):
+    from dataclasses import asdict
+    from dialsum.engines import engine
+    from dialsum.generation import Decoding, Predictor, with_lengths
+    from dialsum.models import load
+    from dialsum.training import save
+    loaded = load(card('solar'), str(replica(card('solar'))))
+    assert Predictor(loaded).limits.measured == 'sample' and Predictor(loaded).decoding.max_new_tokens >= 100
+    limits = needed_lengths(Codec(card('solar'), loaded.tokenizer), spelled(60))
+    loaded.lengths = asdict(limits)
+    again = load(card('solar'), str(save(loaded, tmp_path/'model', method='full', scale='replica')))
+    assert again.lengths == asdict(limits) and Predictor(again).limits == limits and Predictor(again).decoding.max_new_tokens == limits.max_new_tokens > 100
+    assert with_lengths(card('solar'), str(tmp_path/'model'), Decoding())[1] == limits
+    assert engine('hf', card('solar'), str(tmp_path/'model'), 2, loading=dict(device='cpu')).limits == limits
+    assert Predictor(again, decoding=Decoding(max_new_tokens=7)).decoding.max_new_tokens == 7
+    assert Predictor(again, max_source=4000).decoding.max_new_tokens == 96 # what the positions leave
