@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'gpus',
-           'at_once', 'child', 'run_stage', 'plan', 'take', 'state', 'leave', 'working_on', 'run_plan', 'Progress',
-           'progress', 'due', 'Left', 'time_left', 'candidates', 'idle', 'check_switches', 'check_systems', 'members',
+           'at_once', 'child', 'run_stage', 'plan', 'Progress', 'progress', 'due', 'Left', 'time_left', 'take', 'state',
+           'leave', 'working_on', 'run_plan', 'candidates', 'idle', 'check_switches', 'check_systems', 'members',
            'strategies', 'example_run', 'worn', 'example_predictions']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
@@ -405,6 +405,85 @@ def plan(
         made.append(replace(submit, params=submit.params | named | dict(more=','.join(['tta']*tta + ['soup']*('soup' in _members(options)) + ['ensemble']*('ensemble_strategy' in options)))))
     return [*made, spec('report', '', [], [s.key for s in made])]
 
+# %% ../nbs/15_pipeline.ipynb #5ef2899a
+@dataclass
+class Progress:
+    "How far a stage is"
+    state:str='waiting' # 'waiting', 'running', 'kept', 'success', 'failed' or 'blocked'
+    share:float=0 # 0 to 1
+    since:str='' # ISO 8601; when it started
+    seconds:float=0 # that it has taken, or takes until now
+    left:float|None=None # seconds, as it says itself
+
+def progress(
+    happened:list[dict], # from `events`
+    keys:list[str], # of the plan's stages
+    at:str='', # ISO 8601; empty: now
+)->dict[str,Progress]: # key → how far it is
+    "How far an experiment is, since it was opened last"
+    opened = max((i for i, e in enumerate(happened) if e['event'] == 'open'), default=0)
+    found, at = {k: Progress() for k in keys}, datetime.fromisoformat(at or now())
+    for e in happened[opened:]:
+        p = found.get(key_of(**e)) if 'stage' in e else None
+        if p is None: continue
+        if e['event'] == 'start': p.state, p.since = 'running', e['time']
+        if e['event'] == 'beat' and e.get('total'): p.share, p.left = e['done']/e['total'], e.get('left')
+        if e['event'] == 'kept': p.state, p.share = 'kept', 1
+        if e['event'] == 'end': p.state, p.share, p.seconds, p.left = e['status'], 1, e['seconds'], None
+        if p.state == 'running': p.seconds = max(0, (at - datetime.fromisoformat(p.since)).total_seconds()) # a clock can be set back
+    return found
+
+# %% ../nbs/15_pipeline.ipynb #91b3fa64
+def due(
+    specs:list[StageSpec], # from `plan`
+)->list[str]: # keys
+    "The stages that will run, as far as facts and parameters tell without reading what stages have read and written"
+    found = set()
+    for spec in specs:
+        before = found & {*spec.needs, *spec.after} - {'preflight'} # nothing is made of what that says
+        if before or not _seems_done(spec): found.add(spec.key)
+    return [s.key for s in specs if s.key in found]
+
+def _seems_done(spec:StageSpec)->bool:
+    try: fact = read_fact(spec.fact)
+    except DialsumError: return False
+    if fact is None or fact.get('status') != 'success': return False
+    before = fact.get('params') or {}
+    return all(before.get(name) == value for name, value in spec.all_params.items() if not is_free(name))
+
+@dataclass(frozen=True)
+class Left:
+    "How long an experiment will take yet"
+    seconds:float
+    whole:bool=True # whether all that is left is counted
+
+    def __str__(self)->str: # '' where nothing can be told
+        if self.whole: return f'about {self.seconds:.0f} s left'
+        return f'at least {self.seconds:.0f} s left' if self.seconds >= 1 else ''
+
+def _took(happened:list[dict])->dict[str,float]: # stage, and model/stage → seconds that such stages took on average
+    found = {}
+    for e in happened:
+        if e['event'] != 'end' or e.get('status') != 'success': continue
+        for name in {e['stage'], f"{e['model']}/{e['stage']}"}: found.setdefault(name, []).append(e['seconds'])
+    return {name: sum(seconds)/len(seconds) for name, seconds in found.items()}
+
+def time_left(
+    happened:list[dict], # from `events`
+    awaited:list[str], # from `due`
+    workers:int=1, # stages at once
+)->Left:
+    "How long what has to run will take, by what such stages have taken"
+    usual, left, unknown = _took(happened), [], 0
+    for key, p in progress(happened, awaited).items():
+        if p.state not in ('waiting', 'running'): continue
+        model, stage = key.split('/')[0], key.split('/')[-1]
+        expected = usual.get(f'{model}/{stage}', usual.get(stage))
+        if p.state == 'running' and p.left is not None: left.append(p.left)
+        elif expected is None: unknown += 1
+        else: left.append(max(0, expected - p.seconds))
+    return Left(sum(left)/max(1, min(workers, len(left))), not unknown)
+
 # %% ../nbs/15_pipeline.ipynb #f4fc9625
 def _stopped(spec:StageSpec, error:dict, status:str='failed')->dict: # before it began
     log_event(spec.run, 'end', **spec.named, status=status, seconds=0)
@@ -541,85 +620,6 @@ def _line(spec:StageSpec, ended:dict, total:int, spent:float, opened:str, left:s
     what = '' if fact['status'] == 'success' else f"  {fact['error']['message'].splitlines()[0][:200]}"
     times = ', '.join(filter(None, (f'{spent:.0f} s so far', left)))
     return f"[{len(ended):3}/{total}] {spec.key:28} {how:8} {fact['seconds']:6.1f} s   ({times}){what}"
-
-# %% ../nbs/15_pipeline.ipynb #5ef2899a
-@dataclass
-class Progress:
-    "How far a stage is"
-    state:str='waiting' # 'waiting', 'running', 'kept', 'success', 'failed' or 'blocked'
-    share:float=0 # 0 to 1
-    since:str='' # ISO 8601; when it started
-    seconds:float=0 # that it has taken, or takes until now
-    left:float|None=None # seconds, as it says itself
-
-def progress(
-    happened:list[dict], # from `events`
-    keys:list[str], # of the plan's stages
-    at:str='', # ISO 8601; empty: now
-)->dict[str,Progress]: # key → how far it is
-    "How far an experiment is, since it was opened last"
-    opened = max((i for i, e in enumerate(happened) if e['event'] == 'open'), default=0)
-    found, at = {k: Progress() for k in keys}, datetime.fromisoformat(at or now())
-    for e in happened[opened:]:
-        p = found.get(key_of(**e)) if 'stage' in e else None
-        if p is None: continue
-        if e['event'] == 'start': p.state, p.since = 'running', e['time']
-        if e['event'] == 'beat' and e.get('total'): p.share, p.left = e['done']/e['total'], e.get('left')
-        if e['event'] == 'kept': p.state, p.share = 'kept', 1
-        if e['event'] == 'end': p.state, p.share, p.seconds, p.left = e['status'], 1, e['seconds'], None
-        if p.state == 'running': p.seconds = max(0, (at - datetime.fromisoformat(p.since)).total_seconds()) # a clock can be set back
-    return found
-
-# %% ../nbs/15_pipeline.ipynb #91b3fa64
-def due(
-    specs:list[StageSpec], # from `plan`
-)->list[str]: # keys
-    "The stages that will run, as far as facts and parameters tell without reading what stages have read and written"
-    found = set()
-    for spec in specs:
-        before = found & {*spec.needs, *spec.after} - {'preflight'} # nothing is made of what that says
-        if before or not _seems_done(spec): found.add(spec.key)
-    return [s.key for s in specs if s.key in found]
-
-def _seems_done(spec:StageSpec)->bool:
-    try: fact = read_fact(spec.fact)
-    except DialsumError: return False
-    if fact is None or fact.get('status') != 'success': return False
-    before = fact.get('params') or {}
-    return all(before.get(name) == value for name, value in spec.all_params.items() if not is_free(name))
-
-@dataclass(frozen=True)
-class Left:
-    "How long an experiment will take yet"
-    seconds:float
-    whole:bool=True # whether all that is left is counted
-
-    def __str__(self)->str: # '' where nothing can be told
-        if self.whole: return f'about {self.seconds:.0f} s left'
-        return f'at least {self.seconds:.0f} s left' if self.seconds >= 1 else ''
-
-def _took(happened:list[dict])->dict[str,float]: # stage, and model/stage → seconds that such stages took on average
-    found = {}
-    for e in happened:
-        if e['event'] != 'end' or e.get('status') != 'success': continue
-        for name in {e['stage'], f"{e['model']}/{e['stage']}"}: found.setdefault(name, []).append(e['seconds'])
-    return {name: sum(seconds)/len(seconds) for name, seconds in found.items()}
-
-def time_left(
-    happened:list[dict], # from `events`
-    awaited:list[str], # from `due`
-    workers:int=1, # stages at once
-)->Left:
-    "How long what has to run will take, by what such stages have taken"
-    usual, left, unknown = _took(happened), [], 0
-    for key, p in progress(happened, awaited).items():
-        if p.state not in ('waiting', 'running'): continue
-        model, stage = key.split('/')[0], key.split('/')[-1]
-        expected = usual.get(f'{model}/{stage}', usual.get(stage))
-        if p.state == 'running' and p.left is not None: left.append(p.left)
-        elif expected is None: unknown += 1
-        else: left.append(max(0, expected - p.seconds))
-    return Left(sum(left)/max(1, min(workers, len(left))), not unknown)
 
 # %% ../nbs/15_pipeline.ipynb #3ba16e41
 METRICS = ('mean', 'rouge1', 'rouge2', 'rougeL')
