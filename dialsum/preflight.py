@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FEW', 'SOME', 'MANY_CUT', 'Finding', 'json_of', 'check_folder', 'check_config', 'check_going_on', 'files_of',
            'check_tokenizer', 'codec_of', 'check_prompt', 'check_options', 'check_disk', 'check_memory', 'Outlook',
-           'limits_here', 'look_ahead', 'check_updates', 'check_cut', 'check_versions', 'check_packages', 'rehearse',
-           'Preflight', 'check_model', 'preflight']
+           'limits_here', 'limited', 'look_ahead', 'check_updates', 'check_cut', 'check_versions', 'check_packages',
+           'rehearse', 'Preflight', 'check_model', 'preflight']
 
 # %% ../nbs/10_preflight.ipynb #b9b698ed
 import html, json, math, re, shutil, tempfile, time, traceback
@@ -329,6 +329,16 @@ def limits_here(
     given = {name: options.get(name) or parameters('train')[name].default for name in names}
     return needed_lengths(codec, rows, **given)
 
+def limited(
+    c:ModelCard,
+    options:dict, # stage parameters that were given
+    lengths:RowLengths|None, limits:Lengths|None, # as in `Outlook`
+)->dict:
+    "The options with the limits that training will find for these rows, where none were given"
+    if not lengths or not limits: return options
+    longest = min(lengths.target, c.config['max_position_embeddings']) # `limits` know some of the references only
+    return options | dict(max_source=limits.max_source, max_target=options.get('max_target') or longest, max_new_tokens=limits.max_new_tokens)
+
 def look_ahead(
     c:ModelCard,
     scale:str, # 'full' or 'replica'
@@ -346,6 +356,7 @@ def look_ahead(
         with suppress(DialsumError): # told by check_options
             limits = limits_here(codec, options, some)
             cut = cut_shares(codec, some, limits.max_source, limits.max_target, limits.max_new_tokens)
+    options = limited(c, options, lengths, limits)
     try: r = fitted(c, scale, options, lengths=lengths)[0]
     except DialsumError:
         try: r = recipe(c, scale, options)
@@ -526,6 +537,8 @@ def _placed(c:ModelCard, scale:str, checkpoint:str)->tuple[str|Finding,int]: # t
 
 def _count(options:dict)->int: return len({t.strip() for t in options.get('new_tokens', '').split(',')} - {''})
 
+def _chosen(planned:dict)->dict: return {name: planned[name] for name in ('method', 'gradient_checkpointing') if name in planned} # not limits: a toy's tokens are others
+
 def _planned(c:ModelCard, scale:str, options:dict, lengths:RowLengths|None=None)->dict: # the options with what training will choose
     try: r, precision, choice = fitted(c, scale, options, lengths=lengths)
     except DialsumError: return options # told by check_options and check_memory
@@ -562,9 +575,10 @@ def _check_model(c:ModelCard, scale:str, options:dict, checkpoint:str, runs:Path
     if not isinstance(where, Finding): found += check_going_on(c, options, where)
     codec = codec_of(c, where, options.get('max_source', 0)) if parts and scale == 'full' else None # a toy's tokens tell nothing
     outlook = look_ahead(c, scale, options, codec, parts)
-    planned = _planned(c, scale, options, outlook.lengths)
+    sized = limited(c, options, outlook.lengths, outlook.limits)
+    planned = _planned(c, scale, sized, outlook.lengths)
     found += check_packages(planned.get('method') or method) + check_disk(c, scale, options, runs, download=download)
-    return found + check_memory(c, scale, options, lengths=outlook.lengths, written=outlook.written) + check_updates(scale, outlook) + check_cut(outlook), outlook
+    return found + check_memory(c, scale, sized, lengths=outlook.lengths, written=outlook.written) + check_updates(scale, outlook) + check_cut(outlook), outlook
 
 # %% ../nbs/10_preflight.ipynb #bf3112a0
 def preflight(
@@ -594,5 +608,5 @@ def preflight(
             download += more # the cache holds all of them
             wrong, outlooks[m] = _check_model(card(m), scale, own[m], checkpoints.get(m, ''), runs, where, download if more else 0, parts)
             found[m] = common + wrong
-    if rehearsal: found = {m: f + (rehearse(card(m), scale, _planned(card(m), scale, own[m], outlooks[m].lengths)) if not check_options(card(m), scale, own[m]) else []) for m, f in found.items()}
+    if rehearsal: found = {m: f + (rehearse(card(m), scale, own[m] | _chosen(_planned(card(m), scale, limited(card(m), own[m], outlooks[m].lengths, outlooks[m].limits), outlooks[m].lengths))) if not check_options(card(m), scale, own[m]) else []) for m, f in found.items()}
     return Preflight(found, time.monotonic() - started, outlooks, _shown(parts, len(models)))

@@ -280,3 +280,26 @@ def test_writing_is_estimated_for_the_dialogues_at_hand():
     assert _check_writing(c, r, how, search, 32, room, RowLengths(320, 64, 384)) == []
     [found] = _check_writing(c, r, how, search, 32, room, None)
     assert '1,024 tokens' in found.what
+
+
+@pytest.mark.parametrize('name', ['solar-10.7b'])
+def test_a_long_dialogue_is_planned_for_where_no_limit_was_given(name, sample, tmp_path, monkeypatch):
+    import dialsum.preflight
+    import dialsum.training
+    from dialsum.data import to_csv
+    from dialsum.models import load_tokenizer
+    from dialsum.preflight import preflight
+    from dialsum.prompt import Codec
+    c = card(name)
+    rows = sample.copy()
+    rows.loc[0, 'dialogue'] = '\n'.join(f'#Person{1 + i % 2}#: {i}시에 도서관 앞에서 만나기로 해요.' for i in range(160))
+    (tmp_path/'train.csv').write_text(to_csv(rows), encoding='utf-8')
+    true = len(Codec(c, load_tokenizer(c, str(replica(c)))).source(rows['dialogue'][0]))
+    assert true > 1280
+    monkeypatch.setattr(dialsum.preflight, 'available_memory', lambda *device: 2**30)
+    monkeypatch.setattr(dialsum.training, 'available_memory', lambda *device: 2**30)
+    told = preflight([name], 'full', dict(train_csv=str(tmp_path/'train.csv')), {name: str(replica(c))}, tmp_path)
+    [refused] = [f.what for f in told.models[name] if 'does not fit' in f.what]
+    assert true <= int(re.search(r'one row of ([\d,]+)', refused)[1].replace(',', '')) <= 1.4*true
+    given = preflight([name], 'full', dict(train_csv=str(tmp_path/'train.csv'), max_source=512, max_target=128), {name: str(replica(c))}, tmp_path)
+    assert any(f'one row of {512 + told.outlooks[name].lengths.target} tokens' in f.what for f in given.models[name])
