@@ -144,7 +144,7 @@ REMEDIES = [ # what to do
     (r'give its new folder with --base FOLDER', '바탕 모델의 새 폴더를 `--base`로 주십시오'),
     (r'leave base out', '`base`를 빼십시오'),
     (r'take max_source \+ (\w+) of at most ([\d,]+)', '`max_source`와 `{0}`의 합을 {1} 이하로 하십시오'),
-    (r'take (max_\w+) of at most ([\d,]+)', '`{0}`을(를) {1} 이하로 하십시오'),
+    (r'take (max_\w+) of at most ([\d,]+)', '`{0}` 값을 {1} 이하로 하십시오'),
     (r'take one that does, every summary would have broken tags', '태그를 그대로 돌려주는 토크나이저의 체크포인트를 쓰십시오'),
     (r'fetch the tokenizer files as well \(.*\)', '토크나이저 파일도 받으십시오'),
     (r'free some space, give --runs on another disk, or lower --save-total-limit', '공간을 비우거나, 다른 디스크를 `--runs`로 주거나, `--save-total-limit`을 낮추십시오'),
