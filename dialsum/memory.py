@@ -92,7 +92,7 @@ def _weight_bytes(c:ModelCard, kept:str, quantized:str=''): # `quantized`: dtype
 @lru_cache(maxsize=256)
 def _still_of(config:str, method:str, kept:str, rank:int, optimizer:str):
     c = _of(config)
-    weights = _weight_bytes(c, kept, 'float32' if method == 'qlora' else '')
+    weights = _weight_bytes(c, kept, kept if method == 'qlora' else '')
     adapter = 0 if method == 'full' else sizes(c, rank)[1]*4
     trained, size = (weights, _bytes[kept]) if method == 'full' else (adapter, 4)
     moments = round(trained/size*(2 + 8/256)) if '8bit' in optimizer else 2*trained
@@ -211,10 +211,7 @@ def _quantize(model, real:bool):
         if isinstance(old, torch.nn.Linear) and old is not head:
             where, _, leaf = name.rpartition('.')
             setattr(model.get_submodule(where), leaf, _quantized(old, stand_in))
-    packed = {id(m.weight) for m in model.modules() if type(m).__name__ == 'Linear4bit'}
-    for p in model.parameters(): # as prepare_model_for_kbit_training does
-        p.requires_grad_(False)
-        if id(p) not in packed: p.data = p.data.float()
+    for p in model.parameters(): p.requires_grad_(False)
     model.is_loaded_in_4bit = real # PEFT looks at it
 
 # %% ../nbs/07_memory.ipynb #f2d9635c
