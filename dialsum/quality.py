@@ -505,9 +505,14 @@ _of_text = dict(mojibake=mojibake, control=control, html=markup, jamo=jamo, brok
 _of_dialogue = dict(speaker_gap=speaker_gap, turns=turns)
 _of_pair = dict(foreign_tag=foreign_tag, long_summary=long_summary, copied=copied, number=number)
 
+_said = ('script', 'unknown_tag') # are no fault of a summary whose dialogue has the same
+
+def _unsaid(found:list[str], dialogue:str)->list[str]: return [what for what in found if what not in dialogue]
+
 def _row(part:str, d:Dialogue)->list[Finding]: # what can be seen in a row by itself
     places = [('dialogue', d.text)] + [(f'summary{i or ""}', s) for i, s in enumerate(d.summaries, len(d.summaries) > 1)]
     found = [(k, place, check(text if k == 'mojibake' else mend_mojibake(text))) for place, text in places for k, check in _of_text.items()]
+    found = [(k, place, _unsaid(what, d.text) if k in _said and place != 'dialogue' else what) for k, place, what in found]
     if not (mojibake(d.text) or empty(d.text)): found += [(k, 'dialogue', check(d.text)) for k, check in _of_dialogue.items()]
     pairs = [] if mojibake(d.text) or empty(d.text) else [(p, s) for p, s in places[1:] if not (mojibake(s) or empty(s))]
     found += [(k, place, check(d.text, s)) for place, s in pairs for k, check in _of_pair.items()]

@@ -107,6 +107,17 @@ def test_references_with_as_many_give_no_warning():
     assert table.diagnostics['broken_tags'] == 1 and not [w for w in table.warnings if 'broken tags' in w]
 
 
+@pytest.mark.parametrize('name', ['hanja', 'kana', 'greek', 'mask'])
+def test_what_the_dialogue_says_is_no_defect_of_a_reference(name):
+    from dialsum.data import Dialogue
+    from dialsum.quality import _row
+    dialogue, summary = SAYS[name]
+    kinds = ('script', 'unknown_tag', 'broken_tag')
+    assert not [f for f in _row('train', Dialogue('a', dialogue, (summary,))) if f.where == 'summary' and f.kind in kinds]
+    slipped = _row('train', Dialogue('a', '#Person1#: 뜻이 뭐야?', ('#Person1#은 豫約을 묻는다.',)))
+    assert [f for f in slipped if f.where == 'summary' and f.kind == 'script']
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(), st.text())
 def test_no_text_breaks_a_rule_that_it_is_measured_against(text, other):
