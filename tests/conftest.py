@@ -54,7 +54,7 @@ def env(checkout):
 @pytest.fixture(scope='session')
 def call(checkout, env):
     "Run a command in that copy: call('dialsum', 'models') → CompletedProcess"
-    def run(*words, cwd=None, timeout=600, **more):
+    def run(*words, cwd=None, timeout=3000, **more):
         return subprocess.run([str(w) for w in words], cwd=cwd or checkout, env=env | more, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout)
     return run
 

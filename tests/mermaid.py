@@ -25,7 +25,7 @@ def parse(blocks):
     folder = Path(os.environ.get('DIALSUM_MERMAID') or Path(__file__).resolve().parents[1])
     if not (folder/'node_modules'/'mermaid').is_dir() or not (folder/'node_modules'/'jsdom').is_dir() or not shutil.which('node'):
         pytest.skip('needs node, and `npm install mermaid jsdom` in the folder that DIALSUM_MERMAID names')
-    done = subprocess.run(['node', '--input-type=module', '-e', PARSE, str(folder)], input=json.dumps(blocks), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(['node', '--input-type=module', '-e', PARSE, str(folder)], input=json.dumps(blocks), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

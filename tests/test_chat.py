@@ -66,15 +66,15 @@ def quickly(monkeypatch):
 
 @pytest.mark.parametrize('trouble, least', [
     ((429, {'Retry-After': '0.4'}, b'busy'), 0.4), ((503, {'Retry-After': 'nonsense'}, b''), 0), ((500, {}, b'oh'), 0), ((408, {}, b''), 0), ((409, {}, b''), 0), ((529, {}, b''), 0),
-    ((200, {'Content-Length': 999}, b'{"choices"'), 0), (None, 0), ('hang', 0.3)])
+    ((200, {'Content-Length': 999}, b'{"choices"'), 0), (None, 0), ('hang', 2)])
 def test_what_passes_is_asked_again(trouble, least):
     def reply(n, asked, handler):
         if n > 2: return 'fine'
-        if trouble == 'hang': time.sleep(0.6); return None
+        if trouble == 'hang': time.sleep(4); return None
         if trouble and '999' in str(trouble): handler.close_connection = True
         return trouble
     with serving(reply) as server:
-        started, chat = time.monotonic(), Chat(server.url, 'm', timeout=0.3)
+        started, chat = time.monotonic(), Chat(server.url, 'm', timeout=2 if trouble == 'hang' else 60)
         assert chat.one('hello') == 'fine' and len(server.seen) == 3 and time.monotonic() - started >= 2*least
         assert (chat.used.requests, chat.used.retries, chat.used.prompt_tokens) == (3, 2, 7)
 
@@ -83,7 +83,7 @@ def test_retry_after_as_a_date():
     def reply(n, asked, handler): return (429, {'Retry-After': format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)}, b'') if n == 1 else 'fine'
     with serving(reply) as server:
         started = time.monotonic()
-        assert Chat(server.url, 'm').one('hello') == 'fine' and 0.9 < time.monotonic() - started < 3
+        assert Chat(server.url, 'm').one('hello') == 'fine' and time.monotonic() - started > 0.9
 
 
 def test_a_pause_that_the_endpoint_asks_for_holds_all_threads():
@@ -111,12 +111,12 @@ def test_waits_grow_and_differ(monkeypatch):
     ((301, {'Location': 'http://127.0.0.1:1/'}, b''), 'leads to another address', 1), ((200, {}, b'<html>'), 'did not answer as a chat endpoint does', 1), ((200, {}, [1]), 'did not answer as a chat endpoint', 1),
     ((200, {}, dict(error=dict(message='quota'))), '(quota)', 1), ((200, {}, dict(choices='none')), 'did not answer as', 1),
     ((429, {'Retry-After': '900'}, b''), 'left alone for 900 s', 1), ((500, {}, dict(error=dict(message=f'{KEY} broke'))), 'answered 500 (… broke), the last of 2 tries', 2),
-    (None, 'cannot be reached or broke off, the last of 2 tries', 2), ('hang', 'said nothing for 0.2 s', 2)])
+    (None, 'cannot be reached or broke off, the last of 2 tries', 2), ('hang', 'said nothing for 1 s', 2)])
 def test_what_will_not_pass_is_one_sentence_without_the_key(answer, words, requests, monkeypatch, tmp_path):
     monkeypatch.setenv('TEST_API_KEY', f' {KEY}\n')
-    def reply(n, asked, handler): return time.sleep(0.4) if answer == 'hang' else answer
+    def reply(n, asked, handler): return time.sleep(2) if answer == 'hang' else answer
     with serving(reply) as server:
-        chat = Chat(server.url, 'm', key_variable='TEST_API_KEY', retries=1, timeout=0.2 if answer == 'hang' else 5, cache=tmp_path/'answers.sqlite')
+        chat = Chat(server.url, 'm', key_variable='TEST_API_KEY', retries=1, timeout=1 if answer == 'hang' else 60, cache=tmp_path/'answers.sqlite')
         with pytest.raises(DialsumError) as e: chat.one('question')
         assert words in str(e.value) and '\n' not in str(e.value) and len(str(e.value)) < 450 and len(server.seen) == requests
         assert server.keys == [f'Bearer {KEY}'] * requests
@@ -233,7 +233,7 @@ WRITER = "import sys; from dialsum.chat import Answers; a = Answers(sys.argv[1])
 
 def test_processes_share_a_cache_and_the_first_answer_stays(tmp_path):
     writers = [subprocess.Popen([sys.executable, '-c', WRITER, str(tmp_path/'a.sqlite'), name], stdout=subprocess.PIPE, text=True) for name in 'AB']
-    said = [w.communicate(timeout=60)[0].strip() for w in writers]
+    said = [w.communicate(timeout=600)[0].strip() for w in writers]
     assert said[0] == said[1] and len(said[0]) == 40 and all(w.returncode == 0 for w in writers)
 
 

@@ -33,8 +33,8 @@ def test_however_a_stage_ends_its_fact_tells(how, probe, call, tmp_path):
     code, status, kind, words = PROBE[how]
     probe(code)
     command = ('import sys\nfrom pathlib import Path\nfrom dialsum.pipeline import StageSpec, leave, run_stage, take\nfrom dialsum.runs import new_run\n'
-               'run = new_run("probe", {}, Path(sys.argv[1]))\ntake(run)\nrun_stage(StageSpec(run, "probe"), timeout=8)\nleave(run)')
-    done = call(sys.executable, '-P', '-c', command, tmp_path)
+               'run = new_run("probe", {}, Path(sys.argv[1]))\ntake(run)\nrun_stage(StageSpec(run, "probe"), timeout=float(sys.argv[2]))\nleave(run)')
+    done = call(sys.executable, '-P', '-c', command, tmp_path, 8 if how == 'hang' else 600)
     assert done.returncode == 0, done.stderr
     [run] = tmp_path.iterdir()
     fact, notebook = read_fact(run/'probe.json'), json.loads((run/'probe.ipynb').read_text(encoding='utf-8'))

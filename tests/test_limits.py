@@ -73,7 +73,7 @@ def test_out_of_memory_writing_goes_on_with_fewer_at_once(small_memory, capsys):
 @pytest.mark.parametrize('stage', ['train', 'predict'])
 def test_loading_that_takes_too_long_ends_with_a_fact(stage, tmp_path):
     run = new_run('slow', {}, tmp_path)
-    fact = pipeline.run_stage(pipeline.StageSpec(run, stage, 'kobart', dict(scale='replica', load_timeout=0.05)), timeout=60) # importing transformers alone takes longer
+    fact = pipeline.run_stage(pipeline.StageSpec(run, stage, 'kobart', dict(scale='replica', load_timeout=0.05)), timeout=600) # importing transformers alone takes longer
     assert fact['status'] == 'failed' and fact['error']['kind'] == 'timeout', fact['error']
     assert fact['error']['message'].startswith('loading the model took longer than 0.05 s') and '--load-timeout' in fact['error']['message']
 
@@ -85,7 +85,7 @@ def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
     long.to_csv(many, index=False)
     params = dict(SMALL, dev_csv=str(many), train_csv=str(sample_path()/'train.csv'), first_step_timeout=1)
     params.pop('debug')
-    fact = pipeline.run_stage(pipeline.StageSpec(run, 'train', 'kobart', params), timeout=120)
+    fact = pipeline.run_stage(pipeline.StageSpec(run, 'train', 'kobart', params), timeout=1200)
     assert fact['status'] == 'failed' and fact['error']['kind'] == 'timeout' and 'the first step took longer than 1 s' in fact['error']['message'], fact['error']
     assert not (run/'kobart'/'model').exists()
 

@@ -237,7 +237,7 @@ def lab(tmp_path_factory):
     with open(top/'lab.log', 'w') as log: server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | dict(JUPYTER_CONFIG_DIR=str(top/'.config'), JUPYTERLAB_WORKSPACES_DIR=str(top/'.w'), JUPYTERLAB_SETTINGS_DIR=str(top/'.s')))
     yield top, lambda name: f'http://127.0.0.1:{port}/lab/tree/{name}?token=t'
     server.terminate()
-    server.wait(20)
+    server.wait(200)
 
 
 def test_jupyterlab_draws_the_diagrams(build, hell, resumed, chromium, lab):
@@ -251,7 +251,7 @@ def test_jupyterlab_draws_the_diagrams(build, hell, resumed, chromium, lab):
     tab = chromium.new_page(viewport=dict(width=1280, height=1600))
     tab.goto(address('report.ipynb'))
     drawn = tab.locator('.jp-RenderedMermaid:not(.jp-mod-warning) img')
-    drawn.nth(len(blocks) - 1).wait_for(timeout=90_000)
+    drawn.nth(len(blocks) - 1).wait_for(timeout=900_000)
     assert drawn.count() == len(blocks) and tab.locator('.jp-RenderedMermaid.jp-mod-warning').count() == 0
     sizes = drawn.evaluate_all('found => found.map(i => [i.naturalWidth, i.width, i.height])')
     tab.locator('.jp-Dialog').get_by_role('button', name='No Kernel').click()

@@ -36,7 +36,7 @@ def test_a_killed_kernel_is_a_failed_stage(tmp_path):
     run = new_run('killed', {}, tmp_path)
     spec = pipeline.StageSpec(run, 'train', 'kobart', dict(scale='replica', epochs=500, early_stopping_patience=0))
     def kill_kernel():
-        for _ in range(600):
+        for _ in range(6000):
             time.sleep(0.1)
             for p in psutil.Process().children(recursive=True):
                 try: found = any('ipykernel_launcher' in word for word in p.cmdline())
@@ -73,12 +73,12 @@ def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     import psutil, subprocess, sys
     process = subprocess.Popen([sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', 'run', '--models', 'kobart', 'solar', '--scale', 'replica',
                                 '--epochs', '500', '--early-stopping-patience', '0', '--no-rehearse', '--runs', str(tmp_path/'runs'), '--reports', str(tmp_path/'reports')], env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(6000):
         time.sleep(0.1)
         if any('"beat"' in p.read_text() for p in tmp_path.glob('runs/*/events.jsonl')): break
     tree = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)
-    assert process.wait(10) == 130
+    assert process.wait(100) == 130
     assert len(tree) >= 2 and not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     [run] = (tmp_path/'runs').iterdir()
     assert any(f['status'] == 'failed' and f['error']['kind'] == 'interrupted' for f in facts(run)) and not list(run.rglob('*.tmp')) and pipeline.state(run) == 'interrupted'

@@ -1,5 +1,5 @@
 """What the notebook of dialsum.rouge cannot say of itself: equality over many random texts, the real data, files in any order"""
-import json, random, subprocess, sys, time
+import json, random, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +89,7 @@ def test_real_references_give_the_known_null_and_lead_2(tags, null, lead):
     references = list(dev['summary'])
     shuffled = references[:]
     random.Random(1).shuffle(shuffled)
-    start = time.monotonic()
     table = rouge(shuffled, references, tags=tags, dialogues=dev['dialogue'])
-    assert time.monotonic() - start < 5
     for row, known in (('score', null), ('null', null), ('lead2', lead)):  # known: measured on 499; these are 250 of them
         assert [table.rows[row][k].f for k in KINDS] == pytest.approx(known, abs=1.5), row
     assert 'is no better than the null' in table.warnings[0] and len(table.warnings) == 1
