@@ -239,7 +239,8 @@ def _target(self:Codec, summary:str)->list[int]: # ends with the end token
     opening = begins[len(opens):]
     ids = self.spelling.ids(opening, summary, ends)
     special = [i for i, t in enumerate(ids) if t in self.spelling.special]
-    before = self.spelling.special.intersection(self.spelling.ids(opening)) if opening else ()
+    opened = self.spelling.ids(opening) if opening else []
+    before = [t for t in opened if t in self.spelling.special]
     if len(special) == len(before): return [*self.spelling.ids(opening, summary), eos] # the template ends an answer with none
     return ids[:special[-1] + 1]
 

@@ -249,10 +249,13 @@ def check_number(
     *,
     spelled:str='', # how the user wrote the name; empty: as it is
     default:bool=False, # whether a number that stands for the default is in range
+    whole:bool=False, # whether a fraction is refused, too
 )->None:
     "Raises `DialsumError` for a number out of range, or what is no number"
     limits = LIMITS[name]
     if not isinstance(value, (int, float)): raise DialsumError(f"{spelled or name} is {value!r}: {limits} was expected.")
+    if whole and limits.hold(value) and not isinstance(value, int):
+        raise DialsumError(f"{spelled or name} is {value}: a whole number, {limits}, was expected.")
     if limits.hold(value): return
     if not default or limits.default is None: raise DialsumError(f"{spelled or name} is {value}: {limits} was expected.")
     if value != limits.default: raise DialsumError(f"{spelled or name} is {value}: {limits.default} (the default) or {limits} was expected.")

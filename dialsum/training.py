@@ -53,7 +53,7 @@ class Recipe:
     def __post_init__(self):
         if self.method not in METHODS: raise unknown('method', self.method, list(METHODS))
         for f in fields(self):
-            if f.name in LIMITS: check_number(f.name, getattr(self, f.name), default=f.name in UNSET)
+            if f.name in LIMITS: check_number(f.name, getattr(self, f.name), default=f.name in UNSET, whole=f.type is int)
         if self.method != 'full': return
         for name in UNSET:
             if getattr(self, name) == UNSET[name]: continue

@@ -163,3 +163,15 @@ def test_a_copy_of_a_tokenizer_goes_with_it():
     del tokenizer
     gc.collect()
     assert copied() is None
+
+
+@pytest.mark.parametrize('opening', ['<|im_start|><|im_start|>', '<|im_start|><|endoftext|>'])
+def test_an_answer_without_an_end_keeps_its_text_behind_an_opening_of_special_tokens(opening):
+    "The template ends no answer, and what opens one names a special token twice"
+    tokenizer = load_tokenizer(card('qwen3-4b'), str(replica(card('qwen3-4b'))))
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + ('" + opening + "' if m['role'] == 'assistant' else '') + m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+    codec = Codec(card('qwen3-4b'), tokenizer)
+    target = codec.target(PROBE)
+    assert codec.text(target) == PROBE and target[-1] == tokenizer.eos_token_id

@@ -6,7 +6,7 @@ import pytest
 from transformers import GenerationConfig
 
 from dialsum.data import read
-from dialsum.generation import Decoding, Predictor, create_predictor
+from dialsum.generation import REFUSED, Decoding, Predictor, create_predictor
 from dialsum.models import card, load, replica
 from dialsum.runs import DialsumError, sample_path
 
@@ -36,7 +36,7 @@ def config_of(name='qwen3-4b', **options):
     (dict(early_stopping=True), 'early_stopping acts only with beams'), (dict(length_penalty=2.), 'length_penalty acts only with beams'), (dict(min_p=.1), 'min_p acts only when sampling'),
     (dict(top_k=5), 'top_k acts only when sampling'), (dict(do_sample=True, temperature=0), 'do_sample is True and temperature is 0'), (dict(do_sample=False, top_p=.9), 'top_p acts only'),
     (dict(max_length=5, max_new_tokens=7), 'max_length is 5 and max_new_tokens is 7'), (dict(max_length=5, min_length=8), 'min_new_tokens is 8: at most 5'), (dict(num_beam=4), "did you mean 'num_beams'"),
-    (dict(guidance_scale='x'), 'transformers cannot follow guidance_scale')])
+    (dict(max_cache_len=99), 'max_cache_len acts only with a static cache'), (dict(guidance_scale='x'), 'transformers cannot follow guidance_scale')])
 def test_an_option_that_cannot_be_followed_is_refused_by_its_name(options, words):
     with pytest.raises(DialsumError, match=words): predictor().predict_batch([DIALOGUE], **options)
 
@@ -57,17 +57,99 @@ def test_options_are_followed():
         assert predictor().predict_batch([DIALOGUE], **same) == plain
 
 
+def used(name, **options):
+    "The search that generate is given in a call: (transformers' configuration, ours)"
+    p, seen = predictor(name), []
+    generate = p.loaded.model.generate
+    def watched(**given):
+        seen.append(given['generation_config'])
+        return generate(**given)
+    p.loaded.model.generate = watched
+    try: assert len(p.predict_batch([DIALOGUE], **options)) == 1
+    finally: del p.loaded.model.generate
+    return seen[0], p._with(options)
+
+
+FOLLOWED = dict( # of both architectures: option → (values of a call that asks for it, where it arrives, what arrives there)
+    max_length=(dict(max_length=5), 'max_new_tokens', 5), max_new_tokens=(dict(max_new_tokens=5), 'max_new_tokens', 5),
+    min_length=(dict(min_length=1), 'min_new_tokens', 1), min_new_tokens=(dict(min_new_tokens=1), 'min_new_tokens', 1),
+    do_sample=(dict(do_sample=True), 'do_sample', True), temperature=(dict(temperature=.8), 'temperature', .8), num_beams=(dict(num_beams=2), 'num_beams', 2),
+    early_stopping=(dict(early_stopping='never', num_beams=2), 'early_stopping', 'never'), length_penalty=(dict(length_penalty=.5, num_beams=2), 'length_penalty', .5),
+    eos_token_id=(dict(eos_token_id=5), 'eos_token_id', [5]), cache_config=(dict(cache_config=dict(nbits=4)), None, 'acts only with a quantized cache'),
+    max_cache_len=(dict(max_cache_len=9999, cache_implementation='static'), 'max_cache_len', 9999),
+    **{name: (dict(temperature=1.) | {name: value}, name, value) for name, value in dict(top_k=5, top_p=.5, min_p=.5, top_h=.5, typical_p=.5, epsilon_cutoff=.1, eta_cutoff=.1).items()},
+    **{name: ({name: value}, name, value) for name, value in dict(
+        max_time=9., stop_strings=['요'], use_cache=False, cache_implementation='static', bad_words_ids=[[5]], renormalize_logits=True, forced_eos_token_id=5, remove_invalid_values=True,
+        exponential_decay_length_penalty=(2, 1.1), suppress_tokens=[5], begin_suppress_tokens=[5], sequence_bias=[[[5], -9.]], disable_compile=True).items()})
+OWN = dict(repetition_penalty=1.2, no_repeat_ngram_size=2) # applied here, so that tags are spared
+OF_ONE = { # architecture → options that act only with it
+    'kobart': dict(forced_bos_token_id=5, decoder_start_token_id=3),
+    'qwen3-4b': dict(guidance_scale=1.5, prefill_chunk_size=4)}
+LEFT = ('watermarking_config', 'compile_config') # what transformers itself cannot follow with this model or this value
+
+
+def used(name, **options):
+    "The search that generate is given in a call: (transformers' configuration, ours)"
+    p, seen = predictor(name), []
+    generate = p.loaded.model.generate
+    def watched(**given):
+        seen.append(given['generation_config'])
+        return generate(**given)
+    p.loaded.model.generate = watched
+    try: assert len(p.predict_batch([DIALOGUE], **options)) == 1
+    finally: del p.loaded.model.generate
+    return seen[0], p._with(options)
+
+
+FOLLOWED = dict( # of both architectures: option → (values of a call that asks for it, where it arrives, what arrives there)
+    max_length=(dict(max_length=5), 'max_new_tokens', 5), max_new_tokens=(dict(max_new_tokens=5), 'max_new_tokens', 5),
+    min_length=(dict(min_length=1), 'min_new_tokens', 1), min_new_tokens=(dict(min_new_tokens=1), 'min_new_tokens', 1),
+    do_sample=(dict(do_sample=True), 'do_sample', True), temperature=(dict(temperature=.8), 'temperature', .8), num_beams=(dict(num_beams=2), 'num_beams', 2),
+    early_stopping=(dict(early_stopping='never', num_beams=2), 'early_stopping', 'never'), length_penalty=(dict(length_penalty=.5, num_beams=2), 'length_penalty', .5),
+    eos_token_id=(dict(eos_token_id=5), 'eos_token_id', [5]), cache_config=(dict(cache_config=dict(nbits=4)), None, 'acts only with a quantized cache'),
+    **{name: (dict(temperature=1.) | {name: value}, name, value) for name, value in dict(top_k=5, top_p=.5, min_p=.5, top_h=.5, typical_p=.5, epsilon_cutoff=.1, eta_cutoff=.1).items()},
+    **{name: ({name: value}, name, value) for name, value in dict(
+        max_time=9., stop_strings=['요'], use_cache=False, cache_implementation='static', bad_words_ids=[[5]], renormalize_logits=True, forced_eos_token_id=5, remove_invalid_values=True,
+        exponential_decay_length_penalty=(2, 1.1), suppress_tokens=[5], begin_suppress_tokens=[5], sequence_bias=[[[5], -9.]], max_cache_len=99, disable_compile=True).items()})
+OWN = dict(repetition_penalty=1.2, no_repeat_ngram_size=2) # applied here, so that tags are spared
+OF_ONE = { # architecture → options that act only with it
+    'kobart': dict(forced_bos_token_id=5, decoder_start_token_id=3),
+    'qwen3-4b': dict(guidance_scale=1.5, prefill_chunk_size=4)}
+LEFT = ('watermarking_config', 'compile_config') # what transformers itself cannot follow with this model or this value
+
+
 def test_every_option_of_transformers_is_followed_or_refused_by_a_sentence():
-    values = dict(max_length=5, max_new_tokens=5, min_length=1, min_new_tokens=1, max_time=9., stop_strings=['요'], do_sample=True, num_beams=2, use_cache=False, temperature=.8, suppress_tokens=[5],
-                  begin_suppress_tokens=[5], bad_words_ids=[[5]], forced_bos_token_id=5, forced_eos_token_id=5, eos_token_id=5, decoder_start_token_id=2, cache_implementation='static', repetition_penalty=1.2,
-                  no_repeat_ngram_size=2, renormalize_logits=True, remove_invalid_values=True, sequence_bias=[[[5], -9.]], exponential_decay_length_penalty=(2, 1.1))
-    refused = 0
-    for name in (n for n in GenerationConfig().to_dict() if n[0] != '_'):
-        try: assert len(predictor().predict_batch([DIALOGUE], **{name: values.get(name, .5)})) == 1
-        except DialsumError as e:
-            refused += 1
-            assert name in str(e) or name == 'max_length'
-    assert refused < 60
+    known = {name for name in GenerationConfig().to_dict() if name[0] != '_'}
+    of_one = {name for options in OF_ONE.values() for name in options}
+    lists = [set(FOLLOWED), set(OWN), of_one, set(REFUSED) & known, set(LEFT)]
+    assert set.union(*lists) == known and sum(map(len, lists)) == len(known)
+
+
+@pytest.mark.parametrize('model', OF_ONE)
+def test_what_is_followed_arrives_in_the_search(model):
+    for name, (options, place, value) in FOLLOWED.items():
+        if place: assert getattr(used(model, **options)[0], place) == value, name
+        else:
+            with pytest.raises(DialsumError, match=f'{name} {value}'): used(model, **options)
+    for name, value in OWN.items():
+        theirs, ours = used(model, **{name: value})
+        assert getattr(theirs, name) is None and getattr(ours, name) == value
+    for name, value in OF_ONE[model].items(): assert getattr(used(model, **{name: value})[0], name) == value
+
+
+@pytest.mark.parametrize('model', OF_ONE)
+def test_what_is_not_followed_is_refused_by_its_name(model):
+    others = {name: value for other, options in OF_ONE.items() if other != model for name, value in options.items()}
+    for name in others:
+        with pytest.raises(DialsumError, match=f'{name} acts only with'): used(model, **{name: others[name]})
+    for name in (*LEFT, *(n for n in REFUSED if n in GenerationConfig().to_dict())):
+        with pytest.raises(DialsumError, match=name): used(model, **{name: .5})
+
+
+@pytest.mark.parametrize('name', ['num_beams', 'min_length', 'max_length', 'min_new_tokens', 'max_new_tokens', 'no_repeat_ngram_size', 'top_k'])
+def test_a_fraction_of_what_is_counted_is_refused(name):
+    more = dict(temperature=1.) if name == 'top_k' else {}
+    with pytest.raises(DialsumError, match='a whole number'): predictor().predict_batch([DIALOGUE], **{name: 2.5}, **more)
 
 
 def test_what_a_call_changes_is_for_that_call():
