@@ -154,7 +154,7 @@ def _lent(options:dict, tta:bool)->dict: # with Solar as the model that paraphra
 
 def _absolute(options:dict)->dict: # stages run in folders of their own
     at = lambda v: str(Path(v).expanduser().absolute())
-    own = lambda v: at(v) if v and Path(v).expanduser().is_dir() else v # a folder, not a hub name or an address
+    own = lambda v: at(v) if v and os.path.isdir(os.path.expanduser(v)) else v # a folder, not a hub name or an address
     how = dict(reports=at, checkpoint=own, base=own, augmentation_backend=lambda v: ','.join(own(part.strip()) for part in v.split(',')))
     return {n: at(v) if v and n.endswith('_csv') else how[n](v) if v and n in how else v for n, v in options.items()}
 
@@ -334,6 +334,15 @@ def _spell(score:dict|None)->str:
     return f"mean ROUGE {score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else 'not evaluated'
 
 # %% ../nbs/16_cli.ipynb #45dca889
+def _check_copy(copy:Path, stage:str, model:str, params:dict, run:Path|None): # raises `DialsumError` where -o would write over what is kept
+    named = {name: path for name, path in named_places(params).items() if name != 'run'}
+    check_apart(copy, [*nbs_path().glob('*.ipynb'), *named.values()], '-o')
+    if run is None or not copy.exists() or not copy.resolve().is_relative_to(run.resolve()): return
+    own = place(run, model)/f'{stage}.ipynb'
+    if own.exists() and copy.samefile(own): return
+    if copy.suffix == '.ipynb' and copy.stem not in stages(): return # an earlier copy
+    raise DialsumError(f"'{copy}' is a file of the run '{run.name}', and would be written over: give -o another name.")
+
 def _stage(args)->int:
     given = dict(args.parameter)
     params = pipeline.complete(args.stage, given)
@@ -342,12 +351,13 @@ def _stage(args)->int:
         c, scale = resolve(params['model'], params.get('scale', 'replica'))
         model = params['model'] = c.name
         if 'scale' in params: params['scale'] = scale
-    if args.output and not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
-    copy = args.output/f'{args.stage}.ipynb' if args.output and args.output.is_dir() else args.output
-    if copy: check_apart(copy, [*nbs_path().glob('*.ipynb'), *(v for v in params.values() if isinstance(v, str) and v)], '-o')
+    if args.output and not os.path.isdir(args.output.absolute().parent): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
+    copy = args.output/f'{args.stage}.ipynb' if args.output and os.path.isdir(args.output) else args.output
+    known = _run_of(params['run'], args.runs) if params['run'] else None
+    if copy: _check_copy(copy, args.stage, model, params, known)
     own = (model or 'kobart',)
     smoke = dict(submit={}, report={}, checkpoints=dict(models=own, epochs=2, keep_checkpoints=1), folds=dict(models=own, k_folds=2), soup=dict(models=own, k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
-    run = (_run_of(params['run'], args.runs) if params['run'] else pipeline.example_run(**smoke, runs=args.runs) if smoke is not None else
+    run = (known if known else pipeline.example_run(**smoke, runs=args.runs) if smoke is not None else
            new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given, args.runs))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
     check_kept(spec.stage, spec.folder, list(spec.params.values()))
@@ -359,7 +369,7 @@ def _stage(args)->int:
     return 0 if fact['status'] == 'success' else 1
 
 def _run_of(name:str, runs:Path|None)->Path: # a folder, with an experiment in it or not yet, or an experiment by name
-    if Path(name).expanduser().is_dir() or '/' in name: return existing_run(name)
+    if os.path.isdir(os.path.expanduser(name)) or '/' in name: return existing_run(name)
     return existing_run(str(find_run(name, runs)))
 
 def find_run(
@@ -367,7 +377,7 @@ def find_run(
     runs:Path|None=None, # folder of the run folders; None: `runs_path()`
 )->Path: # the run folder
     "An experiment by name; raises `DialsumError` when none or several fit"
-    if (Path(name)/'experiment.json').is_file(): return Path(name).expanduser().absolute()
+    if os.path.isfile(Path(name)/'experiment.json'): return Path(name).expanduser().absolute()
     known = [p.parent for p in sorted(Path(runs or runs_path()).expanduser().absolute().glob('*/experiment.json'))]
     found = [p for p in known if p.name == name] or [p for p in known if name in p.name]
     if not found: raise unknown('experiment', name, [p.name for p in known])

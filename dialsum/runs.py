@@ -387,9 +387,11 @@ def check_apart(
 )->None:
     "Raises `DialsumError` when a file would be written over one that is read: by the same path, another spelling, a link"
     output = Path(output)
+    if any(len(os.fsencode(part)) > 255 for part in output.parts):
+        raise DialsumError(f"{option} has a name of more than 255 bytes: '{output.name[:40]}…': give a shorter one.")
     if not output.exists(): return
     for path in map(Path, inputs):
-        if not path.exists(): continue
+        if not os.path.exists(path): continue # False for a text that is too long for a name, too
         part_of = path.is_dir() and output.suffix != '.csv' and output.resolve().is_relative_to(path.resolve())
         if not part_of and not output.samefile(path): continue
         raise DialsumError(f"'{output}' is {'a part of ' if part_of else ''}'{path}', which is read, and would be written over: give {option} another name.")
@@ -433,7 +435,7 @@ def existing_run(
 )->Path: # absolute
     "A run folder that must be there; raises `DialsumError` where it is not, or cannot be written to"
     run = Path(path).expanduser().absolute()
-    if not run.is_dir(): raise DialsumError(f"there is no run folder '{path}': give one that exists, or leave run empty for a new one.")
+    if not os.path.isdir(run): raise DialsumError(f"there is no run folder '{path}': give one that exists, or leave run empty for a new one.")
     return check_writable(run)
 
 def log_event(

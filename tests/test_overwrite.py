@@ -4,7 +4,7 @@ import json, os
 import pytest
 
 from dialsum import pipeline
-from dialsum.runs import Stage, new_run, nbs_path, sample_path
+from dialsum.runs import Stage, new_run, nbs_path, release, sample_path
 
 ROWS = 'fname,dialogue\nt_0,#Person1#: 안녕하세요.\n'
 
@@ -118,3 +118,54 @@ def test_a_stage_that_is_run_by_the_pipeline_is_held_to_the_same(experiment):
     spec = pipeline.StageSpec(experiment, 'data', '', dict(train_csv=str(experiment/'data'/'low_quality.csv')))
     with pytest.raises(DialsumError, match='writes anew'): pipeline.run_stage(spec)
     assert (experiment/'data'/'low_quality.csv').exists()
+
+
+@pytest.fixture
+def trained(experiment):
+    "That run, in which an evaluation has left its notebook and its facts"
+    spec = pipeline.StageSpec(experiment, 'evaluate', 'kobart', dict(scale='replica'))
+    stage = Stage('evaluate', spec.all_params, 'kobart')
+    stage.record({})
+    (experiment/'kobart'/'evaluate.ipynb').write_text('{"cells": []}')
+    for folder in (experiment, experiment/'kobart'): release(folder)
+    return experiment
+
+
+def evaluated(typed, run, output): return typed('stage', 'evaluate', '-p', 'run', run, '-p', 'model', 'kobart', '-p', 'scale', 'replica', '-o', output)
+
+
+@pytest.mark.parametrize('name', ['kobart/evaluate.ipynb', 'link.ipynb', 'copies/evaluation.ipynb', 'kobart'])
+def test_a_stage_puts_its_notebook_into_its_run_again_and_again(name, trained, typed):
+    "Where it lies by itself, by a link to that, or as a copy"
+    own = trained/'kobart'/'evaluate.ipynb'
+    (trained/'link.ipynb').symlink_to(own)
+    (trained/'copies').mkdir()
+    for _ in range(2):
+        done = evaluated(typed, trained, trained/name)
+        assert done.returncode == 0, done.stderr
+        assert own.read_text() == '{"cells": []}'
+    assert (trained/name).is_dir() or (trained/name).read_bytes() == own.read_bytes()
+
+
+@pytest.mark.parametrize('name', ['kobart/model/config.json', 'kobart/evaluate.json', 'experiment.json', 'data/low_quality.csv', 'train.ipynb'])
+def test_a_stage_refuses_what_its_run_holds_as_output(name, trained, typed):
+    (trained/'train.ipynb').write_text('{}')
+    before = (trained/name).read_bytes()
+    refused(evaluated(typed, trained, trained/name), '-o')
+    assert (trained/name).read_bytes() == before
+
+
+def test_a_parameter_that_is_too_long_for_a_name_is_no_path(trained, typed, tmp_path):
+    "new_tokens may have any length, and the notebook's copy is there already"
+    (tmp_path/'copy.ipynb').write_text('{}')
+    long = ','.join(f'#말{i}#' for i in range(200))
+    done = typed('stage', 'train', '-p', 'run', trained, '-p', 'model', 'kobart', '-p', 'new_tokens', long, '-p', 'checkpoint', trained/'kobart'/'model', '-o', tmp_path/'copy.ipynb')
+    refused(done, 'writes anew') # which is looked at behind
+
+
+def test_names_that_are_too_long_are_refused_in_one_sentence(typed, tmp_path):
+    long = 'x'*300
+    for words in (('data', '-o', tmp_path/f'{long}.ipynb'), ('data', '-p', 'run', long), ('data', '-p', 'run', f'./{long}')):
+        done = typed('stage', *words, '--runs', tmp_path/'runs')
+        assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and long[:30] in done.stderr, done.stderr
+    assert not (tmp_path/'runs').exists()
