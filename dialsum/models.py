@@ -264,6 +264,8 @@ def in_cache(
     return folder if shards and all((folder/shard).is_file() for shard in shards) else None
 
 # %% ../nbs/05_models.ipynb #1152982e
+class _NoAnswer(Exception): "Why the hub says nothing about a file"
+
 def _ask_hub(name:str, file:str, method:str='HEAD'): # the answer about a file; a renamed repository is followed, storage elsewhere is not
     import requests
     from huggingface_hub import constants, get_token
@@ -271,45 +273,60 @@ def _ask_hub(name:str, file:str, method:str='HEAD'): # the answer about a file; 
     token = None if unencrypted(constants.ENDPOINT) else get_token()
     address = f'{constants.ENDPOINT}/{name}/resolve/main/{file}'
     for _ in range(3):
-        answer = requests.request(method, address, headers={'Authorization': f'Bearer {token}'} if token else {}, timeout=5, allow_redirects=False)
+        headers = {'Authorization': f'Bearer {token}'} if token else {}
+        try: answer = requests.request(method, address, headers=headers, timeout=5, allow_redirects=False)
+        except requests.RequestException as e: raise _NoAnswer('the hub cannot be reached') from e
         moved = answer.headers.get('Location', '')
         if not moved.startswith('/'): break
         address = constants.ENDPOINT + moved
     return answer
 
-def _on_hub(name:str)->str: # '' when its configuration can be had, else why not
-    import requests
+def _found(name:str, file:str, method:str='HEAD'): # the hub's answer about a file; None where it has none of that name
+    answer = _ask_hub(name, file, method)
+    code = answer.status_code
+    if code < 400: return answer
+    if code == 404: return None
+    if code in (401, 403): raise _NoAnswer('the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)')
+    raise _NoAnswer(f'the hub answered with status {code}')
+
+def _require_on_hub(name:str): # raises `_NoAnswer` unless its configuration can be had
     from huggingface_hub import constants
-    if constants.HF_HUB_OFFLINE: return 'HF_HUB_OFFLINE forbids to ask the hub'
-    try: code = _ask_hub(name, 'config.json').status_code
-    except requests.RequestException: return 'the hub cannot be reached'
-    if code in (401, 403): return 'the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)'
-    if code == 404 and _ask_hub(name, 'adapter_config.json').status_code < 400: return 'the hub has it as a LoRA adapter, which is read from a folder only'
-    if code == 404: return 'the hub has no such model'
-    return '' if code < 400 else f'the hub answered with status {code}'
+    if constants.HF_HUB_OFFLINE: raise _NoAnswer('HF_HUB_OFFLINE forbids to ask the hub')
+    if _found(name, 'config.json') is not None: return
+    if _found(name, 'adapter_config.json') is None: raise _NoAnswer('the hub has no such model')
+    raise _NoAnswer('the hub has it as a LoRA adapter, which is read from a folder only')
 
 def _size(answer)->int: # bytes of a file, by what the hub answered; 0 where it does not say
+    if answer is None: return 0
     size = answer.headers.get('X-Linked-Size') or answer.headers.get('Content-Length') or '0'
     return int(size) if size.isdigit() else 0
+
+def _weights_on_hub(name:str)->dict[str,int]: # file → bytes; empty where there are no safetensors
+    whole = _found(name, WEIGHTS)
+    if whole is not None: return {WEIGHTS: _size(whole)}
+    index = _found(name, INDEX, 'GET')
+    shards = _shards(index.text) if index is not None else []
+    if not shards: return {}
+    total = (index.json().get('metadata') or {}).get('total_size')
+    if total: return dict.fromkeys(shards, 0) | {shards[0]: int(total)}
+    return {shard: _size(_found(name, shard)) for shard in shards}
 
 def hub_weights(
     c:ModelCard,
     name:str, # of a model on the hub
 )->dict[str,int]: # file → bytes (of shards the total stands at the first)
     "The weight files that the hub has of a model; raises `DialsumError`, in seconds, when they cannot be had"
-    if why := _on_hub(name):
+    try:
+        _require_on_hub(name)
+        weights = _weights_on_hub(name)
+    except _NoAnswer as why:
         raise DialsumError(f"{c.name}: the weights of '{name}' are not here (no such folder, not whole in the Hugging Face cache) and {why}: "
                            f"download them where there is a network (`hf download {name}`), give a local folder with `-p checkpoint FOLDER`, "
-                           f"or try the whole path on a tiny random model with `-p scale replica`.")
-    whole = _ask_hub(name, WEIGHTS)
-    if whole.status_code < 400: return {WEIGHTS: _size(whole)}
-    index = _ask_hub(name, INDEX, 'GET')
-    shards = _shards(index.text) if index.status_code < 400 else []
-    if not shards:
+                           f"or try the whole path on a tiny random model with `-p scale replica`.") from None
+    if not weights:
         raise DialsumError(f"{c.name}: the hub has '{name}' without {WEIGHTS} or its index, and pickled weights can run code and are not read: "
                            "load it once where you trust it, write it with `save_pretrained`, and give that folder with `-p checkpoint FOLDER`.")
-    total = (index.json().get('metadata') or {}).get('total_size')
-    return dict.fromkeys(shards, 0) | {shards[0]: int(total)} if total else {shard: _size(_ask_hub(name, shard)) for shard in shards}
+    return weights
 
 BASES:dict[str,str] = {} # the base that an adapter's folder names → where it lies now, as somebody said
 

@@ -109,7 +109,7 @@ def test_a_mirror_of_the_hub_gets_no_token_unencrypted(monkeypatch):
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
     with listening() as server:
         monkeypatch.setattr(constants, 'ENDPOINT', f'http://localhost:{server.server_port}')
-        models._on_hub('some/model')
+        models._require_on_hub('some/model')
         monkeypatch.setattr(constants, 'ENDPOINT', by_name(server).removesuffix('/v1'))
-        models._on_hub('some/model')
+        models._require_on_hub('some/model')
         assert server.keys == [f'Bearer {KEY}', None]
