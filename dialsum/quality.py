@@ -21,6 +21,7 @@ import pandas as pd
 from rapidfuzz import fuzz, process
 
 from .data import TAG, Dialogue, dialogues
+from .tags import KNOWN_TAG
 
 # %% ../nbs/02_quality.ipynb #f205ffb8
 @dataclass(frozen=True)
@@ -94,18 +95,27 @@ def mojibake(
 _unseen = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ue000-\uf8ff]')
 _blank = re.compile('[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u3164]')
 _excel = re.compile('_x00(?:0[0-9A-Fa-f]|1[0-9A-Fa-f])_') # a control character as Excel writes it
-_escape = re.compile(r'(?:\\+r)?\\+n(?![A-Za-z"\'`])') # a line end as a program writes it; C:\new is none
+_drive = re.compile(r'(?<![A-Za-z])[A-Za-z]:\\')
+_speaker = r'#Person\d+#|(?:[#＃]+[ ]?[A-Za-z]+[ ]?\d*[ ]?[#＃]*|[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|[Pp]erson[ ]?\d{1,2})\s*[:：]'
+_escape = re.compile(rf'(?:\\+r)?\\+n(?={_speaker}|[^A-Za-z"\'`]|\Z)') # as a program writes a line end; in C:\new it is none
+_before_turn = re.compile(rf'(?:\s|_x000[Dd]_|{_escape.pattern})*(?:\Z|\n|{_speaker})')
 _elements = 'br|p|div|span|b|i|u|a|img|font|strong|em|ul|ol|li|t[dhr]|table|h[1-6]|script|style'
 _markup = re.compile(rf'</?(?:{_elements})\b[^<>\n]{{0,200}}>|<!--.*?-->|&(?:[a-zA-Z]{{2,8}}|#\d{{2,6}}|#x[0-9a-fA-F]{{2,5}});', re.I | re.S)
 _laughs = re.compile('[ㄱ-ㅎ]{2,}|[ㅋㅎ]|[ㅠㅜㅡ]+') # ㅋㅋ, ㅠㅠ, ㅎㄷㄷ, ㅇㅋ
 _conjoining = re.compile('[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+')
+
+def _line_ends(text:str)->list[re.Match]: # written out: before a speaker, at a line's end, or all that parts the text's lines
+    written = list(_escape.finditer(text))
+    parts_lines = len(written) > 1 and '\n' not in text.strip() and not _drive.search(text)
+    if parts_lines: return written
+    return [m for m in written if _before_turn.match(text, m.end())]
 
 def control(
     text:str, # a dialogue or a summary
 )->list[str]: # code points
     "Control characters (also written out, as \\n or _x000D_), zero-width characters and blanks that are not the usual one"
     seen = [f'U+{ord(c):04X}' for c in _unseen.findall(text) + _blank.findall(text)]
-    return seen + _excel.findall(text) + _escape.findall(text)
+    return seen + _excel.findall(text) + [m[0] for m in _line_ends(text)]
 
 def markup(
     text:str, # a dialogue or a summary
@@ -122,8 +132,8 @@ def jamo(
 
 # %% ../nbs/02_quality.ipynb #25bf8b23
 TAGS = ('PhoneNumber', 'Address', 'DateOfBirth', 'PassportNumber', 'SSN', 'CardNumber', 'CarNumber', 'Email', 'DateAndTime', 'PersonName', 'Person', 'Name', 'Price')
-_known = re.compile(rf'#(?:Person[1-9]\d?|{"|".join(TAGS)})#')
-_taglike = re.compile(r'[#＃]+[ ]?[A-Za-z가-힣0-9]*[ ]?\d*[ ]?[#＃]+|[#＃]+[ ]?[A-Za-z]+[ ]?\d*|(?<![A-Za-z0-9])[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|(?<![A-Za-z0-9])[Pp]erson[ ]?\d{1,2}(?![A-Za-z0-9])') # `\b` is no edge before a particle: 1은
+_taglike = re.compile(r'[#＃]+[ ]?[A-Za-z가-힣0-9]*[ ]?\d*[ ]?[#＃]+|[#＃]+[ ]?[A-Za-z]+[ ]?\d*|(?<![A-Za-z0-9])[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|(?<![A-Za-z0-9])[Pp]erson\d{1,2}(?![A-Za-z0-9])') # `\b` is no edge before a particle: 1은
+_spaced_opening = re.compile(r'^[ ]*[Pp]erson[ ](\d{1,2})(?=[ ]*[:：])', re.M)
 
 def _meant(tag:str)->str: # the tag that was meant, or ''
     letters, digits = re.sub('[^A-Za-z]', '', tag), re.search(r'\d*(?=[ #＃]*$)', tag)[0]
@@ -131,15 +141,20 @@ def _meant(tag:str)->str: # the tag that was meant, or ''
     if not near or (digits == '0') or (near[2] == 'Person' and not digits and '#' not in tag.replace('＃', '#')): return ''
     return f'#{near[2]}{digits[:2] if near[2] == "Person" else ""}#'
 
-def _strange(text:str)->list[re.Match]: # what is like a tag and none that we know
-    rest = _known.sub(lambda m: '\1'*len(m[0]), text)
-    return [m for m in _taglike.finditer(rest)] + [m for m in re.finditer('[#＃](?=\1)|(?<=\1)[#＃]', rest)]
+def _spaced(text:str)->set[str]: # the numbers of speakers whose turns open with a blank in the name, `Person 1:`
+    return set(_spaced_opening.findall(text))
+
+def _strange(text:str, spaced:set[str]=frozenset())->list[re.Match]: # what is like a tag and none that we know
+    rest, numbers, like = KNOWN_TAG.sub(lambda m: '\1'*len(m[0]), text), spaced | _spaced(text), _taglike.pattern
+    if numbers: like += rf'|(?<![A-Za-z0-9])[Pp]erson[ ](?:{"|".join(sorted(numbers))})(?![A-Za-z0-9]|명)'
+    return [m for m in re.finditer(like, rest)] + [m for m in re.finditer('[#＃](?=\1)|(?<=\1)[#＃]', rest)]
 
 def broken_tag(
     text:str, # a dialogue or a summary
+    dialogue:str='', # a summary's own, which tells whether `Person 1` is a speaker
 )->list[str]: # as written
     "Tags with a slip in their letters or their # signs"
-    return [m[0] for m in _strange(_plain(text)) if m[0] in '#＃' or _meant(m[0])]
+    return [m[0] for m in _strange(_plain(text), _spaced(_plain(dialogue))) if m[0] in '#＃' or _meant(m[0])]
 
 def unknown_tag(
     text:str, # a dialogue or a summary
@@ -148,10 +163,13 @@ def unknown_tag(
     return [m[0] for m in _strange(_plain(text)) if re.fullmatch(r'#[A-Za-z가-힣]+\d*#', m[0]) and not _meant(m[0])]
 
 # %% ../nbs/02_quality.ipynb #fb845ea8
+def _ended(text:str)->str: # with line ends for those that were written out
+    ended = re.sub(r'_x000[Dd]_\r?\n?', '\n', text)
+    for m in reversed(_line_ends(ended)): ended = ended[:m.start()] + '\n' + ended[m.end():]
+    return ended if text.endswith('\n') else ended.rstrip('\n')
+
 def _plain(text:str)->str: # characters put right
-    ended = _escape.sub('\n', re.sub(r'_x000[Dd]_\r?\n?', '\n', text))
-    text = ended if text.endswith('\n') else ended.rstrip('\n')
-    text = _conjoining.sub(lambda m: unicodedata.normalize('NFC', m[0]), mend_mojibake(text))
+    text = _conjoining.sub(lambda m: unicodedata.normalize('NFC', m[0]), mend_mojibake(_ended(text)))
     text = _markup.sub(lambda m: ' ' if m[0][0] == '<' else html.unescape(m[0]), text)
     return _unseen.sub('', _excel.sub('', _blank.sub(' ', text)))
 
@@ -171,8 +189,8 @@ def mend(
 def _meanings(text:str)->set[str]: # the tags that are spelled otherwise in it; '' for a sign too many
     return {'' if m[0] in '#＃' else _meant(m[0]) for m in _strange(text) if m[0] in '#＃' or _meant(m[0])}
 
-def _retold(summary:str, meanings:set[str])->str: # with the tags that its dialogue has got
-    for m in sorted(_strange(summary), key=lambda m: -m.start()):
+def _retold(summary:str, meanings:set[str], spaced:set[str])->str: # with the tags that its dialogue has got
+    for m in sorted(_strange(summary, spaced), key=lambda m: -m.start()):
         meant = '' if m[0] in '#＃' else _meant(m[0])
         if meant in meanings and (meant or m[0] in '#＃'): summary = summary[:m.start()] + meant + summary[m.end():]
     return summary
@@ -180,13 +198,13 @@ def _retold(summary:str, meanings:set[str])->str: # with the tags that its dialo
 def mend_pair(
     dialogue:str,
     summaries:tuple[str,...], # its references
-)->tuple[str,tuple[str,...]]: # both as given where the dialogue is as it should be
+)->tuple[str,tuple[str,...]]: # the summaries with their line ends; else both as given where the dialogue is as it should be
     "A dialogue mended, and its summaries in so far as they have what was mended in it: its damage to characters, its spelling of tags"
-    plain, mended = _plain(dialogue), mend(dialogue)
+    plain, mended, summaries = _plain(dialogue), mend(dialogue), tuple(map(_ended, summaries))
     if mended == dialogue: return dialogue, summaries
     if plain != dialogue: summaries = tuple(map(_plain, summaries))
-    meanings = _meanings(plain)
-    return mended, tuple(_retold(s, meanings) for s in summaries)
+    meanings, spaced = _meanings(plain), _spaced(plain)
+    return mended, tuple(_retold(s, meanings, spaced) for s in summaries)
 
 
 # %% ../nbs/02_quality.ipynb #2c689e36
@@ -214,7 +232,7 @@ def foreign_tag(
     summary:str, # one reference
 )->list[str]: # the tags
     "Tags in the summary that the dialogue does not have"
-    return [t for t in dict.fromkeys(_known.findall(summary)) if t not in dialogue]
+    return [t for t in dict.fromkeys(KNOWN_TAG.findall(summary)) if t not in dialogue]
 
 def long_summary(
     dialogue:str, # turns separated by newlines
@@ -500,7 +518,7 @@ def empty(
     "A text without a letter or a digit, tags not counted"
     return [] if _letters(text) else ['글자 없음']
 
-_of_text = dict(mojibake=mojibake, control=control, html=markup, jamo=jamo, broken_tag=broken_tag, unknown_tag=unknown_tag,
+_of_text = dict(mojibake=mojibake, control=control, html=markup, jamo=jamo, unknown_tag=unknown_tag,
                 language=language, script=script, private=private, empty=empty)
 _of_dialogue = dict(speaker_gap=speaker_gap, turns=turns)
 _of_pair = dict(foreign_tag=foreign_tag, long_summary=long_summary, copied=copied, number=number)
@@ -512,6 +530,7 @@ def _unsaid(found:list[str], dialogue:str)->list[str]: return [what for what in 
 def _row(part:str, d:Dialogue)->list[Finding]: # what can be seen in a row by itself
     places = [('dialogue', d.text)] + [(f'summary{i or ""}', s) for i, s in enumerate(d.summaries, len(d.summaries) > 1)]
     found = [(k, place, check(text if k == 'mojibake' else mend_mojibake(text))) for place, text in places for k, check in _of_text.items()]
+    found += [('broken_tag', place, broken_tag(mend_mojibake(text), mend_mojibake(d.text))) for place, text in places]
     found = [(k, place, _unsaid(what, d.text) if k in _said and place != 'dialogue' else what) for k, place, what in found]
     if not (mojibake(d.text) or empty(d.text)): found += [(k, 'dialogue', check(d.text)) for k, check in _of_dialogue.items()]
     pairs = [] if mojibake(d.text) or empty(d.text) else [(p, s) for p, s in places[1:] if not (mojibake(s) or empty(s))]

@@ -6,7 +6,7 @@ import pytest
 
 from dialsum.data import Dialogue, read
 from dialsum.prepare import prepare
-from dialsum.quality import broken_tag, check, control, jamo, mend, repaired, turns
+from dialsum.quality import broken_tag, check, control, jamo, mend, mend_pair, repaired, turns
 from dialsum.runs import DialsumError, Stage, complete, new_run, sample_path
 
 SAMPLE = read(sample_path()/'train.csv', summaries=True)
@@ -27,7 +27,7 @@ def frame_of(rows):
     return pd.DataFrame([dict(fname=f't_{i}', dialogue=d, topic='', summaries=s) for i, (d, s) in enumerate(rows)])
 
 
-@pytest.mark.parametrize('text', ['Person1은 우산을 샀다.', '그래서 Person2가 갔다', '그는Person1을 봤다', 'person1에게', 'Person 1은', 'Person12는', '그Person1# 봐'])
+@pytest.mark.parametrize('text', ['Person1은 우산을 샀다.', '그래서 Person2가 갔다', '그는Person1을 봤다', 'person1에게', 'Person12는', '그Person1# 봐'])
 def test_a_tag_without_its_signs_is_seen_before_a_particle(text):
     assert broken_tag(text) and '#Person' in mend(text)
 
@@ -81,12 +81,48 @@ def test_a_line_end_that_was_written_out_is_a_line_end(written):
     a, b = '#Person1#: 안녕.', '#Person2#: 응, 안녕.'
     text = written.format(a=a, b=b)
     assert mend(text).replace('\n ', '\n') in (f'{a}\n{b}', f'{a}\n\n{b}') and control(text)
-    assert mend(written.format(a=a, b='반가워.')).split('\n')[0] == a # within a turn, too
+    if '\n' in written or '_x000' in written: assert mend(written.format(a=a, b='반가워.')).split('\n')[0] == a # within a turn, too
+    assert mend((written + '\\n{a}').format(a='안녕.', b='반가워.')).split('\n')[0].strip() == '안녕.' # all that parts its lines
 
 
 @pytest.mark.parametrize('end', ['\\n', '_x000D_', '\\r\\n'])
 def test_one_at_the_very_end_leaves_no_empty_turn(end):
     assert mend('#Person1#: 안녕.' + end) == '#Person1#: 안녕.'
+
+
+@pytest.mark.parametrize('text', ['#Person1#: 파이썬에서 \\n 은 줄 바꿈이야.', '#Person1#: C:\\네트워크\\n드라이브', 'C:\\n드라이브\\n폴더',
+                                  '#Person1#: \\n 이 뭐야?\n#Person2#: \\n 은 줄 바꿈이고 \\n\\n 은 두 줄이야.'])
+def test_an_escape_that_people_speak_of_stays(text):
+    assert mend(text) == text and not control(text)
+    assert mend_pair(text, ('줄 바꿈을 \\n 으로 쓴다.',)) == (text, ('줄 바꿈을 \\n 으로 쓴다.',))
+
+
+def test_line_ends_of_a_summary_are_mended_though_its_dialogue_is_right():
+    frame = frame_of([('#Person1#: 가자.\n#Person2#: 응.', ('#Person1#은 간다.\\n#Person2#도 간다.\\n',)),
+                      ('#Person1#: 가자.\\nPerson2: 응.', ('간다.\\n',))])
+    cleaned = repaired(frame)
+    assert cleaned['summaries'][0] == ('#Person1#은 간다.\n#Person2#도 간다.',)
+    assert cleaned['dialogue'][1] == '#Person1#: 가자.\n#Person2#: 응.' and cleaned['summaries'][1] == ('간다.',)
+
+
+@pytest.mark.parametrize('text', ['Person 1명만 나와.', 'Person 10은 영화야.', '#Person1#: Person 1명만 나와.'])
+def test_a_word_and_a_number_are_no_tag(text):
+    found = check(dict(train=frame_of([(text, ('Person 1명이 나온다.',))]))).findings
+    assert mend(text) == text and not [f for f in found if f.kind == 'broken_tag']
+
+
+def test_a_name_with_a_blank_is_a_speaker_where_turns_open_so():
+    pair = ('Person 1: 안녕 Person 2: 응\nPerson 2: Person 1아, Person 3명이야.', ('Person 2는 Person 3명이라고 한다.',))
+    found = check(dict(train=frame_of([pair]))).findings
+    assert {f.where for f in found if f.kind == 'broken_tag'} == {'dialogue', 'summary'}
+    assert mend_pair(*pair) == ('#Person1#: 안녕\n#Person2#: 응\n#Person2#: #Person1#아, Person 3명이야.', ('#Person2#는 Person 3명이라고 한다.',))
+
+
+def test_masks_of_other_data_sets_are_known():
+    dialogue, summary = '#Person1#: #@이름#아 어디야?\n#Person2#: #@소속# 앞이야 #@시스템#사진#', '#@이름#은#@소속#에서 #@시스템#사진#을 보낸다.'
+    found = check(dict(train=frame_of([(dialogue, (summary,)), (dialogue.replace('어디', '거기'), ('#Weather#을 묻는다.',))]))).findings
+    assert [(f.fname, f.what) for f in found if f.kind == 'unknown_tag'] == [('t_1', '#Weather#')]
+    assert not [f for f in found if f.kind in ('broken_tag', 'foreign_tag')]
 
 
 def test_a_path_and_a_quoted_escape_stay():
