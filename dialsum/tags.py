@@ -18,8 +18,9 @@ KNOWN_TAG = re.compile(rf'#Person\d+#|#(?:{"|".join(MASKS)})#|{_other_masks}') #
 
 # %% ../nbs/00_tags.ipynb #cb59763f
 _gap = '\0' # stands where a tag was
-_fragment = re.compile(rf'{_gap}?[^\s{_gap}]*[#＃][^\s{_gap}]*{_gap}?|(?<![A-Za-z])[Pp]erson\d[^\s{_gap}]*')
-_mark = re.compile(r'([A-Za-z0-9@]*)[#＃]+([A-Za-z0-9@]*)([가-힣]*)')
+_fragment = re.compile( # a run is read from its start alone, once
+    rf'{_gap}?(?<![^\s{_gap}])[^\s{_gap}#＃]*[#＃][^\s{_gap}]*{_gap}?|(?<![A-Za-z])[Pp]erson\d[^\s{_gap}]*')
+_mark = re.compile(r'(?<![A-Za-z0-9@])([A-Za-z0-9@]*)[#＃]+([A-Za-z0-9@]*)([가-힣]*)')
 _bare = re.compile(r'(?<![A-Za-z])([Pp]erson\d+)()()')
 
 def _marks(text:str)->list[tuple[str,str,str]]: # letters before, letters after, Hangul after
@@ -37,6 +38,7 @@ def broken_tags(
     *sources:str, # its dialogue, and its references where they are known
 )->list[str]: # the fragments, as written
     "What was meant to be a tag and is none; what stands in a source is not broken"
+    if not re.search('[#＃]|erson', text): return []
     present = {tag for source in sources for tag in TAG.findall(source)}
     rest = TAG.sub(lambda m: _gap if m[0] in present or KNOWN_TAG.fullmatch(m[0]) else m[0], text)
     pieces = [piece for source in sources for piece in _fragment.findall(TAG.sub(_gap, source))]

@@ -1,5 +1,5 @@
 "Each damage of a summary is called by its name: in a score, in its warnings, in the facts and in the report"
-import json
+import json, re
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ DAMAGE = {
     'control_tokens': (lambda text: f'[BOS] {text}</s><pad><pad>', 'control tokens', 'control_token'),
     'lost_tags': (without_tags, 'no tag at all', 'lost_tags'),
     'empty': (lambda text: '', 'are empty', 'empty'),
+    'broken_tags': (lambda text: re.sub(r'#(Person\d)#', r'\1', text), 'broken tags', 'broken_tag'),
 }
 TOKENIZER = 'ROUGE-1 = ROUGE-L'
 
@@ -137,11 +138,20 @@ def test_a_whitespace_score_of_a_fair_model_is_not_called_broken():
     assert [w for w in rouge(predictions, references).warnings if TOKENIZER in w]  # by MeCab that would be much
 
 
-@pytest.mark.parametrize('name', ['literal_nothing', 'no_hangul', 'empty'])
+@pytest.mark.parametrize('name', ['literal_nothing', 'no_hangul', 'empty', 'broken_tags'])
 def test_what_is_damaged_says_nothing_about_the_tokenizer(name):
     for tokenizer in ('mecab', 'word'):
         share, warned = equal_share([DAMAGE[name][0](text) for text in GOOD], GOOD, tokenizer)
         assert share == 0 and not warned
+
+
+def test_a_few_words_lost_say_nothing_about_the_tokenizer():
+    def without_two(text): return ' '.join(word for i, word in enumerate(text.split()) if i not in (1, 3))
+    for lost in (1, len(GOOD)):
+        share, warned = equal_share([without_two(text) for text in GOOD[:lost]] + GOOD[lost:], GOOD, 'mecab')
+        assert share == 0 and not warned
+    share, warned = equal_share([GOOD[1], *GOOD[1:]], GOOD, 'mecab')  # one of many that is neither
+    assert share == 0 and not warned
 
 
 def test_damaged_real_references_are_called_by_their_damage(shared):
@@ -149,7 +159,7 @@ def test_damaged_real_references_are_called_by_their_damage(shared):
     good = list(rows['summaries'].str[0])
     for name, (spoil, words, _) in DAMAGE.items():
         table = rouge([spoil(text) for text in good], good, dialogues=list(rows['dialogue']))
-        tagged = np.mean(['#' in text for text in good]) if name == 'lost_tags' else 1
+        tagged = np.mean(['#' in text for text in good]) if name in ('lost_tags', 'broken_tags') else 1
         assert table.diagnostics[name] == pytest.approx(tagged) and any(words in w for w in table.warnings)
         assert not [w for w in table.warnings if TOKENIZER in w]
     assert rouge(good, good, dialogues=list(rows['dialogue'])).warnings == []

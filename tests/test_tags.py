@@ -149,3 +149,29 @@ def test_masks_of_another_data_set_are_scored_without_a_warning(shared):
     from dialsum.rouge import score_files
     folder = shared/'cases'/'data'
     assert score_files(folder/'masks_pred.csv', folder/'masks.csv').warnings == []
+
+
+class Steps:
+    "Counts the characters at which the search for fragments begins to read a run"
+    def __init__(self, pattern): self.pattern, self.read = pattern, 0
+
+    def findall(self, text):
+        self.read += sum(len(self.pattern.match(text, i)[0]) for i in range(len(text)) if self.pattern.match(text, i))
+        return self.pattern.findall(text)
+
+
+def test_a_run_without_blanks_is_read_once(monkeypatch):
+    from dialsum import tags
+    steps = Steps(tags._fragment)
+    monkeypatch.setattr(tags, '_fragment', steps)
+    assert tags.broken_tags('ㅋ'*2000 + '#Ferson1#') and steps.read <= 2*2009
+    steps.read = 0
+    assert not tags.broken_tags('ㅋ'*2000, 'ㅎ'*2000) and steps.read == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text('ab1#＃ㅋ \0P') | st.text('#Person1 은\0'))
+def test_fragments_are_what_a_search_from_every_place_finds(text):
+    from dialsum import tags
+    everywhere = re.compile('\0?[^\\s\0]*[#＃][^\\s\0]*\0?|(?<![A-Za-z])[Pp]erson\\d[^\\s\0]*')
+    assert tags._fragment.findall(text) == everywhere.findall(text)
