@@ -114,7 +114,7 @@ def known_lengths(
 
 def cut_shares(
     codec:Codec,
-    rows:pd.DataFrame, # as `data.read` returns them; without summaries, dialogues alone are counted
+    rows:pd.DataFrame, # as `data.read` returns them; without summaries, dialogues alone are counted; asked with their own instructions where they have some
     max_source:int, # tokens
     max_target:int,
     max_new_tokens:int,
@@ -123,6 +123,7 @@ def cut_shares(
     "What limits would cut"
     rows = rows.iloc[::max(1, math.ceil(len(rows)/most))]
     share = lambda lengths, limit: sum(n > limit for n in lengths)/len(lengths) if lengths else 0.
-    sources = [codec.length(text) for text in rows['dialogue']]
+    instructions = rows.get('instruction', ['']*len(rows))
+    sources = [codec.length(text, asked) for text, asked in zip(rows['dialogue'], instructions)]
     targets = [len(codec.target(s)) for summaries in rows.get('summaries', []) for s in summaries]
     return dict(rows=len(rows), dialogues=share(sources, max_source), learned=share(targets, max_target), written=share(targets, max_new_tokens))

@@ -93,7 +93,9 @@ def check_config(
 )->list[Finding]:
     "Whether a local checkpoint is of this model and can be trained as asked"
     try: return _check_config(c, folder, method, rank)
-    except DialsumError as e: return [_of(e, 'config.json', 'loading would stop at this file, minutes in')]
+    except DialsumError as e:
+        torn = 'adapter_config.json' if "'adapter_config.json'" in str(e) else 'config.json'
+        return [_of(e, torn, 'loading would stop at this file, minutes in')]
 
 def _check_config(c:ModelCard, folder:Path, method:str, rank:int)->list[Finding]:
     adapter = folder/'adapter_config.json'
@@ -165,8 +167,15 @@ def check_tokenizer(
     if new_tokens > rows - len(raw): found.append(_error(f'{new_tokens} new tokens do not fit the {max(0, rows - len(raw))} spare rows of the embedding', 'new_tokens', 'an adapter cannot make its base larger', 'give fewer, or train in full'))
     if raw.pad_token is None: found.append(_warning('there is no pad token', 'tokenizer_config.json', 'batches need one; the end token is taken, and labels are masked by place, not by id', 'nothing, unless you pad elsewhere'))
     try: codec = Codec(c, load_tokenizer(c, checkpoint), max_source)
-    except DialsumError as e: return [*found, _of(e, 'max_source', 'positions beyond do not exist')]
+    except DialsumError as e: return [*found, _unspoken(e)]
     return found + check_prompt(codec)
+
+def _unspoken(e:DialsumError)->Finding: # why there is no `Codec`: by what its error is about
+    said = str(e)
+    if 'does not give tags back' in said: return _of(e, 'tokenizer.json', 'every summary would have broken tags')
+    if ': the chat template ' in said: return _of(e, 'chat template', 'the model would be trained on another text than it is asked with')
+    if 'max_source is' in said: return _of(e, 'max_source', 'positions beyond do not exist')
+    return _of(e, 'tokenizer.json', 'no text could be read')
 
 def codec_of(
     c:ModelCard,
@@ -181,11 +190,11 @@ def codec_of(
     except (DialsumError, OSError, ValueError, KeyError): return None
 
 def check_prompt(codec:Codec)->list[Finding]:
-    "Whether tags survive, and the chat template opens answers"
+    "Whether the chat template gives answers as they are, and opens them"
     found = []
     try: back = spoiled(codec)
     except DialsumError as e: return [_of(e, 'chat template', 'the model would be trained on another text than it is asked with')]
-    if back: found.append(_error(f"tags do not survive: '{PROBE}' becomes '{back}'", 'tokenizer.json', 'every summary would have broken tags', 'do not add tags as special tokens'))
+    if back: found.append(_error(f"the chat template begins or ends answers with words of its own: '{PROBE}' becomes '{back}'", 'chat template', 'they would be part of every summary', 'use a template whose generation prompt is how its answers begin'))
     if not codec.card.seq2seq and codec.render('안녕').rstrip().endswith('안녕'):
         found.append(_error('the chat template has no generation prompt', 'chat template', 'the model would go on writing the dialogue', "add `{% if add_generation_prompt %}` with the opening of the assistant's turn"))
     return found

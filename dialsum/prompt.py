@@ -190,7 +190,11 @@ class Codec:
     def _rendered(self, answered:bool)->list[str]:
         marks = [secrets.token_hex(16) for _ in range(1 + answered)]
         turns = [dict(role=role, content=mark) for role, mark in zip(('user', 'assistant'), marks)]
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered, date_string='26 Jul 2024')
+        from jinja2 import TemplateError
+        try: text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered, date_string='26 Jul 2024')
+        except TemplateError as e:
+            why = ' '.join(str(e).split())[:160]
+            raise DialsumError(f"{self.card.name}: the chat template cannot be rendered ({why}): mend it, or take the template of the original checkpoint.") from e
         parts = re.split(f"({'|'.join(marks)})", text)
         if parts[1::2] != marks:
             raise DialsumError(f"{self.card.name}: the chat template does not put each turn's text in once, as it is: use one that does.")
