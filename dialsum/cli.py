@@ -458,13 +458,13 @@ def _runs_command(args)->int:
 
 # %% ../nbs/16_cli.ipynb #9b94d4aa
 def _card_of(checkpoint:str, model:str):
-    from dialsum.models import origin
+    from dialsum.models import json_of, origin
     if model: return card(model)
     for name in (origin(checkpoint).get('card', ''), Path(checkpoint).absolute().parent.name, checkpoint):
         try: return card(name)
         except DialsumError: continue
     config = Path(checkpoint)/'config.json'
-    family = json.loads(config.read_text(encoding='utf-8')).get('model_type') if config.is_file() else None
+    family = json_of(config).get('model_type') if config.is_file() else None
     fit = [c for c in CARDS.values() if c.family == family]
     if len(fit) != 1: raise DialsumError(f"which model is '{checkpoint}'? Say it with --model ({', '.join(c.name for c in fit or CARDS.values())}).")
     return fit[0]
@@ -475,13 +475,14 @@ def _predict(args)->int:
     from dialsum.data import read
     from dialsum.engines import choose, engine
     from dialsum.generation import Predictor, decoding, with_lengths
-    from dialsum.models import load, locate, move_base, origin
+    from dialsum.models import check_whole, load, locate, move_base, origin
     from dialsum.precision import here
     if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
     check_apart(args.output, [args.input, args.checkpoint])
     rows, c = read(args.input, columns=_joined(args.columns)), _card_of(args.checkpoint, args.model)
     where = locate(c, 'full', args.checkpoint)
     move_base(c, where, args.base)
+    check_whole(c, where)
     scale = origin(where).get('scale', 'full')
     search, numbers = decoding(c, scale, vars(args)), here(c, scale, args.method or origin(where).get('method', ''), args.precision)
     if args.length_penalty != 1 and search.num_beams == 1: raise DialsumError('--length-penalty acts only with more than one beam: give --num-beams, too, or leave it out.')

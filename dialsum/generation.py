@@ -17,7 +17,7 @@ import pandas as pd
 
 from .lengths import LengthRule, Lengths, fit_lengths, known_lengths, whole_sentences
 from .memory import out_of_memory
-from .models import CARDS, LoadedModel, ModelCard, fetch, load_tokenizer, locate, move_base, origin
+from .models import CARDS, LoadedModel, ModelCard, check_whole, fetch, load_tokenizer, locate, move_base, origin
 from .prompt import Codec, check_written
 from .rouge import rouge
 from .runs import LIMITS, DialsumError, check_number, Stage, existing_run, place, read_fact, unknown, write_atomic
@@ -489,6 +489,7 @@ def trained(
     if run and not given and (made := place(existing_run(run), card.name, stage.fold)/'model').is_dir():
         if (made/'adapter_config.json').is_file(): move_base(card, str(made), stage.params.get('base', ''))
         fetch(card, str(made)) # an adapter's base
+        check_whole(card, str(made))
         return str(stage.use(made))
     return checkpoint_of(stage, card, scale)
 
@@ -502,4 +503,5 @@ def checkpoint_of(
     adapter = (Path(found)/'adapter_config.json').is_file()
     if adapter or stage.params['checkpoint'] and not stage.params['run']: move_base(card, found, stage.params.get('base', '')) # in a run, another model's
     fetch(card, found) # before the time that loading may take begins
+    check_whole(card, found)
     return stage.use(found) if stage.params['checkpoint'] and Path(found).is_dir() else found

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CARDS', 'WEIGHTS', 'INDEX', 'BASES', 'NOTES', 'ModelCard', 'register', 'card', 'skeleton', 'sizes', 'replica',
-           'resolve', 'in_cache', 'hub_weights', 'adapter_base', 'fetch', 'locate', 'locate_base', 'move_base',
-           'safetensors_header', 'LoadedModel', 'origin', 'load_tokenizer', 'keep_unpacked', 'load', 'fingerprint']
+           'resolve', 'in_cache', 'hub_weights', 'json_of', 'adapter_base', 'fetch', 'locate', 'locate_base',
+           'move_base', 'safetensors_header', 'damages', 'check_whole', 'LoadedModel', 'origin', 'load_tokenizer',
+           'keep_unpacked', 'load', 'fingerprint']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
 import hashlib, json, os, re, shutil, struct, tempfile
@@ -328,6 +329,15 @@ def hub_weights(
                            "load it once where you trust it, write it with `save_pretrained`, and give that folder with `-p checkpoint FOLDER`.")
     return weights
 
+def json_of(
+    path:Path, # of a checkpoint's configuration or index
+)->dict:
+    "What the file holds; raises `DialsumError` when it was cut off, or is something else"
+    try: held = json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError: held = None
+    if isinstance(held, dict): return held
+    raise DialsumError(f"'{Path(path).name}' is cut off, or no JSON: fetch it again.")
+
 BASES:dict[str,str] = {} # the base that an adapter's folder names → where it lies now, as somebody said
 
 def adapter_base(
@@ -336,7 +346,7 @@ def adapter_base(
     "The base model of an adapter, where it lies now"
     config = Path(checkpoint).expanduser()/'adapter_config.json'
     if not config.is_file(): return ''
-    named = json.loads(config.read_text(encoding='utf-8')).get('base_model_name_or_path') or ''
+    named = json_of(config).get('base_model_name_or_path') or ''
     return BASES.get(named, named)
 
 def fetch(
@@ -403,7 +413,7 @@ def move_base(
     if not base: return
     config = Path(checkpoint).expanduser()/'adapter_config.json'
     if not config.is_file(): raise DialsumError(f"{c.name}: '{checkpoint}' is no adapter and has no base beside it: leave base out.")
-    BASES[json.loads(config.read_text(encoding='utf-8')).get('base_model_name_or_path') or ''] = locate(c, 'full', base)
+    BASES[json_of(config).get('base_model_name_or_path') or ''] = locate(c, 'full', base)
 
 # %% ../nbs/05_models.ipynb #6dc507d0
 def safetensors_header(
@@ -421,6 +431,57 @@ def safetensors_header(
     need = 8 + length + max((t['data_offsets'][1] for t in header.values()), default=0)
     if need != size: raise DialsumError(f"'{Path(path).name}' has {size:,} bytes, its header says {need:,}: fetch it again.")
     return header
+
+# %% ../nbs/05_models.ipynb #a41c07de
+def damages(
+    folder:Path, # of a whole model: its configuration is not looked at
+)->list[tuple[str,str,str]]: # (what is wrong, the file's name, what to do)
+    "What a local checkpoint's weights lack, from their index and headers alone"
+    index, single = folder/INDEX, folder/WEIGHTS
+    if not index.is_file() and not single.is_file():
+        pickled = next(folder.glob('*.bin'), None)
+        only = f' (only {pickled.name})' if pickled else ''
+        remedy = 'convert the checkpoint with `save_pretrained` (pickled weights can run code and are not read)'
+        return [(f'there are no safetensors weights{only}', folder.name, remedy)]
+    try: wanted = json_of(index)['weight_map'] if index.is_file() else {}
+    except DialsumError as e: return [_damage(e, index.name)]
+    found, held = [], {}
+    for name in sorted(set(wanted.values()) or {single.name}):
+        if not (folder/name).is_file():
+            found.append((f'the shard {name} is missing', name, 'fetch the checkpoint again'))
+            continue
+        try: held |= {t: name for t in safetensors_header(folder/name)}
+        except DialsumError as e: found.append(_damage(e, name))
+    here = {t for t, name in wanted.items() if (folder/name).is_file()}
+    astray = [t for t, name in wanted.items() if held.get(t, name) != name]
+    astray += [t for t in wanted if t in here and t not in held and not found]
+    if not astray: return found
+    what = f'{len(astray)} tensors are not in the shard that the index names (first: {astray[0]})'
+    return [*found, (what, index.name, 'fetch the index and the shards from one revision')]
+
+def _damage(e:DialsumError, name:str)->tuple[str,str,str]: # of a sentence that ends with its remedy
+    what, _, remedy = str(e).rpartition(': ')
+    return what, name, remedy
+
+def check_whole(
+    c:ModelCard,
+    checkpoint:str, # from `locate`
+)->None:
+    "Raises `DialsumError` for the first thing that a checkpoint (of an adapter: its base, too) lacks; reads no weights"
+    folder = Path(checkpoint).expanduser()
+    if not folder.is_dir(): folder = in_cache(checkpoint)
+    if folder is None: return # still on the hub
+    try: found = _first_damage(folder)
+    except DialsumError as e: found = _damage(e, '')
+    if found: raise DialsumError(f"{c.name}: the checkpoint '{checkpoint}' is not whole, {found[0]}: {found[2].rstrip('.')}.")
+    if adapter_base(checkpoint): check_whole(c, locate_base(c, checkpoint))
+
+def _first_damage(folder:Path)->tuple[str,str,str]|None: # raises `DialsumError` for a torn file, too
+    adapter = folder/'adapter_config.json'
+    json_of(adapter if adapter.is_file() else folder/'config.json')
+    if not adapter.is_file(): return next(iter(damages(folder)), None)
+    weights = folder/'adapter_model.safetensors'
+    if weights.is_file(): safetensors_header(weights)
 
 # %% ../nbs/05_models.ipynb #0deefd06
 @dataclass
@@ -443,7 +504,7 @@ def origin(
 )->dict: # card, scale, method and lengths; empty for a checkpoint from elsewhere
     "How a checkpoint folder came to be, as training noted it there"
     note = Path(checkpoint)/'dialsum.json'
-    return json.loads(note.read_text(encoding='utf-8')) if note.is_file() else {}
+    return json_of(note) if note.is_file() else {}
 
 _tokenizer_files = ('tokenizer.json', 'vocab*', '*.model', '*.tiktoken')
 
@@ -494,6 +555,7 @@ def load(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     adapter = Path(checkpoint)/'adapter_config.json'
+    check_whole(c, checkpoint)
     base = locate_base(c, checkpoint) if adapter.is_file() else checkpoint
     config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     found = config.model_type
