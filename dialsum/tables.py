@@ -72,7 +72,7 @@ def _separator(header:str)->str:
 
 def _name(cell:str)->str: return cell.strip().strip('\ufeff').strip()
 
-def _records(path:Path, text:str)->list[tuple[int,list[str]]]: # (line, cells), blank lines left out
+def _records(path:Path, text:str)->tuple[str,list[tuple[int,list[str]]]]: # (separator, (line, cells) of each row that is not blank)
     before, stated = 1, re.match(r'"?sep=(.)"?(?:\r\n|\n|\r)', text)
     if stated: before, text = 2, text[stated.end():]
     header = re.split(r'[\r\n]', text.lstrip('\r\n'), maxsplit=1)[0]
@@ -87,27 +87,36 @@ def _records(path:Path, text:str)->list[tuple[int,list[str]]]: # (line, cells), 
     line, last = found.pop()
     if last != [_end]: raise DialsumError(f"'{path}': a quote in the row that begins at line {line} is never closed: check its quotes.")
     if not found: raise DialsumError(f"'{path}' is empty: a CSV or JSONL file with rows was expected.")
-    return found
+    return separator, found
 
 # %% ../nbs/00_tables.ipynb #fb93f7be
-def _fitted(path:Path, header:list[str], rows:list[tuple[int,list[str]]])->list[str]: # the header, perhaps with one more in front
+_ours = re.compile(r'fname|dialogue|summary\d*|summaries|topic', re.I)
+
+def _has_index(header:list[str], rows:list[tuple[int,list[str]]])->bool: # whether a column of numbers stands before the header's
+    numbers = [cells[0].strip() for _, cells in rows]
+    if not all(re.fullmatch(r'"?\d+"?', n) for n in numbers) or len(set(numbers)) < len(numbers): return False
+    place = header.index('fname') if 'fname' in header else 0
+    names = [cells[place + 1] for _, cells in rows] # without blanks and with a digit, as names of rows are
+    return len(set(names)) == len(names) and all(re.fullmatch(r'\S*\d\S*', n) for n in names)
+
+def _fitted(path:Path, header:list[str], rows:list[tuple[int,list[str]]], separator:str)->list[str]: # the header, perhaps with one more in front
     filled = [max(i for i, c in enumerate(cells, 1) if c.strip()) for _, cells in rows]
     longer = [(line, n) for (line, _), n in zip(rows, filled) if n > len(header)]
     if not longer: return header
-    if all(n == len(header) + 1 for n in filled): return ['', *header]
+    if all(n == len(header) + 1 for n in filled) and _has_index(header, rows): return ['', *header]
     line, n = longer[0]
-    raise DialsumError(f"'{path}', line {line}: {n} cells, where the header has {len(header)}: check its quotes, which a text with a line break or a separator needs.")
+    raise DialsumError(f"'{path}', line {line}: {n} cells, where the header has {len(header)}: check its quotes, which a text with a line break or the separator {separator!r} needs.")
 
 def _csv(path:Path, text:str)->pd.DataFrame:
-    (_, header), *rows = _records(path, text)
+    separator, ((_, header), *rows) = _records(path, text)
     header = [_name(c) for c in header]
-    header = _fitted(path, header, rows)
+    header = _fitted(path, header, rows, separator)
     known, made = set(filter(None, header)), []
     twice = [n for n in known if header.count(n) > 1]
     if twice: raise DialsumError(f"'{path}' has the column '{min(twice)}' twice: rename one of them, or take it out.")
     for line, cells in rows:
         names = {_name(c) for c in cells} - {''}
-        if len(names) > 1 and names <= known: raise DialsumError(f"'{path}', line {line}: the header stands here again, as in files that were joined: take that line out.")
+        if len(names) > 1 and all(n in known or _ours.fullmatch(n) for n in names): raise DialsumError(f"'{path}', line {line}: the header stands here again, as in files that were joined: take that line out.")
         made.append([c or None for c in [*cells, *['']*len(header)][:len(header)]])
     places = [f'row {i} (line {line})' for i, (line, _) in enumerate(rows, 1)]
     frame = pd.DataFrame(made, index=places, columns=header, dtype=object)
