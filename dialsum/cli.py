@@ -164,7 +164,7 @@ _switches = ('use_tta', 'optimize_inference')
 def _switched(told:dict)->dict: # for `pipeline.plan` and `pipeline.check_systems`
     return dict(tta=told.get('use_tta', False), optimize=told.get('optimize_inference', False))
 
-def _check(models:list[str], scale:str, options:dict, switched:dict)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set)
+def _check(models:list[str], scale:str, options:dict, switched:dict, near:dict|None=None)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set); near: from `at_hand`, what the data are read by
     from dialsum.preflight import check_options
     from dialsum.prepare import check_data
     from dialsum.training import followed
@@ -174,7 +174,7 @@ def _check(models:list[str], scale:str, options:dict, switched:dict)->tuple[dict
     if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
     pipeline.check_systems(options, **switched)
     _check_beams(models, scale, options)
-    parts, paths = check_data({k: v for k, v in options.items() if k in parameters('data')})
+    parts, paths = check_data({k: v for k, v in (options if near is None else near).items() if k in parameters('data')})
     return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
 
 def _workers(args, scale:str)->int:
@@ -210,11 +210,11 @@ _asked = ('command', 'mode', 'models', 'workers', 'checkpoints', 'rehearse', *_s
 def _plan(run:Path, told:dict, test:bool)->list: # stages, from what experiment.json says was asked
     return pipeline.plan(run, told['models'], {k: v for k, v in told.items() if k not in _asked}, test, told['checkpoints'], told['rehearse'], **_switched(told))
 
-def _go(run:Path, told:dict, test:bool, args)->int:
+def _go(run:Path, told:dict, test:bool, args, undone=())->int: # undone: keys of stages that are known to have to run
     specs = _plan(run, told, test)
     workers, why = pipeline.at_once(told['workers'], told['scale'])
     if why: print(f'dialsum: {why}', file=sys.stderr)
-    with _view(run, specs, workers) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, getattr(args, 'strict', False))
+    with _view(run, specs, workers, undone) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, getattr(args, 'strict', False), undone)
     return _outcome(run, told['models'], ended, args.json, Path(told['reports']))
 
 # %% ../nbs/16_cli.ipynb #6572565d
@@ -247,7 +247,7 @@ def _cell(p)->str:
     return _marks[p.state] + (f' {p.seconds:.0f} s' if p.seconds else '')
 
 @contextmanager
-def _view(run:Path, specs:list, workers:int=1): # gives a function that says a line
+def _view(run:Path, specs:list, workers:int=1, undone=()): # gives a function that says a line
     if not sys.stderr.isatty():
         ended, keys = threading.Event(), [s.key for s in specs]
         say = lambda line: sys.stderr.write(f'{line}\n') # in one piece: lines of several stages do not mix
@@ -261,8 +261,10 @@ def _view(run:Path, specs:list, workers:int=1): # gives a function that says a l
         return
     from rich.console import Console
     from rich.live import Live
-    awaited = pipeline.due(specs)
-    with Live(console=Console(stderr=True), get_renderable=lambda: board(run, [s.key for s in specs], awaited, workers), refresh_per_second=2) as live:
+    def shown():
+        awaited = pipeline.due(specs, {*undone, *pipeline.begun(events(run), specs)})
+        return board(run, [s.key for s in specs], awaited, workers)
+    with Live(console=Console(stderr=True), get_renderable=shown, refresh_per_second=2) as live:
         yield lambda line: live.console.print(line, markup=False, highlight=False) if 'failed' in line or 'again' in line else None
 
 # %% ../nbs/16_cli.ipynb #c551da4f
@@ -282,7 +284,7 @@ def _resume(args)->int:
     told = _lent({k: v for k, v in told.items() if k not in idle or k in fresh}, told.get('use_tta', False))
     options = {k: v for k, v in told.items() if k in _stage_parameters()}
     near = at_hand(run, options)
-    data, test = _check(models, told['scale'], near, _switched(told))
+    data, test = _check(models, told['scale'], options, _switched(told), near)
     if near is not options: data = asked.get('data', data) # of the sources, which are away
     if not os.path.isdir(Path(told['reports']).parent): told['reports'] = str(check_writable(reports_path()).absolute()) # of another machine
     changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
@@ -294,10 +296,10 @@ def _resume(args)->int:
         attempts = [*asked.get('attempts', []), dict(time=now(), command=args.typed, changed=changed, left=left)]
         if left or changed: write_atomic(run/'experiment.json', to_json(asked | dict(options=told, data=data, stages=[s.key for s in specs], attempts=attempts)))
     print(f"{run.name}: of {len(specs)} stages {len(left)} and what depends on them are left" if left else f'{run.name}: everything is done', file=sys.stderr)
-    return _go(run, told, test, args)
+    return _go(run, told, test, args, left)
 
 def _no_sources(why:str, options:dict)->str: # why the data stage cannot run again
-    away = {name: path for name, path in named_places(options).items() if not path.exists()}
+    away = {name: path for name, path in named_places(options).items() if not os.path.exists(path)}
     there = ' and '.join(f"--{name.replace('_', '-')} ('{path.name}')" for name, path in away.items())
     return f"the rows have to be made again ({why}), and what they are made of is not on this machine: give {there} anew, or leave out what changes the rows."
 

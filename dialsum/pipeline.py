@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'gpus',
-           'at_once', 'child', 'run_stage', 'plan', 'Progress', 'progress', 'due', 'Left', 'time_left', 'take', 'state',
-           'leave', 'working_on', 'run_plan', 'candidates', 'idle', 'check_switches', 'check_systems', 'members',
-           'strategies', 'example_run', 'worn', 'example_predictions']
+           'at_once', 'child', 'run_stage', 'plan', 'Progress', 'progress', 'due', 'begun', 'Left', 'time_left', 'take',
+           'state', 'leave', 'working_on', 'run_plan', 'candidates', 'idle', 'check_switches', 'check_systems',
+           'members', 'strategies', 'example_run', 'worn', 'example_predictions']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -436,17 +436,26 @@ def progress(
 # %% ../nbs/15_pipeline.ipynb #91b3fa64
 def due(
     specs:list[StageSpec], # from `plan`
+    undone=(), # keys of stages that are known to have to run, as `why_undone` tells
 )->list[str]: # keys
-    "The stages that will run, as far as facts and parameters tell without reading what stages have read and written"
-    found = set()
+    "`undone` and what else will run, as far as facts and parameters tell without reading what stages have read and written"
+    found = set(undone)
     for spec in specs:
         before = found & {*spec.needs, *spec.after} - {'preflight'} # nothing is made of what that says
         if before or not _seems_done(spec): found.add(spec.key)
     return [s.key for s in specs if s.key in found]
 
+def begun(
+    happened:list[dict], # from `events`
+    specs:list[StageSpec], # from `plan`
+)->list[str]: # keys
+    "The stages that have begun to run since the experiment was opened last, foreseen or not"
+    found = progress(happened, [s.key for s in specs])
+    return [key for key, p in found.items() if p.state not in ('waiting', 'kept')]
+
 def _seems_done(spec:StageSpec)->bool:
     try: fact = read_fact(spec.fact)
-    except DialsumError: return False
+    except (DialsumError, FileNotFoundError): return False # the second: a stage that runs again takes it away meanwhile
     if fact is None or fact.get('status') != 'success': return False
     before = fact.get('params') or {}
     return all(before.get(name) == value for name, value in spec.all_params.items() if not is_free(name))
@@ -480,9 +489,11 @@ def time_left(
         model, stage = key.split('/')[0], key.split('/')[-1]
         expected = usual.get(f'{model}/{stage}', usual.get(stage))
         if p.state == 'running' and p.left is not None: left.append(p.left)
-        elif expected is None: unknown += 1
-        else: left.append(max(0, expected - p.seconds))
-    return Left(sum(left)/max(1, min(workers, len(left))), not unknown)
+        elif expected is None or expected <= p.seconds: unknown += 1 # one that takes longer than others did
+        else: left.append(expected - p.seconds)
+    seconds = sum(left)/max(1, min(workers, len(left)))
+    nothing = bool(left) and seconds < 0.5 # to be told, and yet it is not the end
+    return Left(seconds, not unknown and not nothing)
 
 # %% ../nbs/15_pipeline.ipynb #f4fc9625
 def _stopped(spec:StageSpec, error:dict, status:str='failed')->dict: # before it began
@@ -573,12 +584,15 @@ def run_plan(
     say=print, # called with one line as each stage ends
     timeout:float|None=None, # seconds until a stage is ended; None or 0: never
     strict:bool=False, # whether a change in dialsum's own code makes a stage run again
+    undone=(), # keys of stages that are known to have to run, for `due`
 )->dict[str,dict]: # key → facts
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
     ended, waiting, running, clock, opened, pool = {}, list(specs), {}, time.monotonic(), now(), ThreadPoolExecutor(workers)
-    awaited = due(specs)
     for run in {s.run for s in specs}: take(run)
-    def told(spec): say(_line(spec, ended, len(specs), time.monotonic() - clock, opened, str(time_left(events(spec.run), awaited, workers))))
+    def told(spec):
+        happened = events(spec.run)
+        awaited = [key for key in due(specs, {*undone, *begun(happened, specs)}) if key not in ended]
+        say(_line(spec, ended, len(specs), time.monotonic() - clock, opened, str(time_left(happened, awaited, workers))))
     try:
         while waiting or running:
             for spec in [s for s in waiting if all(k in ended for k in (*s.needs, *s.after))]:

@@ -6,6 +6,7 @@
 __all__ = ['ACTIONS', 'gather', 'methods_asked', 'check_data', 'at_hand', 'Prepared', 'prepare']
 
 # %% ../nbs/03_prepare.ipynb #d8bf860c
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from .augment import augment, backend, check_methods
 from .data import check_disjoint, read, to_csv
 from .folds import deal, split
 from .quality import DEFECTS, Quality, check, repaired
-from .runs import DialsumError, Stage, cache_path, check_number, named_places, sample_path, unknown, write_atomic
+from .runs import DialsumError, Stage, cache_path, check_number, named_places, parameters, sample_path, unknown, write_atomic
 
 # %% ../nbs/03_prepare.ipynb #fe52fdeb
 def _gaps(rows:pd.DataFrame)->pd.Series: # of bool: which rows lack a text
@@ -74,16 +75,17 @@ def check_data(
 
 _sources = ('train_csv', 'dev_csv', 'test_csv', 'augmentation_backend')
 
+_dealt_with = {*parameters('data')} - {'run', 'seed', 'k_folds', 'fold_seed'} # what rows that were made have been through
+
 def at_hand(
     run:Path, # run folder
     options:dict, # parameter name → value
 )->dict: # parameter name → value; `options` itself where nothing is away, or the run has no rows yet
-    "The options with the run's own rows in place of sources that are not on this machine: of them they were made"
-    away = [name for name, path in named_places(options).items() if name.partition(' ')[0] in _sources and not path.exists()]
+    "The options with the run's own rows in place of sources that are not on this machine, and without what these rows have been through"
+    away = [name for name, path in named_places(options).items() if name.partition(' ')[0] in _sources and not os.path.exists(path)]
     own = {f'{part}_csv': Path(run)/'data'/f'{part}.csv' for part in ('train', 'dev', 'test')}
     if not away or not own['train_csv'].is_file(): return options
-    made_of = lambda name: name in _sources or name == 'use_augmentation' or name.startswith('augmentation_')
-    left = {name: value for name, value in options.items() if not made_of(name)}
+    left = {name: value for name, value in options.items() if name not in _dealt_with}
     return left | {name: str(path) for name, path in own.items() if path.is_file()}
 
 # %% ../nbs/03_prepare.ipynb #fbc66240
