@@ -72,6 +72,10 @@ def kill_one(driver, kind, dice):
     return False
 
 
+def newest(runs): # the run folder that was made last; None where there is none yet
+    return max(runs.iterdir(), key=lambda run: run.name, default=None) if runs.is_dir() else None
+
+
 def same(value): return {k: same(v) for k, v in value.items() if k not in TIMES} if isinstance(value, dict) else [same(v) for v in value] if isinstance(value, list) else value
 
 
@@ -145,17 +149,17 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, 
         if kill_one(driver, kind, dice): done, turn = done + 1, turn + 1
         if driver.poll() is not None or kind == 'driver':
             driver.communicate()
-            run = next((tmp_path/'runs').iterdir(), None)
+            run = newest(tmp_path/'runs')
             assert sessions < 5*kills + 20
             if run is not None and not (run/'experiment.json').is_file(): run = shutil.rmtree(run) # killed before anything was asked
             driver, sessions = go(env, 'resume', run, '--json') if run else go(env, *begin), sessions + 1
     said = driver.communicate()[0]
     for _ in range(3): # what the last kills have left
         if driver.returncode == 0: break
-        driver = go(env, 'resume', run, '--json')
+        driver = go(env, 'resume', newest(tmp_path/'runs'), '--json') # however many were killed before
         said = driver.communicate()[0]
     assert driver.returncode == 0, said
-    run = next((tmp_path/'runs').iterdir())
+    run = newest(tmp_path/'runs')
     print(f'{done} kills in {sessions} sessions')
     for path in undisturbed.rglob('predictions_*.csv'): assert path.read_bytes() == (run/path.relative_to(undisturbed)).read_bytes(), path.name
     assert (run/'submission.csv').read_bytes() == (undisturbed/'submission.csv').read_bytes()
