@@ -167,17 +167,19 @@ def sample():
 
 
 @pytest.mark.parametrize('name', ['kobart', 'llama-3.2-korean-3b', 'qwen3-4b', 'solar-10.7b', 'polyglot-ko-12.8b', 'kullm-v2'])
-def test_no_row_is_longer_than_its_bound_and_few_are_cut_to_know_it(name, sample):
-    from dialsum.memory import GRAIN, LONGEST, OTHERS, longest_rows
+def test_no_row_is_longer_than_its_bound_and_short_ones_are_not_counted(name, sample):
+    from dialsum.memory import GRAIN, longest_rows
     from dialsum.models import load_tokenizer
     from dialsum.prompt import Codec, example
     c = card(name)
     rows = many(sample, 400)
+    rows.at[7, 'dialogue'], rows.at[7, 'summaries'] = '#Person1#: 네.', ('답한다.',)
     codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
     calls, count = [], codec.tokens
     codec.tokens = lambda text: calls.append(text) or count(text)
     bound = longest_rows(codec, rows)
-    assert len(calls) <= 4*(LONGEST + OTHERS) + 2 < len(rows)
+    assert len(calls) == len(set(calls)) + calls.count('가') - 1 and len(calls) < 2*len(rows)
+    assert '#Person1#: 네.' not in calls  # it cannot be the longest, however dense
     made = [example(codec, d, s[0], 512) for d, s in zip(rows['dialogue'], rows['summaries'])]
     target = max(sum(label >= 0 for label in e['labels']) for e in made)
     source = max(len(e['input_ids']) if c.seq2seq else len(e['input_ids']) - sum(label >= 0 for label in e['labels']) for e in made)
@@ -195,6 +197,21 @@ def test_a_bound_holds_where_the_densest_row_is_not_the_longest(sample):
     rows.loc[rows.index % 3 == 0, 'dialogue'] = [f'#Person1#: {"뷁" * (i % 90 + 10)}' for i in range(100)]  # three bytes, three tokens a letter
     true = max(len(codec.source(text)) for text in rows['dialogue'])
     assert true <= longest_rows(codec, rows).source
+
+
+@pytest.mark.parametrize('name', ['solar-10.7b', 'kobart', 'qwen3-4b'])
+@pytest.mark.parametrize('place', [3, 200, 396])
+def test_one_dense_row_among_many_is_in_the_bound(name, place, sample):
+    from dialsum.memory import GRAIN, longest_rows
+    from dialsum.models import load_tokenizer
+    from dialsum.prompt import Codec
+    c = card(name)
+    codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
+    rows = many(sample, 400)
+    rows.loc[place, 'dialogue'] = '#Person1#: ' + '뷁' * 240  # letters that have no token of their own
+    true = max(codec.length(text) for text in rows['dialogue'])
+    assert codec.length(rows['dialogue'][place]) == true
+    assert true <= longest_rows(codec, rows).source <= true + 2*GRAIN
 
 
 def test_rows_without_summaries_and_no_rows(sample):
