@@ -683,6 +683,7 @@ _of_writers = ('augmentation_backend', 'augmentation_model', 'augmentation_key_v
 
 _idle_where:tuple[tuple[tuple[str,...],Callable[[dict],bool],str],...] = ( # options, when they do nothing, what they act with
     (_of_writers, _without_paraphrases, 'paraphrase or back_translation among --augmentation-methods, or paraphrase among --tta-strategies'),
+    (('columns',), lambda o: not o.get('train_csv'), 'files of your own (--train-csv)'),
     (('dev_fraction',), lambda o: not o.get('train_csv') or bool(o.get('dev_csv')), 'a --train-csv that comes without a --dev-csv'),
     (('engine', 'metric', 'solar_test'), lambda o: bool(o.get('train_csv')) and not o.get('test_csv'), 'test rows (--test-csv)'),
     (('self_consistency_samples',), lambda o: o.get('prompt_strategy') != 'self_consistency', '--prompt-strategy self_consistency'),

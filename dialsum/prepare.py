@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from .augment import augment, backend, check_methods
-from .data import check_disjoint, read, to_csv
+from .data import check_disjoint, check_mapping, read, to_csv
 from .folds import deal, split
 from .quality import DEFECTS, Quality, check, repaired
 from .runs import DialsumError, Stage, cache_path, check_number, named_places, parameters, sample_path, unknown, write_atomic
@@ -40,6 +40,7 @@ def gather(
     paths = given or {k: sample_path()/f'{k}.csv' for k in ('train', 'dev', 'test')}
     how = dict(gaps=not strict, columns=columns if given else '')
     parts = {k: read(p, summaries=k != 'test', remedy=_drop if k == 'train' else '', **how) for k, p in paths.items()}
+    if given: check_mapping(list(given.values()), columns)
     if 'dev' not in parts:
         rows = parts['train']
         gap = _gaps(rows)

@@ -335,9 +335,10 @@ def _gap(row:dict)->str: # a sentence: how far the first model is above this one
     return f'대화마다 짝지어 본 두 모델의 차이는 {points}{end}({_chance(row)}).'
 
 def _unranked(ranking:list[Step], n:str)->str: # of models of which the first two are no better than chance
-    means = [f"{escape(s.label)} {_score(s, 'split', 'mean')['f']:.2f}" for s in ranking[:2]]
-    rest = f' 외 {len(ranking) - 2}개' if len(ranking) > 2 else ''
-    return (f"- **점수:** 검증 대화 {n}개에서 ROUGE 평균은 {', '.join(means)}{rest}입니다. "
+    means = [f"{escape(s.label)} {_score(s, 'split', 'mean')['f']:.2f}점" for s in ranking[:2]]
+    rest = '입니다'
+    if len(ranking) > 2: rest = f'이고, 나머지 모델 {len(ranking) - 2}개의 점수는 점수 절에 있습니다'
+    return (f"- **점수:** 검증 대화 {n}개에서 ROUGE 평균은 {', '.join(means)}{rest}. "
             '앞선 두 모델이 모두 무작위 기준을 넘지 못하므로 어느 쪽이 낫다고 말하지 않습니다.')
 
 def _best(e:Experiment)->str:
@@ -819,7 +820,7 @@ _alarms = { # diagnostic → column's name, what is wrong, what it means
     'empty': ('빈 요약', '빈 요약이 있습니다', '빈 요약은 0점으로 계산합니다.'),
     'broken_tags': ('깨진 태그', '깨진 태그가 있는 요약이 있습니다', ''),
     'invented_tags': ('없는 태그', '대화에 나오지 않는 태그를 쓴 요약이 있습니다', '없는 사람이나 정보를 지어냈다는 뜻입니다.'),
-    'lost_tags': ('사라진 태그', '정답에는 태그가 있는데 하나도 없는 요약이 많습니다', '태그가 특수 토큰으로 여겨져 디코딩에서 지워졌을 수 있습니다.'),
+    'lost_tags': ('사라진 태그', '정답에는 태그가 있는데 하나도 없는 요약이 많습니다', '학습이 모자란 모델은 태그를 쓰지 않습니다.'),
     'foreign': ('다른 문자', '한글도 로마자도 아닌 문자가 섞인 요약이 있습니다', '다국어 모델이 다른 언어로 새는 경우입니다.'),
     'no_hangul': ('한글 없음', '한글이 한 글자도 없는 요약이 있습니다', '다른 언어로 썼거나 모델과 토크나이저가 맞지 않는 경우입니다.'),
     'control_tokens': ('제어 기호', '모델을 움직이는 제어 기호가 남은 요약이 있습니다', '디코딩에서 특수 토큰을 빼지 않은 것입니다.'),
