@@ -251,7 +251,8 @@ def _target(self:Codec, summary:str)->list[int]: # ends with the end token
 def _text(self:Codec, ids)->str: # one line
     "The summary that ids spell; label padding (-100) is ignored"
     text = self.spelling.text([int(i) for i in ids if i >= 0])
-    return ' '.join(_whole_jamo(text).split())
+    text = _whole_jamo(text).replace('\0', '') # a model of bytes may write one, which no file of rows can hold
+    return ' '.join(text.split())
 
 Codec.target, Codec.text = _target, _text
 

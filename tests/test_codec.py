@@ -175,3 +175,13 @@ def test_an_answer_without_an_end_keeps_its_text_behind_an_opening_of_special_to
     codec = Codec(card('qwen3-4b'), tokenizer)
     target = codec.target(PROBE)
     assert codec.text(target) == PROBE and target[-1] == tokenizer.eos_token_id
+
+
+def test_what_a_model_writes_can_be_read_again(tmp_path):
+    from dialsum.data import read
+    codec = codec_of('qwen3-4b')
+    nul = codec.tokenizer.convert_tokens_to_ids('\u0100') # how vocabularies of bytes spell the byte 0
+    assert nul is not None and codec.tokenizer.decode([nul]) == '\0'
+    written = codec.text([*codec.target('가')[:-1], nul, *codec.target('나')])
+    (tmp_path/'written.csv').write_text(f'fname,summary\na,{written}\n', encoding='utf-8')
+    assert read(tmp_path/'written.csv', summaries=True, dialogues=False)['summaries'][0] == ('가나',)
