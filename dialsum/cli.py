@@ -199,6 +199,7 @@ def _run(args)->int:
     demo = args.command == 'demo'
     models, scale, mode, options = _asked_for(args)
     checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, _switched(vars(args)))
+    pipeline.check_base(options, models, checkpoints)
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
     told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
     run = new_run(getattr(args, 'experiment_name', 'demo' if demo else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])

@@ -487,7 +487,7 @@ def trained(
     "The checkpoint that a stage works with; one that the run trained is noted as an input"
     given, run = stage.params['checkpoint'], stage.params['run']
     if run and not given and (made := place(existing_run(run), card.name, stage.fold)/'model').is_dir():
-        if (made/'adapter_config.json').is_file(): move_base(card, str(made), stage.params.get('base', ''))
+        if (made/'adapter_config.json').is_file(): move_base(card, str(made), stage.params.get('base', ''), lost=True)
         fetch(card, str(made)) # an adapter's base
         check_whole(card, str(made))
         return str(stage.use(made))

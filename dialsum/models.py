@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CARDS', 'WEIGHTS', 'INDEX', 'BASES', 'NOTES', 'ModelCard', 'register', 'card', 'skeleton', 'sizes', 'replica',
-           'resolve', 'in_cache', 'hub_weights', 'json_of', 'adapter_base', 'fetch', 'locate', 'locate_base',
-           'move_base', 'safetensors_header', 'damages', 'check_whole', 'LoadedModel', 'origin', 'load_tokenizer',
-           'keep_unpacked', 'load', 'fingerprint']
+           'resolve', 'in_cache', 'hub_weights', 'json_of', 'base_now', 'adapter_base', 'fetch', 'locate',
+           'locate_base', 'move_base', 'safetensors_header', 'damages', 'check_whole', 'LoadedModel', 'origin',
+           'load_tokenizer', 'keep_unpacked', 'load', 'fingerprint']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
 import hashlib, json, os, re, shutil, struct, tempfile
@@ -340,6 +340,12 @@ def json_of(
 
 BASES:dict[str,str] = {} # the base that an adapter's folder names → where it lies now, as somebody said
 
+def base_now(
+    named:str, # by an adapter's folder
+)->str: # folder or hub name
+    "Where an adapter's base lies now: where somebody said, or else where the adapter says"
+    return BASES.get(named, named)
+
 def adapter_base(
     checkpoint:str, # folder or hub name
 )->str: # folder or hub name; empty for what is no adapter
@@ -347,7 +353,7 @@ def adapter_base(
     config = Path(checkpoint).expanduser()/'adapter_config.json'
     if not config.is_file(): return ''
     named = json_of(config).get('base_model_name_or_path') or ''
-    return BASES.get(named, named)
+    return base_now(named)
 
 def fetch(
     c:ModelCard,
@@ -404,15 +410,22 @@ def locate_base(
         if _is_hub_name(base): raise DialsumError(f"the base of the adapter '{checkpoint}' cannot be had ({e}): give its folder with --base FOLDER.") from None
         raise DialsumError(f"{c.name}: the base of the adapter '{checkpoint}' is not at '{base}' any more: give its new folder with --base FOLDER.") from None
 
+def _base_is_there(c:ModelCard, checkpoint:str)->bool: # where the adapter's folder says
+    try: locate_base(c, checkpoint)
+    except DialsumError: return False
+    return True
+
 def move_base(
     c:ModelCard,
     checkpoint:str, # from `locate`
     base:str, # folder or hub name; empty: where the adapter's folder says
+    lost:bool=False, # whether a base that is where the adapter's folder says stays the one
 )->None:
     "Say where the base of an adapter lies now, for this process; raises `DialsumError` for what is no adapter, and for a base that is not there"
     if not base: return
     config = Path(checkpoint).expanduser()/'adapter_config.json'
     if not config.is_file(): raise DialsumError(f"{c.name}: '{checkpoint}' is no adapter and has no base beside it: leave base out.")
+    if lost and _base_is_there(c, checkpoint): return
     BASES[json_of(config).get('base_model_name_or_path') or ''] = locate(c, 'full', base)
 
 # %% ../nbs/05_models.ipynb #6dc507d0

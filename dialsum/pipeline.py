@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'gpus',
            'at_once', 'child', 'run_stage', 'plan', 'Progress', 'progress', 'due', 'begun', 'Left', 'time_left', 'take',
-           'state', 'leave', 'working_on', 'run_plan', 'candidates', 'idle', 'check_switches', 'check_systems',
-           'members', 'strategies', 'example_run', 'worn', 'example_predictions']
+           'state', 'leave', 'working_on', 'run_plan', 'candidates', 'idle', 'check_base', 'check_switches',
+           'check_systems', 'members', 'strategies', 'example_run', 'worn', 'example_predictions']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -372,10 +372,12 @@ def plan(
     optimize:bool=False, # whether the fastest way to predict is looked for
 )->list[StageSpec]: # in an order in which they can run
     "The stages of an experiment"
-    from dialsum.training import UNSET, followed
+    from dialsum.training import UNSET, adapter_options, followed
+    going_on = [m for m in models if adapter_options((checkpoints or {}).get(m, ''))]
     of_model = followed(options, models) if UNSET.keys() & options.keys() else {}
     def spec(stage, model='', needs=(), after=(), fold=None):
         own = {k: v for k, v in of_model.get(model, options).items() if k in parameters(stage) and (stage == 'data' or not k.endswith(('_csv', 'columns'))) and (fold is None or k != 'keep_checkpoints')}
+        if model not in going_on: own.pop('base', None)
         if stage == 'train' and model in (checkpoints or {}): own['checkpoint'] = checkpoints[model]
         return StageSpec(Path(run), stage, model, own, tuple(needs), tuple(after), fold)
     asked = dict(models=','.join(models), scale=options.get('scale', 'full'), checkpoints=json.dumps(checkpoints or {}, sort_keys=True), options=json.dumps({k: v for k, v in options.items() if k != 'reports'}, ensure_ascii=False, sort_keys=True), rehearse=rehearse)
@@ -702,6 +704,17 @@ def idle(
         given = [name for name in names if options.get(name, '') != '' and options[name] is not False]
         if useless(options): found |= {name: other for name in given if name not in found}
     return found
+
+def check_base(
+    options:dict, # as for `idle`
+    models:list[str], # cards' names
+    checkpoints:dict, # model → folder or hub name to start from
+)->None:
+    "Raises `DialsumError` for the place of a base where no model starts from an adapter"
+    from dialsum.training import adapter_options
+    if not options.get('base') or any(adapter_options(checkpoints.get(m, '')) for m in models): return
+    raise DialsumError(f"--base tells where the base of an adapter lies, and none of {', '.join(models)} starts from an adapter: "
+                       "give the adapter's folder with --checkpoint, too, or leave --base out.")
 
 def check_switches(
     options:dict, # as for `idle`

@@ -544,7 +544,7 @@ def check_model(
 
 def _moved(c:ModelCard, where:str, folder:Path, base:str)->list[Finding]: # an adapter's base taken from where it lies now
     try:
-        if (folder/'adapter_config.json').is_file(): move_base(c, where, base)
+        move_base(c, where, base)
     except DialsumError as e: return [_of(e, 'base', 'there would be nothing to train')]
     return []
 
@@ -567,6 +567,11 @@ def _check_model(c:ModelCard, scale:str, options:dict, checkpoint:str, runs:Path
     return found + check_memory(c, scale, sized, lengths=outlook.lengths, written=outlook.written) + check_updates(scale, outlook) + check_cut(outlook), outlook
 
 # %% ../nbs/10_preflight.ipynb #bf3112a0
+def _with_base(own:dict, checkpoints:dict)->dict: # model → its options; a base is of those that start from an adapter
+    going_on = [m for m in own if adapter_options(checkpoints.get(m, ''))]
+    if not going_on: return own # told of each
+    return {m: {k: v for k, v in options.items() if k != 'base' or m in going_on} for m, options in own.items()}
+
 def preflight(
     models:list[str], # cards' names
     scale:str='full', # 'full' or 'replica'
@@ -578,7 +583,7 @@ def preflight(
 )->Preflight:
     "Check an experiment: data, machine, and each model"
     started, options, checkpoints = time.monotonic(), options or {}, checkpoints or {}
-    own = followed(options, models)
+    own = _with_base(followed(options, models), checkpoints)
     with ThreadPoolExecutor(6) as pool: # a hub that does not answer is waited for once
         places = {m: pool.submit(_placed, card(m), scale, checkpoints.get(m, '')) for m in models}
         common = check_versions()

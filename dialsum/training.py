@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .loss import token_losses
 from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
-from .models import LoadedModel, ModelCard, card, fingerprint, load, load_tokenizer, safetensors_header
+from .models import LoadedModel, ModelCard, base_now, card, fingerprint, load, load_tokenizer, safetensors_header
 from .precision import METHODS, Precision, here, this_device
 from .prompt import Codec, example, note_words
 from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
@@ -569,6 +569,7 @@ def save(
     folder, peft, side = Path(folder), dict(save_embedding_layers=False) if hasattr(loaded.model, 'peft_config') else {}, loaded.tokenizer.padding_side
     fresh = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp') # an adapter and a whole model in one folder would be read as the adapter
     if peft: _in_order(loaded.model)
+    if peft: _where_the_base_is(loaded.model)
     try:
         loaded.model.save_pretrained(fresh, **peft)
         loaded.tokenizer.padding_side = 'right' if loaded.card.seq2seq else 'left'
@@ -580,6 +581,11 @@ def save(
         loaded.tokenizer.padding_side = side
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+def _where_the_base_is(model): # an adapter that was gone on with names the place from which its base was read, not the one that it had left
+    config = model.peft_config['default']
+    named = config.base_model_name_or_path or ''
+    config.base_model_name_or_path = base_now(named)
 
 def _in_order(model): # an adapter's layers are a set, whose order is another one in each process: equal adapters are equal files
     config = model.peft_config['default']

@@ -99,3 +99,39 @@ def test_predict_on_a_folder_without_tokenizer_files_is_a_sentence(typed, tmp_pa
 
 def test_every_stage_that_loads_a_model_takes_a_base():
     assert {stage for stage in ('train', 'evaluate', 'predict', 'tta', 'checkpoints', 'soup', 'optimize') if 'base' in parameters(stage)} == {'train', 'evaluate', 'predict', 'tta', 'checkpoints', 'soup', 'optimize'}
+
+
+def test_an_adapter_that_was_gone_on_with_names_the_new_place_of_its_base(moved, tmp_path):
+    adapter, base, texts = moved
+    move_base(QWEN, str(adapter), str(base))
+    again = save(load(QWEN, str(adapter)), tmp_path/'again')
+    models.BASES.clear() # as in the next process
+    assert json.loads((again/'adapter_config.json').read_text())['base_model_name_or_path'] == str(base)
+    assert write(load(QWEN, str(again))) == texts
+
+
+def test_an_adapter_of_a_run_keeps_the_base_that_it_names(moved, trained, tmp_path):
+    from dialsum.generation import trained as checkpoint_in
+    from dialsum.runs import begin, new_run
+    adapter, base, _ = moved
+    for folder, expected in ((trained[0]/'adapter', str(trained[0]/'base')), (adapter, str(base))):
+        run = new_run('small', {}, tmp_path/'runs')
+        shutil.copytree(folder, run/QWEN.name/'model')
+        stage = begin('evaluate', dict(run=str(run), model=QWEN.name, base=str(base)))
+        stage.model = QWEN.name
+        assert models.adapter_base(checkpoint_in(stage, QWEN, 'full')) == expected
+
+
+def test_a_base_is_given_to_the_model_alone_that_starts_from_an_adapter(moved, typed, tmp_path):
+    from dialsum.pipeline import plan
+    from dialsum.preflight import preflight
+    adapter, base, _ = moved
+    specs = plan(tmp_path, ['qwen3-4b', 'solar-10.7b'], dict(base=str(base)), checkpoints={'qwen3-4b': str(adapter)})
+    assert {s.model for s in specs if 'base' in s.params} == {'qwen3-4b'}
+    options = dict(method='lora', batch_size=1, base=str(base))
+    where = {'qwen3-4b': str(adapter), 'solar-10.7b': str(replica(card('solar')))}
+    found = preflight(['qwen3-4b', 'solar-10.7b'], 'replica', options, where, tmp_path).models
+    assert not [f for one in found.values() for f in one if 'base' in f.what]
+    assert [f.where for f in preflight(['solar-10.7b'], 'replica', options, where, tmp_path).models['solar-10.7b'] if 'base' in f.what] == ['base']
+    done = typed('run', '--scale', 'replica', '--models', 'solar-10.7b', '--base', base, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports')
+    assert done.returncode == 2 and '--base' in done.stderr and 'starts from an adapter' in done.stderr and not (tmp_path/'runs').exists()
