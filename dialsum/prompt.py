@@ -126,7 +126,7 @@ def most_source(
 )->int:
     "How many tokens a model reads where nobody says how many: what its positions leave, at most `LONGEST`"
     positions = card.config['max_position_embeddings']
-    return min(LONGEST, positions - 2 if card.seq2seq else positions - written)
+    return min(LONGEST, positions - 2 if card.seq2seq else positions - max(written, LEAST))
 
 def check_source(
     card:ModelCard,

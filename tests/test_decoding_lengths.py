@@ -40,6 +40,17 @@ def test_one_odd_reference_is_learned_whole_and_does_not_make_the_others_wait():
     assert found.max_target >= len(codec.target(rows['summaries'].iloc[-1][0])) > 3*found.max_new_tokens
 
 
+@pytest.mark.parametrize('name', CARDS)
+def test_limits_of_short_references_can_be_asked_for_again(name):
+    "A stage is given what was resolved before: that is no limit that leaves too little"
+    from dataclasses import asdict
+    codec, rows = codec_of(name), spelled(2)
+    found = needed_lengths(codec, rows)
+    used = known_lengths(codec, asdict(found))
+    again = known_lengths(codec, asdict(found), max_source=used.max_source, max_new_tokens=used.max_new_tokens)
+    assert (again.max_source, again.max_new_tokens) == (used.max_source, used.max_new_tokens)
+
+
 def test_a_share_is_counted():
     codec = codec_of('solar')
     rows = pd.concat([spelled(10, 75), spelled(60, 25)], ignore_index=True)
