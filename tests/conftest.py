@@ -13,7 +13,7 @@ SHARED = ROOT.parent/'shared' # research material that may not be redistributed;
 
 
 def pytest_addoption(parser):
-    parser.addoption('--kills', type=int, default=10, help='how often an experiment is killed in test_resume.py')
+    parser.addoption('--kills', type=int, default=0, help='how often an experiment is killed in test_resume.py; 0: three times, among the slow tests twelve times')
     parser.addoption('--every-model', action='store_true', help='take all six models in test_full.py')
     parser.addoption('--shuffle', type=int, default=0, metavar='SEED', help='take the files, and the tests of each, in a random order; 0: not')
 

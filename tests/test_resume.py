@@ -140,8 +140,9 @@ def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
     assert pipeline.run_stage(spec)['metrics']['chosen'] == other
 
 
-def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, small, env, tmp_path, request):
-    kills, dice, done, turn = request.config.getoption('--kills'), random.Random(7), 0, 0
+@pytest.mark.parametrize('kills', [3, pytest.param(12, marks=pytest.mark.slow)]) # one of each kind; and four
+def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(kills, undisturbed, small, env, tmp_path, request):
+    kills, dice, done, turn = request.config.getoption('--kills') or kills, random.Random(7), 0, 0
     begin = ['run', *small, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--json'] # as the undisturbed one was asked for
     driver, sessions = go(env, *begin), 1
     while done < kills:
