@@ -769,8 +769,14 @@ class Limit:
         self.sentence = f'{what} took longer than {seconds:g} s: raise {option} (0: no limit), or find out what is slow (disk, network, another process on the device).'
 
     def __enter__(self):
-        if self.seconds > 0: self._after(self.seconds, self._end)
+        if self.seconds > 0:
+            self._let_interrupt()
+            self._after(self.seconds, self._end)
         return self
+
+    def _let_interrupt(self): # what a script starts in the background ignores interruptions, and a limit is one
+        if threading.current_thread() is not threading.main_thread(): return
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _after(self, seconds, what):
         self.timer = threading.Timer(seconds, what)

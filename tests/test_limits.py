@@ -90,6 +90,14 @@ def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
     assert not (run/'kobart'/'model').exists()
 
 
+def test_a_limit_ends_what_a_script_has_started_in_the_background(call, tmp_path):
+    "There shells let interruptions be ignored"
+    code = ('import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom dialsum.runs import TimeLimit, begin\n'
+            f'stage = begin("train", dict(run={str(new_run("background", {}, tmp_path))!r}))\nstage.model = "kobart"\n'
+            'try:\n    with stage.limit("loading", 1, "--load-timeout"): time.sleep(600)\nexcept TimeLimit: print("ended")\n')
+    assert call(sys.executable, '-c', code).stdout == 'ended\n'
+
+
 def test_where_an_interruption_is_not_heard_the_process_ends(call, tmp_path):
     code = ('import signal, time\nfrom dialsum.runs import Limit, begin\nLimit.deaf = 1\n'
             f'stage = begin("train", dict(run={str(new_run("deaf", {}, tmp_path))!r}))\nstage.model = "kobart"\n'
