@@ -253,6 +253,7 @@ def read(
 )->pd.DataFrame: # fname, dialogue, topic, summaries (tuple); of provenance texts, '' for none
     "Read dialogues of either edition; raises `DialsumError` with one sentence for whatever cannot be used"
     frame = named(path, columns)
+    if not len(frame): raise DialsumError(f"'{path}' has a header but no rows: at least one dialogue was expected.")
     names = _summary_columns(frame)
     needed = ['fname']
     if dialogues: needed.append('dialogue')

@@ -187,5 +187,4 @@ def table(
     start = text.lstrip()[:1]
     is_json = Path(path).suffix.lower() in ('.json', '.jsonl', '.ndjson') or start in ('{', '[')
     frame = _json(path, text) if is_json else _csv(path, text)
-    if not len(frame): raise DialsumError(f"'{path}' has a header but no rows: at least one dialogue was expected.")
     return frame
