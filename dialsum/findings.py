@@ -203,6 +203,16 @@ REASONS = [ # why a stage did not run, a candidate was left out, an engine was n
     (r'(\S+) needs a key: set the environment variable (.+) to it', 'API 키가 없습니다. 환경 변수에 키를 넣으면 됩니다: `{1}`'),
 ]
 
+# %% ../nbs/13_findings.ipynb #7e3a44f0
+FOUND += [
+    (r"tags do not survive: '(.+)' becomes '(.*)'", '태그가 토크나이저를 거치면 달라집니다: `{0}` → `{1}`'),
+    (r'rows of up to ([\d,]+) tokens do not fit ([\d,]+) positions', '한 행의 최대 길이는 {0}토큰, 모델의 위치는 {1}개입니다'),
+    (r'a step of up to (\d+) rows needs (.+), (.+) are free', '한 번에 대화 {0}개를 학습하려면 메모리 {1} 필요, 남은 메모리 {2}'),
+    (r'a step as asked needs (.+), (.+) are free', '요청한 대로 학습하려면 메모리 {0} 필요, 남은 메모리 {1}'),
+    (r'writing (\d+) summaries at once needs (.+), (.+) are free', '요약 {0}개를 한꺼번에 쓰려면 메모리 {1} 필요, 남은 메모리 {2}'),
+]
+REMEDIES += [(r'do not add tags as special tokens', '태그를 특수 토큰으로 추가하지 마십시오')]
+
 # %% ../nbs/13_findings.ipynb #1460c66b
 PARTS = dict(what=FOUND, why=EFFECTS, remedy=REMEDIES, reason=REASONS)
 

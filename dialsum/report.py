@@ -417,7 +417,7 @@ def overview(e:Experiment)->str:
 
 # %% ../nbs/14_report.ipynb #1c3bf565
 _labels = '''models=모델|mode=실행 방식|scale=모델 크기|checkpoints=시작 체크포인트|workers=동시에 실행한 단계 수|rehearse=예행 연습
-train_csv=학습 데이터|dev_csv=검증 데이터|test_csv=테스트 데이터|columns=파일의 열 이름|dev_fraction=검증으로 떼어 낼 비율|debug=일부 데이터만 사용|clean_data=대화 고치기
+train_csv=학습 데이터|dev_csv=검증 데이터|test_csv=테스트 데이터|columns=파일의 열 이름|base=어댑터의 바탕 모델|dev_fraction=검증으로 떼어 낼 비율|debug=일부 데이터만 사용|clean_data=대화 고치기
 validate_data_quality=데이터 품질 검사|quality_threshold=품질 점수의 기준|quality_action=기준 미만의 행
 use_augmentation=데이터 증강|augmentation_methods=증강 방법|augmentation_ratio=증강 비율|augmentation_backend=바꿔 쓰는 모델의 주소|augmentation_model=바꿔 쓰는 모델|augmentation_key_variable=바꿔 쓰는 모델의 키 변수
 k_folds=폴드 수|fold_seed=폴드의 시드

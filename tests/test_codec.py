@@ -139,10 +139,12 @@ def test_a_tokenizer_that_spoils_tags_is_refused():
     with pytest.raises(DialsumError, match="does not give tags back, '#Person1#은 .* becomes '#person1#은"): Codec(card('qwen3-4b'), tokenizer)
 
 
-def test_a_checkpoint_is_checked_before_its_weights_are_read(tmp_path):
+def test_a_checkpoint_is_checked_before_its_weights_are_read(tmp_path, monkeypatch):
     import shutil
+    from transformers import PreTrainedModel
+    monkeypatch.setattr(PreTrainedModel, 'from_pretrained', lambda *args, **options: pytest.fail('weights were read'))
     for name in ('kobart', 'llama', 'qwen3-4b', 'polyglot'):
-        shutil.copytree(replica(card(name)), tmp_path/name, ignore=shutil.ignore_patterns('token*', '*.safetensors'))
+        shutil.copytree(replica(card(name)), tmp_path/name, ignore=shutil.ignore_patterns('token*'))
         with pytest.raises(DialsumError, match='holds no tokenizer: fetch the tokenizer files'): load(card(name), str(tmp_path/name))
     (tmp_path/'kobart'/'tokenizer.json').write_text('{"version": "1.0", "model"', encoding='utf-8')
     with pytest.raises(DialsumError, match='the tokenizer of .* does not load'): load(card('kobart'), str(tmp_path/'kobart'))

@@ -132,7 +132,8 @@ def build(tmp_path, rows):
         for model, texts in written.items():
             file = run/model/'predictions_dev.csv'
             file.parent.mkdir()
-            file.write_text(rows.assign(summary=texts)[['fname', 'summary']].to_csv(index=False), encoding='utf-8')
+            written = rows.assign(summary=[text.replace('\0', '') for text in texts]) # which no file of rows can hold
+            file.write_text(written[['fname', 'summary']].to_csv(index=False), encoding='utf-8')
             split = rouge(texts, list(rows['summaries'])).to_dict()
             if signature: split['signature'] = signature
             common = dict(schema=SCHEMA, experiment=name, model=model, fold=None, status='success', started='2026-11-21T01:00:00+00:00', finished='2026-11-21T01:00:01+00:00', seconds=1, identity='', environment=environment, error=None)

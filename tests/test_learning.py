@@ -78,8 +78,9 @@ def learned_by_heart(name, folder, *, rows, repeats, epochs, checkpoint=''):
     "Train a replica by its default method on a few rows, load what was saved, and write about the same rows"
     c = card(name)
     usual = REPLICA['full' if c.seq2seq else 'lora']
-    recipe = Recipe(method=c.method, epochs=epochs, batch_size=4, learning_rate=usual['learning_rate'], lora_dropout=0., weight_decay=0.,
-                    early_stopping_patience=0, save_total_limit=1)
+    adapter = {} if c.method == 'full' else dict(lora_dropout=0.)
+    recipe = Recipe(method=c.method, epochs=epochs, batch_size=4, learning_rate=usual['learning_rate'], weight_decay=0.,
+                    early_stopping_patience=0, save_total_limit=1, **adapter)
     precision = here(c, 'replica', wish='fp32')
     loaded = load(c, checkpoint or str(replica(c)), **precision.loading())
     train(loaded, pd.concat([rows]*repeats, ignore_index=True), rows, recipe, folder, precision, say=lambda line: None, scale='replica')

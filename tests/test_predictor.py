@@ -88,36 +88,6 @@ OF_ONE = { # architecture → options that act only with it
 LEFT = ('watermarking_config', 'compile_config') # what transformers itself cannot follow with this model or this value
 
 
-def used(name, **options):
-    "The search that generate is given in a call: (transformers' configuration, ours)"
-    p, seen = predictor(name), []
-    generate = p.loaded.model.generate
-    def watched(**given):
-        seen.append(given['generation_config'])
-        return generate(**given)
-    p.loaded.model.generate = watched
-    try: assert len(p.predict_batch([DIALOGUE], **options)) == 1
-    finally: del p.loaded.model.generate
-    return seen[0], p._with(options)
-
-
-FOLLOWED = dict( # of both architectures: option → (values of a call that asks for it, where it arrives, what arrives there)
-    max_length=(dict(max_length=5), 'max_new_tokens', 5), max_new_tokens=(dict(max_new_tokens=5), 'max_new_tokens', 5),
-    min_length=(dict(min_length=1), 'min_new_tokens', 1), min_new_tokens=(dict(min_new_tokens=1), 'min_new_tokens', 1),
-    do_sample=(dict(do_sample=True), 'do_sample', True), temperature=(dict(temperature=.8), 'temperature', .8), num_beams=(dict(num_beams=2), 'num_beams', 2),
-    early_stopping=(dict(early_stopping='never', num_beams=2), 'early_stopping', 'never'), length_penalty=(dict(length_penalty=.5, num_beams=2), 'length_penalty', .5),
-    eos_token_id=(dict(eos_token_id=5), 'eos_token_id', [5]), cache_config=(dict(cache_config=dict(nbits=4)), None, 'acts only with a quantized cache'),
-    **{name: (dict(temperature=1.) | {name: value}, name, value) for name, value in dict(top_k=5, top_p=.5, min_p=.5, top_h=.5, typical_p=.5, epsilon_cutoff=.1, eta_cutoff=.1).items()},
-    **{name: ({name: value}, name, value) for name, value in dict(
-        max_time=9., stop_strings=['요'], use_cache=False, cache_implementation='static', bad_words_ids=[[5]], renormalize_logits=True, forced_eos_token_id=5, remove_invalid_values=True,
-        exponential_decay_length_penalty=(2, 1.1), suppress_tokens=[5], begin_suppress_tokens=[5], sequence_bias=[[[5], -9.]], max_cache_len=99, disable_compile=True).items()})
-OWN = dict(repetition_penalty=1.2, no_repeat_ngram_size=2) # applied here, so that tags are spared
-OF_ONE = { # architecture → options that act only with it
-    'kobart': dict(forced_bos_token_id=5, decoder_start_token_id=3),
-    'qwen3-4b': dict(guidance_scale=1.5, prefill_chunk_size=4)}
-LEFT = ('watermarking_config', 'compile_config') # what transformers itself cannot follow with this model or this value
-
-
 def test_every_option_of_transformers_is_followed_or_refused_by_a_sentence():
     known = {name for name in GenerationConfig().to_dict() if name[0] != '_'}
     of_one = {name for options in OF_ONE.values() for name in options}

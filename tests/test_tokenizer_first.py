@@ -1,7 +1,9 @@
 "A tokenizer that spoils tags is refused before weights are read: here they cannot be read"
 import json, shutil
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dialsum.models import card, replica
 from dialsum.runs import DialsumError, new_run, release, stage_notebook
@@ -9,10 +11,10 @@ from dialsum.runs import DialsumError, new_run, release, stage_notebook
 
 @pytest.fixture(scope='module')
 def spoiling(tmp_path_factory):
-    "A replica's folder whose tokenizer writes tags in small letters, and whose weights are torn"
+    "A replica's folder whose tokenizer writes tags in small letters, and whose weights are another model's"
     folder = tmp_path_factory.mktemp('spoiling')/'model'
     shutil.copytree(replica(card('kobart')), folder, ignore=shutil.ignore_patterns('*.safetensors'))
-    (folder/'model.safetensors').write_bytes(b'torn')
+    save_file(dict(other=np.zeros(1, 'float32')), folder/'model.safetensors', metadata=dict(format='pt'))
     tokenizer = folder/'tokenizer.json'
     told = json.loads(tokenizer.read_text(encoding='utf-8'))
     told['normalizer'] = dict(type='Lowercase')
