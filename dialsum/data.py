@@ -131,6 +131,7 @@ def columns_of(
         found[ours] = theirs
     return found
 
+# %% ../nbs/01_data.ipynb #38df1013
 def named(
     path:Path, # a CSV or JSON file
     columns:str='', # as `columns_of` takes it
@@ -151,6 +152,7 @@ def named(
     frame.attrs |= own
     return frame
 
+# %% ../nbs/01_data.ipynb #0825db7c
 def check_mapping(
     paths:list[Path], # the files
     columns:str, # as `columns_of` takes it
@@ -189,7 +191,6 @@ def check_columns(
     if len(header) > 12: listed += f' and {len(header) - 12} more'
     remedy = f'If one of them is meant, say so: --columns {how}.' if others else 'Put it in.'
     raise DialsumError(f"'{path}' has no column '{missing[0]}'. Its columns: {listed}. {remedy}")
-
 
 # %% ../nbs/01_data.ipynb #0522b426
 _lost = re.compile('[\ud800-\udfff\0]') # half of a character, and none

@@ -138,6 +138,7 @@ ENCODER_DECODER = ('decoder_start_token_id', 'forced_bos_token_id') # act only w
 CAUSAL = ('guidance_scale', 'prefill_chunk_size') # act only on a prompt that a model goes on from
 SAMPLED = ('min_p', 'top_h', 'typical_p', 'epsilon_cutoff', 'eta_cutoff') # act only when sampling
 
+# %% ../nbs/08_generation.ipynb #fb9f6782
 def asked_options(
     options:dict, # of a call: of `Decoding`, or of transformers' GenerationConfig
     card:ModelCard|None=None, # of the model that is called; None: options of both architectures pass
@@ -166,6 +167,7 @@ def _check_architecture(name:str, card:ModelCard): # raises for an option that d
     if name in CAUSAL and card.seq2seq:
         raise DialsumError(f"{name} acts only with a causal model, and {card.name} is an encoder-decoder: leave it out.")
 
+# %% ../nbs/08_generation.ipynb #ee847661
 def _sampling(options:dict, usual:float)->dict: # do_sample said in our way: by the temperature
     if 'do_sample' not in options: return options
     rest = {n: v for n, v in options.items() if n != 'do_sample'}
@@ -307,6 +309,7 @@ def checked_dialogues(
         found.append(text.replace('\r\n', '\n').replace('\r', '\n'))
     return found
 
+# %% ../nbs/08_generation.ipynb #d42ee0ca
 @contextmanager
 def _call(self:Predictor, count:int, batch_size:int, show_progress:bool): # a call's own batch size, and its bar
     from tqdm.auto import tqdm
@@ -326,6 +329,7 @@ def _ended_late(self:Predictor, ids:list[int], d:Decoding)->bool: # whether a su
     length = next((n for n, i in enumerate(written, 1) if i in ends), len(written))
     return length >= d.max_new_tokens # the last one of an encoder-decoder is an end that was forced
 
+# %% ../nbs/08_generation.ipynb #8d8e4902
 def _summaries(self:Predictor, texts:list[str], instructions:list[str]|None, options:dict)->list[str]:
     import torch
     decoding, sources = self._with(options), [self.codec.source(t, i) for t, i in zip(texts, instructions or ['']*len(texts), strict=True)]

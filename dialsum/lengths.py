@@ -89,6 +89,7 @@ def needed_lengths(
     given = max_source and max_target and max_new_tokens
     return Lengths(max_source or most_source(codec.card, max(learned, written)), learned, written, '' if given else measured)
 
+# %% ../nbs/07_lengths.ipynb #47f1dbf5
 def sample_lengths(
     codec:Codec,
 )->Lengths:
@@ -112,6 +113,7 @@ def known_lengths(
     if not codec.card.seq2seq: written = min(written, codec.card.config['max_position_embeddings'] - read_most)
     return replace(usual, max_source=read_most, max_new_tokens=written)
 
+# %% ../nbs/07_lengths.ipynb #da14ee33
 def cut_shares(
     codec:Codec,
     rows:pd.DataFrame, # as `data.read` returns them; without summaries, dialogues alone are counted; asked with their own instructions where they have some

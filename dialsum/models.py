@@ -297,6 +297,7 @@ def _require_on_hub(name:str): # raises `_NoAnswer` unless its configuration can
     if _found(name, 'adapter_config.json') is None: raise _NoAnswer('the hub has no such model')
     raise _NoAnswer('the hub has it as a LoRA adapter, which is read from a folder only')
 
+# %% ../nbs/05_models.ipynb #9f8d3850
 def _size(answer)->int: # bytes of a file, by what the hub answered; 0 where it does not say
     if answer is None: return 0
     size = answer.headers.get('X-Linked-Size') or answer.headers.get('Content-Length') or '0'
@@ -329,6 +330,7 @@ def hub_weights(
                            "load it once where you trust it, write it with `save_pretrained`, and give that folder with `-p checkpoint FOLDER`.")
     return weights
 
+# %% ../nbs/05_models.ipynb #b2ab4b03
 def json_of(
     path:Path, # of a checkpoint's configuration or index
 )->dict:
@@ -338,6 +340,7 @@ def json_of(
     if isinstance(held, dict): return held
     raise DialsumError(f"'{Path(path).name}' is cut off, or no JSON: fetch it again.")
 
+# %% ../nbs/05_models.ipynb #564246d4
 BASES:dict[str,str] = {} # the base that an adapter's folder names → where it lies now, as somebody said
 
 def base_now(
@@ -355,6 +358,7 @@ def adapter_base(
     named = json_of(config).get('base_model_name_or_path') or ''
     return base_now(named)
 
+# %% ../nbs/05_models.ipynb #9559497b
 def fetch(
     c:ModelCard,
     checkpoint:str, # from `locate`

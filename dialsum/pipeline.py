@@ -462,6 +462,7 @@ def _seems_done(spec:StageSpec)->bool:
     before = fact.get('params') or {}
     return all(before.get(name) == value for name, value in spec.all_params.items() if not is_free(name))
 
+# %% ../nbs/15_pipeline.ipynb #8c148e7f
 @dataclass(frozen=True)
 class Left:
     "How long an experiment will take yet"
@@ -693,6 +694,7 @@ _idle_where:tuple[tuple[tuple[str,...],Callable[[dict],bool],str],...] = ( # opt
     (('length_penalty',), lambda o: o.get('num_beams') == 1, 'more than one beam (--num-beams)'),
 )
 
+# %% ../nbs/15_pipeline.ipynb #ee2fca0b
 def idle(
     options:dict, # stage parameters that were given, and the switches of the plan
 )->dict[str,str]: # option → what it acts with

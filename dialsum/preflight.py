@@ -305,6 +305,7 @@ class Outlook:
 def _epochs(outlook:Outlook)->str: return f"{outlook.epochs} epoch{'' if outlook.epochs == 1 else 's'}"
 def _percent(share:float)->str: return f'{100*share:.1f} %' if 0 < share < .0995 else f'{100*share:.0f} %'
 
+# %% ../nbs/10_preflight.ipynb #0e92eb9f
 def limits_here(
     codec:Codec,
     options:dict, # stage parameters that were given
@@ -325,6 +326,7 @@ def limited(
     longest = min(lengths.target, c.config['max_position_embeddings']) # `limits` know some of the references only
     return options | dict(max_source=limits.max_source, max_target=options.get('max_target') or longest, max_new_tokens=limits.max_new_tokens)
 
+# %% ../nbs/10_preflight.ipynb #883e4ea1
 def look_ahead(
     c:ModelCard,
     scale:str, # 'full' or 'replica'
@@ -351,6 +353,7 @@ def look_ahead(
     if folds > 1: rows -= math.ceil(rows/folds) # the smallest of its trainings
     return Outlook(rows, r.batch_size*r.gradient_accumulation_steps, r.gradient_accumulation_steps, r.epochs, updates(r, rows), lengths, written, limits, cut)
 
+# %% ../nbs/10_preflight.ipynb #8686fdc5
 def check_updates(
     scale:str, # 'full' or 'replica': a toy learns fast, and need not
     outlook:Outlook,
@@ -419,6 +422,7 @@ def rehearse(
                            'install the versions that `pip install dialsum` asks for, or change the option that leads there')]
     return []
 
+# %% ../nbs/10_preflight.ipynb #b034ff33
 class _Interrupted(Exception): "Ends a rehearsed training in its second epoch"
 
 def _rehearsal(c:ModelCard, scale:str, options:dict, top:Path, at:list[str]):

@@ -25,6 +25,7 @@ def note_words(
     "Say that added tokens are words of texts, not control tokens"
     tokenizer.init_kwargs[WORDS] = [*tokenizer.init_kwargs.get(WORDS, []), *names]
 
+# %% ../nbs/06_prompt.ipynb #a3f77a03
 def _renamed(model:dict, marks:dict[str,str])->dict: # a `tokenizers` model in which no text spells a control token
     name = lambda piece: marks.get(piece, piece)
     vocab, model = model['vocab'], dict(model)
@@ -38,6 +39,7 @@ def _renamed(model:dict, marks:dict[str,str])->dict: # a `tokenizers` model in w
         model['unk_token'] = name(model['unk_token'])
     return model
 
+# %% ../nbs/06_prompt.ipynb #8b21def9
 class Spelling:
     "How a tokenizer spells texts, whatever control tokens they talk about; made by `spelling`"
     def __init__(self,
@@ -105,6 +107,7 @@ class Spelling:
         runs = itertools.groupby(ids, key=self.words.__contains__)
         return ''.join(''.join(map(self.words.get, run)) if word else read(run) for word, run in runs)
 
+# %% ../nbs/06_prompt.ipynb #69bb0086
 _spellings = WeakKeyDictionary() # tokenizer → (what it depends on, spelling): a copy of a large vocabulary takes a second
 
 def spelling(

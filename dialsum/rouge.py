@@ -208,6 +208,7 @@ def _in_references(dialogues:list[str]|None, references:list[tuple[str,...]])->d
     rows = [_damage(text, (dialogue,), ()) for text, dialogue in pairs]
     return {f'reference_{name}': _share([row[name] for row in rows]) for name in _counted_in_references}
 
+# %% ../nbs/04_rouge.ipynb #2d05b163
 def _core(text:str)->str: # what is left of it without tags, control tokens and blanks
     return ''.join(without_control(TAG.sub('', text)).split())
 

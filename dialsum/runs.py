@@ -504,6 +504,7 @@ def is_free(
     "Whether a result does not depend on a parameter: where it lies, how long it may take, how many are written at once, who watches"
     return name in ('run', 'base', 'eval_batch_size', 'use_wandb', 'wandb_project') or name.endswith('_timeout')
 
+# %% ../nbs/00_runs.ipynb #1eab1072
 PLACES = ('train_csv', 'dev_csv', 'test_csv', 'checkpoint', 'augmentation_backend') # parameters that name a file or a folder
 
 def named_places(
@@ -526,6 +527,7 @@ def _is_place(name:str, value:str)->bool:
 
 def _is_folder(value:str)->bool: return os.path.isdir(os.path.expanduser(value)) # False for a text that is too long for a name, too
 
+# %% ../nbs/00_runs.ipynb #e36c4b3f
 def _label(name:str)->str: # of an input that facts call '<checkpoint>/model': 'checkpoint'; '' of one within the run folder
     return name[1:].partition('>/')[0] if name.startswith('<') else ''
 
@@ -544,6 +546,8 @@ def by_content(
         found[name] = value if known == entries else known
     return found
 
+SAMPLE = 'sample' # what facts call the files that are shipped
+
 def whereabouts(
     run:Path, # run folder
     params:dict, # as they are now
@@ -554,8 +558,7 @@ def whereabouts(
     if label == SAMPLE: return sample_path()/Path(name).name
     return named_places(params).get(label) if label else Path(run)/name
 
-SAMPLE = 'sample' # what facts call the files that are shipped
-
+# %% ../nbs/00_runs.ipynb #0fe17639
 def identity(
     stage:str, # 'train', …
     params:dict, # every parameter with its value

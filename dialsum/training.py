@@ -159,6 +159,7 @@ def lengths_here(
     if scale == 'replica': return None
     return longest_rows(Codec(card, load_tokenizer(card, checkpoint), recipe(card, scale, given).max_source), rows)
 
+# %% ../nbs/09_training.ipynb #98925331
 def asked(
     card:ModelCard,
     scale:str, # 'full' or 'replica'
@@ -443,6 +444,7 @@ def check_weights(
         if not weight.requires_grad or weight.isfinite().all(): continue
         raise DialsumError(f"the trained weights '{name}' hold what is no number: lower --learning-rate or raise --warmup-ratio.")
 
+# %% ../nbs/09_training.ipynb #1cb02cfa
 def time_left(
     spent:float, # seconds since a training began, or went on
     done:int, # updates since then

@@ -11,21 +11,9 @@ from dialsum.precision import here
 from dialsum.prepare import prepare
 from dialsum.runs import Stage, complete, new_run, sample_path
 from dialsum.training import Recipe, train
+from toys import Killed, scores
 
 FAST = Recipe(epochs=3, batch_size=8, learning_rate=1e-3)
-
-
-class Killed(Exception): pass
-
-
-def scores(*values):
-    "What evaluations say, one after the other; None: the machine loses its power"
-    left = iter(values)
-    def write():
-        score = next(left)
-        if score is None: raise Killed
-        return dict(rouge_mean=float(score))
-    return write
 
 
 def trained(folder, write, checkpoint=None, name='kobart', r=FAST):

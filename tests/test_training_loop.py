@@ -10,6 +10,7 @@ from dialsum.models import card, load, replica
 from dialsum.precision import here
 from dialsum.runs import DialsumError, sample_path
 from dialsum.training import Recipe, train
+from toys import Killed, scores
 
 
 def rows(count):
@@ -61,19 +62,6 @@ def test_a_continued_adapter_changes_in_one_update(tmp_path):
     trained(toy('qwen3-4b', tmp_path/'first'/'model'), rows(8), r, tmp_path/'second')
     after = changed(before, weights(toy('qwen3-4b', tmp_path/'second'/'model')))
     assert after and all('lora_' in name for name in after)
-
-
-def scores(*values):
-    "What evaluations say, one after the other; None: the machine loses its power"
-    left = iter(values)
-    def write():
-        score = next(left)
-        if score is None: raise Killed
-        return dict(rouge_mean=float(score))
-    return write
-
-
-class Killed(Exception): pass
 
 
 @pytest.fixture

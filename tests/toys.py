@@ -1,4 +1,4 @@
-"""Replicas that know a few dialogues by heart: what they write is certain by a wide margin, so that no rounding of another processor changes it"""
+"""Replicas that know a few dialogues by heart: what they write is certain by a wide margin, so that no rounding of another processor changes it; and trainings that are killed"""
 import hashlib, tempfile
 from pathlib import Path
 
@@ -55,3 +55,16 @@ def learned(name) -> Path:
             loaded.tokenizer.save_pretrained(f'{made}/model')
             Path(made, 'model').rename(folder)
     return folder
+
+
+class Killed(Exception): "The machine has lost its power"
+
+
+def scores(*values):
+    "What evaluations say, one after the other; None: the machine loses its power"
+    left = iter(values)
+    def write():
+        score = next(left)
+        if score is None: raise Killed
+        return dict(rouge_mean=float(score))
+    return write
