@@ -281,6 +281,7 @@ def _resume(args)->int:
     told = asked['options'] | dict(models=models, checkpoints={m: c for m, c in (asked['options']['checkpoints'] | _checkpoints(args, models)).items() if m in models}) | fresh
     check_kept('data', run, [told.get(f'{part}_csv') for part in ('train', 'dev', 'test')])
     for m, checkpoint in told['checkpoints'].items(): check_kept('train', place(run, m), [checkpoint])
+    if fresh.get('base'): pipeline.check_base(told, models, told['checkpoints'], trained=True)
     idle = pipeline.idle(told)
     told = _lent({k: v for k, v in told.items() if k not in idle or k in fresh}, told.get('use_tta', False))
     options = {k: v for k, v in told.items() if k in _stage_parameters()}

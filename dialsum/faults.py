@@ -71,12 +71,13 @@ def _cut(text:str)->list[str]: # its last words, where they end no sentence
 # %% ../nbs/08_faults.ipynb #41409d4f
 def _written(text:str, dialogue:str, references:tuple[str,...])->dict[str,list[str]]: # what can be seen in the writing alone
     sources, without_hangul = (dialogue, *references), lacks_hangul(text, *references)
+    broken = broken_tags(text, *sources)
     return dict(
         no_hangul=[text.strip()] if without_hangul else [],
         foreign=list(dict.fromkeys(foreign(text, *sources))),
         control_token=control_tokens(text, *sources),
-        lost_tags=[] if without_hangul else lost_tags(text, *references),
-        broken_tag=broken_tags(text, *sources))
+        lost_tags=[] if without_hangul or broken else lost_tags(text, *references), # a broken one is there
+        broken_tag=broken)
 
 def _faults(
     text:str, # a summary, as written

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from unittest.mock import patch
 
+from .loss import token_losses
 from .models import ModelCard, _quiet, card, sizes, skeleton
 from .precision import Device, decide
 from .runs import DialsumError, unknown
@@ -63,7 +64,7 @@ class Step:
     rank:int=16 # of LoRA
     optimizer:str='adamw_torch' # as transformers calls it: 'adamw_torch', 'adamw_torch_fused' or 'paged_adamw_8bit'
     accumulation:int=1 # batches per update; from 2 on, gradients are kept between batches
-    smoothing:bool=False # label smoothing: the loss is taken outside the model, with copies of its own
+    smoothing:bool=False # label smoothing
 
     def __post_init__(self):
         known = dict(method=['full', 'lora', 'qlora'], weights=['float32', 'bfloat16', 'float16'], amp=['no', 'bf16', 'fp16'], optimizer=['adamw_torch', 'adamw_torch_fused', 'paged_adamw_8bit'])
@@ -238,13 +239,14 @@ def _rows(c:ModelCard, step:Step, device:str='cpu'): # one row is padded, as in 
 def _learn(model, rows, amp:str, device:str='cpu', smoothing:bool=False): # forward and backward; the model's output does not outlive its loss
     import torch
     with torch.autocast(device, torch.float16 if amp == 'fp16' and device == 'cuda' else torch.bfloat16, enabled=amp != 'no'):
-        loss = _smoothed(model, **rows) if smoothing else model(**rows).loss
+        loss = _loss(model, smoothing=0.1 if smoothing else 0.0, **rows)
     loss.backward()
 
-def _smoothed(model, labels, **rows): # as transformers' Trainer does it
-    from transformers.trainer_pt_utils import LabelSmoother
+def _loss(model, labels, smoothing, **rows): # as training takes it: of each token, over all of them
     seq2seq = model.config.is_encoder_decoder
-    return LabelSmoother(0.1)(model(**rows, **(dict(decoder_input_ids=labels) if seq2seq else {})), labels, shift_labels=not seq2seq)
+    if seq2seq: rows |= dict(decoder_input_ids=labels)
+    losses = token_losses(model(**rows).logits, labels, shifted=not seq2seq, smoothing=smoothing)
+    return losses.sum()/labels.numel()
 
 # %% ../nbs/07_memory.ipynb #28aa5ba3
 def _made_fake(model): # meta tensors become fake CPU tensors; shared ones stay shared

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'SWITCHES', 'StageSpec', 'why_undone', 'is_done', 'execute', 'gpus',
-           'at_once', 'child', 'run_stage', 'plan', 'Progress', 'progress', 'due', 'begun', 'Left', 'time_left', 'take',
-           'state', 'leave', 'working_on', 'run_plan', 'candidates', 'idle', 'check_base', 'check_switches',
-           'check_systems', 'members', 'strategies', 'example_run', 'worn', 'example_predictions']
+           'at_once', 'child', 'run_stage', 'going_on_from_adapters', 'models_of_base', 'plan', 'Progress', 'progress',
+           'due', 'begun', 'Left', 'time_left', 'take', 'state', 'leave', 'working_on', 'run_plan', 'candidates',
+           'idle', 'check_base', 'check_switches', 'check_systems', 'members', 'strategies', 'example_run', 'worn',
+           'example_predictions']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
 import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
@@ -361,6 +362,24 @@ def _fold_specs(spec:Callable, m:str, options:dict, test:bool)->list[StageSpec]:
     return made
 
 # %% ../nbs/15_pipeline.ipynb #fd500e79
+def going_on_from_adapters(
+    models:list[str], # cards' names
+    checkpoints:dict|None, # model → folder or hub name to start from
+)->list[str]:
+    "The models that start from an adapter"
+    from dialsum.training import adapter_options
+    return [m for m in models if adapter_options((checkpoints or {}).get(m, ''))]
+
+def models_of_base(
+    options:dict, # stage parameters that were given
+    models:list[str], # cards' names
+    checkpoints:dict|None, # model → folder or hub name to start from
+)->list[str]: # none where it could be of several
+    "The models that the option `base` is for: those that start from an adapter, else the only one that gets one"
+    from dialsum.models import card
+    adapted = [m for m in models if (options.get('method') or card(m).method) != 'full']
+    return going_on_from_adapters(models, checkpoints) or (adapted if len(adapted) == 1 else [])
+
 def plan(
     run:Path, # run folder
     models:list[str], # cards' names
@@ -372,12 +391,12 @@ def plan(
     optimize:bool=False, # whether the fastest way to predict is looked for
 )->list[StageSpec]: # in an order in which they can run
     "The stages of an experiment"
-    from dialsum.training import UNSET, adapter_options, followed
-    going_on = [m for m in models if adapter_options((checkpoints or {}).get(m, ''))]
+    from dialsum.training import UNSET, followed
+    going_on, with_base = going_on_from_adapters(models, checkpoints), models_of_base(options, models, checkpoints)
     of_model = followed(options, models) if UNSET.keys() & options.keys() else {}
     def spec(stage, model='', needs=(), after=(), fold=None):
         own = {k: v for k, v in of_model.get(model, options).items() if k in parameters(stage) and (stage == 'data' or not k.endswith(('_csv', 'columns'))) and (fold is None or k != 'keep_checkpoints')}
-        if model not in going_on: own.pop('base', None)
+        if model not in (going_on if stage == 'train' else with_base): own.pop('base', None)
         if stage == 'train' and model in (checkpoints or {}): own['checkpoint'] = checkpoints[model]
         return StageSpec(Path(run), stage, model, own, tuple(needs), tuple(after), fold)
     asked = dict(models=','.join(models), scale=options.get('scale', 'full'), checkpoints=json.dumps(checkpoints or {}, sort_keys=True), options=json.dumps({k: v for k, v in options.items() if k != 'reports'}, ensure_ascii=False, sort_keys=True), rehearse=rehearse)
@@ -711,10 +730,13 @@ def check_base(
     options:dict, # as for `idle`
     models:list[str], # cards' names
     checkpoints:dict, # model → folder or hub name to start from
+    trained:bool=False, # whether an experiment goes on, whose own adapters may have lost their base
 )->None:
-    "Raises `DialsumError` for the place of a base where no model starts from an adapter"
-    from dialsum.training import adapter_options
-    if not options.get('base') or any(adapter_options(checkpoints.get(m, '')) for m in models): return
+    "Raises `DialsumError` for the place of a base where no model starts from an adapter, or where it could be of several"
+    if not options.get('base'): return
+    if trained and not models_of_base(options, models, checkpoints):
+        raise DialsumError(f"--base tells where the base of one adapter lies, and {', '.join(models)} have none or several: name the model with --models, too, or leave --base out.")
+    if trained or going_on_from_adapters(models, checkpoints): return
     raise DialsumError(f"--base tells where the base of an adapter lies, and none of {', '.join(models)} starts from an adapter: "
                        "give the adapter's folder with --checkpoint, too, or leave --base out.")
 

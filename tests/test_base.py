@@ -135,3 +135,14 @@ def test_a_base_is_given_to_the_model_alone_that_starts_from_an_adapter(moved, t
     assert [f.where for f in preflight(['solar-10.7b'], 'replica', options, where, tmp_path).models['solar-10.7b'] if 'base' in f.what] == ['base']
     done = typed('run', '--scale', 'replica', '--models', 'solar-10.7b', '--base', base, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports')
     assert done.returncode == 2 and '--base' in done.stderr and 'starts from an adapter' in done.stderr and not (tmp_path/'runs').exists()
+
+
+def test_an_experiment_that_goes_on_elsewhere_finds_the_base_of_its_only_adapter(tmp_path):
+    from dialsum.pipeline import check_base, plan
+    options = dict(base='/new/place')
+    specs = plan(tmp_path, ['kobart', 'qwen3-4b'], options)
+    assert {s.key for s in specs if 'base' in s.params} == {'qwen3-4b/evaluate', 'qwen3-4b/predict'}
+    check_base(options, ['kobart', 'qwen3-4b'], {}, trained=True)
+    for several in (['kobart'], ['qwen3-4b', 'solar-10.7b']):
+        with pytest.raises(DialsumError, match='name the model with --models'): check_base(options, several, {}, trained=True)
+    assert not [s for s in plan(tmp_path, ['qwen3-4b', 'solar-10.7b'], options) if 'base' in s.params]

@@ -50,3 +50,11 @@ def test_people_s_summaries_of_real_dialogues_have_next_to_none(shared):
 def test_counts_are_of_rows_and_names_are_kept():
     told = counted(['', GOOD[1]], list(ROWS['dialogue'][:2]), list(ROWS['summaries'][:2]), ['a', 'b'])
     assert told['rows'] == 2 and told['faulty'] == 1 and told['kinds']['empty'] == dict(count=1, references=0, examples=[dict(fname='a', found=['–'])]) and told['kinds']['omission']['references'] is None
+
+
+def test_a_broken_tag_is_not_lost_as_well():
+    dialogue, reference = '#Person1#: 이제 간다.', '#Person1#은 간다고 한다.'
+    [found] = faults(['Person1은 간다고 한다.'], [dialogue], [(reference,)])
+    assert 'broken_tag' in found and 'lost_tags' not in found
+    [found] = faults(['그 사람은 간다고 한다.'], [dialogue], [(reference,)])
+    assert 'lost_tags' in found and 'broken_tag' not in found
