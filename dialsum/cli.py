@@ -360,7 +360,7 @@ def _stage(args)->int:
     known = _run_of(params['run'], args.runs) if params['run'] else None
     if copy: _check_copy(copy, args.stage, model, params, known)
     own = (model or 'kobart',)
-    smoke = dict(submit={}, report={}, checkpoints=dict(models=own, epochs=2, keep_checkpoints=1), folds=dict(models=own, k_folds=2), soup=dict(models=own, k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
+    smoke = dict(submit={}, report={}, checkpoints=dict(models=own), folds=dict(models=own, k_folds=2), soup=dict(models=own, k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
     run = (known if known else pipeline.example_run(**smoke, runs=args.runs) if smoke is not None else
            new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given, args.runs))
     spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})

@@ -874,13 +874,16 @@ def example_run(
     **options, # parameter name → value, for every stage that has it
 )->Path: # its run folder
     "A small finished experiment: replicas trained, evaluated and applied to test rows; notebook tests that want the same one get copies of it"
-    options = dict(scale='replica', debug=True, epochs=1, max_new_tokens=8, k_folds=k_folds) | options
+    from dialsum.models import card, replica
+    usual = dict(epochs=1, k_folds=k_folds) if k_folds else dict(epochs=2, keep_checkpoints=1)
+    options = dict(scale='replica', debug=True, max_new_tokens=8) | usual | options
     def specs(run): return [s for s in plan(run, list(models), options, test, rehearse=False) if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)]
     def make(runs):
         run = new_run('example', dict(models=list(models)) | options, runs)
         run_plan(specs(run), workers=2, say=lambda line: None)
         return run
-    return _copied([models, test, options, *(sha256(stage_notebook(s.stage)) for s in specs(Path()))], make) if os.environ.get('IN_TEST') else make(runs)
+    if not os.environ.get('IN_TEST'): return make(runs)
+    return _copied([[replica(card(m)).name for m in models], test, options, *(sha256(stage_notebook(s.stage)) for s in specs(Path()))], make)
 
 # %% ../nbs/15_pipeline.ipynb #b4f7a2c9
 def worn(

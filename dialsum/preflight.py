@@ -23,7 +23,7 @@ from .data import read
 from .generation import Predictor, decoding, judge
 from .lengths import Lengths, cut_shares, needed_lengths
 from .memory import RowLengths, available_memory, estimate_generation, gib, longest_rows, row_of
-from .models import (ModelCard, adapter_base, card, damages, hub_weights, in_cache, json_of, load, load_tokenizer, locate, move_base,
+from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, in_cache, json_of, load, load_tokenizer, locate, move_base,
                             replica, safetensors_header, skeleton)
 from .precision import here
 from .prepare import check_data
@@ -134,7 +134,7 @@ def check_tokenizer(
 )->list[Finding]:
     "Whether a checkpoint's tokenizer can speak of dialogues"
     from transformers import AutoTokenizer
-    try: raw = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)
+    try: raw = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False, local_files_only=asks_nothing(checkpoint))
     except (OSError, ValueError) as e: return [_error(f'the tokenizer does not load ({str(e).splitlines()[0][:120]})', 'tokenizer.json', 'no text could be read', 'fetch the tokenizer files as well')]
     if not raw('가나다')['input_ids']: return [_error('the tokenizer files are missing: what loads knows no text', 'tokenizer.json', 'no text could be read', 'fetch the tokenizer files as well')]
     found, config = [], (files_of(checkpoint) or Path(checkpoint))/'config.json'

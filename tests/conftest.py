@@ -1,6 +1,7 @@
 "What the tests share: a checkout to run in, the command line, real data where there is some"
-import io, os, random, re, shutil, subprocess, sys
+import ast, io, os, random, re, shutil, subprocess, sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,18 +14,31 @@ SHARED = ROOT.parent/'shared' # research material that may not be redistributed;
 
 
 def pytest_addoption(parser):
-    parser.addoption('--kills', type=int, default=0, help='how often an experiment is killed in test_resume.py; 0: three times, among the slow tests twelve times')
+    parser.addoption('--kills', type=int, default=12, help='how often an experiment is killed in test_resume.py')
     parser.addoption('--every-model', action='store_true', help='take all six models in test_full.py')
     parser.addoption('--shuffle', type=int, default=0, metavar='SEED', help='take the files, and the tests of each, in a random order; 0: not')
 
 
-LONG = ['test_resume.py', 'test_install.py', 'test_full.py', 'test_pipeline.py', 'test_systems.py', 'test_isolation.py'] # minutes each
+@cache
+def toy_parts(path: Path) -> set[str]:
+    "The tests and other top-level names of a test file that have to do with a toy model: by what is written in them, or by what they use of the same file"
+    parts = {}
+    for node in ast.parse(path.read_text(encoding='utf-8')).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)): parts[node.name] = node
+        if isinstance(node, ast.Assign): parts.update({target.id: node for target in node.targets if isinstance(target, ast.Name)})
+    used = {name: {n.id if isinstance(n, ast.Name) else n.arg for n in ast.walk(node) if isinstance(n, (ast.Name, ast.arg))} for name, node in parts.items()}
+    found = {name for name, node in parts.items() if re.search(r'replica|learned\(|example_run|example_predictions|measure_(training|generation)', ast.unparse(node))}
+    while more := {name for name in parts if name not in found and used[name] & found}: found |= more
+    return found
+
+
+LONG = ['test_install.py', 'test_full.py', 'test_resume.py', 'test_pipeline.py', 'test_systems.py', 'test_isolation.py'] # minutes each, with the slow ones
 
 
 def pytest_collection_modifyitems(config, items): # the longest files first: a worker that begins one last lets the others wait
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     for item in items: # what trains or writes with a toy is tried with other toys and on other processors, too
-        if re.search(r'replica|learned\(|example_', item.path.read_text(encoding='utf-8')): item.add_marker('model')
+        if item.function.__name__ in toy_parts(item.path): item.add_marker('model')
     if seed := config.getoption('--shuffle'):
         chance, files = random.Random(seed), sorted({item.path for item in items})
         chance.shuffle(files)

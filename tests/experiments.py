@@ -5,6 +5,17 @@ import pytest
 
 from dialsum.runs import SCHEMA, to_json
 
+# as users of an older project typed it: everything at once
+TYPED = """--mode full --models all --epochs 20 --batch_size 8 --learning_rate 5e-6
+  --gradient_accumulation_steps 4 --warmup_ratio 0.1 --weight_decay 0.01 --max_grad_norm 1.0 --label_smoothing 0.1
+  --use_augmentation --augmentation_methods back_translation paraphrase synonym turn_shuffle --augmentation_ratio 0.5
+  --k_folds 5 --fold_seed 42 --ensemble_strategy stacking
+  --use_tta --tta_strategies paraphrase reorder synonym mask --tta_num_aug 5
+  --use_solar_api --solar_model solar-1-chat --prompt_strategy self_consistency
+  --validate_data_quality --quality_threshold 0.8
+  --optimize_inference --optimization_method tensorrt --use_batch_optimization
+  --num_beams 8 --temperature 0.7 --top_p 0.9 --top_k 50 --repetition_penalty 1.2 --length_penalty 1.0 --no_repeat_ngram_size 3
+  --use_wandb --wandb_project final-submission --save_visualizations --experiment_name final_all_models_premium --seed 42"""
 HELL = ['a|b', '\\|', '# 제목', '```', '~~~', '<script>alert(1)</script>', '</details>', '<!--', '*굵게* _기울임_ ~~줄~~', '[링크](http://a.b)', '![그림](a)', '줄\n바꿈\r\n둘\u2028셋', '\0\x07\x1b[31m', '\u202e거꾸로',
         '$x$', '&amp;', '---', '===', '1. 목록', '- 목록', '> 인용', 'end', '"따옴표"', "it's; a:b, c#d", '%%{init: {"theme": "dark"}}%%', '%% 주석', 'A[KoBART (124M)]', '-->', 'click s0 callback', 'section x', '',
         ' ', '긴'*500, '😀', '漢字', '\\', '`', '#35;', 'x"]:::failed\ns0 --> s1']

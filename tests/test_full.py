@@ -14,18 +14,10 @@ from dialsum.engines import ENGINES
 from dialsum.models import CARDS
 from dialsum.runs import parameters, read_fact
 from dialsum.solar import stand_in
+from experiments import TYPED
 
+pytestmark = pytest.mark.slow # some twenty stages, a training for each fold
 KEY = 'sk-never-to-be-seen-0123456789'
-TYPED = """--mode full --models all --epochs 20 --batch_size 8 --learning_rate 5e-6
-  --gradient_accumulation_steps 4 --warmup_ratio 0.1 --weight_decay 0.01 --max_grad_norm 1.0 --label_smoothing 0.1
-  --use_augmentation --augmentation_methods back_translation paraphrase synonym turn_shuffle --augmentation_ratio 0.5
-  --k_folds 5 --fold_seed 42 --ensemble_strategy stacking
-  --use_tta --tta_strategies paraphrase reorder synonym mask --tta_num_aug 5
-  --use_solar_api --solar_model solar-1-chat --prompt_strategy self_consistency
-  --validate_data_quality --quality_threshold 0.8
-  --optimize_inference --optimization_method tensorrt --use_batch_optimization
-  --num_beams 8 --temperature 0.7 --top_p 0.9 --top_k 50 --repetition_penalty 1.2 --length_penalty 1.0 --no_repeat_ngram_size 3
-  --use_wandb --wandb_project final-submission --save_visualizations --experiment_name final_all_models_premium --seed 42"""
 WORDS = shlex.split(TYPED.replace('--epochs 20', '--epochs 1').replace('tensorrt', 'auto'))
 
 
@@ -52,13 +44,6 @@ def experiment(dialsum, models, folds, tmp_path_factory):
 
 
 def fact(run, *key): return read_fact(run.joinpath(*key[:-1])/f'{key[-1]}.json')
-
-
-def test_as_it_was_typed_it_is_refused_with_what_to_do(typed, tmp_path):
-    done = typed('run', *shlex.split(TYPED), '--scale', 'replica', '--runs', tmp_path/'runs', SOLAR_API_KEY=KEY)
-    assert done.returncode == 2 and 'tensorrt' in done.stderr and 'hf-bf16' in done.stderr and 'ctranslate2' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists()
-    with stand_in() as url: found = typed('preflight', '--models', 'kobart', '--scale', 'replica', '--optimize_inference', '--optimization_method', 'tensorrt', '--runs', tmp_path, SOLAR_BASE_URL=url)
-    assert found.returncode == 1 and 'tensorrt' in found.stdout and 'hf-bf16' in found.stdout
 
 
 def test_every_option_has_arrived(experiment, models):

@@ -65,6 +65,7 @@ def hub(tmp_path, monkeypatch):
     from huggingface_hub import constants
     made = Hub(tmp_path/'hub')
     monkeypatch.setattr(constants, 'ENDPOINT', made.address)
+    monkeypatch.setattr('transformers.utils.hub._hf_api', None) # it keeps the endpoint of its first use
     monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', made.address + '/{repo_id}/resolve/{revision}/{filename}')
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path/'cache'))
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
@@ -129,6 +130,16 @@ def test_weights_are_fetched_before_they_are_loaded(hub, qwen, shards, tmp_path)
     loaded = load(qwen, 'a/whole')
     assert loaded.parameters[0] > 0 and len(hub.fetched('.safetensors')) == before  # nothing is left to wait for
     assert locate(qwen, 'full', 'a/whole') == 'a/whole'
+
+
+def test_of_a_model_that_the_cache_holds_whole_the_hub_is_asked_nothing(hub, qwen):
+    "Where there is no network, each question is repeated for a minute and a half"
+    from huggingface_hub import hf_hub_download
+    for path in hub.repository('a/whole', replica(qwen)).iterdir(): hf_hub_download('a/whole', path.name)
+    before = list(hub.asked)
+    assert not [f for f in check_model(qwen, 'replica', {}, 'a/whole') if f.severity == 'error']
+    assert load(qwen, locate(qwen, 'full', 'a/whole')).parameters
+    assert hub.asked == before
 
 
 def test_an_adapter_waits_for_its_base_before_loading_is_timed(hub, qwen, tmp_path):

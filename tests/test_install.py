@@ -35,21 +35,35 @@ def place(checkout, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def typed_in(installed, place, tmp_path_factory):
-    "What the README's commands print there, one block after the other: block → CompletedProcess"
+def shell(installed, place, tmp_path_factory):
+    "A function that types a block of commands there, with the installed package"
     bin = tmp_path_factory.mktemp('bin')
     (bin/'dialsum').write_text(f'#!{sys.executable}\nimport sys, dialsum\nfrom dialsum.cli import main\nprint(dialsum.__file__, file=sys.stderr)\nsys.exit(main())\n')
     (bin/'dialsum').chmod(0o755)
     env = os.environ | dict(PYTHONPATH=str(installed), PATH=f'{bin}:{Path(sys.executable).parent}:{os.environ["PATH"]}', HF_HUB_OFFLINE='1', JUPYTER_PREFER_ENV_PATH='1')
-    return {block: subprocess.run(['timeout', '900', 'bash', '-ec', block], cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL) for block in commands('bash')}
+    return lambda block: subprocess.run(['timeout', '1800', 'bash', '-ec', block], cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
+@pytest.fixture(scope='module')
+def typed_in(shell):
+    "What the README's commands print, one block after the other: block → CompletedProcess"
+    return {block: shell(block) for block in commands('bash')}
+
+
+def test_the_installed_package_finds_its_notebooks_and_its_sample(shell, installed, place):
+    done = shell('dialsum models\ndialsum stage data -o data_out.ipynb')
+    assert done.returncode == 0 and done.stderr.count(f'{installed}/dialsum/__init__.py') == 2 and 'kullm-v2' in done.stdout, done.stdout + done.stderr
+    assert (place/'data_out.ipynb').is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('block', commands('bash'), ids=lambda b: b.splitlines()[0][:60])
 def test_the_commands_of_the_readme_work(block, typed_in, installed):
     done = typed_in[block]
     assert done.returncode == 0 and done.stderr.count(f'{installed}/dialsum/__init__.py') == len(re.findall('^dialsum ', block, re.M)), f'{block}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
 
 
+@pytest.mark.slow
 def test_the_demo_trains_six_of_six(typed_in, place):
     runs = [json.loads(p.read_text()) for p in (place/'runs').glob('*_demo/*/train.json')]
     assert len(runs) == 6 and all(f['status'] == 'success' and f['metrics']['best']['loss'] < f['metrics']['dev_loss_before'] for f in runs)
@@ -57,6 +71,7 @@ def test_the_demo_trains_six_of_six(typed_in, place):
     assert '```mermaid' in report.read_text(encoding='utf-8') and report.with_suffix('.html').read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
 
 
+@pytest.mark.slow
 def test_an_option_reaches_what_depends_on_it(typed_in, place):
     "`dialsum resume mine`, then with `--num-beams 2`"
     [said] = [done.stderr for block, done in typed_in.items() if block.startswith('dialsum resume')]

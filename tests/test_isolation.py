@@ -50,6 +50,7 @@ def test_however_a_stage_ends_its_fact_tells(how, probe, call, tmp_path):
 def can_mount(): return subprocess.run(['unshare', '-rm', 'true'], capture_output=True).returncode == 0 if shutil.which('unshare') else False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason='needs a mount namespace (`unshare -rm`) for a disk of four megabytes')
 def test_a_full_disk_loses_nothing_and_with_room_again_it_goes_on(env, tmp_path):
     dialsum = f"{sys.executable} -P -c 'import sys; from dialsum.cli import main; sys.exit(main())'"

@@ -194,6 +194,7 @@ def shot(tab, name):
     return ImageStat.Stat(image).mean[0]
 
 
+@pytest.mark.slow
 def test_a_browser_shows_it(build, hell, crowd, tmp_path, chromium):
     runs = dict(name=named(build, NAMES[4]), hell=hell, crowd=crowd)
     for run in runs.values(): write(run, tmp_path)
@@ -240,6 +241,7 @@ def lab(tmp_path_factory):
     server.wait(200)
 
 
+@pytest.mark.slow
 def test_jupyterlab_draws_the_diagrams(build, hell, resumed, chromium, lab):
     import nbformat, requests, time
     top, address = lab

@@ -68,7 +68,7 @@ def test_bare_papermill_keeps_its_results(call, checkout):
     assert read_fact(run/'data.json')['params']['dev_fraction'] == 0.2 and len(pd.read_csv(run/'data'/'train.csv')) == 50
 
 
-@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('how', [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     import psutil, subprocess, sys
     process = subprocess.Popen([sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', 'run', '--models', 'kobart', 'solar', '--scale', 'replica',
@@ -116,6 +116,7 @@ def test_what_has_changed_is_said_and_only_that_runs_again(tmp_path):
     assert pipeline.why_undone(spec) == '' and pipeline.why_undone(spec, strict=True) == 'dialsum itself has changed'
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_adapter_and_replaces_it_whole(tmp_path):
     from dialsum.models import card, load
     run = new_run('again', {}, tmp_path)

@@ -22,7 +22,7 @@ def go(env, *words): return subprocess.Popen([*CALL, *map(str, words)], env=env,
 
 @pytest.fixture(scope='module')
 def small(request): # the options of a small experiment
-    models = ['kobart', 'qwen3-4b'] if request.config.getoption('--kills') <= 10 else ['kobart', 'qwen3-4b', 'solar-10.7b']
+    models = ['kobart', 'qwen3-4b'] if request.config.getoption('--kills') <= 12 else ['kobart', 'qwen3-4b', 'solar-10.7b']
     return ['--models', *models, '--scale', 'replica', '--epochs', '3', '--debug', '--max-new-tokens', '12', '--no-rehearse', '--name', 'small']
 
 
@@ -140,9 +140,9 @@ def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
     assert pipeline.run_stage(spec)['metrics']['chosen'] == other
 
 
-@pytest.mark.parametrize('kills', [3, pytest.param(12, marks=pytest.mark.slow)]) # one of each kind; and four
-def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(kills, undisturbed, small, env, tmp_path, request):
-    kills, dice, done, turn = request.config.getoption('--kills') or kills, random.Random(7), 0, 0
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(undisturbed, small, env, tmp_path, request):
+    kills, dice, done, turn = request.config.getoption('--kills'), random.Random(7), 0, 0
     begin = ['run', *small, '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--json'] # as the undisturbed one was asked for
     driver, sessions = go(env, *begin), 1
     while done < kills:
@@ -183,6 +183,7 @@ def test_a_finished_experiment_has_nothing_left(copied, typed):
     assert {p: p.stat().st_mtime_ns for p in before} == before and read_fact(copied/'experiment.json') == asked
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_experiment(copied, env):
     (copied/'qwen3-4b'/'predict.json').unlink()
     before, first = len(events(copied)), go(env, 'resume', copied)

@@ -1,5 +1,5 @@
 "Beyond one model: what an ensemble and an API do with what they are given, and what is refused"
-import json, os, shutil, subprocess, sys
+import json, os, shlex, shutil, subprocess, sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +9,7 @@ from dialsum import pipeline
 from dialsum.data import read
 from dialsum.runs import DialsumError, make_fact, new_run, read_fact, sample_path, write_fact
 from dialsum.solar import stand_in
+from experiments import TYPED
 
 KEY = 'sk-never-to-be-seen-0123456789'
 SMALL = ['--models', 'kobart', 'solar', '--scale', 'replica', '--debug', '--epochs', '2', '--max-new-tokens', '16', '--no-rehearse']
@@ -66,6 +67,13 @@ def test_what_cannot_be_is_refused_before_anything_starts(options, words, typed,
     assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
 
 
+def test_what_no_machine_here_can_do_is_refused_with_what_to_do(typed, tmp_path):
+    done = typed('run', *shlex.split(TYPED), '--scale', 'replica', '--runs', tmp_path/'runs', SOLAR_API_KEY=KEY)
+    assert done.returncode == 2 and 'tensorrt' in done.stderr and 'hf-bf16' in done.stderr and 'ctranslate2' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists()
+    with stand_in() as url: found = typed('preflight', '--models', 'kobart', '--scale', 'replica', '--optimize_inference', '--optimization_method', 'tensorrt', '--runs', tmp_path, SOLAR_BASE_URL=url)
+    assert found.returncode == 1 and 'tensorrt' in found.stdout and 'hf-bf16' in found.stdout
+
+
 @pytest.fixture(scope='module')
 def one_model(dialsum, tmp_path_factory):
     "A single model, and everything that can be a member of its ensemble"
@@ -89,6 +97,7 @@ def wear(run):
         rows.to_csv(path, index=False)
 
 
+@pytest.mark.slow
 def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
     first = one_model[0]
     ended = read_fact(first/'ensemble.json')
@@ -106,6 +115,7 @@ def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
     assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'kobart/tta', 'kobart/soup', 'ensemble'}
 
 
+@pytest.mark.slow
 def test_another_epoch_is_a_model_of_its_own(one_model):
     run, report = one_model
     trained, m = (read_fact(run/'kobart'/f'{stage}.json')['metrics'] for stage in ('train', 'checkpoints'))
@@ -116,6 +126,7 @@ def test_another_epoch_is_a_model_of_its_own(one_model):
     assert len(pd.read_csv(run/'kobart'/f'predictions_epoch{other}_test.csv')) == 10
 
 
+@pytest.mark.slow
 def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
     from safetensors.numpy import load_file
     run, report = one_model
