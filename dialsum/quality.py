@@ -19,6 +19,7 @@ import ftfy, ftfy.bad_codecs # the latter registers the 'sloppy-windows-…' cod
 import numpy as np
 import pandas as pd
 from rapidfuzz import fuzz, process
+from rapidfuzz.distance import OSA
 
 from .data import TAG, Dialogue, dialogues
 from .tags import KNOWN_TAG
@@ -132,29 +133,45 @@ def jamo(
 
 # %% ../nbs/02_quality.ipynb #25bf8b23
 TAGS = ('PhoneNumber', 'Address', 'DateOfBirth', 'PassportNumber', 'SSN', 'CardNumber', 'CarNumber', 'Email', 'DateAndTime', 'PersonName', 'Person', 'Name', 'Price')
-_taglike = re.compile(r'[#＃]+[ ]?[A-Za-z가-힣0-9]*[ ]?\d*[ ]?[#＃]+|[#＃]+[ ]?[A-Za-z]+[ ]?\d*|(?<![A-Za-z0-9])[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|(?<![A-Za-z0-9])[Pp]erson\d{1,2}(?![A-Za-z0-9])') # `\b` is no edge before a particle: 1은
+_sign = '[#＃]+'
+_name = r'[A-Za-z]+(?:0[A-Za-z]+)?(?:(?:(?<=[oO][nN])[ ])?\d+)?' # Ferson1, Pers0n1, Person 1, Address; the 3 of `Address 3층` is not its own
+_closed = rf'{_sign}[ ]?{_name}{_sign}|{_sign}[ ]{_name}[ ]{_sign}|{_sign}{_name}[ ]{_sign}(?=[:：,.!?]|$)' # else the last sign opens the next word
+_half = rf'{_sign}[ ]?{_name}(?![A-Za-z0-9])|(?<![A-Za-z0-9])(?=[A-Za-z]{{4}}){_name}{_sign}'
+_bare = r'(?<![A-Za-z0-9])[Pp]erson\d{1,2}(?![A-Za-z0-9])' # `\b` is no edge before a particle: 1은
+_extra = rf'{_sign}(?=\x01)|(?<=\x01){_sign}' # a sign too many; \x01 stands for the characters of a tag that we know
+_taglike = rf'{_closed}|#[가-힣]+\d*#|{_half}|{_bare}|{_extra}'
 _spaced_opening = re.compile(r'^[ ]*[Pp]erson[ ](\d{1,2})(?=[ ]*[:：])', re.M)
 
-def _meant(tag:str)->str: # the tag that was meant, or ''
-    letters, digits = re.sub('[^A-Za-z]', '', tag), re.search(r'\d*(?=[ #＃]*$)', tag)[0]
-    near = process.extractOne(letters.lower(), {t: t.lower() for t in TAGS}, scorer=fuzz.ratio, score_cutoff=70)
-    if not near or (digits == '0') or (near[2] == 'Person' and not digits and '#' not in tag.replace('＃', '#')): return ''
-    return f'#{near[2]}{digits[:2] if near[2] == "Person" else ""}#'
+def _meant(tag:str)->str: # the tag that was meant, or ''; no digit of it is lost
+    letters, digits = re.fullmatch(r'[#＃ ]*(.*?)[ ]?(\d*)[#＃ ]*', tag).groups()
+    letters = letters.replace('0', 'o').lower()
+    near = process.extractOne(letters, {t: t.lower() for t in TAGS}, scorer=fuzz.ratio, score_cutoff=70)
+    if not near or not _is_slip(letters, near[0], len(re.findall(_sign, tag))): return ''
+    if near[2] != 'Person': return '' if digits else f'#{near[2]}#'
+    if digits and (len(digits) > 2 or not int(digits)) or not digits and not re.search(_sign, tag): return ''
+    return f'#Person{digits}#'
+
+def _is_slip(letters:str, name:str, signs:int)->bool: # with a sign on one side only, `#Version 2`, `#Personal` and `#Game` are words
+    if signs == 2 or letters == name: return True
+    return len(name) > 5 and name not in letters and OSA.distance(letters, name) == 1
 
 def _spaced(text:str)->set[str]: # the numbers of speakers whose turns open with a blank in the name, `Person 1:`
     return set(_spaced_opening.findall(text))
 
-def _strange(text:str, spaced:set[str]=frozenset())->list[re.Match]: # what is like a tag and none that we know
-    rest, numbers, like = KNOWN_TAG.sub(lambda m: '\1'*len(m[0]), text), spaced | _spaced(text), _taglike.pattern
+def _strange(text:str, spaced:set[str]=frozenset())->list[re.Match]: # what is like a tag and none that we know, in order
+    rest, numbers, like = KNOWN_TAG.sub(lambda m: '\x01'*len(m[0]), text), spaced | _spaced(text), _taglike
     if numbers: like += rf'|(?<![A-Za-z0-9])[Pp]erson[ ](?:{"|".join(sorted(numbers))})(?![A-Za-z0-9]|명)'
-    return [m for m in re.finditer(like, rest)] + [m for m in re.finditer('[#＃](?=\1)|(?<=\1)[#＃]', rest)]
+    return list(re.finditer(like, rest))
+
+def _mended_tag(written:str)->str|None: # '' for a sign too many; None where nothing is to be mended
+    return _meant(written) or None if written.strip('#＃') else ''
 
 def broken_tag(
     text:str, # a dialogue or a summary
     dialogue:str='', # a summary's own, which tells whether `Person 1` is a speaker
 )->list[str]: # as written
     "Tags with a slip in their letters or their # signs"
-    return [m[0] for m in _strange(_plain(text), _spaced(_plain(dialogue))) if m[0] in '#＃' or _meant(m[0])]
+    return [m[0] for m in _strange(_plain(text), _spaced(_plain(dialogue))) if _mended_tag(m[0]) is not None]
 
 def unknown_tag(
     text:str, # a dialogue or a summary
@@ -173,39 +190,45 @@ def _plain(text:str)->str: # characters put right
     text = _markup.sub(lambda m: ' ' if m[0][0] == '<' else html.unescape(m[0]), text)
     return _unseen.sub('', _excel.sub('', _blank.sub(' ', text)))
 
+def _settled(text:str, step)->str: # after as many steps as change something; there is no more to mend than characters
+    for _ in range(len(text) + 9):
+        before, text = text, step(text)
+        if text == before: break
+    return text
+
+def _with_tags(text:str, spaced:set[str]=frozenset(), meanings:set[str]|None=None)->str: # its tags put right; only these, where they are given
+    for m in reversed(_strange(text, spaced)):
+        tag = _mended_tag(m[0])
+        if tag is None or meanings is not None and tag not in meanings: continue
+        text = text[:m.start()] + tag + text[m.end():]
+    return text
+
+def _mended(text:str)->str: # once
+    text = _with_tags(_plain(text))
+    text = re.sub(r'(^|\n)[ ]*(#Person\d+#)[ ]?：', r'\1\2:', text)
+    text = re.sub(r'(?<=[^\n])[ ]*(#Person\d+#[ ]?[:：])', r'\n\1', text)
+    return re.sub(r'[ \t]+(?=\n|$)', '', text)
+
 def mend(
     text:str, # a dialogue; for its summaries, `mend_pair`
 )->str: # `text` itself where nothing is wrong
-    "A dialogue with its characters, its tags and its line breaks put right"
-    before, text = text, _plain(text)
-    for m in sorted(_strange(text), key=lambda m: -m.start()):
-        if m[0] in '#＃' or _meant(m[0]): text = text[:m.start()] + ('' if m[0] in '#＃' else _meant(m[0])) + text[m.end():]
-    text = re.sub(r'(^|\n)[ ]*(#Person\d+#)[ ]?：', r'\1\2:', text)
-    text = re.sub(r'(?<=[^\n])[ ]*(#Person\d+#[ ]?[:：])', r'\n\1', text)
-    text = re.sub(r'[ \t]+(?=\n|$)', '', text)
-    return text if text == before else mend(text) # what was put right may show the next thing
+    "A dialogue with its characters, its tags and its line breaks put right; mending the result again changes nothing"
+    return _settled(text, _mended) # what was put right may show the next thing
 
 # %% ../nbs/02_quality.ipynb #dd9f7b68
 def _meanings(text:str)->set[str]: # the tags that are spelled otherwise in it; '' for a sign too many
-    return {'' if m[0] in '#＃' else _meant(m[0]) for m in _strange(text) if m[0] in '#＃' or _meant(m[0])}
-
-def _retold(summary:str, meanings:set[str], spaced:set[str])->str: # with the tags that its dialogue has got
-    for m in sorted(_strange(summary, spaced), key=lambda m: -m.start()):
-        meant = '' if m[0] in '#＃' else _meant(m[0])
-        if meant in meanings and (meant or m[0] in '#＃'): summary = summary[:m.start()] + meant + summary[m.end():]
-    return summary
+    return {tag for m in _strange(text) if (tag := _mended_tag(m[0])) is not None}
 
 def mend_pair(
     dialogue:str,
     summaries:tuple[str,...], # its references
 )->tuple[str,tuple[str,...]]: # the summaries with their line ends; else both as given where the dialogue is as it should be
     "A dialogue mended, and its summaries in so far as they have what was mended in it: its damage to characters, its spelling of tags"
-    plain, mended, summaries = _plain(dialogue), mend(dialogue), tuple(map(_ended, summaries))
+    plain, mended, summaries = _settled(dialogue, _plain), mend(dialogue), tuple(_settled(s, _ended) for s in summaries)
     if mended == dialogue: return dialogue, summaries
-    if plain != dialogue: summaries = tuple(map(_plain, summaries))
+    if plain != dialogue: summaries = tuple(_settled(s, _plain) for s in summaries)
     meanings, spaced = _meanings(plain), _spaced(plain)
-    return mended, tuple(_retold(s, meanings, spaced) for s in summaries)
-
+    return mended, tuple(_settled(s, lambda text: _ended(_with_tags(text, spaced, meanings))) for s in summaries)
 
 # %% ../nbs/02_quality.ipynb #2c689e36
 _number_of = lambda tag: int(re.sub(r'\D', '', tag) or 0)

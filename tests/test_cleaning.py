@@ -3,6 +3,7 @@ import random, re
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from dialsum.data import Dialogue, read
 from dialsum.prepare import prepare
@@ -72,6 +73,67 @@ def test_the_words_that_a_pair_shares_are_never_fewer_after_cleaning():
         assert after >= before, (row.fname, frame['summaries'][0], cleaned['summaries'][0])
         again = repaired(cleaned)
         assert again['dialogue'].equals(cleaned['dialogue']) and again['summaries'].equals(cleaned['summaries'])
+
+
+# tags that have lost a sign
+
+@pytest.mark.parametrize('text, mended', [
+    ('#Person1과 #Person2는 간다.', '#Person1#과 #Person2#는 간다.'), ('＃Person1은 ＃Person2와', '#Person1#은 #Person2#와'),
+    ('#Person1의 #Person2', '#Person1#의 #Person2#'), ('#Person1#은 #Person2와 #Person3을', '#Person1#은 #Person2#와 #Person3#을'),
+    ('#Person1은 #3 출구로', '#Person1#은 #3 출구로'), ('#Person2의 #맛집', '#Person2#의 #맛집'), ('#Person1 #Person2', '#Person1# #Person2#'),
+    ('Person1 #맛집', '#Person1# #맛집'), ('#Person1 3명', '#Person1# 3명'), ('#Address 3층, #Person 2가', '#Address# 3층, #Person2#가'),
+    ('# Person1 #은 # Person 2 #와', '#Person1#은 #Person2#와'), ('#Person1 #: 응', '#Person1#: 응'), ('#날씨#Ferson1#', '#날씨##Person1#'),
+    ('Person1#Person2#과', '#Person1##Person2#과'), ('#은Person1#', '#은#Person1#'), ('##Person1##', '#Person1#')])
+def test_a_sign_belongs_to_the_word_that_it_touches(text, mended):
+    assert mend(text) == mended == mend(mended)
+
+
+@pytest.mark.parametrize('text', ['#Version 2', '#Personal', '#Game', 'APerson1#', '#Emails', '#Person1234', '#Address1#', 'C#과 #1 상품', '#맛집 #카페'])
+def test_what_is_no_slip_keeps_its_letters_and_digits(text):
+    assert mend(text) == text
+
+
+PIECES = st.sampled_from([
+    *(f'{before}Person{n}{after}' for n in (1, 2, 12) for before in ('#', '', '＃', '# ', '##') for after in ('#', '', '＃', ' #')),
+    '#PhoneNumber#', '#PhoneNumber', 'Address#', '#', '＃', '은', '과', '에게', '의', '3', '10', ' ', ' ', ' ', ': ', ', ', '\n', '맛집', '출구로', '간다.'])
+
+
+def without_tags(text):
+    "What mending must keep, in order: all but signs, blanks and the letters of tags"
+    return re.sub(r'[#＃\s]|Person|PhoneNumber|Address', '', text)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.lists(PIECES, max_size=9).map(''.join))
+def test_mending_keeps_particles_digits_and_words_and_is_done_once(text):
+    mended = mend(text)
+    assert without_tags(mended) == without_tags(text) and mend(mended) == mended
+    dialogue, summaries = mend_pair(f'#Person1#: {text}', (text, f'{text} 끝'))
+    assert [without_tags(s) for s in summaries] == [without_tags(text), without_tags(f'{text} 끝')]
+    assert mend_pair(dialogue, summaries) == (dialogue, summaries)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(PIECES.filter(lambda piece: ':' not in piece and '\n' not in piece), max_size=9).map(''.join))
+def test_a_summary_is_mended_as_the_same_words_of_its_dialogue(text):
+    dialogue, (summary,) = mend_pair(f'Person1: {text} 응', (f'{text} 응',))
+    assert dialogue == f'#Person1#: {summary}'.replace(':  ', ': ') or dialogue.endswith(summary)
+
+
+@pytest.mark.parametrize('slip', [r'#Person\1', r'Person\1#', r'＃Person\1', r'# Person\1 #', r'#person\1'])
+def test_cleaning_undoes_a_sign_lost_from_every_tag(slip):
+    halved = lambda text: re.sub(r'#Person(\d+)#', slip, text)
+    cleaned = repaired(SAMPLE.assign(dialogue=SAMPLE['dialogue'].map(halved), summaries=[tuple(map(halved, s)) for s in SAMPLE['summaries']]))
+    assert cleaned['dialogue'].equals(SAMPLE['dialogue'].map(mend)) and cleaned['summaries'].equals(SAMPLE['summaries'])
+
+
+def test_a_line_end_of_a_summary_that_a_mended_tag_shows_is_one():
+    pair = mend_pair('Person1: 응', ('간다.\\nPerson1: 온다.', '간다.\\n#person1#: 온다. 간다.\\n끝'))
+    assert pair == mend_pair(*pair)
+
+
+def test_mending_needs_no_stack():
+    assert mend('&' + 'amp;'*1500 + 'lt;') == '<'
 
 
 # escapes and colons
