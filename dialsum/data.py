@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from .runs import DialsumError, Stage, existing_run, nearest, sample_path
-from .tables import WORDS, is_turn, table
+from .tables import WORDS, cut, is_turn, table
 from .tags import TAG, is_literal_nothing
 
 
@@ -164,10 +164,8 @@ def check_mapping(
     present = {name for header in headers for name in header}
     for ours, name in theirs.items():
         if name in present: continue
-        listed = ', '.join(_cut(' '.join(c.split())) for c in dict.fromkeys(name for header in headers for name in header[:12]))
+        listed = ', '.join(cut(c) for c in dict.fromkeys(name for header in headers for name in header[:12]))
         raise DialsumError(f"--columns says {ours}={name}, but no file that was given has a column '{name}'. Their columns: {listed}. Name one of these, or leave it out.")
-
-def _cut(name:str)->str: return name if len(name) <= 40 else name[:37] + '…'
 
 def _like(ours:str, columns:list[str])->str: # the file's column that probably is ours
     words = _alike.get(ours.rstrip('0123456789'), '').split()
@@ -187,7 +185,7 @@ def check_columns(
     others = [c for c in header if not _kinds.fullmatch(c) and c not in right.values()]
     pairs = [f'{ours}={c}' for ours, c in (right | {name: _like(name, others) for name in missing}).items()]
     how = ' '.join(shlex.quote(p) if ' ' in p else p for p in pairs)
-    listed = ', '.join(_cut(' '.join(c.split())) for c in header[:12])
+    listed = ', '.join(cut(c) for c in header[:12])
     if len(header) > 12: listed += f' and {len(header) - 12} more'
     remedy = f'If one of them is meant, say so: --columns {how}.' if others else 'Put it in.'
     raise DialsumError(f"'{path}' has no column '{missing[0]}'. Its columns: {listed}. {remedy}")
@@ -214,7 +212,7 @@ def cell(
     if loose and isinstance(value, list): value = ', '.join(map(str, value))
     if value is None or isinstance(value, float) and value != value: return ''
     if loose and isinstance(value, (int, float)): value = str(value)
-    if not isinstance(value, str): raise DialsumError(f"'{path}', {place}: a text as {column} was expected, not {_cut(repr(value))}.")
+    if not isinstance(value, str): raise DialsumError(f"'{path}', {place}: a text as {column} was expected, not {cut(repr(value))}.")
     return _whole(path, place, column, value)
 
 
@@ -222,21 +220,24 @@ def cell(
 def _summary_columns(frame:pd.DataFrame)->list[str]:
     return sorted((c for c in frame.columns if re.fullmatch(r'summary\d*', c)), key=lambda c: int(c[7:] or 0))
 
-def _references(path:Path, place:str, row:dict, names:list[str])->list[str]: # '' for one that is missing
+def _references(path:Path, place:str, row:dict, names:list[str], needed:bool)->list[str]: # '' for one that is missing
     many = row.get('summaries')
     if isinstance(many, str): many = _listed(many) or many
+    if not needed: # then whatever is no text is nobody's business
+        values = many if isinstance(many, list) else [row[n] for n in names]
+        return [s for s in values if isinstance(s, str) and not _lost.search(s)]
     if many is None: return [cell(path, place, n, row[n]) for n in names]
     if not isinstance(many, list): raise DialsumError(f"'{path}', {place}: a list of texts as summaries was expected.")
     return [cell(path, place, 'summaries', s) for s in many]
 
 def _summaries(path:Path, place:str, row:dict, names:list[str], needed:bool, gaps:bool, remedy:str)->tuple[str,...]:
-    told = [_line_ends(s).rstrip('\r') for s in _references(path, place, row, names)]
+    told = [_line_ends(s).rstrip('\r') for s in _references(path, place, row, names, needed)]
     if needed and not told: raise DialsumError(f"'{path}' has no summary in {place}: fill it in or take the row out{remedy}.")
     first, others = told[:1], [s for s in told[1:] if _there(s)]
     if not needed: return tuple([s for s in first if _there(s)] + others)
     if not gaps and not _there(first[0]):
-        shown = f"is '{first[0].strip()}', which stands for a missing one" if first[0].strip() else 'is empty'
-        raise DialsumError(f"'{path}', {place}: the summary of '{row['fname']}' {shown}: fill it in or take the row out{remedy}.")
+        shown = f"is '{cut(first[0])}', which stands for a missing one" if first[0].strip() else 'is empty'
+        raise DialsumError(f"'{path}', {place}: the summary of '{cut(row['fname'])}' {shown}: fill it in or take the row out{remedy}.")
     return tuple([s if _there(s) else '' for s in first] + others)
 
 
@@ -245,7 +246,7 @@ PROVENANCE = ('origin', 'method', 'instruction')
 
 def read(
     path:Path, # a CSV or JSON file with fname, dialogue and, where known, summary (or summary1 …) and topic
-    summaries:bool=False, # whether every row must have one; else those that are there are read
+    summaries:bool=False, # whether every row must have one; else those that are texts are read, and nothing is said of the others
     dialogues:bool=True, # whether every row must have one (predictions do not)
     provenance:bool=False, # whether the columns of `PROVENANCE` that are there are read, too
     gaps:bool=False, # whether dialogues and summaries may be missing, as ''
@@ -272,13 +273,13 @@ def read(
         rows.append(made | {c: cell(path, place, c, row[c]) for c in extra})
     read = pd.DataFrame(rows)
     twice = read['fname'][read['fname'].duplicated()]
-    if len(twice): raise DialsumError(f"'{path}' has the fname '{_cut(twice.iloc[0])}' twice (again in {frame.index[twice.index[0]]}): each row needs a name of its own.")
+    if len(twice): raise DialsumError(f"'{path}' has the fname '{cut(twice.iloc[0])}' twice (again in {frame.index[twice.index[0]]}): each row needs a name of its own.")
     return read
 
 def _refuse_turns(path:Path, frame:pd.DataFrame): # a dialogue without quotes: each of its lines has become a row
     for place, fname in frame['fname'].items():
         if not re.match(r'\s*#\w+#\s*[:：]', str(fname)): continue
-        raise DialsumError(f"'{path}', {place}: the fname is a turn ('{_cut(fname.strip())}'): a dialogue with line breaks needs quotes around it.")
+        raise DialsumError(f"'{path}', {place}: the fname is a turn ('{cut(fname.strip())}'): a dialogue with line breaks needs quotes around it.")
 
 def _row(path:Path, place:str, row:dict, needed:bool)->dict: # fname, dialogue, topic; tags: of its speakers, by their names
     fname = cell(path, place, 'fname', row['fname'], loose=True).strip()
@@ -312,7 +313,7 @@ def check_disjoint(
     known = {_same(t): f for f, t in zip(train['fname'], train['dialogue'])}
     both = [(known[_same(t)], f) for f, t in zip(dev['fname'], dev['dialogue']) if _same(t) in known]
     if both:
-        raise DialsumError(f"{len(both)} of {len(dev)} {names[1]} dialogues are also in {names[0]} (first: '{both[0][1]}' = '{both[0][0]}'): "
+        raise DialsumError(f"{len(both)} of {len(dev)} {names[1]} dialogues are also in {names[0]} (first: '{cut(both[0][1])}' = '{cut(both[0][0])}'): "
                            f"take them out of one of the two, or the score will be of memorized rows.")
 
 # %% ../nbs/01_data.ipynb #78ed22a2
@@ -352,7 +353,7 @@ def _inside(stage:Stage, rows:pd.DataFrame)->pd.Series: # of bool: which rows ar
     if not stage.params['run']: raise DialsumError(f"fold {stage.fold} was asked for without a run: folds are dealt by a run's data stage.")
     fold = folds_of_run(stage)
     if stage.fold not in set(fold): raise DialsumError(f"fold {stage.fold} was asked for: the run has {fold.nunique()}, from 0.")
-    if lost := set(rows['fname']) - set(fold.index): raise DialsumError(f"'folds.csv' of the run does not know the row '{min(lost)}': folds and rows must be of one data stage.")
+    if lost := set(rows['fname']) - set(fold.index): raise DialsumError(f"'folds.csv' of the run does not know the row '{cut(min(lost))}': folds and rows must be of one data stage.")
     return rows['fname'].map(fold) == stage.fold
 
 def folds_of_run(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dialsum.cases import _measured
-from dialsum.data import read, rows_of, to_csv
+from dialsum.data import check_disjoint, read, rows_of, to_csv
 from dialsum.prepare import check_data
 from dialsum.rouge import score_files
 from dialsum.runs import DialsumError, Stage, new_run, sha256
@@ -88,7 +88,6 @@ UNREADABLE = {
     'broken.jsonl': ((lines()*8 + '{"fname": "t_17", }\n').encode(), ['line 17', 'JSON']), 'broken_first.jsonl': (('{"fname": "t_0"\n' + lines()).encode(), ['line 1', 'JSON']),
     'broken.json': (json.dumps(ROWS, indent=1).replace('}', '', 1).encode(), ['line', 'JSON']), 'deep.json': (b'['*100_000, ['JSON']),
     'numbers.jsonl': (b'1\n2\n', ['line 1', 'object']), 'number_as_text.jsonl': (lines([ROW | dict(dialogue=5)]).encode(), ['dialogue', '5']),
-    'text_for_list.jsonl': (lines([dict(fname='t_0', dialogue=TALK, summaries='요약')]).encode(), ['list of texts as summaries']),
 }
 UNREADABLE['wide.csv'] = (UNREADABLE['wide.csv'], ['UTF-16', 'UTF-8'])
 
@@ -116,7 +115,7 @@ def test_a_header_of_any_length_makes_a_short_sentence(tmp_path):
 def test_half_an_emoji_is_refused_where_it_stands(column, half, tmp_path):
     rows = [*ROWS, dict(fname='t_2', dialogue='#Person1#: 응', summary='좋다.', topic='말') | {column: f'좋아 {half} 응'}]
     (tmp_path/'rows.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in rows))
-    said = refusal(tmp_path/'rows.jsonl')
+    said = refusal(tmp_path/'rows.jsonl', summaries=True)
     assert 'line 3' in said and column in said and said.encode('utf-8')
     if half == '\x00': assert 'NUL' in said
     whole = [r | dict(dialogue='#Person1#: \ud83d\ude00'.encode('utf-16', 'surrogatepass').decode('utf-16')) for r in ROWS]
@@ -257,6 +256,28 @@ def test_a_summary_column_that_is_partly_filled_does_not_matter_where_none_is_ne
     assert 'summary' not in done.stderr and '--model' in done.stderr # the next thing that is wrong
     said = refusal(path, summaries=True)
     assert "'t_1'" in said and '--validate-data-quality' not in said # an option that only the data stage has
+
+
+@pytest.mark.parametrize('unused', [dict(summary=5), dict(summary=['a', 'b']), dict(summary1=3), dict(summaries=3), dict(summaries='a'), dict(summaries=[3, None]),
+                                    dict(summary='\ud83d'), dict(summary='\0'), dict(summary=True), dict(summary=dict(a=[]))])
+def test_a_summary_that_nobody_needs_may_be_of_any_type(unused, typed, tmp_path):
+    bare = {k: v for k, v in ROW.items() if k != 'summary'}
+    (tmp_path/'rows.jsonl').write_text(json.dumps(bare | unused) + '\n' + json.dumps(ROWS[1] | dict(fname='t_1')) + '\n')
+    frame = read(tmp_path/'rows.jsonl')
+    assert frame['summaries'].tolist() == [(), (ROWS[1]['summary'],)] and to_csv(frame).encode('utf-8')
+    said = refusal(tmp_path/'rows.jsonl', summaries=True)
+    if 'summaries' in unused and not isinstance(unused['summaries'], list): assert 'list of texts as summaries' in said
+
+
+@pytest.mark.parametrize('gap', [dict(summary=''), dict(summary='.'*50_000 + 'nan')])
+def test_a_name_of_any_length_makes_a_short_sentence(gap, tmp_path):
+    (tmp_path/'rows.jsonl').write_text(lines([ROW | dict(fname='y'*100_000) | gap]))
+    assert len(refusal(tmp_path/'rows.jsonl', summaries=True)) < 400
+    long = pd.DataFrame([ROW | dict(fname='y'*100_000)])
+    with pytest.raises(DialsumError) as told: check_disjoint(long, long)
+    assert len(str(told.value)) < 400
+    (tmp_path/'twice.csv').write_text(','.join(['z'*100_000]*2) + '\n1,2\n')
+    assert len(refusal(tmp_path/'twice.csv')) < 400
 
 
 def test_the_option_that_drops_such_rows_is_named_where_there_is_one(typed, tmp_path):
