@@ -8,7 +8,7 @@ __all__ = ['SPEAKERS', 'PROVENANCE', 'Dialogue', 'spoken', 'columns_of', 'named'
            'rows_of_run']
 
 # %% ../nbs/01_data.ipynb #fccfaa24
-import ast, html, json, re, shlex
+import ast, html, json, re, shlex, warnings
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -82,8 +82,24 @@ def _listed(value)->list|None: # a list of turns, also one that a CSV's cell has
         except ValueError:
             try: value = ast.literal_eval(value.strip())
             except (ValueError, SyntaxError, MemoryError, RecursionError): return None
-    if not isinstance(value, list) or not value: return None
-    return value if all(isinstance(turn, str) for turn in value) or all(map(is_turn, value)) else None
+    if not isinstance(value, list): return None
+    return value if all(isinstance(turn, (str, dict)) for turn in value) else None
+
+def _odd_turn(turn)->str: # what is wrong with it; '' where nothing is
+    if isinstance(turn, str) or is_turn(turn): return ''
+    if not isinstance(turn, dict): return f'is {cut(repr(turn))}'
+    wrong = [w for w in WORDS if w in turn]
+    if wrong: return f'has {cut(repr(turn[wrong[0]]))} as its {wrong[0]}'
+    return f'is an object with {cut(", ".join(map(str, turn))) or "no fields"}'
+
+def _any_of(names:tuple[str,...])->str: return f'{", ".join(names[:-1])} or {names[-1]}'
+
+def _check_turns(path:Path, place:str, turns:list): # refuses the first that is none
+    for i, turn in enumerate(turns, 1):
+        odd = _odd_turn(turn)
+        if not odd: continue
+        wanted = f'a text was expected, or an object with its words (a text) as {_any_of(WORDS)} and its speaker as {_any_of(SPEAKERS)}'
+        raise DialsumError(f"'{path}', {place}: turn {i} of its dialogue {odd}: {wanted}: rename its fields, or take it out.")
 
 def _numbered(speakers:list[str])->dict[str,str]: # speaker → tag: its own number where it has one, else the next
     tags = {s: f'#Person{m[1]}#' for s in speakers if (m := re.fullmatch(r'#?[Pp]erson ?(\d{1,2})#?', s))}
@@ -102,14 +118,32 @@ def spoken(
     return '\n'.join(lines), tags
 
 def _said(turn:dict)->tuple[str,str]: # (words, speaker)
-    words = next(turn[w] for w in WORDS if isinstance(turn.get(w), str))
-    return words, str(next((turn[s] for s in SPEAKERS if turn.get(s) is not None), ''))
+    words = next((turn[w] for w in WORDS if isinstance(turn.get(w), str)), '')
+    return words, str(next((turn[s] for s in SPEAKERS if turn.get(s) is not None), '')).strip()
 
-def _renamed(text:str, tags:dict[str,str])->str: # a summary that calls speakers by their codes
-    for speaker, tag in tags.items():
-        if _code.fullmatch(speaker): text = re.sub(rf'(?<![A-Za-z0-9#]){re.escape(speaker)}(?![A-Za-z0-9#])', tag, text)
-    return text
+_particle = '은|는|이|가|을|를|과|와|의|도|만|께|께서|에게|에게서|한테|한테서|하고|랑|이랑|로|으로|부터|까지|보다|처럼|라고|이라고'
+_clear_particle = '은|는|이|가|을|를|과|와|에게|한테' # `1만`, `1도` are numbers
+_no_letter, _no_word_before = '(?![가-힣A-Za-z0-9_])', '(?<![가-힣A-Za-z0-9_#])'
 
+def _is_name(speaker:str)->bool: return len(speaker) > 1 and not speaker.isdigit() # `A` and `1` may mean anything
+
+def _in_summary(speaker:str)->str: # a pattern for where a summary names a speaker for certain
+    if _code.fullmatch(speaker): return rf'(?<![A-Za-z0-9#]){re.escape(speaker)}(?![A-Za-z0-9#])'
+    return rf'{_no_word_before}{re.escape(speaker)}(?=(?:{_particle}){{0,2}}{_no_letter})'
+
+def _renamed(text:str, tags:dict[str,str])->str: # a summary that calls speakers by their codes or names
+    names = sorted(filter(_is_name, tags), key=len, reverse=True)
+    return re.sub('|'.join(map(_in_summary, names)), lambda m: tags[m[0]], text) if names else text
+
+def _labels_left(text:str, tags:dict[str,str])->list[str]: # speakers that a summary seems to call as the dialogue does no more
+    ends = {s: '(?![A-Za-z0-9])' if _is_name(s) else f'(?:{_clear_particle}){_no_letter}' for s, tag in tags.items() if s != tag}
+    return [s for s, end in ends.items() if re.search(_no_word_before + re.escape(s) + end, text)]
+
+def _warn_of_labels(path:Path, left:list[tuple[str,str,str]]): # (place, speaker, tag) of each
+    if not left: return
+    place, speaker, tag = left[0]
+    where = f"{len(left)} in all, the first in {place}: '{cut(speaker)}', who is {tag} in the dialogue"
+    warnings.warn(f"'{path}': summaries seem to call speakers by their labels ({where}): write the tags there, or a model learns names that no dialogue has.", stacklevel=3)
 
 # %% ../nbs/01_data.ipynb #94a5f5ea
 _kinds = re.compile(r'fname|dialogue|topic|summary\d*|summaries|origin|method|instruction')
@@ -222,7 +256,7 @@ def _summary_columns(frame:pd.DataFrame)->list[str]:
 
 def _references(path:Path, place:str, row:dict, names:list[str], needed:bool)->list[str]: # '' for one that is missing
     many = row.get('summaries')
-    if isinstance(many, str): many = _listed(many) or many
+    if isinstance(many, str) and _listed(many) is not None: many = _listed(many)
     if not needed: # then whatever is no text is nobody's business
         values = many if isinstance(many, list) else [row[n] for n in names]
         return [s for s in values if isinstance(s, str) and not _lost.search(s)]
@@ -253,7 +287,7 @@ def read(
     columns:str='', # what the file's columns are called, as `columns_of` takes it
     remedy:str='', # what else can be done about a row without a summary, the end of a sentence
 )->pd.DataFrame: # fname, dialogue, topic, summaries (tuple); of provenance texts, '' for none
-    "Read dialogues of either edition; raises `DialsumError` with one sentence for whatever cannot be used"
+    "Read dialogues of either edition; raises `DialsumError` with one sentence for whatever cannot be used, warns of summaries that keep a speaker's label"
     frame = named(path, columns)
     if not len(frame): raise DialsumError(f"'{path}' has a header but no rows: at least one dialogue was expected.")
     names = _summary_columns(frame)
@@ -264,13 +298,15 @@ def read(
     if not summaries: names = [n for n in names if frame[n].notna().any()] # a column of a test set, left empty
     extra = [c for c in PROVENANCE if provenance and c in frame]
     _refuse_turns(path, frame)
-    rows = []
+    rows, left = [], []
     for place, row in zip(frame.index, frame.to_dict('records')):
         made = _row(path, place, row, dialogues and not gaps)
         tags = made.pop('tags')
         told = _summaries(path, place, row | made, names, summaries, gaps, remedy)
         made['summaries'] = tuple(_renamed(s, tags) for s in told)
+        if summaries: left += [(place, label, tags[label]) for label in _labels_left('\n'.join(made['summaries']), tags)]
         rows.append(made | {c: cell(path, place, c, row[c]) for c in extra})
+    _warn_of_labels(path, left)
     read = pd.DataFrame(rows)
     twice = read['fname'][read['fname'].duplicated()]
     if len(twice): raise DialsumError(f"'{path}' has the fname '{cut(twice.iloc[0])}' twice (again in {frame.index[twice.index[0]]}): each row needs a name of its own.")
@@ -285,8 +321,8 @@ def _row(path:Path, place:str, row:dict, needed:bool)->dict: # fname, dialogue, 
     fname = cell(path, place, 'fname', row['fname'], loose=True).strip()
     if not fname: raise DialsumError(f"'{path}' has no fname in {place}: fill it in or take the row out.")
     turns, tags = _listed(row.get('dialogue')), {}
-    if turns is None and isinstance(row.get('dialogue'), list):
-        raise DialsumError(f"'{path}', {place}: its dialogue is a list of something else than turns: texts were expected, or objects with a speaker and an utterance.")
+    if turns is None and isinstance(row.get('dialogue'), list): turns = row['dialogue']
+    if turns: _check_turns(path, place, turns)
     if turns is None: text = cell(path, place, 'dialogue', row.get('dialogue'))
     else: text, tags = spoken(turns)
     text = _whole(path, place, 'dialogue', text)

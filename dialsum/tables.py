@@ -133,8 +133,8 @@ def _csv(path:Path, text:str)->pd.DataFrame:
 def is_turn(
     value, # anything
 )->bool:
-    "Whether something is one utterance of a dialogue: an object with its words"
-    return isinstance(value, dict) and any(isinstance(value.get(w), str) for w in WORDS)
+    "Whether something is one utterance of a dialogue: an object with its words, which may be missing ones"
+    return isinstance(value, dict) and any(isinstance(value.get(w, 0), str | None) for w in WORDS)
 
 WORDS = ('utterance', 'form', 'text') # what an utterance's words are called in public corpora
 

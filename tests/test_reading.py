@@ -1,5 +1,5 @@
 "Files as people have them: read, or named with the line and the remedy"
-import bz2, gzip, json, lzma
+import bz2, gzip, json, lzma, warnings
 
 import pandas as pd
 import pytest
@@ -241,6 +241,69 @@ def test_a_list_of_turns_in_a_cell(tmp_path):
     assert read(tmp_path/'mixed.jsonl')['dialogue'][0] == '#Person3#: 응\n#Person2#: 응\n#Person4#: 응\n#Person3#: 응\n#Person1#: 응'
     (tmp_path/'other.jsonl').write_text(json.dumps(dict(fname='t_0', dialogue=[dict(who='A', says='응')])))
     assert 'row 1' in refusal(tmp_path/'other.jsonl') and 'utterance' in refusal(tmp_path/'other.jsonl')
+
+
+def talk(*turns, summary='인사한다.', names=('speaker', 'utterance')):
+    return lines([dict(fname='t_0', dialogue=[dict(zip(names, turn)) for turn in turns], summary=summary)])
+
+
+@pytest.mark.parametrize('words', [None, '', '  ', '\n'])
+def test_a_turn_without_words_is_left_out(words, tmp_path):
+    (tmp_path/'rows.jsonl').write_text(talk(('A', words), ('A', '안녕'), ('B', words), ('B', '응')))
+    assert read(tmp_path/'rows.jsonl', summaries=True)['dialogue'].tolist() == ['#Person1#: 안녕\n#Person2#: 응']
+    (tmp_path/'none.jsonl').write_text(talk(('A', words)))
+    assert 'has no dialogue in row 1' in refusal(tmp_path/'none.jsonl')
+
+
+@pytest.mark.parametrize('dialogue', [[], '[]', None])
+def test_a_list_without_turns_is_a_missing_dialogue(dialogue, tmp_path):
+    (tmp_path/'rows.jsonl').write_text(lines([dict(fname='t_0', dialogue=dialogue)]))
+    assert 'has no dialogue in row 1' in refusal(tmp_path/'rows.jsonl')
+    assert read(tmp_path/'rows.jsonl', gaps=True)['dialogue'].tolist() == ['']
+
+
+@pytest.mark.parametrize('turn, words', [(dict(role='user', content='안녕'), 'role, content'), (dict(speaker='A', message='안녕'), 'speaker, message'),
+                                         (dict(speaker='A', utterance=5), '5 as its utterance'), (['A', '안녕'], "['A', '안녕']"), (None, 'None'), ({}, 'no fields'),
+                                         ({'x'*90_000: 1}, '…')])
+@pytest.mark.parametrize('as_text', [False, True])
+def test_a_turn_that_cannot_be_read_is_told_which_names_are(turn, words, as_text, tmp_path):
+    turns = [dict(speaker='A', utterance='가자'), turn]
+    if as_text and not isinstance(turn, dict): pytest.skip('a text in brackets may be one')
+    (tmp_path/'rows.jsonl').write_text(lines([dict(fname='t_0', dialogue=json.dumps(turns, ensure_ascii=False) if as_text else turns)]))
+    said = refusal(tmp_path/'rows.jsonl')
+    assert all(w in said for w in ('row 1', 'turn 2', words, 'utterance, form or text', 'speaker, speaker_id or participantID')), said
+
+
+@pytest.mark.parametrize('summary, renamed', [
+    ('김철수가 이영희에게 인사한다.', '#Person1#가 #Person2#에게 인사한다.'), ('이영희, 김철수: 둘이 만난다.', '#Person2#, #Person1#: 둘이 만난다.'),
+    ('김철수 씨는 이영희에게는 말한다', '#Person1# 씨는 #Person2#에게는 말한다'), ('#Person1#은 간다.', '#Person1#은 간다.')])
+def test_a_summary_calls_speakers_by_their_tags(summary, renamed, tmp_path):
+    (tmp_path/'rows.jsonl').write_text(talk(('김철수', '안녕'), ('이영희', '응'), summary=summary))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert read(tmp_path/'rows.jsonl', summaries=True)['summaries'][0] == (renamed,)
+
+
+@pytest.mark.parametrize('speaker, summary', [('A', 'A가 인사한다.'), ('1', '1은 인사한다.'), ('가', '가는 인사한다.'), ('김철수', '김철수네가 인사한다.')])
+def test_a_label_that_may_be_another_word_stays_and_is_told(speaker, summary, tmp_path):
+    (tmp_path/'rows.jsonl').write_text(talk((speaker, '안녕'), ('나리', '응'), summary=summary))
+    with pytest.warns(UserWarning, match=f"row 1: '{speaker}', who is #Person1#"):
+        assert read(tmp_path/'rows.jsonl', summaries=True)['summaries'][0] == (summary,)
+
+
+@pytest.mark.parametrize('speakers, summary', [(('A', 'B'), 'AI가 B급 영화를 고른다.'), (('1', '2'), '1시에 2만 원을 내고 12가지를 산다.'), (('철수', '영희'), '김철수와 박영희가 온다.')])
+def test_a_label_inside_a_word_is_none(speakers, summary, tmp_path):
+    (tmp_path/'rows.jsonl').write_text(talk(*((s, '안녕') for s in speakers), summary=summary))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert read(tmp_path/'rows.jsonl', summaries=True)['summaries'][0] == (summary,)
+
+
+def test_labels_of_summaries_that_nobody_needs_are_not_told(tmp_path):
+    (tmp_path/'rows.jsonl').write_text(talk(('A', '안녕'), ('B', '응'), summary='A가 인사한다.'))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert len(read(tmp_path/'rows.jsonl')) == 1
 
 
 # summaries that are not needed, and texts that are none
