@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'recipe', 'settled', 'adapter_options', 'followed', 'updates', 'warmup',
            'memory_needed', 'row_size', 'lengths_here', 'asked', 'fitted', 'linear_layers', 'targets', 'add_lora',
-           'check_adapter', 'keep_on', 'add_tokens', 'best_evaluation', 'restore', 'check_logged', 'check_weights',
-           'time_left', 'is_complete', 'best_beside', 'newest_checkpoint', 'save', 'train']
+           'check_adapter', 'check_no_tokens', 'keep_on', 'fresh_tokens', 'add_tokens', 'best_evaluation', 'restore',
+           'check_logged', 'check_weights', 'time_left', 'is_complete', 'best_beside', 'newest_checkpoint', 'save',
+           'train']
 
 # %% ../nbs/09_training.ipynb #89c9ae04
 import hashlib, json, math, os, shutil, time, zipfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from .loss import token_losses
 from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
-from .models import LoadedModel, ModelCard, base_now, card, fingerprint, load, load_tokenizer, safetensors_header
+from .models import LoadedModel, ModelCard, card, fingerprint, load, load_tokenizer, safetensors_header
 from .precision import METHODS, Precision, here, this_device
 from .prompt import Codec, example, note_words
 from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
@@ -250,6 +251,14 @@ def check_adapter(
         raise DialsumError(f"{who}: the adapter '{where}' lies on {known['lora_targets']}, lora_targets is {r.lora_targets}: "
                            "leave it out, or start from its base checkpoint.")
 
+def check_no_tokens(
+    who:str, # name of a card
+    where:str, # folder of the adapter
+    fresh:list, # tokens that are not in its vocabulary
+)->None:
+    "Raises `DialsumError` where an adapter that is gone on with shall get new tokens"
+    if fresh: raise DialsumError(f"{who}: the adapter '{where}' cannot get new tokens any more: start from its base checkpoint, or leave new_tokens out.")
+
 def keep_on(
     loaded:LoadedModel, # loaded from an adapter's folder
     r:Recipe,
@@ -259,8 +268,7 @@ def keep_on(
     if r.method == 'full': raise DialsumError(f"{who}: '{where}' is a LoRA adapter, which cannot be trained in full: start from its base checkpoint.")
     r = settled(r, known)
     check_adapter(who, where, r, known)
-    if loaded.new_tokens:
-        raise DialsumError(f"{who}: the adapter '{where}' cannot get new tokens any more: start from its base checkpoint, or leave new_tokens out.")
+    check_no_tokens(who, where, list(loaded.new_tokens))
     _set_dropout(loaded.model, r.lora_dropout)
     _in_float32(loaded.model)
 
@@ -280,6 +288,13 @@ def _spare(c:ModelCard, tokenizer, rows:int, count:int, method:str): # raises `D
     if method != 'full' and count > rows - len(tokenizer):
         raise DialsumError(f"{c.name}: {count} new tokens do not fit the {max(0, rows - len(tokenizer))} spare rows of its embedding, which {method} cannot make larger: give fewer --new-tokens, or train in full.")
 
+def fresh_tokens(
+    tokenizer, # from `load_tokenizer`
+    names:str, # separated by commas
+)->list[str]:
+    "The names that are no tokens yet, each once"
+    return [n for n in dict.fromkeys(t.strip() for t in names.split(',')) if n and n not in tokenizer.get_vocab()]
+
 def add_tokens(
     loaded:LoadedModel, # gets the tokens in its tokenizer and their rows in its embeddings
     names:str, # separated by commas
@@ -288,7 +303,7 @@ def add_tokens(
     "Make words single tokens; raises `DialsumError` when there is no row for them, or when texts do not come back byte for byte any more"
     from transformers import AddedToken
     tokenizer, rows = loaded.tokenizer, loaded.model.get_input_embeddings().weight.shape[0]
-    fresh = [n for n in dict.fromkeys(t.strip() for t in names.split(',')) if n and n not in tokenizer.get_vocab()]
+    fresh = fresh_tokens(tokenizer, names)
     _spare(loaded.card, tokenizer, rows, len(fresh), method)
     pieces = [tokenizer(n, add_special_tokens=False)['input_ids'] for n in fresh]
     tokenizer.add_tokens([AddedToken(n, normalized=False) for n in fresh])
@@ -571,7 +586,6 @@ def save(
     folder, peft, side = Path(folder), dict(save_embedding_layers=False) if hasattr(loaded.model, 'peft_config') else {}, loaded.tokenizer.padding_side
     fresh = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp') # an adapter and a whole model in one folder would be read as the adapter
     if peft: _in_order(loaded.model)
-    if peft: _where_the_base_is(loaded.model)
     try:
         loaded.model.save_pretrained(fresh, **peft)
         loaded.tokenizer.padding_side = 'right' if loaded.card.seq2seq else 'left'
@@ -583,11 +597,6 @@ def save(
         loaded.tokenizer.padding_side = side
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
-
-def _where_the_base_is(model): # an adapter that was gone on with names the place from which its base was read, not the one that it had left
-    config = model.peft_config['default']
-    named = config.base_model_name_or_path or ''
-    config.base_model_name_or_path = base_now(named)
 
 def _in_order(model): # an adapter's layers are a set, whose order is another one in each process: equal adapters are equal files
     config = model.peft_config['default']
