@@ -113,7 +113,7 @@ def with_lengths(
     "How a checkpoint writes, and how many tokens it reads, known before its weights are read"
     codec = Codec(card, load_tokenizer(card, checkpoint))
     noted = origin(checkpoint).get('lengths', {})
-    known = known_lengths(codec, noted, max_source=max_source, max_new_tokens=decoding.max_new_tokens)
+    known = known_lengths(codec, noted, max_source=max_source, max_new_tokens=decoding.max_new_tokens, min_new_tokens=decoding.min_new_tokens)
     return replace(decoding, max_new_tokens=known.max_new_tokens), known
 
 # %% ../nbs/08_generation.ipynb #e5482aff
@@ -209,7 +209,8 @@ class Predictor:
         if not isinstance(loaded, LoadedModel): raise DialsumError(f"a Predictor is made of what `load` returns, not of a {type(loaded).__name__}: call create_predictor(model, tokenizer), or Predictor(load(card(name), folder)).")
         if batch_size < 1: raise DialsumError(f"batch_size is {batch_size}: at least 1 was expected.")
         self.loaded, self.batch_size, self.seed, self.progress, self.lengths, self.whole = loaded, batch_size, seed, progress, lengths, whole
-        self.limits = known_lengths(Codec(loaded.card, loaded.tokenizer), loaded.lengths, max_source=max_source, max_new_tokens=decoding.max_new_tokens)
+        self.limits = known_lengths(Codec(loaded.card, loaded.tokenizer), loaded.lengths, max_source=max_source,
+                                    max_new_tokens=decoding.max_new_tokens, min_new_tokens=decoding.min_new_tokens)
         self.decoding = replace(decoding, max_new_tokens=self.limits.max_new_tokens)
         self.codec, self.pieces = Codec(loaded.card, loaded.tokenizer, self.limits.max_source), tag_pieces(loaded.tokenizer)
         self.reached = [] # of the last dialogues, whether their summary took every token that it might have

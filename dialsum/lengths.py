@@ -103,13 +103,17 @@ def known_lengths(
     noted:dict, # of `LoadedModel.lengths`; empty for a checkpoint from elsewhere
     *,
     max_source:int=0, max_new_tokens:int=0, # as given; 0: as it was trained
+    min_new_tokens:int=0, # at least so many are written: a limit that nobody gave makes room for them
 )->Lengths:
     "The limits that a trained model is used with; raises `DialsumError` for given ones beyond its positions"
-    check_written(codec.card, max_source, max_new_tokens=max_new_tokens)
+    check_written(codec.card, max_source, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens)
     usual = Lengths(**noted) if noted else sample_lengths(codec)
     read_most = max_source or usual.max_source
-    if max_new_tokens and not max_source: read_most = min(read_most, most_source(codec.card, max_new_tokens))
-    written = max_new_tokens or usual.max_new_tokens
+    longer = 0
+    if min_new_tokens > usual.max_new_tokens: longer = min(_up(min_new_tokens*MARGIN, 8), codec.card.config['max_position_embeddings'])
+    asked = max_new_tokens or longer
+    if asked and not max_source: read_most = min(read_most, most_source(codec.card, asked))
+    written = asked or usual.max_new_tokens
     if not codec.card.seq2seq: written = min(written, codec.card.config['max_position_embeddings'] - read_most)
     return replace(usual, max_source=read_most, max_new_tokens=written)
 

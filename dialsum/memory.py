@@ -77,7 +77,10 @@ class Step:
         "Raises `DialsumError` where the card cannot be trained so"
         if card.seq2seq and self.method != 'full': raise DialsumError(f"{card.name} is trained in full: leave the method '{self.method}' out, or name a causal model.")
         longest = card.config.get('max_position_embeddings', self.length)
-        if max(self.length, self.target*card.seq2seq) > longest: raise DialsumError(f"{card.name} reads at most {longest:,} tokens: a shorter length than {max(self.length, self.target):,} was expected.")
+        if card.seq2seq and self.target > longest: raise DialsumError(f"max_target is {self.target}, {card.name} has {longest} positions for what it writes: take max_target of at most {longest}.")
+        if self.length <= longest: return
+        if card.seq2seq: raise DialsumError(f"{card.name} reads at most {longest:,} tokens: a shorter length than {self.length:,} was expected.")
+        raise DialsumError(f"a row of {self.length:,} tokens is longer than the {longest:,} positions of {card.name}: take max_source + max_target of at most {longest}.")
 
 # %% ../nbs/07_memory.ipynb #390143ae
 _bytes = dict(float32=4, bfloat16=2, float16=2)

@@ -136,3 +136,38 @@ def test_a_trained_folder_tells_its_limits_to_whoever_uses_it(tmp_path):
     assert engine('hf', card('solar'), str(tmp_path/'model'), 2, loading=dict(device='cpu')).limits == limits
     assert Predictor(again, decoding=Decoding(max_new_tokens=7)).decoding.max_new_tokens == 7
     assert Predictor(again, max_source=4000).decoding.max_new_tokens == 96 # what the positions leave
+
+
+@pytest.mark.parametrize('name', CARDS)
+def test_a_limit_that_nobody_gave_makes_room_for_the_least_that_was_asked(name):
+    from dataclasses import asdict
+    codec = codec_of(name)
+    noted = asdict(needed_lengths(codec, spelled(4)))
+    positions = codec.card.config['max_position_embeddings']
+    for least in (noted['max_new_tokens'] + 1, 200, 900):
+        for given in (noted, {}):
+            known = known_lengths(codec, given, min_new_tokens=least)
+            assert least < known.max_new_tokens <= positions and known.max_source + (0 if codec.card.seq2seq else known.max_new_tokens) <= positions
+    assert known_lengths(codec, noted, min_new_tokens=noted['max_new_tokens']) == known_lengths(codec, noted)
+    assert known_lengths(codec, noted, max_new_tokens=300, min_new_tokens=300).max_new_tokens == 300
+    with pytest.raises(DialsumError, match='min_new_tokens'): known_lengths(codec, noted, min_new_tokens=positions + 1)
+
+
+def test_summaries_of_at_least_so_many_tokens_need_no_other_option(tmp_path):
+    "In the preflight at full size, and by what was trained on short references"
+    from dataclasses import asdict
+    from dialsum.generation import Decoding, Predictor
+    from dialsum.models import load
+    from dialsum.preflight import check_memory, check_options, limited, limits_here
+    from dialsum.memory import longest_rows
+    codec, rows = codec_of('kobart'), spelled(4)
+    options = dict(min_new_tokens=200)
+    limits = limits_here(codec, options, rows)
+    assert limits.max_new_tokens >= 200 and limits.max_target < 100
+    sized = limited(codec.card, options, longest_rows(codec, rows), limits)
+    assert check_options(codec.card, 'full', sized) == [] and check_memory(codec.card, 'full', sized, available=2**40) == []
+    loaded = load(card('kobart'), str(replica(card('kobart'))))
+    loaded.lengths = asdict(needed_lengths(codec, rows))
+    predictor = Predictor(loaded, decoding=Decoding(min_new_tokens=120))
+    predictor.predict_single('#Person1#: 안녕.')
+    assert predictor.decoding.max_new_tokens >= 120 > loaded.lengths['max_new_tokens']
