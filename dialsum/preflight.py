@@ -21,16 +21,16 @@ import pandas as pd
 
 from .data import read
 from .generation import Predictor, decoding, judge
-from .lengths import Lengths, cut_shares, needed_lengths
+from .lengths import Lengths, cut_shares, known_lengths, needed_lengths
 from .memory import RowLengths, available_memory, estimate_generation, gib, longest_rows, row_of
-from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, in_cache, json_of, load, load_tokenizer, locate, move_base,
+from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, in_cache, json_of, load, load_tokenizer, locate, move_base, origin,
                             replica, safetensors_header, skeleton)
 from .precision import here
 from .prepare import check_data
 from .prompt import PROBE, Codec, check_source, check_written, spoiled
 from .rouge import detectable_difference
 from .runs import DialsumError, check_numbers, check_writable, in_range, parameters, sample_path
-from .training import (UNSET, Recipe, adapter_options, add_tokens, asked, check_adapter, fitted, followed,
+from .training import (UNSET, Recipe, adapter_options, add_tokens, asked, check_adapter, check_no_tokens, fitted, followed, fresh_tokens,
                               memory_needed, recipe, row_size, settled, targets, train, updates)
 
 # %% ../nbs/10_preflight.ipynb #4d90da51
@@ -48,18 +48,29 @@ class Finding:
 def _error(what, where, why, remedy): return Finding('error', what, where, why, remedy)
 def _warning(what, where, why, remedy): return Finding('warning', what, where, why, remedy)
 
+_listed = re.compile(r'(.+ (?:Its|Their) columns: .+)\. ((?:Name|If|Put) .+)', re.S) # a list behind a colon, and then the remedy
+
 def _of(e:DialsumError, where:str, why:str)->Finding: # a sentence of ours carries its remedy behind its last colon
     what, known, remedy = str(e).rpartition(' Known: ')
     if known: return _error(what, where, why, f'take one of {remedy}')
+    if listed := _listed.fullmatch(str(e)): return _error(listed[1], where, why, listed[2])
     what, _, remedy = str(e).rpartition(': ')
     return _error(what or str(e), where, why, remedy if what else 'as it says')
 
 # %% ../nbs/10_preflight.ipynb #79273e9a
 def check_folder(
     folder:Path, # a checkpoint folder
+    c:ModelCard|None=None, # whose it should be; None: names and shapes of the weights are not looked at
 )->list[Finding]:
-    "Whether a local checkpoint is whole, from its index and headers alone"
-    return [_error(what, where, 'loading would stop at this file, minutes in', remedy) for what, where, remedy in damages(folder)]
+    "Whether a local checkpoint is whole, from its configuration, its index and the headers alone"
+    try: found = damages(folder, c)
+    except DialsumError: return [] # a torn configuration is told by check_config
+    return [_error(what, where, 'loading would stop at this file, minutes in', remedy) for what, where, remedy in found]
+
+def _check_note(folder:Path)->list[Finding]:
+    try: origin(str(folder))
+    except DialsumError as e: return [_of(e, 'dialsum.json', 'loading would stop at this file, minutes in')]
+    return []
 
 # %% ../nbs/10_preflight.ipynb #f864d045
 def check_config(
@@ -88,7 +99,7 @@ def _check_config(c:ModelCard, folder:Path, method:str, rank:int)->list[Finding]
     config, found = json_of(folder/'config.json'), []
     if config.get('model_type') != c.family:
         found.append(_error(f"the architecture is '{config.get('model_type')}', not '{c.family}'", 'config.json', 'another model would be trained under this name', 'give a checkpoint of this model'))
-    if config.get('quantization_config') and method != 'qlora':
+    if config.get('quantization_config') and method != 'qlora' and not damages(folder):
         found.append(_error(f'the checkpoint is quantized already, and {method} was asked', 'config.json', 'quantized weights cannot be trained, and lora over them is qlora', 'take the unquantized checkpoint, or --method qlora'))
     return found
 
@@ -111,9 +122,15 @@ def check_going_on(
     known = adapter_options(where)
     if not known or options.get('method') == 'full': return []
     given = {name: options[name] for name in UNSET if name in options and name != 'lora_r'}
-    try: check_adapter(c.name, Path(where).name, settled(Recipe(method='lora', **given), known), known)
-    except DialsumError as e: return [_of(e, 'lora_alpha' if 'lora_alpha' in str(e) else 'lora_targets', 'training would stop at its start')]
-    return []
+    found, name = [], Path(where).name
+    try: check_adapter(c.name, name, settled(Recipe(method='lora', **given), known), known)
+    except DialsumError as e: found.append(_of(e, 'lora_alpha' if 'lora_alpha' in str(e) else 'lora_targets', 'training would stop at its start'))
+    if not options.get('new_tokens'): return found
+    try: fresh = fresh_tokens(load_tokenizer(c, where), options['new_tokens'])
+    except DialsumError: return found # told by check_tokenizer
+    try: check_no_tokens(c.name, name, fresh)
+    except DialsumError as e: found.append(_of(e, 'new_tokens', 'training would stop at its start'))
+    return found
 
 # %% ../nbs/10_preflight.ipynb #3c22a015
 def files_of(
@@ -137,7 +154,8 @@ def check_tokenizer(
     try: raw = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False, local_files_only=asks_nothing(checkpoint))
     except (OSError, ValueError) as e: return [_error(f'the tokenizer does not load ({str(e).splitlines()[0][:120]})', 'tokenizer.json', 'no text could be read', 'fetch the tokenizer files as well')]
     if not raw('가나다')['input_ids']: return [_error('the tokenizer files are missing: what loads knows no text', 'tokenizer.json', 'no text could be read', 'fetch the tokenizer files as well')]
-    found, config = [], (files_of(checkpoint) or Path(checkpoint))/'config.json'
+    whole = adapter_base(checkpoint) or checkpoint # what has the embedding
+    found, config = [], (files_of(whole) or Path(whole))/'config.json'
     rows = json_of(config).get('vocab_size', c.config['vocab_size']) if config.is_file() else c.config['vocab_size']
     if len(raw) > rows: found.append(_error(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'the first id beyond would stop training with an index error', 'take tokenizer and weights of one checkpoint'))
     elif len(raw) < rows*0.9: found.append(_warning(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'it may belong to another model', 'take tokenizer and weights of one checkpoint'))
@@ -193,7 +211,7 @@ def check_options(
     found = list({f.what: f for f in reversed(found)}.values()) # a recipe that cannot be made says so once
     if 'recipe' not in made: return found
     r = made['recipe']
-    for name in ('max_target', 'max_new_tokens'):
+    for name in ('max_target', 'max_new_tokens', 'min_new_tokens'):
         try: check_written(c, options.get('max_source', 0), **{name: options.get(name, 0)})
         except DialsumError as e: found.append(_of(e, name if c.seq2seq else f'max_source, {name}', 'positions beyond do not exist'))
     found = list({f.what: f for f in reversed(found)}.values())[::-1] # a max_source that leaves nothing is said once
@@ -255,10 +273,12 @@ def check_memory(
 )->list[Finding]:
     "Whether a training step fits, and writing with what was trained"
     if scale == 'replica': return []
-    try: r, how = asked(c, scale, options)
-    except DialsumError: return [] # told by check_options
+    try:
+        r, how = asked(c, scale, options)
+        search = decoding(c, scale, options)
+        need, found = memory_needed(c, r, how, lengths), []
+    except DialsumError: return [] # told by check_options; or lengths that a training without a given max_source shortens
     available = available_memory(how.device) if available is None else available
-    need, found = memory_needed(c, r, how, lengths), []
     long = row_of(c, **{'target': 0} | row_size(c, r, lengths)) + (' (the longest of the data)' if lengths else '')
     try: r, how, choice = fitted(c, scale, {k: v for k, v in options.items() if k != 'batch_size'}, available, lengths=lengths)
     except DialsumError as e: return [_of(e, 'memory', 'training would end out of memory')]
@@ -266,11 +286,12 @@ def check_memory(
         fits = f'--method {r.method} --batch-size {r.batch_size} --gradient-accumulation-steps {r.gradient_accumulation_steps}' + ' --gradient-checkpointing'*how.gradient_checkpointing
         return [_error(f'a step of up to {options["batch_size"]} rows of {long} needs {gib(need.total)}, {gib(available)} are free', 'batch_size, method', 'training would end out of memory', f'{fits} would fit')]
     if need.total > available: found = [_warning(f'a step as asked, with rows of {long}, needs {gib(need.total)}, {gib(available)} are free', 'memory', f'it will be trained as {choice}', 'nothing, or give --batch-size and --method to have it otherwise')]
-    return found + _check_writing(c, r, how, decoding(c, scale, options), options.get('eval_batch_size', 32), available, written)
+    return found + _check_writing(c, r, how, search, options.get('eval_batch_size', 32), available, written)
 
 def _check_writing(c:ModelCard, r:Recipe, how, d, batch:int, available:int, written:RowLengths|None)->list[Finding]:
     source = min(r.max_source, written.source) if written else r.max_source
-    need = estimate_generation(c, batch, source, d.max_new_tokens or r.max_target, d.num_beams, how.weights, how.quantization != '', how.device)
+    try: need = estimate_generation(c, batch, source, d.max_new_tokens or r.max_target, d.num_beams, how.weights, how.quantization != '', how.device)
+    except DialsumError: return [] # told by check_options
     if need.total <= available: return []
     return [_warning(f'writing {batch} summaries of {source:,} tokens at once needs {gib(need.total)}, {gib(available)} are free', 'eval_batch_size', 'it would run out of memory once, and go on with half as many', 'give a lower --eval-batch-size')]
 
@@ -314,7 +335,10 @@ def limits_here(
     "How many tokens will be read, learned and written: as given, or as the rows need; raises `DialsumError` for more than there are positions"
     names = ('max_source', 'max_target', 'max_new_tokens')
     given = {name: options.get(name) or parameters('train')[name].default for name in names}
-    return needed_lengths(codec, rows, **given)
+    needed = needed_lengths(codec, rows, **given)
+    longest = known_lengths(codec, asdict(needed), max_source=given['max_source'], max_new_tokens=given['max_new_tokens'],
+                            min_new_tokens=options.get('min_new_tokens', 0))
+    return replace(needed, max_new_tokens=longest.max_new_tokens)
 
 def limited(
     c:ModelCard,
@@ -552,14 +576,19 @@ def _moved(c:ModelCard, where:str, folder:Path, base:str)->list[Finding]: # an a
     except DialsumError as e: return [_of(e, 'base', 'there would be nothing to train')]
     return []
 
+def _check_weights(c:ModelCard, where:str)->list[Finding]: # of a model, or of an adapter's base, as far as it is at hand
+    try: whole = adapter_base(where) or where
+    except DialsumError: return [] # a torn adapter_config.json is told by check_config
+    folder = Path(whole) if Path(whole).is_dir() else in_cache(whole)
+    return check_folder(folder, c) if folder else []
+
 def _check_model(c:ModelCard, scale:str, options:dict, checkpoint:str, runs:Path, where, download:int, parts:dict)->tuple[list[Finding],Outlook]:
     found, method, where = check_options(c, scale, options), options.get('method') or c.method, where or _located(c, scale, checkpoint)
     if isinstance(where, Finding): found.append(where)
     else:
         if folder := files_of(where):
-            complete = Path(where).is_dir() or in_cache(where)
-            if complete and not (folder/'adapter_config.json').is_file(): found += check_folder(folder)
             found += _moved(c, where, folder, options.get('base', ''))
+            found += _check_note(folder) + _check_weights(c, where)
             found += check_config(c, folder, method, options.get('lora_r', 0))
         if not [f for f in found if f.severity == 'error']: found += check_tokenizer(c, where, options.get('max_source', 0), _count(options) if method != 'full' else 0)
     if not isinstance(where, Finding): found += check_going_on(c, options, where)
@@ -601,7 +630,8 @@ def preflight(
         for m in models:
             where, more = places[m].result()
             download += more # the cache holds all of them
-            wrong, outlooks[m] = _check_model(card(m), scale, own[m], checkpoints.get(m, ''), runs, where, download if more else 0, parts)
+            try: wrong, outlooks[m] = _check_model(card(m), scale, own[m], checkpoints.get(m, ''), runs, where, download if more else 0, parts)
+            except DialsumError as e: wrong, outlooks[m] = [_of(e, 'options', 'the stage would stop at its start')], Outlook() # the other models go on
             found[m] = common + wrong
     if rehearsal: found = {m: f + (rehearse(card(m), scale, own[m] | _chosen(_planned(card(m), scale, limited(card(m), own[m], outlooks[m].lengths, outlooks[m].limits), outlooks[m].lengths))) if not check_options(card(m), scale, own[m]) else []) for m, f in found.items()}
     return Preflight(found, time.monotonic() - started, outlooks, _shown(parts, len(models)))

@@ -146,3 +146,63 @@ def test_an_experiment_that_goes_on_elsewhere_finds_the_base_of_its_only_adapter
     for several in (['kobart'], ['qwen3-4b', 'solar-10.7b']):
         with pytest.raises(DialsumError, match='name the model with --models'): check_base(options, several, {}, trained=True)
     assert not [s for s in plan(tmp_path, ['qwen3-4b', 'solar-10.7b'], options) if 'base' in s.params]
+
+
+def test_a_base_that_cannot_be_had_is_told_as_the_base(moved, typed, tmp_path, monkeypatch):
+    adapter, _, _ = moved
+    monkeypatch.chdir(tmp_path)
+    words = ['predict', '--checkpoint', adapter, '--model', 'qwen3-4b', '--input', sample_path()/'test.csv', '--output', tmp_path/'out.csv', '--engine', 'hf']
+    for base in ('out/nope', tmp_path/'nope'): # like a name on the hub, and not
+        done = typed(*words, '--base', base)
+        assert done.returncode == 2 and f"cannot be had from '{base}'" in done.stderr and done.stderr.endswith('give its folder with --base FOLDER.\n')
+    done = typed(*words, '--base', replica(card('kobart')))
+    assert done.returncode == 2 and "the base of the adapter '" in done.stderr and "is a checkpoint of the architecture 'bart'" in done.stderr and '--base FOLDER' in done.stderr
+
+
+def test_a_base_of_other_sizes_is_a_sentence(moved, tmp_path):
+    adapter, _, _ = moved
+    from transformers import AutoConfig, AutoModelForCausalLM
+    other = tmp_path/'other'
+    shutil.copytree(replica(QWEN), other)
+    config = AutoConfig.from_pretrained(other)
+    config.intermediate_size = 128
+    AutoModelForCausalLM.from_config(config).save_pretrained(other)
+    move_base(QWEN, str(adapter), str(other))
+    with pytest.raises(DialsumError, match='the adapter .* does not fit its base .*other.* --base FOLDER'): load(QWEN, str(adapter))
+
+
+def test_a_training_on_another_base_reads_nothing_of_the_old_one(moved, tmp_path):
+    "Its own saves, too, name the new base: the old folder may be damaged, or another model's by now"
+    from dialsum.data import read
+    from dialsum.precision import here
+    from dialsum.training import recipe, train
+    adapter, base, _ = moved
+    old = tmp_path/'gone'/'base'
+    shutil.copytree(base, old)
+    (old/'config.json').write_text('{"model_type": "qw')
+    move_base(QWEN, str(adapter), str(base))
+    rows = read(sample_path()/'train.csv', summaries=True).head(2)
+    loaded = load(QWEN, str(adapter))
+    options = dict(checkpoint=str(adapter), epochs=1, batch_size=2, max_source=256, max_target=32)
+    train(loaded, rows, rows, recipe(QWEN, 'replica', options), tmp_path/'trained', here(QWEN, 'replica', 'lora'), say=lambda line: None)
+    assert json.loads((tmp_path/'trained'/'model'/'adapter_config.json').read_text())['base_model_name_or_path'] == str(base)
+
+
+def test_the_preflight_counts_the_rows_of_an_adapters_own_base(moved):
+    "Not those of the card: a toy's, or a larger vocabulary's"
+    adapter, base, _ = moved
+    assert [f.what for f in check_model(QWEN, 'replica', dict(method='lora', base=str(base)), str(adapter))] == []
+
+
+def test_the_preflight_refuses_new_tokens_for_an_adapter_that_is_gone_on_with(moved):
+    from dialsum.findings import korean
+    adapter, base, _ = moved
+    check = lambda **options: check_model(QWEN, 'replica', dict(method='lora', base=str(base)) | options, str(adapter))
+    [found] = check(new_tokens='#Zebra#')
+    assert found.severity == 'error' and found.where == 'new_tokens' and 'cannot get new tokens any more' in found.what
+    assert all(korean(getattr(found, part), part) for part in ('what', 'why', 'remedy'))
+    loaded = load(QWEN, str(adapter)) # training says the same
+    from dialsum.training import add_tokens, keep_on, recipe
+    add_tokens(loaded, '#Zebra#', 'lora')
+    with pytest.raises(DialsumError, match='cannot get new tokens any more'): keep_on(loaded, recipe(QWEN, 'replica', dict(checkpoint=str(adapter))))
+    assert check(new_tokens='a') == [] # which is a token already

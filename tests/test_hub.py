@@ -180,7 +180,7 @@ def small_vocabulary(folder): p = folder/'config.json'; p.write_text(json.dumps(
 def cut_config(folder): p = folder/'config.json'; p.write_text(p.read_text()[:50])
 
 
-@pytest.mark.parametrize('damage, words', [(truncated, 'its header says'), (other_family, "the architecture is 'llama'"), (small_vocabulary, 'the embedding 2,000 rows')])
+@pytest.mark.parametrize('damage, words', [(truncated, 'its header says'), (other_family, "the architecture is 'llama'"), (small_vocabulary, 'by the configuration 2000×')])
 def test_what_the_cache_holds_is_checked_like_a_folder(hub, qwen, damage, words, monkeypatch):
     from huggingface_hub import constants, hf_hub_download
     folder = hub.repository('a/damaged', replica(qwen))

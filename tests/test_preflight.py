@@ -38,8 +38,17 @@ def index_disagrees(f):
 def pickled_only(f):
     for p in f.glob('model*'): p.unlink()
     (f/'pytorch_model.bin').write_bytes(b'')
-def too_many_ids(f): edit(f/'config.json', vocab_size=2000)
-def too_few_ids(f): edit(f/'config.json', vocab_size=151936)
+def of_rows(f, rows):
+    "The checkpoint with an embedding of another number of rows, in weights and configuration"
+    from safetensors.torch import load_file, save_file
+    [path] = [p for p in f.glob('*.safetensors') if 'model.embed_tokens.weight' in safetensors_header(p)]
+    tensors = load_file(path)
+    tensors['model.embed_tokens.weight'] = torch.zeros(rows, tensors['model.embed_tokens.weight'].shape[1])
+    save_file(tensors, path, metadata=dict(format='pt'))
+    edit(f/'config.json', vocab_size=rows)
+def too_many_ids(f): of_rows(f, 2000)
+def too_few_ids(f): of_rows(f, 4000)
+def other_numbers(f): edit(f/'config.json', vocab_size=2000)
 def no_generation_prompt(f): (f/'chat_template.jinja').write_text("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] }}{% endfor %}")
 def other_opening(f): (f/'chat_template.jinja').write_text("{% for m in messages %}{{ '[' + m['role'] + ']' + m['content'] + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
 def other_architecture(f): edit(f/'config.json', model_type='llama')
@@ -51,7 +60,7 @@ def other_adapter(f):
 
 
 DAMAGE = [(missing_shard, 'shard model-00002-of-00002.safetensors is missing'), (truncated, 'its header says'), (cut_in_the_header, 'cut off inside its header'), (index_disagrees, 'not in the shard'),
-          (pickled_only, 'model.safetensors'), (too_many_ids, 'rows'), (no_generation_prompt, 'generation prompt'), (other_opening, 'opens an answer differently'),
+          (pickled_only, 'model.safetensors'), (too_many_ids, 'rows'), (other_numbers, 'by the configuration'), (no_generation_prompt, 'generation prompt'), (other_opening, 'opens an answer differently'),
           (other_architecture, "'llama', not 'qwen3'"), (no_tokenizer, 'tokenizer'), (quantized, 'quantized already'), (other_adapter, 'meta-llama/Llama-3.2-3B')]
 
 

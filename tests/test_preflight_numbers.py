@@ -95,3 +95,52 @@ def test_what_limits_cut_is_stated_for_each_model_in_its_own_tokens(tmp_path):
     assert all(korean(getattr(found, part), part) for part in ('what', 'why', 'remedy'))
     short = told_of(tmp_path, max_source=220, max_target=512, max_new_tokens=200)
     assert short.outlooks['solar-10.7b'].cut['dialogues'] > 0.05 and [f.where for f in short.models['solar-10.7b'] if 'dialogues have more' in f.what] == ['max_source']
+
+
+@pytest.mark.parametrize('words, option, most', [
+    (['--max-target', '2000'], 'max_target', '1026'),
+    (['--max-source', '5000'], 'max_source', '1024'),
+    (['--max-new-tokens', '1500', '--max-target', '1500'], 'max_target', '1026'),
+    (['--min-new-tokens', '1500'], 'min_new_tokens', '1026')])
+def test_a_length_beyond_one_models_positions_is_a_finding_of_that_model(words, option, most, typed, tmp_path):
+    "At full size, where memory is planned for"
+    import json
+    done = typed('preflight', '--models', 'kobart', 'qwen3-4b', *words, '--runs', tmp_path, '--json')
+    models = json.loads(done.stdout)['models']
+    beyond = {m: [f for f in told['findings'] if f['severity'] == 'error' and f['why'] == 'positions beyond do not exist' or option in f['what']] for m, told in models.items()}
+    assert done.returncode == 1 and not done.stderr
+    assert any(option in f['what'] and most in f['what'] + f['remedy'] for f in beyond['kobart'])
+    assert not beyond['qwen3-4b'] and not [f for f in models['qwen3-4b']['findings'] if f['where'] == 'options']
+
+
+@pytest.mark.parametrize('options', [dict(top_p=.9), dict(eval_batch_size=-1), dict(max_target=2000), dict(min_new_tokens=2000), dict(method='lorra')])
+def test_memory_is_no_matter_of_options_that_are_told_elsewhere(options):
+    from dialsum.preflight import check_memory, check_options
+    assert check_memory(card('kobart'), 'full', options, available=2**40) == [] and check_options(card('kobart'), 'full', options)
+
+
+def test_what_a_model_is_refused_for_is_its_own_finding(monkeypatch, tmp_path):
+    "Whatever check raises"
+    from dialsum import preflight
+    from dialsum.runs import DialsumError
+    def refuse(c, *args, **kwargs):
+        if c.name == 'kobart': raise DialsumError('the sky is low: raise it.')
+        return []
+    monkeypatch.setattr(preflight, 'check_memory', refuse)
+    found = preflight.preflight(['kobart', 'qwen3-4b'], 'replica', runs=tmp_path)
+    assert not found.ok('kobart') and found.ok('qwen3-4b') and [f.what for f in found.models['kobart'] if f.severity == 'error'] == ['the sky is low']
+
+
+def test_a_list_in_a_sentence_is_no_remedy(tmp_path, typed):
+    import json
+    from dialsum.findings import korean
+    (tmp_path/'bare.csv').write_text('fname,talk: all\nx,y\n', encoding='utf-8')
+    (tmp_path/'more.csv').write_text('fname,dialogue,summary,talk: all\nx,y,z,w\n', encoding='utf-8')
+    more = ['--train-csv', tmp_path/'more.csv', '--dev-csv', tmp_path/'more.csv', '--test-csv', tmp_path/'more.csv', '--columns', 'topic=subject']
+    for words, what, remedy in (
+            (more, 'Their columns: fname, dialogue, summary, talk: all', 'Name one of these, or leave it out'),
+            (['--train-csv', tmp_path/'bare.csv'], 'Its columns: fname, talk: all', 'If one of them is meant, say so: --columns')):
+        done = typed('preflight', '--models', 'kobart', '--scale', 'replica', *words, '--runs', tmp_path, '--json')
+        [found] = [f for f in json.loads(done.stdout)['models']['kobart']['findings'] if f['where'] == 'data']
+        assert what in found['what'] and found['remedy'].startswith(remedy), found
+        assert all(korean(found[part], part) for part in ('what', 'why', 'remedy')), found
