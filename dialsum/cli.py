@@ -7,14 +7,14 @@ __all__ = ['COMMANDS', 'parser', 'board', 'find_run', 'models_table', 'runs_tabl
 
 # %% ../nbs/16_cli.ipynb #82b332f9
 import argparse, gc, json, os, shlex, shutil, signal, subprocess, sys, threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 from . import pipeline
-from .models import CARDS, card, resolve
-from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, facts, home_folders, in_range, named_places, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
+from .models import CARDS, adapter_base, card, in_cache, resolve
+from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, fact_files, facts, home_folders, in_range, named_places, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
 # %% ../nbs/16_cli.ipynb #95b01907
@@ -158,6 +158,34 @@ def _absolute(options:dict)->dict: # stages run in folders of their own
     how = dict(reports=at, checkpoint=own, base=own, augmentation_backend=lambda v: ','.join(own(part.strip()) for part in v.split(',')))
     return {n: at(v) if v and n.endswith('_csv') else how[n](v) if v and n in how else v for n, v in options.items()}
 
+# %% ../nbs/16_cli.ipynb #0e2945e4
+def _model_folders(*given:str)->list[Path]: # of checkpoints, and of the bases of adapters among them; what is no model, or not here, is passed over
+    found, left = [], [*filter(None, given)]
+    while left:
+        folder = _model_folder(left.pop())
+        if not folder or folder in found: continue
+        found.append(folder)
+        left.append(adapter_base(str(folder)))
+    return found
+
+def _model_folder(name:str)->Path|None: # of a hub name the one in the cache
+    if not name: return None
+    if os.path.isdir(os.path.expanduser(name)): return Path(name).expanduser().absolute()
+    with suppress(ValueError): return in_cache(name) # no name of the hub at all
+
+def _beside_model(checkpoint:str)->list[Path]: # files and folders of the run that trained it; of another one the facts that are read
+    folder = _model_folder(checkpoint)
+    if not folder: return []
+    for run in folder.resolve().parents[1:3]:
+        if (run/'experiment.json').is_file(): return [folder.resolve().parent, run/'data', run/'experiment.json', *fact_files(run)]
+    return [folder.parent/f'{stage}.json' for stage in ('evaluate', 'optimize')]
+
+def _check_outside(args, options:dict, checkpoints:dict[str,str]): # raises `DialsumError` for a folder to write in that lies in a model
+    read = _model_folders(*checkpoints.values(), *map(str, named_places(options).values()))
+    for option in ('runs', 'reports'):
+        if hasattr(args, option): check_apart(Path(getattr(args, option)), read, f'--{option}')
+
+
 # %% ../nbs/16_cli.ipynb #c92a1a84
 _switches = ('use_tta', 'optimize_inference')
 
@@ -200,6 +228,7 @@ def _run(args)->int:
     models, scale, mode, options = _asked_for(args)
     checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, _switched(vars(args)))
     pipeline.check_base(options, models, checkpoints)
+    _check_outside(args, options, checkpoints)
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
     told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
     run = new_run(getattr(args, 'experiment_name', 'demo' if demo else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])
@@ -276,6 +305,7 @@ def _resume(args)->int:
     if 'models' not in asked['options']: raise DialsumError(f"'{run.name}' was not made by `dialsum run`: give its stage again with `dialsum stage … -p run {run.name}`.")
     models = _models(args.models) if hasattr(args, 'models') else asked['options']['models']
     workers = _workers(args, asked['options']['scale'])
+    _check_outside(args, asked['options'] | _options(args), asked['options']['checkpoints'] | _checkpoints(args, models))
     fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse', *_switches) if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
     if hasattr(args, 'reports'): fresh['reports'] = str(check_writable(args.reports).absolute())
     told = asked['options'] | dict(models=models, checkpoints={m: c for m, c in (asked['options']['checkpoints'] | _checkpoints(args, models)).items() if m in models}) | fresh
@@ -301,7 +331,7 @@ def _resume(args)->int:
     return _go(run, told, test, args, left)
 
 def _no_sources(why:str, options:dict)->str: # why the data stage cannot run again
-    away = {name: path for name, path in named_places(options).items() if not os.path.exists(path)}
+    away = {name: path for name, path in named_places(options).items() if name not in ('checkpoint', 'base') and not os.path.exists(path)}
     there = ' and '.join(f"--{name.replace('_', '-')} ('{path.name}')" for name, path in away.items())
     return f"the rows have to be made again ({why}), and what they are made of is not on this machine: give {there} anew, or leave out what changes the rows."
 
@@ -311,7 +341,7 @@ def _preflight(args)->int:
     gc.disable() # a fifth of the time, in a process that ends right after
     models, scale, _, options = _asked_for(args, limits=False) # a number out of range is a finding
     fine, known = in_range(options), []
-    for check in (lambda: pipeline.check_systems(fine, **_switched(vars(args))), lambda: _check_beams(models, scale, fine), lambda: check_writable(getattr(args, 'reports', reports_path()))):
+    for check in (lambda: pipeline.check_systems(fine, **_switched(vars(args))), lambda: _check_beams(models, scale, fine), lambda: _check_outside(args, fine, _checkpoints(args, models)), lambda: check_writable(getattr(args, 'reports', reports_path()))):
         try: check()
         except DialsumError as e: known.append(str(e))
     told = preflight(models, scale, options, _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), tuple(known))
@@ -339,13 +369,19 @@ def _spell(score:dict|None)->str:
 
 # %% ../nbs/16_cli.ipynb #45dca889
 def _check_copy(copy:Path, stage:str, model:str, params:dict, run:Path|None): # raises `DialsumError` where -o would write over what is kept
-    named = {name: path for name, path in named_places(params).items() if name != 'run'}
-    check_apart(copy, [*nbs_path().glob('*.ipynb'), *named.values()], '-o')
+    places, own = named_places(params), params.get('checkpoint') or _usual_checkpoint(model, params)
+    trained = [] if run is None else [*run.glob('*/model'), *run.glob('*/fold*/model')]
+    beside = [path for path in _beside_model(own) if run is None or not path.resolve().is_relative_to(run.resolve())] # what lies in this run is looked at below
+    read = [*places.values(), *_model_folders(own, *map(str, places.values()), *map(str, trained)), *beside]
+    check_apart(copy, [*nbs_path().glob('*.ipynb'), *read], '-o')
     if run is None or not copy.exists() or not copy.resolve().is_relative_to(run.resolve()): return
     own = place(run, model)/f'{stage}.ipynb'
     if own.exists() and copy.samefile(own): return
     if copy.suffix == '.ipynb' and copy.stem not in stages(): return # an earlier copy
     raise DialsumError(f"'{copy}' is a file of the run '{run.name}', and would be written over: give -o another name.")
+
+def _usual_checkpoint(model:str, params:dict)->str: # what a stage takes that is given none
+    return card(model).checkpoint if model and params.get('scale') == 'full' else ''
 
 def _stage(args)->int:
     given = dict(args.parameter)
@@ -482,7 +518,7 @@ def _predict(args)->int:
     from dialsum.models import check_whole, load, locate, move_base, origin
     from dialsum.precision import here
     if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
-    check_apart(args.output, [args.input, args.checkpoint])
+    check_apart(args.output, [args.input, args.checkpoint, *_model_folders(args.checkpoint, args.base), *_beside_model(args.checkpoint)])
     rows, c = read(args.input, columns=_joined(args.columns)), _card_of(args.checkpoint, args.model)
     where = locate(c, 'full', args.checkpoint)
     move_base(c, where, args.base)

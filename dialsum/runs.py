@@ -385,16 +385,22 @@ def check_apart(
     inputs:list, # files and folders that are read; those that are not there are passed over
     option:str='--output', # what the file was given with
 )->None:
-    "Raises `DialsumError` when a file would be written over one that is read: by the same path, another spelling, a link"
+    "Raises `DialsumError` when a file would be written over one that is read, or into a folder that is: by the same path, another spelling, a link"
     output = Path(output)
     if any(len(os.fsencode(part)) > 255 for part in output.parts):
         raise DialsumError(f"{option} has a name of more than 255 bytes: '{output.name[:40]}…': give a shorter one.")
-    if not output.exists(): return
+    there = output.exists()
     for path in map(Path, inputs):
         if not os.path.exists(path): continue # False for a text that is too long for a name, too
-        part_of = path.is_dir() and output.suffix != '.csv' and output.resolve().is_relative_to(path.resolve())
-        if not part_of and not output.samefile(path): continue
-        raise DialsumError(f"'{output}' is {'a part of ' if part_of else ''}'{path}', which is read, and would be written over: give {option} another name.")
+        if path.is_dir() and _is_part_of(output, path):
+            if there: raise DialsumError(f"'{output}' is a part of '{path}', which is read, and would be written over: give {option} another name.")
+            raise DialsumError(f"'{output}' would be a part of '{path}', which is read and stays as it is: give {option} another place.")
+        if there and output.samefile(path): raise DialsumError(f"'{output}' is '{path}', which is read, and would be written over: give {option} another name.")
+
+def _is_part_of(path:Path, folder:Path)->bool: # whether a file lies in a folder, or has a second name there
+    spelled = path.absolute().parent.resolve()/path.name # a link in the folder that leads out of it
+    if any(p.is_relative_to(folder.resolve()) for p in (spelled, path.resolve())): return True
+    return path.is_file() and any(p.is_file() and path.samefile(p) for p in folder.rglob('*'))
 
 _replaced = dict(data=['data'], train=['model', 'epochs', 'checkpoints']) # by stage: folders in its own one that it writes anew
 
@@ -505,7 +511,7 @@ def is_free(
     return name in ('run', 'base', 'eval_batch_size', 'use_wandb', 'wandb_project') or name.endswith('_timeout')
 
 # %% ../nbs/00_runs.ipynb #1eab1072
-PLACES = ('train_csv', 'dev_csv', 'test_csv', 'checkpoint', 'augmentation_backend') # parameters that name a file or a folder
+PLACES = ('train_csv', 'dev_csv', 'test_csv', 'checkpoint', 'base', 'augmentation_backend') # parameters that name a file or a folder
 
 def named_places(
     params:dict, # name → value

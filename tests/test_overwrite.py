@@ -169,3 +169,69 @@ def test_names_that_are_too_long_are_refused_in_one_sentence(typed, tmp_path):
         done = typed('stage', *words, '--runs', tmp_path/'runs')
         assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and long[:30] in done.stderr, done.stderr
     assert not (tmp_path/'runs').exists()
+
+
+@pytest.fixture
+def adapter(tmp_path, monkeypatch):
+    "An adapter of a run, whose configuration names its base, and a place to which that may have moved"
+    monkeypatch.chdir(tmp_path)
+    run = new_run('single', dict(models=['qwen3-4b'], scale='replica'), tmp_path/'runs')
+    (tmp_path/'rows.csv').write_text(ROWS, encoding='utf-8')
+    for folder in (tmp_path/'base', tmp_path/'moved', run/'qwen3-4b'/'model'):
+        folder.mkdir(parents=True)
+        for name in ('config.json', 'tokenizer.json'): (folder/name).write_text('{}')
+    (run/'qwen3-4b'/'model'/'config.json').unlink()
+    (run/'qwen3-4b'/'model'/'adapter_config.json').write_text(json.dumps(dict(base_model_name_or_path=str(tmp_path/'base'))))
+    (run/'qwen3-4b'/'evaluate.json').write_text('{}')
+    (tmp_path/'link').symlink_to('base')
+    os.link(tmp_path/'base'/'config.json', tmp_path/'second_name.csv')
+    return run/'qwen3-4b'/'model'
+
+
+def files_below(folder): return {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+READ = ['base/config.json', 'base/new.csv', 'base/deep/new.csv', 'link/new.csv', 'second_name.csv', 'base', '{run}/qwen3-4b/model/adapter_config.json', '{run}/qwen3-4b/model/new.csv',
+        '{run}/qwen3-4b/evaluate.json', '{run}/qwen3-4b/predictions_test.csv', '{run}/experiment.json', 'moved/tokenizer.json']
+
+
+@pytest.mark.parametrize('output', READ)
+def test_predict_writes_into_no_folder_that_its_model_is_read_from(output, adapter, typed, tmp_path):
+    before = files_below(tmp_path)
+    output = output.format(run=adapter.parent.parent)
+    base = ['--base', 'moved'] if output.startswith('moved') else []
+    done = typed('predict', '--checkpoint', adapter, '--input', 'rows.csv', '--output', output, *base)
+    assert done.returncode == 2 and 'give --output another' in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert files_below(tmp_path) == before
+
+
+def test_a_new_file_beside_the_runs_is_no_reason_to_refuse(adapter, typed, tmp_path):
+    for output in ('new.csv', adapter.parent.parent/'new.csv'):
+        done = typed('predict', '--checkpoint', adapter, '--input', 'rows.csv', '--output', output)
+        assert done.returncode == 2 and 'give --output another' not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize('copy', ['base/tokenizer.json', 'base/copy.ipynb', 'moved/tokenizer.json', 'moved', '{run}/qwen3-4b/evaluate.json', '{run}/qwen3-4b/model/copy.ipynb'])
+def test_a_stage_puts_its_notebook_into_no_folder_that_its_model_is_read_from(copy, adapter, typed, tmp_path, monkeypatch):
+    def started(*_, **__): raise AssertionError('a stage was started')
+    monkeypatch.setattr(pipeline, 'run_stage', started)
+    before = files_below(tmp_path)
+    base = ['-p', 'base', tmp_path/'moved'] if copy.startswith('moved') else []
+    done = typed('stage', 'predict', '-p', 'model', 'qwen3-4b', '-p', 'checkpoint', adapter, *base, '-o', copy.format(run=adapter.parent.parent), '--runs', tmp_path/'new')
+    assert done.returncode == 2 and 'give -o another' in done.stderr, done.stderr
+    assert files_below(tmp_path) == before and not (tmp_path/'new').exists()
+
+
+def test_so_is_the_model_that_its_run_trained(trained, typed):
+    done = evaluated(typed, trained, trained/'kobart'/'model'/'copy.ipynb')
+    assert done.returncode == 2 and 'give -o another' in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize('option', ['--runs', '--reports'])
+def test_no_experiment_is_made_in_a_model_that_it_starts_from(option, adapter, typed, tmp_path, monkeypatch):
+    def started(*_, **__): raise AssertionError('an experiment was started')
+    monkeypatch.setattr(pipeline, 'run_plan', started)
+    before = files_below(tmp_path)
+    done = typed('run', '--models', 'qwen3-4b', '--scale', 'replica', '--checkpoint', adapter, '--runs', tmp_path/'new', '--reports', tmp_path/'reports', option, 'base/new')
+    assert done.returncode == 2 and f'give {option} another' in done.stderr, done.stderr
+    assert files_below(tmp_path) == before
