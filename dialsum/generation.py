@@ -8,9 +8,12 @@ __all__ = ['REFUSED', 'RENAMED', 'ENCODER_DECODER', 'CAUSAL', 'SAMPLED', 'CHOICE
            'create_predictor', 'learned_lengths', 'fitting', 'chosen', 'judge', 'trained', 'checkpoint_of']
 
 # %% ../nbs/08_generation.ipynb #7b885a40
-import time
-from contextlib import contextmanager
+import os, time
+from collections.abc import Iterable, Mapping, Set
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from operator import index
+from os import PathLike
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +23,7 @@ from .memory import out_of_memory
 from .models import CARDS, LoadedModel, ModelCard, check_whole, fetch, load_tokenizer, locate, move_base, origin
 from .prompt import Codec, check_written
 from .rouge import rouge
-from .runs import LIMITS, DialsumError, check_number, Stage, existing_run, place, read_fact, unknown, write_atomic
+from .runs import LIMITS, DialsumError, Stage, check_apart, check_number, check_writable, existing_run, place, read_fact, unknown, write_atomic
 
 # %% ../nbs/08_generation.ipynb #be8cca5f
 @dataclass(frozen=True)
@@ -194,6 +197,11 @@ def _followed(d:Decoding): # what transformers says against a further option, in
         raise DialsumError(f"transformers cannot follow {', '.join(n for n, _ in d.more)} with this model ({' '.join(str(e).split())[:200]}): leave it out.") from None
 
 # %% ../nbs/08_generation.ipynb #c7b13679
+def _counted(batch_size)->int: # also where it is another library's whole number; raises for what is none
+    with suppress(TypeError): batch_size = index(batch_size)
+    check_number('batch_size', batch_size, whole=True)
+    return batch_size
+
 class Predictor:
     "Summaries of dialogues by one model"
     def __init__(self,
@@ -207,8 +215,7 @@ class Predictor:
         whole:bool=False, # whether a last sentence that was cut off goes
     ):
         if not isinstance(loaded, LoadedModel): raise DialsumError(f"a Predictor is made of what `load` returns, not of a {type(loaded).__name__}: call create_predictor(model, tokenizer), or Predictor(load(card(name), folder)).")
-        if batch_size < 1: raise DialsumError(f"batch_size is {batch_size}: at least 1 was expected.")
-        self.loaded, self.batch_size, self.seed, self.progress, self.lengths, self.whole = loaded, batch_size, seed, progress, lengths, whole
+        self.loaded, self.batch_size, self.seed, self.progress, self.lengths, self.whole = loaded, _counted(batch_size), seed, progress, lengths, whole
         self.limits = known_lengths(Codec(loaded.card, loaded.tokenizer), loaded.lengths, max_source=max_source,
                                     max_new_tokens=decoding.max_new_tokens, min_new_tokens=decoding.min_new_tokens)
         self.decoding = replace(decoding, max_new_tokens=self.limits.max_new_tokens)
@@ -302,21 +309,32 @@ def checked_dialogues(
 )->list[str]: # with line ends as in a file that was read
     "Dialogues as given to a call; raises `DialsumError` for what is no list of texts, and for a text that is missing, empty or broken"
     if isinstance(texts, str): raise DialsumError('a list of dialogues was expected, and one text was given: call predict_single(text), or give [text].')
+    if isinstance(texts, (pd.DataFrame, Mapping)): raise DialsumError(f"a list of dialogues was expected, and a {type(texts).__name__} was given: call predict_dataframe(frame) with a DataFrame of fname and dialogue.")
+    if isinstance(texts, Set) or not isinstance(texts, Iterable): raise DialsumError(f"a list of dialogues was expected, and a {type(texts).__name__} was given: give [text, …], in the order of the summaries.")
     found = []
     for i, text in enumerate(texts):
+        if isinstance(text, pd.DataFrame): raise DialsumError(f"dialogue {i} is a DataFrame: call predict_dataframe(frame).")
         if not isinstance(text, str): raise DialsumError(f"dialogue {i} is {text!r}: a text was expected, fill in what is missing or leave the row out.")
         if not text.strip(): raise DialsumError(f"dialogue {i} is empty: leave the row out.")
         if any('\ud800' <= letter <= '\udfff' for letter in text): raise DialsumError(f"dialogue {i} holds half of a character (a lone surrogate): repair the text where it was made.")
         found.append(text.replace('\r\n', '\n').replace('\r', '\n'))
     return found
 
+def _checked_instructions(instructions:list[str], count:int)->list[str]: # raises for what is not one for each of so many dialogues
+    if isinstance(instructions, (str, Mapping)) or not isinstance(instructions, Iterable):
+        raise DialsumError(f"a list of instructions was expected, one for each dialogue, and a {type(instructions).__name__} was given: give [instruction, …], or leave it out.")
+    found = list(instructions)
+    for i, text in enumerate(found):
+        if not isinstance(text, str): raise DialsumError(f"instruction {i} is {text!r}: a text was expected, '' for the usual one.")
+    if len(found) != count: raise DialsumError(f"there are {len(found)} instructions for {count} dialogues: give one for each, '' for the usual one.")
+    return found
+
 # %% ../nbs/08_generation.ipynb #d42ee0ca
 @contextmanager
 def _call(self:Predictor, count:int, batch_size:int, show_progress:bool): # a call's own batch size, and its bar
     from tqdm.auto import tqdm
-    if batch_size < 0: raise DialsumError(f"batch_size is {batch_size}: at least 1 was expected.")
     usual = self.batch_size
-    first = self.batch_size = batch_size or usual
+    first = self.batch_size = usual if isinstance(batch_size, int) and batch_size == 0 else _counted(batch_size)
     self._bar = tqdm(total=count, unit='dialogue', disable=not show_progress)
     try: yield
     finally:
@@ -366,6 +384,7 @@ def _predict_batch(self:Predictor,
     "Summaries of many dialogues; raises `DialsumError` for a text that is none and for an option that cannot be followed"
     if isinstance(instructions, int): raise DialsumError(f"the second place is for instructions, and {instructions} was given: call predict_batch(texts, batch_size={instructions}).")
     texts = checked_dialogues(texts)
+    if instructions is not None: instructions = _checked_instructions(instructions, len(texts))
     with _call(self, len(texts), batch_size, show_progress): return self._summaries(texts, instructions, options)
 
 Predictor._summaries, Predictor.predict_batch = _summaries, _predict_batch
@@ -382,18 +401,30 @@ def _predict_dataframe(self:Predictor,
     frame:pd.DataFrame, # with fname and dialogue, as `data.read` returns it
     **options, # of `Decoding`, and of `predict_batch`, for this call
 )->pd.DataFrame: # fname, summary
-    "Summaries of a frame's rows; raises `DialsumError` for a missing column or dialogue"
+    "Summaries of a frame's rows; raises `DialsumError` for what is no frame, and for a missing column or dialogue"
+    _check_frame(frame)
+    return pd.DataFrame(dict(fname=list(frame['fname']), summary=self.predict_batch(list(frame['dialogue']), **options)))
+
+def _check_frame(frame:pd.DataFrame): # raises for what cannot be predicted
+    if not isinstance(frame, pd.DataFrame): raise DialsumError(f"a DataFrame with fname and dialogue was expected, and a {type(frame).__name__} was given: read a file with data.read(path).")
     for name in ('fname', 'dialogue'):
         if name not in frame: raise DialsumError(f"the frame has no column '{name}' (it has {', '.join(map(str, frame.columns))}): give fname and dialogue, as `data.read` returns them.")
     for name, text in zip(frame['fname'], frame['dialogue']):
         if not isinstance(text, str) or not text.strip(): raise DialsumError(f"the dialogue of {name} is missing: fill it in, or leave the row out.")
-    return pd.DataFrame(dict(fname=list(frame['fname']), summary=self.predict_batch(list(frame['dialogue']), **options)))
 
 def submission(
     predictions:pd.DataFrame, # fname, summary
 )->str: # the file's content
     "The competition's format: an unnamed index, fname, summary"
     return predictions.reset_index(drop=True)[['fname', 'summary']].to_csv(lineterminator='\n')
+
+def _check_target(path): # raises for a file that cannot be written; makes nothing
+    if not isinstance(path, (str, PathLike)): raise DialsumError(f"the path of the file to write was expected, and a {type(path).__name__} was given: call create_submission(frame, path).")
+    check_apart(path, [], 'path')
+    if os.path.isdir(path): raise DialsumError(f"'{path}' is a folder: give the name of a CSV file.")
+    above = next(p for p in Path(path).absolute().parents if os.path.exists(p))
+    if not above.is_dir(): raise DialsumError(f"'{above}' is no folder, and '{path}' cannot be written into it: give another path.")
+    check_writable(above)
 
 def _create_submission(self:Predictor,
     frame:pd.DataFrame|None=None, # with fname and dialogue
@@ -403,9 +434,11 @@ def _create_submission(self:Predictor,
     output_path:str|None=None, # another name of `path`
     **options, # of `Decoding`, and of `predict_batch`, for this call
 )->pd.DataFrame: # fname, summary
-    "Predict a test set and write it in the competition's format"
+    "Predict a test set and write it in the competition's format; raises `DialsumError` for what is no frame, and, before it predicts, for a file that cannot be written"
     frame, path = test_df if frame is None else frame, path or output_path
     if frame is None or not path: raise DialsumError('a frame and the path of the file to write were expected: call create_submission(frame, path).')
+    _check_frame(frame)
+    _check_target(path)
     predictions = self.predict_dataframe(frame, **options)
     write_atomic(path, submission(predictions))
     return predictions

@@ -1,5 +1,6 @@
 "The Predictor's calls: every option is followed or refused by its name, every text is one or is refused"
 import functools
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -186,3 +187,66 @@ def test_the_options_of_a_call_reach_other_engines(tmp_path):
     with pytest.raises(DialsumError, match='num_return_sequences'): fast.predict_batch([DIALOGUE], num_return_sequences=2)
     with pytest.raises(DialsumError, match='predict_single'): fast.predict_batch(DIALOGUE)
     assert p.limits.max_new_tokens == 6
+
+
+def fast(size=4):
+    "Another engine, which takes the same calls"
+    from dialsum.engines import engine
+    return engine('hf', card('kobart'), str(replica(card('kobart'))), size, decoding=Decoding(max_new_tokens=6), loading=dict(device='cpu'))
+
+
+ENGINES = dict(predictor=predictor, engine=fast)
+FRAME = pd.DataFrame(dict(fname=['a', 'b'], dialogue=[DIALOGUE, DIALOGUE]))
+
+
+@pytest.mark.parametrize('made', ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize('texts, words', [
+    (FRAME, r'DataFrame was given: call predict_dataframe\(frame\)'), (dict(a=DIALOGUE), r'dict was given: call predict_dataframe'), (FRAME.iterrows, 'method was given'),
+    ({DIALOGUE}, 'set was given'), (3, 'int was given'), (None, 'NoneType was given'), ([FRAME], 'dialogue 0 is a DataFrame'), ([[DIALOGUE]], 'dialogue 0 is')])
+def test_what_is_no_list_of_dialogues_is_refused(made, texts, words):
+    with pytest.raises(DialsumError, match=words): made().predict_batch(texts)
+
+
+def test_what_lists_its_texts_is_taken():
+    p = predictor()
+    plain = p.predict_batch([DIALOGUE]*2)
+    for texts in (FRAME['dialogue'], tuple(FRAME['dialogue']), FRAME['dialogue'].to_numpy(), (text for text in [DIALOGUE]*2)): assert p.predict_batch(texts) == plain
+
+
+@pytest.mark.parametrize('size', [2.5, 'a', None, float('nan'), -1, []])
+def test_a_batch_size_that_is_no_number_of_dialogues_is_refused(size):
+    for made in ENGINES.values():
+        with pytest.raises(DialsumError, match='batch_size is .*number.* of at least 1'): made().predict_batch([DIALOGUE], batch_size=size)
+    with pytest.raises(DialsumError, match='batch_size is'): fast(size)
+    with pytest.raises(DialsumError, match='batch_size is'): Predictor(predictor().loaded, size)
+
+
+def test_numbers_of_other_libraries_are_taken():
+    import numpy as np
+    assert predictor().predict_batch([DIALOGUE], batch_size=np.int64(2)) and Predictor(predictor().loaded, np.int32(2)).batch_size == 2
+
+
+@pytest.mark.parametrize('instructions, words', [(['{dialogue}'], '1 instructions for 2 dialogues'), ('{dialogue}', 'str was given'), ([None, 3], 'instruction 0 is None')])
+def test_instructions_that_are_not_one_for_each_dialogue_are_refused(instructions, words):
+    with pytest.raises(DialsumError, match=words): predictor().predict_batch([DIALOGUE]*2, instructions)
+
+
+@pytest.mark.parametrize('frame', ['x.csv', Path('x.csv'), [DIALOGUE], dict(fname=['a'], dialogue=[DIALOGUE]), 3])
+def test_what_is_no_frame_is_refused(frame, tmp_path):
+    for made in ENGINES.values():
+        with pytest.raises(DialsumError, match=r'DataFrame with fname and dialogue was expected.*data.read'): made().predict_dataframe(frame)
+        with pytest.raises(DialsumError, match=r'DataFrame with fname and dialogue was expected'): made().create_submission(frame, tmp_path/'out.csv')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_submission_that_cannot_be_written_is_refused_before_anything_is_predicted(tmp_path, monkeypatch):
+    def predicted(*_, **__): raise AssertionError('summaries were written')
+    (tmp_path/'folder').mkdir()
+    (tmp_path/'file').write_text('')
+    for made in ENGINES.values():
+        p = made()
+        monkeypatch.setattr(p.loaded.model, 'generate', predicted)
+        for path, words in ((tmp_path/'folder', 'is a folder'), (str(tmp_path/'folder'), 'is a folder'), (tmp_path/'file'/'out.csv', 'is no folder'), (tmp_path/('x'*300), 'more than 255 bytes'),
+                            (Path('/proc/new/out.csv'), 'cannot write'), (3, 'int was given')):
+            with pytest.raises(DialsumError, match=words): p.create_submission(FRAME, path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder']
