@@ -120,7 +120,8 @@ def _add_score(p:_Parser):
 
 # %% ../nbs/16_cli.ipynb #b137dbd4
 def _models(names:list[str])->list[str]: # cards' names, in the registry's order where 'all' was said
-    asked = [n for name in names for n in name.split(',') if n]
+    asked = [n.strip() for name in names for n in name.split(',') if n.strip()]
+    if not asked: raise DialsumError(f"--models names no model: give one or more of {', '.join(CARDS)}, or all.")
     return list(CARDS) if 'all' in asked else list(dict.fromkeys(card(n).name for n in asked))
 
 def _mode(args, models:list[str])->str:
@@ -503,8 +504,11 @@ def _card_of(checkpoint:str, model:str):
     for name in (origin(checkpoint).get('card', ''), Path(checkpoint).absolute().parent.name, checkpoint):
         try: return card(name)
         except DialsumError: continue
-    config = Path(checkpoint)/'config.json'
-    family = json_of(config).get('model_type') if config.is_file() else None
+    folder = _model_folder(checkpoint)
+    of_hub = checkpoint.count('/') == 1 and checkpoint[0] not in './~'
+    if not folder and not of_hub: raise DialsumError(f"there is no folder '{checkpoint}': give one that training saved, or a hub name like '{CARDS['kobart'].checkpoint}'.")
+    config = folder/'config.json' if folder else None
+    family = json_of(config).get('model_type') if config and config.is_file() else None
     fit = [c for c in CARDS.values() if c.family == family]
     if len(fit) != 1: raise DialsumError(f"which model is '{checkpoint}'? Say it with --model ({', '.join(c.name for c in fit or CARDS.values())}).")
     return fit[0]

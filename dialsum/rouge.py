@@ -176,7 +176,7 @@ def lead2(
 # %% ../nbs/04_rouge.ipynb #f9b56a05
 def _damage(text:str, sources:tuple[str,...], references:tuple[str,...])->dict: # name → what was found; empty: nothing
     literal, without_hangul = is_literal_nothing(text, *references), lacks_hangul(text, *references)
-    broken = broken_tags(text, *sources) # are there, though broken: not lost
+    broken = [] if literal else broken_tags(text, *sources) # are there, though broken: not lost; #N/A is none
     return dict(
         empty=not text.strip(),
         broken_tags=broken,

@@ -79,3 +79,32 @@ def test_runs_lists_them(dialsum, tmp_path):
     write_atomic(run/'data.json', to_json(make_fact(run, 'data', 'failed', error=dict(kind='user', type='DialsumError', message='x', cause=None, remedy=None, traceback=''))))
     [row] = json.loads(dialsum('runs', '--runs', tmp_path, '--json').stdout)
     assert row['experiment'] == run.name and row['failed'] == 1 and row['success'] == 0
+
+
+@pytest.mark.parametrize('command', ['run', 'demo', 'preflight', 'resume'])
+@pytest.mark.parametrize('names', [[''], [','], ['', ', ,'], [' ']], ids=str)
+def test_no_model_at_all_is_refused(command, names, typed, tmp_path):
+    from dialsum.runs import new_run
+    run = [new_run('single', dict(models=['kobart'], scale='replica', checkpoints={}), tmp_path)] if command == 'resume' else ['--scale', 'replica']
+    done = typed(command, *run, '--runs', tmp_path, '--models', *names)
+    assert done.returncode == 2 and '--models names no model' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not done.stdout, done.stderr
+    assert len(list(tmp_path.iterdir())) == (command == 'resume')
+
+
+def test_blanks_around_a_model_s_name_are_none_of_it(typed, tmp_path, monkeypatch):
+    from dialsum.cli import _models
+    assert _models(['kobart, qwen3-4b', ' kullm-v2 ']) == [card(n).name for n in ('kobart', 'qwen3-4b', 'kullm-v2')]
+
+
+@pytest.mark.parametrize('checkpoint', ['/nowhere', './nowhere', 'nowhere', '~/nowhere', '/nowhere/deeper/model'])
+def test_predict_says_that_a_folder_is_not_there_before_it_asks_which_model_it_is(checkpoint, typed, tmp_path):
+    done = typed('predict', '--checkpoint', checkpoint, '--input', sample_path()/'test.csv', '--output', tmp_path/'out.csv')
+    assert done.returncode == 2 and f"there is no folder '{checkpoint}'" in done.stderr and '--model' not in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_predict_asks_which_model_a_folder_holds_that_is_there(typed, tmp_path):
+    (tmp_path/'mine').mkdir()
+    (tmp_path/'mine'/'config.json').write_text('{}')
+    done = typed('predict', '--checkpoint', tmp_path/'mine', '--input', sample_path()/'test.csv', '--output', tmp_path/'out.csv')
+    assert done.returncode == 2 and 'Say it with --model' in done.stderr, done.stderr

@@ -175,3 +175,19 @@ def test_fragments_are_what_a_search_from_every_place_finds(text):
     from dialsum import tags
     everywhere = re.compile('\0?[^\\s\0]*[#＃][^\\s\0]*\0?|(?<![A-Za-z])[Pp]erson\\d[^\\s\0]*')
     assert tags._fragment.findall(text) == everywhere.findall(text)
+
+
+@pytest.mark.parametrize('nothing', ['#N/A', '#NULL!', '#NaN#', '＃N/A'])
+def test_a_missing_value_that_is_spelled_with_a_sharp_is_that_alone(nothing):
+    from dialsum.faults import faults
+    from dialsum.rouge import rouge
+    dialogue, summary = '#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요.', '#Person1#은 #Person2#에게 인사한다.'
+    found = rouge([summary, nothing, summary], [(summary,)]*3, dialogues=[dialogue]*3).diagnostics
+    assert found['literal_nothing'] == pytest.approx(1/3)
+    assert {name for name, share in found.items() if share == pytest.approx(1/3)} == {'literal_nothing'}
+    assert faults([nothing], [dialogue], [(summary,)]) == [dict(literal_nothing=[nothing])]
+
+
+def test_a_broken_tag_within_a_text_is_still_one():
+    from dialsum.tags import broken_tags
+    assert broken_tags('#Person1#은 #N/A라고 한다.', '#Person1#: 없어요.') == ['#N/A라고']
