@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import pipeline
 from .models import CARDS, adapter_base, card, in_cache, resolve
-from .runs import (DialsumError, Parameter, check_apart, check_kept, check_writable, events, existing_run, fact_files, facts, home_folders, in_range, named_places, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
+from .runs import (DialsumError, Parameter, check_acting, check_apart, check_kept, check_writable, events, existing_run, fact_files, facts, home_folders, in_range, named_places, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
 # %% ../nbs/16_cli.ipynb #95b01907
@@ -218,11 +218,12 @@ def _asked_for(args, limits:bool=True)->tuple[list[str],str,str,dict]: # (models
     if usual and len(models) > 1: usual['ensemble_strategy'] = ''
     return models, getattr(args, 'scale', 'replica' if demo else 'full'), mode, usual | options
 
-def _check_beams(models:list[str], scale:str, options:dict): # what acts only with several beams needs a model that has them
+def _check_beams(models:list[str], scale:str, options:dict, dashes:bool=True): # what acts only with several beams needs a model that has them; dashes: whether these are options of an experiment
     from dialsum.generation import decoding
     if options.get('length_penalty', 1) == 1: return
     if any(decoding(card(m), scale, options).num_beams > 1 for m in models): return
-    raise DialsumError(f"--length-penalty acts only with more than one beam, and {', '.join(models)} at scale {scale} writes with one: give --num-beams, too, or leave it out.")
+    penalty, beams = ('--length-penalty', '--num-beams') if dashes else ('length_penalty', 'num_beams')
+    raise DialsumError(f"{penalty} acts only with more than one beam, and {', '.join(models)} at scale {scale} writes with one: give {beams}, too, or leave it out.")
 
 def _run(args)->int:
     demo = args.command == 'demo'
@@ -387,11 +388,13 @@ def _usual_checkpoint(model:str, params:dict)->str: # what a stage takes that is
 def _stage(args)->int:
     given = dict(args.parameter)
     params = pipeline.complete(args.stage, given)
+    check_acting(args.stage, params)
     model = ''
     if 'model' in params:
         c, scale = resolve(params['model'], params.get('scale', 'replica'))
         model = params['model'] = c.name
         if 'scale' in params: params['scale'] = scale
+        _check_beams([model], scale, params, dashes=False)
     if args.output and not os.path.isdir(args.output.absolute().parent): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
     copy = args.output/f'{args.stage}.ipynb' if args.output and os.path.isdir(args.output) else args.output
     known = _run_of(params['run'], args.runs) if params['run'] else None
@@ -516,14 +519,16 @@ def _card_of(checkpoint:str, model:str):
 def _joined(given)->str: return given if isinstance(given, str) else ','.join(given) # of a list, as a stage takes it
 
 def _predict(args)->int:
-    from dialsum.data import read
+    from dialsum.data import check_mapping, read
     from dialsum.engines import choose, engine
     from dialsum.generation import Predictor, decoding, with_lengths
     from dialsum.models import check_whole, load, locate, move_base, origin
     from dialsum.precision import here
     if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
     check_apart(args.output, [args.input, args.checkpoint, *_model_folders(args.checkpoint, args.base), *_beside_model(args.checkpoint)])
-    rows, c = read(args.input, columns=_joined(args.columns)), _card_of(args.checkpoint, args.model)
+    rows = read(args.input, columns=_joined(args.columns))
+    check_mapping([args.input], _joined(args.columns))
+    c = _card_of(args.checkpoint, args.model)
     where = locate(c, 'full', args.checkpoint)
     move_base(c, where, args.base)
     check_whole(c, where)

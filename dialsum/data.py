@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .runs import DialsumError, Stage, existing_run, nearest, sample_path
+from .runs import DialsumError, Stage, existing_run, named_places, nearest, sample_path
 from .tables import WORDS, cut, is_turn, table
 from .tags import TAG, is_literal_nothing
 
@@ -377,12 +377,13 @@ def rows_of(
     stage:Stage, # from `begin`
     part:str, # 'train', 'dev' or 'test'
 )->pd.DataFrame: # as `read` returns it; train and dev have summaries
-    "The rows that a stage works on"
+    "The rows that a stage works on; raises `DialsumError` where there are none, and for a name among its columns that no file has"
     given, run = stage.params.get(f'{part}_csv'), stage.params.get('run')
     if not given and stage.params.get('train_csv'): raise DialsumError(f"train_csv came without {part}_csv: give the rows to measure on as well.")
     made = (existing_run(run)/'data' if run and (Path(run)/'data').is_dir() else sample_path())/f'{part}.csv'
     if not given and not made.is_file(): raise DialsumError(f"the run '{Path(run).name}' has no {part} rows: run its data stage with a {part}_csv, or give this stage one.")
     rows = read(stage.use(Path(given).expanduser() if given else made), summaries=part != 'test', provenance=not given, columns=stage.params.get('columns', '') if given else '')
+    if given: check_mapping([path for name, path in named_places(stage.params).items() if name.endswith('_csv')], stage.params.get('columns', ''))
     return rows if part != 'train' or stage.fold is None else rows[~_inside(stage, rows)].reset_index(drop=True)
 
 def _inside(stage:Stage, rows:pd.DataFrame)->pd.Series: # of bool: which rows are in the stage's fold

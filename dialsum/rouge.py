@@ -25,7 +25,7 @@ import pandas as pd
 from rapidfuzz.distance import LCSseq
 
 from . import __version__
-from .data import cell, check_columns, named, read
+from .data import cell, check_columns, check_mapping, named, read
 from .runs import DialsumError, unknown
 from .tags import TAG, broken_tags, control_tokens, foreign, invented_tags
 from .tags import is_literal_nothing, lacks_hangul, lost_tags, without_control
@@ -429,6 +429,7 @@ def score_files(
     "Score a file of predictions, matched by `fname`; raises `DialsumError` where one is missing or extra"
     known = read(references_path, summaries=True, dialogues=False, columns=columns).sort_values('fname')
     predictions, fnames = _predictions(predictions_path, columns), list(known['fname'])
+    check_mapping([predictions_path, references_path], columns)
     _matched(predictions, fnames, (predictions_path, references_path))
     dialogues = list(known['dialogue']) if known['dialogue'].map(bool).all() else None
     table = rouge([predictions[f] for f in fnames], known['summaries'], tokenizer, tags, multi, dialogues, seed)

@@ -184,3 +184,71 @@ def test_predict_refuses_a_penalty_of_beams_that_it_has_not(typed, tmp_path):
     from dialsum.models import locate
     done = typed('predict', '--checkpoint', locate(card('kobart'), 'replica'), '--model', 'kobart', '--input', runs.sample_path()/'test.csv', '--output', tmp_path/'out.csv', '--num-beams', '1', '--length-penalty', '2')
     assert done.returncode == 2 and '--length-penalty acts only' in done.stderr and not (tmp_path/'out.csv').exists()
+
+
+IDLE_IN = { # what a stage is given that does nothing there
+    'a threshold of quality that is not looked at': ('data', dict(quality_threshold=.5), 'validate_data_quality'),
+    'what happens to such rows': ('data', dict(quality_action='fail'), 'validate_data_quality'),
+    'a share of variants that are not made': ('data', dict(augmentation_ratio=.3), 'use_augmentation'),
+    'a writer that writes nothing': ('data', dict(augmentation_methods='synonym', augmentation_model='m'), 'paraphrase'),
+    'a seed of folds that are not dealt': ('data', dict(fold_seed=3), 'k_folds'),
+    'a share of rows that are not split': ('data', dict(dev_fraction=.2), 'dev_csv'),
+    'a share beside a dev file': ('data', dict(dev_fraction=.2, train_csv='a.csv', dev_csv='b.csv'), 'dev_csv'),
+    'names of columns of the sample': ('data', dict(columns='dialogue=대화'), 'train_csv'),
+    'names of columns of a run': ('evaluate', dict(columns='dialogue=대화'), 'dev_csv'),
+    'names of columns where nothing is predicted': ('predict', dict(columns='dialogue=대화'), 'test_csv'),
+    'names of columns of no file to learn': ('train', dict(columns='dialogue=대화'), 'train_csv or dev_csv'),
+    'a penalty of beams': ('predict', dict(num_beams=1, length_penalty=2.), 'num_beams'),
+    'a penalty of beams where it is measured': ('evaluate', dict(num_beams=1, length_penalty=2.), 'num_beams'),
+    'a loss where none is allowed': ('optimize', dict(max_quality_loss=1., identical_outputs=True), 'identical_outputs'),
+    'a project that nobody is told of': ('train', dict(wandb_project='x'), 'use_wandb'),
+    'a model that no form is asked of': ('tta', dict(augmentation_model='m'), 'paraphrase'),
+    'a key of an endpoint that is not asked': ('solar', dict(solar_key_variable='KEY'), 'use_solar_api'),
+    'samples of another strategy': ('solar', dict(self_consistency_samples=3), 'self_consistency'),
+}
+
+
+@pytest.mark.parametrize('stage, given, other', IDLE_IN.values(), ids=IDLE_IN)
+def test_a_stage_refuses_what_does_nothing_in_it(typed, tmp_path, monkeypatch, stage, given, other):
+    def started(*_, **__): raise AssertionError('a stage was started')
+    monkeypatch.setattr(pipeline, 'run_stage', started)
+    words = [w for name, value in given.items() for w in ('-p', name, value)]
+    done = typed('stage', stage, *words, '--runs', tmp_path)
+    assert done.returncode == 2 and 'acts only with' in done.stderr and other in done.stderr and '--' not in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DialsumError, match='acts only with') as refused: begin(stage, dict(given)) # as papermill starts it
+    assert f'dialsum: {refused.value}' == done.stderr.strip()
+
+
+def test_a_penalty_of_beams_that_a_stage_s_model_does_not_take_is_refused(typed, tmp_path, monkeypatch):
+    def started(*_, **__): raise AssertionError('a stage was started')
+    monkeypatch.setattr(pipeline, 'run_stage', started)
+    done = typed('stage', 'evaluate', '-p', 'model', 'kobart', '-p', 'scale', 'replica', '-p', 'length_penalty', '2', '--runs', tmp_path)
+    assert done.returncode == 2 and 'length_penalty acts only with more than one beam' in done.stderr and '--' not in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+ACTING = [('data', dict(fold_seed=3, k_folds=2)), ('data', dict(dev_fraction=.2, train_csv='a.csv')), ('data', dict(quality_threshold=.5, validate_data_quality=True)), ('train', dict(keep_checkpoints=2)),
+          ('data', dict(augmentation_ratio=.3, augmentation_methods='synonym')), ('evaluate', dict(columns='dialogue=대화', dev_csv='a.csv')), ('predict', dict(columns='a=b', test_csv='a.csv')),
+          ('ensemble', dict(utility='chrf', ensemble_members='models,tta')), ('tta', dict(tta_num_aug=2, tta_strategies='paraphrase', augmentation_backend='folder')), ('optimize', dict(max_quality_loss=1.)),
+          ('solar', dict(solar_samples=4, prompt_strategy='few_shot')), ('predict', dict(engine='hf', test_csv='a.csv')), ('submit', dict(metric='rouge1')), ('predict', dict(length_penalty=2., num_beams=4)),
+          ('solar', dict(solar_test=True, dev_csv='a.csv'))]
+
+
+@pytest.mark.parametrize('stage, given', ACTING, ids=str)
+def test_a_stage_takes_what_acts_in_it(stage, given):
+    assert begin(stage, dict(given)).params == runs.complete(stage, given)
+
+
+def test_a_stage_takes_its_defaults_though_they_do_nothing():
+    for stage in stages():
+        usual = {p.name: p.default for p in parameters(stage).values()}
+        assert begin(stage, dict(usual)).params == usual
+
+
+def test_a_stage_of_an_experiment_takes_what_its_experiment_was_asked(monkeypatch, tmp_path):
+    "A writer may be for another stage of it; the whole was looked at when it was asked for"
+    monkeypatch.setenv('DIALSUM_RUN', str(tmp_path))
+    given = dict(run=str(tmp_path), augmentation_backend='folder', augmentation_model='m')
+    assert begin('data', dict(given)).params['augmentation_model'] == 'm'
+    with pytest.raises(DialsumError, match='acts only with'): begin('data', given | dict(run=str(tmp_path/'another')))
