@@ -179,7 +179,7 @@ def test_every_command_that_reads_dialogues_takes_the_names(typed, tmp_path):
     assert typed(*score).returncode == 2 and typed(*score, *asked).returncode == 0
     predict = ['predict', '--checkpoint', 'nowhere', '--input', tmp_path/'rows.csv', '--output', tmp_path/'out.csv']
     assert '--columns' in typed(*predict).stderr
-    assert '--model' in typed(*predict, *asked).stderr # the rows were read, and the next thing is wrong
+    assert 'no folder' in typed(*predict, *asked).stderr # the rows were read, and the next thing is wrong
     run = ['run', '--train-csv', tmp_path/'rows.csv', '--dev-csv', tmp_path/'rows.csv', '--runs', tmp_path/'runs']
     assert '--columns' in typed(*run).stderr and 'are also in train' in typed(*run, *asked).stderr
     told = typed('preflight', '--scale', 'replica', *run[1:], *asked)
@@ -316,7 +316,7 @@ def test_a_summary_column_that_is_partly_filled_does_not_matter_where_none_is_ne
     (tmp_path/'again.csv').write_text(to_csv(frame))
     assert read(tmp_path/'again.csv').equals(frame)
     done = typed('predict', '--checkpoint', 'nowhere', '--input', path, '--output', tmp_path/'out.csv')
-    assert 'summary' not in done.stderr and '--model' in done.stderr # the next thing that is wrong
+    assert 'summary' not in done.stderr and 'no folder' in done.stderr # the next thing that is wrong
     said = refusal(path, summaries=True)
     assert "'t_1'" in said and '--validate-data-quality' not in said # an option that only the data stage has
 

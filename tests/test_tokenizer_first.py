@@ -1,9 +1,9 @@
-"A tokenizer that spoils tags is refused before weights are read: here they cannot be read"
+"A tokenizer that spoils tags is refused before weights are read: here they are no numbers, which would be told first"
 import json, shutil
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from dialsum.models import card, replica
 from dialsum.runs import DialsumError, new_run, release, stage_notebook
@@ -11,10 +11,11 @@ from dialsum.runs import DialsumError, new_run, release, stage_notebook
 
 @pytest.fixture(scope='module')
 def spoiling(tmp_path_factory):
-    "A replica's folder whose tokenizer writes tags in small letters, and whose weights are another model's"
+    "A replica's folder whose tokenizer writes tags in small letters, and whose weights are no numbers"
     folder = tmp_path_factory.mktemp('spoiling')/'model'
-    shutil.copytree(replica(card('kobart')), folder, ignore=shutil.ignore_patterns('*.safetensors'))
-    save_file(dict(other=np.zeros(1, 'float32')), folder/'model.safetensors', metadata=dict(format='pt'))
+    shutil.copytree(replica(card('kobart')), folder)
+    weights = load_file(folder/'model.safetensors')
+    save_file({name: np.full_like(w, np.nan) for name, w in weights.items()}, folder/'model.safetensors', metadata=dict(format='pt'))
     tokenizer = folder/'tokenizer.json'
     told = json.loads(tokenizer.read_text(encoding='utf-8'))
     told['normalizer'] = dict(type='Lowercase')
