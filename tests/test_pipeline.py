@@ -62,7 +62,7 @@ def test_a_stage_that_takes_too_long_is_ended(tmp_path):
 
 
 def test_bare_papermill_keeps_its_results(call, checkout):
-    done = call('papermill', 'nbs/data.ipynb', 'out.ipynb', '-p', 'debug', 'True', '-y', 'dev_fraction: 2e-1', '--no-progress-bar')
+    done = call('papermill', 'nbs/data.ipynb', 'out.ipynb', '-p', 'debug', 'True', '-p', 'train_csv', 'nbs/sample/train.csv', '-y', 'dev_fraction: 2e-1', '--no-progress-bar')
     assert done.returncode == 0, done.stderr
     [run] = (checkout/'runs').glob('*_data')
     assert read_fact(run/'data.json')['params']['dev_fraction'] == 0.2 and len(pd.read_csv(run/'data'/'train.csv')) == 50
