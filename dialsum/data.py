@@ -121,6 +121,7 @@ def _said(turn:dict)->tuple[str,str]: # (words, speaker)
     words = next((turn[w] for w in WORDS if isinstance(turn.get(w), str)), '')
     return words, str(next((turn[s] for s in SPEAKERS if turn.get(s) is not None), '')).strip()
 
+# %% ../nbs/01_data.ipynb #7041716e
 _particle = '은|는|이|가|을|를|과|와|의|도|만|께|께서|에게|에게서|한테|한테서|하고|랑|이랑|로|으로|부터|까지|보다|처럼|라고|이라고'
 _clear_particle = '은|는|이|가|을|를|과|와|에게|한테' # `1만`, `1도` are numbers
 _no_letter, _no_word_before = '(?![가-힣A-Za-z0-9_])', '(?<![가-힣A-Za-z0-9_#])'

@@ -412,6 +412,7 @@ def _check_frame(frame:pd.DataFrame): # raises for what cannot be predicted
     for name, text in zip(frame['fname'], frame['dialogue']):
         if not isinstance(text, str) or not text.strip(): raise DialsumError(f"the dialogue of {name} is missing: fill it in, or leave the row out.")
 
+# %% ../nbs/08_generation.ipynb #242fca19
 def submission(
     predictions:pd.DataFrame, # fname, summary
 )->str: # the file's content
@@ -445,6 +446,7 @@ def _create_submission(self:Predictor,
 
 Predictor.predict_single, Predictor.predict_dataframe, Predictor.create_submission = _predict_single, _predict_dataframe, _create_submission
 
+# %% ../nbs/08_generation.ipynb #2d877659
 def create_predictor(
     model, # a transformers model
     tokenizer, # its own

@@ -280,7 +280,11 @@ def in_cache(
 # %% ../nbs/05_models.ipynb #a5c9e0d2
 TOKENIZER_FILES = ('tokenizer.json', 'vocab*', '*.model', '*.tiktoken') # one of them is enough
 
-def has_tokenizer(folder:Path)->bool: return any(any(folder.glob(p)) for p in TOKENIZER_FILES)
+def has_tokenizer(
+    folder:Path, # of a checkpoint
+)->bool:
+    "Whether a checkpoint's folder holds files of a tokenizer, of whatever kind"
+    return any(any(folder.glob(p)) for p in TOKENIZER_FILES)
 
 def asks_nothing(
     checkpoint:str, # a folder or a hub name
@@ -519,6 +523,7 @@ def _damage(e:DialsumError, name:str)->tuple[str,str,str]: # of a sentence that 
     what, _, remedy = str(e).rpartition(': ')
     return what, name, remedy
 
+# %% ../nbs/05_models.ipynb #455bfe13
 def _quantized_otherwise(folder:Path)->tuple[str,str,str]|None: # weights that only another library can read
     config = folder/'config.json'
     settings = json_of(config).get('quantization_config') if config.is_file() else None
@@ -553,6 +558,7 @@ def _by(shape:tuple)->str: return '×'.join(map(str, shape)) # as people write i
 def _aliases(name:str, prefix:str)->set[str]: # the names under which transformers takes a stored tensor
     return {name, f'{prefix}.{name}'} | (HEADS if name in HEADS else set())
 
+# %% ../nbs/05_models.ipynb #99208a84
 def check_whole(
     c:ModelCard,
     checkpoint:str, # from `locate`
@@ -646,6 +652,7 @@ def _let_ends_learn(model, end:int): # `end`: id of the end token
     embedding = model.get_input_embeddings()
     if embedding.padding_idx == end: embedding.padding_idx = None # pads are masked by place; here it would only keep the end from being learned
 
+# %% ../nbs/05_models.ipynb #f6c4971c
 def _of_another(c:ModelCard, checkpoint:str, base:str, family:str)->DialsumError:
     if base == checkpoint: return DialsumError(f"{c.name}: '{checkpoint}' is a checkpoint of the architecture '{family}', not '{c.family}': give one of this model, or name the model that it is of.")
     return DialsumError(f"{c.name}: the base of the adapter '{checkpoint}', '{base}', is a checkpoint of the architecture '{family}', not '{c.family}': give the adapter's own with --base FOLDER.")
@@ -668,6 +675,7 @@ def _with_adapter(c:ModelCard, model, checkpoint:str, base:str): # a PeftModel t
     config.base_model_name_or_path = base_now(config.base_model_name_or_path or '')
     return model
 
+# %% ../nbs/05_models.ipynb #02d58c2d
 def load(
     c:ModelCard,
     checkpoint:str, # from `locate`

@@ -172,6 +172,7 @@ def _unspoken(e:DialsumError)->Finding: # why there is no `Codec`: by what its e
     if 'max_source is' in said: return _of(e, 'max_source', 'positions beyond do not exist')
     return _of(e, 'tokenizer.json', 'no text could be read')
 
+# %% ../nbs/10_preflight.ipynb #d16c78ae
 def codec_of(
     c:ModelCard,
     checkpoint:str|Finding, # from `locate`, or why there is none
