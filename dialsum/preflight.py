@@ -278,7 +278,7 @@ def check_memory(
         r, how = asked(c, scale, options)
         search = decoding(c, scale, options)
         need, found = memory_needed(c, r, how, lengths), []
-    except DialsumError: return [] # told by check_options; or lengths that a training without a given max_source shortens
+    except DialsumError: return [] # told by check_options
     available = available_memory(how.device) if available is None else available
     long = row_of(c, **{'target': 0} | row_size(c, r, lengths)) + (' (the longest of the data)' if lengths else '')
     try: r, how, choice = fitted(c, scale, {k: v for k, v in options.items() if k != 'batch_size'}, available, lengths=lengths)

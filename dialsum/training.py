@@ -147,7 +147,8 @@ def row_size(
     source, target = r.max_source, r.max_target
     if lengths: source, target = min(source, lengths.source), min(target, lengths.target)
     if card.seq2seq: return dict(length=source, target=max(1, target))
-    return dict(length=min(source + target, lengths.row) if lengths else source + target)
+    length = min(source + target, lengths.row) if lengths else source + target
+    return dict(length=min(length, card.config.get('max_position_embeddings', length))) # a training without a given max_source reads so much less
 
 def lengths_here(
     card:ModelCard,

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from dialsum.models import card, replica
+from dialsum.models import CARDS, card, replica
 from dialsum.pipeline import plan, run_plan
 from dialsum.report import read_experiment, render
 from dialsum.runs import new_run
@@ -117,6 +117,13 @@ def test_a_length_beyond_one_models_positions_is_a_finding_of_that_model(words, 
 def test_memory_is_no_matter_of_options_that_are_told_elsewhere(options):
     from dialsum.preflight import check_memory, check_options
     assert check_memory(card('kobart'), 'full', options, available=2**40) == [] and check_options(card('kobart'), 'full', options)
+
+
+@pytest.mark.parametrize('name', CARDS)
+@pytest.mark.parametrize('options', [{}, dict(max_target=900), dict(max_target=1500), dict(max_target=4000), dict(max_source=1000, max_target=1000)])
+def test_memory_is_looked_at_wherever_the_options_may_be(name, options):
+    from dialsum.preflight import check_memory, check_options
+    assert check_options(card(name), 'full', options) or check_memory(card(name), 'full', options, available=2**29)
 
 
 def test_what_a_model_is_refused_for_is_its_own_finding(monkeypatch, tmp_path):
