@@ -40,7 +40,12 @@ def undisturbed(experiment): return Path(experiment['run'])
 
 
 @pytest.fixture
-def copied(undisturbed, tmp_path): return shutil.copytree(undisturbed.parent.parent, tmp_path, dirs_exist_ok=True)/'runs'/undisturbed.name
+def copied(undisturbed, tmp_path):
+    "The experiment in another folder; its report goes where it was asked for, and what lay there is put back for the next test"
+    top = undisturbed.parent.parent
+    yield shutil.copytree(top, tmp_path, dirs_exist_ok=True)/'runs'/undisturbed.name
+    shutil.rmtree(top/'reports')
+    shutil.copytree(tmp_path/'reports', top/'reports')
 
 
 def of(run): # processes that belong to an experiment
