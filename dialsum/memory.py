@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from unittest.mock import patch
 
-from .loss import token_losses
+from .loss import head_at, token_losses
 from .models import ModelCard, _quiet, card, sizes, skeleton
 from .precision import Device, decide
 from .runs import DialsumError, unknown
@@ -56,7 +56,7 @@ class Step:
     "One training step, as far as its memory goes"
     batch:int=8 # rows per device
     length:int=512 # tokens of a whole row; for encoder-decoders of the source
-    target:int=128 # tokens of the target (encoder-decoders only)
+    target:int=128 # tokens that are learned: of the target, or of a causal model's row
     method:str='lora' # 'full', 'lora' or 'qlora' (frozen weights in 4 bits, NF4)
     weights:str='bfloat16' # dtype of the loaded weights; under 'qlora' of the arithmetic
     amp:str='no' # mixed precision: 'no', 'bf16' or 'fp16'
@@ -237,7 +237,8 @@ def _rows(c:ModelCard, step:Step, device:str='cpu'): # one row is padded, as in 
     import torch
     ids, mask = (make(step.batch, step.length, dtype=torch.long, device=device) for make in (torch.zeros, torch.ones))
     mask[0, -1] = 0
-    return dict(input_ids=ids, attention_mask=mask, labels=ids[:, :step.target].contiguous() if c.seq2seq else ids)
+    labels = ids[:, :step.target].contiguous()
+    return dict(input_ids=ids, attention_mask=mask, labels=labels, places=None if c.seq2seq else torch.arange(labels.numel(), device=device))
 
 def _learn(model, rows, amp:str, device:str='cpu', smoothing:bool=False): # forward and backward; the model's output does not outlive its loss
     import torch
@@ -245,11 +246,11 @@ def _learn(model, rows, amp:str, device:str='cpu', smoothing:bool=False): # forw
         loss = _loss(model, smoothing=0.1 if smoothing else 0.0, **rows)
     loss.backward()
 
-def _loss(model, labels, smoothing, **rows): # as training takes it: of each token, over all of them
-    seq2seq = model.config.is_encoder_decoder
-    if seq2seq: rows |= dict(decoder_input_ids=labels)
-    losses = token_losses(model(**rows).logits, labels, shifted=not seq2seq, smoothing=smoothing)
-    return losses.sum()/labels.numel()
+def _loss(model, labels, places, smoothing, **rows): # as training takes it: of each label, over all of them
+    if places is None: rows |= dict(decoder_input_ids=labels)
+    with head_at(model, places): logits = model(**rows).logits
+    if places is not None: logits, labels = logits[None], labels.reshape(1, -1)
+    return token_losses(logits, labels, shifted=False, smoothing=smoothing).sum()/labels.numel()
 
 # %% ../nbs/07_memory.ipynb #28aa5ba3
 def _made_fake(model): # meta tensors become fake CPU tensors; shared ones stay shared
@@ -304,7 +305,7 @@ def _all_layers(config:str, step:Step, device:str): # the moments with as many l
     return moments
 
 def _moving(c:ModelCard, step:Step, device:str)->dict: # parts at the peak of forward and backward
-    plain = replace(step, batch=1, target=step.target if c.seq2seq else 1, accumulation=1, optimizer='adamw_torch')
+    plain = replace(step, batch=1, target=step.target, accumulation=1, optimizer='adamw_torch')
     moments = _watched(_key(c), plain, device)[0] if step.method == 'full' else _all_layers(_key(c), plain, device)
     return _peak(moments, step.batch, _still(c, step)[3] if step.accumulation > 1 else 0)
 
@@ -319,7 +320,7 @@ def estimate_memory(
     card:ModelCard, # which architecture
     batch:int=8, # rows per device
     length:int=512, # tokens of a whole row; for encoder-decoders of the source
-    target:int=128, # tokens of the target (encoder-decoders only)
+    target:int=128, # tokens that are learned: of the target, or of a causal model's row
     device:str='cuda', # 'cuda' or 'cpu'
     **how, # method, weights, amp, checkpointing, rank, optimizer, accumulation: see `Step`
 )->Memory: # the default method is the card's
@@ -342,7 +343,7 @@ def _reading(config:str, rows:int, length:int, weights:str)->int: # bytes at the
     model = _model(c, step, 'cpu', fake=True).eval()
     with FakeTensorMode(), torch.no_grad():
         model, ids = _made_fake(model), _rows(c, step)
-        del ids['labels']
+        del ids['labels'], ids['places']
         more = dict(decoder_input_ids=ids['input_ids'][:, :1]) if c.seq2seq else dict(logits_to_keep=1)
         with _observer()(model, c.config['vocab_size']) as seen: model(**ids, **more, use_cache=True)
     return max(0, _peak(seen.moments, rows)['activations'] - _cache_bytes(c, rows, length, 1)[0])
@@ -598,7 +599,7 @@ def plan_memory(
     available_bytes:int, # from `available_memory`
     effective_batch:int=16, # rows per update; kept exactly
     length:int=1024, # tokens of the longest rows (of the source)
-    target:int=256, # tokens of the longest target (encoder-decoders only)
+    target:int=256, # tokens of the longest summary
     method:str='', # 'full', 'lora' or 'qlora'; empty: the card's
     device:Device=Device('cuda', bf16=True), # what it shall be trained on; here: `this_device()`
     wish:str='', # 'fp32', 'bf16' or 'fp16' for the arithmetic; empty: what the device does best

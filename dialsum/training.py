@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from .loss import token_losses
+from .loss import head_at, label_places, token_losses
 from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
 from .models import LoadedModel, ModelCard, card, fingerprint, load, load_tokenizer, safetensors_header
 from .precision import METHODS, Precision, here, this_device
@@ -148,7 +148,7 @@ def row_size(
     if lengths: source, target = min(source, lengths.source), min(target, lengths.target)
     if card.seq2seq: return dict(length=source, target=max(1, target))
     length = min(source + target, lengths.row) if lengths else source + target
-    return dict(length=min(length, card.config.get('max_position_embeddings', length))) # a training without a given max_source reads so much less
+    return dict(length=min(length, card.config.get('max_position_embeddings', length)), target=max(1, target)) # a training without a given max_source reads so much less
 
 def lengths_here(
     card:ModelCard,
@@ -356,6 +356,9 @@ def _trainer_class(seq2seq:bool):
             super().__init__(compute_loss_func=self.update_loss, **options)
             self.model_accepts_loss_kwargs = False # no model is trusted to divide by the tokens of an update
 
+        def compute_loss(self, model, inputs, *args, **options):
+            with head_at(self.model, None if seq2seq else label_places(inputs['labels'])): return super().compute_loss(model, inputs, *args, **options)
+
         def update_loss(self, outputs, labels, num_items_in_batch): # the part of a batch in the mean over an update's labels
             losses = token_losses(outputs.logits, labels, shifted=not seq2seq, smoothing=self.args.label_smoothing_factor)
             return losses.sum()/num_items_in_batch
@@ -364,7 +367,8 @@ def _trainer_class(seq2seq:bool):
             import torch
             inputs = self._prepare_inputs(inputs)
             labels = inputs.pop('labels')
-            with torch.no_grad(): losses = token_losses(model(**inputs).logits, labels, shifted=not seq2seq)
+            with torch.no_grad(), head_at(self.model, None if seq2seq else label_places(labels)):
+                losses = token_losses(model(**inputs).logits, labels, shifted=not seq2seq)
             rows = torch.stack([losses.sum(1).double(), labels.ne(-100).sum(1).double()], 1)
             self.measured.append(self.accelerator.gather_for_metrics(rows).cpu())
             return losses.mean(), None, None

@@ -230,10 +230,10 @@ def test_short_rows_are_planned_in_larger_batches():
     from dialsum.training import Recipe, row_size
     c, short = card('qwen3-4b'), RowLengths(source=416, target=96, row=480)
     r = Recipe(method='lora', max_source=1024, max_target=256)
-    assert row_size(c, r) == dict(length=1280) and row_size(c, r, short) == dict(length=480)
-    assert row_size(c, r, RowLengths(2000, 300, 2200)) == dict(length=1280)  # longer rows are cut
+    assert row_size(c, r) == dict(length=1280, target=256) and row_size(c, r, short) == dict(length=480, target=96)
+    assert row_size(c, r, RowLengths(2000, 300, 2200)) == dict(length=1280, target=256)  # longer rows are cut
     assert row_size(card('kobart'), Recipe(max_source=512), RowLengths(2000, 100, 2100)) == dict(length=512, target=100)
-    for name, gb, batches in (('llama-3.2-korean-3b', 24, (1, 4)), ('llama-3.2-korean-3b', 40, (2, 8)), ('qwen3-4b', 40, (1, 4))):
+    for name, gb, batches in (('llama-3.2-korean-3b', 24, (1, 4)), ('llama-3.2-korean-3b', 40, (2, 8)), ('qwen3-4b', 40, (2, 4))):
         before, now = (plan_memory(card(name), gb * 10**9, 8, **row_size(card(name), r, lengths)) for lengths in (None, short))
         assert (before.batch, now.batch) == batches and not before.checkpointing and not now.checkpointing
         assert before.reason.endswith('for rows of 1,280 tokens') and now.reason.endswith('for rows of 480 tokens')

@@ -72,6 +72,38 @@ def test_an_update_is_the_same_in_one_part_or_in_many(name, smoothing, rows, tmp
         assert (again[2] - change).norm() <= 1e-3*change.norm(), parts
 
 
+# logits where there are labels
+
+def learned_from(name, method, rows, folder, smoothing, checkpointing):
+    "(loss, gradients of what is trained, numbers in the logits) of a batch in float32"
+    precision = replace(here(card(name), 'replica', method, 'fp32'), gradient_checkpointing=checkpointing)
+    loaded = fresh(name, precision)
+    torch.manual_seed(0)
+    trainer = trainer_of(loaded, precision, Recipe(method=method, label_smoothing=smoothing), folder, rows, rows.head(1))
+    model, seen = trainer.model.train(), []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout): module.p = 0.
+        if 'lora_B' in dict(module.named_children()): torch.nn.init.normal_(module.lora_B['default'].weight, std=0.1) # else an adapter's first gradient is half zeros
+    if checkpointing: model.gradient_checkpointing_enable()
+    model.get_output_embeddings().register_forward_hook(lambda head, args, out: seen.append(out.numel()))
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+    loss = trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(50))
+    loss.backward()
+    return loss.item(), {n: p.grad for n, p in model.named_parameters() if p.requires_grad}, seen
+
+
+@pytest.mark.parametrize('smoothing, checkpointing', [(0., False), (0.1, True)])
+@pytest.mark.parametrize('name, method', [(n, m) for n, m in FULL + ADAPTED if not card(n).seq2seq])
+def test_logits_at_labels_alone_teach_the_same(name, method, smoothing, checkpointing, rows, tmp_path, monkeypatch):
+    loss, gradients, seen = learned_from(name, method, rows, tmp_path/'picked', smoothing, checkpointing)
+    monkeypatch.setattr('dialsum.training.label_places', lambda labels: None)
+    whole, expected, all_seen = learned_from(name, method, rows, tmp_path/'whole', smoothing, checkpointing)
+    assert 2*sum(seen) < sum(all_seen)
+    assert loss == pytest.approx(whole, rel=1e-5) and set(gradients) == set(expected)
+    assert any(g.abs().max() > 0 for g in expected.values())
+    for n, gradient in expected.items(): assert (gradients[n] - gradient).norm() <= 1e-5*max(gradient.norm(), 1e-3), n
+
+
 # the dev loss
 
 def test_the_dev_loss_is_the_mean_over_tokens_of_plain_cross_entropy(rows, tmp_path):
