@@ -533,7 +533,7 @@ def _fetch(args)->int:
 
 # %% ../nbs/16_cli.ipynb #9b94d4aa
 def _card_of(checkpoint:str, model:str):
-    from dialsum.models import json_of, origin
+    from dialsum.models import json_of, likely_cards, origin
     if model: return card(model)
     for name in (origin(checkpoint).get('card', ''), Path(checkpoint).absolute().parent.name, checkpoint):
         try: return card(name)
@@ -542,8 +542,7 @@ def _card_of(checkpoint:str, model:str):
     of_hub = checkpoint.count('/') == 1 and checkpoint[0] not in './~'
     if not folder and not of_hub: raise DialsumError(f"there is no folder '{checkpoint}': give one that training saved, or a hub name like '{CARDS['kobart'].checkpoint}'.")
     config = folder/'config.json' if folder else None
-    family = json_of(config).get('model_type') if config and config.is_file() else None
-    fit = [c for c in CARDS.values() if c.family == family]
+    fit = likely_cards(json_of(config)) if config and config.is_file() else []
     if len(fit) != 1: raise DialsumError(f"which model is '{checkpoint}'? Say it with --model ({', '.join(c.name for c in fit or CARDS.values())}).")
     return fit[0]
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from .lengths import LengthRule, Lengths, fit_lengths, known_lengths, whole_sentences
 from .memory import out_of_memory
-from .models import CARDS, LoadedModel, ModelCard, check_whole, fetch, locate, move_base, origin, shared_tokenizer
+from .models import LoadedModel, ModelCard, check_whole, fetch, likely_cards, locate, move_base, origin, shared_tokenizer
 from .prompt import Codec, check_written
 from .rouge import rouge
 from .runs import LIMITS, DialsumError, Stage, check_apart, check_number, check_writable, existing_run, place, read_fact, unknown, write_atomic
@@ -452,10 +452,9 @@ def create_predictor(
     tokenizer, # its own
     **options, # of `Predictor`
 )->Predictor:
-    "A Predictor of a model that is loaded already; raises `DialsumError` where its architecture is that of several cards"
-    family = model.config.model_type
-    fit = [c for c in CARDS.values() if c.family == family]
-    if len(fit) != 1: raise DialsumError(f"a model of the architecture '{family}' may be {' or '.join(c.name for c in fit) or 'none of the known ones'}: call Predictor(load(card(name), folder)).")
+    "A Predictor of a model that is loaded already; raises `DialsumError` where it may be that of several cards"
+    fit = likely_cards(model.config.to_dict())
+    if len(fit) != 1: raise DialsumError(f"a model of the architecture '{model.config.model_type}' may be {' or '.join(c.name for c in fit) or 'none of the known ones'}: call Predictor(load(card(name), folder)).")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return Predictor(LoadedModel(fit[0], model, tokenizer, tokenizer.name_or_path, lengths=origin(tokenizer.name_or_path).get('lengths', {})), **options)
 

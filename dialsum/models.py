@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CARDS', 'TOY', 'WEIGHTS', 'INDEX', 'TOKENIZER_FILES', 'BASES', 'READ_QUANTIZED', 'HEADS', 'LIMITED', 'NOTES',
-           'ReplicaTokenizer', 'ModelCard', 'register', 'card', 'skeleton', 'skeleton_of', 'sizes', 'replica',
-           'resolve', 'in_cache', 'has_tokenizer', 'asks_nothing', 'hub_weights', 'json_of', 'base_now', 'adapter_base',
-           'fetch', 'fetched_path', 'locate', 'locate_base', 'move_base', 'safetensors_header', 'damages',
-           'check_whole', 'LoadedModel', 'origin', 'provenance', 'load_tokenizer', 'shared_tokenizer', 'keep_unpacked',
-           'load', 'fingerprint']
+           'ReplicaTokenizer', 'ModelCard', 'register', 'likely_cards', 'card', 'skeleton', 'skeleton_of', 'sizes',
+           'replica', 'resolve', 'in_cache', 'has_tokenizer', 'asks_nothing', 'hub_weights', 'json_of', 'base_now',
+           'adapter_base', 'fetch', 'fetched_path', 'locate', 'locate_base', 'move_base', 'safetensors_header',
+           'damages', 'check_whole', 'LoadedModel', 'origin', 'provenance', 'load_tokenizer', 'shared_tokenizer',
+           'keep_unpacked', 'load', 'fingerprint']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
 import hashlib, json, os, re, shutil, struct, tempfile
@@ -68,6 +68,13 @@ def register(
     for n in (card.name, card.checkpoint, *card.aliases):
         if _fold(n) in _names(): raise DialsumError(f"the model name '{n}' already belongs to '{_names()[_fold(n)]}': choose another one.")
     CARDS[card.name] = card
+
+def likely_cards(
+    config:dict, # of a checkpoint, as in its config.json
+)->list[ModelCard]: # none of another architecture; several where they agree in as many numbers
+    "The cards that a checkpoint may be of: those of its architecture that agree with it in most numbers"
+    agreed = {c.name: sum(config.get(name) == number for name, number in c.config.items()) for c in CARDS.values() if c.family == config.get('model_type')}
+    return [CARDS[name] for name, count in agreed.items() if count == max(agreed.values())]
 
 def _names()->dict[str,str]:
     return {_fold(n): c.name for c in CARDS.values() for n in (c.name, c.title, c.checkpoint, *c.aliases)}

@@ -9,13 +9,14 @@ from dialsum.prompt import Codec, example
 from dialsum.runs import DialsumError
 
 SIZES = {'kobart': (123_859_968, None), 'llama-3.2-korean-3b': (3_212_749_824, 24_313_856), 'qwen3-4b': (4_022_468_096, 33_030_144),
-         'solar-10.7b': (10_731_524_096, 62_914_560), 'polyglot-ko-12.8b': (12_893_603_840, 52_428_800), 'kullm-v2': (12_893_603_840, 52_428_800)}
+         'solar-10.7b': (10_731_524_096, 62_914_560), 'polyglot-ko-12.8b': (12_893_603_840, 52_428_800), 'kullm-v2': (12_893_603_840, 52_428_800),
+         'gemma-3-270m': (268_098_176, 3_796_992), 'qwen3-14b': (14_768_307_200, 64_225_280)}
 
 
 def test_models_json_is_the_contract(typed):
     done = typed('models', '--json')
     rows = json.loads(done.stdout)
-    assert done.returncode == 0 and [set(r) for r in rows] == [{'name', 'aliases', 'checkpoint', 'family', 'parameters', 'lora_r16'}]*6
+    assert done.returncode == 0 and [set(r) for r in rows] == [{'name', 'aliases', 'checkpoint', 'family', 'parameters', 'lora_r16'}]*8
     assert {r['name']: (r['parameters'], r['lora_r16']) for r in rows} == SIZES
 
 

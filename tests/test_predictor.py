@@ -175,8 +175,11 @@ def test_a_model_that_is_loaded_already():
     loaded = predictor('kobart').loaded
     assert create_predictor(loaded.model, loaded.tokenizer, decoding=Decoding(max_new_tokens=6)).predict_single(DIALOGUE) == predictor('kobart').predict_single(DIALOGUE)
     with pytest.raises(DialsumError, match=r'create_predictor\(model, tokenizer\)'): Predictor(loaded.model, loaded.tokenizer)
-    llama = load(card('llama'), str(replica(card('llama'))))
-    with pytest.raises(DialsumError, match='may be llama-3.2-korean-3b or solar-10.7b'): create_predictor(llama.model, llama.tokenizer)
+    for name in ('llama-3.2-korean-3b', 'solar-10.7b', 'qwen3-4b', 'qwen3-14b'):  # of one architecture, told apart by their numbers
+        loaded = load(card(name), str(replica(card(name))))
+        assert create_predictor(loaded.model, loaded.tokenizer).loaded.card.name == name
+    kullm = load(card('kullm'), str(replica(card('kullm'))))
+    with pytest.raises(DialsumError, match='may be polyglot-ko-12.8b or kullm-v2'): create_predictor(kullm.model, kullm.tokenizer)
 
 
 def test_the_options_of_a_call_reach_other_engines(tmp_path):

