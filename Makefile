@@ -1,11 +1,15 @@
-# `make demo`: six small models trained, compared and reported, offline on a CPU.  `make test`: everything that must hold.
+# `make demo`: six toys trained, compared and reported, offline on a CPU.  `make real`: a model that learns.  `make test`: everything that must hold.
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo test test-slow test-anywhere lab clean
+.PHONY: demo real test test-slow test-anywhere lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
+
+# one small model with real weights (some 240 MB, fetched once); asks whether its licence is accepted, or is told: make real ACCEPT_LICENCE=yes
+real: .venv/ready
+	$(BIN)/dialsum real $(if $(ACCEPT_LICENCE),--accept-licence)
 
 # both suites run, whatever the first one does, and either one's failure fails
 test: .venv/ready

@@ -243,10 +243,10 @@ def _check_beams(models:list[str], scale:str, options:dict, dashes:bool=True): #
 def _run(args)->int:
     demo = args.command == 'demo'
     models, scale, mode, options = _asked_for(args)
-    if args.command == 'real' and scale == 'full': _fetch_models([m for m in models if m not in _checkpoints(args, models)], args.accept_licence)
     checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, _switched(vars(args)))
     pipeline.check_base(options, models, checkpoints)
     _check_outside(args, options, checkpoints)
+    if args.command == 'real' and scale == 'full': _fetch_models([m for m in models if m not in checkpoints], args.accept_licence)
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
     told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
     run = new_run(getattr(args, 'experiment_name', args.command if args.command in ('demo', 'real') else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])

