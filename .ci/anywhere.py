@@ -39,7 +39,7 @@ def run_pass(name: str) -> dict:
     with tempfile.TemporaryDirectory() as cache, busy(os.cpu_count() if name == 'busy machine' else 0): # toys, and examples of them, are made anew
         env = environment() | dict(DIALSUM_CACHE=cache) | more
         passed, failed = run_notebooks(env)
-        command = [sys.executable, '-m', 'pytest', '--numprocesses', '2', '--dist', 'loadfile', '--no-loadscope-reorder', '-m', 'model and not slow', *options]
+        command = [sys.executable, '-m', 'pytest', '--numprocesses', '2', '--dist', 'loadfile', '--no-loadscope-reorder', '-m', 'model and not slow and not real_data', *options]
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in process.stdout:
             print(line, end='', flush=True)

@@ -12,7 +12,7 @@ from statistics import median
 
 from .faults import FAULTS
 from .quality import DEFECTS
-from .rouge import LIMITS
+from .rouge import LIMITS, clears
 
 # %% ../nbs/13_judgement.ipynb #122c7c10
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def _baseline(m:dict)->list[Judgement]:
     score, found = table.get('mean') or {}, []
     for row, name in dict(null='무작위 기준', lead2='앞 두 발화 기준').items():
         other = (table.get(row) or {}).get('mean')
-        if score.get('f') is None or not other: continue
-        good = score['f'] > (other.get('high') or other['f'])
+        good = clears(table, row)
+        if good is None: continue
         found.append(Judgement('baseline', good, f"ROUGE 평균 {score['f']:.2f}점으로 {name}({other['f']:.2f}점)을 {'넘습니다' if good else '분명히 넘지 못합니다'}."))
     return found
 

@@ -30,7 +30,7 @@ from .findings import korean
 from .judgement import RULES, Judgement, advise, judge_summaries, judge_training
 from .models import CARDS, card
 from .quality import DEFECTS, told
-from .rouge import beats_chance, dialogues_needed, limits, matches, out_of_bounds, spread_of
+from .rouge import beats_chance, clears, dialogues_needed, limits, matches, out_of_bounds, spread_of
 from .runs import DialsumError, check_writable, facts, key_of, read_fact, write_atomic
 
 # %% ../nbs/14_report.ipynb #7ed3e4df
@@ -362,7 +362,12 @@ BASELINES = dict(null='무작위 기준', lead2='앞 두 발화 기준') # rows 
 def _against(step:Step, row:str)->str|None: # 'above', 'near' or 'below'; None when there is no such row
     score, other = _score(step, 'split', 'mean'), _score(step, 'split', 'mean', row)
     if not other: return None
-    return 'above' if score['f'] > (other['high'] if _sure(other) else other['f']) else 'near' if score['f'] > other['f'] else 'below'
+    if clears(step.metrics['split'], row): return 'above'
+    return 'near' if score['f'] > other['f'] else 'below'
+
+def _beyond(step:Step, row:str)->str: # the difference to a row, where the facts have it
+    difference = ((step.metrics['split'].get('differences') or {}).get(row) or {}).get('mean')
+    return f"{difference['f']:+.2f} [{difference['low']:.2f}, {difference['high']:.2f}]" if difference else ''
 
 _ends = dict(above='분명히 넘습니다', near='넘기는 하나 신뢰 구간 안의 차이입니다', below='넘지 못합니다')
 _links = dict(above='분명히 넘지만', near='넘기는 하나 신뢰 구간 안의 차이이고', below='넘지 못하고')
@@ -376,7 +381,9 @@ def _verdict(e:Experiment)->list[str]: # a line, or none
         text = f"{names[0]}과 {names[1]}을 모두 {_ends[found['null']]}" if len(found) == 2 else f'{names[0]}을 {_ends[[*found.values()][0]]}'
     else: text = f"{names[0]}은 {_links[found['null']]} {names[1]}은 {_ends[found['lead2']]}"
     bad = set(found.values()) & {'below'} or found.get('null') == 'near'
-    return [f"- **기준과 비교:** 이 점수는 {text}." + (' 아직 제대로 된 요약의 점수라고 보기 어렵습니다.' if bad else '')]
+    beyond = [difference for row in found if (difference := _beyond(e.ranking[0], row))]
+    paired = f" 대화마다 짝지은 차이는 {', '.join(beyond)}점입니다." if beyond else ''
+    return [f"- **기준과 비교:** 이 점수는 {text}.{paired}" + (' 아직 제대로 된 요약의 점수라고 보기 어렵습니다.' if bad else '')]
 
 # %% ../nbs/14_report.ipynb #1f23b374
 def _moment(text:str)->datetime: return datetime.fromisoformat(text)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TOKENIZERS', 'KINDS', 'RESAMPLES', 'TYPICAL_SPREAD', 'POWER', 'SHUFFLES', 'TELLING', 'EQUAL', 'LIMITS', 'LEGEND',
            'Tokenizer', 'tokenizer', 'Score', 'detectable_difference', 'dialogues_needed', 'spread_of', 'lead2',
-           'limits', 'out_of_bounds', 'plain_markdown', 'ScoreTable', 'html_table', 'beats_chance', 'rouge',
+           'limits', 'out_of_bounds', 'plain_markdown', 'ScoreTable', 'html_table', 'clears', 'beats_chance', 'rouge',
            'score_files', 'Matches', 'matches']
 
 # %% ../nbs/04_rouge.ipynb #08e2eb08
@@ -311,13 +311,14 @@ class ScoreTable:
     per_dialogue:np.ndarray=field(compare=False) # shape n×4: rouge1, rouge2, rougeL, mean; 0-100
     warnings:list[str] # sentences
     diagnostics:dict[str,float] # shares, and the lengths' ratio
+    differences:dict[str,dict[str,Score]|None]=field(default_factory=dict) # 'null', 'lead2' → the score minus that row, paired by dialogue
     fnames:tuple[str,...]=() # of the rows of `per_dialogue`, where they came from files
 
     def to_dict(self)->dict: # JSON-ready
         "What `dialsum score --json` prints"
         plain = {name: row and {k: s._asdict() for k, s in row.items()} for name, row in self.rows.items()}
         return dict(signature=self.signature, n=self.n, **plain['score'], null=plain['null'], lead2=plain['lead2'],
-                    warnings=self.warnings, diagnostics=self.diagnostics)
+                    differences={name: row and {k: s._asdict() for k, s in row.items()} for name, row in self.differences.items()}, warnings=self.warnings, diagnostics=self.diagnostics)
 
     def __repr__(self)->str:
         cells = {k: [f'{s.f:.1f} [{s.low:.1f}, {s.high:.1f}]' for s in row.values()] for k, row in self.rows.items() if row}
@@ -360,18 +361,26 @@ def _signature(cut:Tokenizer, references:list[tuple[str,...]], multi:str, seed:i
                      f'interval:95%,bootstrap={RESAMPLES},seed={seed}', f'null:shuffles={min(SHUFFLES, len(references) - 1)}',
                      f"rouge-score={version('rouge-score')}", f'dialsum={__version__}'])
 
+def clears(
+    table:dict, # as `ScoreTable.to_dict` gives it
+    row:str, # 'null' or 'lead2'
+)->bool|None: # None where no such row is known
+    "Whether a mean score is above a row that it has to clear: the 95 % interval of the difference, paired by dialogue, lies above 0"
+    score, other = table.get('mean'), (table.get(row) or {}).get('mean')
+    if not other or not score or score.get('f') is None: return None
+    difference = ((table.get('differences') or {}).get(row) or {}).get('mean')
+    if difference: return difference['low'] > 0
+    return score['f'] > (other['f'] if other.get('high') is None else other['high']) # of a table that was written without
+
 def beats_chance(
     table:dict, # as `ScoreTable.to_dict` gives it
 )->bool|None: # None where no null row is known
     "Whether a mean score stands clear of its null row: between two that do not, no difference means anything"
-    null = (table.get('null') or {}).get('mean')
-    score = table.get('mean')
-    if not null or not score or score.get('f') is None: return None
-    return score['f'] > (null['f'] if null.get('high') is None else null['high'])
+    return clears(table, 'null')
 
-def _above(score:dict[str,Score], null:dict[str,Score]|None)->list[str]: # a warning, or none
+def _above(score:dict[str,Score], null:dict[str,Score]|None, difference:dict[str,Score]|None)->list[str]: # a warning, or none
     if null is None: return ['one dialogue has no null row, and its interval says nothing.']
-    if score['mean'].f > null['mean'].high: return []
+    if difference['mean'].low > 0: return []
     return [f"the mean {score['mean'].f:.1f} is no better than the null row's {null['mean'].f:.1f}: "
             f"are predictions and references of the same dialogues?"]
 
@@ -392,12 +401,13 @@ def rouge(
     f1, cut = _scorer(tokenizer, tags, multi)
     scores = f1(predictions, references)
     shuffled = [f1(predictions, [references[j] for j in other]) for other in _others(len(predictions), seed)]
-    rows = dict(score=_intervals(scores, seed), null=_intervals(np.mean(shuffled, 0), seed) if shuffled else None,
-                lead2=_intervals(f1([lead2(d) for d in dialogues], references), seed) if dialogues else None)
+    others = dict(null=np.mean(shuffled, 0) if shuffled else None, lead2=f1([lead2(d) for d in dialogues], references) if dialogues else None)
+    rows = dict(score=_intervals(scores, seed)) | {name: None if other is None else _intervals(other, seed) for name, other in others.items()}
+    differences = {name: None if other is None else _intervals(scores - other, seed) for name, other in others.items()}
     found = _findings(predictions, dialogues, references)
     values = _values(found, predictions, references, scores) | _in_references(dialogues, references)
     return ScoreTable(len(predictions), _signature(cut, references, multi, seed), rows, scores,
-                      _above(rows['score'], rows['null']) + _warnings(values, found, tokenizer), values)
+                      _above(rows['score'], rows['null'], differences['null']) + _warnings(values, found, tokenizer), values, differences)
 
 # %% ../nbs/04_rouge.ipynb #5523edb0
 def _predictions(path:Path, columns:str='')->dict[str,str]: # fname → summary, which may be empty

@@ -22,7 +22,7 @@ WORDS = shlex.split(TYPED.replace('--epochs 20', '--epochs 1').replace('tensorrt
 
 
 @pytest.fixture(scope='module')
-def models(request): return list(CARDS) if request.config.getoption('--every-model') else ['kobart', 'solar-10.7b']
+def models(request): return [c.name for c in CARDS.values() if c.group == 'all'] if request.config.getoption('--every-model') else ['kobart', 'solar-10.7b']
 
 
 @pytest.fixture(scope='module')

@@ -15,6 +15,7 @@ from dialsum.precision import here
 from dialsum.rouge import broken_tags, rouge
 from dialsum.runs import DialsumError, sample_path
 from dialsum.training import REPLICA, Recipe, train
+from toys import TAUGHT
 
 MOST = 150 # tokens of a summary
 
@@ -99,7 +100,7 @@ def check(learned):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', CARDS)
+@pytest.mark.parametrize('name', TAUGHT)
 def test_each_replica_learns_sixteen_dialogues_by_heart(name, tmp_path):
     check(learned_by_heart(name, tmp_path, rows=short_rows(16), repeats=10, epochs=6))
 

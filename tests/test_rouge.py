@@ -160,13 +160,13 @@ def test_the_same_call_gives_the_same_bytes_in_another_process():
 def test_the_contract_of_json(files):
     _, predictions, write, path = files
     found = json.loads(to_json(score_files(write(predictions), path).to_dict()))
-    assert set(found) == {'signature', 'n', 'rouge1', 'rouge2', 'rougeL', 'mean', 'null', 'lead2', 'warnings', 'diagnostics'}
+    assert set(found) == {'signature', 'n', 'rouge1', 'rouge2', 'rougeL', 'mean', 'null', 'lead2', 'differences', 'warnings', 'diagnostics'} and set(found['differences']) == {'null', 'lead2'}
     assert found['n'] == 20 and isinstance(found['signature'], str) and all(isinstance(w, str) for w in found['warnings'])
     for row in (found, found['null'], found['lead2']):
         for kind in (*KINDS, 'mean'):
             assert set(row[kind]) == {'f', 'low', 'high'} and 0 <= row[kind]['low'] <= row[kind]['f'] <= row[kind]['high'] <= 100
     one = rouge(['네'], ['네']).to_dict()
-    assert one['null'] is None and one['lead2'] is None and len(one['warnings']) == 1
+    assert one['null'] is None and one['lead2'] is None and one['differences'] == dict(null=None, lead2=None) and len(one['warnings']) == 1
 
 
 @settings(max_examples=150, deadline=None)
