@@ -9,7 +9,7 @@ demo: .venv/ready
 
 # one small model with real weights (some 240 MB, fetched once); asks whether its licence is accepted, or is told: make real ACCEPT_LICENCE=yes
 real: .venv/ready
-	$(BIN)/dialsum real $(if $(ACCEPT_LICENCE),--accept-licence)
+	$(BIN)/dialsum real $(if $(filter yes,$(ACCEPT_LICENCE)),--accept-licence)
 
 # both suites run, whatever the first one does, and either one's failure fails
 test: .venv/ready

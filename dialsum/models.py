@@ -6,9 +6,9 @@
 __all__ = ['CARDS', 'TOY', 'WEIGHTS', 'INDEX', 'TOKENIZER_FILES', 'BASES', 'READ_QUANTIZED', 'HEADS', 'LIMITED', 'NOTES',
            'ReplicaTokenizer', 'ModelCard', 'register', 'likely_cards', 'card', 'skeleton', 'skeleton_of', 'sizes',
            'replica', 'resolve', 'in_cache', 'has_tokenizer', 'asks_nothing', 'hub_weights', 'json_of', 'base_now',
-           'adapter_base', 'fetch', 'fetched_path', 'locate', 'locate_base', 'move_base', 'safetensors_header',
-           'damages', 'check_whole', 'LoadedModel', 'origin', 'provenance', 'load_tokenizer', 'shared_tokenizer',
-           'keep_unpacked', 'load', 'fingerprint']
+           'adapter_base', 'fetch', 'fetched_path', 'own_checkpoint', 'locate', 'locate_base', 'move_base',
+           'safetensors_header', 'damages', 'check_whole', 'LoadedModel', 'origin', 'provenance', 'ids_beyond',
+           'load_tokenizer', 'shared_tokenizer', 'keep_unpacked', 'load', 'fingerprint']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
 import hashlib, json, os, re, shutil, struct, tempfile
@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from .data import read
-from .runs import DialsumError, cache_path, check_writable, sample_path, sha256, unknown
+from .runs import DialsumError, cache_path, caches, check_writable, sample_path, sha256, unknown
 
 # %% ../nbs/05_models.ipynb #775d9a6b
 @dataclass(frozen=True)
@@ -71,10 +71,14 @@ def register(
 
 def likely_cards(
     config:dict, # of a checkpoint, as in its config.json
-)->list[ModelCard]: # none of another architecture; several where they agree in as many numbers
-    "The cards that a checkpoint may be of: those of its architecture that agree with it in most numbers"
-    agreed = {c.name: sum(config.get(name) == number for name, number in c.config.items()) for c in CARDS.values() if c.family == config.get('model_type')}
-    return [CARDS[name] for name, count in agreed.items() if count == max(agreed.values())]
+)->list[ModelCard]: # none of another architecture
+    "The cards that a checkpoint may be of: of those of its architecture the one whose sizes it has, or a replica's of it; all of them where that is not one"
+    family = [c for c in CARDS.values() if c.family == config.get('model_type')]
+    fitting = [c for c in family if _has_sizes(config, c.config) or _has_sizes(config, _toy(c))]
+    return fitting if len(fitting) == 1 else family
+
+def _has_sizes(config:dict, numbers:dict)->bool: # whether a checkpoint has the widths, layers and heads of an architecture
+    return all(config.get(name) == numbers[name] for name in (*TOY, 'tie_word_embeddings') if name in numbers)
 
 def _names()->dict[str,str]:
     return {_fold(n): c.name for c in CARDS.values() for n in (c.name, c.title, c.checkpoint, *c.aliases)}
@@ -418,7 +422,7 @@ def hub_weights(
     except _NoAnswer as why:
         raise DialsumError(f"{c.name}: the weights of '{name}' are not here (no such folder, not whole in the Hugging Face cache) and {why}: "
                            f"{_fetching(c, name)}, give a local folder with `-p checkpoint FOLDER`, "
-                           f"or try the whole path on a tiny random model with `-p scale replica`.") from None
+                           f"or try the whole path on a tiny random model with `-p scale replica`.") from why
     if not weights:
         raise DialsumError(f"{c.name}: the hub has '{name}' without {WEIGHTS} or its index, and pickled weights can run code and are not read: "
                            "load it once where you trust it, write it with `save_pretrained`, and give that folder with `-p checkpoint FOLDER`.")
@@ -486,11 +490,19 @@ def fetched_path(
     c:ModelCard,
 )->Path: # may not be there
     "Where the weights of a model lie that came from elsewhere than the hub"
-    return cache_path()/'models'/c.name
+    return next((folder for cache in caches() if (folder := cache/'models'/c.name).is_dir()), cache_path()/'models'/c.name)
 
-def _own(c:ModelCard)->str: # the card's own checkpoint: the hub's, unless another one was fetched
-    if in_cache(c.checkpoint) or not fetched_path(c).is_dir(): return c.checkpoint
+def own_checkpoint(
+    c:ModelCard,
+)->str: # folder or hub name
+    "The card's own checkpoint: the hub's, unless the hub's is not here and another one was fetched"
+    if asks_nothing(c.checkpoint) or not fetched_path(c).is_dir(): return c.checkpoint
     return str(fetched_path(c))
+
+def _made_again(c:ModelCard, name:str)->str: # what lay in a cache that was emptied, moved, or is another user's
+    if Path(name).parent.name == 'replicas' and Path(name).name.startswith(f'{c.name}-'): return str(replica(c))
+    if Path(name).parent.name == 'models' and Path(name).name == c.name and fetched_path(c).is_dir(): return str(fetched_path(c))
+    return name
 
 def locate(
     c:ModelCard,
@@ -498,8 +510,8 @@ def locate(
     checkpoint:str='', # a folder or a hub name; empty: the card's own
 )->str: # what `from_pretrained` takes
     "Where a model's weights are; raises `DialsumError` in seconds when they are nowhere"
-    name = checkpoint or (str(replica(c)) if scale == 'replica' else _own(c))
-    if not Path(name).is_dir() and Path(name).parent.name == 'replicas' and Path(name).name.startswith(f'{c.name}-'): name = str(replica(c)) # the cache was emptied
+    name = checkpoint or (str(replica(c)) if scale == 'replica' else own_checkpoint(c))
+    if not Path(name).is_dir(): name = _made_again(c, name)
     if (folder := Path(name).expanduser()).is_dir():
         _check_folder(c, folder)
         return str(folder.absolute())
@@ -697,11 +709,20 @@ def provenance(
     c:ModelCard,
     checkpoint:str, # from `locate`
 )->dict: # licence, terms (address; '' where nothing has to be accepted), origin, and what else was noted
-    "Under which licence weights are used, and where they come from; of an adapter its base's"
+    "Under which licence weights are used, and where they come from, as far as it is known; of an adapter its base's"
     base = adapter_base(checkpoint) or checkpoint
-    noted = origin(base).get('source') if Path(base).is_dir() else None
-    known = f'https://huggingface.co/{base}' if _is_hub_name(base) and not Path(base).is_dir() else ''
-    return dict(licence=c.licence, terms=c.terms, origin=known) | (noted or {})
+    of_hub = _is_hub_name(base) and not Path(base).is_dir()
+    noted = {} if of_hub else origin(base).get('source') or {}
+    own = base == c.checkpoint # what others made of it may be under another licence
+    return dict(licence=c.licence if own else '', terms=c.terms if own else '', origin=f'https://huggingface.co/{base}' if of_hub else '') | noted
+
+def ids_beyond(
+    tokenizer, # a transformers tokenizer
+    rows:int, # of the embedding
+)->int: # how many; special tokens are not counted: no text has them, and Gemma's names a picture, which its text models have no row for
+    "How many ids of texts an embedding has no row for"
+    special = sum(i >= rows and token.special for i, token in tokenizer.added_tokens_decoder.items())
+    return max(0, len(tokenizer) - rows - special)
 
 def load_tokenizer(
     c:ModelCard,
@@ -798,7 +819,7 @@ def load(
     found = config.model_type
     if found != c.family: raise _of_another(c, checkpoint, base, found)
     tokenizer = load_tokenizer(c, checkpoint)
-    if len(tokenizer) > config.vocab_size:
+    if ids_beyond(tokenizer, config.vocab_size):
         raise DialsumError(f"{c.name}: the tokenizer of '{checkpoint}' has {len(tokenizer):,} ids, the embedding {config.vocab_size:,} rows: take tokenizer and weights of one checkpoint.")
     model, info = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_pretrained(
         base, dtype=getattr(torch, dtype), device_map={'': device}, use_safetensors=True, trust_remote_code=False, local_files_only=alone, adapter_kwargs=dict(local_files_only=alone), output_loading_info=True,

@@ -23,7 +23,7 @@ from .data import read
 from .generation import Predictor, decoding, judge
 from .lengths import Lengths, cut_shares, known_lengths, needed_lengths
 from .memory import RowLengths, available_memory, estimate_generation, gib, longest_rows, row_of
-from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, in_cache, json_of, load, locate, move_base, origin,
+from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, ids_beyond, in_cache, json_of, load, locate, move_base, origin,
                             replica, safetensors_header, shared_tokenizer, skeleton)
 from .precision import here
 from .prepare import check_data
@@ -157,9 +157,9 @@ def check_tokenizer(
     whole = adapter_base(checkpoint) or checkpoint # what has the embedding
     found, config = [], (files_of(whole) or Path(whole))/'config.json'
     rows = json_of(config).get('vocab_size', c.config['vocab_size']) if config.is_file() else c.config['vocab_size']
-    if len(raw) > rows: found.append(_error(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'the first id beyond would stop training with an index error', 'take tokenizer and weights of one checkpoint'))
+    if ids_beyond(raw, rows): found.append(_error(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'the first id beyond would stop training with an index error', 'take tokenizer and weights of one checkpoint'))
     elif len(raw) < rows*0.9: found.append(_warning(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'it may belong to another model', 'take tokenizer and weights of one checkpoint'))
-    if new_tokens > rows - len(raw): found.append(_error(f'{new_tokens} new tokens do not fit the {max(0, rows - len(raw))} spare rows of the embedding', 'new_tokens', 'an adapter cannot make its base larger', 'give fewer, or train in full'))
+    if new_tokens > max(0, rows - len(raw)): found.append(_error(f'{new_tokens} new tokens do not fit the {max(0, rows - len(raw))} spare rows of the embedding', 'new_tokens', 'an adapter cannot make its base larger', 'give fewer, or train in full'))
     if raw.pad_token is None: found.append(_warning('there is no pad token', 'tokenizer_config.json', 'batches need one; the end token is taken, and labels are masked by place, not by id', 'nothing, unless you pad elsewhere'))
     try: codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
     except DialsumError as e: return [*found, _unspoken(e)]

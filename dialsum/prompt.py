@@ -65,7 +65,7 @@ class Spelling:
         from tokenizers import Tokenizer
         tokens = self.tokenizer.added_tokens_decoder
         added = {i: str(t) for i, t in tokens.items()}
-        blanks = {i: t for i, t in added.items() if not t.strip() and not tokens[i].special} # Gemma's ends of lines: text as any other
+        blanks = {i: t for i, t in added.items() if not t.replace('▁', ' ').strip() and not tokens[i].special} # Gemma's ends of lines: text as any other
         self.words = {i: t for i, t in added.items() if i in words}
         self.controls = {i: t for i, t in added.items() if i not in words and i not in blanks}
         secret = secrets.token_hex(8)

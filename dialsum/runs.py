@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LIMITS', 'SCHEMA', 'PLACES', 'SAMPLE', 'RESERVE', 'SWITCHES', 'bounded', 'DialsumError', 'nearest', 'unknown',
            'write_atomic', 'check_finite', 'records', 'to_json', 'sha256', 'nbs_path', 'sample_path', 'runs_path',
-           'reports_path', 'spare_home', 'home_folders', 'cache_path', 'Limits', 'check_number', 'check_numbers',
-           'in_range', 'Parameter', 'stages', 'stage_notebook', 'parameters', 'convert', 'environment',
+           'reports_path', 'spare_home', 'home_folders', 'cache_path', 'caches', 'Limits', 'check_number',
+           'check_numbers', 'in_range', 'Parameter', 'stages', 'stage_notebook', 'parameters', 'convert', 'environment',
            'check_writable', 'now', 'check_apart', 'check_kept', 'new_run', 'existing_run', 'log_event', 'events',
            'hold', 'release', 'is_free', 'named_places', 'by_content', 'whereabouts', 'identity', 'read_fact',
            'make_fact', 'with_room', 'write_fact', 'place', 'key_of', 'fact_files', 'facts', 'Stage', 'Done',
@@ -185,14 +185,19 @@ def home_folders()->dict[str,str]: # environment variable → folder; none where
         usual = Path(os.environ[variable]) if os.environ.get(variable) else home and home/name
         if usual and (variable in _read_in_home and os.path.isdir(usual) or _can_write(usual.absolute())): continue
         made[variable] = str(spare_home()/name)
+    if os.environ.get('DIALSUM_CACHE'): made['DIALSUM_CACHE'] = str(cache_path()) # stages run in folders of their own
     return made
 
 def cache_path()->Path: # may not exist yet
     "Where built things are kept: `$DIALSUM_CACHE`, or `~/.cache/dialsum`, or the same in a `spare_home`"
-    if os.environ.get('DIALSUM_CACHE'): return Path(os.environ['DIALSUM_CACHE'])
+    return caches()[0]
+
+def caches()->list[Path]: # the first is written to
+    "Where built things may be: besides `cache_path` a home folder's that can only be read"
+    if os.environ.get('DIALSUM_CACHE'): return [Path(os.environ['DIALSUM_CACHE']).expanduser().absolute()]
     home = _home()
-    usual = home and home/'.cache'/'dialsum'
-    return usual if usual and _can_write(usual) else spare_home()/'.cache'/'dialsum'
+    usual = [home/'.cache'/'dialsum'] if home else []
+    return usual if usual and _can_write(usual[0]) else [spare_home()/'.cache'/'dialsum', *usual]
 
 
 # %% ../nbs/00_runs.ipynb #3c9e51aa

@@ -18,13 +18,15 @@ def training_flops(
     card:ModelCard,
     length:int, # tokens of a row
     method:str, # 'full', 'lora' or 'qlora'
+    target:int=0, # of them, those that are learned, which alone come to the head; 0: all
 )->float: # floating-point operations for one token
     "What the forward and backward pass of a causal model need (Chowdhery et al. 2022, appendix B; 4 instead of 6 operations per frozen weight)"
     model, n = skeleton(card), card.config
     inputs = 0 if model.config.tie_word_embeddings else model.get_input_embeddings().weight.numel() # a lookup is no product
     weights = sum(p.numel() for p in model.parameters()) - inputs
+    unseen = model.get_output_embeddings().weight.numel()*(1 - target/length) if target else 0 # the head's products for what is not learned
     size = n.get('head_dim') or n['hidden_size']//n['num_attention_heads']
-    return (6 if method == 'full' else 4)*weights + 12*n['num_hidden_layers']*n['num_attention_heads']*size*length
+    return (6 if method == 'full' else 4)*(weights - unseen) + 12*n['num_hidden_layers']*n['num_attention_heads']*size*length
 
 PEAK = { # dense bf16 FLOP/s with float32 sums, from NVIDIA's data sheets, by the name that CUDA gives a device
     'NVIDIA H200': 989e12, 'NVIDIA H200 NVL': 835e12,
@@ -77,7 +79,7 @@ def _timed(act, times:int, device:str)->float: # seconds for one
 def measure_speed(
     card:ModelCard, # causal
     method:str='qlora', # 'full', 'lora' or 'qlora'
-    batch:int=8, length:int=1024, # rows, tokens of each
+    batch:int=8, length:int=1024, target:int=128, # rows, tokens of each, and how many of them are learned
     steps:int=20, # updates that are timed
     summaries:int=8, new_tokens:int=100, # written at once; each of so many tokens
     checkpointing:bool=True,
@@ -86,7 +88,7 @@ def measure_speed(
     import torch
     device = this_device()
     p = decide(card, method, device, gradient_checkpointing=checkpointing)
-    step = Step(batch, length, 1, method, p.weights, p.amp, checkpointing, optimizer=p.optimizer)
+    step = Step(batch, length, min(target, length), method, p.weights, p.amp, checkpointing, optimizer=p.optimizer)
     if device.kind == 'cuda': torch.cuda.empty_cache()
     model, rows = _model(card, step, device.kind), _rows(card, step, device.kind)
     optimizer = _optimizer(p.optimizer, model)
@@ -95,9 +97,9 @@ def measure_speed(
     spent = _timed(learn, steps, device.kind)
     peak = torch.cuda.max_memory_allocated() if device.kind == 'cuda' else None
     wrote = _timed(lambda: _write(model, rows, summaries, new_tokens), 1, device.kind)
-    m, most = estimate_memory(card, batch, length, device=device.kind, method=method, weights=p.weights, amp=p.amp, checkpointing=checkpointing, optimizer=p.optimizer), peak_flops(device.name)
+    m, most = estimate_memory(card, batch, length, step.target, device=device.kind, method=method, weights=p.weights, amp=p.amp, checkpointing=checkpointing, optimizer=p.optimizer), peak_flops(device.name)
     done = batch*length/spent
-    return Speed(device.name or 'CPU', batch/spent, done, done*training_flops(card, length, method)/most if most else None, peak, m.total - m.overhead, summaries*new_tokens/wrote)
+    return Speed(device.name or 'CPU', batch/spent, done, done*training_flops(card, length, method, step.target)/most if most else None, peak, m.total - m.overhead, summaries*new_tokens/wrote)
 
 def _write(model, rows, summaries:int, new_tokens:int):
     import torch
