@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from .lengths import LengthRule, Lengths, fit_lengths, known_lengths, whole_sentences
-from .memory import out_of_memory
+from .memory import out_of_memory, release_memory
 from .models import LoadedModel, ModelCard, check_whole, fetch, likely_cards, locate, move_base, origin, shared_tokenizer
 from .prompt import Codec, check_written
 from .rouge import rouge
@@ -279,7 +279,6 @@ def _generate(self:Predictor, sources:list[list[int]], config, d:Decoding, bands
     return out[:, 0 if self.loaded.card.seq2seq else start:].tolist()
 
 def _within_memory(self:Predictor, sources:list[list[int]], config, d:Decoding, bands:list|None)->list[list[int]]: # the same, with fewer at once where the device has no room
-    from accelerate.utils.memory import clear_device_cache
     written = []
     while len(written) < len(sources):
         now = slice(len(written), len(written) + self.batch_size)
@@ -290,16 +289,21 @@ def _within_memory(self:Predictor, sources:list[list[int]], config, d:Decoding, 
             self.batch_size = len(part)//2
             print(f'out of memory: {self.batch_size} dialogues at once from here on', flush=True)
         else: continue
-        clear_device_cache(garbage_collection=True) # here, where the error and what it holds are gone
+        release_memory() # here, where the error and what it holds are gone
     return written
+
+def _in_one_piece(head, args): # the last positions of a batch: of a slice, torch multiplies a frozen head copied for each row, where it is bfloat16 on a CPU
+    return (args[0].contiguous(), *args[1:])
 
 @contextmanager
 def _writing(model, config): # for a while in evaluation mode, with this configuration: options left out of it would come from the checkpoint
     was_training, saved = model.training, model.generation_config
     model.eval()
     model.generation_config = config
+    hook = model.get_output_embeddings().register_forward_pre_hook(_in_one_piece)
     try: yield
     finally:
+        hook.remove()
         model.generation_config = saved
         model.train(was_training)
 

@@ -6,10 +6,10 @@
 __all__ = ['NF4', 'ROWS', 'OVERHEAD', 'GRAIN', 'BORDER', 'Memory', 'gib', 'Step', 'estimate_memory', 'estimate_generation',
            'measure_training', 'measure_generation', 'grid', 'measured_grid', 'refuse_offload', 'RowLengths',
            'longest_rows', 'cgroup_room', 'Plan', 'available_memory', 'row_of', 'plan_memory', 'out_of_memory',
-           'within_memory']
+           'release_memory', 'within_memory']
 
 # %% ../nbs/07_memory.ipynb #e3769ce2
-import json, math, os, subprocess, sys
+import ctypes, json, math, os, subprocess, sys
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -62,6 +62,7 @@ class Step:
     amp:str='no' # mixed precision: 'no', 'bf16' or 'fp16'
     checkpointing:bool=False # activations of a layer are computed again in the backward pass instead of kept
     rank:int=16 # of LoRA
+    dropout:bool=True # whether a share of LoRA's inputs is dropped
     optimizer:str='adamw_torch' # as transformers calls it: 'adamw_torch', 'adamw_torch_fused' or 'paged_adamw_8bit'
     accumulation:int=1 # batches per update; from 2 on, gradients are kept between batches
     smoothing:bool=False # label smoothing
@@ -171,9 +172,9 @@ def _stand_in():
 def _stand_in_adapter():
     import torch
     class Adapted(torch.nn.Module): # what peft.tuners.lora.layer.Linear and .bnb.Linear4bit do
-        def __init__(self, base, rank, own): # `own`: whether autocast casts the inputs (4-bit layers on a GPU), and not PEFT
+        def __init__(self, base, rank, dropout, own): # `own`: whether autocast casts the inputs (4-bit layers on a GPU), and not PEFT
             super().__init__()
-            self.base, self.own, self.packed, self.dropout = base, own, type(base).__name__ == 'Linear4bit', torch.nn.Dropout(0.05)
+            self.base, self.own, self.packed, self.dropout = base, own, type(base).__name__ == 'Linear4bit', torch.nn.Dropout(0.05*dropout)
             self.down, self.up = (torch.nn.Linear(i, o, bias=False, device='meta') for i, o in ((base.in_features, rank), (rank, base.out_features)))
 
         def forward(self, x):
@@ -189,12 +190,12 @@ def _adapt(model, step, device:str, real:bool): # LoRA on every linear layer but
     import torch
     if real:
         from peft import LoraConfig, get_peft_model
-        return get_peft_model(model, LoraConfig(r=step.rank, lora_dropout=0.05, target_modules='all-linear', task_type='CAUSAL_LM'))
+        return get_peft_model(model, LoraConfig(r=step.rank, lora_dropout=0.05*step.dropout, target_modules='all-linear', task_type='CAUSAL_LM'))
     model.requires_grad_(False)
     head, adapted, own = model.get_output_embeddings(), _stand_in_adapter(), device == 'cuda' and step.amp != 'no'
     for name, old in list(model.named_modules()):
         where, _, leaf = name.rpartition('.')
-        if isinstance(old, torch.nn.Linear) and old is not head: setattr(model.get_submodule(where), leaf, adapted(old, step.rank, own))
+        if isinstance(old, torch.nn.Linear) and old is not head: setattr(model.get_submodule(where), leaf, adapted(old, step.rank, step.dropout, own))
     return model
 
 def _quantized(old, stand_in): # a linear layer in 4 bits; `stand_in`: a class, or None for the real one
@@ -326,7 +327,7 @@ def estimate_memory(
     length:int=512, # tokens of a whole row; for encoder-decoders of the source
     target:int=128, # tokens that are learned: of the target, or of a causal model's row
     device:str='cuda', # 'cuda' or 'cpu'
-    **how, # method, weights, amp, checkpointing, rank, optimizer, accumulation: see `Step`
+    **how, # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `Step`
 )->Memory: # the default method is the card's
     "Memory of one training step from shapes alone; after Korthikanti et al. 2022, but autograd does the counting (see above)"
     step = Step(batch, length, target, **dict(method=card.method, weights='float32' if card.method == 'full' else 'bfloat16') | how)
@@ -610,6 +611,7 @@ def plan_memory(
     quantize:bool=True, # whether LoRA may become QLoRA (needs bitsandbytes)
     spare:float=0.1, # share of the memory that stays free, 0 to 1
     rank:int=16, # of LoRA
+    dropout:bool=True, # whether a share of its inputs is dropped
     checkpointing:bool=False, # whether gradient checkpointing is wanted anyway
     smoothing:bool=False, # label smoothing
 )->Plan:
@@ -619,7 +621,7 @@ def plan_memory(
     for m in (method, 'qlora') if quantize and method == 'lora' else (method,):
         for again in (True,) if checkpointing else (False, True):
             p = decide(card, m, device, wish=wish, gradient_checkpointing=again)
-            how = dict(method=m, weights=p.weights, amp=p.amp, optimizer=p.optimizer, checkpointing=again, rank=rank, smoothing=smoothing)
+            how = dict(method=m, weights=p.weights, amp=p.amp, optimizer=p.optimizer, checkpointing=again, rank=rank, dropout=dropout, smoothing=smoothing)
             def estimate(b): return estimate_memory(card, b, length, target, device.kind, accumulation=effective_batch//b, **how)
             least = sum(_still(card, Step(method=m, weights=p.weights, rank=rank, optimizer=p.optimizer))[:3])
             if least > most: continue # no batch is worth an estimate
@@ -646,18 +648,24 @@ def out_of_memory(
     return should_reduce_batch_size(error) or any(words in str(error) for words in _exhausted)
 
 # %% ../nbs/07_memory.ipynb #9d5a1dba
+def release_memory()->None:
+    "Give back what nobody uses any more: what torch keeps of a device, and what the C library keeps of the heap"
+    from accelerate.utils.memory import clear_device_cache
+    clear_device_cache(garbage_collection=True)
+    library = ctypes.CDLL(None)
+    if hasattr(library, 'malloc_trim'): library.malloc_trim(0) # glibc's: freed pages between others that are in use stay with the process
+
 def within_memory(
     train, # called with (rows per step, steps per update) until it does not run out of memory; loads its model anew at each call
     batch:int, # rows per step to begin with
     accumulation:int=1, # steps per update
 ): # what `train` returns
     "Train with fewer rows at once after each out-of-memory error, and as many an update; raises `DialsumError` when one row is too many"
-    from accelerate.utils.memory import clear_device_cache
     update = batch*accumulation
     smaller = [b for b in range(batch - 1, 0, -1) if update%b == 0]
     for b in (batch, *smaller):
         try: return train(b, update//b)
         except (RuntimeError, MemoryError) as e:
             if not out_of_memory(e): raise
-        clear_device_cache(garbage_collection=True) # here, where the error and what it holds are gone
+        release_memory() # here, where the error and what it holds are gone
     raise DialsumError("out of memory with one row at once: set --gradient-checkpointing, take --method qlora, shorten the rows (--max-source) or free the device.")

@@ -160,7 +160,7 @@ register(ModelCard('gemma-3-270m', 'Gemma-3-270M', 'google/gemma-3-270m', dict(
     sliding_window=512, layer_types=_every_sixth*3, query_pre_attn_scalar=256,
     rope_parameters=dict(full_attention=dict(rope_type='default', rope_theta=1000000.0), sliding_attention=dict(rope_type='default', rope_theta=10000.0))),
     aliases=('gemma', 'gemma3', 'gemma-3', 'gemma3-270m'), chat_template=_gemma, source='the configuration in the GGUF file of google/gemma-3-270m',
-    licence='Gemma Terms of Use', terms='https://ai.google.dev/gemma/terms', training=dict(learning_rate=5e-4, epochs=3, batch_size=2), tokenizer=_gemma_tokens,
+    licence='Gemma Terms of Use', terms='https://ai.google.dev/gemma/terms', training=dict(learning_rate=1e-4, epochs=3, batch_size=2, lora_dropout=0.0), tokenizer=_gemma_tokens,
     toy=dict(layer_types=['sliding_attention', 'full_attention'], sliding_window=64, query_pre_attn_scalar=32), group='real'))
 register(ModelCard('qwen3-14b', 'Qwen3-14B', 'Qwen/Qwen3-14B', dict(
     model_type='qwen3', vocab_size=151936, hidden_size=5120, intermediate_size=17408, num_hidden_layers=40, num_attention_heads=40, num_key_value_heads=8,

@@ -238,7 +238,8 @@ def _gpu(slot:int)->dict: # one GPU a stage: a trainer that sees several would s
     return dict(CUDA_VISIBLE_DEVICES=seen[slot%len(seen)]) if len(seen) > 1 else {}
 
 def _environment(spec:StageSpec, threads:int, slot:int)->dict:
-    return os.environ | home_folders() | _gpu(slot) | dict(DIALSUM_RUN=str(spec.run), OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM='false', PYTHONUTF8='1', PYTHONUNBUFFERED='1', JUPYTER_PREFER_ENV_PATH='1')
+    kernels = dict(ONEDNN_PRIMITIVE_CACHE_CAPACITY='128') # of each shape of a batch oneDNN keeps what it has compiled: its usual 1,024 kernels are half a GiB
+    return kernels | os.environ | home_folders() | _gpu(slot) | dict(DIALSUM_RUN=str(spec.run), OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM='false', PYTHONUTF8='1', PYTHONUNBUFFERED='1', JUPYTER_PREFER_ENV_PATH='1')
 
 _interrupted = threading.Event() # somebody pressed Ctrl-C
 

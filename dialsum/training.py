@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .loss import head_at, label_places, token_losses
-from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, within_memory
+from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, release_memory, within_memory
 from .models import LoadedModel, ModelCard, card, fingerprint, load, safetensors_header, shared_tokenizer
 from .precision import METHODS, Precision, here, this_device
 from .prompt import Codec, example, note_words
@@ -76,17 +76,19 @@ def recipe(
     "What was asked over what the card says"
     adapter = adapter_options(given.get('checkpoint') or '')
     defaults = dict(method=card.method) | (REPLICA['full' if card.seq2seq else 'lora'] if scale == 'replica' else card.training)
+    usual = {name: defaults.pop(name, value) for name, value in USUAL.items()}
     wanted = {f.name: given[f.name] for f in fields(Recipe) if f.name in given and (given[f.name] or f.name not in ('method', 'epochs', 'batch_size', 'learning_rate', 'max_source', 'max_target'))}
-    return settled(Recipe(**defaults | wanted), adapter)
+    return settled(Recipe(**defaults | wanted), adapter, usual)
 
 def settled(
     r:Recipe,
     adapter:dict|None=None, # from `adapter_options`, of one that is gone on with
+    usual:dict=USUAL, # what a new adapter has
 )->Recipe:
     "The recipe with every option of its adapter: what was given, else what an adapter has that is gone on with, else the usual"
     if r.method == 'full': return r
     given = {name: getattr(r, name) for name, unset in UNSET.items() if getattr(r, name) != unset}
-    return replace(r, **USUAL | (adapter or {}) | given)
+    return replace(r, **usual | (adapter or {}) | given)
 
 def adapter_options(
     checkpoint:str, # a folder, a hub name, or empty
@@ -136,7 +138,7 @@ def memory_needed(
 )->Memory:
     "What one step of a training needs"
     return estimate_memory(card, r.batch_size, device=precision.device, method=r.method, weights=precision.weights, amp=precision.amp, checkpointing=precision.gradient_checkpointing,
-                           rank=r.lora_r or USUAL['lora_r'], optimizer=precision.optimizer, accumulation=r.gradient_accumulation_steps, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
+                           rank=r.lora_r or USUAL['lora_r'], dropout=r.lora_dropout != 0, optimizer=precision.optimizer, accumulation=r.gradient_accumulation_steps, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
 
 def row_size(
     card:ModelCard,
@@ -186,7 +188,7 @@ def fitted(
         was = json.loads(kept.read_text(encoding='utf-8'))
         if was['asked'] == asdict(r): return Recipe(**was['recipe']), here(card, scale, was['recipe']['method'], given.get('precision', ''), was['checkpointing']), was['choice']
     plan = plan_memory(card, available_memory(precision.device) if available is None else available, r.batch_size*r.gradient_accumulation_steps, method=r.method, device=this_device(),
-                       wish=given.get('precision', ''), quantize=not given.get('method') and find_spec('bitsandbytes') is not None, rank=r.lora_r or USUAL['lora_r'], checkpointing=precision.gradient_checkpointing, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
+                       wish=given.get('precision', ''), quantize=not given.get('method') and find_spec('bitsandbytes') is not None, rank=r.lora_r or USUAL['lora_r'], dropout=r.lora_dropout != 0, checkpointing=precision.gradient_checkpointing, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
     before, r = r, replace(r, method=plan.method, batch_size=plan.batch, gradient_accumulation_steps=plan.gradient_accumulation_steps)
     if kept: write_atomic(kept, to_json(dict(asked=asdict(before), recipe=asdict(r), checkpointing=plan.checkpointing, choice=plan.reason)))
     return r, here(card, scale, plan.method, given.get('precision', ''), plan.checkpointing), plan.reason
@@ -392,6 +394,7 @@ def _trainer_class(seq2seq:bool):
             if self.write:
                 with _as_saved(self.model): scores = self.write()
                 out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in scores.items()})
+            release_memory() # writing and learning cut the heap in different pieces
             self.seconds += time.monotonic() - started
             return out
 
@@ -643,14 +646,13 @@ def train(
     track=lambda step, values: None, # called with what is logged
 )->dict: # what happened, JSON-ready
     "Fine-tune a model, keep its best epoch, save it; out of memory, again with fewer rows at once and as many an update"
-    from accelerate.utils.memory import clear_device_cache
     tried, train_rows = [], _readable(loaded.card, train_rows)
     r = settled(r, _of_model(loaded.model))
     def attempt(batch, accumulation):
         if tried:
             say(f'out of memory with {tried[-1]} rows at once: again with {batch} × {accumulation}')
             loaded.model = None
-            clear_device_cache(garbage_collection=True) # what the failed attempt still holds
+            release_memory() # what the failed attempt still holds
             loaded.model = load(loaded.card, loaded.checkpoint, **precision.loading()).model
             _place_tokens(loaded)
         tried.append(batch)

@@ -1,11 +1,13 @@
 "Memory: estimates that add up, grow with what they should, agree with reality, and plans that fit"
+import ctypes
 import sys
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 
-from dialsum.memory import Memory, available_memory, estimate_generation, estimate_memory, measure_training, plan_memory, refuse_offload, within_memory
+from dialsum.memory import Memory, available_memory, estimate_generation, estimate_memory, measure_training, plan_memory, refuse_offload, release_memory, within_memory
 from dialsum.models import card, skeleton
 from dialsum.precision import Device
 from dialsum.runs import DialsumError
@@ -31,6 +33,11 @@ def test_more_rows_or_tokens_need_more(name, how):
 def test_more_rows_or_tokens_need_more_of_an_encoder_decoder():
     sizes = [estimate_memory(card('kobart'), b, n, t).total for b, n, t in ((2, 128, 32), (4, 128, 32), (4, 512, 32), (4, 512, 64))]
     assert sizes == sorted(set(sizes))
+
+
+def test_an_adapter_that_drops_nothing_needs_less():
+    with_dropout, without = (estimate_memory(tiny(), 2, 64, dropout=d) for d in (True, False))
+    assert without.activations < with_dropout.activations and without.total < with_dropout.total
 
 
 def test_checkpointing_lowers_the_activations():
@@ -114,3 +121,12 @@ def test_an_estimate_agrees_with_reality():
     how = dict(batch=4, length=256, weights='float32')
     estimate, measured = estimate_memory(c, device='cpu', **how).total, measure_training(c, steps=2, **how)
     assert abs(estimate/measured - 1) < 0.25
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'malloc_trim'), reason="the C library has no malloc_trim: not glibc")
+def test_freed_memory_goes_back_to_the_machine():
+    blocks = [bytearray(100_000) for _ in range(2000)] # each below the size that glibc maps by itself
+    del blocks[:-1] # the last one keeps the heap from shrinking
+    before = psutil.Process().memory_info().rss
+    release_memory()
+    assert before - psutil.Process().memory_info().rss > 1000*100_000

@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from dialsum.data import read
 from dialsum.generation import REFUSED, Decoding, Predictor, create_predictor
-from dialsum.models import card, load, replica
+from dialsum.models import CARDS, card, load, replica
 from dialsum.runs import DialsumError, sample_path
 
 DIALOGUE = '#Person1#: 안녕하세요, 내일 뵐까요?\n#Person2#: 네, 세 시에 뵐게요.'
@@ -253,3 +253,12 @@ def test_a_submission_that_cannot_be_written_is_refused_before_anything_is_predi
                             (Path('/proc/new/out.csv'), 'cannot write'), (3, 'int was given')):
             with pytest.raises(DialsumError, match=words): p.create_submission(FRAME, path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder']
+
+@pytest.mark.parametrize('name', [c.name for c in CARDS.values() if not c.seq2seq])
+def test_a_frozen_head_is_not_copied_for_each_row(name):
+    from torch.profiler import ProfilerActivity, profile
+    loaded, rows = load(card(name), str(replica(card(name))), 'bfloat16'), 8
+    head = loaded.model.get_output_embeddings().weight.requires_grad_(False)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        Predictor(loaded, rows).predict_batch([DIALOGUE]*rows, max_new_tokens=2)
+    assert max(event.cpu_memory_usage for event in profiled.events()) < rows*head.numel()*head.element_size()

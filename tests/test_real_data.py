@@ -23,7 +23,7 @@ def weights():
 def test_five_hundred_real_dialogues_teach_it_to_summarize(weights, shared, tmp_path):
     for part, rows in (('train', TRAINED), ('dev', MEASURED)):
         pd.read_csv(shared/'data'/'kodialogsum'/f'{part}.csv').head(rows).to_csv(tmp_path/f'{part}.csv', index=False)
-    call = [sys.executable, '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', 'run', '--models', 'real', '--epochs', '1', '--no-rehearse', '--json']
+    call = [sys.executable, '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', 'run', '--models', 'real', '--epochs', '1', '--learning-rate', '5e-4', '--no-rehearse', '--json']
     done = subprocess.run([*call, '--train-csv', tmp_path/'train.csv', '--dev-csv', tmp_path/'dev.csv', '--runs', tmp_path/'runs', '--reports', tmp_path/'reports'], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     [run] = (tmp_path/'runs').iterdir()

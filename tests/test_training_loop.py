@@ -9,7 +9,7 @@ from dialsum.data import read
 from dialsum.models import card, load, replica
 from dialsum.precision import here
 from dialsum.runs import DialsumError, sample_path
-from dialsum.training import Recipe, train
+from dialsum.training import Recipe, adapter_options, train
 from toys import Killed, scores
 
 
@@ -276,6 +276,15 @@ def test_what_an_adapter_has_may_be_given_and_is_planned_with(adapter):
     unset = dict(checkpoint='', lora_r=0, lora_alpha=0, lora_dropout=-1.0, lora_targets='')
     plain = recipe(card('qwen3-4b'), 'replica', unset)
     assert (plain.lora_r, plain.lora_alpha, plain.lora_dropout) == (16, 32, 0.05) and plain.lora_targets == ''
+
+
+def test_a_card_may_have_its_own_kind_of_new_adapter(adapter):
+    from dialsum.training import recipe
+    c = replace(card('qwen3-4b'), training=dict(epochs=7, lora_dropout=0.0))
+    assert (recipe(c, 'full', {}).epochs, recipe(c, 'full', {}).lora_dropout) == (7, 0.0)
+    assert recipe(c, 'full', dict(lora_dropout=0.3)).lora_dropout == 0.3
+    assert recipe(c, 'full', dict(checkpoint=str(adapter[0]))).lora_dropout == adapter_options(str(adapter[0]))['lora_dropout'] != 0.0
+    assert 'lora_dropout' not in recipe(c, 'full', dict(method='full')).facts
 
 
 @pytest.mark.parametrize('name, value', [
