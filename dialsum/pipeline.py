@@ -380,6 +380,7 @@ def models_of_base(
     adapted = [m for m in models if (options.get('method') or card(m).method) != 'full']
     return going_on_from_adapters(models, checkpoints) or (adapted if len(adapted) == 1 else [])
 
+# %% ../nbs/15_pipeline.ipynb #ebd7c344
 def plan(
     run:Path, # run folder
     models:list[str], # cards' names
