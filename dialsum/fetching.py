@@ -106,7 +106,8 @@ def _read(c:ModelCard, file:Path): # (tokenizer, model) of a GGUF file
         with redirect_stderr(StringIO()): # its bars
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             return tokenizer, AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
-    except (ImportError, ValueError, NotImplementedError, KeyError, RuntimeError) as e:
+    except (ImportError, ValueError, NotImplementedError, KeyError, RuntimeError, OSError) as e:
+        if getattr(e, 'errno', None): raise # the disk's; transformers raises an OSError without a number for what it cannot read
         used = ' and '.join(f'{name} {version}' for name, version in _versions().items())
         raise DialsumError(f"{c.name}: {used} do not read '{file.name}' ({type(e).__name__}: {' '.join(str(e).split())[:160]}): install the versions that `pip install 'dialsum[real]'` asks for.") from e
 

@@ -381,3 +381,9 @@ def test_who_has_the_weights_is_not_asked(small_card, typed, monkeypatch):
     fetch_model(small_card, yes, say=lambda line: None)
     fetching._acceptance(small_card).unlink()
     assert typed('fetch', 'real').returncode == 0
+
+
+def test_what_cannot_be_read_is_not_called_a_full_disk(registry, monkeypatch):
+    def unreadable(*given, **options): raise OSError("Can't load the tokenizer")
+    monkeypatch.setattr('transformers.AutoTokenizer.from_pretrained', unreadable)
+    with pytest.raises(DialsumError, match='do not read .weights.gguf.'): fetch_model(registry, accepts=yes, say=lambda line: None)

@@ -130,3 +130,11 @@ def test_training_goes_on_from_an_adapter_and_replaces_it_whole(tmp_path):
     whole = pipeline.run_stage(pipeline.StageSpec(run, 'train', 'qwen3-4b', small | dict(method='full', learning_rate=1e-3)))
     assert whole['status'] == 'success', whole['error']
     assert not hasattr(load(card('qwen3-4b'), str(run/'qwen3-4b'/'model')).model, 'peft_config')
+
+
+def test_a_stage_keeps_few_compiled_kernels_unless_somebody_wants_more(tmp_path, monkeypatch):
+    def kernels(): return pipeline._environment(pipeline.StageSpec(tmp_path, 'data'), 1, 0)['ONEDNN_PRIMITIVE_CACHE_CAPACITY']
+    monkeypatch.delenv('ONEDNN_PRIMITIVE_CACHE_CAPACITY', raising=False)
+    assert kernels() == '128'
+    monkeypatch.setenv('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '2000')
+    assert kernels() == '2000'
