@@ -2,7 +2,7 @@
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo real test test-slow test-anywhere lab clean
+.PHONY: demo real test test-slow test-anywhere format lint lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
@@ -22,6 +22,15 @@ test-slow: .venv/ready
 # with other toys, on other processors, in another order, on a busy machine; goes on where it stopped
 test-anywhere: .venv/ready
 	$(BIN)/python .ci/anywhere.py
+
+# layout, and what a program can see without running
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 
 lab: .venv/ready
 	$(BIN)/dialsum lab
