@@ -4,58 +4,82 @@
 
 With --slow: only the tests that take minutes by their nature, which CI leaves out.
 """
+
 import os, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-FAILED = 'nbdev Tests Failed On The Following Notebooks:'
+FAILED = "nbdev Tests Failed On The Following Notebooks:"
 
 
 def environment() -> dict:
     "Two tests at a time: threads of their own that wait by spinning would make both eight times slower"
-    own = dict(OMP_WAIT_POLICY='PASSIVE', OMP_NUM_THREADS='1', PATH=f"{BIN}:{os.environ['PATH']}")
-    return dict(own, **{name: value for name, value in os.environ.items() if name != 'PATH'})
+    own = dict(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1", PATH=f"{BIN}:{os.environ['PATH']}")
+    return dict(own, **{name: value for name, value in os.environ.items() if name != "PATH"})
 
 
 def run_notebooks(env: dict, workers: int = 2) -> tuple[list[str], list[str]]:
     "Run every notebook; returns the names of those that ended well and of those that did not"
-    notebooks = {path.name for path in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts}
-    command = [str(BIN/'nbdev_test'), '--n_workers', str(workers), '--do_print', '--timing']
-    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    notebooks = {
+        path.name for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
+    }
+    command = [str(BIN / "nbdev_test"), "--n_workers", str(workers), "--do_print", "--timing"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     completed, failed, in_list = set(), set(), False
     for line in process.stdout:
-        print(line, end='', flush=True)
+        print(line, end="", flush=True)
         words = line.strip()
-        if words.startswith('- Completed '): completed.add(Path(words.removeprefix('- Completed ')).name)
-        if in_list and words.endswith('.ipynb'): failed.add(words)
+        if words.startswith("- Completed "):
+            completed.add(Path(words.removeprefix("- Completed ")).name)
+        if in_list and words.endswith(".ipynb"):
+            failed.add(words)
         in_list = in_list or words == FAILED
-    if process.wait() and not failed: failed = notebooks - completed or {'nbdev_test itself'}
-    failed |= notebooks - completed # one that was never begun has not passed
+    if process.wait() and not failed:
+        failed = notebooks - completed or {"nbdev_test itself"}
+    failed |= notebooks - completed  # one that was never begun has not passed
     return sorted(completed - failed), sorted(failed)
 
 
 def run_tests(env: dict, *options: str) -> int:
     "Run pytest with two workers; returns its exit code"
-    command = [sys.executable, '-m', 'pytest', '-p', 'suites', '--numprocesses', '2', '--dist', 'loadfile', '--no-loadscope-reorder', *options]
-    paths = [str(Path(__file__).parent), *filter(None, [env.get('PYTHONPATH')])]
-    return subprocess.run(command, cwd=ROOT, env=env | dict(PYTHONPATH=':'.join(paths))).returncode
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "suites",
+        "--numprocesses",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        *options,
+    ]
+    paths = [str(Path(__file__).parent), *filter(None, [env.get("PYTHONPATH")])]
+    return subprocess.run(command, cwd=ROOT, env=env | dict(PYTHONPATH=":".join(paths))).returncode
 
 
 def pytest_terminal_summary(terminalreporter):
     "Called by pytest at its end: the notebooks' counts stand above its own"
-    if told := os.environ.get('DIALSUM_NOTEBOOKS'): terminalreporter.write_line(f'nbdev_test: {told}')
+    if told := os.environ.get("DIALSUM_NOTEBOOKS"):
+        terminalreporter.write_line(f"nbdev_test: {told}")
 
 
 def main(options: list[str]) -> int:
-    if '--slow' in options: return run_tests(environment(), '-m', 'slow', *(o for o in options if o != '--slow'))
+    if "--slow" in options:
+        return run_tests(environment(), "-m", "slow", *(o for o in options if o != "--slow"))
     env, started = environment(), time.monotonic()
     passed, failed = run_notebooks(env)
     seconds = time.monotonic() - started
-    told = f'{len(passed)} notebooks passed, {len(failed)} failed in {seconds:.0f} s'
-    if failed: told += f" ({', '.join(failed)})"
+    told = f"{len(passed)} notebooks passed, {len(failed)} failed in {seconds:.0f} s"
+    if failed:
+        told += f" ({', '.join(failed)})"
     code = run_tests(env | dict(DIALSUM_NOTEBOOKS=told), *options)
     return code or bool(failed)
 
 
-if __name__ == '__main__': sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -30,72 +30,108 @@ from .runs import DialsumError, unknown
 @dataclass(frozen=True)
 class Method:
     "One way to make a new row of an old one"
-    name:str # as in `--augmentation-methods`
-    make:Callable # (Dialogue, random.Random) → dict of the columns that change, or None; with a backend ([Dialogue], [random.Random], Backend) → [dict or None]
-    same:bool # whether the new dialogue must have the tags, numbers and names of the old one, each as often
-    missing:Callable[[],str] # '' when it can work; else one sentence: what is missing, what to do
-    backed:bool # whether it needs a backend
 
-METHODS:dict[str,Method] = {}
+    name: str  # as in `--augmentation-methods`
+    make: Callable  # (Dialogue, random.Random) → dict of the columns that change, or None; with a backend ([Dialogue], [random.Random], Backend) → [dict or None]
+    same: bool  # whether the new dialogue must have the tags, numbers and names of the old one, each as often
+    missing: Callable[[], str]  # '' when it can work; else one sentence: what is missing, what to do
+    backed: bool  # whether it needs a backend
+
+
+METHODS: dict[str, Method] = {}
+
 
 def method(
-    name:str, same:bool=False, missing:Callable[[],str]=lambda: '', backed:bool=False, # as in `Method`
-)->Callable: # a decorator
+    name: str,
+    same: bool = False,
+    missing: Callable[[], str] = lambda: "",
+    backed: bool = False,  # as in `Method`
+) -> Callable:  # a decorator
     "Put a function among the methods"
+
     def add(make):
         METHODS[name] = Method(name, make, same, missing, backed)
         return make
+
     return add
+
 
 @dataclass
 class Backend:
     "A model that writes dialogues anew"
-    name:str # for facts: which model, where
 
-    def missing(self, method:str)->str: raise NotImplementedError # '' when it can serve the method, else one sentence; no network, no weights
-    def rewrite(self, method:str, texts:list[str], seeds:list[int])->list[str]: raise NotImplementedError # dialogues → dialogues; '' where it wrote none
-    def used(self)->dict: return {} # what was asked of it, for facts
+    name: str  # for facts: which model, where
+
+    def missing(self, method: str) -> str:
+        raise NotImplementedError  # '' when it can serve the method, else one sentence; no network, no weights
+
+    def rewrite(self, method: str, texts: list[str], seeds: list[int]) -> list[str]:
+        raise NotImplementedError  # dialogues → dialogues; '' where it wrote none
+
+    def used(self) -> dict:
+        return {}  # what was asked of it, for facts
 
 # %% ../nbs/03_augment.ipynb #23b1f03a
 def check_methods(
-    methods:list[str], # names
-    ratio:float, # new rows for each old one
-    backend:Backend|None=None, # for the methods that need one
-)->list[Method]: # each once, in the order of `METHODS`, whatever the order asked
+    methods: list[str],  # names
+    ratio: float,  # new rows for each old one
+    backend: Backend | None = None,  # for the methods that need one
+) -> list[Method]:  # each once, in the order of `METHODS`, whatever the order asked
     "Raises `DialsumError` for no method, an unknown one, one that lacks what it needs, or a ratio that they cannot reach"
     for name in methods:
-        if name not in METHODS: raise unknown('augmentation method', name, list(METHODS))
+        if name not in METHODS:
+            raise unknown("augmentation method", name, list(METHODS))
     chosen = [m for m in METHODS.values() if m.name in methods]
-    if not chosen: raise DialsumError(f"augmentation without a method: give at least one of {', '.join(METHODS)}.")
+    if not chosen:
+        raise DialsumError(f"augmentation without a method: give at least one of {', '.join(METHODS)}.")
     for m in chosen:
-        lack = m.missing() or (_lack(m.name, backend) if m.backed else '')
-        if lack: raise DialsumError(lack)
+        lack = m.missing() or (_lack(m.name, backend) if m.backed else "")
+        if lack:
+            raise DialsumError(lack)
     if not 0 < ratio <= len(chosen):
-        raise DialsumError(f"augmentation_ratio is {ratio}: more than 0 and at most {len(chosen)} was expected, because each method makes at most one new row of a row.")
+        raise DialsumError(
+            f"augmentation_ratio is {ratio}: more than 0 and at most {len(chosen)} was expected, because each method makes at most one new row of a row."
+        )
     return chosen
 
-def _lack(name:str, backend:Backend|None)->str:
-    if backend is None: return (f"the augmentation method {name} needs a model that writes: give augmentation_backend, the address of an OpenAI-compatible endpoint "
-                                f"(with its augmentation_model) or the folder of a checkpoint.")
+
+def _lack(name: str, backend: Backend | None) -> str:
+    if backend is None:
+        return (
+            f"the augmentation method {name} needs a model that writes: give augmentation_backend, the address of an OpenAI-compatible endpoint "
+            f"(with its augmentation_model) or the folder of a checkpoint."
+        )
     lack = backend.missing(name)
-    return f"the augmentation method {name} cannot work: {lack}" if lack else ''
+    return f"the augmentation method {name} cannot work: {lack}" if lack else ""
 
 # %% ../nbs/03_augment.ipynb #7b2aabf1
-_pairs = ('이라고', '라고'), ('이라는', '라는'), ('이랑', '랑'), ('이나', '나'), ('은', '는'), ('이', '가'), ('을', '를'), ('과', '와')
+_pairs = (
+    ("이라고", "라고"),
+    ("이라는", "라는"),
+    ("이랑", "랑"),
+    ("이나", "나"),
+    ("은", "는"),
+    ("이", "가"),
+    ("을", "를"),
+    ("과", "와"),
+)
 _partner = {a: b for pair in _pairs for a, b in (pair, pair[::-1])}
-_particle = '|'.join(sorted(_partner, key=len, reverse=True))
-_speaker = re.compile(rf'#Person([12])#((?:{_particle})(?![가-힣])|[과와](?=[의는도만]))?')
+_particle = "|".join(sorted(_partner, key=len, reverse=True))
+_speaker = re.compile(rf"#Person([12])#((?:{_particle})(?![가-힣])|[과와](?=[의는도만]))?")
+
 
 def swap(
-    text:str, # a dialogue or a summary
-)->str: # the same words
+    text: str,  # a dialogue or a summary
+) -> str:  # the same words
     "Exchange #Person1# and #Person2#, with the particles behind them"
     return _speaker.sub(lambda m: f"#Person{3 - int(m[1])}#{_partner[m[2]] if m[2] else ''}", text)
 
-@method('speaker_swap')
-def speaker_swap(d:Dialogue, rng:random.Random)->dict|None: # None: not both of them speak
+
+@method("speaker_swap")
+def speaker_swap(d: Dialogue, rng: random.Random) -> dict | None:  # None: not both of them speak
     "The same conversation with #Person1# and #Person2# exchanged, in its summaries too"
-    if not {'#Person1#', '#Person2#'} <= set(d.speakers): return None
+    if not {"#Person1#", "#Person2#"} <= set(d.speakers):
+        return None
     return dict(dialogue=swap(d.text), summaries=tuple(map(swap, d.summaries)))
 
 # %% ../nbs/03_augment.ipynb #6f34d2cf
@@ -116,510 +152,873 @@ VERBS = """고르다=선택하다 사용하다>쓰다 출발하다>떠나다 구
 ADJECTIVES = """이쁘다>예쁘다 재미있다=재밌다 저렴하다>싸다 대단하다>굉장하다 상냥하다>친절하다 청결하다>깨끗하다 지저분하다>더럽다 유사하다>비슷하다 동일하다>똑같다 편리하다>편하다 두렵다>무섭다 분명하다>확실하다 알맞다=적당하다
 적절하다>알맞다 신속하다>빠르다 영리하다=똑똑하다 쓸쓸하다>외롭다 감사하다>고맙다"""
 
+
 def lexicon(
-    text:str, # `a>b` or `a=b`, between blanks
-)->dict[str,list[str]]: # what each word may become; of predicates the stems
+    text: str,  # `a>b` or `a=b`, between blanks
+) -> dict[str, list[str]]:  # what each word may become; of predicates the stems
     "The entries of one part of the lexicon, both directions of `=`"
     known = {}
     for entry in text.split():
-        a, sign, b = (part.removesuffix('다') if text in (VERBS, ADJECTIVES) else part for part in re.split('([>=])', entry))
-        for old, new in ((a, b), (b, a))[:1 + (sign == '=')]: known.setdefault(old, []).append(new)
+        a, sign, b = (
+            part.removesuffix("다") if text in (VERBS, ADJECTIVES) else part
+            for part in re.split("([>=])", entry)
+        )
+        for old, new in ((a, b), (b, a))[: 1 + (sign == "=")]:
+            known.setdefault(old, []).append(new)
     return known
 
-_parts = dict(noun=lexicon(NOUNS), adverb=lexicon(ADVERBS), verb=lexicon(VERBS), adjective=lexicon(ADJECTIVES))
+
+_parts = dict(
+    noun=lexicon(NOUNS), adverb=lexicon(ADVERBS), verb=lexicon(VERBS), adjective=lexicon(ADJECTIVES)
+)
 
 # %% ../nbs/03_augment.ipynb #4bd5eb05
-def _no_kiwi()->str:
-    lost = [p for p in ('kiwipiepy', 'kiwipiepy_model') if not find_spec(p)]
-    return f"the augmentation methods synonym and turn_shuffle need {' and '.join(lost)}: install kiwipiepy." if lost else ''
+def _no_kiwi() -> str:
+    lost = [p for p in ("kiwipiepy", "kiwipiepy_model") if not find_spec(p)]
+    return (
+        f"the augmentation methods synonym and turn_shuffle need {' and '.join(lost)}: install kiwipiepy."
+        if lost
+        else ""
+    )
 
-def _vowel(word:str)->bool: return (ord(word[-1]) - 0xac00)%28 == 0
 
-def _join(morphemes:list[tuple[str,str]])->str: # of (form, tag), one word
+def _vowel(word: str) -> bool:
+    return (ord(word[-1]) - 0xAC00) % 28 == 0
+
+
+def _join(morphemes: list[tuple[str, str]]) -> str:  # of (form, tag), one word
     forms = list(morphemes)
     for i in range(2, len(forms)):
-        if forms[i - 1][1] == 'VCP' and forms[i][0] in ('에요', '예요'): forms[i] = ('예요' if _vowel(forms[i - 2][0]) else '에요', 'EF')
+        if forms[i - 1][1] == "VCP" and forms[i][0] in ("에요", "예요"):
+            forms[i] = ("예요" if _vowel(forms[i - 2][0]) else "에요", "EF")
     return _kiwi().join([(form, tag, False) for form, tag in forms])
 
 # %% ../nbs/03_augment.ipynb #57309bfc
-_ending = re.compile(r'J|E|VC|VX|XS[VA]')
+_ending = re.compile(r"J|E|VC|VX|XS[VA]")
+
 
 def _alternatives(
-    morphemes:list, # of one word, as Kiwi gives them
-    followed:bool, # whether another word comes behind it, without a mark between
-)->list[list[tuple[str,str]]]: # of the morphemes of its replacements
+    morphemes: list,  # of one word, as Kiwi gives them
+    followed: bool,  # whether another word comes behind it, without a mark between
+) -> list[list[tuple[str, str]]]:  # of the morphemes of its replacements
     first, rest = morphemes[0], [(m.form, m.tag) for m in morphemes[1:]]
-    if not all(_ending.match(tag) for _, tag in rest): return []
-    if first.tag[:2] == 'MA' and not rest: return [[(new, first.tag)] for new in _parts['adverb'].get(first.form, [])] if followed else []
-    nouns = _parts['noun'].get(first.form, []) if first.tag in ('NNG', 'MAG') else []
-    return [[(new, 'NNG'), *rest] for new in nouns] + _predicates(morphemes)
+    if not all(_ending.match(tag) for _, tag in rest):
+        return []
+    if first.tag[:2] == "MA" and not rest:
+        return [[(new, first.tag)] for new in _parts["adverb"].get(first.form, [])] if followed else []
+    nouns = _parts["noun"].get(first.form, []) if first.tag in ("NNG", "MAG") else []
+    return [[(new, "NNG"), *rest] for new in nouns] + _predicates(morphemes)
 
-def _predicates(morphemes:list)->list:
+
+def _predicates(morphemes: list) -> list:
     found = []
-    for n in (1, 2): # the stem is one morpheme (고르), or two (선택, 하)
-        if len(morphemes) <= n or n == 2 and morphemes[1].tag[:2] != 'XS': break
-        stem, kind, rest = ''.join(m.form for m in morphemes[:n]), morphemes[n - 1].tag.split('-')[0], [(m.form, m.tag) for m in morphemes[n:]]
-        thanks = rest[0] == ('어', 'EF') or re.fullmatch('ᆸ니다|어요|죠|지요|네요?|었|겠', rest[0][0]) # 감사합니다, but not 감사하는 or 감사해야
-        if kind in ('VV', 'XSV'): found += [[(new, 'VV'), *rest] for new in _parts['verb'].get(stem, [])]
-        if kind in ('VA', 'XSA') or kind == 'XSV' and thanks: found += [[(new, 'VA'), *rest] for new in _parts['adjective'].get(stem, [])]
+    for n in (1, 2):  # the stem is one morpheme (고르), or two (선택, 하)
+        if len(morphemes) <= n or n == 2 and morphemes[1].tag[:2] != "XS":
+            break
+        stem, kind, rest = (
+            "".join(m.form for m in morphemes[:n]),
+            morphemes[n - 1].tag.split("-")[0],
+            [(m.form, m.tag) for m in morphemes[n:]],
+        )
+        thanks = rest[0] == ("어", "EF") or re.fullmatch(
+            "ᆸ니다|어요|죠|지요|네요?|었|겠", rest[0][0]
+        )  # 감사합니다, but not 감사하는 or 감사해야
+        if kind in ("VV", "XSV"):
+            found += [[(new, "VV"), *rest] for new in _parts["verb"].get(stem, [])]
+        if kind in ("VA", "XSA") or kind == "XSV" and thanks:
+            found += [[(new, "VA"), *rest] for new in _parts["adjective"].get(stem, [])]
     return found
 
 # %% ../nbs/03_augment.ipynb #f8a1a65e
 @lru_cache(64)
-def _tokens(text:str)->list: return _kiwi().tokenize(text)
+def _tokens(text: str) -> list:
+    return _kiwi().tokenize(text)
 
-def _words(text:str)->Iterator[list]: # the morphemes of each word, marks included
-    return (list(tokens) for _, tokens in groupby(_tokens(text), key=lambda t: (t.sent_position, t.word_position)))
 
-def _fixed(word:list)->bool: # holds a tag, a digit, a Latin letter, a numeral or a name
-    return any(t.tag in ('NNP', 'NR', 'MM') or t.tag[0] in 'WZ' or t.tag in ('SL', 'SN', 'SH', 'SB', 'SW') for t in word)
+def _words(text: str) -> Iterator[list]:  # the morphemes of each word, marks included
+    return (
+        list(tokens) for _, tokens in groupby(_tokens(text), key=lambda t: (t.sent_position, t.word_position))
+    )
 
-def _sites(text:str, kept:set[str])->list[tuple[int,int,list[str]]]: # (start, end, what may stand there)
+
+def _fixed(word: list) -> bool:  # holds a tag, a digit, a Latin letter, a numeral or a name
+    return any(
+        t.tag in ("NNP", "NR", "MM") or t.tag[0] in "WZ" or t.tag in ("SL", "SN", "SH", "SB", "SW")
+        for t in word
+    )
+
+
+def _sites(
+    text: str, kept: set[str]
+) -> list[tuple[int, int, list[str]]]:  # (start, end, what may stand there)
     sites = []
     for word in _words(text):
-        core = [t for t in word if t.tag[0] != 'S']
-        if not core or core[0].form in kept or _fixed(word): continue
+        core = [t for t in word if t.tag[0] != "S"]
+        if not core or core[0].form in kept or _fixed(word):
+            continue
         start, end = core[0].start, core[-1].end
-        found = _alternatives(core, bool(re.match(' [가-힣]', text[end:])))
-        if found and _join([(t.form, t.tag) for t in core]) == text[start:end]: sites.append((start, end, [_join(new) for new in found]))
+        found = _alternatives(core, bool(re.match(" [가-힣]", text[end:])))
+        if found and _join([(t.form, t.tag) for t in core]) == text[start:end]:
+            sites.append((start, end, [_join(new) for new in found]))
     return sites
 
 # %% ../nbs/03_augment.ipynb #ff8be098
-@method('synonym', same=True, missing=_no_kiwi)
-def synonym(d:Dialogue, rng:random.Random)->dict|None: # None: it has no word that can be replaced
+@method("synonym", same=True, missing=_no_kiwi)
+def synonym(d: Dialogue, rng: random.Random) -> dict | None:  # None: it has no word that can be replaced
     "The same dialogue with other words for the same things"
     sites = _sites(d.text, {t.form for s in d.summaries for t in _tokens(s)})
-    if not sites: return None
+    if not sites:
+        return None
     text = d.text
-    for start, end, news in reversed([s for s in sites if rng.random() < 0.7] or [rng.choice(sites)]): text = text[:start] + rng.choice(news) + text[end:]
+    for start, end, news in reversed([s for s in sites if rng.random() < 0.7] or [rng.choice(sites)]):
+        text = text[:start] + rng.choice(news) + text[end:]
     return dict(dialogue=text)
 
 # %% ../nbs/03_augment.ipynb #213d418b
-_back = re.compile(r'(그|이[거건게것런렇 ]|저[거건게것런렇기]|[네예아어오와하참자음흠][,.!~… ]|넵|넹|아[니뇨]|응|엉|우와|헐|하하|왜|글쎄|맞|좋|물론|알[겠았]|하지만|하긴|근데|정말|진짜|역시|또|다른|고마|감사|죄송|미안|설마|당연|괜찮|확실'
-                   r'|마찬가지|사실|아무튼|어쨌든|게다가|따라서|대신|말씀|안타깝|다행|훌륭|멋|세상에|얼마나 |언제|누[가구]|어디|몇 )')
-_thanks = re.compile(r'([네응아예음][,.!]? )?(알[겠았]|고마|감사)')
-_inner = re.compile(r'#Person\d*#\s*:') # a second turn in one line
-_one_question = re.compile(r'[^.!?…]*\?+')
-_pointing = set('그거 그것 이거 이것 저거 저것 거기 그쪽 그때 이때 그 그분 걔 그녀 그들 얘 쟤 이건 그건 그런 이런 저런 그렇 이렇 저렇 그러 또 다른 도 대신 역시'.split())
-_further = set('더 다시 둘 나머지 마지막 추가 외 밖에 의미 확인 문제 부분 도움 괜찮'.split())
-_empty = set('하 수 때 거 것 뭐 무엇 시 원 분 명 개 번 정도'.split())
+_back = re.compile(
+    r"(그|이[거건게것런렇 ]|저[거건게것런렇기]|[네예아어오와하참자음흠][,.!~… ]|넵|넹|아[니뇨]|응|엉|우와|헐|하하|왜|글쎄|맞|좋|물론|알[겠았]|하지만|하긴|근데|정말|진짜|역시|또|다른|고마|감사|죄송|미안|설마|당연|괜찮|확실"
+    r"|마찬가지|사실|아무튼|어쨌든|게다가|따라서|대신|말씀|안타깝|다행|훌륭|멋|세상에|얼마나 |언제|누[가구]|어디|몇 )"
+)
+_thanks = re.compile(r"([네응아예음][,.!]? )?(알[겠았]|고마|감사)")
+_inner = re.compile(r"#Person\d*#\s*:")  # a second turn in one line
+_one_question = re.compile(r"[^.!?…]*\?+")
+_pointing = set(
+    "그거 그것 이거 이것 저거 저것 거기 그쪽 그때 이때 그 그분 걔 그녀 그들 얘 쟤 이건 그건 그런 이런 저런 그렇 이렇 저렇 그러 또 다른 도 대신 역시".split()
+)
+_further = set("더 다시 둘 나머지 마지막 추가 외 밖에 의미 확인 문제 부분 도움 괜찮".split())
+_empty = set("하 수 때 거 것 뭐 무엇 시 원 분 명 개 번 정도".split())
+
 
 @dataclass(frozen=True)
 class _Turn:
-    speaker:str
-    words:str
+    speaker: str
+    words: str
 
-    def has(self, forms): return any(t.form in forms and t.tag != 'IC' for t in _tokens(self.words))
+    def has(self, forms):
+        return any(t.form in forms and t.tag != "IC" for t in _tokens(self.words))
+
     @property
-    def asks(self): return '?' in self.words
+    def asks(self):
+        return "?" in self.words
+
     @property
-    def requests(self): return bool(re.search(r'(세요|주라|줘|줘요|시다)[.!~ ]*$', self.words))
+    def requests(self):
+        return bool(re.search(r"(세요|주라|줘|줘요|시다)[.!~ ]*$", self.words))
+
     @property
-    def opens(self): # one question that stands on its own feet: nothing looks back, and a noun with a particle names its topic
-        if not _one_question.fullmatch(self.words) or _back.match(self.words) or self.has(_pointing|_further) or re.search('[건게] 어[때떠떨]', self.words): return False
+    def opens(
+        self,
+    ):  # one question that stands on its own feet: nothing looks back, and a noun with a particle names its topic
+        if (
+            not _one_question.fullmatch(self.words)
+            or _back.match(self.words)
+            or self.has(_pointing | _further)
+            or re.search("[건게] 어[때떠떨]", self.words)
+        ):
+            return False
         tokens = _tokens(self.words)
-        return any(a.tag[:2] in ('NN', 'XS') and b.tag in ('JX', 'JKS', 'JKO') for a, b in zip(tokens, tokens[1:])) or bool(re.search('주시겠|주실|줄래', self.words))
+        return any(
+            a.tag[:2] in ("NN", "XS") and b.tag in ("JX", "JKS", "JKO") for a, b in zip(tokens, tokens[1:])
+        ) or bool(re.search("주시겠|주실|줄래", self.words))
+
     @property
-    def nouns(self): return {t.form for t in _tokens(self.words) if t.tag in ('NNG', 'NNP', 'SL', 'SN', 'NR', 'XR')} - _empty
+    def nouns(self):
+        return {
+            t.form for t in _tokens(self.words) if t.tag in ("NNG", "NNP", "SL", "SN", "NR", "XR")
+        } - _empty
 
 # %% ../nbs/03_augment.ipynb #de88d097
-def _free(turns:list[_Turn], i:int)->bool: # whether turns i, i+1 and i+2, i+3 can change places
-    (before, ask, answer, ask2, answer2), after = turns[i - 1:i + 4], turns[i + 4:i + 5]
-    if not ask.speaker == ask2.speaker != answer.speaker == answer2.speaker or any(_inner.search(t.words) for t in turns[i:i + 4]): return False
-    if not (ask.asks and ask2.asks) or before.asks or answer.asks or answer2.asks or answer.requests: return False
-    if after and _back.match(after[0].words) and not _thanks.match(after[0].words): return False
-    if not (ask.opens and ask2.opens) or answer.has(_pointing) or answer2.has(_pointing): return False
-    return not (ask.nouns|answer.nouns)&(ask2.nouns|answer2.nouns)
+def _free(turns: list[_Turn], i: int) -> bool:  # whether turns i, i+1 and i+2, i+3 can change places
+    (before, ask, answer, ask2, answer2), after = turns[i - 1 : i + 4], turns[i + 4 : i + 5]
+    if not ask.speaker == ask2.speaker != answer.speaker == answer2.speaker or any(
+        _inner.search(t.words) for t in turns[i : i + 4]
+    ):
+        return False
+    if not (ask.asks and ask2.asks) or before.asks or answer.asks or answer2.asks or answer.requests:
+        return False
+    if after and _back.match(after[0].words) and not _thanks.match(after[0].words):
+        return False
+    if not (ask.opens and ask2.opens) or answer.has(_pointing) or answer2.has(_pointing):
+        return False
+    return not (ask.nouns | answer.nouns) & (ask2.nouns | answer2.nouns)
 
-@method('turn_shuffle', same=True, missing=_no_kiwi)
-def turn_shuffle(d:Dialogue, rng:random.Random)->dict|None: # None: no two exchanges are independent of each other
+
+@method("turn_shuffle", same=True, missing=_no_kiwi)
+def turn_shuffle(
+    d: Dialogue, rng: random.Random
+) -> dict | None:  # None: no two exchanges are independent of each other
     "The same dialogue with two adjacent exchanges in the other order"
-    turns, lines = [_Turn(tag, words.strip()) for tag, words in d.turns], d.text.split('\n')
+    turns, lines = [_Turn(tag, words.strip()) for tag, words in d.turns], d.text.split("\n")
     places = [i for i in range(1, len(turns) - 3) if _free(turns, i)]
-    if not places: return None
+    if not places:
+        return None
     i = rng.choice(places)
-    return dict(dialogue='\n'.join(lines[:i] + lines[i + 2:i + 4] + lines[i:i + 2] + lines[i + 4:]))
+    return dict(dialogue="\n".join(lines[:i] + lines[i + 2 : i + 4] + lines[i : i + 2] + lines[i + 4 :]))
 
 # %% ../nbs/03_augment.ipynb #b46409d9
 INSTRUCTIONS = (
-    '아래 대화를 읽고 핵심만 한두 문장으로 요약해 주세요. #Person1# 같은 표시는 그대로 옮겨 쓰세요.\n\n{dialogue}',
-    '{dialogue}\n\n위 대화의 요약문을 한두 문장으로 쓰세요. 대화에 없는 내용을 더하지 말고, #Person1# 같은 표시를 바꾸지 마세요.',
-    '당신은 대화 기록을 정리하는 사람입니다. 누가 무엇을 말하고 무엇을 하기로 했는지 한두 문장으로 정리하세요. #Person1# 같은 표시가 곧 이름입니다.\n\n{dialogue}',
-    '### 대화\n{dialogue}\n\n### 할 일\n대화를 한두 문장으로 요약. #Person1# 같은 표시는 그대로 유지.',
-    '다음은 두 사람 이상이 나눈 대화입니다.\n\n{dialogue}\n\n이 대화에서 무슨 일이 있었나요? #Person1# 같은 표시를 그대로 써서 한두 문장으로 답하세요.')
+    "아래 대화를 읽고 핵심만 한두 문장으로 요약해 주세요. #Person1# 같은 표시는 그대로 옮겨 쓰세요.\n\n{dialogue}",
+    "{dialogue}\n\n위 대화의 요약문을 한두 문장으로 쓰세요. 대화에 없는 내용을 더하지 말고, #Person1# 같은 표시를 바꾸지 마세요.",
+    "당신은 대화 기록을 정리하는 사람입니다. 누가 무엇을 말하고 무엇을 하기로 했는지 한두 문장으로 정리하세요. #Person1# 같은 표시가 곧 이름입니다.\n\n{dialogue}",
+    "### 대화\n{dialogue}\n\n### 할 일\n대화를 한두 문장으로 요약. #Person1# 같은 표시는 그대로 유지.",
+    "다음은 두 사람 이상이 나눈 대화입니다.\n\n{dialogue}\n\n이 대화에서 무슨 일이 있었나요? #Person1# 같은 표시를 그대로 써서 한두 문장으로 답하세요.",
+)
 
-@method('instruction')
-def instruction(d:Dialogue, rng:random.Random)->dict: # a template with a place for {dialogue}
+
+@method("instruction")
+def instruction(d: Dialogue, rng: random.Random) -> dict:  # a template with a place for {dialogue}
     "The same dialogue and summary, asked for in other words"
     return dict(instruction=rng.choice(INSTRUCTIONS))
 
 # %% ../nbs/03_augment.ipynb #02ad3540
-_kept = '''- 줄의 수와 순서, 각 줄 맨 앞의 화자 표시(#Person1#: 등)를 그대로 둡니다.
+_kept = """- 줄의 수와 순서, 각 줄 맨 앞의 화자 표시(#Person1#: 등)를 그대로 둡니다.
 - #PhoneNumber#처럼 #로 둘러싸인 표시, 숫자, 로마자, 사람과 장소의 이름은 글자 그대로 옮깁니다.
 - 말하는 사람의 말투(높임말, 반말)를 지키고, 내용을 더하거나 빼지 않습니다.
-- 설명 없이 대화만 씁니다.'''
+- 설명 없이 대화만 씁니다."""
 PROMPTS = dict(
-    paraphrase=f'다음 대화를 한 줄씩, 뜻은 그대로 두고 다른 낱말과 다른 문장으로 다시 쓰세요.\n{_kept}\n\n',
-    english='Translate this Korean dialogue into English, line by line. Keep the number and the order of the lines, the speaker at the beginning of each line (#Person1#: and so on), '
-            'every other mark between # signs, and all numbers exactly as they are. Write the translation only.\n\n',
-    korean=f'다음 영어 대화를 한 줄씩 자연스러운 한국어 입말로 옮기세요.\n{_kept}\n\n')
+    paraphrase=f"다음 대화를 한 줄씩, 뜻은 그대로 두고 다른 낱말과 다른 문장으로 다시 쓰세요.\n{_kept}\n\n",
+    english="Translate this Korean dialogue into English, line by line. Keep the number and the order of the lines, the speaker at the beginning of each line (#Person1#: and so on), "
+    "every other mark between # signs, and all numbers exactly as they are. Write the translation only.\n\n",
+    korean=f"다음 영어 대화를 한 줄씩 자연스러운 한국어 입말로 옮기세요.\n{_kept}\n\n",
+)
 TEMPERATURES = dict(paraphrase=0.7, back_translation=0.3)
-_figures = re.compile(rf'{TAG.pattern}|[A-Za-z]+|\d+') # what must be in the new dialogue as often
+_figures = re.compile(rf"{TAG.pattern}|[A-Za-z]+|\d+")  # what must be in the new dialogue as often
 
-def _spoken(answer:str)->str: # the dialogue in an answer, without what models think and say around it
-    lines = [line.strip() for line in re.sub(r'(?s)^.*</think>', '', answer).split('\n') if line.strip()]
-    turns = [i for i, line in enumerate(lines) if re.match(r'#\w+#\s*:', line)]
-    return '\n'.join(lines[turns[0]:turns[-1] + 1] if turns else lines)
 
-def _rebuilt(text:str, words:list[str])->str: # a dialogue with other words behind its speakers
-    return '\n'.join(line[:len(line) - len(old)] + new for line, (_, old), new in zip(text.split('\n'), Dialogue('', text).turns, words, strict=True))
+def _spoken(answer: str) -> str:  # the dialogue in an answer, without what models think and say around it
+    lines = [line.strip() for line in re.sub(r"(?s)^.*</think>", "", answer).split("\n") if line.strip()]
+    turns = [i for i, line in enumerate(lines) if re.match(r"#\w+#\s*:", line)]
+    return "\n".join(lines[turns[0] : turns[-1] + 1] if turns else lines)
 
-def _prompted(write:Callable, method:str, texts:list[str], seeds:list[int])->list[str]: # `write` takes an instruction, texts, seeds and a temperature
-    ask = lambda prompt, some: [_spoken(a) for a in write(PROMPTS[prompt], [texts[i] for i in some], [seeds[i] for i in some], TEMPERATURES[method])]
-    everything, lines = range(len(texts)), [t.count('\n') for t in texts]
-    if method == 'paraphrase': told = ask('paraphrase', everything)
+
+def _rebuilt(text: str, words: list[str]) -> str:  # a dialogue with other words behind its speakers
+    return "\n".join(
+        line[: len(line) - len(old)] + new
+        for line, (_, old), new in zip(text.split("\n"), Dialogue("", text).turns, words, strict=True)
+    )
+
+
+def _prompted(
+    write: Callable, method: str, texts: list[str], seeds: list[int]
+) -> list[str]:  # `write` takes an instruction, texts, seeds and a temperature
+    ask = lambda prompt, some: [
+        _spoken(a)
+        for a in write(
+            PROMPTS[prompt], [texts[i] for i in some], [seeds[i] for i in some], TEMPERATURES[method]
+        )
+    ]
+    everything, lines = range(len(texts)), [t.count("\n") for t in texts]
+    if method == "paraphrase":
+        told = ask("paraphrase", everything)
     else:
-        texts = told = ask('english', everything)
-        whole = [i for i in everything if told[i] and told[i].count('\n') == lines[i]] # the others are lost already
-        back = dict(zip(whole, ask('korean', whole)))
+        texts = told = ask("english", everything)
+        whole = [
+            i for i in everything if told[i] and told[i].count("\n") == lines[i]
+        ]  # the others are lost already
+        back = dict(zip(whole, ask("korean", whole)))
         told = [back.get(i, t) for i, t in enumerate(told)]
     return told
 
 # %% ../nbs/03_augment.ipynb #ff5e7f0c
 class Endpoint(Backend):
     "A model behind an OpenAI-compatible endpoint"
-    def __init__(self, url:str, model:str, cache:Path|None=None, key_variable:str=''):
-        self.chat = Chat(url, model, key_variable, cache=cache)
-        self.name = f'{model} at {self.chat.host}'
 
-    def missing(self, method:str)->str: return self.chat.missing()
-    def used(self)->dict: return asdict(self.chat.used)
-    def rewrite(self, method:str, texts:list[str], seeds:list[int])->list[str]:
-        write = lambda instruction, texts, seeds, temperature: self.chat.many([instruction + t for t in texts], temperature=temperature, max_tokens=2048, seed=seeds, refused='')
+    def __init__(self, url: str, model: str, cache: Path | None = None, key_variable: str = ""):
+        self.chat = Chat(url, model, key_variable, cache=cache)
+        self.name = f"{model} at {self.chat.host}"
+
+    def missing(self, method: str) -> str:
+        return self.chat.missing()
+
+    def used(self) -> dict:
+        return asdict(self.chat.used)
+
+    def rewrite(self, method: str, texts: list[str], seeds: list[int]) -> list[str]:
+        write = lambda instruction, texts, seeds, temperature: self.chat.many(
+            [instruction + t for t in texts], temperature=temperature, max_tokens=2048, seed=seeds, refused=""
+        )
         return _prompted(write, method, texts, seeds)
 
 # %% ../nbs/03_augment.ipynb #fa9fa095
 @dataclass
 class Checkpoint:
     "A model on this machine that writes text"
-    name:str # a folder, or the hub name of a model in the Hugging Face cache
-    answers:Answers|None=None # where texts are kept
-    written:int=0 # texts it wrote
-    cached:int=0 # texts that were there
+
+    name: str  # a folder, or the hub name of a model in the Hugging Face cache
+    answers: Answers | None = None  # where texts are kept
+    written: int = 0  # texts it wrote
+    cached: int = 0  # texts that were there
 
     @cached_property
-    def folder(self)->Path: # may not exist
+    def folder(self) -> Path:  # may not exist
         "Where its files are"
         from huggingface_hub import try_to_load_from_cache
-        if not Path(self.name).expanduser().is_dir() and re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', self.name):
-            config = try_to_load_from_cache(self.name, 'config.json')
-            if isinstance(config, str): return Path(config).parent
+
+        if not Path(self.name).expanduser().is_dir() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.name):
+            config = try_to_load_from_cache(self.name, "config.json")
+            if isinstance(config, str):
+                return Path(config).parent
         return Path(self.name).expanduser()
 
     @cached_property
     def config(self):
         from transformers import AutoConfig
+
         return AutoConfig.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
 
     @cached_property
-    def identity(self)->str: return _identity(self) # a hash
+    def identity(self) -> str:
+        return _identity(self)  # a hash
+
     @cached_property
-    def model(self): return _model(self) # of transformers, in evaluation mode, on the best device
+    def model(self):
+        return _model(self)  # of transformers, in evaluation mode, on the best device
+
     @cached_property
-    def given(self): return self.model.generation_config # as it was read
+    def given(self):
+        return self.model.generation_config  # as it was read
 
     @cached_property
     def tokenizer(self):
         from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
 
     @property
-    def seq2seq(self)->bool: return bool(self.config.is_encoder_decoder)
+    def seq2seq(self) -> bool:
+        return bool(self.config.is_encoder_decoder)
 
     @property
-    def languages(self)->tuple[str,str]|None: # the marks of Korean and English, in a model of many languages
+    def languages(
+        self,
+    ) -> tuple[str, str] | None:  # the marks of Korean and English, in a model of many languages
         "How NLLB, mBART-50 and M2M-100 are told what to write"
-        codes, known = (('kor_Hang', 'eng_Latn'), ('ko_KR', 'en_XX'), ('__ko__', '__en__')), self.tokenizer.get_vocab()
+        codes, known = (
+            (("kor_Hang", "eng_Latn"), ("ko_KR", "en_XX"), ("__ko__", "__en__")),
+            self.tokenizer.get_vocab(),
+        )
         return next((pair for pair in codes if self.seq2seq and all(code in known for code in pair)), None)
 
 # %% ../nbs/03_augment.ipynb #8a56a7a5
-def _missing(self:Checkpoint)->str: # '' when it can be loaded
+def _missing(self: Checkpoint) -> str:  # '' when it can be loaded
     "What is wrong with the folder; its weights are not read"
-    if not (self.folder/'config.json').is_file(): return f"'{self.name}' is no folder with a config.json, and no model of that name is in the Hugging Face cache: give the folder that `save_pretrained` wrote."
-    index = self.folder/'model.safetensors.index.json'
+    if not (self.folder / "config.json").is_file():
+        return f"'{self.name}' is no folder with a config.json, and no model of that name is in the Hugging Face cache: give the folder that `save_pretrained` wrote."
+    index = self.folder / "model.safetensors.index.json"
     try:
-        wanted = set(json.loads(index.read_text())['weight_map'].values()) if index.is_file() else {'model.safetensors'}
+        wanted = (
+            set(json.loads(index.read_text())["weight_map"].values())
+            if index.is_file()
+            else {"model.safetensors"}
+        )
         self.config, self.tokenizer
-    except Exception as e: return f"'{self.name}' cannot be read as a checkpoint ({' '.join(str(e).split())[:150]}): give the folder that `save_pretrained` wrote."
-    lost = sorted(w for w in wanted if not (self.folder/w).is_file())
-    return f"'{self.name}' lacks {lost[0]}: give a whole checkpoint (pickled .bin weights can run code and are not read)." if lost else ''
+    except Exception as e:
+        return f"'{self.name}' cannot be read as a checkpoint ({' '.join(str(e).split())[:150]}): give the folder that `save_pretrained` wrote."
+    lost = sorted(w for w in wanted if not (self.folder / w).is_file())
+    return (
+        f"'{self.name}' lacks {lost[0]}: give a whole checkpoint (pickled .bin weights can run code and are not read)."
+        if lost
+        else ""
+    )
+
 
 Checkpoint.missing = _missing
 
 # %% ../nbs/03_augment.ipynb #4b565552
-def _identity(self:Checkpoint)->str:
+def _identity(self: Checkpoint) -> str:
     seen = hashlib.sha256()
-    for p in sorted(p for p in self.folder.iterdir() if p.suffix in ('.json', '.safetensors', '.model', '.spm', '.txt', '.jinja')):
+    for p in sorted(
+        p
+        for p in self.folder.iterdir()
+        if p.suffix in (".json", ".safetensors", ".model", ".spm", ".txt", ".jinja")
+    ):
         size = p.stat().st_size
-        seen.update(f'{p.name} {size}\n'.encode())
-        with open(p, 'rb') as f:
-            for i in range(16): f.seek(size*i//16); seen.update(f.read(4096))
+        seen.update(f"{p.name} {size}\n".encode())
+        with open(p, "rb") as f:
+            for i in range(16):
+                f.seek(size * i // 16)
+                seen.update(f.read(4096))
     return seen.hexdigest()
 
-def _model(self:Checkpoint):
+
+def _model(self: Checkpoint):
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.utils import logging
+
     logging.disable_progress_bar()
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     model, info = (AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM).from_pretrained(
-        self.folder, dtype='auto' if device == 'cuda' else torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True)
-    if lacking := sorted(info['missing_keys']): raise DialsumError(f"the checkpoint '{self.name}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again.")
+        self.folder,
+        dtype="auto" if device == "cuda" else torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    if lacking := sorted(info["missing_keys"]):
+        raise DialsumError(
+            f"the checkpoint '{self.name}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again."
+        )
     return model.eval().to(device)
 
 # %% ../nbs/03_augment.ipynb #cf489577
-def _chances(seeds:list[int], temperature:float): # a transformers logits processor: after it, the largest score is a sample of temperature and top-p 0.9
+def _chances(
+    seeds: list[int], temperature: float
+):  # a transformers logits processor: after it, the largest score is a sample of temperature and top-p 0.9
     import torch
     from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
     sources = [torch.Generator().manual_seed(s) for s in seeds]
+
     def noise(ids, scores):
         gumbel = torch.stack([-torch.empty(scores.shape[1]).exponential_(generator=g).log() for g in sources])
         return scores + gumbel.to(scores.device)
+
     return LogitsProcessorList([TemperatureLogitsWarper(temperature), TopPLogitsWarper(0.9), noise])
 
-def _generation(c:Checkpoint, most:int, target:str): # every option spelled out: nothing else comes from the folder
+
+def _generation(
+    c: Checkpoint, most: int, target: str
+):  # every option spelled out: nothing else comes from the folder
     from transformers import GenerationConfig
-    names = ('bos_token_id', 'eos_token_id', 'pad_token_id', 'decoder_start_token_id', 'forced_bos_token_id', 'bad_words_ids')
-    found = {n: v for n in names for v in [getattr(c.given, n, None), getattr(c.config, n, None)] if v is not None}
-    ends = found.get('eos_token_id', [])
-    found['eos_token_id'] = sorted({*(ends if isinstance(ends, list) else [ends])} | ({c.tokenizer.eos_token_id} - {None}))
-    if 'pad_token_id' not in found: found['pad_token_id'] = c.tokenizer.pad_token_id if c.tokenizer.pad_token_id is not None else found['eos_token_id'][0]
-    if target: found['forced_bos_token_id'] = c.tokenizer.convert_tokens_to_ids(target)
+
+    names = (
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "decoder_start_token_id",
+        "forced_bos_token_id",
+        "bad_words_ids",
+    )
+    found = {
+        n: v for n in names for v in [getattr(c.given, n, None), getattr(c.config, n, None)] if v is not None
+    }
+    ends = found.get("eos_token_id", [])
+    found["eos_token_id"] = sorted(
+        {*(ends if isinstance(ends, list) else [ends])} | ({c.tokenizer.eos_token_id} - {None})
+    )
+    if "pad_token_id" not in found:
+        found["pad_token_id"] = (
+            c.tokenizer.pad_token_id if c.tokenizer.pad_token_id is not None else found["eos_token_id"][0]
+        )
+    if target:
+        found["forced_bos_token_id"] = c.tokenizer.convert_tokens_to_ids(target)
     return GenerationConfig(**found, do_sample=False, num_beams=1, max_new_tokens=most)
 
-def _generated(c:Checkpoint, rows:list[list[int]], rooms:list[int], seeds:list[int], temperature:float, target:str)->list[str]:
+
+def _generated(
+    c: Checkpoint, rows: list[list[int]], rooms: list[int], seeds: list[int], temperature: float, target: str
+) -> list[str]:
     import torch
+
     config, width, left = _generation(c, max(rooms), target), max(map(len, rows)), not c.seq2seq
     c.model.generation_config = config
-    pads = [[config.pad_token_id]*(width - len(r)) for r in rows]
-    ids, mask = [p*left + r + p*(not left) for p, r in zip(pads, rows)], [[0]*len(p)*left + [1]*len(r) + [0]*len(p)*(not left) for p, r in zip(pads, rows)]
+    pads = [[config.pad_token_id] * (width - len(r)) for r in rows]
+    ids, mask = (
+        [p * left + r + p * (not left) for p, r in zip(pads, rows)],
+        [[0] * len(p) * left + [1] * len(r) + [0] * len(p) * (not left) for p, r in zip(pads, rows)],
+    )
     with torch.inference_mode():
-        out = c.model.generate(input_ids=torch.tensor(ids, device=c.model.device), attention_mask=torch.tensor(mask, device=c.model.device), generation_config=config,
-                               logits_processor=_chances(seeds, temperature))
-    new = [ids[:room] for ids, room in zip(out[:, width if left else 1:].tolist(), rooms)]
-    cut = lambda ids: ids[:next((i for i, t in enumerate(ids) if t in config.eos_token_id), len(ids))]
-    return [c.tokenizer.decode(cut(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False) for ids in new]
+        out = c.model.generate(
+            input_ids=torch.tensor(ids, device=c.model.device),
+            attention_mask=torch.tensor(mask, device=c.model.device),
+            generation_config=config,
+            logits_processor=_chances(seeds, temperature),
+        )
+    new = [ids[:room] for ids, room in zip(out[:, width if left else 1 :].tolist(), rooms)]
+    cut = lambda ids: ids[: next((i for i, t in enumerate(ids) if t in config.eos_token_id), len(ids))]
+    return [
+        c.tokenizer.decode(cut(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for ids in new
+    ]
 
 # %% ../nbs/03_augment.ipynb #98ddaae0
-def _encoded(c:Checkpoint, text:str, language:str)->list[int]:
-    if language: c.tokenizer.src_lang = language.strip('_')
-    if c.seq2seq: return c.tokenizer(text)['input_ids']
-    prompt = c.tokenizer.apply_chat_template([dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    return c.tokenizer(prompt, add_special_tokens=False)['input_ids']
+def _encoded(c: Checkpoint, text: str, language: str) -> list[int]:
+    if language:
+        c.tokenizer.src_lang = language.strip("_")
+    if c.seq2seq:
+        return c.tokenizer(text)["input_ids"]
+    prompt = c.tokenizer.apply_chat_template(
+        [dict(role="user", content=text)], tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+    return c.tokenizer(prompt, add_special_tokens=False)["input_ids"]
 
-def _write(self:Checkpoint,
-    instruction:str, # what a causal model is told to do with each text; '' for a seq2seq model
-    texts:list[str],
-    seeds:list[int], # one each
-    temperature:float, # above 0
-    languages:tuple[str,str]=('', ''), # of a model of many languages: from, to
-)->list[str]: # '' for a text that is too long for the model
+
+def _write(
+    self: Checkpoint,
+    instruction: str,  # what a causal model is told to do with each text; '' for a seq2seq model
+    texts: list[str],
+    seeds: list[int],  # one each
+    temperature: float,  # above 0
+    languages: tuple[str, str] = ("", ""),  # of a model of many languages: from, to
+) -> list[str]:  # '' for a text that is too long for the model
     "What the model writes, each text by its own seed; from the cache where it was written before"
-    keys = [hashed(self.identity, instruction, t, s, temperature, languages) for t, s in zip(texts, seeds, strict=True)]
+    keys = [
+        hashed(self.identity, instruction, t, s, temperature, languages)
+        for t, s in zip(texts, seeds, strict=True)
+    ]
     known = self.answers.get(keys) if self.answers else {}
-    todo = {k: (_encoded(self, instruction + t, languages[0]), s) for k, t, s in zip(keys, texts, seeds) if k not in known}
+    todo = {
+        k: (_encoded(self, instruction + t, languages[0]), s)
+        for k, t, s in zip(keys, texts, seeds)
+        if k not in known
+    }
     self.cached, self.written = self.cached + len(known), self.written + len(todo)
-    limit = getattr(self.config, 'max_position_embeddings', None) or 10**6
-    own = {k: 3*len(self.tokenizer(t)['input_ids']) + 32 for k, t in zip(keys, texts) if k in todo} # another language may take more tokens
-    room = {k: min(own[k], (limit - 1)*(len(ids) <= limit) if self.seq2seq else limit - len(ids)) for k, (ids, _) in todo.items()}
-    known |= {k: '' for k in todo if room[k] <= 0}
-    order, size = sorted((k for k in todo if room[k] > 0), key=lambda k: (len(todo[k][0]), k)), 64 if self.seq2seq else 16
-    for some in (order[i:i + size] for i in range(0, len(order), size)):
-        told = dict(zip(some, _generated(self, [todo[k][0] for k in some], [room[k] for k in some], [todo[k][1] for k in some], temperature, languages[1])))
+    limit = getattr(self.config, "max_position_embeddings", None) or 10**6
+    own = {
+        k: 3 * len(self.tokenizer(t)["input_ids"]) + 32 for k, t in zip(keys, texts) if k in todo
+    }  # another language may take more tokens
+    room = {
+        k: min(own[k], (limit - 1) * (len(ids) <= limit) if self.seq2seq else limit - len(ids))
+        for k, (ids, _) in todo.items()
+    }
+    known |= {k: "" for k in todo if room[k] <= 0}
+    order, size = (
+        sorted((k for k in todo if room[k] > 0), key=lambda k: (len(todo[k][0]), k)),
+        64 if self.seq2seq else 16,
+    )
+    for some in (order[i : i + size] for i in range(0, len(order), size)):
+        told = dict(
+            zip(
+                some,
+                _generated(
+                    self,
+                    [todo[k][0] for k in some],
+                    [room[k] for k in some],
+                    [todo[k][1] for k in some],
+                    temperature,
+                    languages[1],
+                ),
+            )
+        )
         known |= self.answers.put(told) if self.answers else told
     return [known[k] for k in keys]
+
 
 Checkpoint.write = _write
 
 # %% ../nbs/03_augment.ipynb #85e3f0a0
 class Local(Backend):
     "One or two checkpoints on this machine"
-    def __init__(self, names:list[str], cache:Path|None=None):
-        self.checkpoints = [Checkpoint(n, Answers(cache) if cache else None) for n in names]
-        self.name = ', '.join(Path(n).name for n in names)
 
-    def missing(self, method:str)->str:
-        if lack := next(filter(None, (c.missing() for c in self.checkpoints)), ''): return lack
+    def __init__(self, names: list[str], cache: Path | None = None):
+        self.checkpoints = [Checkpoint(n, Answers(cache) if cache else None) for n in names]
+        self.name = ", ".join(Path(n).name for n in names)
+
+    def missing(self, method: str) -> str:
+        if lack := next(filter(None, (c.missing() for c in self.checkpoints)), ""):
+            return lack
         first, *more = self.checkpoints
         if causal := [c for c in self.checkpoints if not c.seq2seq]:
-            if more: return f"'{causal[0].name}' is a causal checkpoint, which works alone: give one folder."
-            return '' if first.tokenizer.chat_template else f"'{first.name}' is a causal checkpoint without a chat template: give one that follows instructions."
+            if more:
+                return f"'{causal[0].name}' is a causal checkpoint, which works alone: give one folder."
+            return (
+                ""
+                if first.tokenizer.chat_template
+                else f"'{first.name}' is a causal checkpoint without a chat template: give one that follows instructions."
+            )
         many = more or first.languages
-        if method == 'paraphrase': return f"'{first.name}' translates: give a seq2seq checkpoint that rewrites Korean, or a causal one." if many else ''
-        return '' if many else f"'{first.name}' is one seq2seq checkpoint: give two, Korean to English and English to Korean, with a comma between, or one of many languages (NLLB, M2M-100, mBART-50)."
+        if method == "paraphrase":
+            return (
+                f"'{first.name}' translates: give a seq2seq checkpoint that rewrites Korean, or a causal one."
+                if many
+                else ""
+            )
+        return (
+            ""
+            if many
+            else f"'{first.name}' is one seq2seq checkpoint: give two, Korean to English and English to Korean, with a comma between, or one of many languages (NLLB, M2M-100, mBART-50)."
+        )
 
-    def used(self)->dict: return dict(written=sum(c.written for c in self.checkpoints), cached=sum(c.cached for c in self.checkpoints))
+    def used(self) -> dict:
+        return dict(
+            written=sum(c.written for c in self.checkpoints), cached=sum(c.cached for c in self.checkpoints)
+        )
 
-    def rewrite(self, method:str, texts:list[str], seeds:list[int])->list[str]:
+    def rewrite(self, method: str, texts: list[str], seeds: list[int]) -> list[str]:
         first, last = self.checkpoints[0], self.checkpoints[-1]
-        if not first.seq2seq: return _prompted(first.write, method, texts, seeds)
-        steps = [first] if method == 'paraphrase' else [first, last]
-        turns = [words for t in texts for _, words in Dialogue('', t).turns]
-        own = [random.Random(f'{s} {i}').getrandbits(31) for t, s in zip(texts, seeds) for i in range(t.count('\n') + 1)]
+        if not first.seq2seq:
+            return _prompted(first.write, method, texts, seeds)
+        steps = [first] if method == "paraphrase" else [first, last]
+        turns = [words for t in texts for _, words in Dialogue("", t).turns]
+        own = [
+            random.Random(f"{s} {i}").getrandbits(31)
+            for t, s in zip(texts, seeds)
+            for i in range(t.count("\n") + 1)
+        ]
         new = turns
-        for n, c in enumerate(steps): new = c.write('', new, own, TEMPERATURES[method], (c.languages or ('', ''))[::-1 if n else 1])
-        new = [' '.join(b.split()) if b.strip() and Counter(_figures.findall(a)) == Counter(_figures.findall(b)) else a for a, b in zip(turns, new)]
+        for n, c in enumerate(steps):
+            new = c.write("", new, own, TEMPERATURES[method], (c.languages or ("", ""))[:: -1 if n else 1])
+        new = [
+            " ".join(b.split())
+            if b.strip() and Counter(_figures.findall(a)) == Counter(_figures.findall(b))
+            else a
+            for a, b in zip(turns, new)
+        ]
         rest = iter(new)
-        return [_rebuilt(t, [next(rest) for _ in t.split('\n')]) for t in texts]
+        return [_rebuilt(t, [next(rest) for _ in t.split("\n")]) for t in texts]
 
 # %% ../nbs/03_augment.ipynb #358f5aa2
 def backend(
-    text:str, # an address (http…), the folder or cached hub name of a checkpoint, or two of them with a comma between; '': none
-    model:str='', # the model's name at the endpoint
-    cache:Path|None=None, # SQLite file of what was written; None: nothing is kept
-    key_variable:str='', # the environment variable that holds the endpoint's key; '': the usual ones
-)->Backend|None:
+    text: str,  # an address (http…), the folder or cached hub name of a checkpoint, or two of them with a comma between; '': none
+    model: str = "",  # the model's name at the endpoint
+    cache: Path | None = None,  # SQLite file of what was written; None: nothing is kept
+    key_variable: str = "",  # the environment variable that holds the endpoint's key; '': the usual ones
+) -> Backend | None:
     "The backend that an option names; looks at nothing yet"
     text, model = text.strip(), model.strip()
-    if re.match('https?:', text):
-        if not model: raise DialsumError("augmentation_backend is an address, and augmentation_model is empty: give the name that the model has there.")
+    if re.match("https?:", text):
+        if not model:
+            raise DialsumError(
+                "augmentation_backend is an address, and augmentation_model is empty: give the name that the model has there."
+            )
         return Endpoint(text, model, cache, key_variable)
-    if model: raise DialsumError(f"augmentation_model '{model}' belongs to an endpoint, and augmentation_backend is {f'no address: {text!r}' if text else 'empty'}; give an address, or leave augmentation_model empty.")
-    names = [text] if Path(text).expanduser().is_dir() else [n.strip() for n in text.split(',')]
-    if len(names) > 2 or not all(names[1:]) or (len(names) > 1 and not names[0]): raise DialsumError(f"augmentation_backend is '{text}': one folder, or two with a comma between, were expected.")
+    if model:
+        raise DialsumError(
+            f"augmentation_model '{model}' belongs to an endpoint, and augmentation_backend is {f'no address: {text!r}' if text else 'empty'}; give an address, or leave augmentation_model empty."
+        )
+    names = [text] if Path(text).expanduser().is_dir() else [n.strip() for n in text.split(",")]
+    if len(names) > 2 or not all(names[1:]) or (len(names) > 1 and not names[0]):
+        raise DialsumError(
+            f"augmentation_backend is '{text}': one folder, or two with a comma between, were expected."
+        )
     return Local(names, cache) if text else None
 
 # %% ../nbs/03_augment.ipynb #a1d947e3
-def _anew(name:str, told:list[Dialogue], chances:list[random.Random], backend:Backend)->list[dict]:
+def _anew(name: str, told: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
     texts = [d.text for d in told]
     new = backend.rewrite(name, texts, [c.getrandbits(31) for c in chances])
-    speakers = lambda text: [tag for tag, _ in Dialogue('', text).turns]
-    return [dict(dialogue=_rebuilt(a, [w for _, w in Dialogue('', b).turns]) if speakers(a) == speakers(b) else b) for a, b in zip(texts, new, strict=True)]
+    speakers = lambda text: [tag for tag, _ in Dialogue("", text).turns]
+    return [
+        dict(dialogue=_rebuilt(a, [w for _, w in Dialogue("", b).turns]) if speakers(a) == speakers(b) else b)
+        for a, b in zip(texts, new, strict=True)
+    ]
 
-@method('paraphrase', backed=True)
-def paraphrase(told:list[Dialogue], chances:list[random.Random], backend:Backend)->list[dict]:
+
+@method("paraphrase", backed=True)
+def paraphrase(told: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
     "The same dialogues in other words"
-    return _anew('paraphrase', told, chances, backend)
+    return _anew("paraphrase", told, chances, backend)
 
-@method('back_translation', backed=True)
-def back_translation(told:list[Dialogue], chances:list[random.Random], backend:Backend)->list[dict]:
+
+@method("back_translation", backed=True)
+def back_translation(told: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
     "The same dialogues, by way of English"
-    return _anew('back_translation', told, chances, backend)
+    return _anew("back_translation", told, chances, backend)
 
 # %% ../nbs/03_augment.ipynb #dcba659c
-BAND = 40, 92 # syllable ROUGE between a dialogue and its rewriting, percent
-LENGTHS = 0.6, 1.6 # length of the new dialogue, in lengths of the old one
+BAND = 40, 92  # syllable ROUGE between a dialogue and its rewriting, percent
+LENGTHS = 0.6, 1.6  # length of the new dialogue, in lengths of the old one
 
-def _grams(text:str, n:int)->Counter: return Counter(zip(*(text[i:] for i in range(n))))
+
+def _grams(text: str, n: int) -> Counter:
+    return Counter(zip(*(text[i:] for i in range(n))))
+
 
 def syllable_rouge(
-    old:str, new:str, # texts
-)->tuple[float,float,float]: # ROUGE-1, ROUGE-2, ROUGE-L; F1, 0-100
+    old: str,
+    new: str,  # texts
+) -> tuple[float, float, float]:  # ROUGE-1, ROUGE-2, ROUGE-L; F1, 0-100
     "How much of two texts is the same, syllable by syllable; blanks and tags left out"
-    a, b = (re.sub(r'\s', '', TAG.sub('', text)) for text in (old, new))
+    a, b = (re.sub(r"\s", "", TAG.sub("", text)) for text in (old, new))
     pairs = [(_grams(a, n), _grams(b, n)) for n in (1, 2)]
-    shared = [((x & y).total(), x.total() + y.total()) for x, y in pairs] + [(LCSseq.similarity(a, b), len(a) + len(b))]
-    return tuple(200*s/max(1, all) for s, all in shared)
+    shared = [((x & y).total(), x.total() + y.total()) for x, y in pairs] + [
+        (LCSseq.similarity(a, b), len(a) + len(b))
+    ]
+    return tuple(200 * s / max(1, all) for s, all in shared)
 
 # %% ../nbs/03_augment.ipynb #e17a0a55
 def keeps(
-    old:str, new:str, # dialogues
-)->bool:
+    old: str,
+    new: str,  # dialogues
+) -> bool:
     "Whether tags, Latin words, numbers, and the words with a numeral or a name of `old` are as often in `new`"
-    named = {old[word[0].start:word[-1].end] for word in _words(old) if _fixed(word)}
+    named = {old[word[0].start : word[-1].end] for word in _words(old) if _fixed(word)}
     there = [Counter(w for w in text.split() if w in named) for text in (old, new)]
     return there[0] == there[1] and Counter(_figures.findall(old)) == Counter(_figures.findall(new))
 
-def _strayed(d:Dialogue, new:Dialogue)->str: # why what a model wrote is not the same conversation; '' where it may be
-    if Counter(_figures.findall(d.text)) != Counter(_figures.findall(new.text)): return 'figures'
-    if not LENGTHS[0] <= len(new.text)/len(d.text) <= LENGTHS[1]: return 'length'
-    likeness = sum(syllable_rouge(d.text, new.text))/3
-    lines = [(a, b) for (_, a), (_, b) in zip(d.turns, new.turns) if len(a) >= 25]
-    if likeness < BAND[0] or any(syllable_rouge(a, b)[0] < 25 for a, b in lines): return 'far'
-    if likeness > BAND[1]: return 'copy'
-    lost = [set(found) for text in (d.text, new.text) for found in [chain(*names([text]*len(d.summaries), list(d.summaries)))]]
-    return 'name' if lost[1] - lost[0] else ''
 
-def _fault(m:Method, d:Dialogue, made:dict)->str: # why a row is dropped; '' where it is not
-    new = Dialogue(d.fname, made.get('dialogue', d.text), made.get('summaries', d.summaries))
-    if not new.text.strip(): return 'empty'
-    if (d.text, d.summaries) == (new.text, new.summaries): return '' if 'instruction' in made else 'copy'
+def _strayed(
+    d: Dialogue, new: Dialogue
+) -> str:  # why what a model wrote is not the same conversation; '' where it may be
+    if Counter(_figures.findall(d.text)) != Counter(_figures.findall(new.text)):
+        return "figures"
+    if not LENGTHS[0] <= len(new.text) / len(d.text) <= LENGTHS[1]:
+        return "length"
+    likeness = sum(syllable_rouge(d.text, new.text)) / 3
+    lines = [(a, b) for (_, a), (_, b) in zip(d.turns, new.turns) if len(a) >= 25]
+    if likeness < BAND[0] or any(syllable_rouge(a, b)[0] < 25 for a, b in lines):
+        return "far"
+    if likeness > BAND[1]:
+        return "copy"
+    lost = [
+        set(found)
+        for text in (d.text, new.text)
+        for found in [chain(*names([text] * len(d.summaries), list(d.summaries)))]
+    ]
+    return "name" if lost[1] - lost[0] else ""
+
+
+def _fault(m: Method, d: Dialogue, made: dict) -> str:  # why a row is dropped; '' where it is not
+    new = Dialogue(d.fname, made.get("dialogue", d.text), made.get("summaries", d.summaries))
+    if not new.text.strip():
+        return "empty"
+    if (d.text, d.summaries) == (new.text, new.summaries):
+        return "" if "instruction" in made else "copy"
     speakers = [[tag for tag, _ in x.turns] for x in (d, new)]
-    if speakers[0] != speakers[1] if m.same or m.backed else sorted(Counter(speakers[0]).values()) != sorted(Counter(speakers[1]).values()): return 'turns'
-    if m.same and not keeps(d.text, new.text): return 'figures'
-    if m.backed and (why := _strayed(d, new)): return why
-    found = {f.kind for f in _row('train', new) if m.backed or DEFECTS[f.kind].severity == 'error'}
-    return min(found - {f.kind for f in _row('train', d)}, default='') if found else ''
+    if (
+        speakers[0] != speakers[1]
+        if m.same or m.backed
+        else sorted(Counter(speakers[0]).values()) != sorted(Counter(speakers[1]).values())
+    ):
+        return "turns"
+    if m.same and not keeps(d.text, new.text):
+        return "figures"
+    if m.backed and (why := _strayed(d, new)):
+        return why
+    found = {f.kind for f in _row("train", new) if m.backed or DEFECTS[f.kind].severity == "error"}
+    return min(found - {f.kind for f in _row("train", d)}, default="") if found else ""
 
 # %% ../nbs/03_augment.ipynb #d76b62a0
-BATCH, PATIENCE = 16, 64 # dialogues that a backend gets at once; rows in vain until it gets no more
+BATCH, PATIENCE = 16, 64  # dialogues that a backend gets at once; rows in vain until it gets no more
 
-def _variants(m:Method, told:list[Dialogue], seed:int, backend:Backend|None, size:int, counts:dict, reasons:Counter)->Iterator[tuple[Dialogue,dict]]: # a row and what changes
-    order = random.Random(f'{seed} {m.name}').sample(told, len(told))
-    for some in (order[i:i + size] for i in range(0, len(order), size)):
-        chances = [random.Random(f'{seed} {m.name} {d.fname}') for d in some]
-        for d, made in zip(some, m.make(some, chances, backend) if m.backed else map(m.make, some, chances), strict=True):
-            why = '' if made is None else _fault(m, d, made)
-            counts['left_out' if made is None else 'dropped' if why else 'made'] += 1
-            if why: reasons[why] += 1
-            elif made is not None: yield d, dict(method=m.name, **made)
-        if m.backed and counts['dropped'] >= PATIENCE and not counts['made']:
-            print(f"{m.name}: {backend.name} wrote {counts['dropped']} dialogues and none could be kept ({_listed(reasons)}); it is not asked further.", flush=True)
+
+def _variants(
+    m: Method,
+    told: list[Dialogue],
+    seed: int,
+    backend: Backend | None,
+    size: int,
+    counts: dict,
+    reasons: Counter,
+) -> Iterator[tuple[Dialogue, dict]]:  # a row and what changes
+    order = random.Random(f"{seed} {m.name}").sample(told, len(told))
+    for some in (order[i : i + size] for i in range(0, len(order), size)):
+        chances = [random.Random(f"{seed} {m.name} {d.fname}") for d in some]
+        for d, made in zip(
+            some, m.make(some, chances, backend) if m.backed else map(m.make, some, chances), strict=True
+        ):
+            why = "" if made is None else _fault(m, d, made)
+            counts["left_out" if made is None else "dropped" if why else "made"] += 1
+            if why:
+                reasons[why] += 1
+            elif made is not None:
+                yield d, dict(method=m.name, **made)
+        if m.backed and counts["dropped"] >= PATIENCE and not counts["made"]:
+            print(
+                f"{m.name}: {backend.name} wrote {counts['dropped']} dialogues and none could be kept ({_listed(reasons)}); it is not asked further.",
+                flush=True,
+            )
             return
 
+
 def rewritten(
-    name:str, # of `METHODS`
-    told:list[Dialogue],
-    seed:int=42,
-    backend:Backend|None=None, # from `backend`, for the methods that need one
-)->list[str|None]: # for each dialogue its other text; None where the method has none, or it failed the check
+    name: str,  # of `METHODS`
+    told: list[Dialogue],
+    seed: int = 42,
+    backend: Backend | None = None,  # from `backend`, for the methods that need one
+) -> list[
+    str | None
+]:  # for each dialogue its other text; None where the method has none, or it failed the check
     "Other texts of dialogues by one method, checked like rows to be learned"
     m, found = METHODS[name], []
-    for some in (told[i:i + BATCH] for i in range(0, len(told), BATCH)):
-        chances = [random.Random(f'{seed} {name} {d.fname}') for d in some]
-        found += zip(some, m.make(some, chances, backend) if m.backed else map(m.make, some, chances), strict=True)
-    return [None if made is None or _fault(m, d, made) else made['dialogue'] for d, made in found]
+    for some in (told[i : i + BATCH] for i in range(0, len(told), BATCH)):
+        chances = [random.Random(f"{seed} {name} {d.fname}") for d in some]
+        found += zip(
+            some, m.make(some, chances, backend) if m.backed else map(m.make, some, chances), strict=True
+        )
+    return [None if made is None or _fault(m, d, made) else made["dialogue"] for d, made in found]
 
-def _listed(reasons:Counter)->str: return ', '.join(f'{why} {n}' for why, n in reasons.most_common())
 
-def _in_turn(sources:list[Iterator])->Iterator:
+def _listed(reasons: Counter) -> str:
+    return ", ".join(f"{why} {n}" for why, n in reasons.most_common())
+
+
+def _in_turn(sources: list[Iterator]) -> Iterator:
     while sources:
         for source in list(sources):
-            try: yield next(source)
-            except StopIteration: sources.remove(source)
+            try:
+                yield next(source)
+            except StopIteration:
+                sources.remove(source)
 
-def _name(d:Dialogue, made:dict, taken:set[str])->str:
+
+def _name(d: Dialogue, made: dict, taken: set[str]) -> str:
     base = f"{d.fname}_{made['method']}"
-    name = next(n for n in chain([base], (f'{base}_{i}' for i in count(2))) if n not in taken)
+    name = next(n for n in chain([base], (f"{base}_{i}" for i in count(2))) if n not in taken)
     taken.add(name)
     return name
 
-def _watched(rows:Iterator, asked:int, progress:Callable|None)->Iterator:
+
+def _watched(rows: Iterator, asked: int, progress: Callable | None) -> Iterator:
     started = last = time.monotonic()
     for n, row in enumerate(rows, 1):
         yield row
         if progress and time.monotonic() - last > 5:
             last = time.monotonic()
-            progress(n, asked, (last - started)/n*(asked - n))
+            progress(n, asked, (last - started) / n * (asked - n))
 
 # %% ../nbs/03_augment.ipynb #0e0a6b3f
 def augment(
-    rows:pd.DataFrame, # training rows as `dialsum.data.read` returns them; never dev or test rows, whose copies would be learned by heart
-    methods:list[str], # of `METHODS`, in any order
-    ratio:float, # new rows for each old one: more than 0, at most one for each method
-    seed:int=42, # the same seed gives the same bytes
-    backend:Backend|None=None, # from `backend`, for the methods that need one
-    progress:Callable|None=None, # called with (done, all, seconds left) every few seconds
-)->pd.DataFrame: # the new rows only: fname, dialogue, topic, summaries; origin (fname), method, instruction ('' for the usual one)
+    rows: pd.DataFrame,  # training rows as `dialsum.data.read` returns them; never dev or test rows, whose copies would be learned by heart
+    methods: list[str],  # of `METHODS`, in any order
+    ratio: float,  # new rows for each old one: more than 0, at most one for each method
+    seed: int = 42,  # the same seed gives the same bytes
+    backend: Backend | None = None,  # from `backend`, for the methods that need one
+    progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
+) -> pd.DataFrame:  # the new rows only: fname, dialogue, topic, summaries; origin (fname), method, instruction ('' for the usual one)
     "Round `ratio` x rows new rows; fewer where the methods find no more. `.attrs['augmentation']` counts them by method, and why rows were dropped. Raises `DialsumError` when none can be made"
-    chosen, told, taken, asked = check_methods(methods, ratio, backend), dialogues(rows), set(rows['fname']), round(ratio*len(rows))
-    counts, reasons = {m.name: dict(made=0, left_out=0, dropped=0) for m in chosen}, {m.name: Counter() for m in chosen}
-    sources = [_variants(m, told, seed, backend, max(1, min(BATCH, asked)) if m.backed else 1, counts[m.name], reasons[m.name]) for m in chosen]
+    chosen, told, taken, asked = (
+        check_methods(methods, ratio, backend),
+        dialogues(rows),
+        set(rows["fname"]),
+        round(ratio * len(rows)),
+    )
+    counts, reasons = (
+        {m.name: dict(made=0, left_out=0, dropped=0) for m in chosen},
+        {m.name: Counter() for m in chosen},
+    )
+    sources = [
+        _variants(
+            m,
+            told,
+            seed,
+            backend,
+            max(1, min(BATCH, asked)) if m.backed else 1,
+            counts[m.name],
+            reasons[m.name],
+        )
+        for m in chosen
+    ]
     made = list(_watched(islice(_in_turn(sources), asked), asked, progress))
-    why = '; '.join(f"of {name} {c['dropped']} dropped: {_listed(reasons[name])}" for name, c in counts.items() if c['dropped'])
-    if not made: raise DialsumError(f"augmentation made no row of {len(rows)} (ratio {ratio}, {', '.join(counts)}{f'; {why}' if why else ''}): give more rows, a larger ratio or other methods{', or another backend' if backend else ''}.")
-    new = [dict(fname=_name(d, c, taken), dialogue=d.text, topic=d.topic, summaries=d.summaries, origin=d.fname, instruction='') | c for d, c in made]
-    frame = pd.DataFrame(new)[['fname', 'dialogue', 'topic', 'summaries', 'origin', 'method', 'instruction']]
-    frame.attrs['augmentation'] = dict(asked=asked, made=len(made), methods=counts, reasons={name: dict(r) for name, r in reasons.items() if r},
-                                       backend=dict(name=backend.name, **backend.used()) if any(m.backed for m in chosen) else None)
+    why = "; ".join(
+        f"of {name} {c['dropped']} dropped: {_listed(reasons[name])}"
+        for name, c in counts.items()
+        if c["dropped"]
+    )
+    if not made:
+        raise DialsumError(
+            f"augmentation made no row of {len(rows)} (ratio {ratio}, {', '.join(counts)}{f'; {why}' if why else ''}): give more rows, a larger ratio or other methods{', or another backend' if backend else ''}."
+        )
+    new = [
+        dict(
+            fname=_name(d, c, taken),
+            dialogue=d.text,
+            topic=d.topic,
+            summaries=d.summaries,
+            origin=d.fname,
+            instruction="",
+        )
+        | c
+        for d, c in made
+    ]
+    frame = pd.DataFrame(new)[["fname", "dialogue", "topic", "summaries", "origin", "method", "instruction"]]
+    frame.attrs["augmentation"] = dict(
+        asked=asked,
+        made=len(made),
+        methods=counts,
+        reasons={name: dict(r) for name, r in reasons.items() if r},
+        backend=dict(name=backend.name, **backend.used()) if any(m.backed for m in chosen) else None,
+    )
     return frame

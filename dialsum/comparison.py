@@ -17,255 +17,513 @@ import numpy as np
 from .cases import Case, System, systems
 from .data import dialogues
 from .ensemble import _holm, compare, comparison_rows
-from .report import Experiment, Step, _is_replica, _replica_note, code_span, escape, number, particle, read_experiment, state, table
+from dialsum.report import (
+    Experiment,
+    Step,
+    _is_replica,
+    _replica_note,
+    code_span,
+    escape,
+    number,
+    particle,
+    read_experiment,
+    state,
+    table,
+)
 from .rouge import Score, beats_chance
 from .runs import DialsumError, is_free
 
 # %% ../nbs/15_comparison.ipynb #12924678
-_apart = { # what differs → the same in English and in Korean
-    'rows': ('their dev rows are not the same ({} and {}, {} in both): evaluate both on one dev_csv', '검증 대화가 다릅니다({}개와 {}개, 공통 {}개)'),
-    'texts': ('{} of the {} dev rows have another dialogue or another reference: evaluate both on one dev_csv', '검증 대화 {1}개 가운데 {0}개의 대화나 정답이 다릅니다'),
-    'scorer': ('their scorers are not the same ({} and {}): evaluate both again with one installation', '점수를 매긴 방법이 다릅니다(`{}`, `{}`)')}
+_apart = {  # what differs → the same in English and in Korean
+    "rows": (
+        "their dev rows are not the same ({} and {}, {} in both): evaluate both on one dev_csv",
+        "검증 대화가 다릅니다({}개와 {}개, 공통 {}개)",
+    ),
+    "texts": (
+        "{} of the {} dev rows have another dialogue or another reference: evaluate both on one dev_csv",
+        "검증 대화 {1}개 가운데 {0}개의 대화나 정답이 다릅니다",
+    ),
+    "scorer": (
+        "their scorers are not the same ({} and {}): evaluate both again with one installation",
+        "점수를 매긴 방법이 다릅니다(`{}`, `{}`)",
+    ),
+}
 
-def _signature(s:System)->set[str]: # what the score of a dialogue depends on
-    told = (s.fact['metrics'].get('split') or {}).get('signature') or 'unknown'
-    return {part for part in told.split('|') if not part.startswith(('interval:', 'null:'))}
 
-def _difference(a:System, b:System)->tuple[str,tuple]|None: # a key of `_apart` and what to put into its sentences; None: they can be compared
+def _signature(s: System) -> set[str]:  # what the score of a dialogue depends on
+    told = (s.fact["metrics"].get("split") or {}).get("signature") or "unknown"
+    return {part for part in told.split("|") if not part.startswith(("interval:", "null:"))}
+
+
+def _difference(
+    a: System, b: System
+) -> (
+    tuple[str, tuple] | None
+):  # a key of `_apart` and what to put into its sentences; None: they can be compared
     one, other = ({r.fname: (r.dialogue, r.summaries) for r in s.rows.itertuples()} for s in (a, b))
-    if set(one) != set(other): return 'rows', (len(one), len(other), len(set(one) & set(other)))
-    if odd := sum(one[f] != other[f] for f in one): return 'texts', (odd, len(one))
-    left, right = (' '.join(sorted(x)) for x in (_signature(a) - _signature(b), _signature(b) - _signature(a)))
-    return ('scorer', (left or '–', right or '–')) if left or right else None
+    if set(one) != set(other):
+        return "rows", (len(one), len(other), len(set(one) & set(other)))
+    if odd := sum(one[f] != other[f] for f in one):
+        return "texts", (odd, len(one))
+    left, right = (
+        " ".join(sorted(x)) for x in (_signature(a) - _signature(b), _signature(b) - _signature(a))
+    )
+    return ("scorer", (left or "–", right or "–")) if left or right else None
+
 
 def check_comparable(
-    a:System, b:System, # from `systems`, of two experiments
-)->None:
+    a: System,
+    b: System,  # from `systems`, of two experiments
+) -> None:
     "Raises `DialsumError` unless both were measured on the same dialogues and references by the same scorer"
-    if found := _difference(a, b): raise DialsumError(f"{a.name} and {b.name} cannot be compared, since {_apart[found[0]][0].format(*found[1])}.")
+    if found := _difference(a, b):
+        raise DialsumError(
+            f"{a.name} and {b.name} cannot be compared, since {_apart[found[0]][0].format(*found[1])}."
+        )
 
 # %% ../nbs/15_comparison.ipynb #6a3a176d
 @dataclass(frozen=True)
 class Pair:
     "One system in two experiments"
-    system:str # as `systems` calls it
-    one:int; other:int # which experiments
-    means:tuple[float,float] # as their facts say; 0-100
-    why:tuple[str,tuple]|None=None # why they cannot be compared; None: they can
-    difference:Score|None=None # of `other` minus `one`, with its 95 % interval
-    p:float|None=None # two-sided; None also where both are no better than chance
-    p_holm:float|None=None # the same, corrected for all pairs of the comparison
-    turned:tuple[int,int,int]=(0, 0, 0) # dialogues that got better, that got worse, whose score is the same
+
+    system: str  # as `systems` calls it
+    one: int
+    other: int  # which experiments
+    means: tuple[float, float]  # as their facts say; 0-100
+    why: tuple[str, tuple] | None = None  # why they cannot be compared; None: they can
+    difference: Score | None = None  # of `other` minus `one`, with its 95 % interval
+    p: float | None = None  # two-sided; None also where both are no better than chance
+    p_holm: float | None = None  # the same, corrected for all pairs of the comparison
+    turned: tuple[int, int, int] = (
+        0,
+        0,
+        0,
+    )  # dialogues that got better, that got worse, whose score is the same
 
     @property
-    def significant(self)->bool: return self.p_holm is not None and self.p_holm < .05 # beyond chance
+    def significant(self) -> bool:
+        return self.p_holm is not None and self.p_holm < 0.05  # beyond chance
+
 
 def paired(
-    a:System, b:System, # from `systems`, of two experiments
-    one:int=0, other:int=1, # which experiments
-    seed:int=42, # of bootstrap and randomization
-)->Pair:
+    a: System,
+    b: System,  # from `systems`, of two experiments
+    one: int = 0,
+    other: int = 1,  # which experiments
+    seed: int = 42,  # of bootstrap and randomization
+) -> Pair:
     "What became of a system from one experiment to another, dialogue by dialogue"
-    means, why = tuple(s.fact['metrics']['split']['mean']['f'] for s in (a, b)), _difference(a, b)
-    if why: return Pair(b.name, one, other, means, why)
-    at = {f: i for i, f in enumerate(b.rows['fname'])}
-    before, after = a.scores[:, 3], b.scores[[at[f] for f in a.rows['fname']], 3]
-    chance = {name for name, s in dict(one=a, other=b).items() if beats_chance(s.fact['metrics']['split']) is False}
-    row = comparison_rows(compare(dict(one=before, other=after), 'one', seed, chance))[1]
-    difference, move = Score(row['difference'], row['difference_low'], row['difference_high']), np.round(after - before, 6)
-    return Pair(b.name, one, other, means, None, difference, row.get('p'), row.get('p'), (int((move > 0).sum()), int((move < 0).sum()), int((move == 0).sum())))
+    means, why = tuple(s.fact["metrics"]["split"]["mean"]["f"] for s in (a, b)), _difference(a, b)
+    if why:
+        return Pair(b.name, one, other, means, why)
+    at = {f: i for i, f in enumerate(b.rows["fname"])}
+    before, after = a.scores[:, 3], b.scores[[at[f] for f in a.rows["fname"]], 3]
+    chance = {
+        name for name, s in dict(one=a, other=b).items() if beats_chance(s.fact["metrics"]["split"]) is False
+    }
+    row = comparison_rows(compare(dict(one=before, other=after), "one", seed, chance))[1]
+    difference, move = (
+        Score(row["difference"], row["difference_low"], row["difference_high"]),
+        np.round(after - before, 6),
+    )
+    return Pair(
+        b.name,
+        one,
+        other,
+        means,
+        None,
+        difference,
+        row.get("p"),
+        row.get("p"),
+        (int((move > 0).sum()), int((move < 0).sum()), int((move == 0).sum())),
+    )
 
 # %% ../nbs/15_comparison.ipynb #f94ba2b9
-_not_compared = {'model', 'models', 'fold', 'options', 'checkpoints', 'command', 'run', 'runs', 'reports', 'name', 'experiment_name', 'json', 'workers', 'rehearse'}
+_not_compared = {
+    "model",
+    "models",
+    "fold",
+    "options",
+    "checkpoints",
+    "command",
+    "run",
+    "runs",
+    "reports",
+    "name",
+    "experiment_name",
+    "json",
+    "workers",
+    "rehearse",
+}
 
-def _plainly(value)->str: # Markdown
-    if isinstance(value, bool): return '예' if value else '아니요'
-    return '–' if value in (None, '', [], {}) else escape(', '.join(map(str, value)) if isinstance(value, (list, tuple)) else f'{value:g}' if isinstance(value, float) else value)
 
-def _in_force(e:Experiment)->dict[tuple[str,str],object]: # (name of the step, parameter) → value
-    found = {('', k): v for k, v in e.options.items() if k not in _not_compared}
+def _plainly(value) -> str:  # Markdown
+    if isinstance(value, bool):
+        return "예" if value else "아니요"
+    return (
+        "–"
+        if value in (None, "", [], {})
+        else escape(
+            ", ".join(map(str, value))
+            if isinstance(value, (list, tuple))
+            else f"{value:g}"
+            if isinstance(value, float)
+            else value
+        )
+    )
+
+
+def _in_force(e: Experiment) -> dict[tuple[str, str], object]:  # (name of the step, parameter) → value
+    found = {("", k): v for k, v in e.options.items() if k not in _not_compared}
     for s in e.steps:
-        if not s.fact: continue
-        own = (s.fact.get('params') or {}) | (s.metrics.get('recipe') or {}) | (s.metrics.get('decoding') or {})
-        found |= {(s.name, k): v for k, v in own.items() if k not in _not_compared and not k.endswith('_csv') and not is_free(k)}
-        if s.metrics.get('precision'): found[s.name, 'precision'] = '/'.join(map(str, s.metrics['precision'].values()))
+        if not s.fact:
+            continue
+        own = (
+            (s.fact.get("params") or {}) | (s.metrics.get("recipe") or {}) | (s.metrics.get("decoding") or {})
+        )
+        found |= {
+            (s.name, k): v
+            for k, v in own.items()
+            if k not in _not_compared and not k.endswith("_csv") and not is_free(k)
+        }
+        if s.metrics.get("precision"):
+            found[s.name, "precision"] = "/".join(map(str, s.metrics["precision"].values()))
     return found
 
+
 def changed_options(
-    experiments:list[Experiment],
-)->list[tuple[str,list[str],list]]: # option, the steps that it changed, its value in each experiment
+    experiments: list[Experiment],
+) -> list[tuple[str, list[str], list]]:  # option, the steps that it changed, its value in each experiment
     "The settings in force that differ, those that belong to a step that all have"
     every = [_in_force(e) for e in experiments]
-    shared = [k for k in every[0] if all(k in x for x in every)] + [k for k in dict.fromkeys(k for x in every for k in x) if k[0] == '' and not all(k in x for x in every)]
+    shared = [k for k in every[0] if all(k in x for x in every)] + [
+        k for k in dict.fromkeys(k for x in every for k in x) if k[0] == "" and not all(k in x for x in every)
+    ]
     groups = {}
     for step, name in shared:
         values = [x.get((step, name)) for x in every]
-        if any(v != values[0] for v in values): groups.setdefault((name, tuple(map(repr, values))), (name, [], values))[1].append(step)
+        if any(v != values[0] for v in values):
+            groups.setdefault((name, tuple(map(repr, values))), (name, [], values))[1].append(step)
     told = {name for name, steps, _ in groups.values() if any(steps)}
-    return [(name, [s for s in steps if s], values) for name, steps, values in groups.values() if any(steps) or name not in told]
+    return [
+        (name, [s for s in steps if s], values)
+        for name, steps, values in groups.values()
+        if any(steps) or name not in told
+    ]
 
 # %% ../nbs/15_comparison.ipynb #45cdadd5
-_files = dict(train='학습 데이터', dev='검증 데이터', test='테스트 데이터')
+_files = dict(train="학습 데이터", dev="검증 데이터", test="테스트 데이터")
+
 
 def changed_data(
-    experiments:list[Experiment],
-)->list[tuple[str,list[str]]]: # part ('train', …), for each experiment the SHA-256 of its file, '' where it is not known
+    experiments: list[Experiment],
+) -> list[
+    tuple[str, list[str]]
+]:  # part ('train', …), for each experiment the SHA-256 of its file, '' where it is not known
     "The rows that the experiments do not share"
-    inputs = [{Path(name).name: digest for s in e.steps if s.fact for name, digest in (s.fact.get('inputs') or {}).items() if s.stage != 'data'} for e in experiments]
-    found = [(part, [x.get(f'{part}.csv', '') for x in inputs]) for part in _files]
+    inputs = [
+        {
+            Path(name).name: digest
+            for s in e.steps
+            if s.fact
+            for name, digest in (s.fact.get("inputs") or {}).items()
+            if s.stage != "data"
+        }
+        for e in experiments
+    ]
+    found = [(part, [x.get(f"{part}.csv", "") for x in inputs]) for part in _files]
     return [(part, hashes) for part, hashes in found if len({h for h in hashes if h}) > 1]
 
+
 def changed_code(
-    experiments:list[Experiment],
-)->list[tuple[str,list[str]]]: # what, its value in each experiment as Markdown
+    experiments: list[Experiment],
+) -> list[tuple[str, list[str]]]:  # what, its value in each experiment as Markdown
     "Commit, package, versions and machine, where they differ"
-    every = [(e.asked or {}).get('environment') or {} for e in experiments]
-    commit = lambda env: (code_span(env['commit'][:12]) if env.get('commit') else '–') + (' (커밋하지 않은 변경 있음)' if env.get('dirty') else '')
-    rows = {'커밋': [commit(x) for x in every], 'dialsum 코드 해시': [code_span(x.get('package_code') or '–') for x in every]}
-    rows |= {title: [_plainly(x.get(key)) for x in every] for key, title in dict(python='Python', system='시스템', cores='CPU 코어', gpus='GPU').items()}
-    packages = dict.fromkeys(p for x in every for p in x.get('packages') or {})
-    rows |= {code_span(p): [_plainly((x.get('packages') or {}).get(p)) for x in every] for p in packages}
+    every = [(e.asked or {}).get("environment") or {} for e in experiments]
+    commit = lambda env: (
+        (code_span(env["commit"][:12]) if env.get("commit") else "–")
+        + (" (커밋하지 않은 변경 있음)" if env.get("dirty") else "")
+    )
+    rows = {
+        "커밋": [commit(x) for x in every],
+        "dialsum 코드 해시": [code_span(x.get("package_code") or "–") for x in every],
+    }
+    rows |= {
+        title: [_plainly(x.get(key)) for x in every]
+        for key, title in dict(python="Python", system="시스템", cores="CPU 코어", gpus="GPU").items()
+    }
+    packages = dict.fromkeys(p for x in every for p in x.get("packages") or {})
+    rows |= {code_span(p): [_plainly((x.get("packages") or {}).get(p)) for x in every] for p in packages}
     return [(name, values) for name, values in rows.items() if len(set(values)) > 1]
 
 # %% ../nbs/15_comparison.ipynb #e2c3393e
-def _line(p:Pair)->str: # for terminals
-    head = f'{p.system}: {p.means[0]:.2f} → {p.means[1]:.2f}'
-    if not p.difference: return f'{head} ({_apart[p.why[0]][0].format(*p.why[1])})'
-    head += f', {p.difference.f:+.2f} [{p.difference.low:+.2f}, {p.difference.high:+.2f}]'
-    return f'{head}, both no better than chance' if p.p_holm is None else f'{head}, p = {p.p_holm:.3f}'
+def _line(p: Pair) -> str:  # for terminals
+    head = f"{p.system}: {p.means[0]:.2f} → {p.means[1]:.2f}"
+    if not p.difference:
+        return f"{head} ({_apart[p.why[0]][0].format(*p.why[1])})"
+    head += f", {p.difference.f:+.2f} [{p.difference.low:+.2f}, {p.difference.high:+.2f}]"
+    return f"{head}, both no better than chance" if p.p_holm is None else f"{head}, p = {p.p_holm:.3f}"
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     "Several experiments beside the first"
-    experiments:list[Experiment] # the first is what the others are compared with
-    systems:list[dict[str,System]] # of each experiment
-    pairs:list[Pair]
+
+    experiments: list[Experiment]  # the first is what the others are compared with
+    systems: list[dict[str, System]]  # of each experiment
+    pairs: list[Pair]
 
     @cached_property
-    def names(self)->list[str]: # not escaped
+    def names(self) -> list[str]:  # not escaped
         "What the experiments are called, told apart where two have one name"
         names = [e.name for e in self.experiments]
-        return [n if names.count(n) == 1 else f'{n} ({i})' for i, n in enumerate(names, 1)]
+        return [n if names.count(n) == 1 else f"{n} ({i})" for i, n in enumerate(names, 1)]
 
-    def __repr__(self)->str:
-        return '\n'.join([' / '.join(self.names), *map(_line, self.pairs)])
+    def __repr__(self) -> str:
+        return "\n".join([" / ".join(self.names), *map(_line, self.pairs)])
 
-def _top(found:dict[str,System])->str: return max(found, key=lambda name: found[name].fact['metrics']['split']['mean']['f'])
+
+def _top(found: dict[str, System]) -> str:
+    return max(found, key=lambda name: found[name].fact["metrics"]["split"]["mean"]["f"])
+
 
 def compare_experiments(
-    *runs:Path, # run folders, two or more; the first is what the others are compared with
-    seed:int=42, # of bootstrap and randomization
-)->Comparison:
+    *runs: Path,  # run folders, two or more; the first is what the others are compared with
+    seed: int = 42,  # of bootstrap and randomization
+) -> Comparison:
     "What differs between experiments; raises `DialsumError` for fewer than two, or one that is given twice"
     runs = [Path(r).absolute() for r in runs]
-    if len(runs) < 2: raise DialsumError('one experiment was given: a comparison needs two or more run folders.')
-    if len({r.resolve() for r in runs}) < len(runs): raise DialsumError('an experiment was given twice: a comparison needs two or more different run folders.')
+    if len(runs) < 2:
+        raise DialsumError("one experiment was given: a comparison needs two or more run folders.")
+    if len({r.resolve() for r in runs}) < len(runs):
+        raise DialsumError(
+            "an experiment was given twice: a comparison needs two or more different run folders."
+        )
     experiments, found, pairs = [read_experiment(r) for r in runs], [systems(r) for r in runs], []
     for i, other in enumerate(found[1:], 1):
-        same = [(name, name) for name in found[0] if name in other] or ([(_top(found[0]), _top(other))] if found[0] and other else [])
+        same = [(name, name) for name in found[0] if name in other] or (
+            [(_top(found[0]), _top(other))] if found[0] and other else []
+        )
         pairs += [paired(found[0][a], other[b], 0, i, seed) for a, b in same]
     tested = [p for p in pairs if p.p is not None]
     holm = dict(zip(map(id, tested), _holm([p.p for p in tested])))
     return Comparison(experiments, found, [replace(p, p_holm=holm.get(id(p))) for p in pairs])
 
 # %% ../nbs/15_comparison.ipynb #42d0a9b7
-def _p(value:float|None)->str: return '–' if value is None else 'p < 0.001' if value < .001 else f'p = {value:.3f}'
+def _p(value: float | None) -> str:
+    return "–" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
-def _who(c:Comparison, p:Pair)->str: # not escaped
-    return Step.title_of(p.system) if p.system in c.systems[p.one] else f'{Step.title_of(_top(c.systems[p.one]))} → {Step.title_of(p.system)}'
 
-def _verdict(c:Comparison, p:Pair)->str:
-    who, other = escape(_who(c, p)), f'{escape(c.names[p.other])}: ' if len(c.experiments) > 2 else ''
-    if p.why: return f'- {other}**{who}**의 점수는 견줄 수 없습니다. {_apart[p.why[0]][1].format(*map(_short, p.why[1]))}.'
+def _who(c: Comparison, p: Pair) -> str:  # not escaped
+    return (
+        Step.title_of(p.system)
+        if p.system in c.systems[p.one]
+        else f"{Step.title_of(_top(c.systems[p.one]))} → {Step.title_of(p.system)}"
+    )
+
+
+def _verdict(c: Comparison, p: Pair) -> str:
+    who, other = escape(_who(c, p)), f"{escape(c.names[p.other])}: " if len(c.experiments) > 2 else ""
+    if p.why:
+        return f"- {other}**{who}**의 점수는 견줄 수 없습니다. {_apart[p.why[0]][1].format(*map(_short, p.why[1]))}."
     d, after = p.difference, number(p.means[1], 2)
-    if not p.turned[0] and not p.turned[1]: return f'- {other}**{who}**의 점수는 모든 대화에서 같습니다({after}).'
-    if p.p is None: return f'- {other}**{who}**의 ROUGE 평균은 {p.means[0]:.2f}와 {after}입니다. 둘 다 무작위 기준을 넘지 못하므로 차이를 말하지 않습니다.'
-    way = '올랐습니다' if d.f > 0 else '내렸습니다'
-    sure = '우연으로 보기 어려운 차이입니다' if p.significant else '우연과 구별되지 않는 차이입니다'
-    if not p.significant and d.low*d.high > 0: sure = f"구간은 0을 벗어나지만 검정은 그렇지 않으므로, {sure}"
+    if not p.turned[0] and not p.turned[1]:
+        return f"- {other}**{who}**의 점수는 모든 대화에서 같습니다({after})."
+    if p.p is None:
+        return f"- {other}**{who}**의 ROUGE 평균은 {p.means[0]:.2f}와 {after}입니다. 둘 다 무작위 기준을 넘지 못하므로 차이를 말하지 않습니다."
+    way = "올랐습니다" if d.f > 0 else "내렸습니다"
+    sure = "우연으로 보기 어려운 차이입니다" if p.significant else "우연과 구별되지 않는 차이입니다"
+    if not p.significant and d.low * d.high > 0:
+        sure = f"구간은 0을 벗어나지만 검정은 그렇지 않으므로, {sure}"
     return f"- {other}**{who}**의 ROUGE 평균은 {p.means[0]:.2f}에서 {after}{particle(after, '으로/로')} {abs(d.f):.2f}점 {way}(차이의 95% 신뢰 구간 {d.low:+.2f}~{d.high:+.2f}, {_p(p.p_holm)}). {sure}."
 
-def _short(value)->str: return ' '.join(str(value).split())[:120].replace('`', '´') # stands between backticks or is a number
 
-def _changes(c:Comparison)->str: # a sentence: what is not the same
-    options, parts, code = changed_options(c.experiments), changed_data(c.experiments), changed_code(c.experiments)
-    told = [f'설정 {len(options)}가지']*bool(options) + [_files[part] for part, _ in parts] + ['코드나 실행 환경']*bool(code)
-    if not told: return '- **달라진 것:** 설정, 데이터, 코드가 모두 같습니다. 점수의 차이는 난수와 계산 순서에서만 올 수 있습니다.'
-    return f"- **달라진 것:** {', '.join(told)}{particle(told[-1], '이/가')} 다릅니다." + (' 여러 가지가 함께 달라졌으므로 점수의 차이를 어느 하나의 탓으로 돌릴 수 없습니다.' if len(options) + len(parts) + len(code) > 1 else '')
+def _short(value) -> str:
+    return " ".join(str(value).split())[:120].replace("`", "´")  # stands between backticks or is a number
 
-def comparison_overview(c:Comparison)->str:
+
+def _changes(c: Comparison) -> str:  # a sentence: what is not the same
+    options, parts, code = (
+        changed_options(c.experiments),
+        changed_data(c.experiments),
+        changed_code(c.experiments),
+    )
+    told = (
+        [f"설정 {len(options)}가지"] * bool(options)
+        + [_files[part] for part, _ in parts]
+        + ["코드나 실행 환경"] * bool(code)
+    )
+    if not told:
+        return "- **달라진 것:** 설정, 데이터, 코드가 모두 같습니다. 점수의 차이는 난수와 계산 순서에서만 올 수 있습니다."
+    return f"- **달라진 것:** {', '.join(told)}{particle(told[-1], '이/가')} 다릅니다." + (
+        " 여러 가지가 함께 달라졌으므로 점수의 차이를 어느 하나의 탓으로 돌릴 수 없습니다."
+        if len(options) + len(parts) + len(code) > 1
+        else ""
+    )
+
+
+def comparison_overview(c: Comparison) -> str:
     "The first screen: what is not the same, and what became of each score"
-    lines = [_changes(c), *(_verdict(c, p) for p in c.pairs)] if c.pairs else [_changes(c), '- **점수:** 두 실험에 견줄 점수가 없습니다. 평가를 마친 모델이 있어야 합니다.']
-    return '\n'.join(lines) + (f'\n\n{_replica_note}' if any(map(_is_replica, c.experiments)) else '')
+    lines = (
+        [_changes(c), *(_verdict(c, p) for p in c.pairs)]
+        if c.pairs
+        else [_changes(c), "- **점수:** 두 실험에 견줄 점수가 없습니다. 평가를 마친 모델이 있어야 합니다."]
+    )
+    return "\n".join(lines) + (f"\n\n{_replica_note}" if any(map(_is_replica, c.experiments)) else "")
 
 # %% ../nbs/15_comparison.ipynb #8d82c8ba
-def _head(c:Comparison, *first:str)->list[str]: return [*first, *map(escape, c.names)]
+def _head(c: Comparison, *first: str) -> list[str]:
+    return [*first, *map(escape, c.names)]
 
-def differences(c:Comparison)->str:
+
+def differences(c: Comparison) -> str:
     "Everything that is not the same, in tables"
-    options = [[code_span(name), escape(', '.join(steps[:3])) + (f' 외 {len(steps) - 3}개' if len(steps) > 3 else '') or '실험 전체', *map(_plainly, values)] for name, steps, values in changed_options(c.experiments)]
-    parts = [[_files[part], *(f'`{h[:12]}`' if h else '–' for h in hashes)] for part, hashes in changed_data(c.experiments)]
+    options = [
+        [
+            code_span(name),
+            escape(", ".join(steps[:3])) + (f" 외 {len(steps) - 3}개" if len(steps) > 3 else "")
+            or "실험 전체",
+            *map(_plainly, values),
+        ]
+        for name, steps, values in changed_options(c.experiments)
+    ]
+    parts = [
+        [_files[part], *(f"`{h[:12]}`" if h else "–" for h in hashes)]
+        for part, hashes in changed_data(c.experiments)
+    ]
     code, n = [[name, *values] for name, values in changed_code(c.experiments)], len(c.experiments)
-    return '\n\n'.join([
-        '### 설정', table(_head(c, '설정', '단계'), options, n + 2) if options else '실제로 적용된 설정이 모두 같습니다.',
-        '### 데이터', 'SHA-256의 앞 12자리입니다.\n\n' + table(_head(c, '데이터'), parts, n + 1) if parts else '읽은 데이터가 모두 같습니다.',
-        '### 코드와 실행 환경', table(_head(c, '항목'), code, n + 1) if code else '커밋, 코드, 라이브러리 버전, 장치가 모두 같습니다.'])
+    return "\n\n".join(
+        [
+            "### 설정",
+            table(_head(c, "설정", "단계"), options, n + 2)
+            if options
+            else "실제로 적용된 설정이 모두 같습니다.",
+            "### 데이터",
+            "SHA-256의 앞 12자리입니다.\n\n" + table(_head(c, "데이터"), parts, n + 1)
+            if parts
+            else "읽은 데이터가 모두 같습니다.",
+            "### 코드와 실행 환경",
+            table(_head(c, "항목"), code, n + 1)
+            if code
+            else "커밋, 코드, 라이브러리 버전, 장치가 모두 같습니다.",
+        ]
+    )
 
-def _cells(c:Comparison, p:Pair)->list[str]:
-    own = [escape(_who(c, p)), escape(c.names[p.other]), *(f'{m:.2f}' for m in p.means)]
-    if p.why: return [*own, '견줄 수 없음', '–', '–', '–']
+
+def _cells(c: Comparison, p: Pair) -> list[str]:
+    own = [escape(_who(c, p)), escape(c.names[p.other]), *(f"{m:.2f}" for m in p.means)]
+    if p.why:
+        return [*own, "견줄 수 없음", "–", "–", "–"]
     d = p.difference
-    return [*own, f"{'**' if p.significant else ''}{d.f:+.2f}{'**' if p.significant else ''} [{d.low:+.2f}, {d.high:+.2f}]", _p(p.p), _p(p.p_holm), ' / '.join(map(str, p.turned))]
+    return [
+        *own,
+        f"{'**' if p.significant else ''}{d.f:+.2f}{'**' if p.significant else ''} [{d.low:+.2f}, {d.high:+.2f}]",
+        _p(p.p),
+        _p(p.p_holm),
+        " / ".join(map(str, p.turned)),
+    ]
 
-def score_differences(c:Comparison)->str:
+
+def score_differences(c: Comparison) -> str:
     "A row for each pair: both scores, the difference with its interval and p, and how many dialogues it moved"
-    only = [f"{escape(name)}에만 있는 것: {', '.join(escape(Step.title_of(s)) for s in lone)}." for i, name in enumerate(c.names) if (lone := [s for s in c.systems[i] if not all(s in x for x in c.systems)])]
-    ended = [[escape(label), *(state(e.by_model[label]) if label in e.by_model else '–' for e in c.experiments)] for label in dict.fromkeys(label for e in c.experiments for label in e.by_model)]
-    status = table(_head(c, '모델'), ended, len(c.names) + 1) if any(len(set(row[1:])) > 1 for row in ended) else ''
-    if not c.pairs: return '\n\n'.join(filter(None, ['견줄 점수가 없습니다.', *only, status]))
-    told = (f'{escape(c.names[0])}{particle(c.names[0], "을/를")} 기준으로, 같은 대화의 점수끼리 짝지어 비교했습니다(태그를 나누어 센 ROUGE 평균). 대괄호 안은 차이의 95% 신뢰 구간(부트스트랩)이고, 굵은 차이는 우연으로 보기 어려운 것입니다. '
-            'p는 짝의 부호를 뒤바꾸는 무작위 검정의 값이며, 여러 번 비교한 것을 Holm의 방법으로 보정한 값을 함께 적었습니다.')
-    head = ['모델', '실험', '기준 점수', '점수', '차이', 'p', 'p(보정)', '오른 / 내린 / 같은 대화']
-    return '\n\n'.join(filter(None, [told, table(head, [_cells(c, p) for p in c.pairs], 2), *only, status]))
+    only = [
+        f"{escape(name)}에만 있는 것: {', '.join(escape(Step.title_of(s)) for s in lone)}."
+        for i, name in enumerate(c.names)
+        if (lone := [s for s in c.systems[i] if not all(s in x for x in c.systems)])
+    ]
+    ended = [
+        [escape(label), *(state(e.by_model[label]) if label in e.by_model else "–" for e in c.experiments)]
+        for label in dict.fromkeys(label for e in c.experiments for label in e.by_model)
+    ]
+    status = (
+        table(_head(c, "모델"), ended, len(c.names) + 1)
+        if any(len(set(row[1:])) > 1 for row in ended)
+        else ""
+    )
+    if not c.pairs:
+        return "\n\n".join(filter(None, ["견줄 점수가 없습니다.", *only, status]))
+    told = (
+        f"{escape(c.names[0])}{particle(c.names[0], '을/를')} 기준으로, 같은 대화의 점수끼리 짝지어 비교했습니다(태그를 나누어 센 ROUGE 평균). 대괄호 안은 차이의 95% 신뢰 구간(부트스트랩)이고, 굵은 차이는 우연으로 보기 어려운 것입니다. "
+        "p는 짝의 부호를 뒤바꾸는 무작위 검정의 값이며, 여러 번 비교한 것을 Holm의 방법으로 보정한 값을 함께 적었습니다."
+    )
+    head = ["모델", "실험", "기준 점수", "점수", "차이", "p", "p(보정)", "오른 / 내린 / 같은 대화"]
+    return "\n\n".join(filter(None, [told, table(head, [_cells(c, p) for p in c.pairs], 2), *only, status]))
 
 # %% ../nbs/15_comparison.ipynb #340fd3b9
-def _moved(c:Comparison, p:Pair, most:int)->list[tuple[float,Case]]: # (difference, case); the largest losses, then the largest gains
-    a, b = c.systems[p.one][p.system if p.system in c.systems[p.one] else _top(c.systems[p.one])], c.systems[p.other][p.system]
-    at = {f: i for i, f in enumerate(b.rows['fname'])}
-    order = [at[f] for f in a.rows['fname']]
+def _moved(
+    c: Comparison, p: Pair, most: int
+) -> list[tuple[float, Case]]:  # (difference, case); the largest losses, then the largest gains
+    a, b = (
+        c.systems[p.one][p.system if p.system in c.systems[p.one] else _top(c.systems[p.one])],
+        c.systems[p.other][p.system],
+    )
+    at = {f: i for i, f in enumerate(b.rows["fname"])}
+    order = [at[f] for f in a.rows["fname"]]
     move = b.scores[order, 3] - a.scores[:, 3]
-    ranked = np.argsort(move, kind='stable')
-    chosen = [i for i in ranked[:most] if move[i] < -1e-6] + [i for i in ranked[::-1][:most] if move[i] > 1e-6]
+    ranked = np.argsort(move, kind="stable")
+    chosen = [i for i in ranked[:most] if move[i] < -1e-6] + [
+        i for i in ranked[::-1][:most] if move[i] > 1e-6
+    ]
     told = dialogues(a.rows)
-    return [(float(move[i]), Case(told[i], {c.names[p.one]: a.predictions[i], c.names[p.other]: b.predictions[order[i]]})) for i in chosen]
+    return [
+        (
+            float(move[i]),
+            Case(told[i], {c.names[p.one]: a.predictions[i], c.names[p.other]: b.predictions[order[i]]}),
+        )
+        for i in chosen
+    ]
+
 
 def moved(
-    c:Comparison,
-    most:int=2, # dialogues that lost, and as many that gained, for each experiment
-)->str:
+    c: Comparison,
+    most: int = 2,  # dialogues that lost, and as many that gained, for each experiment
+) -> str:
     "The dialogues whose scores changed most, of the best system of each experiment"
     parts = []
     for i in range(1, len(c.experiments)):
         pairs = [p for p in c.pairs if p.other == i and not p.why]
-        if not pairs: continue
+        if not pairs:
+            continue
         best = max(pairs, key=lambda p: p.means[1])
-        cases = [f'#### {escape(case.dialogue.fname)} ({change:+.1f}점)\n\n{case.markdown(kind="실험")}' for change, case in _moved(c, best, most)]
-        parts.append('\n\n'.join([f'### {escape(_who(c, best))}, {escape(c.names[i])}', *(cases or ['점수가 달라진 대화가 없습니다.'])]))
-    note = '굵은 글씨는 정답과 같은 순서로 나온 형태소(ROUGE-L), 밑줄은 정답의 다른 자리에 있는 형태소(ROUGE-1)입니다.'
-    return '\n\n'.join([note, *parts]) if parts else '견줄 수 있는 대화가 없습니다.'
+        cases = [
+            f"#### {escape(case.dialogue.fname)} ({change:+.1f}점)\n\n{case.markdown(kind='실험')}"
+            for change, case in _moved(c, best, most)
+        ]
+        parts.append(
+            "\n\n".join(
+                [
+                    f"### {escape(_who(c, best))}, {escape(c.names[i])}",
+                    *(cases or ["점수가 달라진 대화가 없습니다."]),
+                ]
+            )
+        )
+    note = "굵은 글씨는 정답과 같은 순서로 나온 형태소(ROUGE-L), 밑줄은 정답의 다른 자리에 있는 형태소(ROUGE-1)입니다."
+    return "\n\n".join([note, *parts]) if parts else "견줄 수 있는 대화가 없습니다."
 
 # %% ../nbs/15_comparison.ipynb #4ed53951
-def _markdown(self:Comparison)->str:
-    return '\n\n'.join([comparison_overview(self), differences(self), '### 점수', score_differences(self)])
+def _markdown(self: Comparison) -> str:
+    return "\n\n".join([comparison_overview(self), differences(self), "### 점수", score_differences(self)])
+
 
 Comparison._repr_markdown_ = _markdown
 
+
 def render_comparison(
-    runs:list[Path], # run folders, two or more; the first is what the others are compared with
-)->str: # Markdown
+    runs: list[Path],  # run folders, two or more; the first is what the others are compared with
+) -> str:  # Markdown
     "The Korean report of a comparison; raises `DialsumError` as `compare_experiments`"
     c = compare_experiments(*runs)
-    sections = {'한눈에 보기': comparison_overview(c), '달라진 것': differences(c), '점수의 차이': score_differences(c), '점수가 가장 많이 달라진 대화': moved(c)}
-    end = '이 보고서는 실험 폴더의 사실 파일과, 그 파일이 해시로 가리키는 예측과 검증 데이터만 읽어 만들었습니다.'
-    parts = [f"# 실험 비교: {', '.join(map(escape, c.names))}", *(part for heading, text in sections.items() for part in (f'## {heading}', text)), '---', end]
-    return '\n\n'.join(parts) + '\n'
+    sections = {
+        "한눈에 보기": comparison_overview(c),
+        "달라진 것": differences(c),
+        "점수의 차이": score_differences(c),
+        "점수가 가장 많이 달라진 대화": moved(c),
+    }
+    end = "이 보고서는 실험 폴더의 사실 파일과, 그 파일이 해시로 가리키는 예측과 검증 데이터만 읽어 만들었습니다."
+    parts = [
+        f"# 실험 비교: {', '.join(map(escape, c.names))}",
+        *(part for heading, text in sections.items() for part in (f"## {heading}", text)),
+        "---",
+        end,
+    ]
+    return "\n\n".join(parts) + "\n"

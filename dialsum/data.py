@@ -19,167 +19,258 @@ from .runs import DialsumError, Stage, existing_run, named_places, nearest, samp
 from .tables import WORDS, cut, is_turn, table
 from .tags import TAG, is_literal_nothing
 
-
 # %% ../nbs/01_data.ipynb #b3f9820d
-_opening = re.compile(r'^\s*(#[A-Za-z]+\d*#)\s*[:：]\s*(.*)$', re.S)
+_opening = re.compile(r"^\s*(#[A-Za-z]+\d*#)\s*[:：]\s*(.*)$", re.S)
+
 
 @dataclass(frozen=True)
 class Dialogue:
     "One row of the data: who said what, and the summaries people wrote of it"
-    fname:str # the row's name, unique in its file
-    text:str # turns separated by newlines
-    summaries:tuple[str,...]=() # references; none in a test set
-    topic:str='' # a few words; may be empty
+
+    fname: str  # the row's name, unique in its file
+    text: str  # turns separated by newlines
+    summaries: tuple[str, ...] = ()  # references; none in a test set
+    topic: str = ""  # a few words; may be empty
 
     @property
-    def turns(self)->list[tuple[str,str]]: # (speaker's tag or '', words)
+    def turns(self) -> list[tuple[str, str]]:  # (speaker's tag or '', words)
         "Who said what, in order"
-        found = [_opening.match(line) for line in self.text.split('\n')]
-        return [(m[1], m[2]) if m else ('', line) for m, line in zip(found, self.text.split('\n'))]
+        found = [_opening.match(line) for line in self.text.split("\n")]
+        return [(m[1], m[2]) if m else ("", line) for m, line in zip(found, self.text.split("\n"))]
 
     @property
-    def speakers(self)->list[str]: # tags, in order of appearance
+    def speakers(self) -> list[str]:  # tags, in order of appearance
         "Who speaks"
         return list(dict.fromkeys(tag for tag, _ in self.turns if tag))
 
     @property
-    def tags(self)->list[str]: # in order of appearance
+    def tags(self) -> list[str]:  # in order of appearance
         "Every tag of the dialogue, speakers and masks"
         return list(dict.fromkeys(TAG.findall(self.text)))
 
 # %% ../nbs/01_data.ipynb #d9d1edb3
-_bars = ('solid #0072b2', 'solid #d55e00', 'solid #009e73', 'dashed #b0609a', 'dotted #0072b2', 'dotted #d55e00', 'dashed #009e73')
+_bars = (
+    "solid #0072b2",
+    "solid #d55e00",
+    "solid #009e73",
+    "dashed #b0609a",
+    "dotted #0072b2",
+    "dotted #d55e00",
+    "dashed #009e73",
+)
 
-def _marked(text:str)->str:
-    return TAG.sub(lambda m: f'<code>{m[0]}</code>', html.escape(text))
 
-def _repr_html_(self:Dialogue)->str:
-    bar = {s: _bars[i%len(_bars)] for i, s in enumerate(self.speakers)}
-    turns = ''.join(f'<div style="border-left:4px {bar.get(tag, "solid transparent")};padding-left:.6em;margin:1px 0"><b>{html.escape(tag)}</b> {_marked(words)}</div>' for tag, words in self.turns)
-    ends = ''.join(f'<div style="margin-top:.4em">→ {_marked(s)}</div>' for s in self.summaries)
-    head = html.escape(' · '.join(filter(None, (self.fname, self.topic, f'{len(self.turns)} turns', f'{len(self.text)} characters'))))
+def _marked(text: str) -> str:
+    return TAG.sub(lambda m: f"<code>{m[0]}</code>", html.escape(text))
+
+
+def _repr_html_(self: Dialogue) -> str:
+    bar = {s: _bars[i % len(_bars)] for i, s in enumerate(self.speakers)}
+    turns = "".join(
+        f'<div style="border-left:4px {bar.get(tag, "solid transparent")};padding-left:.6em;margin:1px 0"><b>{html.escape(tag)}</b> {_marked(words)}</div>'
+        for tag, words in self.turns
+    )
+    ends = "".join(f'<div style="margin-top:.4em">→ {_marked(s)}</div>' for s in self.summaries)
+    head = html.escape(
+        " · ".join(
+            filter(None, (self.fname, self.topic, f"{len(self.turns)} turns", f"{len(self.text)} characters"))
+        )
+    )
     return f'<div style="max-width:48em;text-align:left;overflow-wrap:anywhere"><small>{head}</small>{turns}{ends}</div>'
+
 
 Dialogue._repr_html_ = _repr_html_
 
 # %% ../nbs/01_data.ipynb #2c945d16
-_written_out = re.compile(r'(?:\\+r)?\\+n(?=\s*#[A-Za-z]+\d*#\s*[:：])') # the letters \n before a speaker
+_written_out = re.compile(r"(?:\\+r)?\\+n(?=\s*#[A-Za-z]+\d*#\s*[:：])")  # the letters \n before a speaker
 
-def _line_ends(text:str)->str: return text.replace('_x000D_', '\r').replace('\r\n', '\n')
 
-def _tidy(text:str)->str: # a dialogue
-    text = _written_out.sub('\n', _line_ends(text).replace('\r', '\n'))
-    return re.sub(r'[ \t]+(?=\n|$)', '', text).strip('\n')
+def _line_ends(text: str) -> str:
+    return text.replace("_x000D_", "\r").replace("\r\n", "\n")
 
+
+def _tidy(text: str) -> str:  # a dialogue
+    text = _written_out.sub("\n", _line_ends(text).replace("\r", "\n"))
+    return re.sub(r"[ \t]+(?=\n|$)", "", text).strip("\n")
 
 # %% ../nbs/01_data.ipynb #6a2913e3
-SPEAKERS = ('speaker', 'speaker_id', 'participantID') # what an utterance's speaker is called in public corpora
-_code = re.compile(r'[A-Za-z]+[-_]?\d+') # a speaker who is no more than a code: P01, SD2000001
+SPEAKERS = (
+    "speaker",
+    "speaker_id",
+    "participantID",
+)  # what an utterance's speaker is called in public corpora
+_code = re.compile(r"[A-Za-z]+[-_]?\d+")  # a speaker who is no more than a code: P01, SD2000001
 
-def _listed(value)->list|None: # a list of turns, also one that a CSV's cell has as text; None: it is none
-    if isinstance(value, str) and value.lstrip().startswith('['):
-        try: value = json.loads(value)
+
+def _listed(
+    value,
+) -> list | None:  # a list of turns, also one that a CSV's cell has as text; None: it is none
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
         except ValueError:
-            try: value = ast.literal_eval(value.strip())
-            except (ValueError, SyntaxError, MemoryError, RecursionError): return None
-    if not isinstance(value, list): return None
+            try:
+                value = ast.literal_eval(value.strip())
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return None
+    if not isinstance(value, list):
+        return None
     return value if all(isinstance(turn, (str, dict)) for turn in value) else None
 
-def _odd_turn(turn)->str: # what is wrong with it; '' where nothing is
-    if isinstance(turn, str) or is_turn(turn): return ''
-    if not isinstance(turn, dict): return f'is {cut(repr(turn))}'
+
+def _odd_turn(turn) -> str:  # what is wrong with it; '' where nothing is
+    if isinstance(turn, str) or is_turn(turn):
+        return ""
+    if not isinstance(turn, dict):
+        return f"is {cut(repr(turn))}"
     wrong = [w for w in WORDS if w in turn]
-    if wrong: return f'has {cut(repr(turn[wrong[0]]))} as its {wrong[0]}'
-    return f'is an object with {cut(", ".join(map(str, turn))) or "no fields"}'
+    if wrong:
+        return f"has {cut(repr(turn[wrong[0]]))} as its {wrong[0]}"
+    return f"is an object with {cut(', '.join(map(str, turn))) or 'no fields'}"
 
-def _any_of(names:tuple[str,...])->str: return f'{", ".join(names[:-1])} or {names[-1]}'
 
-def _check_turns(path:Path, place:str, turns:list): # refuses the first that is none
+def _any_of(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _check_turns(path: Path, place: str, turns: list):  # refuses the first that is none
     for i, turn in enumerate(turns, 1):
         odd = _odd_turn(turn)
-        if not odd: continue
-        wanted = f'a text was expected, or an object with its words (a text) as {_any_of(WORDS)} and its speaker as {_any_of(SPEAKERS)}'
-        raise DialsumError(f"'{path}', {place}: turn {i} of its dialogue {odd}: {wanted}: rename its fields, or take it out.")
+        if not odd:
+            continue
+        wanted = f"a text was expected, or an object with its words (a text) as {_any_of(WORDS)} and its speaker as {_any_of(SPEAKERS)}"
+        raise DialsumError(
+            f"'{path}', {place}: turn {i} of its dialogue {odd}: {wanted}: rename its fields, or take it out."
+        )
 
-def _numbered(speakers:list[str])->dict[str,str]: # speaker → tag: its own number where it has one, else the next
-    tags = {s: f'#Person{m[1]}#' for s in speakers if (m := re.fullmatch(r'#?[Pp]erson ?(\d{1,2})#?', s))}
-    free = (tag for i in count(1) if (tag := f'#Person{i}#') not in tags.values())
+
+def _numbered(
+    speakers: list[str],
+) -> dict[str, str]:  # speaker → tag: its own number where it has one, else the next
+    tags = {s: f"#Person{m[1]}#" for s in speakers if (m := re.fullmatch(r"#?[Pp]erson ?(\d{1,2})#?", s))}
+    free = (tag for i in count(1) if (tag := f"#Person{i}#") not in tags.values())
     for s in speakers:
-        if s not in tags: tags[s] = next(free)
+        if s not in tags:
+            tags[s] = next(free)
     return tags
 
-def spoken(
-    turns:list, # texts, or objects with a speaker and an utterance
-)->tuple[str,dict[str,str]]: # (the dialogue, a turn a line; speaker → tag)
-    "A dialogue that is kept as a list of turns, as AI Hub and the National Institute of Korean Language do; without speakers, lines without tags"
-    said = [(t, '') if isinstance(t, str) else _said(t) for t in turns]
-    tags = _numbered(list(dict.fromkeys(s for _, s in said if s)))
-    lines = [f'{tags[s]}: {" ".join(words.split())}' if s else ' '.join(words.split()) for words, s in said if words.strip()]
-    return '\n'.join(lines), tags
 
-def _said(turn:dict)->tuple[str,str]: # (words, speaker)
-    words = next((turn[w] for w in WORDS if isinstance(turn.get(w), str)), '')
-    return words, str(next((turn[s] for s in SPEAKERS if turn.get(s) is not None), '')).strip()
+def spoken(
+    turns: list,  # texts, or objects with a speaker and an utterance
+) -> tuple[str, dict[str, str]]:  # (the dialogue, a turn a line; speaker → tag)
+    "A dialogue that is kept as a list of turns, as AI Hub and the National Institute of Korean Language do; without speakers, lines without tags"
+    said = [(t, "") if isinstance(t, str) else _said(t) for t in turns]
+    tags = _numbered(list(dict.fromkeys(s for _, s in said if s)))
+    lines = [
+        f"{tags[s]}: {' '.join(words.split())}" if s else " ".join(words.split())
+        for words, s in said
+        if words.strip()
+    ]
+    return "\n".join(lines), tags
+
+
+def _said(turn: dict) -> tuple[str, str]:  # (words, speaker)
+    words = next((turn[w] for w in WORDS if isinstance(turn.get(w), str)), "")
+    return words, str(next((turn[s] for s in SPEAKERS if turn.get(s) is not None), "")).strip()
 
 # %% ../nbs/01_data.ipynb #7041716e
-_particle = '은|는|이|가|을|를|과|와|의|도|만|께|께서|에게|에게서|한테|한테서|하고|랑|이랑|로|으로|부터|까지|보다|처럼|라고|이라고'
-_clear_particle = '은|는|이|가|을|를|과|와|에게|한테' # `1만`, `1도` are numbers
-_no_letter, _no_word_before = '(?![가-힣A-Za-z0-9_])', '(?<![가-힣A-Za-z0-9_#])'
+_particle = "은|는|이|가|을|를|과|와|의|도|만|께|께서|에게|에게서|한테|한테서|하고|랑|이랑|로|으로|부터|까지|보다|처럼|라고|이라고"
+_clear_particle = "은|는|이|가|을|를|과|와|에게|한테"  # `1만`, `1도` are numbers
+_no_letter, _no_word_before = "(?![가-힣A-Za-z0-9_])", "(?<![가-힣A-Za-z0-9_#])"
 
-def _is_name(speaker:str)->bool: return len(speaker) > 1 and not speaker.isdigit() # `A` and `1` may mean anything
 
-def _in_summary(speaker:str)->str: # a pattern for where a summary names a speaker for certain
-    if _code.fullmatch(speaker): return rf'(?<![A-Za-z0-9#]){re.escape(speaker)}(?![A-Za-z0-9#])'
-    return rf'{_no_word_before}{re.escape(speaker)}(?=(?:{_particle}){{0,2}}{_no_letter})'
+def _is_name(speaker: str) -> bool:
+    return len(speaker) > 1 and not speaker.isdigit()  # `A` and `1` may mean anything
 
-def _renamed(text:str, tags:dict[str,str])->str: # a summary that calls speakers by their codes or names
+
+def _in_summary(speaker: str) -> str:  # a pattern for where a summary names a speaker for certain
+    if _code.fullmatch(speaker):
+        return rf"(?<![A-Za-z0-9#]){re.escape(speaker)}(?![A-Za-z0-9#])"
+    return rf"{_no_word_before}{re.escape(speaker)}(?=(?:{_particle}){{0,2}}{_no_letter})"
+
+
+def _renamed(text: str, tags: dict[str, str]) -> str:  # a summary that calls speakers by their codes or names
     names = sorted(filter(_is_name, tags), key=len, reverse=True)
-    return re.sub('|'.join(map(_in_summary, names)), lambda m: tags[m[0]], text) if names else text
+    return re.sub("|".join(map(_in_summary, names)), lambda m: tags[m[0]], text) if names else text
 
-def _labels_left(text:str, tags:dict[str,str])->list[str]: # speakers that a summary seems to call as the dialogue does no more
-    ends = {s: '(?![A-Za-z0-9])' if _is_name(s) else f'(?:{_clear_particle}){_no_letter}' for s, tag in tags.items() if s != tag}
+
+def _labels_left(
+    text: str, tags: dict[str, str]
+) -> list[str]:  # speakers that a summary seems to call as the dialogue does no more
+    ends = {
+        s: "(?![A-Za-z0-9])" if _is_name(s) else f"(?:{_clear_particle}){_no_letter}"
+        for s, tag in tags.items()
+        if s != tag
+    }
     return [s for s, end in ends.items() if re.search(_no_word_before + re.escape(s) + end, text)]
 
-def _warn_of_labels(path:Path, left:list[tuple[str,str,str]]): # (place, speaker, tag) of each
-    if not left: return
+
+def _warn_of_labels(path: Path, left: list[tuple[str, str, str]]):  # (place, speaker, tag) of each
+    if not left:
+        return
     place, speaker, tag = left[0]
     where = f"{len(left)} in all, the first in {place}: '{cut(speaker)}', who is {tag} in the dialogue"
-    warnings.warn(f"'{path}': summaries seem to call speakers by their labels ({where}): write the tags there, or a model learns names that no dialogue has.", stacklevel=3)
+    warnings.warn(
+        f"'{path}': summaries seem to call speakers by their labels ({where}): write the tags there, or a model learns names that no dialogue has.",
+        stacklevel=3,
+    )
 
 # %% ../nbs/01_data.ipynb #94a5f5ea
-_kinds = re.compile(r'fname|dialogue|topic|summary\d*|summaries|origin|method|instruction')
-_LAYOUTS = (dict(fname='header.dialogueInfo.dialogueID', dialogue='body.dialogue', summary='body.summary', topic='header.dialogueInfo.topic'), # AI Hub
-            dict(fname='id', dialogue='input.conversation', summary='output', topic='input.subject_keyword'), # the National Institute of Korean Language
-            dict(fname='id', dialogue='utterance'))
-_alike = dict(fname='id idx index no file filename dialogueid dialogue_id 파일명 파일 아이디 번호 식별자', dialogue='dialog conversation utterances text document passage source input 대화 대화문 본문 원문 발화',
-              summary='abstract output target label 요약 요약문 정답')
+_kinds = re.compile(r"fname|dialogue|topic|summary\d*|summaries|origin|method|instruction")
+_LAYOUTS = (
+    dict(
+        fname="header.dialogueInfo.dialogueID",
+        dialogue="body.dialogue",
+        summary="body.summary",
+        topic="header.dialogueInfo.topic",
+    ),  # AI Hub
+    dict(
+        fname="id", dialogue="input.conversation", summary="output", topic="input.subject_keyword"
+    ),  # the National Institute of Korean Language
+    dict(fname="id", dialogue="utterance"),
+)
+_alike = dict(
+    fname="id idx index no file filename dialogueid dialogue_id 파일명 파일 아이디 번호 식별자",
+    dialogue="dialog conversation utterances text document passage source input 대화 대화문 본문 원문 발화",
+    summary="abstract output target label 요약 요약문 정답",
+)
+
 
 def columns_of(
-    text:str, # 'dialogue=대화, summary=요약': ours, an equals sign, the file's
-)->dict[str,str]: # our name → the file's
+    text: str,  # 'dialogue=대화, summary=요약': ours, an equals sign, the file's
+) -> dict[str, str]:  # our name → the file's
     "What a file's columns are called; raises `DialsumError` for a name that is not ours"
     found = {}
-    for part in filter(str.strip, text.split(',')):
-        ours, equals, theirs = (p.strip() for p in part.partition('='))
-        if not equals or not theirs: raise DialsumError(f"columns has '{part.strip()}': our name, an equals sign and the file's name were expected, as in dialogue=대화.")
-        if not _kinds.fullmatch(ours): raise DialsumError(f"columns has '{ours}'{nearest(ours, list(_alike)) or '.'} Ours are fname, dialogue, summary (or summary1 …) and topic.")
+    for part in filter(str.strip, text.split(",")):
+        ours, equals, theirs = (p.strip() for p in part.partition("="))
+        if not equals or not theirs:
+            raise DialsumError(
+                f"columns has '{part.strip()}': our name, an equals sign and the file's name were expected, as in dialogue=대화."
+            )
+        if not _kinds.fullmatch(ours):
+            raise DialsumError(
+                f"columns has '{ours}'{nearest(ours, list(_alike)) or '.'} Ours are fname, dialogue, summary (or summary1 …) and topic."
+            )
         found[ours] = theirs
     return found
 
 # %% ../nbs/01_data.ipynb #38df1013
 def named(
-    path:Path, # a CSV or JSON file
-    columns:str='', # as `columns_of` takes it
-)->pd.DataFrame: # as `tables.table` returns it, with our names for what was named
+    path: Path,  # a CSV or JSON file
+    columns: str = "",  # as `columns_of` takes it
+) -> pd.DataFrame:  # as `tables.table` returns it, with our names for what was named
     "A file's table under our names: those that were given, a public layout's, or ours with other capitals"
     frame, theirs = table(path), columns_of(columns)
-    own = dict(header=list(frame.columns), columns=dict(theirs)) # for whoever has to say what is missing
-    if 'dialogue' not in frame:
-        layouts = [layout for layout in _LAYOUTS if {layout['fname'], layout['dialogue']} <= set(frame.columns)]
+    own = dict(header=list(frame.columns), columns=dict(theirs))  # for whoever has to say what is missing
+    if "dialogue" not in frame:
+        layouts = [
+            layout for layout in _LAYOUTS if {layout["fname"], layout["dialogue"]} <= set(frame.columns)
+        ]
         theirs = dict(*layouts[:1]) | theirs
     for c in frame.columns:
         ours = c.lower()
-        if _kinds.fullmatch(ours) and ours not in frame and ours not in theirs: theirs[ours] = c
+        if _kinds.fullmatch(ours) and ours not in frame and ours not in theirs:
+            theirs[ours] = c
     theirs = {ours: c for ours, c in theirs.items() if c in frame}
     frame = frame.drop(columns=[ours for ours, c in theirs.items() if ours in frame and ours != c])
     copies = {ours: frame[c] for ours, c in theirs.items() if c in frame}
@@ -189,231 +280,334 @@ def named(
 
 # %% ../nbs/01_data.ipynb #0825db7c
 def check_mapping(
-    paths:list[Path], # the files
-    columns:str, # as `columns_of` takes it
-)->None:
+    paths: list[Path],  # the files
+    columns: str,  # as `columns_of` takes it
+) -> None:
     "Raises `DialsumError` for a mapped name that none of the files has"
     theirs = columns_of(columns)
-    if not theirs: return
+    if not theirs:
+        return
     headers = [list(table(path).columns) for path in paths]
     present = {name for header in headers for name in header}
     for ours, name in theirs.items():
-        if name in present: continue
-        listed = ', '.join(cut(c) for c in dict.fromkeys(name for header in headers for name in header[:12]))
-        raise DialsumError(f"--columns says {ours}={name}, but no file that was given has a column '{name}'. Their columns: {listed}. Name one of these, or leave it out.")
+        if name in present:
+            continue
+        listed = ", ".join(cut(c) for c in dict.fromkeys(name for header in headers for name in header[:12]))
+        raise DialsumError(
+            f"--columns says {ours}={name}, but no file that was given has a column '{name}'. Their columns: {listed}. Name one of these, or leave it out."
+        )
 
-def _like(ours:str, columns:list[str])->str: # the file's column that probably is ours
-    words = _alike.get(ours.rstrip('0123456789'), '').split()
-    near = [c for c in columns if c.lower().rpartition('.')[2] in words]
-    return near[0] if near else 'COLUMN'
+
+def _like(ours: str, columns: list[str]) -> str:  # the file's column that probably is ours
+    words = _alike.get(ours.rstrip("0123456789"), "").split()
+    near = [c for c in columns if c.lower().rpartition(".")[2] in words]
+    return near[0] if near else "COLUMN"
+
 
 def check_columns(
-    path:Path, # the file
-    frame:pd.DataFrame, # from `named`
-    needed:list[str], # our names
-)->None:
+    path: Path,  # the file
+    frame: pd.DataFrame,  # from `named`
+    needed: list[str],  # our names
+) -> None:
     "Raises `DialsumError` when a column is missing: which ones there are, and how to say which of them is meant"
     missing = [n for n in needed if n not in frame]
-    if not missing: return
-    header = frame.attrs.get('header', list(frame.columns))
-    right = {ours: c for ours, c in frame.attrs.get('columns', {}).items() if c in header}
+    if not missing:
+        return
+    header = frame.attrs.get("header", list(frame.columns))
+    right = {ours: c for ours, c in frame.attrs.get("columns", {}).items() if c in header}
     others = [c for c in header if not _kinds.fullmatch(c) and c not in right.values()]
-    pairs = [f'{ours}={c}' for ours, c in (right | {name: _like(name, others) for name in missing}).items()]
-    how = ' '.join(shlex.quote(p) if ' ' in p else p for p in pairs)
-    listed = ', '.join(cut(c) for c in header[:12])
-    if len(header) > 12: listed += f' and {len(header) - 12} more'
-    remedy = f'If one of them is meant, say so: --columns {how}.' if others else 'Put it in.'
+    pairs = [f"{ours}={c}" for ours, c in (right | {name: _like(name, others) for name in missing}).items()]
+    how = " ".join(shlex.quote(p) if " " in p else p for p in pairs)
+    listed = ", ".join(cut(c) for c in header[:12])
+    if len(header) > 12:
+        listed += f" and {len(header) - 12} more"
+    remedy = f"If one of them is meant, say so: --columns {how}." if others else "Put it in."
     raise DialsumError(f"'{path}' has no column '{missing[0]}'. Its columns: {listed}. {remedy}")
 
 # %% ../nbs/01_data.ipynb #0522b426
-_lost = re.compile('[\ud800-\udfff\0]') # half of a character, and none
+_lost = re.compile("[\ud800-\udfff\0]")  # half of a character, and none
 
-def _there(value)->bool: return isinstance(value, str) and bool(value.strip()) and not is_literal_nothing(value)
 
-def _whole(path:Path, place:str, column:str, text:str)->str: # the text; refuses what no file of ours could hold
+def _there(value) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and not is_literal_nothing(value)
+
+
+def _whole(
+    path: Path, place: str, column: str, text: str
+) -> str:  # the text; refuses what no file of ours could hold
     lost = _lost.search(text)
-    if not lost: return text
-    if lost[0] == '\0': raise DialsumError(f"'{path}', {place}: its {column} holds a NUL character: take it out.")
-    raise DialsumError(f"'{path}', {place}: its {column} holds half a character (\\u{ord(lost[0]):04x}, as of an emoji that was cut): write the whole one, or take it out.")
+    if not lost:
+        return text
+    if lost[0] == "\0":
+        raise DialsumError(f"'{path}', {place}: its {column} holds a NUL character: take it out.")
+    raise DialsumError(
+        f"'{path}', {place}: its {column} holds half a character (\\u{ord(lost[0]):04x}, as of an emoji that was cut): write the whole one, or take it out."
+    )
+
 
 def cell(
-    path:Path, # the file
-    place:str, # where in it, from the index of `named`
-    column:str, # our name
-    value, # what stands there
-    loose:bool=False, # whether a number or a list is taken as well
-)->str: # '' for what is missing
+    path: Path,  # the file
+    place: str,  # where in it, from the index of `named`
+    column: str,  # our name
+    value,  # what stands there
+    loose: bool = False,  # whether a number or a list is taken as well
+) -> str:  # '' for what is missing
     "A cell's text; raises `DialsumError` for something else, and for a text that no file of ours could hold"
-    if loose and isinstance(value, list): value = ', '.join(map(str, value))
-    if value is None or isinstance(value, float) and value != value: return ''
-    if loose and isinstance(value, (int, float)): value = str(value)
-    if not isinstance(value, str): raise DialsumError(f"'{path}', {place}: a text as {column} was expected, not {cut(repr(value))}.")
+    if loose and isinstance(value, list):
+        value = ", ".join(map(str, value))
+    if value is None or isinstance(value, float) and value != value:
+        return ""
+    if loose and isinstance(value, (int, float)):
+        value = str(value)
+    if not isinstance(value, str):
+        raise DialsumError(f"'{path}', {place}: a text as {column} was expected, not {cut(repr(value))}.")
     return _whole(path, place, column, value)
 
-
 # %% ../nbs/01_data.ipynb #de01ce33
-def _summary_columns(frame:pd.DataFrame)->list[str]:
-    return sorted((c for c in frame.columns if re.fullmatch(r'summary\d*', c)), key=lambda c: int(c[7:] or 0))
+def _summary_columns(frame: pd.DataFrame) -> list[str]:
+    return sorted((c for c in frame.columns if re.fullmatch(r"summary\d*", c)), key=lambda c: int(c[7:] or 0))
 
-def _references(path:Path, place:str, row:dict, names:list[str], needed:bool)->list[str]: # '' for one that is missing
-    many = row.get('summaries')
-    if isinstance(many, str) and _listed(many) is not None: many = _listed(many)
-    if not needed: # then whatever is no text is nobody's business
+
+def _references(
+    path: Path, place: str, row: dict, names: list[str], needed: bool
+) -> list[str]:  # '' for one that is missing
+    many = row.get("summaries")
+    if isinstance(many, str) and _listed(many) is not None:
+        many = _listed(many)
+    if not needed:  # then whatever is no text is nobody's business
         values = many if isinstance(many, list) else [row[n] for n in names]
         return [s for s in values if isinstance(s, str) and not _lost.search(s)]
-    if many is None: return [cell(path, place, n, row[n]) for n in names]
-    if not isinstance(many, list): raise DialsumError(f"'{path}', {place}: a list of texts as summaries was expected.")
-    return [cell(path, place, 'summaries', s) for s in many]
+    if many is None:
+        return [cell(path, place, n, row[n]) for n in names]
+    if not isinstance(many, list):
+        raise DialsumError(f"'{path}', {place}: a list of texts as summaries was expected.")
+    return [cell(path, place, "summaries", s) for s in many]
 
-def _summaries(path:Path, place:str, row:dict, names:list[str], needed:bool, gaps:bool, remedy:str)->tuple[str,...]:
-    told = [_line_ends(s).rstrip('\r') for s in _references(path, place, row, names, needed)]
-    if needed and not told: raise DialsumError(f"'{path}' has no summary in {place}: fill it in or take the row out{remedy}.")
+
+def _summaries(
+    path: Path, place: str, row: dict, names: list[str], needed: bool, gaps: bool, remedy: str
+) -> tuple[str, ...]:
+    told = [_line_ends(s).rstrip("\r") for s in _references(path, place, row, names, needed)]
+    if needed and not told:
+        raise DialsumError(f"'{path}' has no summary in {place}: fill it in or take the row out{remedy}.")
     first, others = told[:1], [s for s in told[1:] if _there(s)]
-    if not needed: return tuple([s for s in first if _there(s)] + others)
+    if not needed:
+        return tuple([s for s in first if _there(s)] + others)
     if not gaps and not _there(first[0]):
-        shown = f"is '{cut(first[0])}', which stands for a missing one" if first[0].strip() else 'is empty'
-        raise DialsumError(f"'{path}', {place}: the summary of '{cut(row['fname'])}' {shown}: fill it in or take the row out{remedy}.")
-    return tuple([s if _there(s) else '' for s in first] + others)
-
+        shown = f"is '{cut(first[0])}', which stands for a missing one" if first[0].strip() else "is empty"
+        raise DialsumError(
+            f"'{path}', {place}: the summary of '{cut(row['fname'])}' {shown}: fill it in or take the row out{remedy}."
+        )
+    return tuple([s if _there(s) else "" for s in first] + others)
 
 # %% ../nbs/01_data.ipynb #687c18eb
-PROVENANCE = ('origin', 'method', 'instruction')
+PROVENANCE = ("origin", "method", "instruction")
+
 
 def read(
-    path:Path, # a CSV or JSON file with fname, dialogue and, where known, summary (or summary1 …) and topic
-    summaries:bool=False, # whether every row must have one; else those that are texts are read, and nothing is said of the others
-    dialogues:bool=True, # whether every row must have one (predictions do not)
-    provenance:bool=False, # whether the columns of `PROVENANCE` that are there are read, too
-    gaps:bool=False, # whether dialogues and summaries may be missing, as ''
-    columns:str='', # what the file's columns are called, as `columns_of` takes it
-    remedy:str='', # what else can be done about a row without a summary, the end of a sentence
-)->pd.DataFrame: # fname, dialogue, topic, summaries (tuple); of provenance texts, '' for none
+    path: Path,  # a CSV or JSON file with fname, dialogue and, where known, summary (or summary1 …) and topic
+    summaries: bool = False,  # whether every row must have one; else those that are texts are read, and nothing is said of the others
+    dialogues: bool = True,  # whether every row must have one (predictions do not)
+    provenance: bool = False,  # whether the columns of `PROVENANCE` that are there are read, too
+    gaps: bool = False,  # whether dialogues and summaries may be missing, as ''
+    columns: str = "",  # what the file's columns are called, as `columns_of` takes it
+    remedy: str = "",  # what else can be done about a row without a summary, the end of a sentence
+) -> pd.DataFrame:  # fname, dialogue, topic, summaries (tuple); of provenance texts, '' for none
     "Read dialogues of either edition; raises `DialsumError` with one sentence for whatever cannot be used, warns of summaries that keep a speaker's label"
     frame = named(path, columns)
-    if not len(frame): raise DialsumError(f"'{path}' has a header but no rows: at least one dialogue was expected.")
+    if not len(frame):
+        raise DialsumError(f"'{path}' has a header but no rows: at least one dialogue was expected.")
     names = _summary_columns(frame)
-    needed = ['fname']
-    if dialogues: needed.append('dialogue')
-    if summaries and not names and 'summaries' not in frame: needed.append('summary')
+    needed = ["fname"]
+    if dialogues:
+        needed.append("dialogue")
+    if summaries and not names and "summaries" not in frame:
+        needed.append("summary")
     check_columns(path, frame, needed)
-    if not summaries: names = [n for n in names if frame[n].notna().any()] # a column of a test set, left empty
+    if not summaries:
+        names = [n for n in names if frame[n].notna().any()]  # a column of a test set, left empty
     extra = [c for c in PROVENANCE if provenance and c in frame]
     _refuse_turns(path, frame)
     rows, left = [], []
-    for place, row in zip(frame.index, frame.to_dict('records')):
+    for place, row in zip(frame.index, frame.to_dict("records")):
         made = _row(path, place, row, dialogues and not gaps)
-        tags = made.pop('tags')
+        tags = made.pop("tags")
         told = _summaries(path, place, row | made, names, summaries, gaps, remedy)
-        made['summaries'] = tuple(_renamed(s, tags) for s in told)
-        if summaries: left += [(place, label, tags[label]) for label in _labels_left('\n'.join(made['summaries']), tags)]
+        made["summaries"] = tuple(_renamed(s, tags) for s in told)
+        if summaries:
+            left += [
+                (place, label, tags[label]) for label in _labels_left("\n".join(made["summaries"]), tags)
+            ]
         rows.append(made | {c: cell(path, place, c, row[c]) for c in extra})
     _warn_of_labels(path, left)
     read = pd.DataFrame(rows)
-    twice = read['fname'][read['fname'].duplicated()]
-    if len(twice): raise DialsumError(f"'{path}' has the fname '{cut(twice.iloc[0])}' twice (again in {frame.index[twice.index[0]]}): each row needs a name of its own.")
+    twice = read["fname"][read["fname"].duplicated()]
+    if len(twice):
+        raise DialsumError(
+            f"'{path}' has the fname '{cut(twice.iloc[0])}' twice (again in {frame.index[twice.index[0]]}): each row needs a name of its own."
+        )
     return read
 
-def _refuse_turns(path:Path, frame:pd.DataFrame): # a dialogue without quotes: each of its lines has become a row
-    for place, fname in frame['fname'].items():
-        if not re.match(r'\s*#\w+#\s*[:：]', str(fname)): continue
-        raise DialsumError(f"'{path}', {place}: the fname is a turn ('{cut(fname.strip())}'): a dialogue with line breaks needs quotes around it.")
 
-def _row(path:Path, place:str, row:dict, needed:bool)->dict: # fname, dialogue, topic; tags: of its speakers, by their names
-    fname = cell(path, place, 'fname', row['fname'], loose=True).strip()
-    if not fname: raise DialsumError(f"'{path}' has no fname in {place}: fill it in or take the row out.")
-    turns, tags = _listed(row.get('dialogue')), {}
-    if turns is None and isinstance(row.get('dialogue'), list): turns = row['dialogue']
-    if turns: _check_turns(path, place, turns)
-    if turns is None: text = cell(path, place, 'dialogue', row.get('dialogue'))
-    else: text, tags = spoken(turns)
-    text = _whole(path, place, 'dialogue', text)
-    if needed and not _there(text): raise DialsumError(f"'{path}' has no dialogue in {place}: fill it in or take the row out.")
-    topic = cell(path, place, 'topic', row.get('topic'), loose=True)
-    return dict(fname=fname, dialogue=_tidy(text) if _there(text) else '', topic=topic, tags=tags)
+def _refuse_turns(
+    path: Path, frame: pd.DataFrame
+):  # a dialogue without quotes: each of its lines has become a row
+    for place, fname in frame["fname"].items():
+        if not re.match(r"\s*#\w+#\s*[:：]", str(fname)):
+            continue
+        raise DialsumError(
+            f"'{path}', {place}: the fname is a turn ('{cut(fname.strip())}'): a dialogue with line breaks needs quotes around it."
+        )
 
+
+def _row(
+    path: Path, place: str, row: dict, needed: bool
+) -> dict:  # fname, dialogue, topic; tags: of its speakers, by their names
+    fname = cell(path, place, "fname", row["fname"], loose=True).strip()
+    if not fname:
+        raise DialsumError(f"'{path}' has no fname in {place}: fill it in or take the row out.")
+    turns, tags = _listed(row.get("dialogue")), {}
+    if turns is None and isinstance(row.get("dialogue"), list):
+        turns = row["dialogue"]
+    if turns:
+        _check_turns(path, place, turns)
+    if turns is None:
+        text = cell(path, place, "dialogue", row.get("dialogue"))
+    else:
+        text, tags = spoken(turns)
+    text = _whole(path, place, "dialogue", text)
+    if needed and not _there(text):
+        raise DialsumError(f"'{path}' has no dialogue in {place}: fill it in or take the row out.")
+    topic = cell(path, place, "topic", row.get("topic"), loose=True)
+    return dict(fname=fname, dialogue=_tidy(text) if _there(text) else "", topic=topic, tags=tags)
 
 # %% ../nbs/01_data.ipynb #28c38ba8
 def dialogues(
-    frame:pd.DataFrame, # as `read` returns it
-)->list[Dialogue]: # in the same order
+    frame: pd.DataFrame,  # as `read` returns it
+) -> list[Dialogue]:  # in the same order
     "The rows of a frame as objects"
     return [Dialogue(r.fname, r.dialogue, r.summaries, r.topic) for r in frame.itertuples()]
 
 # %% ../nbs/01_data.ipynb #5d165cfb
-def _same(text:str)->str: return re.sub(r'\s+', '', text)
+def _same(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
 
 def check_disjoint(
-    train:pd.DataFrame, dev:pd.DataFrame, # as `read` returns them
-    names:tuple[str,str]=('train', 'dev'), # what to call them
-)->None:
+    train: pd.DataFrame,
+    dev: pd.DataFrame,  # as `read` returns them
+    names: tuple[str, str] = ("train", "dev"),  # what to call them
+) -> None:
     "Raises `DialsumError` when a dialogue stands in both"
-    known = {_same(t): f for f, t in zip(train['fname'], train['dialogue'])}
-    both = [(known[_same(t)], f) for f, t in zip(dev['fname'], dev['dialogue']) if _same(t) in known]
+    known = {_same(t): f for f, t in zip(train["fname"], train["dialogue"])}
+    both = [(known[_same(t)], f) for f, t in zip(dev["fname"], dev["dialogue"]) if _same(t) in known]
     if both:
-        raise DialsumError(f"{len(both)} of {len(dev)} {names[1]} dialogues are also in {names[0]} (first: '{cut(both[0][1])}' = '{cut(both[0][0])}'): "
-                           f"take them out of one of the two, or the score will be of memorized rows.")
+        raise DialsumError(
+            f"{len(both)} of {len(dev)} {names[1]} dialogues are also in {names[0]} (first: '{cut(both[0][1])}' = '{cut(both[0][0])}'): "
+            f"take them out of one of the two, or the score will be of memorized rows."
+        )
 
 # %% ../nbs/01_data.ipynb #78ed22a2
 def to_csv(
-    frame:pd.DataFrame, # as `read` returns it
-)->str: # the file's content
+    frame: pd.DataFrame,  # as `read` returns it
+) -> str:  # the file's content
     "The frame in the competition's format"
-    most = frame['summaries'].map(len).max() if len(frame) else 0
-    names = [] if not most else ['summary'] if most == 1 else [f'summary{i + 1}' for i in range(most)]
-    columns = dict(fname=frame['fname'], dialogue=frame['dialogue']) | {n: frame['summaries'].str[i] for i, n in enumerate(names)} | dict(topic=frame['topic'])
+    most = frame["summaries"].map(len).max() if len(frame) else 0
+    names = [] if not most else ["summary"] if most == 1 else [f"summary{i + 1}" for i in range(most)]
+    columns = (
+        dict(fname=frame["fname"], dialogue=frame["dialogue"])
+        | {n: frame["summaries"].str[i] for i, n in enumerate(names)}
+        | dict(topic=frame["topic"])
+    )
     columns |= {c: frame[c] for c in PROVENANCE if c in frame}
-    return pd.DataFrame(columns).to_csv(index=False, lineterminator='\n')
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
 
 # %% ../nbs/01_data.ipynb #b4de7909
 def profile(
-    rows:pd.DataFrame, # as `read` returns it
-)->dict: # counts, and mean and maximum of lengths
+    rows: pd.DataFrame,  # as `read` returns it
+) -> dict:  # counts, and mean and maximum of lengths
     "What a part looks like, in numbers"
-    turns, summaries = rows['dialogue'].str.count('\n') + 1, rows['summaries'].str[0].dropna()
-    lengths = dict(dialogue=rows['dialogue'].str.len(), turns=turns) | (dict(summary=summaries.str.len()) if len(summaries) else {})
-    return dict(rows=len(rows)) | {f'{k}_{how}': round(getattr(v, how)(), 1) for k, v in lengths.items() for how in ('mean', 'max')}
+    turns, summaries = rows["dialogue"].str.count("\n") + 1, rows["summaries"].str[0].dropna()
+    lengths = dict(dialogue=rows["dialogue"].str.len(), turns=turns) | (
+        dict(summary=summaries.str.len()) if len(summaries) else {}
+    )
+    return dict(rows=len(rows)) | {
+        f"{k}_{how}": round(getattr(v, how)(), 1) for k, v in lengths.items() for how in ("mean", "max")
+    }
 
 # %% ../nbs/01_data.ipynb #96f1b7c0
 def rows_of(
-    stage:Stage, # from `begin`
-    part:str, # 'train', 'dev' or 'test'
-)->pd.DataFrame: # as `read` returns it; train and dev have summaries
+    stage: Stage,  # from `begin`
+    part: str,  # 'train', 'dev' or 'test'
+) -> pd.DataFrame:  # as `read` returns it; train and dev have summaries
     "The rows that a stage works on; raises `DialsumError` where there are none, and for a name among its columns that no file has"
-    given, run = stage.params.get(f'{part}_csv'), stage.params.get('run')
-    if not given and stage.params.get('train_csv'): raise DialsumError(f"train_csv came without {part}_csv: give the rows to measure on as well.")
-    made = (existing_run(run)/'data' if run and (Path(run)/'data').is_dir() else sample_path())/f'{part}.csv'
-    if not given and not made.is_file(): raise DialsumError(f"the run '{Path(run).name}' has no {part} rows: run its data stage with a {part}_csv, or give this stage one.")
-    rows = read(stage.use(Path(given).expanduser() if given else made), summaries=part != 'test', provenance=not given, columns=stage.params.get('columns', '') if given else '')
-    if given: check_mapping([path for name, path in named_places(stage.params).items() if name.endswith('_csv')], stage.params.get('columns', ''))
-    return rows if part != 'train' or stage.fold is None else rows[~_inside(stage, rows)].reset_index(drop=True)
+    given, run = stage.params.get(f"{part}_csv"), stage.params.get("run")
+    if not given and stage.params.get("train_csv"):
+        raise DialsumError(f"train_csv came without {part}_csv: give the rows to measure on as well.")
+    made = (
+        existing_run(run) / "data" if run and (Path(run) / "data").is_dir() else sample_path()
+    ) / f"{part}.csv"
+    if not given and not made.is_file():
+        raise DialsumError(
+            f"the run '{Path(run).name}' has no {part} rows: run its data stage with a {part}_csv, or give this stage one."
+        )
+    rows = read(
+        stage.use(Path(given).expanduser() if given else made),
+        summaries=part != "test",
+        provenance=not given,
+        columns=stage.params.get("columns", "") if given else "",
+    )
+    if given:
+        check_mapping(
+            [path for name, path in named_places(stage.params).items() if name.endswith("_csv")],
+            stage.params.get("columns", ""),
+        )
+    return (
+        rows if part != "train" or stage.fold is None else rows[~_inside(stage, rows)].reset_index(drop=True)
+    )
 
-def _inside(stage:Stage, rows:pd.DataFrame)->pd.Series: # of bool: which rows are in the stage's fold
-    if not stage.params['run']: raise DialsumError(f"fold {stage.fold} was asked for without a run: folds are dealt by a run's data stage.")
+
+def _inside(stage: Stage, rows: pd.DataFrame) -> pd.Series:  # of bool: which rows are in the stage's fold
+    if not stage.params["run"]:
+        raise DialsumError(
+            f"fold {stage.fold} was asked for without a run: folds are dealt by a run's data stage."
+        )
     fold = folds_of_run(stage)
-    if stage.fold not in set(fold): raise DialsumError(f"fold {stage.fold} was asked for: the run has {fold.nunique()}, from 0.")
-    if lost := set(rows['fname']) - set(fold.index): raise DialsumError(f"'folds.csv' of the run does not know the row '{cut(min(lost))}': folds and rows must be of one data stage.")
-    return rows['fname'].map(fold) == stage.fold
+    if stage.fold not in set(fold):
+        raise DialsumError(f"fold {stage.fold} was asked for: the run has {fold.nunique()}, from 0.")
+    if lost := set(rows["fname"]) - set(fold.index):
+        raise DialsumError(
+            f"'folds.csv' of the run does not know the row '{cut(min(lost))}': folds and rows must be of one data stage."
+        )
+    return rows["fname"].map(fold) == stage.fold
+
 
 def folds_of_run(
-    stage:Stage, # from `begin`
-)->pd.Series: # fname → fold, from 0
+    stage: Stage,  # from `begin`
+) -> pd.Series:  # fname → fold, from 0
     "Into which fold the run's data stage has dealt each training row; raises `DialsumError` when it has dealt none"
-    path = existing_run(stage.params['run'])/'data'/'folds.csv'
-    if not path.is_file(): raise DialsumError(f"there is no '{path.name}' in the run's data: run its data stage with k_folds.")
-    return pd.read_csv(stage.use(path), dtype=dict(fname=str), keep_default_na=False).set_index('fname')['fold']
+    path = existing_run(stage.params["run"]) / "data" / "folds.csv"
+    if not path.is_file():
+        raise DialsumError(f"there is no '{path.name}' in the run's data: run its data stage with k_folds.")
+    return pd.read_csv(stage.use(path), dtype=dict(fname=str), keep_default_na=False).set_index("fname")[
+        "fold"
+    ]
+
 
 def held_out(
-    stage:Stage, # from `begin`, of a fold
-)->pd.DataFrame: # as `read` returns it
+    stage: Stage,  # from `begin`, of a fold
+) -> pd.DataFrame:  # as `read` returns it
     "The rows of the run's training set that a fold's model has not seen, without those that were made of others"
     rows = rows_of_run(stage)
     return rows[_inside(stage, rows)].reset_index(drop=True)
 
+
 def rows_of_run(
-    stage:Stage, # from `begin`
-)->pd.DataFrame: # as `read` returns it
+    stage: Stage,  # from `begin`
+) -> pd.DataFrame:  # as `read` returns it
     "The training rows of a run, without those that were made of others"
-    path = existing_run(stage.params['run'])/'data'/'train.csv'
-    if not path.is_file(): raise DialsumError(f"the run '{stage.params['run']}' has no training rows: run its data stage.")
+    path = existing_run(stage.params["run"]) / "data" / "train.csv"
+    if not path.is_file():
+        raise DialsumError(f"the run '{stage.params['run']}' has no training rows: run its data stage.")
     rows = read(stage.use(path), summaries=True, provenance=True)
-    return rows[rows['origin'] == ''].reset_index(drop=True) if 'origin' in rows else rows
+    return rows[rows["origin"] == ""].reset_index(drop=True) if "origin" in rows else rows

@@ -18,301 +18,1055 @@ from .runs import DialsumError
 @dataclass(frozen=True)
 class Known:
     "A failure that somebody has met before; patterns are regular expressions"
-    kind:str # stable short name: 'precision-scaler-bf16'
-    severity:str # 'P0' (results or the whole run are lost) to 'P3' (cosmetic)
-    type:str # of the exception, without its module; empty when only `line` tells it
-    message:str # found in the exception's message
-    cause:str # in Korean
-    remedy:str # in Korean, with the option or the command
-    reference:str # address of an issue or of documentation
-    frame:str='' # found in a frame, or in 'stage evaluate'; cannot be judged where the log has no frames
-    near:str='' # found in what the same process wrote before
-    line:str='' # begins a line that tells it without an exception, recognised by two parts of it at least
-    least:int=2 # so many signs must agree
-    numbers:tuple=() # (name in Korean, pattern with one group) to be told with the cause
 
-_KNOWN:list[Known] = []
+    kind: str  # stable short name: 'precision-scaler-bf16'
+    severity: str  # 'P0' (results or the whole run are lost) to 'P3' (cosmetic)
+    type: str  # of the exception, without its module; empty when only `line` tells it
+    message: str  # found in the exception's message
+    cause: str  # in Korean
+    remedy: str  # in Korean, with the option or the command
+    reference: str  # address of an issue or of documentation
+    frame: str = ""  # found in a frame, or in 'stage evaluate'; cannot be judged where the log has no frames
+    near: str = ""  # found in what the same process wrote before
+    line: str = ""  # begins a line that tells it without an exception, recognised by two parts of it at least
+    least: int = 2  # so many signs must agree
+    numbers: tuple = ()  # (name in Korean, pattern with one group) to be told with the cause
 
-def _know(*entries:Known): _KNOWN.extend(entries)
+
+_KNOWN: list[Known] = []
+
+
+def _know(*entries: Known):
+    _KNOWN.extend(entries)
 
 # %% ../nbs/13_diagnosis.ipynb #6c0fd844
-_hf, _pt = 'https://huggingface.co/docs/transformers/', 'https://docs.pytorch.org/docs/stable/'
-_float = '(?:Half|Float|BFloat16)'
+_hf, _pt = "https://huggingface.co/docs/transformers/", "https://docs.pytorch.org/docs/stable/"
+_float = "(?:Half|Float|BFloat16)"
 
 _know(
-    Known('precision-scaler-bf16', 'P0', 'RuntimeError|NotImplementedError', r"_amp_\w*unscale_\w*\"? not implemented for 'BFloat16'",
-          'bf16 가중치를 fp16용 GradScaler로 학습하려 했습니다. bf16에는 기울기 배율 조정이 필요 없고, 이 연산도 없습니다.',
-          '`--precision`을 비워 두면 장치에 맞는 정밀도를 스스로 고릅니다. bf16을 지원하는 GPU라면 `--precision bf16`, 아니라면 `--precision fp32`를 주십시오.',
-          'https://github.com/pytorch/pytorch/issues/127176'),
-    Known('precision-scaler-fp16', 'P0', 'ValueError', 'Attempting to unscale FP16 gradients',
-          '학습되는 가중치가 fp16이라 GradScaler가 그 기울기를 되돌릴 수 없습니다. fp16 혼합 정밀도에서도 학습되는 가중치(LoRA 포함)는 fp32여야 합니다.',
-          '`--precision`을 비워 두십시오(학습되는 가중치는 늘 fp32로 둡니다). 직접 쓴 코드라면 `param.data = param.data.float()`로 학습되는 가중치만 fp32로 바꾸십시오.',
-          'https://huggingface.co/docs/peft/developer_guides/troubleshooting'),
-    Known('precision-dtype-clash', 'P1', 'RuntimeError', rf'expected scalar type {_float} but found {_float}|mat1 and mat2 must have the same dtype(?:$|, but got {_float} and {_float})|expected m1 and m2 to have the same dtype|Input type \((?:float|double|(?:struct )?c10::\w+)\) and (?:weight|bias) type|Input type \(torch\.cuda\.(\w+)Tensor\) and (?:weight|bias) type \(torch\.cuda\.(?!\1T)\w+Tensor\)',
-          '한 연산에 정밀도가 다른 텐서(fp16·bf16·fp32)가 섞였습니다. autocast 밖에서 어댑터나 머리층만 다른 정밀도일 때 생깁니다.',
-          '`--precision`을 비워 한 가지 정책으로 불러오십시오. 저장된 모델이라면 어댑터와 바탕 모델을 같은 정밀도로 불러오십시오.',
-          'https://github.com/huggingface/peft/issues/88'),
-    Known('precision-loss-nan', 'P0', '', '', '손실이나 기울기가 수가 아닌 값(nan)이 되었습니다. 이후의 가중치는 쓸 수 없습니다. 학습률이 높거나 fp16의 범위를 넘었거나 정답 토큰이 하나도 없는 묶음이 있었을 때 생깁니다.',
-          '`--learning-rate`를 1/10로 낮추고 `--max-grad-norm 1.0`을 확인한 뒤, fp16이라면 `--precision bf16`이나 `--precision fp32`로 다시 학습하십시오. 그 앞 체크포인트는 `--checkpoint`로 이어 쓸 수 있습니다.',
-          'https://github.com/zai-org/GLM-4/issues/174', line=r"\{'loss': '?(?:nan|inf|0(?:\.0+)?)'?, 'grad_norm': '?nan|\{'eval_loss': '?nan'?, 'eval_"),
-    Known('precision-bf16-unsupported', 'P1', 'ValueError|RuntimeError', r"Your setup doesn't support bf16|does not support bfloat16|bf16 mixed precision requires PyTorch",
-          '이 장치는 bf16 연산을 지원하지 않는데 bf16을 요청했습니다.',
-          '`--precision`을 비우거나, GPU라면 `--precision fp16`, CPU라면 `--precision fp32`를 주십시오.', _hf+'main_classes/trainer'),
+    Known(
+        "precision-scaler-bf16",
+        "P0",
+        "RuntimeError|NotImplementedError",
+        r"_amp_\w*unscale_\w*\"? not implemented for 'BFloat16'",
+        "bf16 가중치를 fp16용 GradScaler로 학습하려 했습니다. bf16에는 기울기 배율 조정이 필요 없고, 이 연산도 없습니다.",
+        "`--precision`을 비워 두면 장치에 맞는 정밀도를 스스로 고릅니다. bf16을 지원하는 GPU라면 `--precision bf16`, 아니라면 `--precision fp32`를 주십시오.",
+        "https://github.com/pytorch/pytorch/issues/127176",
+    ),
+    Known(
+        "precision-scaler-fp16",
+        "P0",
+        "ValueError",
+        "Attempting to unscale FP16 gradients",
+        "학습되는 가중치가 fp16이라 GradScaler가 그 기울기를 되돌릴 수 없습니다. fp16 혼합 정밀도에서도 학습되는 가중치(LoRA 포함)는 fp32여야 합니다.",
+        "`--precision`을 비워 두십시오(학습되는 가중치는 늘 fp32로 둡니다). 직접 쓴 코드라면 `param.data = param.data.float()`로 학습되는 가중치만 fp32로 바꾸십시오.",
+        "https://huggingface.co/docs/peft/developer_guides/troubleshooting",
+    ),
+    Known(
+        "precision-dtype-clash",
+        "P1",
+        "RuntimeError",
+        rf"expected scalar type {_float} but found {_float}|mat1 and mat2 must have the same dtype(?:$|, but got {_float} and {_float})|expected m1 and m2 to have the same dtype|Input type \((?:float|double|(?:struct )?c10::\w+)\) and (?:weight|bias) type|Input type \(torch\.cuda\.(\w+)Tensor\) and (?:weight|bias) type \(torch\.cuda\.(?!\1T)\w+Tensor\)",
+        "한 연산에 정밀도가 다른 텐서(fp16·bf16·fp32)가 섞였습니다. autocast 밖에서 어댑터나 머리층만 다른 정밀도일 때 생깁니다.",
+        "`--precision`을 비워 한 가지 정책으로 불러오십시오. 저장된 모델이라면 어댑터와 바탕 모델을 같은 정밀도로 불러오십시오.",
+        "https://github.com/huggingface/peft/issues/88",
+    ),
+    Known(
+        "precision-loss-nan",
+        "P0",
+        "",
+        "",
+        "손실이나 기울기가 수가 아닌 값(nan)이 되었습니다. 이후의 가중치는 쓸 수 없습니다. 학습률이 높거나 fp16의 범위를 넘었거나 정답 토큰이 하나도 없는 묶음이 있었을 때 생깁니다.",
+        "`--learning-rate`를 1/10로 낮추고 `--max-grad-norm 1.0`을 확인한 뒤, fp16이라면 `--precision bf16`이나 `--precision fp32`로 다시 학습하십시오. 그 앞 체크포인트는 `--checkpoint`로 이어 쓸 수 있습니다.",
+        "https://github.com/zai-org/GLM-4/issues/174",
+        line=r"\{'loss': '?(?:nan|inf|0(?:\.0+)?)'?, 'grad_norm': '?nan|\{'eval_loss': '?nan'?, 'eval_",
+    ),
+    Known(
+        "precision-bf16-unsupported",
+        "P1",
+        "ValueError|RuntimeError",
+        r"Your setup doesn't support bf16|does not support bfloat16|bf16 mixed precision requires PyTorch",
+        "이 장치는 bf16 연산을 지원하지 않는데 bf16을 요청했습니다.",
+        "`--precision`을 비우거나, GPU라면 `--precision fp16`, CPU라면 `--precision fp32`를 주십시오.",
+        _hf + "main_classes/trainer",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #2f89def4
-_asked = (('요청', r'Tried to allocate ([\d.]+ \w+)'), ('GPU 전체', r'total capacity of ([\d.]+ \w+)|; ([\d.]+ \w+) total capacity'), ('남음', r'of which ([\d.]+ \w+) is free|; ([\d.]+ \w+) free'))
-_frag = '예약만 되고 쓰이지 않은 메모리가 크면 환경 변수 `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`도 도움이 됩니다.'
+_asked = (
+    ("요청", r"Tried to allocate ([\d.]+ \w+)"),
+    ("GPU 전체", r"total capacity of ([\d.]+ \w+)|; ([\d.]+ \w+) total capacity"),
+    ("남음", r"of which ([\d.]+ \w+) is free|; ([\d.]+ \w+) free"),
+)
+_frag = "예약만 되고 쓰이지 않은 메모리가 크면 환경 변수 `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`도 도움이 됩니다."
 
 _know(
-    Known('memory-cuda', 'P0', 'OutOfMemoryError|RuntimeError|AcceleratorError', r'CUDA out of memory\. Tried to allocate|CUDA error: out of memory', 'GPU 메모리가 모자랍니다.',
-          f'`--batch-size`를 주지 않으면 메모리에 맞춰 나눕니다. 그래도 모자라면 `--gradient-checkpointing`, `--method lora`나 `--method qlora`, 더 짧은 `--max-source` 순서로 줄이고, 먼저 `dialsum preflight`로 필요한 크기를 확인하십시오. {_frag}',
-          _pt+'notes/cuda.html', numbers=_asked),
-    Known('memory-cuda-evaluation', 'P0', 'OutOfMemoryError|RuntimeError', r'CUDA out of memory\. Tried to allocate', '평가하거나 요약을 쓰는 동안 GPU 메모리가 모자랐습니다. 평가 전체의 logits를 쌓아 두거나 한 번에 쓰는 대화가 너무 많을 때 생깁니다.',
-          '`--eval-batch-size`를 낮추고 `--num-beams`와 `--max-new-tokens`를 줄이십시오. 학습 도중의 평가는 `--eval-rows`로 줄일 수 있습니다. 직접 쓴 Trainer라면 logits를 모으지 말고 `predict_with_generate=True`로 생성하게 하십시오.',
-          'https://github.com/huggingface/transformers/issues/17089', frame=r'evaluation_loop|prediction_step|prediction_loop|nested_concat|in evaluate|generation/utils|^stage (?:evaluate|predict)', least=3, numbers=_asked),
-    Known('memory-cpu', 'P0', 'RuntimeError|_ArrayMemoryError|MemoryError', r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)|Unable to allocate [\d.]+ \w+ for an array", '주기억 장치(RAM)가 모자라 텐서나 배열을 만들지 못했습니다.',
-          '더 작은 모델을 고르거나 `--method qlora`로 불러오십시오. 동시에 도는 단계가 여럿이면 `--workers 1`로 줄이고, `dialsum preflight`로 필요한 크기를 먼저 확인하십시오.',
-          'https://github.com/huggingface/transformers/issues/23016', numbers=(('요청한 바이트', r'tried to allocate (\d+) bytes'), ('요청', r'Unable to allocate ([\d.]+ \w+)'))),
-    Known('memory-killed', 'P0', 'CalledProcessError|ProcessExitedException|BrokenProcessPool|WorkerCrashedError|OutOfMemoryError', r'died with <Signals\.SIGKILL|non-zero exit status (?:137|-9)\b|terminated with signal SIGKILL|running low on memory|worker was killed|Workers \(tasks / actors\) killed due to memory',
-          '운영체제가 프로세스를 강제로 끝냈습니다(SIGKILL, 종료 코드 137 또는 -9). 대개 주기억 장치가 모자라 OOM killer가 고른 것입니다.',
-          '`dmesg | grep -i oom`이나 컨테이너의 메모리 한도를 확인하고, `--workers 1`, 더 작은 `--eval-batch-size`, `--method qlora`로 줄이십시오. 끝난 단계의 결과는 실험 폴더에 남아 있습니다.',
-          'https://docs.kernel.org/admin-guide/mm/concepts.html',
-          line=r'(?:\[[\s\d.]+\] |\w{3} +\d+ [\d:]+ \S+ kernel: (?:\[[\s\d.]+\] )?)?(?:Memory cgroup out of memory|Out of memory): Killed process \d+ \(|(?:\S+: line \d+: +)?\d+ Killed +\S|\S*zsh: killed +\S|Killed$|slurmstepd: error: Detected \d+ oom[-_]kill event'
-               r'|.*failed \(exitcode: -9\) local_rank: \d+ \(pid: \d+\)|\s*traceback *: Signal 9 \(SIGKILL\) received by PID \d+|(?:##\[error\]|Error: |The )?(?:[Pp]rocess|[Cc]ontainer|[Cc]ommand|[Jj]ob)\b.* exit(?:ed)?(?: with)?(?: code| status)?:? 137\b|\s*[Rr]eason: +OOMKilled$'),
-    Known('memory-cublas', 'P1', 'RuntimeError', r'CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)\W* when calling', 'cuBLAS가 작업 공간을 잡지 못했습니다. 대개 GPU 메모리가 이미 가득 찬 것이고, 드물게는 앞선 CUDA 오류의 여파입니다.',
-          '`nvidia-smi`로 다른 프로세스가 메모리를 쓰는지 보고, `--batch-size`와 `--max-source`를 줄이십시오. 되풀이되면 `CUDA_LAUNCH_BLOCKING=1`을 주고 첫 오류를 찾으십시오.', 'https://github.com/QwenLM/Qwen3/issues/873'),
-    Known('memory-shm', 'P1', 'RuntimeError', r'DataLoader worker \(pid\(?s?\)? ?\d+\) is killed by signal: Bus error', '데이터를 읽는 작업자들이 쓰는 공유 메모리(/dev/shm)가 모자랍니다. 컨테이너의 기본값은 64 MB입니다.',
-          '컨테이너를 `docker run --shm-size=8g …`이나 `--ipc=host`로 시작하십시오. 직접 쓴 DataLoader라면 `num_workers=0`으로도 피할 수 있습니다.',
-          'https://github.com/pytorch/pytorch/issues/5040', line=r'ERROR: Unexpected bus error encountered in worker\. This might be caused by insufficient shared memory'),
-    Known('memory-worker-killed', 'P1', 'RuntimeError', r'DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (?:exited unexpectedly|is killed by signal: (?:Killed|Terminated))', '데이터를 읽는 작업자 프로세스가 갑자기 끝났습니다. 대개 주기억 장치가 모자라 강제로 끝난 것입니다.',
-          '`dmesg | grep -i oom`을 확인하고, 직접 쓴 DataLoader라면 `num_workers`를 줄이십시오. `num_workers=0`이면 숨은 오류가 그대로 보입니다.', _pt+'data.html'),
-    Known('memory-bus-error', 'P1', '', '', '프로세스가 Bus error로 끝났습니다. 공유 메모리(/dev/shm)나 디스크가 가득 찼거나, 메모리에 대응한 가중치 파일이 도중에 잘렸을 때 생깁니다.',
-          '`df -h /dev/shm .`으로 빈 공간을 확인하고, 컨테이너라면 `--shm-size=8g`를 주십시오. 체크포인트를 읽던 중이었다면 `hf download`로 다시 받으십시오.',
-          'https://github.com/pytorch/pytorch/issues/5040', line=r'(?:\S+: line \d+: +)?\d+ Bus error +|Bus error \(core dumped\)$|Fatal Python error: Bus error'),
+    Known(
+        "memory-cuda",
+        "P0",
+        "OutOfMemoryError|RuntimeError|AcceleratorError",
+        r"CUDA out of memory\. Tried to allocate|CUDA error: out of memory",
+        "GPU 메모리가 모자랍니다.",
+        f"`--batch-size`를 주지 않으면 메모리에 맞춰 나눕니다. 그래도 모자라면 `--gradient-checkpointing`, `--method lora`나 `--method qlora`, 더 짧은 `--max-source` 순서로 줄이고, 먼저 `dialsum preflight`로 필요한 크기를 확인하십시오. {_frag}",
+        _pt + "notes/cuda.html",
+        numbers=_asked,
+    ),
+    Known(
+        "memory-cuda-evaluation",
+        "P0",
+        "OutOfMemoryError|RuntimeError",
+        r"CUDA out of memory\. Tried to allocate",
+        "평가하거나 요약을 쓰는 동안 GPU 메모리가 모자랐습니다. 평가 전체의 logits를 쌓아 두거나 한 번에 쓰는 대화가 너무 많을 때 생깁니다.",
+        "`--eval-batch-size`를 낮추고 `--num-beams`와 `--max-new-tokens`를 줄이십시오. 학습 도중의 평가는 `--eval-rows`로 줄일 수 있습니다. 직접 쓴 Trainer라면 logits를 모으지 말고 `predict_with_generate=True`로 생성하게 하십시오.",
+        "https://github.com/huggingface/transformers/issues/17089",
+        frame=r"evaluation_loop|prediction_step|prediction_loop|nested_concat|in evaluate|generation/utils|^stage (?:evaluate|predict)",
+        least=3,
+        numbers=_asked,
+    ),
+    Known(
+        "memory-cpu",
+        "P0",
+        "RuntimeError|_ArrayMemoryError|MemoryError",
+        r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)|Unable to allocate [\d.]+ \w+ for an array",
+        "주기억 장치(RAM)가 모자라 텐서나 배열을 만들지 못했습니다.",
+        "더 작은 모델을 고르거나 `--method qlora`로 불러오십시오. 동시에 도는 단계가 여럿이면 `--workers 1`로 줄이고, `dialsum preflight`로 필요한 크기를 먼저 확인하십시오.",
+        "https://github.com/huggingface/transformers/issues/23016",
+        numbers=(
+            ("요청한 바이트", r"tried to allocate (\d+) bytes"),
+            ("요청", r"Unable to allocate ([\d.]+ \w+)"),
+        ),
+    ),
+    Known(
+        "memory-killed",
+        "P0",
+        "CalledProcessError|ProcessExitedException|BrokenProcessPool|WorkerCrashedError|OutOfMemoryError",
+        r"died with <Signals\.SIGKILL|non-zero exit status (?:137|-9)\b|terminated with signal SIGKILL|running low on memory|worker was killed|Workers \(tasks / actors\) killed due to memory",
+        "운영체제가 프로세스를 강제로 끝냈습니다(SIGKILL, 종료 코드 137 또는 -9). 대개 주기억 장치가 모자라 OOM killer가 고른 것입니다.",
+        "`dmesg | grep -i oom`이나 컨테이너의 메모리 한도를 확인하고, `--workers 1`, 더 작은 `--eval-batch-size`, `--method qlora`로 줄이십시오. 끝난 단계의 결과는 실험 폴더에 남아 있습니다.",
+        "https://docs.kernel.org/admin-guide/mm/concepts.html",
+        line=r"(?:\[[\s\d.]+\] |\w{3} +\d+ [\d:]+ \S+ kernel: (?:\[[\s\d.]+\] )?)?(?:Memory cgroup out of memory|Out of memory): Killed process \d+ \(|(?:\S+: line \d+: +)?\d+ Killed +\S|\S*zsh: killed +\S|Killed$|slurmstepd: error: Detected \d+ oom[-_]kill event"
+        r"|.*failed \(exitcode: -9\) local_rank: \d+ \(pid: \d+\)|\s*traceback *: Signal 9 \(SIGKILL\) received by PID \d+|(?:##\[error\]|Error: |The )?(?:[Pp]rocess|[Cc]ontainer|[Cc]ommand|[Jj]ob)\b.* exit(?:ed)?(?: with)?(?: code| status)?:? 137\b|\s*[Rr]eason: +OOMKilled$",
+    ),
+    Known(
+        "memory-cublas",
+        "P1",
+        "RuntimeError",
+        r"CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)\W* when calling",
+        "cuBLAS가 작업 공간을 잡지 못했습니다. 대개 GPU 메모리가 이미 가득 찬 것이고, 드물게는 앞선 CUDA 오류의 여파입니다.",
+        "`nvidia-smi`로 다른 프로세스가 메모리를 쓰는지 보고, `--batch-size`와 `--max-source`를 줄이십시오. 되풀이되면 `CUDA_LAUNCH_BLOCKING=1`을 주고 첫 오류를 찾으십시오.",
+        "https://github.com/QwenLM/Qwen3/issues/873",
+    ),
+    Known(
+        "memory-shm",
+        "P1",
+        "RuntimeError",
+        r"DataLoader worker \(pid\(?s?\)? ?\d+\) is killed by signal: Bus error",
+        "데이터를 읽는 작업자들이 쓰는 공유 메모리(/dev/shm)가 모자랍니다. 컨테이너의 기본값은 64 MB입니다.",
+        "컨테이너를 `docker run --shm-size=8g …`이나 `--ipc=host`로 시작하십시오. 직접 쓴 DataLoader라면 `num_workers=0`으로도 피할 수 있습니다.",
+        "https://github.com/pytorch/pytorch/issues/5040",
+        line=r"ERROR: Unexpected bus error encountered in worker\. This might be caused by insufficient shared memory",
+    ),
+    Known(
+        "memory-worker-killed",
+        "P1",
+        "RuntimeError",
+        r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (?:exited unexpectedly|is killed by signal: (?:Killed|Terminated))",
+        "데이터를 읽는 작업자 프로세스가 갑자기 끝났습니다. 대개 주기억 장치가 모자라 강제로 끝난 것입니다.",
+        "`dmesg | grep -i oom`을 확인하고, 직접 쓴 DataLoader라면 `num_workers`를 줄이십시오. `num_workers=0`이면 숨은 오류가 그대로 보입니다.",
+        _pt + "data.html",
+    ),
+    Known(
+        "memory-bus-error",
+        "P1",
+        "",
+        "",
+        "프로세스가 Bus error로 끝났습니다. 공유 메모리(/dev/shm)나 디스크가 가득 찼거나, 메모리에 대응한 가중치 파일이 도중에 잘렸을 때 생깁니다.",
+        "`df -h /dev/shm .`으로 빈 공간을 확인하고, 컨테이너라면 `--shm-size=8g`를 주십시오. 체크포인트를 읽던 중이었다면 `hf download`로 다시 받으십시오.",
+        "https://github.com/pytorch/pytorch/issues/5040",
+        line=r"(?:\S+: line \d+: +)?\d+ Bus error +|Bus error \(core dumped\)$|Fatal Python error: Bus error",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #b4f0b2e7
 _know(
-    Known('offload-folder', 'P1', 'ValueError', r'Please provide an .?offload_folder|We need an .?offload_dir.? to dispatch', '모델이 메모리에 들어가지 않아 일부를 디스크로 옮기려 했는데 옮길 폴더가 없습니다. 그렇게 옮겨진 모델은 학습할 수 없습니다.',
-          '`device_map="auto"`를 쓰지 말고 `--method qlora`로 줄여 불러오십시오. `dialsum preflight`가 불러오기 전에 들어가는지 계산합니다. 추론만 한다면 `offload_folder`를 주면 됩니다.', 'https://github.com/haotian-liu/LLaVA/issues/1728'),
-    Known('offload-quantized', 'P1', 'ValueError', 'Some modules are dispatched on the CPU or the disk', '양자화한 모델도 GPU 메모리에 다 들어가지 않아 일부가 CPU나 디스크로 밀려났습니다.',
-          '다른 프로세스가 쓰는 GPU 메모리를 비우고(`nvidia-smi`), 더 작은 모델을 고르거나 `--method qlora`와 짧은 `--max-source`로 다시 하십시오.', 'https://github.com/meta-llama/llama-cookbook/issues/56'),
-    Known('offload-meta', 'P1', 'NotImplementedError|RuntimeError', r'Cannot copy out of meta tensor; no data|Tensor on device meta is not on the expected device', '가중치가 실제로 읽히지 않은(meta 장치에 남은) 모델을 옮기려 했습니다. 자동 배치로 디스크에 밀려났거나 체크포인트에 그 가중치가 없을 때 생깁니다.',
-          '모델을 한 장치에 통째로 불러오십시오(`device_map={"": 0}`). 메모리가 모자라면 `--method qlora`를 주고, 체크포인트가 온전한지는 `dialsum preflight`로 확인하십시오.', 'https://github.com/huggingface/accelerate/issues/3617'),
-    Known('device-mismatch', 'P1', 'RuntimeError', r'Expected all tensors to be on the same device, but (?:found at least two devices|got )|Input type \(torch\.(cuda\.)?(\w+)Tensor\) and (?:weight|bias) type \(torch\.(?!\1\2T)(?:cuda\.)?\2Tensor\)', '한 연산에 서로 다른 장치(GPU와 CPU, 또는 두 GPU)의 텐서가 섞였습니다.',
-          '입력을 모델과 같은 장치로 옮기십시오(`batch.to(model.device)`). GPU가 여럿이면 `CUDA_VISIBLE_DEVICES=0`으로 하나만 보이게 하십시오.', 'https://huggingface.co/docs/accelerate/concept_guides/big_model_inference'),
+    Known(
+        "offload-folder",
+        "P1",
+        "ValueError",
+        r"Please provide an .?offload_folder|We need an .?offload_dir.? to dispatch",
+        "모델이 메모리에 들어가지 않아 일부를 디스크로 옮기려 했는데 옮길 폴더가 없습니다. 그렇게 옮겨진 모델은 학습할 수 없습니다.",
+        '`device_map="auto"`를 쓰지 말고 `--method qlora`로 줄여 불러오십시오. `dialsum preflight`가 불러오기 전에 들어가는지 계산합니다. 추론만 한다면 `offload_folder`를 주면 됩니다.',
+        "https://github.com/haotian-liu/LLaVA/issues/1728",
+    ),
+    Known(
+        "offload-quantized",
+        "P1",
+        "ValueError",
+        "Some modules are dispatched on the CPU or the disk",
+        "양자화한 모델도 GPU 메모리에 다 들어가지 않아 일부가 CPU나 디스크로 밀려났습니다.",
+        "다른 프로세스가 쓰는 GPU 메모리를 비우고(`nvidia-smi`), 더 작은 모델을 고르거나 `--method qlora`와 짧은 `--max-source`로 다시 하십시오.",
+        "https://github.com/meta-llama/llama-cookbook/issues/56",
+    ),
+    Known(
+        "offload-meta",
+        "P1",
+        "NotImplementedError|RuntimeError",
+        r"Cannot copy out of meta tensor; no data|Tensor on device meta is not on the expected device",
+        "가중치가 실제로 읽히지 않은(meta 장치에 남은) 모델을 옮기려 했습니다. 자동 배치로 디스크에 밀려났거나 체크포인트에 그 가중치가 없을 때 생깁니다.",
+        '모델을 한 장치에 통째로 불러오십시오(`device_map={"": 0}`). 메모리가 모자라면 `--method qlora`를 주고, 체크포인트가 온전한지는 `dialsum preflight`로 확인하십시오.',
+        "https://github.com/huggingface/accelerate/issues/3617",
+    ),
+    Known(
+        "device-mismatch",
+        "P1",
+        "RuntimeError",
+        r"Expected all tensors to be on the same device, but (?:found at least two devices|got )|Input type \(torch\.(cuda\.)?(\w+)Tensor\) and (?:weight|bias) type \(torch\.(?!\1\2T)(?:cuda\.)?\2Tensor\)",
+        "한 연산에 서로 다른 장치(GPU와 CPU, 또는 두 GPU)의 텐서가 섞였습니다.",
+        "입력을 모델과 같은 장치로 옮기십시오(`batch.to(model.device)`). GPU가 여럿이면 `CUDA_VISIBLE_DEVICES=0`으로 하나만 보이게 하십시오.",
+        "https://huggingface.co/docs/accelerate/concept_guides/big_model_inference",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #87421df6
 _know(
-    Known('tokenizer-token-type-ids', 'P1', 'ValueError', r"model_kwargs. are not used by the model: \[.*'token_type_ids'", '토크나이저가 돌려준 `token_type_ids`를 이 모델의 `generate`가 받지 않습니다.',
-          '`dialsum predict`는 모델이 받는 입력만 넘깁니다. 직접 쓴 코드라면 `tokenizer(…, return_token_type_ids=False)`로 부르거나 그 키를 지우고 넘기십시오.', 'https://github.com/huggingface/peft/issues/506'),
-    Known('tokenizer-backend', 'P1', 'ImportError|ValueError|ModuleNotFoundError', r"requires the SentencePiece library|No module named '(?:sentencepiece|tiktoken|protobuf)'|.tiktoken. is required to read|requires the protobuf library",
-          '토크나이저를 읽는 데 필요한 라이브러리(sentencepiece 등)가 설치되어 있지 않습니다.', '`pip install sentencepiece protobuf tiktoken`을 실행하고 커널이나 프로세스를 다시 시작하십시오.', 'https://github.com/google/sentencepiece#installation'),
-    Known('tokenizer-files-missing', 'P1', 'ValueError|OSError|DialsumError', r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for '|holds no tokenizer: fetch",
-          '체크포인트 폴더에 토크나이저 파일이 없습니다(가중치만 저장했거나 다 받지 못했습니다).', '`tokenizer.json`과 `tokenizer_config.json`을 같은 체크포인트에서 받아 그 폴더에 두십시오. 직접 저장한 모델이라면 `tokenizer.save_pretrained(폴더)`도 부르십시오.',
-          'https://huggingface.co/docs/transformers/main_classes/tokenizer#transformers.PreTrainedTokenizerBase.from_pretrained'),
-    Known('tokenizer-pad-missing', 'P2', 'ValueError', 'Asking to pad but the tokenizer does not have a padding token', '토크나이저에 패딩 토큰이 없어 길이가 다른 문장을 한 묶음으로 만들 수 없습니다.',
-          'dialsum의 모델 카드로 불러오면 끝 토큰을 패딩으로 씁니다. 직접 쓴 코드라면 `tokenizer.pad_token = tokenizer.eos_token`을 더하고, 정답은 위치로 가리십시오.', _hf+'pad_truncation'),
-    Known('tokenizer-decode-overflow', 'P1', 'OverflowError', r"out of range integral type conversion attempted|number too (?:small|large) to fit in target type|can't convert negative (?:int|value) to unsigned", '예측이나 정답에 남은 -100을 그대로 글자로 되돌리려 했습니다. -100은 손실에서 빼라는 표시일 뿐 토큰이 아닙니다.',
-          '되돌리기 전에 -100을 패딩 토큰으로 바꾸십시오: `np.where(ids == -100, tokenizer.pad_token_id, ids)`. dialsum의 평가(`dialsum stage evaluate`)는 이미 그렇게 합니다.', 'https://github.com/huggingface/transformers/issues/22634', frame='decode|tokeniz'),
-    Known('tokenizer-index-range', 'P1', 'IndexError', '^index out of range in self', '토큰 번호나 위치가 임베딩의 행 수를 넘었습니다. 토크나이저에 토큰을 더하고 임베딩을 늘리지 않았거나, 입력이 모델의 최대 길이보다 깁니다.',
-          '토크나이저와 가중치를 같은 체크포인트에서 받고(`--checkpoint`), 새 토큰은 `--new-tokens`로 더하며, `--max-source`를 모델의 최대 위치 수 이하로 주십시오.', _pt+'generated/torch.nn.Embedding.html', frame='embedding'),
-    Known('tokenizer-cuda-assert', 'P1', 'RuntimeError|AcceleratorError', 'CUDA error: device-side assert triggered', 'GPU에서 토큰 번호나 위치가 임베딩의 행 수를 넘었습니다(`srcIndex < srcSelectDimSize`).',
-          '토크나이저와 가중치를 같은 체크포인트에서 받고(`--checkpoint`), 새 토큰은 `--new-tokens`로 더하며, `--max-source`를 줄이십시오. GPU는 이 오류 뒤에 쓸 수 없으니 프로세스를 다시 시작하십시오.',
-          'https://github.com/huggingface/transformers/issues/24698', near=r'Assertion .srcIndex < srcSelectDimSize. failed', least=3, line=r'\S*Indexing\.cu:\d+: .*Assertion .srcIndex < srcSelectDimSize. failed'),
-    Known('tokenizer-chat-template', 'P1', 'ValueError', r'chat_template is not set|does not have a chat template', '대화 형식(chat template)이 없는 토크나이저로 대화 형식의 입력을 만들려 했습니다. 지시로 미세 조정되지 않은 바탕 모델일 때가 많습니다.',
-          '`-Instruct` 체크포인트를 `--checkpoint`로 주거나, 그 토크나이저의 `chat_template`을 복사해 넣으십시오. `dialsum preflight`가 미리 확인합니다.', 'https://github.com/huggingface/transformers/issues/33246'),
-    Known('tokenizer-chat-roles', 'P2', 'TemplateError', r'[Rr]oles must alternate|[Ss]ystem role not supported|Only user and assistant roles are supported', '대화 형식이 받지 않는 역할 순서로 입력을 만들었습니다(system 역할이 없거나 user와 assistant가 번갈아 나오지 않음).',
-          'system의 내용을 첫 user 발화 앞에 붙이고 역할을 번갈아 두십시오. dialsum의 카드(`--models`)로 부르면 형식에 맞게 만듭니다.', _hf+'chat_templating'),
+    Known(
+        "tokenizer-token-type-ids",
+        "P1",
+        "ValueError",
+        r"model_kwargs. are not used by the model: \[.*'token_type_ids'",
+        "토크나이저가 돌려준 `token_type_ids`를 이 모델의 `generate`가 받지 않습니다.",
+        "`dialsum predict`는 모델이 받는 입력만 넘깁니다. 직접 쓴 코드라면 `tokenizer(…, return_token_type_ids=False)`로 부르거나 그 키를 지우고 넘기십시오.",
+        "https://github.com/huggingface/peft/issues/506",
+    ),
+    Known(
+        "tokenizer-backend",
+        "P1",
+        "ImportError|ValueError|ModuleNotFoundError",
+        r"requires the SentencePiece library|No module named '(?:sentencepiece|tiktoken|protobuf)'|.tiktoken. is required to read|requires the protobuf library",
+        "토크나이저를 읽는 데 필요한 라이브러리(sentencepiece 등)가 설치되어 있지 않습니다.",
+        "`pip install sentencepiece protobuf tiktoken`을 실행하고 커널이나 프로세스를 다시 시작하십시오.",
+        "https://github.com/google/sentencepiece#installation",
+    ),
+    Known(
+        "tokenizer-files-missing",
+        "P1",
+        "ValueError|OSError|DialsumError",
+        r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for '|holds no tokenizer: fetch",
+        "체크포인트 폴더에 토크나이저 파일이 없습니다(가중치만 저장했거나 다 받지 못했습니다).",
+        "`tokenizer.json`과 `tokenizer_config.json`을 같은 체크포인트에서 받아 그 폴더에 두십시오. 직접 저장한 모델이라면 `tokenizer.save_pretrained(폴더)`도 부르십시오.",
+        "https://huggingface.co/docs/transformers/main_classes/tokenizer#transformers.PreTrainedTokenizerBase.from_pretrained",
+    ),
+    Known(
+        "tokenizer-pad-missing",
+        "P2",
+        "ValueError",
+        "Asking to pad but the tokenizer does not have a padding token",
+        "토크나이저에 패딩 토큰이 없어 길이가 다른 문장을 한 묶음으로 만들 수 없습니다.",
+        "dialsum의 모델 카드로 불러오면 끝 토큰을 패딩으로 씁니다. 직접 쓴 코드라면 `tokenizer.pad_token = tokenizer.eos_token`을 더하고, 정답은 위치로 가리십시오.",
+        _hf + "pad_truncation",
+    ),
+    Known(
+        "tokenizer-decode-overflow",
+        "P1",
+        "OverflowError",
+        r"out of range integral type conversion attempted|number too (?:small|large) to fit in target type|can't convert negative (?:int|value) to unsigned",
+        "예측이나 정답에 남은 -100을 그대로 글자로 되돌리려 했습니다. -100은 손실에서 빼라는 표시일 뿐 토큰이 아닙니다.",
+        "되돌리기 전에 -100을 패딩 토큰으로 바꾸십시오: `np.where(ids == -100, tokenizer.pad_token_id, ids)`. dialsum의 평가(`dialsum stage evaluate`)는 이미 그렇게 합니다.",
+        "https://github.com/huggingface/transformers/issues/22634",
+        frame="decode|tokeniz",
+    ),
+    Known(
+        "tokenizer-index-range",
+        "P1",
+        "IndexError",
+        "^index out of range in self",
+        "토큰 번호나 위치가 임베딩의 행 수를 넘었습니다. 토크나이저에 토큰을 더하고 임베딩을 늘리지 않았거나, 입력이 모델의 최대 길이보다 깁니다.",
+        "토크나이저와 가중치를 같은 체크포인트에서 받고(`--checkpoint`), 새 토큰은 `--new-tokens`로 더하며, `--max-source`를 모델의 최대 위치 수 이하로 주십시오.",
+        _pt + "generated/torch.nn.Embedding.html",
+        frame="embedding",
+    ),
+    Known(
+        "tokenizer-cuda-assert",
+        "P1",
+        "RuntimeError|AcceleratorError",
+        "CUDA error: device-side assert triggered",
+        "GPU에서 토큰 번호나 위치가 임베딩의 행 수를 넘었습니다(`srcIndex < srcSelectDimSize`).",
+        "토크나이저와 가중치를 같은 체크포인트에서 받고(`--checkpoint`), 새 토큰은 `--new-tokens`로 더하며, `--max-source`를 줄이십시오. GPU는 이 오류 뒤에 쓸 수 없으니 프로세스를 다시 시작하십시오.",
+        "https://github.com/huggingface/transformers/issues/24698",
+        near=r"Assertion .srcIndex < srcSelectDimSize. failed",
+        least=3,
+        line=r"\S*Indexing\.cu:\d+: .*Assertion .srcIndex < srcSelectDimSize. failed",
+    ),
+    Known(
+        "tokenizer-chat-template",
+        "P1",
+        "ValueError",
+        r"chat_template is not set|does not have a chat template",
+        "대화 형식(chat template)이 없는 토크나이저로 대화 형식의 입력을 만들려 했습니다. 지시로 미세 조정되지 않은 바탕 모델일 때가 많습니다.",
+        "`-Instruct` 체크포인트를 `--checkpoint`로 주거나, 그 토크나이저의 `chat_template`을 복사해 넣으십시오. `dialsum preflight`가 미리 확인합니다.",
+        "https://github.com/huggingface/transformers/issues/33246",
+    ),
+    Known(
+        "tokenizer-chat-roles",
+        "P2",
+        "TemplateError",
+        r"[Rr]oles must alternate|[Ss]ystem role not supported|Only user and assistant roles are supported",
+        "대화 형식이 받지 않는 역할 순서로 입력을 만들었습니다(system 역할이 없거나 user와 assistant가 번갈아 나오지 않음).",
+        "system의 내용을 첫 user 발화 앞에 붙이고 역할을 번갈아 두십시오. dialsum의 카드(`--models`)로 부르면 형식에 맞게 만듭니다.",
+        _hf + "chat_templating",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #13774fc5
 _know(
-    Known('peft-targets', 'P1', 'ValueError|NoMatchingPeftModuleError', r'Target modules .*not found in the base model|Please specify .?target_modules', 'LoRA를 붙일 층의 이름이 이 모델에 없습니다. 모델마다 이름이 다릅니다(GPT-NeoX는 `query_key_value`, Llama는 `q_proj`).',
-          '`--lora-targets`를 비우면 머리층을 뺀 모든 선형층에 붙입니다. 이름을 주려면 `dialsum preflight`로 먼저 확인하십시오.', 'https://github.com/huggingface/peft/issues/294'),
-    Known('peft-no-grad', 'P1', 'RuntimeError', 'element 0 of tensors does not require grad and does not have a grad_fn', '손실에서 학습되는 가중치까지 기울기가 이어지지 않습니다. 미세 조정에서는 대개 어댑터가 붙지 않았거나, gradient checkpointing이 얼려 둔 입력 임베딩에서 기울기를 끊은 것입니다.',
-          '`--gradient-checkpointing`은 dialsum의 학습에서 바르게 켜집니다. 직접 쓴 코드라면 `model.enable_input_require_grads()`를 부르거나 `use_reentrant=False`로 켜고, 어댑터의 `requires_grad`를 확인하십시오.',
-          'https://github.com/huggingface/peft/issues/1142'),
-    Known('peft-adapter-size', 'P1', 'RuntimeError', r'size mismatch for \S*lora_(?:[AB]|embedding)', '어댑터의 모양이 지금 모델과 다릅니다. 다른 모델이나 다른 `--lora-r`로 만든 어댑터입니다.',
-          '어댑터를 만든 바탕 모델을 고르고(`adapter_config.json`의 `base_model_name_or_path`), `--lora-r`를 그때 값으로 맞추십시오.', 'https://huggingface.co/docs/peft/developer_guides/checkpoint'),
-    Known('peft-config-missing', 'P1', 'ValueError|OSError|FileNotFoundError', r"Can't find '?adapter_config\.json|No such file or directory: '?\S*adapter_(?:config\.json|model\.(?:safetensors|bin))", '어댑터 폴더가 아니거나 저장이 끝나지 않았습니다(`adapter_config.json`이나 어댑터 가중치가 없음).',
-          '`adapter_config.json`과 `adapter_model.safetensors`가 함께 있는 폴더를 `--checkpoint`로 주십시오. 전체 모델이라면 PEFT가 아니라 보통 방식으로 불러오십시오.', 'https://huggingface.co/docs/peft/developer_guides/checkpoint'),
-    Known('quantization-missing', 'P1', 'ImportError|ModuleNotFoundError|PackageNotFoundError', r"No module named 'bitsandbytes'|No package metadata was found for bitsandbytes|quantization requires .*bitsandbytes", '4비트·8비트 양자화에 필요한 bitsandbytes가 설치되어 있지 않거나 너무 오래되었습니다.',
-          '`pip install -U bitsandbytes`를 실행하거나, 메모리가 넉넉하다면 `--method lora`를 주십시오.', 'https://huggingface.co/docs/bitsandbytes/installation'),
-    Known('quantization-cuda-setup', 'P1', 'RuntimeError|OSError', r'CUDA Setup failed despite (?:GPU|CUDA) being available|libbitsandbytes_\w+\.so: cannot open shared object file|Configured (?:CUDA|ROCm) binary not found', 'bitsandbytes가 설치된 CUDA에 맞는 라이브러리를 찾지 못했습니다.',
-          '`python -m bitsandbytes`로 무엇이 없는지 보고, `pip install -U bitsandbytes`로 올리십시오. 급하면 `--method lora`로 양자화 없이 학습할 수 있습니다.', 'https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1307'),
-    Known('quantization-full-finetuning', 'P1', 'ValueError', 'cannot perform fine-tuning on purely quantized models', '양자화한 가중치는 그 자체로는 학습할 수 없습니다.', '양자화한 모델에는 `--method qlora`(어댑터를 붙여 학습)를 쓰고, 전체를 학습하려면 양자화하지 않은 체크포인트에 `--method full`을 쓰십시오.', 'https://github.com/unslothai/unsloth/issues/1110'),
-    Known('quantization-to', 'P2', 'ValueError', r'\.to. is not supported for .4-bit. or .8-bit|cannot cast a bitsandbytes model in a new', '양자화한 모델을 `.to()`로 옮기거나 다른 정밀도로 바꾸려 했습니다.',
-          '`.to(…)`와 `.half()`를 빼고, 장치와 정밀도는 불러올 때 정하십시오. 라이브러리가 부른 것이라면 `pip install -U accelerate bitsandbytes transformers`로 맞추십시오.', 'https://github.com/huggingface/transformers/issues/38717'),
+    Known(
+        "peft-targets",
+        "P1",
+        "ValueError|NoMatchingPeftModuleError",
+        r"Target modules .*not found in the base model|Please specify .?target_modules",
+        "LoRA를 붙일 층의 이름이 이 모델에 없습니다. 모델마다 이름이 다릅니다(GPT-NeoX는 `query_key_value`, Llama는 `q_proj`).",
+        "`--lora-targets`를 비우면 머리층을 뺀 모든 선형층에 붙입니다. 이름을 주려면 `dialsum preflight`로 먼저 확인하십시오.",
+        "https://github.com/huggingface/peft/issues/294",
+    ),
+    Known(
+        "peft-no-grad",
+        "P1",
+        "RuntimeError",
+        "element 0 of tensors does not require grad and does not have a grad_fn",
+        "손실에서 학습되는 가중치까지 기울기가 이어지지 않습니다. 미세 조정에서는 대개 어댑터가 붙지 않았거나, gradient checkpointing이 얼려 둔 입력 임베딩에서 기울기를 끊은 것입니다.",
+        "`--gradient-checkpointing`은 dialsum의 학습에서 바르게 켜집니다. 직접 쓴 코드라면 `model.enable_input_require_grads()`를 부르거나 `use_reentrant=False`로 켜고, 어댑터의 `requires_grad`를 확인하십시오.",
+        "https://github.com/huggingface/peft/issues/1142",
+    ),
+    Known(
+        "peft-adapter-size",
+        "P1",
+        "RuntimeError",
+        r"size mismatch for \S*lora_(?:[AB]|embedding)",
+        "어댑터의 모양이 지금 모델과 다릅니다. 다른 모델이나 다른 `--lora-r`로 만든 어댑터입니다.",
+        "어댑터를 만든 바탕 모델을 고르고(`adapter_config.json`의 `base_model_name_or_path`), `--lora-r`를 그때 값으로 맞추십시오.",
+        "https://huggingface.co/docs/peft/developer_guides/checkpoint",
+    ),
+    Known(
+        "peft-config-missing",
+        "P1",
+        "ValueError|OSError|FileNotFoundError",
+        r"Can't find '?adapter_config\.json|No such file or directory: '?\S*adapter_(?:config\.json|model\.(?:safetensors|bin))",
+        "어댑터 폴더가 아니거나 저장이 끝나지 않았습니다(`adapter_config.json`이나 어댑터 가중치가 없음).",
+        "`adapter_config.json`과 `adapter_model.safetensors`가 함께 있는 폴더를 `--checkpoint`로 주십시오. 전체 모델이라면 PEFT가 아니라 보통 방식으로 불러오십시오.",
+        "https://huggingface.co/docs/peft/developer_guides/checkpoint",
+    ),
+    Known(
+        "quantization-missing",
+        "P1",
+        "ImportError|ModuleNotFoundError|PackageNotFoundError",
+        r"No module named 'bitsandbytes'|No package metadata was found for bitsandbytes|quantization requires .*bitsandbytes",
+        "4비트·8비트 양자화에 필요한 bitsandbytes가 설치되어 있지 않거나 너무 오래되었습니다.",
+        "`pip install -U bitsandbytes`를 실행하거나, 메모리가 넉넉하다면 `--method lora`를 주십시오.",
+        "https://huggingface.co/docs/bitsandbytes/installation",
+    ),
+    Known(
+        "quantization-cuda-setup",
+        "P1",
+        "RuntimeError|OSError",
+        r"CUDA Setup failed despite (?:GPU|CUDA) being available|libbitsandbytes_\w+\.so: cannot open shared object file|Configured (?:CUDA|ROCm) binary not found",
+        "bitsandbytes가 설치된 CUDA에 맞는 라이브러리를 찾지 못했습니다.",
+        "`python -m bitsandbytes`로 무엇이 없는지 보고, `pip install -U bitsandbytes`로 올리십시오. 급하면 `--method lora`로 양자화 없이 학습할 수 있습니다.",
+        "https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1307",
+    ),
+    Known(
+        "quantization-full-finetuning",
+        "P1",
+        "ValueError",
+        "cannot perform fine-tuning on purely quantized models",
+        "양자화한 가중치는 그 자체로는 학습할 수 없습니다.",
+        "양자화한 모델에는 `--method qlora`(어댑터를 붙여 학습)를 쓰고, 전체를 학습하려면 양자화하지 않은 체크포인트에 `--method full`을 쓰십시오.",
+        "https://github.com/unslothai/unsloth/issues/1110",
+    ),
+    Known(
+        "quantization-to",
+        "P2",
+        "ValueError",
+        r"\.to. is not supported for .4-bit. or .8-bit|cannot cast a bitsandbytes model in a new",
+        "양자화한 모델을 `.to()`로 옮기거나 다른 정밀도로 바꾸려 했습니다.",
+        "`.to(…)`와 `.half()`를 빼고, 장치와 정밀도는 불러올 때 정하십시오. 라이브러리가 부른 것이라면 `pip install -U accelerate bitsandbytes transformers`로 맞추십시오.",
+        "https://github.com/huggingface/transformers/issues/38717",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #3ec333ff
-_vocab = r'(?:lm_head|embed_tokens|embed_in|embed_out|wte|shared|word_embeddings|final_logits_bias)'
+_vocab = r"(?:lm_head|embed_tokens|embed_in|embed_out|wte|shared|word_embeddings|final_logits_bias)"
 _know(
-    Known('checkpoint-no-weights', 'P1', 'OSError|EnvironmentError', r'Error no file named (?:model\.safetensors|pytorch_model\.bin|diffusion_pytorch)', '체크포인트 폴더에 가중치 파일이 없습니다. 설정 파일만 받았거나 저장이 끝나지 않았습니다.',
-          '`hf download <모델> --local-dir <폴더>`로 다시 받고 그 폴더를 `--checkpoint`로 주십시오. `dialsum preflight`가 불러오기 전에 확인합니다.', _hf+'main_classes/model'),
-    Known('checkpoint-shard-missing', 'P1', 'FileNotFoundError|OSError|SafetensorError', r'(?:No such file or directory|does not appear to have (?:a file|files) named)\W.*(?:model|pytorch_model)-\d{5}-of-\d{5}\.(?:safetensors|bin)', '나뉜 가중치 파일 가운데 하나가 없습니다. 내려받기가 도중에 끊긴 것입니다.',
-          '`hf download <모델> --local-dir <폴더>`로 빠진 파일을 마저 받고 `--checkpoint <폴더>`를 주십시오.', _hf+'models'),
-    Known('checkpoint-truncated', 'P1', 'SafetensorError|Exception', r'deserializing header: (?:MetadataIncompleteBuffer|incomplete metadata|HeaderTooSmall|header too small|InvalidHeaderLength|invalid header length)', 'safetensors 파일이 머리글에 적힌 길이보다 짧습니다. 내려받기나 저장이 도중에 끊겼습니다.',
-          '그 파일을 지우고 `hf download <모델> --local-dir <폴더>`로 다시 받으십시오. 자기 체크포인트라면 그 앞 체크포인트를 `--checkpoint`로 주십시오.', 'https://github.com/lyogavin/airllm/issues/137'),
-    Known('checkpoint-not-safetensors', 'P1', 'SafetensorError|Exception', r'deserializing header: (?:HeaderTooLarge|header too large|InvalidHeaderDeserialization|InvalidHeader\b|invalid (?:UTF-8|JSON) in header)', 'safetensors 파일의 내용이 가중치가 아닙니다. git-lfs 없이 복제해 받은 안내 글이거나 오류 페이지일 때가 많습니다.',
-          '`head -c 200 <파일>`로 내용을 확인하고 `hf download <모델> --local-dir <폴더>`로 받으십시오(git을 쓰려면 `git lfs install && git lfs pull`).', 'https://github.com/huggingface/transformers/issues/27923'),
-    Known('checkpoint-pickle', 'P1', 'UnpicklingError|ValueError', r'Weights only load failed|Due to a serious vulnerability issue in .torch\.load', '`torch.load`가 텐서가 아닌 것을 담은(실행될 수 있는) 파일을 거부했습니다. 파일이 깨졌을 때도 이렇게 말합니다.',
-          'safetensors로 된 체크포인트를 `--checkpoint`로 주십시오. 스스로 만든 믿을 수 있는 파일이라면 한 번만 `weights_only=False`로 읽어 `save_pretrained`로 바꾸십시오.', 'https://github.com/huggingface/transformers/issues/40500'),
-    Known('checkpoint-zip', 'P1', 'RuntimeError', r'PytorchStreamReader failed', '`.bin`·`.pt` 파일이 도중에 잘렸거나 깨졌습니다.',
-          '그 파일을 지우고 `hf download`로 다시 받거나, 그 앞 체크포인트를 `--checkpoint`로 주십시오.', _pt+'notes/serialization.html'),
-    Known('checkpoint-torn', 'P0', 'FileNotFoundError|JSONDecodeError|ValueError', r'checkpoint-\d+/(?:trainer_state\.json|optimizer\.pt|scheduler\.pt|rng_state)|No valid checkpoint found in output directory', '이어서 학습할 체크포인트가 온전하지 않습니다. `trainer_state.json`은 마지막에 쓰이므로, 그것이 없으면 저장 도중에 끝난 것입니다.',
-          '가장 번호가 큰 그 폴더를 지우고 그 앞 체크포인트를 `--checkpoint`로 주십시오. 저장이 끊긴 까닭이 디스크라면 `--save-total-limit`를 낮추십시오.', 'https://github.com/huggingface/transformers/issues/35782'),
-    Known('checkpoint-vocabulary', 'P1', 'RuntimeError', rf'^(?!(?:.|\n)*lora_[AB])(?:.|\n)*size mismatch for \S*{_vocab}\S*: copying', '임베딩이나 머리층의 행 수가 체크포인트와 다릅니다. 토큰을 더한 뒤 저장했거나 토크나이저가 다릅니다.',
-          '토크나이저와 가중치를 같은 폴더에서 불러오십시오(`--checkpoint`). 토큰을 더했다면 학습 때와 같은 `--new-tokens`를 주십시오.', 'https://github.com/huggingface/peft/issues/2415'),
-    Known('checkpoint-shape', 'P1', 'RuntimeError', rf'^(?!(?:.|\n)*(?:lora_[AB]|size mismatch for \S*{_vocab}))(?:.|\n)*(?:size mismatch for \S+: copying a param|You set .ignore_mismatched_sizes. to .False.)', '가중치의 모양이 모델의 설정과 다릅니다. 다른 크기의 모델이나 고쳐진 `config.json`입니다.',
-          '`config.json`과 가중치를 한 번에 같은 곳에서 다시 받고(`hf download`), `--models`와 `--checkpoint`가 같은 모델인지 확인하십시오.', 'https://github.com/huggingface/transformers/issues/35084'),
-    Known('checkpoint-not-found', 'P1', 'OSError|EnvironmentError|RepositoryNotFoundError', r"is not a (?:local folder|valid model identifier)|Repo id must be in the form|Repository Not Found for url|does not appear to have a file named config\.json", '그런 폴더도, 그런 허브 이름도 없습니다. 경로를 잘못 썼거나 비공개 저장소입니다.',
-          '`--checkpoint`의 경로를 확인하십시오(폴더라면 `config.json`이 들어 있어야 합니다). 비공개라면 `hf auth login` 뒤에 `hf download`로 받으십시오.', 'https://huggingface.co/docs/huggingface_hub/package_reference/utilities'),
+    Known(
+        "checkpoint-no-weights",
+        "P1",
+        "OSError|EnvironmentError",
+        r"Error no file named (?:model\.safetensors|pytorch_model\.bin|diffusion_pytorch)",
+        "체크포인트 폴더에 가중치 파일이 없습니다. 설정 파일만 받았거나 저장이 끝나지 않았습니다.",
+        "`hf download <모델> --local-dir <폴더>`로 다시 받고 그 폴더를 `--checkpoint`로 주십시오. `dialsum preflight`가 불러오기 전에 확인합니다.",
+        _hf + "main_classes/model",
+    ),
+    Known(
+        "checkpoint-shard-missing",
+        "P1",
+        "FileNotFoundError|OSError|SafetensorError",
+        r"(?:No such file or directory|does not appear to have (?:a file|files) named)\W.*(?:model|pytorch_model)-\d{5}-of-\d{5}\.(?:safetensors|bin)",
+        "나뉜 가중치 파일 가운데 하나가 없습니다. 내려받기가 도중에 끊긴 것입니다.",
+        "`hf download <모델> --local-dir <폴더>`로 빠진 파일을 마저 받고 `--checkpoint <폴더>`를 주십시오.",
+        _hf + "models",
+    ),
+    Known(
+        "checkpoint-truncated",
+        "P1",
+        "SafetensorError|Exception",
+        r"deserializing header: (?:MetadataIncompleteBuffer|incomplete metadata|HeaderTooSmall|header too small|InvalidHeaderLength|invalid header length)",
+        "safetensors 파일이 머리글에 적힌 길이보다 짧습니다. 내려받기나 저장이 도중에 끊겼습니다.",
+        "그 파일을 지우고 `hf download <모델> --local-dir <폴더>`로 다시 받으십시오. 자기 체크포인트라면 그 앞 체크포인트를 `--checkpoint`로 주십시오.",
+        "https://github.com/lyogavin/airllm/issues/137",
+    ),
+    Known(
+        "checkpoint-not-safetensors",
+        "P1",
+        "SafetensorError|Exception",
+        r"deserializing header: (?:HeaderTooLarge|header too large|InvalidHeaderDeserialization|InvalidHeader\b|invalid (?:UTF-8|JSON) in header)",
+        "safetensors 파일의 내용이 가중치가 아닙니다. git-lfs 없이 복제해 받은 안내 글이거나 오류 페이지일 때가 많습니다.",
+        "`head -c 200 <파일>`로 내용을 확인하고 `hf download <모델> --local-dir <폴더>`로 받으십시오(git을 쓰려면 `git lfs install && git lfs pull`).",
+        "https://github.com/huggingface/transformers/issues/27923",
+    ),
+    Known(
+        "checkpoint-pickle",
+        "P1",
+        "UnpicklingError|ValueError",
+        r"Weights only load failed|Due to a serious vulnerability issue in .torch\.load",
+        "`torch.load`가 텐서가 아닌 것을 담은(실행될 수 있는) 파일을 거부했습니다. 파일이 깨졌을 때도 이렇게 말합니다.",
+        "safetensors로 된 체크포인트를 `--checkpoint`로 주십시오. 스스로 만든 믿을 수 있는 파일이라면 한 번만 `weights_only=False`로 읽어 `save_pretrained`로 바꾸십시오.",
+        "https://github.com/huggingface/transformers/issues/40500",
+    ),
+    Known(
+        "checkpoint-zip",
+        "P1",
+        "RuntimeError",
+        r"PytorchStreamReader failed",
+        "`.bin`·`.pt` 파일이 도중에 잘렸거나 깨졌습니다.",
+        "그 파일을 지우고 `hf download`로 다시 받거나, 그 앞 체크포인트를 `--checkpoint`로 주십시오.",
+        _pt + "notes/serialization.html",
+    ),
+    Known(
+        "checkpoint-torn",
+        "P0",
+        "FileNotFoundError|JSONDecodeError|ValueError",
+        r"checkpoint-\d+/(?:trainer_state\.json|optimizer\.pt|scheduler\.pt|rng_state)|No valid checkpoint found in output directory",
+        "이어서 학습할 체크포인트가 온전하지 않습니다. `trainer_state.json`은 마지막에 쓰이므로, 그것이 없으면 저장 도중에 끝난 것입니다.",
+        "가장 번호가 큰 그 폴더를 지우고 그 앞 체크포인트를 `--checkpoint`로 주십시오. 저장이 끊긴 까닭이 디스크라면 `--save-total-limit`를 낮추십시오.",
+        "https://github.com/huggingface/transformers/issues/35782",
+    ),
+    Known(
+        "checkpoint-vocabulary",
+        "P1",
+        "RuntimeError",
+        rf"^(?!(?:.|\n)*lora_[AB])(?:.|\n)*size mismatch for \S*{_vocab}\S*: copying",
+        "임베딩이나 머리층의 행 수가 체크포인트와 다릅니다. 토큰을 더한 뒤 저장했거나 토크나이저가 다릅니다.",
+        "토크나이저와 가중치를 같은 폴더에서 불러오십시오(`--checkpoint`). 토큰을 더했다면 학습 때와 같은 `--new-tokens`를 주십시오.",
+        "https://github.com/huggingface/peft/issues/2415",
+    ),
+    Known(
+        "checkpoint-shape",
+        "P1",
+        "RuntimeError",
+        rf"^(?!(?:.|\n)*(?:lora_[AB]|size mismatch for \S*{_vocab}))(?:.|\n)*(?:size mismatch for \S+: copying a param|You set .ignore_mismatched_sizes. to .False.)",
+        "가중치의 모양이 모델의 설정과 다릅니다. 다른 크기의 모델이나 고쳐진 `config.json`입니다.",
+        "`config.json`과 가중치를 한 번에 같은 곳에서 다시 받고(`hf download`), `--models`와 `--checkpoint`가 같은 모델인지 확인하십시오.",
+        "https://github.com/huggingface/transformers/issues/35084",
+    ),
+    Known(
+        "checkpoint-not-found",
+        "P1",
+        "OSError|EnvironmentError|RepositoryNotFoundError",
+        r"is not a (?:local folder|valid model identifier)|Repo id must be in the form|Repository Not Found for url|does not appear to have a file named config\.json",
+        "그런 폴더도, 그런 허브 이름도 없습니다. 경로를 잘못 썼거나 비공개 저장소입니다.",
+        "`--checkpoint`의 경로를 확인하십시오(폴더라면 `config.json`이 들어 있어야 합니다). 비공개라면 `hf auth login` 뒤에 `hf download`로 받으십시오.",
+        "https://huggingface.co/docs/huggingface_hub/package_reference/utilities",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #873900c9
-_pd = 'https://pandas.pydata.org/docs/'
+_pd = "https://pandas.pydata.org/docs/"
 _know(
-    Known('data-column', 'P1', 'KeyError', r"^[\"']?(?:fname|dialogue|summary|topic)['\"]?$", '표에 있어야 할 열(fname, dialogue, summary, topic)이 없습니다.',
-          '첫 줄에 `fname,dialogue,summary`가 있는 CSV를 `--train-csv`나 `--dev-csv`로 주십시오(시험 자료는 `--test-csv`, summary 없이). 구분자가 쉼표인지도 확인하십시오.', _pd+'user_guide/indexing.html', frame=r'pandas/core', least=3),
-    Known('data-encoding', 'P1', 'UnicodeDecodeError', r"'(?:utf-8|utf8|cp949|euc[-_]kr|ascii)' codec can't decode byte", '파일의 문자 부호화가 읽는 쪽과 다릅니다. 엑셀에서 저장한 한국어 CSV는 대개 cp949입니다.',
-          '`iconv -f cp949 -t utf-8 원본.csv > 새파일.csv`로 바꾸어 `--train-csv`로 주십시오(엑셀에서는 「CSV UTF-8」로 저장).', _pd+'reference/api/pandas.read_csv.html', numbers=(('위치', r'in position (\d+)'),)),
-    Known('data-empty', 'P1', 'EmptyDataError', 'No columns to parse from file', '읽으려는 CSV 파일이 비어 있습니다.', '파일 크기를 확인하고(`ls -l`) 다시 받아 `--train-csv`나 `--dev-csv`로 주십시오.', _pd+'reference/api/pandas.errors.EmptyDataError.html'),
-    Known('data-csv', 'P1', 'ParserError', r'Error tokenizing data|Expected \d+ fields|EOF inside string', 'CSV의 한 줄에 열이 더 많거나 따옴표가 닫히지 않았습니다. 대화에 든 쉼표나 줄바꿈이 따옴표로 싸이지 않았을 때 생깁니다.',
-          '알려 준 줄을 열어 따옴표를 고치거나, pandas의 `to_csv(quoting=1)`로 다시 저장해 `--train-csv`로 주십시오.', _pd+'reference/api/pandas.errors.ParserError.html', numbers=(('줄', r'in line (\d+)'), ('행', r'at row (\d+)'))),
-    Known('data-nan-text', 'P1', 'AttributeError|ValueError|TypeError', r"'float' object has no attribute '(?:replace|strip|split|splitlines|lower|encode|startswith|endswith)'|text input must be of type .str.|TextEncodeInput must be Union", '글이 있어야 할 칸이 비어 있어(NaN은 float입니다) 글로 다룰 수 없습니다.',
-          '빈 칸이 있는 행을 지우거나 채우십시오: `df.dropna(subset=["dialogue", "summary"])`. `dialsum stage data`는 그런 행을 이름과 함께 알려 줍니다.', _pd+'user_guide/missing_data.html'),
-    Known('data-ragged', 'P2', 'ValueError', 'Unable to create tensor, you should probably activate', '한 묶음에 길이가 다른 행(대개 labels)이 들어 텐서로 만들 수 없습니다.',
-          '`DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100)`처럼 정답도 채우는 collator를 쓰십시오. `dialsum stage train`은 그렇게 합니다.', _hf+'pad_truncation'),
+    Known(
+        "data-column",
+        "P1",
+        "KeyError",
+        r"^[\"']?(?:fname|dialogue|summary|topic)['\"]?$",
+        "표에 있어야 할 열(fname, dialogue, summary, topic)이 없습니다.",
+        "첫 줄에 `fname,dialogue,summary`가 있는 CSV를 `--train-csv`나 `--dev-csv`로 주십시오(시험 자료는 `--test-csv`, summary 없이). 구분자가 쉼표인지도 확인하십시오.",
+        _pd + "user_guide/indexing.html",
+        frame=r"pandas/core",
+        least=3,
+    ),
+    Known(
+        "data-encoding",
+        "P1",
+        "UnicodeDecodeError",
+        r"'(?:utf-8|utf8|cp949|euc[-_]kr|ascii)' codec can't decode byte",
+        "파일의 문자 부호화가 읽는 쪽과 다릅니다. 엑셀에서 저장한 한국어 CSV는 대개 cp949입니다.",
+        "`iconv -f cp949 -t utf-8 원본.csv > 새파일.csv`로 바꾸어 `--train-csv`로 주십시오(엑셀에서는 「CSV UTF-8」로 저장).",
+        _pd + "reference/api/pandas.read_csv.html",
+        numbers=(("위치", r"in position (\d+)"),),
+    ),
+    Known(
+        "data-empty",
+        "P1",
+        "EmptyDataError",
+        "No columns to parse from file",
+        "읽으려는 CSV 파일이 비어 있습니다.",
+        "파일 크기를 확인하고(`ls -l`) 다시 받아 `--train-csv`나 `--dev-csv`로 주십시오.",
+        _pd + "reference/api/pandas.errors.EmptyDataError.html",
+    ),
+    Known(
+        "data-csv",
+        "P1",
+        "ParserError",
+        r"Error tokenizing data|Expected \d+ fields|EOF inside string",
+        "CSV의 한 줄에 열이 더 많거나 따옴표가 닫히지 않았습니다. 대화에 든 쉼표나 줄바꿈이 따옴표로 싸이지 않았을 때 생깁니다.",
+        "알려 준 줄을 열어 따옴표를 고치거나, pandas의 `to_csv(quoting=1)`로 다시 저장해 `--train-csv`로 주십시오.",
+        _pd + "reference/api/pandas.errors.ParserError.html",
+        numbers=(("줄", r"in line (\d+)"), ("행", r"at row (\d+)")),
+    ),
+    Known(
+        "data-nan-text",
+        "P1",
+        "AttributeError|ValueError|TypeError",
+        r"'float' object has no attribute '(?:replace|strip|split|splitlines|lower|encode|startswith|endswith)'|text input must be of type .str.|TextEncodeInput must be Union",
+        "글이 있어야 할 칸이 비어 있어(NaN은 float입니다) 글로 다룰 수 없습니다.",
+        '빈 칸이 있는 행을 지우거나 채우십시오: `df.dropna(subset=["dialogue", "summary"])`. `dialsum stage data`는 그런 행을 이름과 함께 알려 줍니다.',
+        _pd + "user_guide/missing_data.html",
+    ),
+    Known(
+        "data-ragged",
+        "P2",
+        "ValueError",
+        "Unable to create tensor, you should probably activate",
+        "한 묶음에 길이가 다른 행(대개 labels)이 들어 텐서로 만들 수 없습니다.",
+        "`DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100)`처럼 정답도 채우는 collator를 쓰십시오. `dialsum stage train`은 그렇게 합니다.",
+        _hf + "pad_truncation",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #a6e1eff2
-_gen = _hf+'main_classes/text_generation'
+_gen = _hf + "main_classes/text_generation"
 _know(
-    Known('generation-max-length', 'P1', 'ValueError', r'Input length of \w*input_ids is \d+, but .max_length. is set to', '`max_length`는 입력까지 센 길이라, 입력만으로 이미 넘었습니다.',
-          '`--max-new-tokens`로 새로 쓸 길이를 주고 `--max-source`로 입력을 줄이십시오. 직접 쓴 코드라면 `max_length` 대신 `max_new_tokens`를 쓰십시오.', _gen, numbers=(('입력', r'input_ids is (\d+)'), ('max_length', r'is set to (\d+)'))),
-    Known('generation-right-padding', 'P1', '', '', '디코더 모델의 입력이 오른쪽에 채워져, 패딩 뒤에 이어 쓰게 됩니다. 오류 없이 요약이 망가집니다.',
-          '쓴 요약을 버리고 `dialsum predict`로 다시 쓰십시오(왼쪽에 채웁니다). 직접 쓴 코드라면 `tokenizer.padding_side = "left"`를 더하십시오.', 'https://github.com/kserve/kserve/issues/3537',
-          line=r"A decoder-only architecture is being used, but right-padding was detected! .*padding_side"),
-    Known('generation-nan-probabilities', 'P1', 'RuntimeError', r'probability tensor contains either .?inf.?, .?nan', '다음 토큰의 확률이 nan이나 inf입니다. fp16의 범위를 넘었거나 학습이 망가진 가중치입니다.',
-          '`--precision bf16`이나 `--precision fp32`로 다시 쓰십시오. 학습 기록의 손실이 nan이었다면 `--learning-rate`를 낮추어 다시 학습하십시오.', 'https://github.com/meta-llama/llama/issues/380'),
-    Known('generation-unknown-argument', 'P2', 'ValueError', r"model_kwargs. are not used by the model: \[(?!.*token_type_ids)", '`generate`에 모르는 이름의 설정을 넘겼습니다. 대개 철자가 틀린 것입니다.',
-          '괄호 안의 이름을 고치십시오. 명령줄에서는 `--num-beams`, `--max-new-tokens`처럼 `dialsum run --help`에 있는 이름만 받습니다.', _gen),
+    Known(
+        "generation-max-length",
+        "P1",
+        "ValueError",
+        r"Input length of \w*input_ids is \d+, but .max_length. is set to",
+        "`max_length`는 입력까지 센 길이라, 입력만으로 이미 넘었습니다.",
+        "`--max-new-tokens`로 새로 쓸 길이를 주고 `--max-source`로 입력을 줄이십시오. 직접 쓴 코드라면 `max_length` 대신 `max_new_tokens`를 쓰십시오.",
+        _gen,
+        numbers=(("입력", r"input_ids is (\d+)"), ("max_length", r"is set to (\d+)")),
+    ),
+    Known(
+        "generation-right-padding",
+        "P1",
+        "",
+        "",
+        "디코더 모델의 입력이 오른쪽에 채워져, 패딩 뒤에 이어 쓰게 됩니다. 오류 없이 요약이 망가집니다.",
+        '쓴 요약을 버리고 `dialsum predict`로 다시 쓰십시오(왼쪽에 채웁니다). 직접 쓴 코드라면 `tokenizer.padding_side = "left"`를 더하십시오.',
+        "https://github.com/kserve/kserve/issues/3537",
+        line=r"A decoder-only architecture is being used, but right-padding was detected! .*padding_side",
+    ),
+    Known(
+        "generation-nan-probabilities",
+        "P1",
+        "RuntimeError",
+        r"probability tensor contains either .?inf.?, .?nan",
+        "다음 토큰의 확률이 nan이나 inf입니다. fp16의 범위를 넘었거나 학습이 망가진 가중치입니다.",
+        "`--precision bf16`이나 `--precision fp32`로 다시 쓰십시오. 학습 기록의 손실이 nan이었다면 `--learning-rate`를 낮추어 다시 학습하십시오.",
+        "https://github.com/meta-llama/llama/issues/380",
+    ),
+    Known(
+        "generation-unknown-argument",
+        "P2",
+        "ValueError",
+        r"model_kwargs. are not used by the model: \[(?!.*token_type_ids)",
+        "`generate`에 모르는 이름의 설정을 넘겼습니다. 대개 철자가 틀린 것입니다.",
+        "괄호 안의 이름을 고치십시오. 명령줄에서는 `--num-beams`, `--max-new-tokens`처럼 `dialsum run --help`에 있는 이름만 받습니다.",
+        _gen,
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #a8720012
-_oa, _http = 'https://platform.openai.com/docs/guides/error-codes', 'HTTPStatusError|HTTPError|APIStatusError'
+_oa, _http = "https://platform.openai.com/docs/guides/error-codes", "HTTPStatusError|HTTPError|APIStatusError"
 _know(
-    Known('api-key', 'P1', f'AuthenticationError|{_http}', r"(?i)401\b(?:.|\n)*(?:invalid_api_key|incorrect api key|invalid.*api.?key|api key.*(?:invalid|expired)|for url.*(?:api\.openai|api\.upstage|/chat/completions))", 'API 키가 없거나 틀렸거나 만료되었습니다(401).',
-          '키를 다시 발급받아 환경 변수에 넣고, 앞뒤 빈칸이나 따옴표가 없는지 확인한 뒤 `dialsum run …`을 다시 실행하십시오.', _oa, line=r'(?i:\{"error": ?\{.*(?:incorrect api key|invalid api key|invalid_api_key).*\})'),
-    Known('api-quota', 'P1', f'RateLimitError|{_http}', r'insufficient_quota|exceeded your current quota', 'API 사용 한도나 잔액을 다 썼습니다(429). 기다려도 풀리지 않습니다.',
-          'API 계정의 결제와 한도를 확인한 뒤 같은 `dialsum run …`을 다시 실행하십시오.', 'https://github.com/langchain-ai/langchainjs/issues/1929', line=r'\{"error": ?\{.*"insufficient_quota".*\}'),
-    Known('api-rate-limit', 'P2', f'RateLimitError|{_http}', r'^(?!(?:.|\n)*insufficient_quota)(?:.|\n)*(?:\b429\b|[Rr]ate limit|Too Many Requests)', 'API가 정한 시간당 요청 수를 넘었습니다(429).',
-          '잠시 뒤에 다시 실행하십시오. 동시에 보내는 요청이 많다면 `--workers 1`로 줄이십시오.', 'https://platform.openai.com/docs/guides/rate-limits', line=r'\{"error": ?\{.*"rate_limit_exceeded".*\}'),
-    Known('api-timeout', 'P2', 'APITimeoutError|APIConnectionError|ReadTimeout|ConnectTimeout', r"^(?!(?:.|\n)*huggingface\.co)(?:.|\n)*(?:Connection error\.|[Tt]imed out)", 'API 서버가 제시간에 답하지 않았거나 닿지 않습니다.',
-          '`curl -I <주소>`로 서버에 닿는지 확인하고, 방화벽이나 프록시 뒤라면 `HTTPS_PROXY`를 정하십시오. 일시적이라면 다시 실행하면 됩니다.', _oa, frame=r'openai|httpx|requests|solar', least=3),
-    Known('api-server', 'P2', f'InternalServerError|{_http}', r'(?i)\b50[0234]\b.*(?:internal server error|bad gateway|service unavailable|gateway timeout|server error|error)', 'API 서버 쪽의 오류입니다(5xx). 요청은 잘못되지 않았습니다.',
-          '서비스의 상태 페이지를 보고, 몇 분 뒤에 같은 `dialsum run …`을 다시 실행하십시오.', _oa),
+    Known(
+        "api-key",
+        "P1",
+        f"AuthenticationError|{_http}",
+        r"(?i)401\b(?:.|\n)*(?:invalid_api_key|incorrect api key|invalid.*api.?key|api key.*(?:invalid|expired)|for url.*(?:api\.openai|api\.upstage|/chat/completions))",
+        "API 키가 없거나 틀렸거나 만료되었습니다(401).",
+        "키를 다시 발급받아 환경 변수에 넣고, 앞뒤 빈칸이나 따옴표가 없는지 확인한 뒤 `dialsum run …`을 다시 실행하십시오.",
+        _oa,
+        line=r'(?i:\{"error": ?\{.*(?:incorrect api key|invalid api key|invalid_api_key).*\})',
+    ),
+    Known(
+        "api-quota",
+        "P1",
+        f"RateLimitError|{_http}",
+        r"insufficient_quota|exceeded your current quota",
+        "API 사용 한도나 잔액을 다 썼습니다(429). 기다려도 풀리지 않습니다.",
+        "API 계정의 결제와 한도를 확인한 뒤 같은 `dialsum run …`을 다시 실행하십시오.",
+        "https://github.com/langchain-ai/langchainjs/issues/1929",
+        line=r'\{"error": ?\{.*"insufficient_quota".*\}',
+    ),
+    Known(
+        "api-rate-limit",
+        "P2",
+        f"RateLimitError|{_http}",
+        r"^(?!(?:.|\n)*insufficient_quota)(?:.|\n)*(?:\b429\b|[Rr]ate limit|Too Many Requests)",
+        "API가 정한 시간당 요청 수를 넘었습니다(429).",
+        "잠시 뒤에 다시 실행하십시오. 동시에 보내는 요청이 많다면 `--workers 1`로 줄이십시오.",
+        "https://platform.openai.com/docs/guides/rate-limits",
+        line=r'\{"error": ?\{.*"rate_limit_exceeded".*\}',
+    ),
+    Known(
+        "api-timeout",
+        "P2",
+        "APITimeoutError|APIConnectionError|ReadTimeout|ConnectTimeout",
+        r"^(?!(?:.|\n)*huggingface\.co)(?:.|\n)*(?:Connection error\.|[Tt]imed out)",
+        "API 서버가 제시간에 답하지 않았거나 닿지 않습니다.",
+        "`curl -I <주소>`로 서버에 닿는지 확인하고, 방화벽이나 프록시 뒤라면 `HTTPS_PROXY`를 정하십시오. 일시적이라면 다시 실행하면 됩니다.",
+        _oa,
+        frame=r"openai|httpx|requests|solar",
+        least=3,
+    ),
+    Known(
+        "api-server",
+        "P2",
+        f"InternalServerError|{_http}",
+        r"(?i)\b50[0234]\b.*(?:internal server error|bad gateway|service unavailable|gateway timeout|server error|error)",
+        "API 서버 쪽의 오류입니다(5xx). 요청은 잘못되지 않았습니다.",
+        "서비스의 상태 페이지를 보고, 몇 분 뒤에 같은 `dialsum run …`을 다시 실행하십시오.",
+        _oa,
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #de3f3e20
-_pm = 'https://papermill.readthedocs.io/en/latest/'
+_pm = "https://papermill.readthedocs.io/en/latest/"
 _know(
-    Known('kernel-died', 'P0', 'DeadKernelError|RuntimeError', r'(?i)\bkernel died\b', '노트북을 실행하던 커널이 갑자기 끝났습니다. 대개 주기억 장치가 모자라 운영체제가 끝낸 것입니다. 출력 노트북은 칸이 다 끝난 것처럼 보일 수 있으니 믿지 마십시오.',
-          '`dmesg | grep -i oom`을 확인하고, 메모리 때문이면 `--workers 1`이나 더 작은 `--batch-size`, `--eval-batch-size`를 더해 `dialsum resume 실험이름`으로 이어서 실행하십시오. 인과 언어 모델이면 `--method qlora`도 됩니다.',
-          'https://github.com/nteract/papermill/issues/478', line=r'(?:RuntimeError: )?Kernel died (?:while waiting for|before replying to)'),
-    Known('run-segfault', 'P0', '', '', '파이썬 밖의 코드(라이브러리의 C++나 CUDA 코드)가 잘못된 메모리를 건드려 프로세스가 끝났습니다.', '기록에서 그 아래의 프레임이 어느 라이브러리인지 보고, `pip install -c .ci/constraints.txt`로 시험한 버전들을 맞춘 뒤 다시 하십시오.',
-          'https://docs.python.org/3/library/faulthandler.html', line=r'Fatal Python error: (?:Segmentation fault|Aborted|Bus error|Illegal instruction)'),
-    Known('kernel-missing', 'P1', 'NoSuchKernel', 'No such kernel named', '노트북이 적어 둔 이름의 Jupyter 커널이 이 환경에 없습니다.',
-          '`python -m ipykernel install --user --name python3`으로 등록하거나, papermill에 `-k python3`을 주십시오.', 'https://github.com/nteract/papermill/issues/251'),
-    Known('kernel-cell-timeout', 'P1', 'CellTimeoutError|TimeoutError', r'Cell execution timed out|A cell timed out while it was being executed', '노트북의 한 칸이 정해진 시간 안에 끝나지 않았습니다.',
-          'papermill의 `--execution-timeout`을 늘리거나 없애십시오. dialsum에서는 `--load-timeout`과 `--first-step-timeout`이 무엇이 느린지까지 알려 줍니다.', 'https://nbclient.readthedocs.io/en/latest/client.html', numbers=(('초', r'after (\d+) seconds'),)),
-    Known('kernel-parameter', 'P2', '', '', '노트북에 없는 매개변수를 주었습니다. papermill은 이를 알리기만 하고 기본값으로 끝까지 실행합니다.',
-          '`dialsum stage <단계> -p 이름 값`으로 실행하면 모르는 이름을 거부하고 가까운 이름을 알려 줍니다. 결과는 기본값으로 만든 것이니 다시 실행하십시오.', _pm+'usage-parameterize.html',
-          line=r"Passed unknown parameter: \w+$|Input notebook does not contain a cell with tag '?parameters"),
-    Known('kernel-notebook-broken', 'P1', 'NotJSONError|ValidationError|ValueError', r'Notebook does not appear to be JSON|No language found in notebook', '노트북 파일이 온전하지 않습니다. 쓰는 도중에 끊겼거나 손으로 고치다 깨졌습니다.',
-          'git의 판으로 되돌리십시오: `git checkout -- nbs/`. 출력 노트북이라면 지우고 그 단계를 다시 실행하십시오.', _pm+'troubleshooting.html'),
+    Known(
+        "kernel-died",
+        "P0",
+        "DeadKernelError|RuntimeError",
+        r"(?i)\bkernel died\b",
+        "노트북을 실행하던 커널이 갑자기 끝났습니다. 대개 주기억 장치가 모자라 운영체제가 끝낸 것입니다. 출력 노트북은 칸이 다 끝난 것처럼 보일 수 있으니 믿지 마십시오.",
+        "`dmesg | grep -i oom`을 확인하고, 메모리 때문이면 `--workers 1`이나 더 작은 `--batch-size`, `--eval-batch-size`를 더해 `dialsum resume 실험이름`으로 이어서 실행하십시오. 인과 언어 모델이면 `--method qlora`도 됩니다.",
+        "https://github.com/nteract/papermill/issues/478",
+        line=r"(?:RuntimeError: )?Kernel died (?:while waiting for|before replying to)",
+    ),
+    Known(
+        "run-segfault",
+        "P0",
+        "",
+        "",
+        "파이썬 밖의 코드(라이브러리의 C++나 CUDA 코드)가 잘못된 메모리를 건드려 프로세스가 끝났습니다.",
+        "기록에서 그 아래의 프레임이 어느 라이브러리인지 보고, `pip install -c .ci/constraints.txt`로 시험한 버전들을 맞춘 뒤 다시 하십시오.",
+        "https://docs.python.org/3/library/faulthandler.html",
+        line=r"Fatal Python error: (?:Segmentation fault|Aborted|Bus error|Illegal instruction)",
+    ),
+    Known(
+        "kernel-missing",
+        "P1",
+        "NoSuchKernel",
+        "No such kernel named",
+        "노트북이 적어 둔 이름의 Jupyter 커널이 이 환경에 없습니다.",
+        "`python -m ipykernel install --user --name python3`으로 등록하거나, papermill에 `-k python3`을 주십시오.",
+        "https://github.com/nteract/papermill/issues/251",
+    ),
+    Known(
+        "kernel-cell-timeout",
+        "P1",
+        "CellTimeoutError|TimeoutError",
+        r"Cell execution timed out|A cell timed out while it was being executed",
+        "노트북의 한 칸이 정해진 시간 안에 끝나지 않았습니다.",
+        "papermill의 `--execution-timeout`을 늘리거나 없애십시오. dialsum에서는 `--load-timeout`과 `--first-step-timeout`이 무엇이 느린지까지 알려 줍니다.",
+        "https://nbclient.readthedocs.io/en/latest/client.html",
+        numbers=(("초", r"after (\d+) seconds"),),
+    ),
+    Known(
+        "kernel-parameter",
+        "P2",
+        "",
+        "",
+        "노트북에 없는 매개변수를 주었습니다. papermill은 이를 알리기만 하고 기본값으로 끝까지 실행합니다.",
+        "`dialsum stage <단계> -p 이름 값`으로 실행하면 모르는 이름을 거부하고 가까운 이름을 알려 줍니다. 결과는 기본값으로 만든 것이니 다시 실행하십시오.",
+        _pm + "usage-parameterize.html",
+        line=r"Passed unknown parameter: \w+$|Input notebook does not contain a cell with tag '?parameters",
+    ),
+    Known(
+        "kernel-notebook-broken",
+        "P1",
+        "NotJSONError|ValidationError|ValueError",
+        r"Notebook does not appear to be JSON|No language found in notebook",
+        "노트북 파일이 온전하지 않습니다. 쓰는 도중에 끊겼거나 손으로 고치다 깨졌습니다.",
+        "git의 판으로 되돌리십시오: `git checkout -- nbs/`. 출력 노트북이라면 지우고 그 단계를 다시 실행하십시오.",
+        _pm + "troubleshooting.html",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #00fd65a7
-_cuda = 'RuntimeError|AcceleratorError'
+_cuda = "RuntimeError|AcceleratorError"
 _know(
-    Known('cuda-driver-old', 'P1', 'RuntimeError|AssertionError', r'The NVIDIA driver on your system is too old \(found version', 'GPU 드라이버가 설치된 PyTorch의 CUDA보다 오래되었습니다. 경고로 그치면 학습이 CPU로 돌아 몇 배 느려집니다.',
-          '드라이버를 올리거나, `nvidia-smi`의 CUDA 판에 맞는 PyTorch를 설치하십시오: `pip install torch --index-url https://download.pytorch.org/whl/cu126`.', 'https://github.com/lllyasviel/Fooocus/issues/1313',
-          line=r'\S*torch/cuda/__init__\.py:\d+: UserWarning: CUDA initialization: The NVIDIA driver on your system is too old'),
-    Known('cuda-no-kernel-image', 'P1', _cuda, r'no kernel image is available for execution on the device', '설치된 PyTorch에 이 GPU 세대를 위한 코드가 없습니다.',
-          'GPU 세대를 지원하는 PyTorch를 설치하십시오: `pip install -U torch --index-url https://download.pytorch.org/whl/cu128`.', 'https://github.com/pytorch/pytorch/issues/31285'),
-    Known('cuda-not-compiled', 'P1', 'AssertionError', 'Torch not compiled with CUDA enabled', 'CPU용 PyTorch가 설치되어 있어 GPU를 쓸 수 없습니다.',
-          'CUDA용으로 다시 설치하십시오: `pip install torch --index-url https://download.pytorch.org/whl/cu126`. CPU로 하려면 `.cuda()`를 빼십시오.', 'https://pytorch.org/get-started/locally/'),
-    Known('cuda-unavailable', 'P1', _cuda, r'No CUDA GPUs are available|Found no NVIDIA driver on your system|CUDA unknown error|torch\.cuda\.is_available\(\) is False', 'PyTorch가 GPU를 찾지 못합니다. 드라이버가 없거나 컨테이너에 GPU가 넘어오지 않았거나 `CUDA_VISIBLE_DEVICES`가 잘못되었습니다.',
-          '`nvidia-smi`와 `CUDA_VISIBLE_DEVICES`를 확인하고, 컨테이너라면 `docker run --gpus all`로 시작하십시오. CPU로 시험하려면 `--scale replica`를 주십시오.', 'https://pytorch.org/get-started/locally/'),
-    Known('cuda-assert', 'P1', _cuda, 'CUDA error: device-side assert triggered', 'GPU의 연산에서 값이 범위를 벗어났습니다. CUDA는 나중에 알리므로 마지막 프레임이 그 자리가 아닐 수 있습니다.',
-          '`CUDA_LAUNCH_BLOCKING=1`을 주고 다시 실행하면 정확한 자리가 나옵니다. 토큰 번호와 정답 번호의 범위, `--new-tokens`와 `--max-source`를 먼저 보십시오.', _pt+'notes/cuda.html'),
-    Known('cuda-illegal-access', 'P1', _cuda, r'an illegal memory access was encountered|unspecified launch failure|uncorrectable ECC error', 'GPU가 잘못된 메모리를 건드렸습니다. 커널의 결함이거나 하드웨어 문제입니다.',
-          '`CUDA_LAUNCH_BLOCKING=1`로 다시 실행해 자리를 찾고, `pip install -U torch bitsandbytes`로 올리십시오. `dmesg | grep -i xid`에 기록이 있으면 하드웨어를 의심하십시오.', _pt+'notes/cuda.html'),
-    Known('cuda-nccl-timeout', 'P0', 'DistBackendError|RuntimeError', r'Watchdog caught collective operation timeout', '여러 GPU가 서로 기다리다 제한 시간을 넘겼습니다. 한쪽이 먼저 죽었거나 훨씬 느린 것입니다.',
-          '시간을 넘기지 않은 순번(rank)의 기록에서 첫 오류를 찾으십시오. 한 GPU로 충분하면 `CUDA_VISIBLE_DEVICES=0`으로 피할 수 있습니다.', 'https://github.com/pytorch/pytorch/issues/118369',
-          line=r'(?:\[E.*?ProcessGroupNCCL\.cpp:\d+\] )?(?:\[.*?\] )*Watchdog caught collective operation timeout: WorkNCCL\(', numbers=(('밀리초', r'ran for (\d+) milliseconds'),)),
-    Known('cuda-nccl-error', 'P0', 'DistBackendError|RuntimeError', r'NCCL (?:error in|Error \d)|nccl(?:UnhandledCuda|System|InvalidUsage|Internal|Remote)Error', '여러 GPU 사이의 통신(NCCL)이 실패했습니다. 공유 메모리나 네트워크 설정, 또는 두 프로세스가 같은 GPU를 쓸 때 생깁니다.',
-          '`NCCL_DEBUG=INFO`로 다시 실행해 까닭을 보고, 컨테이너라면 `--ipc=host`를 주십시오. 한 GPU면 `CUDA_VISIBLE_DEVICES=0`을 주십시오.', 'https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html'),
+    Known(
+        "cuda-driver-old",
+        "P1",
+        "RuntimeError|AssertionError",
+        r"The NVIDIA driver on your system is too old \(found version",
+        "GPU 드라이버가 설치된 PyTorch의 CUDA보다 오래되었습니다. 경고로 그치면 학습이 CPU로 돌아 몇 배 느려집니다.",
+        "드라이버를 올리거나, `nvidia-smi`의 CUDA 판에 맞는 PyTorch를 설치하십시오: `pip install torch --index-url https://download.pytorch.org/whl/cu126`.",
+        "https://github.com/lllyasviel/Fooocus/issues/1313",
+        line=r"\S*torch/cuda/__init__\.py:\d+: UserWarning: CUDA initialization: The NVIDIA driver on your system is too old",
+    ),
+    Known(
+        "cuda-no-kernel-image",
+        "P1",
+        _cuda,
+        r"no kernel image is available for execution on the device",
+        "설치된 PyTorch에 이 GPU 세대를 위한 코드가 없습니다.",
+        "GPU 세대를 지원하는 PyTorch를 설치하십시오: `pip install -U torch --index-url https://download.pytorch.org/whl/cu128`.",
+        "https://github.com/pytorch/pytorch/issues/31285",
+    ),
+    Known(
+        "cuda-not-compiled",
+        "P1",
+        "AssertionError",
+        "Torch not compiled with CUDA enabled",
+        "CPU용 PyTorch가 설치되어 있어 GPU를 쓸 수 없습니다.",
+        "CUDA용으로 다시 설치하십시오: `pip install torch --index-url https://download.pytorch.org/whl/cu126`. CPU로 하려면 `.cuda()`를 빼십시오.",
+        "https://pytorch.org/get-started/locally/",
+    ),
+    Known(
+        "cuda-unavailable",
+        "P1",
+        _cuda,
+        r"No CUDA GPUs are available|Found no NVIDIA driver on your system|CUDA unknown error|torch\.cuda\.is_available\(\) is False",
+        "PyTorch가 GPU를 찾지 못합니다. 드라이버가 없거나 컨테이너에 GPU가 넘어오지 않았거나 `CUDA_VISIBLE_DEVICES`가 잘못되었습니다.",
+        "`nvidia-smi`와 `CUDA_VISIBLE_DEVICES`를 확인하고, 컨테이너라면 `docker run --gpus all`로 시작하십시오. CPU로 시험하려면 `--scale replica`를 주십시오.",
+        "https://pytorch.org/get-started/locally/",
+    ),
+    Known(
+        "cuda-assert",
+        "P1",
+        _cuda,
+        "CUDA error: device-side assert triggered",
+        "GPU의 연산에서 값이 범위를 벗어났습니다. CUDA는 나중에 알리므로 마지막 프레임이 그 자리가 아닐 수 있습니다.",
+        "`CUDA_LAUNCH_BLOCKING=1`을 주고 다시 실행하면 정확한 자리가 나옵니다. 토큰 번호와 정답 번호의 범위, `--new-tokens`와 `--max-source`를 먼저 보십시오.",
+        _pt + "notes/cuda.html",
+    ),
+    Known(
+        "cuda-illegal-access",
+        "P1",
+        _cuda,
+        r"an illegal memory access was encountered|unspecified launch failure|uncorrectable ECC error",
+        "GPU가 잘못된 메모리를 건드렸습니다. 커널의 결함이거나 하드웨어 문제입니다.",
+        "`CUDA_LAUNCH_BLOCKING=1`로 다시 실행해 자리를 찾고, `pip install -U torch bitsandbytes`로 올리십시오. `dmesg | grep -i xid`에 기록이 있으면 하드웨어를 의심하십시오.",
+        _pt + "notes/cuda.html",
+    ),
+    Known(
+        "cuda-nccl-timeout",
+        "P0",
+        "DistBackendError|RuntimeError",
+        r"Watchdog caught collective operation timeout",
+        "여러 GPU가 서로 기다리다 제한 시간을 넘겼습니다. 한쪽이 먼저 죽었거나 훨씬 느린 것입니다.",
+        "시간을 넘기지 않은 순번(rank)의 기록에서 첫 오류를 찾으십시오. 한 GPU로 충분하면 `CUDA_VISIBLE_DEVICES=0`으로 피할 수 있습니다.",
+        "https://github.com/pytorch/pytorch/issues/118369",
+        line=r"(?:\[E.*?ProcessGroupNCCL\.cpp:\d+\] )?(?:\[.*?\] )*Watchdog caught collective operation timeout: WorkNCCL\(",
+        numbers=(("밀리초", r"ran for (\d+) milliseconds"),),
+    ),
+    Known(
+        "cuda-nccl-error",
+        "P0",
+        "DistBackendError|RuntimeError",
+        r"NCCL (?:error in|Error \d)|nccl(?:UnhandledCuda|System|InvalidUsage|Internal|Remote)Error",
+        "여러 GPU 사이의 통신(NCCL)이 실패했습니다. 공유 메모리나 네트워크 설정, 또는 두 프로세스가 같은 GPU를 쓸 때 생깁니다.",
+        "`NCCL_DEBUG=INFO`로 다시 실행해 까닭을 보고, 컨테이너라면 `--ipc=host`를 주십시오. 한 GPU면 `CUDA_VISIBLE_DEVICES=0`을 주십시오.",
+        "https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #51c7fcdc
-_errno = 'https://docs.python.org/3/library/errno.html'
+_errno = "https://docs.python.org/3/library/errno.html"
 _know(
-    Known('disk-full', 'P0', 'OSError|SafetensorError|RuntimeError|IOError|Exception', r'\[Errno 28\] (?!inotify)|No space left on device|PytorchStreamWriter failed writing file', '디스크가 가득 찼습니다. 쓰던 파일은 온전하지 않습니다.',
-          '`df -h`로 확인해 비우고, 실험 폴더를 큰 디스크로 옮기거나(`--runs`) 남기는 체크포인트를 줄이십시오(`--save-total-limit 1`). 쓰다 만 체크포인트는 지우십시오.', 'https://github.com/hiyouga/LlamaFactory/issues/5155',
-          line=r'[\w./-]+: (?:write error|error writing .*|cannot \w+ .*|write failed .*): No space left on device'),
-    Known('disk-quota', 'P0', 'OSError|IOError|SafetensorError', r'\[Errno 122\]|Disk quota exceeded', '이 계정에 허락된 디스크 사용량을 넘었습니다.', '`quota -s`로 확인해 비우고, `--runs`와 환경 변수 `HF_HOME`을 다른 디스크로 돌리십시오.', _errno),
-    Known('disk-read-only', 'P0', 'OSError|IOError', r'\[Errno 30\]|Read-only file system', '쓰려는 곳이 읽기만 되는 파일 시스템입니다. 디스크 오류로 그렇게 바뀌었을 수도 있습니다.', '쓸 수 있는 폴더를 `--runs`와 `--reports`로 주고, `dmesg`에 디스크 오류가 없는지 확인하십시오.', _errno),
-    Known('disk-open-files', 'P1', 'OSError|RuntimeError|IOError', r'\[Errno 24\] |Too many open files|received 0 items of ancdata', '한 프로세스가 열 수 있는 파일 수를 넘었습니다.', '`ulimit -n 65536`으로 늘리고 다시 실행하십시오. DataLoader 때문이면 `torch.multiprocessing.set_sharing_strategy("file_system")`도 됩니다.', _pt+'multiprocessing.html'),
-    Known('network-hub', 'P1', 'LocalEntryNotFoundError|OSError|ConnectionError|ReadTimeout|ConnectTimeout|OfflineModeIsEnabled|EnvironmentError|ConnectError|MaxRetryError', r"couldn't connect to .https?://(?:huggingface|hf)|cannot find the (?:requested|appropriate) (?:files|snapshot folder)|(?i:offline mode is enabled)|host='huggingface\.co'(?!(?:.|\n)*(?:CERTIFICATE|ProxyError))",
-          '모델 저장소(huggingface.co)에 닿지 않고, 받아 둔 파일도 없습니다.', '인터넷이 되는 곳에서 `hf download <모델> --local-dir <폴더>`로 받아 `--checkpoint <폴더>`를 주십시오. `HF_HUB_OFFLINE`이 켜져 있는지도 확인하십시오.', _hf+'installation#offline-mode'),
-    Known('network-gated', 'P1', 'GatedRepoError|OSError|EnvironmentError|HTTPError|HfHubHTTPError', r'(?i)gated repo|not in the authorized list', '사용 승인이 필요한 모델인데 승인이나 로그인이 없습니다(401·403).', '모델 페이지에서 사용을 신청하고 `hf auth login`으로 로그인한 뒤 `hf download <모델>`로 받으십시오.', 'https://github.com/huggingface/transformers/issues/29177'),
-    Known('network-certificate', 'P1', r'SSLError|SSLCertVerificationError|ConnectError|MaxRetryError|APIConnectionError|ConnectionError|OSError', 'CERTIFICATE_VERIFY_FAILED', '서버의 인증서를 확인하지 못했습니다. 회사 프록시가 자기 인증서로 가로챌 때가 많습니다.',
-          '회사의 루트 인증서 파일을 `REQUESTS_CA_BUNDLE`과 `SSL_CERT_FILE`로 알려 주십시오. 어려우면 다른 곳에서 `hf download`로 받아 `--checkpoint`로 주십시오.', 'https://github.com/rasbt/faster-pytorch-blog/issues/7'),
-    Known('network-proxy', 'P1', 'ProxyError|ConnectionError|MaxRetryError|OSError', r"(?i)(?:unable|cannot) to? ?connect to proxy|Tunnel connection failed: \d+|ProxyError\('", '프록시 서버에 연결하지 못했습니다.', '`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` 환경 변수를 확인하십시오. 프록시가 필요 없으면 `unset HTTPS_PROXY HTTP_PROXY`를 하십시오.', 'https://requests.readthedocs.io/en/latest/user/advanced/'),
+    Known(
+        "disk-full",
+        "P0",
+        "OSError|SafetensorError|RuntimeError|IOError|Exception",
+        r"\[Errno 28\] (?!inotify)|No space left on device|PytorchStreamWriter failed writing file",
+        "디스크가 가득 찼습니다. 쓰던 파일은 온전하지 않습니다.",
+        "`df -h`로 확인해 비우고, 실험 폴더를 큰 디스크로 옮기거나(`--runs`) 남기는 체크포인트를 줄이십시오(`--save-total-limit 1`). 쓰다 만 체크포인트는 지우십시오.",
+        "https://github.com/hiyouga/LlamaFactory/issues/5155",
+        line=r"[\w./-]+: (?:write error|error writing .*|cannot \w+ .*|write failed .*): No space left on device",
+    ),
+    Known(
+        "disk-quota",
+        "P0",
+        "OSError|IOError|SafetensorError",
+        r"\[Errno 122\]|Disk quota exceeded",
+        "이 계정에 허락된 디스크 사용량을 넘었습니다.",
+        "`quota -s`로 확인해 비우고, `--runs`와 환경 변수 `HF_HOME`을 다른 디스크로 돌리십시오.",
+        _errno,
+    ),
+    Known(
+        "disk-read-only",
+        "P0",
+        "OSError|IOError",
+        r"\[Errno 30\]|Read-only file system",
+        "쓰려는 곳이 읽기만 되는 파일 시스템입니다. 디스크 오류로 그렇게 바뀌었을 수도 있습니다.",
+        "쓸 수 있는 폴더를 `--runs`와 `--reports`로 주고, `dmesg`에 디스크 오류가 없는지 확인하십시오.",
+        _errno,
+    ),
+    Known(
+        "disk-open-files",
+        "P1",
+        "OSError|RuntimeError|IOError",
+        r"\[Errno 24\] |Too many open files|received 0 items of ancdata",
+        "한 프로세스가 열 수 있는 파일 수를 넘었습니다.",
+        '`ulimit -n 65536`으로 늘리고 다시 실행하십시오. DataLoader 때문이면 `torch.multiprocessing.set_sharing_strategy("file_system")`도 됩니다.',
+        _pt + "multiprocessing.html",
+    ),
+    Known(
+        "network-hub",
+        "P1",
+        "LocalEntryNotFoundError|OSError|ConnectionError|ReadTimeout|ConnectTimeout|OfflineModeIsEnabled|EnvironmentError|ConnectError|MaxRetryError",
+        r"couldn't connect to .https?://(?:huggingface|hf)|cannot find the (?:requested|appropriate) (?:files|snapshot folder)|(?i:offline mode is enabled)|host='huggingface\.co'(?!(?:.|\n)*(?:CERTIFICATE|ProxyError))",
+        "모델 저장소(huggingface.co)에 닿지 않고, 받아 둔 파일도 없습니다.",
+        "인터넷이 되는 곳에서 `hf download <모델> --local-dir <폴더>`로 받아 `--checkpoint <폴더>`를 주십시오. `HF_HUB_OFFLINE`이 켜져 있는지도 확인하십시오.",
+        _hf + "installation#offline-mode",
+    ),
+    Known(
+        "network-gated",
+        "P1",
+        "GatedRepoError|OSError|EnvironmentError|HTTPError|HfHubHTTPError",
+        r"(?i)gated repo|not in the authorized list",
+        "사용 승인이 필요한 모델인데 승인이나 로그인이 없습니다(401·403).",
+        "모델 페이지에서 사용을 신청하고 `hf auth login`으로 로그인한 뒤 `hf download <모델>`로 받으십시오.",
+        "https://github.com/huggingface/transformers/issues/29177",
+    ),
+    Known(
+        "network-certificate",
+        "P1",
+        r"SSLError|SSLCertVerificationError|ConnectError|MaxRetryError|APIConnectionError|ConnectionError|OSError",
+        "CERTIFICATE_VERIFY_FAILED",
+        "서버의 인증서를 확인하지 못했습니다. 회사 프록시가 자기 인증서로 가로챌 때가 많습니다.",
+        "회사의 루트 인증서 파일을 `REQUESTS_CA_BUNDLE`과 `SSL_CERT_FILE`로 알려 주십시오. 어려우면 다른 곳에서 `hf download`로 받아 `--checkpoint`로 주십시오.",
+        "https://github.com/rasbt/faster-pytorch-blog/issues/7",
+    ),
+    Known(
+        "network-proxy",
+        "P1",
+        "ProxyError|ConnectionError|MaxRetryError|OSError",
+        r"(?i)(?:unable|cannot) to? ?connect to proxy|Tunnel connection failed: \d+|ProxyError\('",
+        "프록시 서버에 연결하지 못했습니다.",
+        "`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` 환경 변수를 확인하십시오. 프록시가 필요 없으면 `unset HTTPS_PROXY HTTP_PROXY`를 하십시오.",
+        "https://requests.readthedocs.io/en/latest/user/advanced/",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #0f8d90e7
-_v5 = 'https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md'
-_gone = r'AdamW|HfFolder|cached_download|is_torch_tpu_available|top_k_top_p_filtering|TextDataset|shard_checkpoint|SummarizationPipeline|is_flash_attn_available|prepare_model_for_int8_training|load_metric|is_tf_available|TranslationPipeline'
-_args = r'evaluation_strategy|eval_strategy|group_by_length|overwrite_output_dir|warmup_ratio|no_cuda|logging_dir|save_safetensors|include_inputs_for_metrics|use_mps_device|fp16_backend|per_gpu_train_batch_size'
+_v5 = "https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md"
+_gone = r"AdamW|HfFolder|cached_download|is_torch_tpu_available|top_k_top_p_filtering|TextDataset|shard_checkpoint|SummarizationPipeline|is_flash_attn_available|prepare_model_for_int8_training|load_metric|is_tf_available|TranslationPipeline"
+_args = r"evaluation_strategy|eval_strategy|group_by_length|overwrite_output_dir|warmup_ratio|no_cuda|logging_dir|save_safetensors|include_inputs_for_metrics|use_mps_device|fp16_backend|per_gpu_train_batch_size"
 _know(
-    Known('version-training-arguments', 'P2', 'TypeError', rf"__init__\(\) got an unexpected keyword argument '(?:{_args})'", '`TrainingArguments`에서 이름이 바뀌었거나 없어진 설정입니다.',
-          '`evaluation_strategy`는 `eval_strategy`로, `warmup_ratio`는 `warmup_steps`로 바꾸십시오(transformers 5). `dialsum run`의 `--warmup-ratio`는 그대로 쓸 수 있습니다.', 'https://github.com/huggingface/transformers/issues/7974', numbers=(('이름', r"argument '(\w+)'"),)),
-    Known('version-trainer-tokenizer', 'P2', 'TypeError', r"Trainer\.__init__\(\) got an unexpected keyword argument '(?:tokenizer|processing_class|compute_loss_func)'", '`Trainer`에 넘기는 토크나이저의 이름이 판마다 다릅니다.',
-          'transformers 5에서는 `tokenizer=` 대신 `processing_class=`를 쓰십시오. 오래된 판이라면 `pip install -U transformers`를 하십시오.', _v5),
-    Known('version-target-tokenizer', 'P2', 'AttributeError', r"has no attribute '?as_target_tokenizer", '`as_target_tokenizer`는 transformers 5에서 없어졌습니다.', '정답은 `tokenizer(text_target=요약)`으로 만드십시오. `dialsum stage train`은 이미 그렇게 합니다.', _v5),
-    Known('version-dtype-argument', 'P2', 'TypeError', r"(?:For\w+|Model)\.__init__\(\) got an unexpected keyword argument '(?:torch_dtype|dtype)'", '`torch_dtype`과 `dtype` 가운데 설치된 판이 모르는 이름을 썼습니다.', 'transformers 5에서는 `dtype=`, 4에서는 `torch_dtype=`입니다. `pip install -U transformers`로 올리거나 이름을 바꾸십시오.', _v5),
-    Known('version-import', 'P1', 'ImportError', rf"cannot import name '(?:{_gone})' from", '설치된 판에서 없어진 이름을 가져오려 했습니다.', '`AdamW`는 `torch.optim`에서 가져오는 등 옮겨 간 곳을 쓰거나, 그 코드가 요구하는 판을 설치하십시오(`pip install "transformers<5"`).', _v5, numbers=(('이름', r"name '(\w+)'"),)),
-    Known('version-libraries', 'P1', 'ImportError', rf"cannot import name '(?!(?:{_gone})')\w+' from '(?:transformers|peft|accelerate|huggingface_hub|tokenizers|torch|bitsandbytes|datasets|numpy|jinja2|pydantic\w*|safetensors)\b", '설치된 두 라이브러리의 판이 서로 맞지 않습니다. 한쪽이 다른 쪽에 없는 이름을 찾습니다.',
-          '함께 맞추어 올리십시오: `pip install -U transformers peft accelerate huggingface_hub tokenizers`. 그래도 안 되면 새 가상 환경에 `pip install -e .`로 설치하십시오.', _hf+'installation', frame=r'(?:site|dist)-packages/\S+:\S+ in [^\n]*(?:\nstage \w+)?\Z', least=3),
-    Known('version-numpy-abi', 'P1', 'ValueError|ImportError|RuntimeError|AttributeError', r'numpy\.(?:dtype|ndarray|ufunc) size changed, may indicate binary incompatibility|numpy\.core\.multiarray failed to import|compiled using NumPy 1\.x cannot be run|_ARRAY_API not found', '다른 NumPy로 만들어진 라이브러리가 섞여 있습니다(1.x와 2.x).',
-          '`pip install -U --force-reinstall numpy pandas scikit-learn`으로 함께 다시 설치하십시오. 오래된 라이브러리 때문이면 `pip install "numpy<2"`.', 'https://github.com/numpy/numpy/issues/11628'),
-    Known('version-requirement', 'P1', 'ImportError', r'is required for a normal functioning of this module, but found|requires a minimum version of|requires .?transformers ?>=', '필요한 판보다 오래된(또는 새로운) 라이브러리가 설치되어 있습니다.', '메시지에 적힌 판으로 맞추십시오: `pip install -U transformers tokenizers accelerate`.', _hf+'installation'),
-    Known('version-model-type', 'P1', 'ValueError|KeyError', r'Transformers does not recognize this architecture', '설치된 transformers가 이 모델 구조를 모릅니다. 더 새로운 모델입니다.', '`pip install -U transformers`로 올리거나 `--models`로 지원하는 모델을 고르십시오(`dialsum models`).', 'https://github.com/hiyouga/LlamaFactory/issues/8139', numbers=(('구조', r'model type .(\w+)'),)),
-    Known('version-flash-attention', 'P2', 'ImportError|ModuleNotFoundError', r"FlashAttention\d? has been toggled on|flash_attn.{0,30}(?:not|undefined symbol)|No module named 'flash_attn", 'FlashAttention을 켰지만 설치되어 있지 않거나 PyTorch와 맞지 않습니다.', '`attn_implementation="sdpa"`로 두면 됩니다(dialsum의 기본값). 꼭 필요하면 `pip install flash-attn --no-build-isolation`.', _hf+'attention_interface'),
+    Known(
+        "version-training-arguments",
+        "P2",
+        "TypeError",
+        rf"__init__\(\) got an unexpected keyword argument '(?:{_args})'",
+        "`TrainingArguments`에서 이름이 바뀌었거나 없어진 설정입니다.",
+        "`evaluation_strategy`는 `eval_strategy`로, `warmup_ratio`는 `warmup_steps`로 바꾸십시오(transformers 5). `dialsum run`의 `--warmup-ratio`는 그대로 쓸 수 있습니다.",
+        "https://github.com/huggingface/transformers/issues/7974",
+        numbers=(("이름", r"argument '(\w+)'"),),
+    ),
+    Known(
+        "version-trainer-tokenizer",
+        "P2",
+        "TypeError",
+        r"Trainer\.__init__\(\) got an unexpected keyword argument '(?:tokenizer|processing_class|compute_loss_func)'",
+        "`Trainer`에 넘기는 토크나이저의 이름이 판마다 다릅니다.",
+        "transformers 5에서는 `tokenizer=` 대신 `processing_class=`를 쓰십시오. 오래된 판이라면 `pip install -U transformers`를 하십시오.",
+        _v5,
+    ),
+    Known(
+        "version-target-tokenizer",
+        "P2",
+        "AttributeError",
+        r"has no attribute '?as_target_tokenizer",
+        "`as_target_tokenizer`는 transformers 5에서 없어졌습니다.",
+        "정답은 `tokenizer(text_target=요약)`으로 만드십시오. `dialsum stage train`은 이미 그렇게 합니다.",
+        _v5,
+    ),
+    Known(
+        "version-dtype-argument",
+        "P2",
+        "TypeError",
+        r"(?:For\w+|Model)\.__init__\(\) got an unexpected keyword argument '(?:torch_dtype|dtype)'",
+        "`torch_dtype`과 `dtype` 가운데 설치된 판이 모르는 이름을 썼습니다.",
+        "transformers 5에서는 `dtype=`, 4에서는 `torch_dtype=`입니다. `pip install -U transformers`로 올리거나 이름을 바꾸십시오.",
+        _v5,
+    ),
+    Known(
+        "version-import",
+        "P1",
+        "ImportError",
+        rf"cannot import name '(?:{_gone})' from",
+        "설치된 판에서 없어진 이름을 가져오려 했습니다.",
+        '`AdamW`는 `torch.optim`에서 가져오는 등 옮겨 간 곳을 쓰거나, 그 코드가 요구하는 판을 설치하십시오(`pip install "transformers<5"`).',
+        _v5,
+        numbers=(("이름", r"name '(\w+)'"),),
+    ),
+    Known(
+        "version-libraries",
+        "P1",
+        "ImportError",
+        rf"cannot import name '(?!(?:{_gone})')\w+' from '(?:transformers|peft|accelerate|huggingface_hub|tokenizers|torch|bitsandbytes|datasets|numpy|jinja2|pydantic\w*|safetensors)\b",
+        "설치된 두 라이브러리의 판이 서로 맞지 않습니다. 한쪽이 다른 쪽에 없는 이름을 찾습니다.",
+        "함께 맞추어 올리십시오: `pip install -U transformers peft accelerate huggingface_hub tokenizers`. 그래도 안 되면 새 가상 환경에 `pip install -e .`로 설치하십시오.",
+        _hf + "installation",
+        frame=r"(?:site|dist)-packages/\S+:\S+ in [^\n]*(?:\nstage \w+)?\Z",
+        least=3,
+    ),
+    Known(
+        "version-numpy-abi",
+        "P1",
+        "ValueError|ImportError|RuntimeError|AttributeError",
+        r"numpy\.(?:dtype|ndarray|ufunc) size changed, may indicate binary incompatibility|numpy\.core\.multiarray failed to import|compiled using NumPy 1\.x cannot be run|_ARRAY_API not found",
+        "다른 NumPy로 만들어진 라이브러리가 섞여 있습니다(1.x와 2.x).",
+        '`pip install -U --force-reinstall numpy pandas scikit-learn`으로 함께 다시 설치하십시오. 오래된 라이브러리 때문이면 `pip install "numpy<2"`.',
+        "https://github.com/numpy/numpy/issues/11628",
+    ),
+    Known(
+        "version-requirement",
+        "P1",
+        "ImportError",
+        r"is required for a normal functioning of this module, but found|requires a minimum version of|requires .?transformers ?>=",
+        "필요한 판보다 오래된(또는 새로운) 라이브러리가 설치되어 있습니다.",
+        "메시지에 적힌 판으로 맞추십시오: `pip install -U transformers tokenizers accelerate`.",
+        _hf + "installation",
+    ),
+    Known(
+        "version-model-type",
+        "P1",
+        "ValueError|KeyError",
+        r"Transformers does not recognize this architecture",
+        "설치된 transformers가 이 모델 구조를 모릅니다. 더 새로운 모델입니다.",
+        "`pip install -U transformers`로 올리거나 `--models`로 지원하는 모델을 고르십시오(`dialsum models`).",
+        "https://github.com/hiyouga/LlamaFactory/issues/8139",
+        numbers=(("구조", r"model type .(\w+)"),),
+    ),
+    Known(
+        "version-flash-attention",
+        "P2",
+        "ImportError|ModuleNotFoundError",
+        r"FlashAttention\d? has been toggled on|flash_attn.{0,30}(?:not|undefined symbol)|No module named 'flash_attn",
+        "FlashAttention을 켰지만 설치되어 있지 않거나 PyTorch와 맞지 않습니다.",
+        '`attn_implementation="sdpa"`로 두면 됩니다(dialsum의 기본값). 꼭 필요하면 `pip install flash-attn --no-build-isolation`.',
+        _hf + "attention_interface",
+    ),
 )
 
 # %% ../nbs/13_diagnosis.ipynb #059b77db
-_ours = 'https://papermill.readthedocs.io/en/latest/usage-execute.html'
+_ours = "https://papermill.readthedocs.io/en/latest/usage-execute.html"
 _know(
-    Known('dialsum-time-limit', 'P1', 'TimeLimit', r'took longer than [\d.]+ s: raise --', '단계의 한 부분이 정해진 시간을 넘겨 끝냈습니다.',
-          '느린 까닭(디스크, 네트워크, 장치를 함께 쓰는 프로세스)을 찾고, 정말 오래 걸리는 일이면 `--load-timeout`이나 `--first-step-timeout`을 늘리십시오(0이면 제한 없음).', _ours, numbers=(('제한', r'longer than ([\d.]+ s)'), ('옵션', r'raise (--[\w-]+)'))),
-    Known('dialsum-stage-timeout', 'P1', 'TimeoutExpired', r'took longer than its limit of', '단계 전체가 정해진 시간 안에 끝나지 않아 끝냈습니다.', '단계의 기록에서 어디까지 갔는지 보고, `--debug`로 짧게 재어 본 뒤 `--epochs`나 `--eval-rows`를 줄이십시오.', _ours),
-    Known('dialsum-preflight', 'P1', 'Finding', r'^the preflight found: ', '시작하기 전 점검에서 이 설정으로는 실패한다는 것을 알았습니다. 가중치는 읽지 않았습니다.', '같은 옵션으로 `dialsum preflight`를 실행해 표에 적힌 대로 고치십시오.', _ours),
-    Known('dialsum-stage-died', 'P0', 'StageDied', r'was killed by SIG\w+|ended with exit code \d+ without|ended without writing its facts', '단계의 프로세스가 결과를 쓰지 못하고 끝났습니다. SIGKILL이면 대개 주기억 장치가 모자란 것입니다.',
-          '`dmesg | grep -i oom`과 그 단계의 기록을 보고 `--workers 1`, `--method qlora`, 더 작은 `--batch-size`로 다시 하십시오.', _ours, numbers=(('신호', r'killed by (SIG\w+)'),)),
-    Known('dialsum-blocked', 'P3', 'Blocked', r'could not run because', '앞 단계가 성공하지 못해 실행되지 않았습니다. 그 자체의 잘못은 없습니다.', '앞 단계의 실패를 먼저 고치고 `dialsum resume 실험이름`으로 이어서 실행하십시오.', _ours),
-    Known('dialsum-loss', 'P1', 'DialsumError', r'^the (?:dev )?loss became (?:nan|inf)', '학습이나 검증의 손실이 수가 아닌 값이 되어 학습을 멈추었습니다.', '`--learning-rate`를 낮추거나 `--warmup-ratio`를 높이고, `--precision bf16`이나 `--precision fp32`로 다시 하십시오.', _ours),
-    Known('dialsum-memory', 'P1', 'DialsumError', r'^out of memory with one row', '한 번에 대화 하나만 학습해도 메모리가 모자랍니다.', '`--gradient-checkpointing`을 켜거나 `--max-source`를 줄이십시오. 인과 언어 모델이면 `--method qlora`도 됩니다.', _ours),
-    Known('dialsum-candidates', 'P3', 'DialsumError', r'has both dev scores and test predictions', '평가와 예측을 모두 마친 모델이 없어 제출할 것이 없습니다. 그 자체의 잘못은 없습니다.', '앞 단계의 실패를 먼저 고치고 `dialsum resume 실험이름`으로 이어서 실행하십시오.', _ours),
-    Known('dialsum-refusal', 'P2', 'DialsumError', r"^(?!the loss became|out of memory with one row|no model of .* has both)(?s:.*)(?:\S: \S|did you mean|Known:)", 'dialsum이 할 수 없는 일이라 멈추었습니다. 까닭은 메시지에 적혀 있습니다.', '메시지의 쌍점 뒤에 할 일이 적혀 있습니다. 쓸 수 있는 이름은 `dialsum run --help`에 있습니다.', _ours),
-    Known('run-interrupted', 'P3', 'KeyboardInterrupt', r'^', 'Ctrl+C나 SIGINT로 실행을 멈추었습니다.', '뜻한 일이 아니라면 `dialsum resume 실험이름`으로 이어서 실행하십시오. 접속이 끊겨도 남기려면 `nohup`이나 `tmux`를 쓰십시오.', 'https://docs.python.org/3/library/exceptions.html#KeyboardInterrupt'),
+    Known(
+        "dialsum-time-limit",
+        "P1",
+        "TimeLimit",
+        r"took longer than [\d.]+ s: raise --",
+        "단계의 한 부분이 정해진 시간을 넘겨 끝냈습니다.",
+        "느린 까닭(디스크, 네트워크, 장치를 함께 쓰는 프로세스)을 찾고, 정말 오래 걸리는 일이면 `--load-timeout`이나 `--first-step-timeout`을 늘리십시오(0이면 제한 없음).",
+        _ours,
+        numbers=(("제한", r"longer than ([\d.]+ s)"), ("옵션", r"raise (--[\w-]+)")),
+    ),
+    Known(
+        "dialsum-stage-timeout",
+        "P1",
+        "TimeoutExpired",
+        r"took longer than its limit of",
+        "단계 전체가 정해진 시간 안에 끝나지 않아 끝냈습니다.",
+        "단계의 기록에서 어디까지 갔는지 보고, `--debug`로 짧게 재어 본 뒤 `--epochs`나 `--eval-rows`를 줄이십시오.",
+        _ours,
+    ),
+    Known(
+        "dialsum-preflight",
+        "P1",
+        "Finding",
+        r"^the preflight found: ",
+        "시작하기 전 점검에서 이 설정으로는 실패한다는 것을 알았습니다. 가중치는 읽지 않았습니다.",
+        "같은 옵션으로 `dialsum preflight`를 실행해 표에 적힌 대로 고치십시오.",
+        _ours,
+    ),
+    Known(
+        "dialsum-stage-died",
+        "P0",
+        "StageDied",
+        r"was killed by SIG\w+|ended with exit code \d+ without|ended without writing its facts",
+        "단계의 프로세스가 결과를 쓰지 못하고 끝났습니다. SIGKILL이면 대개 주기억 장치가 모자란 것입니다.",
+        "`dmesg | grep -i oom`과 그 단계의 기록을 보고 `--workers 1`, `--method qlora`, 더 작은 `--batch-size`로 다시 하십시오.",
+        _ours,
+        numbers=(("신호", r"killed by (SIG\w+)"),),
+    ),
+    Known(
+        "dialsum-blocked",
+        "P3",
+        "Blocked",
+        r"could not run because",
+        "앞 단계가 성공하지 못해 실행되지 않았습니다. 그 자체의 잘못은 없습니다.",
+        "앞 단계의 실패를 먼저 고치고 `dialsum resume 실험이름`으로 이어서 실행하십시오.",
+        _ours,
+    ),
+    Known(
+        "dialsum-loss",
+        "P1",
+        "DialsumError",
+        r"^the (?:dev )?loss became (?:nan|inf)",
+        "학습이나 검증의 손실이 수가 아닌 값이 되어 학습을 멈추었습니다.",
+        "`--learning-rate`를 낮추거나 `--warmup-ratio`를 높이고, `--precision bf16`이나 `--precision fp32`로 다시 하십시오.",
+        _ours,
+    ),
+    Known(
+        "dialsum-memory",
+        "P1",
+        "DialsumError",
+        r"^out of memory with one row",
+        "한 번에 대화 하나만 학습해도 메모리가 모자랍니다.",
+        "`--gradient-checkpointing`을 켜거나 `--max-source`를 줄이십시오. 인과 언어 모델이면 `--method qlora`도 됩니다.",
+        _ours,
+    ),
+    Known(
+        "dialsum-candidates",
+        "P3",
+        "DialsumError",
+        r"has both dev scores and test predictions",
+        "평가와 예측을 모두 마친 모델이 없어 제출할 것이 없습니다. 그 자체의 잘못은 없습니다.",
+        "앞 단계의 실패를 먼저 고치고 `dialsum resume 실험이름`으로 이어서 실행하십시오.",
+        _ours,
+    ),
+    Known(
+        "dialsum-refusal",
+        "P2",
+        "DialsumError",
+        r"^(?!the loss became|out of memory with one row|no model of .* has both)(?s:.*)(?:\S: \S|did you mean|Known:)",
+        "dialsum이 할 수 없는 일이라 멈추었습니다. 까닭은 메시지에 적혀 있습니다.",
+        "메시지의 쌍점 뒤에 할 일이 적혀 있습니다. 쓸 수 있는 이름은 `dialsum run --help`에 있습니다.",
+        _ours,
+    ),
+    Known(
+        "run-interrupted",
+        "P3",
+        "KeyboardInterrupt",
+        r"^",
+        "Ctrl+C나 SIGINT로 실행을 멈추었습니다.",
+        "뜻한 일이 아니라면 `dialsum resume 실험이름`으로 이어서 실행하십시오. 접속이 끊겨도 남기려면 `nohup`이나 `tmux`를 쓰십시오.",
+        "https://docs.python.org/3/library/exceptions.html#KeyboardInterrupt",
+    ),
 )
 
 KINDS = tuple(k.kind for k in _KNOWN)
@@ -321,143 +1075,226 @@ KINDS = tuple(k.kind for k in _KNOWN)
 @dataclass
 class Failure:
     "An error as a log tells it"
-    type:str # as printed: 'torch.OutOfMemoryError'; empty for a message without an exception
-    message:str # may have several lines
-    frames:tuple[str,...]=() # 'path:line in function', the outermost first
-    cause:'Failure|None'=None # the error because of which, or while which, this one was raised
-    line:int=0 # of the log, from 1, on which its message begins
-    near:str='' # what the same process had written before it
-    after:list[str]=field(default_factory=list) # what was written after it
+
+    type: str  # as printed: 'torch.OutOfMemoryError'; empty for a message without an exception
+    message: str  # may have several lines
+    frames: tuple[str, ...] = ()  # 'path:line in function', the outermost first
+    cause: "Failure|None" = None  # the error because of which, or while which, this one was raised
+    line: int = 0  # of the log, from 1, on which its message begins
+    near: str = ""  # what the same process had written before it
+    after: list[str] = field(default_factory=list)  # what was written after it
 
     @property
-    def name(self)->str: return self.type.rpartition('.')[2] # without its module
+    def name(self) -> str:
+        return self.type.rpartition(".")[2]  # without its module
 
     @property
-    def links(self)->list['Failure']: # the root cause first, this one last
+    def links(self) -> list["Failure"]:  # the root cause first, this one last
         "The chain that ends in this error"
         return [*(self.cause.links if self.cause else []), self]
 
     @property
-    def root(self)->'Failure': return self.links[0] # where it all began
+    def root(self) -> "Failure":
+        return self.links[0]  # where it all began
 
 # %% ../nbs/13_diagnosis.ipynb #8983e43a
-_ANSI = re.compile(r'\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])')
-_WHO = re.compile(r'(?:\[\d+\] ?)?(\[(?:rank ?|default)\d+\]:|\([\w.:]+ pid=\d+[^)]*\)|(?!ERROR|CRITICAL|FATAL|WARNING|INFO|DEBUG)[\w.-]+ +\|(?= |$)) ?')
-_TIME = re.compile(r'\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|[+-]\d\d:?\d\d)?\]?(?: \| | - | ?: | )?')
-_LEVEL = re.compile(r'(?:\[(?:ERROR|CRITICAL|FATAL|WARNING)[^\]]*\]|(?:ERROR|CRITICAL|FATAL|WARNING)\b(?: *\|[^|]*\|| -|:[\w.]+:|:)?) *(?:[\d-]+ [\d:,]+ >> *|\w+ - )?')
+_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_WHO = re.compile(
+    r"(?:\[\d+\] ?)?(\[(?:rank ?|default)\d+\]:|\([\w.:]+ pid=\d+[^)]*\)|(?!ERROR|CRITICAL|FATAL|WARNING|INFO|DEBUG)[\w.-]+ +\|(?= |$)) ?"
+)
+_TIME = re.compile(
+    r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|[+-]\d\d:?\d\d)?\]?(?: \| | - | ?: | )?"
+)
+_LEVEL = re.compile(
+    r"(?:\[(?:ERROR|CRITICAL|FATAL|WARNING)[^\]]*\]|(?:ERROR|CRITICAL|FATAL|WARNING)\b(?: *\|[^|]*\|| -|:[\w.]+:|:)?) *(?:[\d-]+ [\d:,]+ >> *|\w+ - )?"
+)
 
-def _plain(line:str)->tuple[str,str,bool]: # who wrote it, what is left, whether a time stood before it
-    if '\x1b' in line: line = _ANSI.sub('', line)
-    who, timed = '', False
+
+def _plain(line: str) -> tuple[str, str, bool]:  # who wrote it, what is left, whether a time stood before it
+    if "\x1b" in line:
+        line = _ANSI.sub("", line)
+    who, timed = "", False
     for _ in range(2):
-        if m := _TIME.match(line): line, timed = line[m.end():], True
-        if m := _WHO.match(line): who, line = m[1], line[m.end():]
+        if m := _TIME.match(line):
+            line, timed = line[m.end() :], True
+        if m := _WHO.match(line):
+            who, line = m[1], line[m.end() :]
     return who, line, timed
 
 # %% ../nbs/13_diagnosis.ipynb #54473f7a
-_FRAME = re.compile(r'\s*File "(?P<path>[^"]+)", line (?P<line>\d+)(?:, in (?P<func>.+))?|[│|] *(?P<path2>\S+):(?P<line2>\d+) in (?P<func2>[^│]+)'
-                    r'|File (?P<path3>\S+?):(?P<line3>\d+), in (?P<func3>[^(]+)|(?P<path4>(?:Cell|Input) In ?\[\d*\])(?:, line (?P<line4>\d+))?(?:, in (?P<func4>.+))?'
-                    r'|(?P<path5>\S+\.py|<ipython-input-\S+>) in (?P<func5>[^(]+)')
-_BARE = re.compile(r'((?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Group)|Exception|NoSuchKernel|TimeLimit))(?:\([\w.]+\))?(?:: ?(.*))?$')
-_RAISED = re.compile(r'((?:\w+\.)+\w+|[A-Z]\w*)(?:\([\w.]+\))?(?:: ?(.*))?$')
-_HEADER, _TYPED = 'Traceback (most recent call last)', re.compile(r'([A-Za-z_][\w.]*)\s{2,}Traceback \(')
-_CHAIN = re.compile(r'During handling of the above exception|The above exception was the direct cause of')
-_QUIET = re.compile(r'Exception ignored (?:in|while)|--- Logging error ---')
-_WRAPPERS = re.compile(r'_?RemoteTraceback|RayTaskError|ChildFailedError|PapermillExecutionError|ProcessRaisedException|(?:Base)?ExceptionGroup|SystemExit')
-_PROSE = re.compile(r'(?i)\b(?:if you|if it|when you|you (?:may|might|can|will)|such as|for example|e\.g\.|common)\b|```|>>>|만약|예를 들|이런 오류')
+_FRAME = re.compile(
+    r'\s*File "(?P<path>[^"]+)", line (?P<line>\d+)(?:, in (?P<func>.+))?|[│|] *(?P<path2>\S+):(?P<line2>\d+) in (?P<func2>[^│]+)'
+    r"|File (?P<path3>\S+?):(?P<line3>\d+), in (?P<func3>[^(]+)|(?P<path4>(?:Cell|Input) In ?\[\d*\])(?:, line (?P<line4>\d+))?(?:, in (?P<func4>.+))?"
+    r"|(?P<path5>\S+\.py|<ipython-input-\S+>) in (?P<func5>[^(]+)"
+)
+_BARE = re.compile(
+    r"((?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Group)|Exception|NoSuchKernel|TimeLimit))(?:\([\w.]+\))?(?:: ?(.*))?$"
+)
+_RAISED = re.compile(r"((?:\w+\.)+\w+|[A-Z]\w*)(?:\([\w.]+\))?(?:: ?(.*))?$")
+_HEADER, _TYPED = "Traceback (most recent call last)", re.compile(r"([A-Za-z_][\w.]*)\s{2,}Traceback \(")
+_CHAIN = re.compile(r"During handling of the above exception|The above exception was the direct cause of")
+_QUIET = re.compile(r"Exception ignored (?:in|while)|--- Logging error ---")
+_WRAPPERS = re.compile(
+    r"_?RemoteTraceback|RayTaskError|ChildFailedError|PapermillExecutionError|ProcessRaisedException|(?:Base)?ExceptionGroup|SystemExit"
+)
+_PROSE = re.compile(
+    r"(?i)\b(?:if you|if it|when you|you (?:may|might|can|will)|such as|for example|e\.g\.|common)\b|```|>>>|만약|예를 들|이런 오류"
+)
 
-def _frame(line:str)->str: # 'path:line in function', or empty
+
+def _frame(line: str) -> str:  # 'path:line in function', or empty
     m = _FRAME.match(line)
-    if m is None: return ''
-    part = lambda name: next((v for k, v in m.groupdict().items() if k.startswith(name) and v), '')
+    if m is None:
+        return ""
+    part = lambda name: next((v for k, v in m.groupdict().items() if k.startswith(name) and v), "")
     return f"{part('path')}:{part('line') or '?'} in {(part('func') or '<module>').strip()}"
 
-def _wraps(failure:Failure)->bool: # it only carries another error
-    return bool(_WRAPPERS.fullmatch(failure.name) or re.match(r'Caught \w+ in |Command .* returned non-zero exit status 1\.', failure.message))
+
+def _wraps(failure: Failure) -> bool:  # it only carries another error
+    return bool(
+        _WRAPPERS.fullmatch(failure.name)
+        or re.match(r"Caught \w+ in |Command .* returned non-zero exit status 1\.", failure.message)
+    )
 
 # %% ../nbs/13_diagnosis.ipynb #7c9d49a2
 class _Process:
     "What one process has told so far"
-    def __init__(self, known:re.Pattern): # of messages that are no exceptions
+
+    def __init__(self, known: re.Pattern):  # of messages that are no exceptions
         self.known, self.found, self.near, self.last = known, [], deque(maxlen=40), None
         self.open = self.group = self.chained = False
-        self.left, self.frames, self.stray, self.typed, self.quiet = 0, [], 0, '', -9 # quiet: the line that says that what follows is ignored
+        self.left, self.frames, self.stray, self.typed, self.quiet = (
+            0,
+            [],
+            0,
+            "",
+            -9,
+        )  # quiet: the line that says that what follows is ignored
 
-    def begin(self, number:int, typed:str='', frames=()): # a traceback; the type that its first line names
-        self.open, self.frames, self.stray, self.typed, self.left, self.start = True, deque(frames, 200), 0, typed, 0, number
+    def begin(
+        self, number: int, typed: str = "", frames=()
+    ):  # a traceback; the type that its first line names
+        self.open, self.frames, self.stray, self.typed, self.left, self.start = (
+            True,
+            deque(frames, 200),
+            0,
+            typed,
+            0,
+            number,
+        )
 
-    def tell(self, number:int, type:str, message:str)->Failure|None: # an error is complete, but for further lines of its message
-        failure = Failure(type, message or '', tuple(self.frames), self.last if self.chained else None, number, '\n'.join(self.near))
-        if self.chained and self.last in self.found: self.found.remove(self.last)
+    def tell(
+        self, number: int, type: str, message: str
+    ) -> Failure | None:  # an error is complete, but for further lines of its message
+        failure = Failure(
+            type,
+            message or "",
+            tuple(self.frames),
+            self.last if self.chained else None,
+            number,
+            "\n".join(self.near),
+        )
+        if self.chained and self.last in self.found:
+            self.found.remove(self.last)
         quiet = (self.start if self.open else number) - self.quiet < 3
-        self.open, self.chained, self.frames, self.typed = False, False, [], ''
+        self.open, self.chained, self.frames, self.typed = False, False, [], ""
         self.last, self.left = failure, 0 if quiet else 15
-        if quiet: return None
+        if quiet:
+            return None
         self.found.append(failure)
-        if len(self.found) > 500: del self.found[250] # the first and the last matter
+        if len(self.found) > 500:
+            del self.found[250]  # the first and the last matter
         return failure
 
-    def feed(self, number:int, line:str, timed:bool, before:str)->Failure|None: # a line, and the one before; the error that begins on it
-        if self.group: line = _ungroup(self, number, line)
-        if _CHAIN.match(line): self.chained, self.left = self.last is not None, 0; return None
-        if _QUIET.match(line): self.quiet = number; return None
+    def feed(
+        self, number: int, line: str, timed: bool, before: str
+    ) -> Failure | None:  # a line, and the one before; the error that begins on it
+        if self.group:
+            line = _ungroup(self, number, line)
+        if _CHAIN.match(line):
+            self.chained, self.left = self.last is not None, 0
+            return None
+        if _QUIET.match(line):
+            self.quiet = number
+            return None
         if _HEADER in line:
-            self.group = self.group or 'Exception Group' in line
-            self.begin(number, m[1] if (m := _TYPED.match(line)) else '')
+            self.group = self.group or "Exception Group" in line
+            self.begin(number, m[1] if (m := _TYPED.match(line)) else "")
             return None
         return _within(self, number, line) if self.open else _outside(self, number, line, timed, before)
 
 # %% ../nbs/13_diagnosis.ipynb #d9e03a15
-def _ungroup(p:_Process, number:int, line:str)->str: # of an exception group, without the lines drawn around it
-    if not re.match(r'\s*[|+]', line): p.group = False; return line
-    if re.match(r'\s*\+[-+]', line):
-        if not re.match(r'\s*\+-+$', line): p.begin(number, '?')
-        return ''
-    return re.sub(r'^\s*\| ?', '', line)
+def _ungroup(
+    p: _Process, number: int, line: str
+) -> str:  # of an exception group, without the lines drawn around it
+    if not re.match(r"\s*[|+]", line):
+        p.group = False
+        return line
+    if re.match(r"\s*\+[-+]", line):
+        if not re.match(r"\s*\+-+$", line):
+            p.begin(number, "?")
+        return ""
+    return re.sub(r"^\s*\| ?", "", line)
 
-def _within(p:_Process, number:int, line:str)->Failure|None: # a traceback
-    if frame := _frame(line): p.frames.append(frame); return None
-    if not line.strip() or line[0] in ' \t│╰|^~' or re.match(r'-+> ?\d+|\.\.\.|-{20}', line): return None
+
+def _within(p: _Process, number: int, line: str) -> Failure | None:  # a traceback
+    if frame := _frame(line):
+        p.frames.append(frame)
+        return None
+    if not line.strip() or line[0] in " \t│╰|^~" or re.match(r"-+> ?\d+|\.\.\.|-{20}", line):
+        return None
     m = _BARE.match(line) or (_RAISED.match(line) if not p.stray else None)
-    if m and (p.frames or p.typed) and m[1] not in ('INFO', 'DEBUG', 'WARNING', 'ERROR', 'CRITICAL'): return p.tell(number, m[1], m[2])
+    if m and (p.frames or p.typed) and m[1] not in ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"):
+        return p.tell(number, m[1], m[2])
     p.stray += 1
     p.open = p.stray < 30
     return None
 
-def _outside(p:_Process, number:int, line:str, timed:bool, before:str)->Failure|None:
-    if p.left and _wraps(p.last) and (frame := _frame(line)): p.begin(number, frames=[frame]); return None # Ray tells the inner traceback as the message of the outer
+
+def _outside(p: _Process, number: int, line: str, timed: bool, before: str) -> Failure | None:
+    if p.left and _wraps(p.last) and (frame := _frame(line)):
+        p.begin(number, frames=[frame])
+        return None  # Ray tells the inner traceback as the message of the outer
     p.near.append(line)
-    bare = line[m.end():] if (m := _LEVEL.match(line)) else line
+    bare = line[m.end() :] if (m := _LEVEL.match(line)) else line
     m = None if _PROSE.search(before) else _BARE.match(bare)
-    if m and (m[2] or p.group or m[1] == 'KeyboardInterrupt'): p.frames = []; return p.tell(number, m[1], m[2])
-    told = next((text for text in (line, bare) if p.known.match(text)), '')
+    if m and (m[2] or p.group or m[1] == "KeyboardInterrupt"):
+        p.frames = []
+        return p.tell(number, m[1], m[2])
+    told = next((text for text in (line, bare) if p.known.match(text)), "")
     if told and not _PROSE.search(before):
         p.frames, p.chained = [], False
-        failure = p.tell(number, '', told)
+        failure = p.tell(number, "", told)
         p.left = 0
         return failure
     if p.left:
-        p.left = 0 if timed or re.match(r'\s*\d+%\|', line) or len(p.last.message) > 3000 else p.left - 1
-        if p.left: p.last.message = f'{p.last.message}\n{line}'.strip()
+        p.left = 0 if timed or re.match(r"\s*\d+%\|", line) or len(p.last.message) > 3000 else p.left - 1
+        if p.left:
+            p.last.message = f"{p.last.message}\n{line}".strip()
     return None
 
 # %% ../nbs/13_diagnosis.ipynb #735195af
-_HOT = re.compile(r"Traceback|Kernel died|Fatal Python|Error|Logging error|Exception|Interrupt|Timeout|[Kk]illed|oom|exit|Signal 9|loss'|right-padding|us error|Watchdog|NVIDIA driver|Assertion|No space left|unknown parameter|tag '?param|\"error\"|NoSuchKernel|TimeLimit")
+_HOT = re.compile(
+    r"Traceback|Kernel died|Fatal Python|Error|Logging error|Exception|Interrupt|Timeout|[Kk]illed|oom|exit|Signal 9|loss'|right-padding|us error|Watchdog|NVIDIA driver|Assertion|No space left|unknown parameter|tag '?param|\"error\"|NoSuchKernel|TimeLimit"
+)
+
 
 def read(
-    lines:Iterable[str], # of a log
-)->tuple[list[Failure],list[str]]: # errors, in the order of the log; the log's last lines
+    lines: Iterable[str],  # of a log
+) -> tuple[list[Failure], list[str]]:  # errors, in the order of the log; the log's last lines
     "The errors that a log tells, chained ones in one piece; it is read line by line, and at most 500 errors a process are kept"
-    known = re.compile('|'.join(f'(?:{k.line})' for k in _KNOWN if k.line))
-    processes, tail, waiting, busy, before = {}, deque(maxlen=12), [], False, ''
+    known = re.compile("|".join(f"(?:{k.line})" for k in _KNOWN if k.line))
+    processes, tail, waiting, busy, before = {}, deque(maxlen=12), [], False, ""
     for number, line in enumerate(lines, 1):
         if waiting:
-            for f in waiting: f.after.append(line[:300])
+            for f in waiting:
+                f.after.append(line[:300])
             waiting = [f for f in waiting if len(f.after) < 10]
         if busy or _HOT.search(line):
             who, text, timed = _plain(line[:4000].rstrip())
             process = processes.setdefault(who, _Process(known))
-            if failure := process.feed(number, text, timed, before): waiting.append(failure)
+            if failure := process.feed(number, text, timed, before):
+                waiting.append(failure)
             busy = any(p.open or p.left or p.group for p in processes.values())
         if len(line) > 1 and not line.isspace():
             before = line[:300]
@@ -466,157 +1303,250 @@ def read(
     return [f for f in found if not _wraps(f.root)] or found, [*tail]
 
 # %% ../nbs/13_diagnosis.ipynb #2ade7f8d
-_RETRY = re.compile(r'(?i)\bretr(?:y|ied|ying)|\btry(?:ing)? (?:again|with|once|batch|next|half|a smaller)|\battempt \d|\bagain with\b|\b(?:reduc|lower|halv|shrink|decreas)\w*\b.{0,40}batch|batch.{0,30}\b(?:reduced|halved|lowered)|fall(?:ing)? back|재시도|다시 시도|줄여')
-_SUCCESS = re.compile(r'(?i)\b(?:success(?:ful|fully)?|succeeded|completed|complete|finished|done|saved|train_runtime|written to|wrote)\b|완료|성공|저장했')
-_NO_SUCCESS = re.compile(r'(?i)fail|error|abort|not (?:success|complete|saved|finish)|unsuccess|실패|오류|중단')
+_RETRY = re.compile(
+    r"(?i)\bretr(?:y|ied|ying)|\btry(?:ing)? (?:again|with|once|batch|next|half|a smaller)|\battempt \d|\bagain with\b|\b(?:reduc|lower|halv|shrink|decreas)\w*\b.{0,40}batch|batch.{0,30}\b(?:reduced|halved|lowered)|fall(?:ing)? back|재시도|다시 시도|줄여"
+)
+_SUCCESS = re.compile(
+    r"(?i)\b(?:success(?:ful|fully)?|succeeded|completed|complete|finished|done|saved|train_runtime|written to|wrote)\b|완료|성공|저장했"
+)
+_NO_SUCCESS = re.compile(
+    r"(?i)fail|error|abort|not (?:success|complete|saved|finish)|unsuccess|실패|오류|중단"
+)
 
-def _ended_well(tail:list[str], last:str)->bool: # after the line `last`, where that is among the log's last lines
+
+def _ended_well(
+    tail: list[str], last: str
+) -> bool:  # after the line `last`, where that is among the log's last lines
     at = max((i for i, t in enumerate(tail) if last and last in t), default=-1)
-    return any(_SUCCESS.search(t) and not _NO_SUCCESS.search(t) for t in tail[at+1:][-6:])
+    return any(_SUCCESS.search(t) and not _NO_SUCCESS.search(t) for t in tail[at + 1 :][-6:])
 
-def _survived(failure:Failure, tail:list[str])->bool:
+
+def _survived(failure: Failure, tail: list[str]) -> bool:
     first = failure.message.splitlines()[0][:200] if failure.message else failure.name
-    if not _ended_well(tail, first): return False
-    return bool(failure.type and not failure.frames or _RETRY.search('\n'.join(failure.after)))
+    if not _ended_well(tail, first):
+        return False
+    return bool(failure.type and not failure.frames or _RETRY.search("\n".join(failure.after)))
 
 # %% ../nbs/13_diagnosis.ipynb #d1eb455a
 def _fits(
-    known:Known,
-    failure:Failure,
-    stage:str='', # of the fact file
-)->int: # how many signs agree; 0 when one does not, or too few can be judged
+    known: Known,
+    failure: Failure,
+    stage: str = "",  # of the fact file
+) -> int:  # how many signs agree; 0 when one does not, or too few can be judged
     "How well an entry of the catalogue fits an error"
-    if not failure.type: return 2 if known.line and re.match(known.line, failure.message) else 0
-    if not known.type: return 0
-    where = '\n'.join((*failure.frames, *([f'stage {stage}'] if stage else [])))
+    if not failure.type:
+        return 2 if known.line and re.match(known.line, failure.message) else 0
+    if not known.type:
+        return 0
+    where = "\n".join((*failure.frames, *([f"stage {stage}"] if stage else [])))
     signs = [re.fullmatch(known.type, failure.name), re.search(known.message, failure.message)]
-    if known.frame and (failure.frames or re.search(known.frame, where, re.M)): signs.append(re.search(known.frame, where, re.M))
-    if known.near: signs.append(re.search(known.near, failure.near))
+    if known.frame and (failure.frames or re.search(known.frame, where, re.M)):
+        signs.append(re.search(known.frame, where, re.M))
+    if known.near:
+        signs.append(re.search(known.near, failure.near))
     return len(signs) if all(signs) and len(signs) >= known.least else 0
 
-def _best(failure:Failure, stage:str)->tuple[Known|None,Failure]: # the entry and the link of the chain that it fits; the root comes first
+
+def _best(
+    failure: Failure, stage: str
+) -> tuple[Known | None, Failure]:  # the entry and the link of the chain that it fits; the root comes first
     for link in failure.links:
         score, known = max(((_fits(k, link, stage), k) for k in _KNOWN), key=lambda pair: pair[0])
-        if score: return known, link
+        if score:
+            return known, link
     return None, failure
 
 # %% ../nbs/13_diagnosis.ipynb #a7c839b9
 @dataclass(frozen=True)
 class Diagnosis:
     "What went wrong, why, and what to do"
-    kind:str # of the catalogue, or 'unknown'
-    cause:str # in Korean
-    remedy:str # in Korean, with the option or the command
-    severity:str # 'P0' (results or the whole run are lost) to 'P3' (cosmetic)
-    reference:str # address of an issue or of documentation; empty when unknown
-    evidence:tuple[str,...] # the lines that it rests on
 
-    def to_dict(self)->dict: return asdict(self) | dict(evidence=list(self.evidence)) # plain values
+    kind: str  # of the catalogue, or 'unknown'
+    cause: str  # in Korean
+    remedy: str  # in Korean, with the option or the command
+    severity: str  # 'P0' (results or the whole run are lost) to 'P3' (cosmetic)
+    reference: str  # address of an issue or of documentation; empty when unknown
+    evidence: tuple[str, ...]  # the lines that it rests on
 
-def _evidence(link:Failure, failure:Failure)->tuple[str,...]:
-    short = lambda frame: re.sub(r'^.*(?:site|dist)-packages/', '', frame)
-    said = lambda f: ': '.join(filter(None, (f.type, '\n'.join(f.message.splitlines()[:3])[:400])))
+    def to_dict(self) -> dict:
+        return asdict(self) | dict(evidence=list(self.evidence))  # plain values
+
+
+def _evidence(link: Failure, failure: Failure) -> tuple[str, ...]:
+    short = lambda frame: re.sub(r"^.*(?:site|dist)-packages/", "", frame)
+    said = lambda f: ": ".join(filter(None, (f.type, "\n".join(f.message.splitlines()[:3])[:400])))
     lines = [*map(short, link.frames[-1:]), said(link)]
     return tuple(lines if link is failure else [*lines, said(failure)])
 
-def _numbers(known:Known, link:Failure)->str: # what the message tells of amounts
-    found = {name: next(filter(None, m.groups()), '') for name, pattern in known.numbers if (m := re.search(pattern, link.message))}
-    return f" ({', '.join(f'{name} {value}' for name, value in found.items())})" if found else ''
 
-_UNKNOWN = ('알려진 실패 목록에 없는 오류라 원인을 알 수 없습니다.',
-            '증거의 마지막 프레임과 메시지부터 보십시오. 자기 코드의 줄이면 그 줄을 고치고, 라이브러리의 줄이면 메시지를 그 라이브러리의 이슈에서 찾아보십시오. `--debug`로 짧게 다시 일으킨 기록 전체와 `pip freeze`를 함께 알려 주시면 목록에 더할 수 있습니다.')
+def _numbers(known: Known, link: Failure) -> str:  # what the message tells of amounts
+    found = {
+        name: next(filter(None, m.groups()), "")
+        for name, pattern in known.numbers
+        if (m := re.search(pattern, link.message))
+    }
+    return f" ({', '.join(f'{name} {value}' for name, value in found.items())})" if found else ""
 
-def _diagnosis(failure:Failure, stage:str)->Diagnosis:
+
+_UNKNOWN = (
+    "알려진 실패 목록에 없는 오류라 원인을 알 수 없습니다.",
+    "증거의 마지막 프레임과 메시지부터 보십시오. 자기 코드의 줄이면 그 줄을 고치고, 라이브러리의 줄이면 메시지를 그 라이브러리의 이슈에서 찾아보십시오. `--debug`로 짧게 다시 일으킨 기록 전체와 `pip freeze`를 함께 알려 주시면 목록에 더할 수 있습니다.",
+)
+
+
+def _diagnosis(failure: Failure, stage: str) -> Diagnosis:
     known, link = _best(failure, stage)
-    if known is None: return Diagnosis('unknown', *_UNKNOWN, 'P2', '', _evidence(failure.root, failure))
-    return Diagnosis(known.kind, known.cause + _numbers(known, link), known.remedy, known.severity, known.reference, _evidence(link, failure))
+    if known is None:
+        return Diagnosis("unknown", *_UNKNOWN, "P2", "", _evidence(failure.root, failure))
+    return Diagnosis(
+        known.kind,
+        known.cause + _numbers(known, link),
+        known.remedy,
+        known.severity,
+        known.reference,
+        _evidence(link, failure),
+    )
 
 # %% ../nbs/13_diagnosis.ipynb #ccd00179
-def _conclude(found:list[Failure], tail:list[str], facts:dict|None)->list[Diagnosis]: # one for each kind, the most important first
-    told = (facts or {}).get('error') or {}
-    if told.get('message') and not any(f.message and f.message.splitlines()[0] in told['message'] for f in found):
-        found = [*found, Failure(told.get('type') or '', told['message'], line=10**9)]
-    last = '\n'.join(tail[-4:]).rstrip()
-    stopped = lambda f: f.message.strip() not in ('Killed', 'Bus error (core dumped)') or last.endswith(f.message.strip()) # what a shell says last
+def _conclude(
+    found: list[Failure], tail: list[str], facts: dict | None
+) -> list[Diagnosis]:  # one for each kind, the most important first
+    told = (facts or {}).get("error") or {}
+    if told.get("message") and not any(
+        f.message and f.message.splitlines()[0] in told["message"] for f in found
+    ):
+        found = [*found, Failure(told.get("type") or "", told["message"], line=10**9)]
+    last = "\n".join(tail[-4:]).rstrip()
+    stopped = lambda f: (
+        f.message.strip() not in ("Killed", "Bus error (core dumped)") or last.endswith(f.message.strip())
+    )  # what a shell says last
     made = {}
     for failure in found:
-        if not stopped(failure) or _survived(failure, tail): continue
-        d = _diagnosis(failure, (facts or {}).get('stage') or '')
-        if not failure.frames and d.kind == 'unknown' and failure.type and failure.line < 10**9 and failure.message.split('\n')[0] not in last: continue # a word in passing
-        made[d.kind if d.kind != 'unknown' else d.evidence] = (d.severity, -failure.line, d)
+        if not stopped(failure) or _survived(failure, tail):
+            continue
+        d = _diagnosis(failure, (facts or {}).get("stage") or "")
+        if (
+            not failure.frames
+            and d.kind == "unknown"
+            and failure.type
+            and failure.line < 10**9
+            and failure.message.split("\n")[0] not in last
+        ):
+            continue  # a word in passing
+        made[d.kind if d.kind != "unknown" else d.evidence] = (d.severity, -failure.line, d)
     return [d for *_, d in sorted(made.values(), key=lambda m: m[:2])]
 
+
 def diagnose(
-    text:str, # of a log, with whatever else stands in it
-    facts:dict|None=None, # of the stage that wrote it: tells which stage it was, and its error
-)->list[Diagnosis]: # the most important first: by severity, then the later one; empty when nothing is wrong
+    text: str,  # of a log, with whatever else stands in it
+    facts: dict | None = None,  # of the stage that wrote it: tells which stage it was, and its error
+) -> list[
+    Diagnosis
+]:  # the most important first: by severity, then the later one; empty when nothing is wrong
     "What went wrong according to a log, why, and what to do; an error that nobody has met before is of the kind 'unknown'"
     return _conclude(*read(io.StringIO(text, newline=None)), facts)
 
 # %% ../nbs/13_diagnosis.ipynb #6a6619d0
-def _repr_html_(self:Diagnosis)->str:
-    code = lambda text: re.sub('`([^`]+)`', r'<code>\1</code>', html.escape(text))
+def _repr_html_(self: Diagnosis) -> str:
+    code = lambda text: re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
     address = html.escape(self.reference)
-    reference = f'<p><b>참고</b> <a href="{address}">{address}</a></p>' if re.match('https?://', self.reference) else ''
-    lines = '\n'.join(map(html.escape, self.evidence))
-    return (f'<div style="text-align:left;max-width:60em"><p><b>{html.escape(self.kind)}</b> · 우선순위 {html.escape(self.severity)}</p><p><b>원인</b> {code(self.cause)}</p>'
-            f'<p><b>해결 방법</b> {code(self.remedy)}</p>{reference}<pre style="white-space:pre-wrap">{lines}</pre></div>')
+    reference = (
+        f'<p><b>참고</b> <a href="{address}">{address}</a></p>'
+        if re.match("https?://", self.reference)
+        else ""
+    )
+    lines = "\n".join(map(html.escape, self.evidence))
+    return (
+        f'<div style="text-align:left;max-width:60em"><p><b>{html.escape(self.kind)}</b> · 우선순위 {html.escape(self.severity)}</p><p><b>원인</b> {code(self.cause)}</p>'
+        f'<p><b>해결 방법</b> {code(self.remedy)}</p>{reference}<pre style="white-space:pre-wrap">{lines}</pre></div>'
+    )
+
 
 Diagnosis._repr_html_ = _repr_html_
 
 # %% ../nbs/13_diagnosis.ipynb #d6b254c9
-def _notebook_log(notebook:dict)->str: # what its cells wrote, and their errors
+def _notebook_log(notebook: dict) -> str:  # what its cells wrote, and their errors
     parts = []
-    for output in (o for c in notebook['cells'] for o in c.get('outputs') or []):
-        if output.get('output_type') == 'stream': parts.append(''.join(output.get('text') or ''))
-        if output.get('output_type') == 'error': parts.append('\n'.join(output.get('traceback') or []) + f"\n{output.get('ename')}: {output.get('evalue')}"*(not output.get('traceback')))
-    return '\n'.join(parts)
+    for output in (o for c in notebook["cells"] for o in c.get("outputs") or []):
+        if output.get("output_type") == "stream":
+            parts.append("".join(output.get("text") or ""))
+        if output.get("output_type") == "error":
+            parts.append(
+                "\n".join(output.get("traceback") or [])
+                + f"\n{output.get('ename')}: {output.get('evalue')}" * (not output.get("traceback"))
+            )
+    return "\n".join(parts)
 
-def _of_fact(fact:dict, path:Path)->list[Diagnosis]: # `path` is in the run folder
-    if fact.get('status') == 'success' or not fact.get('error'): return []
-    log = fact['error'].get('traceback') or ''
-    there = next((p/log for p in path.resolve().parents[:3] if log and (p/log).is_file()), None)
-    if there is None: return _conclude([], [], fact)
-    with _open(there) as lines: return _conclude(*read(lines), fact)
 
-def _open(path:Path): # as text, whatever bytes it has
-    with open(path, 'rb') as f: start = f.read(8192)
-    control = sum(b < 32 and b not in b'\t\n\r\x1b\b\f' for b in start)
-    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) # as PowerShell writes
-    if not wide and (b'\0' in start[:8] or control > len(start)*0.05):
-        raise DialsumError(f"'{path}' is no text: give a log, an executed notebook (.ipynb), a fact file (.json), or - for standard input.")
-    return open(path, encoding='utf-16' if wide else 'utf-8-sig', errors='replace')
+def _of_fact(fact: dict, path: Path) -> list[Diagnosis]:  # `path` is in the run folder
+    if fact.get("status") == "success" or not fact.get("error"):
+        return []
+    log = fact["error"].get("traceback") or ""
+    there = next((p / log for p in path.resolve().parents[:3] if log and (p / log).is_file()), None)
+    if there is None:
+        return _conclude([], [], fact)
+    with _open(there) as lines:
+        return _conclude(*read(lines), fact)
+
+
+def _open(path: Path):  # as text, whatever bytes it has
+    with open(path, "rb") as f:
+        start = f.read(8192)
+    control = sum(b < 32 and b not in b"\t\n\r\x1b\b\f" for b in start)
+    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes
+    if not wide and (b"\0" in start[:8] or control > len(start) * 0.05):
+        raise DialsumError(
+            f"'{path}' is no text: give a log, an executed notebook (.ipynb), a fact file (.json), or - for standard input."
+        )
+    return open(path, encoding="utf-16" if wide else "utf-8-sig", errors="replace")
 
 # %% ../nbs/13_diagnosis.ipynb #775ea753
-def _of_json(text:str, path:Path)->list[Diagnosis]|None: # None: neither a notebook nor a fact
-    try: content = json.loads(text)
+def _of_json(text: str, path: Path) -> list[Diagnosis] | None:  # None: neither a notebook nor a fact
+    try:
+        content = json.loads(text)
     except ValueError:
-        if path.suffix != '.ipynb': return None
-        raise DialsumError(f"the notebook '{path}' is no JSON: it was cut off while it was written; give the log of its stage instead.") from None
-    if isinstance(content, dict) and isinstance(content.get('cells'), list): return diagnose(_notebook_log(content))
-    return _of_fact(content, path) if isinstance(content, dict) and 'status' in content else None
+        if path.suffix != ".ipynb":
+            return None
+        raise DialsumError(
+            f"the notebook '{path}' is no JSON: it was cut off while it was written; give the log of its stage instead."
+        ) from None
+    if isinstance(content, dict) and isinstance(content.get("cells"), list):
+        return diagnose(_notebook_log(content))
+    return _of_fact(content, path) if isinstance(content, dict) and "status" in content else None
+
 
 def diagnose_file(
-    path:Path|str, # a log, an executed notebook, a fact file, or '-' for standard input
-)->list[Diagnosis]: # as of `diagnose`
+    path: Path | str,  # a log, an executed notebook, a fact file, or '-' for standard input
+) -> list[Diagnosis]:  # as of `diagnose`
     "What went wrong according to a file; raises `DialsumError` for one that is missing or no text"
-    if str(path) == '-':
-        source = getattr(sys.stdin, 'buffer', None)
-        text = source.read().decode('utf-8', 'replace') if source else sys.stdin.read()
-        found = _of_json(text, Path('-')) if text.lstrip().startswith('{') else None
+    if str(path) == "-":
+        source = getattr(sys.stdin, "buffer", None)
+        text = source.read().decode("utf-8", "replace") if source else sys.stdin.read()
+        found = _of_json(text, Path("-")) if text.lstrip().startswith("{") else None
         return diagnose(text) if found is None else found
     path = Path(path)
-    if not path.is_file(): raise DialsumError(f"there is no file '{path}': give a log, an executed notebook (.ipynb), a fact file (.json), or - for standard input.")
+    if not path.is_file():
+        raise DialsumError(
+            f"there is no file '{path}': give a log, an executed notebook (.ipynb), a fact file (.json), or - for standard input."
+        )
     try:
         with _open(path) as lines:
-            if path.suffix == '.ipynb' or (path.suffix == '.json' and path.stat().st_size < 10**8):
+            if path.suffix == ".ipynb" or (path.suffix == ".json" and path.stat().st_size < 10**8):
                 text = lines.read()
                 found = _of_json(text, path)
                 return diagnose(text) if found is None else found
             return _conclude(*read(lines), None)
-    except OSError as e: raise DialsumError(f"'{path}' cannot be read ({e.strerror}): check who may read it.") from None
+    except OSError as e:
+        raise DialsumError(f"'{path}' cannot be read ({e.strerror}): check who may read it.") from None
+
 
 def catalogue():
     "Every failure that is known, as a table"
     import pandas as pd
-    return pd.DataFrame([dict(kind=k.kind, severity=k.severity, cause=k.cause, remedy=k.remedy, reference=k.reference) for k in _KNOWN])
+
+    return pd.DataFrame(
+        [
+            dict(kind=k.kind, severity=k.severity, cause=k.cause, remedy=k.remedy, reference=k.reference)
+            for k in _KNOWN
+        ]
+    )

@@ -18,322 +18,508 @@ from itertools import groupby
 
 # %% ../nbs/14_diagrams.ipynb #447af36f
 def printable(
-    text, # anything
-)->str: # lines
+    text,  # anything
+) -> str:  # lines
     "Text without what cannot be written to a file, or turns the reading direction around"
-    text = str(text).encode('utf-8', 'replace').decode('utf-8').replace('\t', ' ')
-    lines = [''.join(c for c in line if unicodedata.category(c) != 'Cc' and c not in '\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069') for line in text.splitlines()]
-    return '\n'.join(lines)
+    text = str(text).encode("utf-8", "replace").decode("utf-8").replace("\t", " ")
+    lines = [
+        "".join(
+            c
+            for c in line
+            if unicodedata.category(c) != "Cc"
+            and c not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+        )
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines)
+
 
 def shortened(
-    text, # anything
-    most:int=60, # characters
-)->str: # one line
+    text,  # anything
+    most: int = 60,  # characters
+) -> str:  # one line
     "Text that fits a label"
-    line = ' '.join(printable(text).split())
-    return line if len(line) <= most else f'{line[:most - 1]}…'
+    line = " ".join(printable(text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
 
 def duration(
-    seconds:float|None,
-)->str: # '0.1초 미만', '0.3초', '12초', '1분 23초', '2시간 5분 7초'; '–' for None
+    seconds: float | None,
+) -> str:  # '0.1초 미만', '0.3초', '12초', '1분 23초', '2시간 5분 7초'; '–' for None
     "A length of time in Korean"
-    if seconds is None: return '–'
-    if seconds < 9.95: return f'{seconds:.1f}초' if seconds >= .05 else '0.1초 미만'
+    if seconds is None:
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f}초" if seconds >= 0.05 else "0.1초 미만"
     whole = round(seconds)
-    parts = (whole//3600, '시간'), (whole//60%60, '분'), (whole%60, '초')
-    return ' '.join(f'{n}{unit}' for n, unit in parts if n)
+    parts = (whole // 3600, "시간"), (whole // 60 % 60, "분"), (whole % 60, "초")
+    return " ".join(f"{n}{unit}" for n, unit in parts if n)
 
 # %% ../nbs/14_diagrams.ipynb #373c8eff
-def _harmless(line:str)->str:
-    return ''.join(c if c.isalnum() or c in ' .,-()/·~…' else chr(ord(c) + 0xfee0) if '!' <= c <= '~' else '·' for c in line) or '–'
+def _harmless(line: str) -> str:
+    return (
+        "".join(
+            c if c.isalnum() or c in " .,-()/·~…" else chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else "·"
+            for c in line
+        )
+        or "–"
+    )
+
 
 def mermaid_text(
-    text, # anything
-)->str: # never empty, of at most 60 characters
+    text,  # anything
+) -> str:  # never empty, of at most 60 characters
     "Text that cannot be syntax in a mermaid diagram"
     return _harmless(shortened(text))
 
 # %% ../nbs/14_diagrams.ipynb #11526c45
-SIZE = 13 # of letters, in pixels
+SIZE = 13  # of letters, in pixels
 
-def _xml(text:str)->str: return escape(printable(text).replace('\ufffe', '').replace('\uffff', ''))
 
-def _em(c:str)->float: # a letter's width, of its height
-    if unicodedata.combining(c) or unicodedata.category(c) in ('Mn', 'Me', 'Cf'): return 0
-    if unicodedata.east_asian_width(c) in 'WF': return 1
-    return .3 if c in " .,:;'|!ilIj·" else .68 if c.isupper() or c in 'mw%@' else .9 if c in '…—' else .57
+def _xml(text: str) -> str:
+    return escape(printable(text).replace("\ufffe", "").replace("\uffff", ""))
 
-def text_width(text:str)->float: # pixels
+
+def _em(c: str) -> float:  # a letter's width, of its height
+    if unicodedata.combining(c) or unicodedata.category(c) in ("Mn", "Me", "Cf"):
+        return 0
+    if unicodedata.east_asian_width(c) in "WF":
+        return 1
+    return 0.3 if c in " .,:;'|!ilIj·" else 0.68 if c.isupper() or c in "mw%@" else 0.9 if c in "…—" else 0.57
+
+
+def text_width(text: str) -> float:  # pixels
     "How wide a text is drawn, about"
-    return SIZE*sum(map(_em, text))
+    return SIZE * sum(map(_em, text))
+
 
 def wrapped(
-    text:str,
-    width:float, # pixels
-)->list[str]: # lines
+    text: str,
+    width: float,  # pixels
+) -> list[str]:  # lines
     "Text broken after blanks, hyphens and slashes, or within what is too long"
-    lines = ['']
-    for piece in re.split('(?<=[ /-])', text):
-        if lines[-1] and text_width((lines[-1] + piece).rstrip()) > width: lines.append('')
+    lines = [""]
+    for piece in re.split("(?<=[ /-])", text):
+        if lines[-1] and text_width((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
         for c in piece:
-            if lines[-1] and text_width((lines[-1] + c).rstrip()) > width: lines.append('')
+            if lines[-1] and text_width((lines[-1] + c).rstrip()) > width:
+                lines.append("")
             lines[-1] += c
     return [line.rstrip() for line in lines]
 
 # %% ../nbs/14_diagrams.ipynb #af9d27a7
-STATUS = dict(success='성공', failed='실패', blocked='미실행', skipped='해당 없음', missing='기록 없음')
-_worst = ('failed', 'blocked', 'missing', 'skipped', 'success') # of several, the first counts
-_looks = dict(success='fill:#d3f0e0,stroke:#0b6e4f,color:#000000', failed='fill:#ffd8cc,stroke:#b3261e,color:#000000',
-              blocked='fill:#fff0c2,stroke:#8a6d00,color:#000000', skipped='fill:#eeeeee,stroke:#777777,color:#000000', missing='fill:#eeeeee,stroke:#777777,color:#000000,stroke-dasharray:4 3')
-_shades = dict(success=('#d3f0e0', '#0b6e4f', '#123a2d', '#4fc39b'), failed=('#ffd8cc', '#b3261e', '#57230f', '#ff9670'), blocked=('#fff0c2', '#8a6d00', '#40340a', '#d8b545'),
-               skipped=('#eeeeee', '#777777', '#2b3138', '#8d96a0'), missing=('#eeeeee', '#777777', '#2b3138', '#8d96a0')) # fill and line, then both in the dark
+STATUS = dict(success="성공", failed="실패", blocked="미실행", skipped="해당 없음", missing="기록 없음")
+_worst = ("failed", "blocked", "missing", "skipped", "success")  # of several, the first counts
+_looks = dict(
+    success="fill:#d3f0e0,stroke:#0b6e4f,color:#000000",
+    failed="fill:#ffd8cc,stroke:#b3261e,color:#000000",
+    blocked="fill:#fff0c2,stroke:#8a6d00,color:#000000",
+    skipped="fill:#eeeeee,stroke:#777777,color:#000000",
+    missing="fill:#eeeeee,stroke:#777777,color:#000000,stroke-dasharray:4 3",
+)
+_shades = dict(
+    success=("#d3f0e0", "#0b6e4f", "#123a2d", "#4fc39b"),
+    failed=("#ffd8cc", "#b3261e", "#57230f", "#ff9670"),
+    blocked=("#fff0c2", "#8a6d00", "#40340a", "#d8b545"),
+    skipped=("#eeeeee", "#777777", "#2b3138", "#8d96a0"),
+    missing=("#eeeeee", "#777777", "#2b3138", "#8d96a0"),
+)  # fill and line, then both in the dark
 
-def worst_state(states)->str: # of several
+
+def worst_state(states) -> str:  # of several
     "The state that a reader has to know of first"
     return min(states, key=_worst.index)
 
-def _told(states:list[str])->str: # '성공', or '실패 1, 성공 4'
+
+def _told(states: list[str]) -> str:  # '성공', or '실패 1, 성공 4'
     counts = sorted(Counter(states).items(), key=lambda item: _worst.index(item[0]))
-    return STATUS[states[0]] if len(counts) == 1 else ', '.join(f'{STATUS[s]} {n}' for s, n in counts)
+    return STATUS[states[0]] if len(counts) == 1 else ", ".join(f"{STATUS[s]} {n}" for s, n in counts)
 
 # %% ../nbs/14_diagrams.ipynb #5fbf08d4
-MANY = 60 # bars or boxes; of more, some stand together
+MANY = 60  # bars or boxes; of more, some stand together
 
-def _by(items:list, key)->list[list]: # those of the same key where the first of them stands, those without a group alone
+
+def _by(
+    items: list, key
+) -> list[list]:  # those of the same key where the first of them stands, those without a group alone
     found = {}
-    for i, item in enumerate(items): found.setdefault(key(item) if item.group else i, []).append(item)
+    for i, item in enumerate(items):
+        found.setdefault(key(item) if item.group else i, []).append(item)
     return list(found.values())
 
-def _together(items:list)->list[list]: # as many in one as it takes for `MANY`
+
+def _together(items: list) -> list[list]:  # as many in one as it takes for `MANY`
     groups = [[item] for item in items]
-    for key in (lambda i: i.group, lambda i: i.group[0]): # a stage's folds, a model's stages
-        if len(groups) > MANY: groups = _by(items, key)
-    if len(groups) <= MANY: return groups
+    for key in (lambda i: i.group, lambda i: i.group[0]):  # a stage's folds, a model's stages
+        if len(groups) > MANY:
+            groups = _by(items, key)
+    if len(groups) <= MANY:
+        return groups
     ends = {some[0].group[0]: worst_state(i.state for i in some) for some in groups if some[0].group}
     return _by(items, lambda i: (ends[i.group[0]],))
 
-def _named(items:list)->tuple[str,str]: # whose they are, in full; '학습(폴드 5개)', '학습(폴드 5개 포함)' beside the whole model's, '13개 단계'
+
+def _named(
+    items: list,
+) -> tuple[
+    str, str
+]:  # whose they are, in full; '학습(폴드 5개)', '학습(폴드 5개 포함)' beside the whole model's, '13개 단계'
     models, titles = (len({i.group[n] for i in items}) for n in (0, 1))
-    whose, folds = items[0].group[0] if models == 1 else f'모델 {models}개', sum(i.fold for i in items)
-    if models > 1 or titles > 1 or not folds: return whose, f'{len(items)}개 단계'
-    return whose, f"{shortened(items[0].group[1])}(폴드 {folds}개{' 포함'*(folds < len(items))})"
+    whose, folds = items[0].group[0] if models == 1 else f"모델 {models}개", sum(i.fold for i in items)
+    if models > 1 or titles > 1 or not folds:
+        return whose, f"{len(items)}개 단계"
+    return whose, f"{shortened(items[0].group[1])}(폴드 {folds}개{' 포함' * (folds < len(items))})"
 
 # %% ../nbs/14_diagrams.ipynb #16e7ab18
 @dataclass(frozen=True)
 class Bar:
     "One stage on the time axis"
-    section:str # the heading under which it stands
-    title:str # what was done
-    start:datetime
-    seconds:float
-    state:str # a key of `STATUS`
-    group:tuple[str,str]|tuple[()]=() # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
-    fold:bool=False # whether it is one of a fold
+
+    section: str  # the heading under which it stands
+    title: str  # what was done
+    start: datetime
+    seconds: float
+    state: str  # a key of `STATUS`
+    group: (
+        tuple[str, str] | tuple[()]
+    ) = ()  # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
+    fold: bool = False  # whether it is one of a fold
 
     @property
-    def end(self)->datetime: return self.start + timedelta(seconds=self.seconds)
+    def end(self) -> datetime:
+        return self.start + timedelta(seconds=self.seconds)
+
     @property
-    def label(self)->str: return f'{self.title} {duration(self.seconds)}'
+    def label(self) -> str:
+        return f"{self.title} {duration(self.seconds)}"
 
     @classmethod
-    def of(cls, bars:list)->'Bar': # one that stands for several
-        if len(bars) == 1: return bars[0]
+    def of(cls, bars: list) -> "Bar":  # one that stands for several
+        if len(bars) == 1:
+            return bars[0]
         start = min(b.start for b in bars)
-        return cls(*_named(bars), start, (max(b.end for b in bars) - start).total_seconds(), worst_state(b.state for b in bars))
+        return cls(
+            *_named(bars),
+            start,
+            (max(b.end for b in bars) - start).total_seconds(),
+            worst_state(b.state for b in bars),
+        )
 
 # %% ../nbs/14_diagrams.ipynb #4b1ab3bc
 _units = dict(second=1, minute=60, hour=3600, day=86400)
-_ticks = [(n, u) for u, steps in dict(second=(1, 2, 5, 10, 15, 30), minute=(1, 2, 5, 10, 15, 30), hour=(1, 2, 3, 6, 12), day=(1, 2, 3)).items() for n in steps]
+_ticks = [
+    (n, u)
+    for u, steps in dict(
+        second=(1, 2, 5, 10, 15, 30), minute=(1, 2, 5, 10, 15, 30), hour=(1, 2, 3, 6, 12), day=(1, 2, 3)
+    ).items()
+    for n in steps
+]
+
 
 @dataclass(frozen=True)
 class Gantt:
     "When stages ran"
-    start:datetime # of the axis
-    end:datetime
-    bars:tuple[Bar,...]
-    marks:tuple[datetime,...]=() # when the experiment went on after an end
+
+    start: datetime  # of the axis
+    end: datetime
+    bars: tuple[Bar, ...]
+    marks: tuple[datetime, ...] = ()  # when the experiment went on after an end
 
     @property
-    def seconds(self)->float: return (self.end - self.start).total_seconds()
+    def seconds(self) -> float:
+        return (self.end - self.start).total_seconds()
+
     @property
-    def tick(self)->tuple[int,str]: # every so many of which unit: at most eight intervals, or weeks
-        return next(((n, u) for n, u in _ticks if self.seconds/(n*_units[u]) <= 8), (7, 'day'))
+    def tick(self) -> tuple[int, str]:  # every so many of which unit: at most eight intervals, or weeks
+        return next(((n, u) for n, u in _ticks if self.seconds / (n * _units[u]) <= 8), (7, "day"))
+
     @cached_property
-    def grouped(self)->tuple[Bar,...]: # what is drawn
+    def grouped(self) -> tuple[Bar, ...]:  # what is drawn
         return tuple(map(Bar.of, _together(self.bars)))
-    @property
-    def sections(self)->list[tuple[str,list[Bar]]]: return [(name, list(bars)) for name, bars in groupby(self.grouped, lambda b: b.section)]
 
     @property
-    def extent(self)->float: # seconds of the axis
+    def sections(self) -> list[tuple[str, list[Bar]]]:
+        return [(name, list(bars)) for name, bars in groupby(self.grouped, lambda b: b.section)]
+
+    @property
+    def extent(self) -> float:  # seconds of the axis
         return max(self.seconds, 1, *((b.end - self.start).total_seconds() for b in self.bars))
+
     @property
-    def resumed(self)->list[tuple[int,datetime]]: # the marks on the axis, counted from 1 with those that are not
-        return [(i, m) for i, m in enumerate(self.marks, 1) if 0 <= (m - self.start).total_seconds() <= self.extent]
+    def resumed(
+        self,
+    ) -> list[tuple[int, datetime]]:  # the marks on the axis, counted from 1 with those that are not
+        return [
+            (i, m)
+            for i, m in enumerate(self.marks, 1)
+            if 0 <= (m - self.start).total_seconds() <= self.extent
+        ]
 
-    def mermaid(self)->str:
-        (n, unit), lines = self.tick, ['gantt', 'dateFormat YYYY-MM-DD HH:mm:ss.SSS', f"axisFormat {'%m-%d %H:%M' if self.seconds >= 86400 else '%H:%M:%S'}"]
-        lines += [f'tickInterval {n}{unit}', 'todayMarker off']
-        stamp = lambda time: time.isoformat(' ', 'milliseconds')[:23]
+    def mermaid(self) -> str:
+        (n, unit), lines = (
+            self.tick,
+            [
+                "gantt",
+                "dateFormat YYYY-MM-DD HH:mm:ss.SSS",
+                f"axisFormat {'%m-%d %H:%M' if self.seconds >= 86400 else '%H:%M:%S'}",
+            ],
+        )
+        lines += [f"tickInterval {n}{unit}", "todayMarker off"]
+        stamp = lambda time: time.isoformat(" ", "milliseconds")[:23]
         for section, bars in self.sections:
-            lines.append(f'section {mermaid_text(section)}')
-            for b in bars: lines.append(f"{mermaid_text(b.label)} :{'done' if b.state == 'success' else 'crit'}, t{len(lines)}, {stamp(b.start)}, {stamp(b.end)}")
-        if self.resumed: lines.append('section 이어서 실행')
-        lines += [f'{i}회차 :milestone, m{i}, {stamp(m)}, 0d' for i, m in self.resumed]
-        return '\n'.join(lines)
+            lines.append(f"section {mermaid_text(section)}")
+            for b in bars:
+                lines.append(
+                    f"{mermaid_text(b.label)} :{'done' if b.state == 'success' else 'crit'}, t{len(lines)}, {stamp(b.start)}, {stamp(b.end)}"
+                )
+        if self.resumed:
+            lines.append("section 이어서 실행")
+        lines += [f"{i}회차 :milestone, m{i}, {stamp(m)}, 0d" for i, m in self.resumed]
+        return "\n".join(lines)
 
-    def svg(self)->str: return _gantt_svg(self)
+    def svg(self) -> str:
+        return _gantt_svg(self)
 
 # %% ../nbs/14_diagrams.ipynb #d0e231ca
 FONT = '-apple-system,"Segoe UI","Apple SD Gothic Neo","Malgun Gothic","Noto Sans KR","Noto Sans CJK KR",NanumGothic,sans-serif'
-_shade = lambda i: ''.join(f'.diagram .{s}{{fill:{v[i]};stroke:{v[i + 1]}}}' for s, v in _shades.items())
-STYLE = (f'.diagram{{font:{SIZE}px {FONT}}}.diagram text{{fill:currentColor;stroke:none}}.diagram .soft{{opacity:.7}}.diagram .line{{fill:none;stroke:currentColor;opacity:.45}}.diagram .head{{fill:currentColor;opacity:.6}}'
-         f'.diagram .band{{fill:currentColor;opacity:.05}}.diagram .grid{{stroke:currentColor;opacity:.15}}.diagram .plain{{fill:none;stroke:currentColor}}.diagram .missing{{stroke-dasharray:4 3}}{_shade(0)}'
-         f'@media screen and (prefers-color-scheme:dark){{{_shade(2)}}}')
+_shade = lambda i: "".join(f".diagram .{s}{{fill:{v[i]};stroke:{v[i + 1]}}}" for s, v in _shades.items())
+STYLE = (
+    f".diagram{{font:{SIZE}px {FONT}}}.diagram text{{fill:currentColor;stroke:none}}.diagram .soft{{opacity:.7}}.diagram .line{{fill:none;stroke:currentColor;opacity:.45}}.diagram .head{{fill:currentColor;opacity:.6}}"
+    f".diagram .band{{fill:currentColor;opacity:.05}}.diagram .grid{{stroke:currentColor;opacity:.15}}.diagram .plain{{fill:none;stroke:currentColor}}.diagram .missing{{stroke-dasharray:4 3}}{_shade(0)}"
+    f"@media screen and (prefers-color-scheme:dark){{{_shade(2)}}}"
+)
 
-def _n(value:float)->str: # a coordinate
-    return f'{value:.1f}'.removesuffix('.0')
 
-def _svg(width:float, height:float, title:str, parts:list[str])->str:
+def _n(value: float) -> str:  # a coordinate
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
     sizes = f'viewBox="0 0 {_n(width)} {_n(height)}" width="{_n(width)}" height="{_n(height)}"'
-    shrinks = f'style="max-width:100%;min-width:{_n(.85*width)}px;height:auto"' # a little; what shows it, scrolls
+    shrinks = f'style="max-width:100%;min-width:{_n(0.85 * width)}px;height:auto"'  # a little; what shows it, scrolls
     return f'<svg xmlns="http://www.w3.org/2000/svg" class="diagram" role="img" {sizes} {shrinks}><title>{_xml(title)}</title><style>{STYLE}</style>{"".join(parts)}</svg>'
 
-def _text(x:float, y:float, text:str, more:str='')->str: return f'<text x="{_n(x)}" y="{_n(y)}"{more}>{_xml(text)}</text>'
+
+def _text(x: float, y: float, text: str, more: str = "") -> str:
+    return f'<text x="{_n(x)}" y="{_n(y)}"{more}>{_xml(text)}</text>'
 
 # %% ../nbs/14_diagrams.ipynb #e9ade8e4
-_left, _wide, _row, _top = 170, 960, 26, 30 # pixels: section names, the whole, a bar's row, the axis
+_left, _wide, _row, _top = 170, 960, 26, 30  # pixels: section names, the whole, a bar's row, the axis
 
-def _axis(g:Gantt, x, bottom:float)->list[str]: # x: from a time to pixels
+
+def _axis(g: Gantt, x, bottom: float) -> list[str]:  # x: from a time to pixels
     n, unit = g.tick
-    step, day = n*_units[unit], g.start.replace(hour=0, minute=0, second=0, microsecond=0)
-    first, found = -(-(g.start - day).total_seconds()//step), []
-    form = '%m-%d %H:%M' if g.seconds >= 86400 else '%H:%M:%S' if unit == 'second' else '%H:%M'
-    while (time := day + timedelta(seconds=first*step)) <= g.end and len(found) < 60:
+    step, day = n * _units[unit], g.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    first, found = -(-(g.start - day).total_seconds() // step), []
+    form = "%m-%d %H:%M" if g.seconds >= 86400 else "%H:%M:%S" if unit == "second" else "%H:%M"
+    while (time := day + timedelta(seconds=first * step)) <= g.end and len(found) < 60:
         line = f'<line class="grid" x1="{_n(x(time))}" x2="{_n(x(time))}" y1="{_top - 4}" y2="{_n(bottom)}"/>'
-        found.append(line + _text(x(time), _top - 10, format(time, form), ' class="soft" text-anchor="middle" font-size="12"'))
+        found.append(
+            line
+            + _text(
+                x(time), _top - 10, format(time, form), ' class="soft" text-anchor="middle" font-size="12"'
+            )
+        )
         first += 1
     return found
 
-def _bar(b:Bar, x, y:float)->str:
-    left, width = x(b.start), max(3, x(b.end) - x(b.start))
-    label = b.label + (f' · {STATUS[b.state]}' if b.state != 'success' else '')
-    wide = text_width(label)
-    at, more = ((left + width + 6, '') if left + width + 6 + wide <= _wide else (left - 6, ' text-anchor="end"') if left - 6 - wide >= _left else (left + 6, ''))
-    return f'<rect class="{b.state}" x="{_n(left)}" y="{_n(y + 4)}" width="{_n(width)}" height="{_row - 8}" rx="3"/>' + _text(at, y + _row/2 + 4.5, label, more)
 
-def _gantt_svg(g:Gantt)->str:
-    y, parts, x = _top, [], lambda time: _left + 24 + (time - g.start).total_seconds()/g.extent*(_wide - _left - 60)
+def _bar(b: Bar, x, y: float) -> str:
+    left, width = x(b.start), max(3, x(b.end) - x(b.start))
+    label = b.label + (f" · {STATUS[b.state]}" if b.state != "success" else "")
+    wide = text_width(label)
+    at, more = (
+        (left + width + 6, "")
+        if left + width + 6 + wide <= _wide
+        else (left - 6, ' text-anchor="end"')
+        if left - 6 - wide >= _left
+        else (left + 6, "")
+    )
+    return (
+        f'<rect class="{b.state}" x="{_n(left)}" y="{_n(y + 4)}" width="{_n(width)}" height="{_row - 8}" rx="3"/>'
+        + _text(at, y + _row / 2 + 4.5, label, more)
+    )
+
+
+def _gantt_svg(g: Gantt) -> str:
+    y, parts, x = (
+        _top,
+        [],
+        lambda time: _left + 24 + (time - g.start).total_seconds() / g.extent * (_wide - _left - 60),
+    )
     for i, (section, bars) in enumerate(g.sections):
         names = wrapped(shortened(section), _left - 20)
-        height = max(_row*len(bars), 17*len(names)) + 8
-        if i%2 == 0: parts.append(f'<rect class="band" x="0" y="{_n(y)}" width="{_wide}" height="{_n(height)}"/>')
-        parts += [_text(8, y + 22 + 17*j, name, ' font-weight="600"') for j, name in enumerate(names)]
-        parts += [_bar(b, x, y + 4 + _row*j) for j, b in enumerate(bars)]
+        height = max(_row * len(bars), 17 * len(names)) + 8
+        if i % 2 == 0:
+            parts.append(f'<rect class="band" x="0" y="{_n(y)}" width="{_wide}" height="{_n(height)}"/>')
+        parts += [_text(8, y + 22 + 17 * j, name, ' font-weight="600"') for j, name in enumerate(names)]
+        parts += [_bar(b, x, y + 4 + _row * j) for j, b in enumerate(bars)]
         y += height
-    parts += [f'<line class="line" stroke-dasharray="5 4" x1="{_n(x(m))}" x2="{_n(x(m))}" y1="{_top - 4}" y2="{_n(y)}"/>' for _, m in g.resumed]
-    parts += [_text(x(m), y + 16, '이어서 실행', ' class="soft" text-anchor="middle" font-size="12"') for _, m in g.resumed]
-    return _svg(_wide, y + (24 if g.resumed else 4), f'시간표: {len(g.bars)}개 단계', [*_axis(g, x, y), *parts])
+    parts += [
+        f'<line class="line" stroke-dasharray="5 4" x1="{_n(x(m))}" x2="{_n(x(m))}" y1="{_top - 4}" y2="{_n(y)}"/>'
+        for _, m in g.resumed
+    ]
+    parts += [
+        _text(x(m), y + 16, "이어서 실행", ' class="soft" text-anchor="middle" font-size="12"')
+        for _, m in g.resumed
+    ]
+    return _svg(
+        _wide, y + (24 if g.resumed else 4), f"시간표: {len(g.bars)}개 단계", [*_axis(g, x, y), *parts]
+    )
 
 # %% ../nbs/14_diagrams.ipynb #2c88ed0e
 @dataclass(frozen=True)
 class Node:
     "A box"
-    id:str # letters and digits
-    lines:tuple[str,...] # what it says
-    state:str='' # a key of `STATUS`; '' for none
-    group:tuple[str,str]|tuple[()]=() # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
-    fold:bool=False # whether it is one of a fold
 
-    def mermaid(self)->str: return f'{self.id}["{"<br/>".join(map(_harmless, self.lines))}"]' + f':::{self.state}'*bool(self.state)
+    id: str  # letters and digits
+    lines: tuple[str, ...]  # what it says
+    state: str = ""  # a key of `STATUS`; '' for none
+    group: (
+        tuple[str, str] | tuple[()]
+    ) = ()  # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
+    fold: bool = False  # whether it is one of a fold
+
+    def mermaid(self) -> str:
+        return f'{self.id}["{"<br/>".join(map(_harmless, self.lines))}"]' + f":::{self.state}" * bool(
+            self.state
+        )
 
     @classmethod
-    def of(cls, nodes:list)->'Node': # one that stands for several
-        if len(nodes) == 1: return nodes[0]
+    def of(cls, nodes: list) -> "Node":  # one that stands for several
+        if len(nodes) == 1:
+            return nodes[0]
         (whose, what), states = _named(nodes), [n.state for n in nodes]
-        return cls(nodes[0].id, (shortened(whose), f'{what} {_told(states)}'), worst_state(states))
+        return cls(nodes[0].id, (shortened(whose), f"{what} {_told(states)}"), worst_state(states))
+
 
 @dataclass(frozen=True)
 class Edge:
     "An arrow"
-    start:str # a box's id
-    end:str
-    dotted:bool=False # not an order in time, but a reason
 
-    def mermaid(self)->str: return f"{self.start} {'-.->' if self.dotted else '-->'} {self.end}"
+    start: str  # a box's id
+    end: str
+    dotted: bool = False  # not an order in time, but a reason
+
+    def mermaid(self) -> str:
+        return f"{self.start} {'-.->' if self.dotted else '-->'} {self.end}"
 
 # %% ../nbs/14_diagrams.ipynb #09abc52d
 @dataclass(frozen=True)
 class Flow:
     "Boxes and arrows"
-    title:str # what it shows
-    parts:tuple[Node|Edge,...]
-    down:bool=False # from the top to the bottom; else from left to right, tightly
-    fault:str='' # the box in which something failed
-    states:tuple[str,...]=tuple(STATUS) # those that it can show
+
+    title: str  # what it shows
+    parts: tuple[Node | Edge, ...]
+    down: bool = False  # from the top to the bottom; else from left to right, tightly
+    fault: str = ""  # the box in which something failed
+    states: tuple[str, ...] = tuple(STATUS)  # those that it can show
 
     @property
-    def nodes(self)->list[Node]: return [p for p in self.parts if isinstance(p, Node)]
+    def nodes(self) -> list[Node]:
+        return [p for p in self.parts if isinstance(p, Node)]
+
     @property
-    def edges(self)->list[Edge]: return [p for p in self.parts if isinstance(p, Edge)]
+    def edges(self) -> list[Edge]:
+        return [p for p in self.parts if isinstance(p, Edge)]
+
     @cached_property
-    def grouped(self)->'Flow': # what is drawn
-        if len(self.nodes) <= MANY: return self
+    def grouped(self) -> "Flow":  # what is drawn
+        if len(self.nodes) <= MANY:
+            return self
         groups = _together(self.nodes)
         same = {n.id: some[0].id for some in groups for n in some}
-        edges = dict.fromkeys(Edge(same[e.start], same[e.end], e.dotted) for e in self.edges if same[e.start] != same[e.end])
+        edges = dict.fromkeys(
+            Edge(same[e.start], same[e.end], e.dotted) for e in self.edges if same[e.start] != same[e.end]
+        )
         return replace(self, parts=(*map(Node.of, groups), *edges))
 
-    def mermaid(self)->str:
-        lines = ['flowchart TD'] if self.down else ['%%{init: {"flowchart": {"nodeSpacing": 14, "rankSpacing": 44, "padding": 8}}}%%', 'flowchart LR']
-        lines += [p.mermaid() for p in self.grouped.parts] + [f'class {self.fault} failed']*bool(self.fault)
-        return '\n'.join(lines + [f'classDef {state} {_looks[state]}' for state in self.states])
+    def mermaid(self) -> str:
+        lines = (
+            ["flowchart TD"]
+            if self.down
+            else [
+                '%%{init: {"flowchart": {"nodeSpacing": 14, "rankSpacing": 44, "padding": 8}}}%%',
+                "flowchart LR",
+            ]
+        )
+        lines += [p.mermaid() for p in self.grouped.parts] + [f"class {self.fault} failed"] * bool(self.fault)
+        return "\n".join(lines + [f"classDef {state} {_looks[state]}" for state in self.states])
 
-    def svg(self)->str: return _flow_svg(self.grouped)
+    def svg(self) -> str:
+        return _flow_svg(self.grouped)
 
 # %% ../nbs/14_diagrams.ipynb #77dd362b
-def _reduced(ids:list[str], edges:list[tuple[str,str]])->list[tuple[str,str]]: # without those that follow from others
+def _reduced(
+    ids: list[str], edges: list[tuple[str, str]]
+) -> list[tuple[str, str]]:  # without those that follow from others
     after, layer = {i: set() for i in ids}, _layers(ids, edges)
-    for a, b in sorted(edges, key=lambda e: -layer[e[0]]): after[a] |= {b} | after[b]
+    for a, b in sorted(edges, key=lambda e: -layer[e[0]]):
+        after[a] |= {b} | after[b]
     return [(a, b) for a, b in edges if not any(b in after[c] for x, c in edges if x == a and c != b)]
 
-def _layers(ids:list[str], edges:list[tuple[str,str]])->dict[str,int]: # the layer of each box
+
+def _layers(ids: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:  # the layer of each box
     found, to = dict.fromkeys(ids, 0), Counter(b for _, b in edges)
     for _ in ids:
         before = dict(found)
-        for a, b in edges: found[b] = max(found[b], found[a] + 1)
-        if found == before: break
+        for a, b in edges:
+            found[b] = max(found[b], found[a] + 1)
+        if found == before:
+            break
     nexts = {a: min(found[b] for x, b in edges if x == a) for a in dict.fromkeys(a for a, _ in edges)}
-    alone = all(to[i] > 1 for i in ids if i not in nexts and found[i] == max(found.values())) # whether the last layer has only such as many lead to
+    alone = all(
+        to[i] > 1 for i in ids if i not in nexts and found[i] == max(found.values())
+    )  # whether the last layer has only such as many lead to
     last = max(found.values()) + (not alone)
-    return found | {a: n - 1 for a, n in nexts.items() if not to[a]} | {i: last for i in ids if i not in nexts and to[i] > 1}
+    return (
+        found
+        | {a: n - 1 for a, n in nexts.items() if not to[a]}
+        | {i: last for i in ids if i not in nexts and to[i] > 1}
+    )
 
-def _routed(ids:list[str], edges:list[tuple[str,str]])->tuple[list[list],dict]: # things by layer; where each box's arrows lead next
+
+def _routed(
+    ids: list[str], edges: list[tuple[str, str]]
+) -> tuple[list[list], dict]:  # things by layer; where each box's arrows lead next
     layer, links = _layers(ids, edges), {i: [] for i in ids}
     layers = [[i for i in ids if layer[i] == n] for n in range(max(layer.values()) + 1)]
     for a, b in edges:
-        path = [a, *((a, b, n) for n in range(layer[a] + 1, layer[b])), b] # a place on the way is (from, to, layer)
+        path = [
+            a,
+            *((a, b, n) for n in range(layer[a] + 1, layer[b])),
+            b,
+        ]  # a place on the way is (from, to, layer)
         for x, y in zip(path, path[1:]):
-            if y not in links: links[y] = []; layers[y[2]].append(y)
+            if y not in links:
+                links[y] = []
+                layers[y[2]].append(y)
             links[x].append(y)
     return layers, links
 
-def _spread(wanted:list[float], sizes:list[float], gap:float)->list[float]: # centres nearest to those wanted, in order and apart
-    offsets = [sum(sizes[:i]) + gap*i + size/2 for i, size in enumerate(sizes)]
-    blocks = [] # sum and count
+
+def _spread(
+    wanted: list[float], sizes: list[float], gap: float
+) -> list[float]:  # centres nearest to those wanted, in order and apart
+    offsets = [sum(sizes[:i]) + gap * i + size / 2 for i, size in enumerate(sizes)]
+    blocks = []  # sum and count
     for w, o in zip(wanted, offsets):
         blocks.append((w - o, 1))
-        while len(blocks) > 1 and blocks[-2][0]/blocks[-2][1] > blocks[-1][0]/blocks[-1][1]:
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
             (s, n), (t, m) = blocks[-2:]
             blocks[-2:] = [(s + t, n + m)]
-    return [at + o for at, o in zip((s/n for s, n in blocks for _ in range(n)), offsets)]
+    return [at + o for at, o in zip((s / n for s, n in blocks for _ in range(n)), offsets)]
 
 # %% ../nbs/14_diagrams.ipynb #3f0b9eeb
-def _mean(x, near:dict, at:dict, both:dict)->float: # where its neighbours are; those with many others count less
-    weights = [1/len(both[y]) for y in near[x]]
-    return sum(w*at[y] for w, y in zip(weights, near[x]))/sum(weights) if weights else at[x]
+def _mean(
+    x, near: dict, at: dict, both: dict
+) -> float:  # where its neighbours are; those with many others count less
+    weights = [1 / len(both[y]) for y in near[x]]
+    return sum(w * at[y] for w, y in zip(weights, near[x])) / sum(weights) if weights else at[x]
 
-def _crossings(layers:list[list], links:dict)->int:
+
+def _crossings(layers: list[list], links: dict) -> int:
     count, at = 0, {x: i for things in layers for i, x in enumerate(things)}
     for things in layers:
         ends = []
@@ -342,71 +528,148 @@ def _crossings(layers:list[list], links:dict)->int:
             insort(ends, end)
     return count
 
-def _ordered(layers:list[list], links:dict, back:dict)->list[list]: # the order with the fewest crossings that sweeps to and fro find
+
+def _ordered(
+    layers: list[list], links: dict, back: dict
+) -> list[list]:  # the order with the fewest crossings that sweeps to and fro find
     both, tried = {x: back[x] + links[x] for x in links}, [[[*things] for things in layers]]
     for sweep in range(6):
         layers = [[*things] for things in tried[-1]]
-        at = {x: i - len(things)/2 for things in layers for i, x in enumerate(things)}
-        for things in layers[::1 if sweep%2 == 0 else -1]:
-            things.sort(key=lambda x: _mean(x, (back, links)[sweep%2], at, both))
-            at |= {x: i - len(things)/2 for i, x in enumerate(things)}
+        at = {x: i - len(things) / 2 for things in layers for i, x in enumerate(things)}
+        for things in layers[:: 1 if sweep % 2 == 0 else -1]:
+            things.sort(key=lambda x: _mean(x, (back, links)[sweep % 2], at, both))
+            at |= {x: i - len(things) / 2 for i, x in enumerate(things)}
         tried.append(layers)
     return min(tried, key=lambda layers: _crossings(layers, links))
 
-def _placed(layers:list[list], links:dict, size:dict, gap:float)->dict: # the centre of each thing, across the layers
+
+def _placed(
+    layers: list[list], links: dict, size: dict, gap: float
+) -> dict:  # the centre of each thing, across the layers
     back = {x: [a for a, to in links.items() if x in to] for x in links}
     both, layers, at = {x: back[x] + links[x] for x in links}, _ordered(layers, links, back), {}
-    for things in layers: at |= zip(things, _spread([0]*len(things), [size[x] for x in things], gap))
+    for things in layers:
+        at |= zip(things, _spread([0] * len(things), [size[x] for x in things], gap))
     for sweep in range(24):
-        for things in layers[::1 if sweep%2 == 0 else -1]: at |= zip(things, _spread([_mean(x, both, at, both) for x in things], [size[x] for x in things], gap))
-    least = min(at[x] - size[x]/2 for x in at)
+        for things in layers[:: 1 if sweep % 2 == 0 else -1]:
+            at |= zip(
+                things, _spread([_mean(x, both, at, both) for x in things], [size[x] for x in things], gap)
+            )
+    least = min(at[x] - size[x] / 2 for x in at)
     return {x: y - least for x, y in at.items()}
 
 # %% ../nbs/14_diagrams.ipynb #255a404a
-_line = 18 # pixels
+_line = 18  # pixels
 
-def _boxes(flow:Flow)->dict[str,tuple[list[tuple[str,bool]],float,float]]: # lines, and whether they are its name; width and height
+
+def _boxes(
+    flow: Flow,
+) -> dict[
+    str, tuple[list[tuple[str, bool]], float, float]
+]:  # lines, and whether they are its name; width and height
     widest = 420 if flow.down else 190
-    found = {n.id: [(line, i == 0 and len(n.lines) > 1) for i, text in enumerate(n.lines) for line in wrapped(text or '–', widest)] for n in flow.nodes}
-    return {i: (lines, max(text_width(line)*(1 + .06*bold) for line, bold in lines) + 24, _line*len(lines) + 14) for i, lines in found.items()}
+    found = {
+        n.id: [
+            (line, i == 0 and len(n.lines) > 1)
+            for i, text in enumerate(n.lines)
+            for line in wrapped(text or "–", widest)
+        ]
+        for n in flow.nodes
+    }
+    return {
+        i: (
+            lines,
+            max(text_width(line) * (1 + 0.06 * bold) for line, bold in lines) + 24,
+            _line * len(lines) + 14,
+        )
+        for i, lines in found.items()
+    }
 
-def _curve(points:list[tuple[float,float]], down:bool)->str: # through points (along, across), leaving and arriving straight
-    def spot(along, across): return f'{_n(across)} {_n(along)}' if down else f'{_n(along)} {_n(across)}'
-    parts = [f'M{spot(*points[0])}']
-    for (a, b), (c, d) in zip(points, points[1:]): parts.append(f'L{spot(c, d)}' if b == d else f'C{spot((a + c)/2, b)} {spot((a + c)/2, d)} {spot(c, d)}')
-    return ''.join(parts)
+
+def _curve(
+    points: list[tuple[float, float]], down: bool
+) -> str:  # through points (along, across), leaving and arriving straight
+    def spot(along, across):
+        return f"{_n(across)} {_n(along)}" if down else f"{_n(along)} {_n(across)}"
+
+    parts = [f"M{spot(*points[0])}"]
+    for (a, b), (c, d) in zip(points, points[1:]):
+        parts.append(
+            f"L{spot(c, d)}" if b == d else f"C{spot((a + c) / 2, b)} {spot((a + c) / 2, d)} {spot(c, d)}"
+        )
+    return "".join(parts)
 
 # %% ../nbs/14_diagrams.ipynb #c59f9e53
-def _laid_out(flow:Flow, boxes:dict)->tuple[dict,list,tuple[float,float]]: # boxes' start, centre and depth; arrows as points, where each ends, whether dotted; the size
-    layers, links = _routed(list(boxes), _reduced(list(boxes), list(dict.fromkeys((e.start, e.end) for e in flow.edges))))
+def _laid_out(
+    flow: Flow, boxes: dict
+) -> tuple[
+    dict, list, tuple[float, float]
+]:  # boxes' start, centre and depth; arrows as points, where each ends, whether dotted; the size
+    layers, links = _routed(
+        list(boxes), _reduced(list(boxes), list(dict.fromkeys((e.start, e.end) for e in flow.edges)))
+    )
     along, across = (2, 1) if flow.down else (1, 2)
     deep = [max((boxes[x][along] for x in things if x in boxes), default=0) for things in layers]
-    start, size = [8 + sum(deep[:i]) + 48*i for i in range(len(deep))], {x: boxes[x][across] if x in boxes else 6 for x in links}
+    start, size = (
+        [8 + sum(deep[:i]) + 48 * i for i in range(len(deep))],
+        {x: boxes[x][across] if x in boxes else 6 for x in links},
+    )
     at = {x: y + 8 for x, y in _placed(layers, links, size, 12).items()}
-    of, dotted = {x: i for i, things in enumerate(layers) for x in things}, {(e.start, e.end) for e in flow.edges if e.dotted}
+    of, dotted = (
+        {x: i for i, things in enumerate(layers) for x in things},
+        {(e.start, e.end) for e in flow.edges if e.dotted},
+    )
     arrows = []
     for x, y in ((x, y) for x, to in links.items() for y in to):
-        a, b = start[of[x]], start[of[y]] - 6*(y in boxes)
-        arrows.append(([(a, at[x])]*(x not in boxes) + [(a + deep[of[x]], at[x]), (b, at[y])], y in boxes, (x, y) in dotted))
-    return {x: (start[of[x]], at[x], deep[of[x]]) for x in boxes}, arrows, (start[-1] + deep[-1] + 8, max(at[x] + size[x]/2 for x in at) + 8)
+        a, b = start[of[x]], start[of[y]] - 6 * (y in boxes)
+        arrows.append(
+            (
+                [(a, at[x])] * (x not in boxes) + [(a + deep[of[x]], at[x]), (b, at[y])],
+                y in boxes,
+                (x, y) in dotted,
+            )
+        )
+    return (
+        {x: (start[of[x]], at[x], deep[of[x]]) for x in boxes},
+        arrows,
+        (start[-1] + deep[-1] + 8, max(at[x] + size[x] / 2 for x in at) + 8),
+    )
 
-def _head(along:float, across:float, down:bool)->str: # of an arrow, which ends there
-    tip = f'M{_n(across)} {_n(along)}l-4.5 -8h9z' if down else f'M{_n(along)} {_n(across)}l-8 -4.5v9z'
+
+def _head(along: float, across: float, down: bool) -> str:  # of an arrow, which ends there
+    tip = f"M{_n(across)} {_n(along)}l-4.5 -8h9z" if down else f"M{_n(along)} {_n(across)}l-8 -4.5v9z"
     return f'<path class="head" d="{tip}"/>'
 
-def _box(lines:list[tuple[str,bool]], x:float, y:float, width:float, height:float, state:str)->str: # x, y: its centre
-    rect = f'<rect class="{state or "plain"}" x="{_n(x - width/2)}" y="{_n(y - height/2)}" width="{_n(width)}" height="{_n(height)}" rx="5"/>'
-    top = y - _line*(len(lines) - 1)/2 + 4.5
-    return rect + ''.join(_text(x, top + _line*i, line, ' text-anchor="middle"' + ' font-weight="600"'*bold) for i, (line, bold) in enumerate(lines))
 
-def _flow_svg(flow:Flow)->str:
+def _box(
+    lines: list[tuple[str, bool]], x: float, y: float, width: float, height: float, state: str
+) -> str:  # x, y: its centre
+    rect = f'<rect class="{state or "plain"}" x="{_n(x - width / 2)}" y="{_n(y - height / 2)}" width="{_n(width)}" height="{_n(height)}" rx="5"/>'
+    top = y - _line * (len(lines) - 1) / 2 + 4.5
+    return rect + "".join(
+        _text(x, top + _line * i, line, ' text-anchor="middle"' + ' font-weight="600"' * bold)
+        for i, (line, bold) in enumerate(lines)
+    )
+
+
+def _flow_svg(flow: Flow) -> str:
     boxes, parts = _boxes(flow), []
     rects, arrows, size = _laid_out(flow, boxes)
-    for points, ends, dotted in arrows: parts.append(f'<path class="line" d="{_curve(points, flow.down)}"' + ' stroke-dasharray="3 4"'*dotted + '/>')
-    parts += [_head(*end, flow.down) for end in dict.fromkeys((points[-1][0] + 6, points[-1][1]) for points, ends, _ in arrows if ends)]
+    for points, ends, dotted in arrows:
+        parts.append(
+            f'<path class="line" d="{_curve(points, flow.down)}"' + ' stroke-dasharray="3 4"' * dotted + "/>"
+        )
+    parts += [
+        _head(*end, flow.down)
+        for end in dict.fromkeys((points[-1][0] + 6, points[-1][1]) for points, ends, _ in arrows if ends)
+    ]
     for n in flow.nodes:
         lines, width, height = boxes[n.id]
         start, centre, depth = rects[n.id]
-        x, y, width, height = (centre, start + depth/2, width, depth) if flow.down else (start + depth/2, centre, depth, height)
-        parts.append(_box(lines, x, y, width, height, 'failed' if n.id == flow.fault else n.state))
+        x, y, width, height = (
+            (centre, start + depth / 2, width, depth)
+            if flow.down
+            else (start + depth / 2, centre, depth, height)
+        )
+        parts.append(_box(lines, x, y, width, height, "failed" if n.id == flow.fault else n.state))
     return _svg(*(size[::-1] if flow.down else size), flow.title, parts)

@@ -29,84 +29,118 @@ from .runs import DialsumError, Stage, cache_path, place, read_fact, to_json, un
 
 # %% ../nbs/12_engines.ipynb #f0b60542
 ENGINES = {
-    'hf': 'transformers, with the weights as the model is evaluated',
-    'hf-bf16': 'transformers, bfloat16 weights',
-    'int8': "transformers, linear layers in 8 bits (torch's dynamic quantization)",
-    'ctranslate2': 'CTranslate2, float32',
-    'ctranslate2-int8': 'CTranslate2, 8 bits',
+    "hf": "transformers, with the weights as the model is evaluated",
+    "hf-bf16": "transformers, bfloat16 weights",
+    "int8": "transformers, linear layers in 8 bits (torch's dynamic quantization)",
+    "ctranslate2": "CTranslate2, float32",
+    "ctranslate2-int8": "CTranslate2, 8 bits",
 }
-EXACT = ('hf', 'ctranslate2')
-TOKENS = 16384 # of a group; padding included, where it is computed
+EXACT = ("hf", "ctranslate2")
+TOKENS = 16384  # of a group; padding included, where it is computed
+
 
 def check_engines(
-    names:list[str], # of `ENGINES`
-)->list[str]: # the same
+    names: list[str],  # of `ENGINES`
+) -> list[str]:  # the same
     "Raises `DialsumError` for an engine that there is not"
     for name in names:
-        if name.lower().startswith(('tensorrt', 'onnx')): raise DialsumError(f"there is no engine '{name}' here: take {', '.join(ENGINES)}, or auto for what is fastest on this machine.")
-        if name not in ENGINES: raise unknown('engine', name, list(ENGINES))
+        if name.lower().startswith(("tensorrt", "onnx")):
+            raise DialsumError(
+                f"there is no engine '{name}' here: take {', '.join(ENGINES)}, or auto for what is fastest on this machine."
+            )
+        if name not in ENGINES:
+            raise unknown("engine", name, list(ENGINES))
     return names
 
+
 def named(
-    method:str, # 'auto' for all, or names separated by commas
-)->list[str]: # of `ENGINES`
+    method: str,  # 'auto' for all, or names separated by commas
+) -> list[str]:  # of `ENGINES`
     "Which engines are meant; raises `DialsumError` for one that there is not"
-    return list(ENGINES) if method == 'auto' else check_engines(method.replace(',', ' ').split() or [''])
+    return list(ENGINES) if method == "auto" else check_engines(method.replace(",", " ").split() or [""])
 
 # %% ../nbs/12_engines.ipynb #26fc22ce
-def _attends(model)->bool: return bool(model) and model.config.model_type == 'bart' # an encoder-decoder whose cross-attention is known here; CTranslate2 has no model
+def _attends(model) -> bool:
+    return (
+        bool(model) and model.config.model_type == "bart"
+    )  # an encoder-decoder whose cross-attention is known here; CTranslate2 has no model
+
 
 class Engine(Predictor):
     "A `Predictor` that writes dialogues of like length together; made by `engine`"
-    tokens = TOKENS # of a group
 
-    def __init__(self, name, disk, loaded, *given): # of `ENGINES`; bytes of the weights' files; as `Predictor` takes them
+    tokens = TOKENS  # of a group
+
+    def __init__(
+        self, name, disk, loaded, *given
+    ):  # of `ENGINES`; bytes of the weights' files; as `Predictor` takes them
         super().__init__(loaded, *given)
         self.name, self.disk, self.tell, self.progress = name, disk, self.progress, None
-        self.pads = not (_attends(loaded.model) and loaded.model.device.type == 'cpu')
+        self.pads = not (_attends(loaded.model) and loaded.model.device.type == "cpu")
 
-    def groups(self, texts:list[str])->list[list[int]]: # indices, the longest first
+    def groups(self, texts: list[str]) -> list[list[int]]:  # indices, the longest first
         "Which dialogues are written together: at most `batch_size`, with at most `tokens`"
-        around = len(self.codec.source(''))
+        around = len(self.codec.source(""))
         lengths, groups = [min(self.codec.tokens(t) + around, self.codec.max_source) for t in texts], []
         for i in sorted(range(len(texts)), key=lambda i: (-lengths[i], i)):
-            if not groups or len(groups[-1]) == self.batch_size or self._tokens([lengths[j] for j in (*groups[-1], i)]) > self.tokens: groups.append([])
+            if (
+                not groups
+                or len(groups[-1]) == self.batch_size
+                or self._tokens([lengths[j] for j in (*groups[-1], i)]) > self.tokens
+            ):
+                groups.append([])
             groups[-1].append(i)
         return groups
 
-    def _tokens(self, lengths:list[int])->int: return len(lengths)*lengths[0] if self.pads else sum(lengths)
+    def _tokens(self, lengths: list[int]) -> int:
+        return len(lengths) * lengths[0] if self.pads else sum(lengths)
 
-    def written(self, texts:list[str], instructions:list[str]|None=None, **options):
+    def written(self, texts: list[str], instructions: list[str] | None = None, **options):
         "Group by group: (indices, their summaries, seconds)"
         for rows in self.groups(texts):
             started = time.monotonic()
-            summaries = self._group([texts[i] for i in rows], instructions and [instructions[i] for i in rows], options)
+            summaries = self._group(
+                [texts[i] for i in rows], instructions and [instructions[i] for i in rows], options
+            )
             yield rows, summaries, time.monotonic() - started
 
-    def _summaries(self, texts:list[str], instructions:list[str]|None, options:dict)->list[str]: # in the order of `texts`
-        summaries, done, started, told = ['']*len(texts), 0, time.monotonic(), time.monotonic()
-        self.reached, reached = [], [False]*len(texts)
+    def _summaries(
+        self, texts: list[str], instructions: list[str] | None, options: dict
+    ) -> list[str]:  # in the order of `texts`
+        summaries, done, started, told = [""] * len(texts), 0, time.monotonic(), time.monotonic()
+        self.reached, reached = [], [False] * len(texts)
         for rows, group, _ in self.written(texts, instructions, **options):
-            for i, s in zip(rows, group): summaries[i] = s
-            for i, late in zip(rows, self.reached): reached[i] = late
+            for i, s in zip(rows, group):
+                summaries[i] = s
+            for i, late in zip(rows, self.reached):
+                reached[i] = late
             done, now = done + len(rows), time.monotonic()
             if self.tell and now - told > 5:
                 told = now
-                self.tell(done, len(texts), (now - started)/done*(len(texts) - done))
-        self.reached = reached # of all groups, not of the last one
+                self.tell(done, len(texts), (now - started) / done * (len(texts) - done))
+        self.reached = reached  # of all groups, not of the last one
         return summaries
 
-    def _group(self, texts, instructions, options): return super()._summaries(texts, instructions, options)
+    def _group(self, texts, instructions, options):
+        return super()._summaries(texts, instructions, options)
 
 # %% ../nbs/12_engines.ipynb #d1b72d62
-NEIGHBOURS = 8 # dialogues that are read beside one another; a GPU reads all at once
+NEIGHBOURS = 8  # dialogues that are read beside one another; a GPU reads all at once
 
-def _read(model, sources:list[list[int]], pad:int)->list[list[tuple]]: # layer → (keys, values: rows×heads×width×head_dim; mask: rows×1×1×width, or None) of some neighbours
+
+def _read(
+    model, sources: list[list[int]], pad: int
+) -> list[
+    list[tuple]
+]:  # layer → (keys, values: rows×heads×width×head_dim; mask: rows×1×1×width, or None) of some neighbours
     found = [[] for _ in model.get_decoder().layers]
-    most = NEIGHBOURS if model.device.type == 'cpu' else len(sources)
+    most = NEIGHBOURS if model.device.type == "cpu" else len(sources)
     for start in range(0, len(sources), most):
-        given = padded(sources[start:start + most], pad, model.device)
-        states, there = model.get_encoder()(**given).last_hidden_state, given['attention_mask'].bool()[:, None, None]
+        given = padded(sources[start : start + most], pad, model.device)
+        states, there = (
+            model.get_encoder()(**given).last_hidden_state,
+            given["attention_mask"].bool()[:, None, None],
+        )
         mask = None if there.all() else there
         heads = lambda x, a: x.unflatten(-1, (-1, a.head_dim)).transpose(1, 2).contiguous()
         for kept, layer in zip(found, model.get_decoder().layers):
@@ -114,271 +148,466 @@ def _read(model, sources:list[list[int]], pad:int)->list[list[tuple]]: # layer �
             kept.append((heads(a.k_proj(states), a), heads(a.v_proj(states), a), mask))
     return found
 
-def _look(a, read:list[tuple], hidden, *_, **more)->tuple: # as transformers' cross-attention `a`; hidden: (rows·beams)×1×width
+
+def _look(
+    a, read: list[tuple], hidden, *_, **more
+) -> tuple:  # as transformers' cross-attention `a`; hidden: (rows·beams)×1×width
     import torch
+
     rows = [keys.shape[0] for keys, _, _ in read]
-    asked = a.q_proj(hidden).view(sum(rows), -1, read[0][0].shape[1], a.head_dim).transpose(1, 2) # rows×heads×beams×head_dim
-    seen = [torch.nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=a.scaling) for q, (keys, values, mask) in zip(asked.split(rows), read)]
+    asked = (
+        a.q_proj(hidden).view(sum(rows), -1, read[0][0].shape[1], a.head_dim).transpose(1, 2)
+    )  # rows×heads×beams×head_dim
+    seen = [
+        torch.nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=a.scaling)
+        for q, (keys, values, mask) in zip(asked.split(rows), read)
+    ]
     return a.out_proj(torch.cat(seen).transpose(1, 2).reshape(hidden.shape)), None
 
 # %% ../nbs/12_engines.ipynb #318e8017
 @contextmanager
-def _reading(self:Engine, sources:list[list[int]]): # what `generate` is given: dialogues that have been read
+def _reading(
+    self: Engine, sources: list[list[int]]
+):  # what `generate` is given: dialogues that have been read
     from transformers.modeling_outputs import BaseModelOutput
-    model, given = self.loaded.model, padded(sources, self.loaded.tokenizer.pad_token_id, self.loaded.model.device, not self.loaded.card.seq2seq)
+
+    model, given = (
+        self.loaded.model,
+        padded(
+            sources,
+            self.loaded.tokenizer.pad_token_id,
+            self.loaded.model.device,
+            not self.loaded.card.seq2seq,
+        ),
+    )
     if not _attends(model):
         yield given
         return
     crosses = [layer.encoder_attn for layer in model.get_decoder().layers]
     try:
-        for a, read in zip(crosses, _read(model, sources, self.loaded.tokenizer.pad_token_id)): a.forward = partial(_look, a, read)
-        nothing = given['input_ids'].new_zeros(len(sources), 1)
-        yield given | dict(attention_mask=nothing + 1, encoder_outputs=BaseModelOutput(nothing[..., None].to(model.dtype))) # nobody looks at these
+        for a, read in zip(crosses, _read(model, sources, self.loaded.tokenizer.pad_token_id)):
+            a.forward = partial(_look, a, read)
+        nothing = given["input_ids"].new_zeros(len(sources), 1)
+        yield given | dict(
+            attention_mask=nothing + 1, encoder_outputs=BaseModelOutput(nothing[..., None].to(model.dtype))
+        )  # nobody looks at these
     finally:
-        for a in crosses: vars(a).pop('forward', None)
+        for a in crosses:
+            vars(a).pop("forward", None)
+
 
 Engine.reading = _reading
 
 # %% ../nbs/12_engines.ipynb #e964516c
-def _quantized(model): # its linear layers in 8 bits, activations quantized as they come
+def _quantized(model):  # its linear layers in 8 bits, activations quantized as they come
     import torch
-    if not hasattr(torch, 'ao') or not hasattr(torch.ao.quantization, 'quantize_dynamic'): raise DialsumError(f"torch {torch.__version__} has no dynamic quantization any more: use the engine ctranslate2-int8.")
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
 
-def _merged(loaded:LoadedModel)->LoadedModel: # an adapter's product added to the weights: one multiplication less for each layer
-    if hasattr(loaded.model, 'merge_and_unload'): loaded.model = loaded.model.merge_and_unload()
+    if not hasattr(torch, "ao") or not hasattr(torch.ao.quantization, "quantize_dynamic"):
+        raise DialsumError(
+            f"torch {torch.__version__} has no dynamic quantization any more: use the engine ctranslate2-int8."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(
+            model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True
+        )
+
+
+def _merged(
+    loaded: LoadedModel,
+) -> LoadedModel:  # an adapter's product added to the weights: one multiplication less for each layer
+    if hasattr(loaded.model, "merge_and_unload"):
+        loaded.model = loaded.model.merge_and_unload()
     return loaded
 
-def _folders(checkpoint:str)->list[Path]: # the checkpoint, and the base of an adapter
+
+def _folders(checkpoint: str) -> list[Path]:  # the checkpoint, and the base of an adapter
     from huggingface_hub import try_to_load_from_cache
+
     folder = Path(checkpoint)
-    if not folder.is_dir(): folder = Path(try_to_load_from_cache(checkpoint, 'config.json')).parent
+    if not folder.is_dir():
+        folder = Path(try_to_load_from_cache(checkpoint, "config.json")).parent
     base = adapter_base(str(folder))
     return [folder, *(_folders(base) if base else [])]
 
-def _weights(checkpoint:str)->int: # bytes
-    return sum(p.stat().st_size for folder in _folders(checkpoint) for p in folder.glob('*.safetensors'))
+
+def _weights(checkpoint: str) -> int:  # bytes
+    return sum(p.stat().st_size for folder in _folders(checkpoint) for p in folder.glob("*.safetensors"))
 
 # %% ../nbs/12_engines.ipynb #7bfd7681
 def _ctranslate2():
-    try: import ctranslate2
-    except ImportError: raise DialsumError("the engines ctranslate2 and ctranslate2-int8 need a package that is not installed: `pip install 'dialsum[fast]'`, or use hf, hf-bf16 or int8.") from None
+    try:
+        import ctranslate2
+    except ImportError:
+        raise DialsumError(
+            "the engines ctranslate2 and ctranslate2-int8 need a package that is not installed: `pip install 'dialsum[fast]'`, or use hf, hf-bf16 or int8."
+        ) from None
     return ctranslate2
 
-def _names(loaded:LoadedModel)->list[str]: # a distinct one for each row of the embedding: CTranslate2 speaks in names
-    names = loaded.tokenizer.convert_ids_to_tokens(list(range(loaded.model.config.vocab_size)))
-    return [f'<row {i}>' if n is None else n for i, n in enumerate(names)]
 
-def _specification(loaded:LoadedModel): # CTranslate2's picture of a model; what it was made of is of no use afterwards
+def _names(
+    loaded: LoadedModel,
+) -> list[str]:  # a distinct one for each row of the embedding: CTranslate2 speaks in names
+    names = loaded.tokenizer.convert_ids_to_tokens(list(range(loaded.model.config.vocab_size)))
+    return [f"<row {i}>" if n is None else n for i, n in enumerate(names)]
+
+
+def _specification(
+    loaded: LoadedModel,
+):  # CTranslate2's picture of a model; what it was made of is of no use afterwards
     import torch
     from ctranslate2.converters.transformers import _MODEL_LOADERS
+
     model, config, names = loaded.model, loaded.model.config, _names(loaded)
-    if type(config).__name__ not in _MODEL_LOADERS: raise DialsumError(f"{loaded.card.name}: CTranslate2 does not convert the architecture '{config.model_type}': use hf, hf-bf16 or int8.")
-    if config.model_type == 'bart' and not hasattr(config, 'normalize_before'): config.normalize_before = False
-    if config.model_type == 'gpt_neox': config.rotary_pct, model.embed_out = config.rope_parameters.get('partial_rotary_factor', 1.0), model.get_output_embeddings()
+    if type(config).__name__ not in _MODEL_LOADERS:
+        raise DialsumError(
+            f"{loaded.card.name}: CTranslate2 does not convert the architecture '{config.model_type}': use hf, hf-bf16 or int8."
+        )
+    if config.model_type == "bart" and not hasattr(config, "normalize_before"):
+        config.normalize_before = False
+    if config.model_type == "gpt_neox":
+        config.rotary_pct, model.embed_out = (
+            config.rope_parameters.get("partial_rotary_factor", 1.0),
+            model.get_output_embeddings(),
+        )
     maker = copy(_MODEL_LOADERS[type(config).__name__])
     maker.get_vocabulary = lambda model, tokenizer: names
-    with torch.no_grad(): spec = maker(model, loaded.tokenizer)
-    for token in ('bos_token', 'unk_token'): setattr(spec.config, token, getattr(spec.config, token) or '')
-    rope, numbers = getattr(config, 'rope_parameters', None) or {}, {}
-    if rope.get('rope_type') == 'llama3': numbers = dict(rotary_scaling_factor=np.float32(rope['factor']), original_max_position_embeddings=np.int32(rope['original_max_position_embeddings']))
-    if config.model_type == 'gpt_neox': numbers = dict(rotary_base=np.float32(rope.get('rope_theta', 10000)))
-    for layer in spec.decoder.layer if numbers else (): vars(layer.self_attention).update(numbers)
+    with torch.no_grad():
+        spec = maker(model, loaded.tokenizer)
+    for token in ("bos_token", "unk_token"):
+        setattr(spec.config, token, getattr(spec.config, token) or "")
+    rope, numbers = getattr(config, "rope_parameters", None) or {}, {}
+    if rope.get("rope_type") == "llama3":
+        numbers = dict(
+            rotary_scaling_factor=np.float32(rope["factor"]),
+            original_max_position_embeddings=np.int32(rope["original_max_position_embeddings"]),
+        )
+    if config.model_type == "gpt_neox":
+        numbers = dict(rotary_base=np.float32(rope.get("rope_theta", 10000)))
+    for layer in spec.decoder.layer if numbers else ():
+        vars(layer.self_attention).update(numbers)
     return spec
 
 # %% ../nbs/12_engines.ipynb #082a59fa
 def converted(
-    checkpoint:str, # from `locate`
-    kind:str='float32', # 'float32' or 'int8': how weights are kept
-)->Path: # may not exist yet
+    checkpoint: str,  # from `locate`
+    kind: str = "float32",  # 'float32' or 'int8': how weights are kept
+) -> Path:  # may not exist yet
     "Where a checkpoint is kept in CTranslate2's format; another place when its files change"
-    files = sorted(p for folder in _folders(checkpoint) for p in folder.rglob('*') if p.is_file())
-    told = [_ctranslate2().__version__, *(f'{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}' for p in files)]
-    key = lambda *words: _digest('\n'.join(words).encode()).hexdigest()[:12]
+    files = sorted(p for folder in _folders(checkpoint) for p in folder.rglob("*") if p.is_file())
+    told = [
+        _ctranslate2().__version__,
+        *(f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files),
+    ]
+    key = lambda *words: _digest("\n".join(words).encode()).hexdigest()[:12]
     near = Path(checkpoint).is_dir() and os.access(Path(checkpoint).parent, os.W_OK)
-    return (Path(f'{checkpoint}.ctranslate2') if near else cache_path()/'ctranslate2'/key(str(checkpoint)))/f'{kind}-{key(*told)}'
+    return (
+        Path(f"{checkpoint}.ctranslate2") if near else cache_path() / "ctranslate2" / key(str(checkpoint))
+    ) / f"{kind}-{key(*told)}"
+
 
 def convert(
-    card:ModelCard,
-    checkpoint:str, # from `locate`; an adapter is merged into its base
-    kind:str='float32', # 'float32' or 'int8': how weights are kept
-)->Path: # a folder for CTranslate2
+    card: ModelCard,
+    checkpoint: str,  # from `locate`; an adapter is merged into its base
+    kind: str = "float32",  # 'float32' or 'int8': how weights are kept
+) -> Path:  # a folder for CTranslate2
     "A checkpoint in CTranslate2's format, made when it is not there yet; raises `DialsumError` for an architecture that it does not know"
-    if (folder := converted(checkpoint, kind)).is_dir(): return folder
+    if (folder := converted(checkpoint, kind)).is_dir():
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix='.', dir=folder.parent))
+    tmp = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
         spec = _specification(_merged(load(card, checkpoint)))
         spec.validate()
         spec.optimize(quantization=kind)
         spec.save(str(tmp))
-        for old in folder.parent.glob(f'{kind}-*'): shutil.rmtree(old, ignore_errors=True)
+        for old in folder.parent.glob(f"{kind}-*"):
+            shutil.rmtree(old, ignore_errors=True)
         tmp.rename(folder)
     except OSError:
-        if not folder.is_dir(): raise # else another process was first
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+        if not folder.is_dir():
+            raise  # else another process was first
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
     return folder
 
 # %% ../nbs/12_engines.ipynb #598d3062
 class CTranslate2(Engine):
     "A `Predictor` by CTranslate2"
+
     def __init__(self, name, card, checkpoint, device, *given):
         import torch
-        ctranslate2, kind = _ctranslate2(), 'int8' if name.endswith('int8') else 'float32'
-        super().__init__(name, 0, LoadedModel(card, None, load_tokenizer(card, checkpoint), checkpoint, lengths=origin(checkpoint).get('lengths', {})), *given)
+
+        ctranslate2, kind = _ctranslate2(), "int8" if name.endswith("int8") else "float32"
+        super().__init__(
+            name,
+            0,
+            LoadedModel(
+                card,
+                None,
+                load_tokenizer(card, checkpoint),
+                checkpoint,
+                lengths=origin(checkpoint).get("lengths", {}),
+            ),
+            *given,
+        )
         self.check(self.decoding)
         folder = convert(card, checkpoint, kind)
-        self.disk = (folder/'model.bin').stat().st_size
-        self.names = json.loads(next(folder.glob('*vocabulary.json')).read_text(encoding='utf-8'))
+        self.disk = (folder / "model.bin").stat().st_size
+        self.names = json.loads(next(folder.glob("*vocabulary.json")).read_text(encoding="utf-8"))
         self.ids = {n: i for i, n in enumerate(self.names)}
-        self.model = (ctranslate2.Translator if card.seq2seq else ctranslate2.Generator)(str(folder), device=device, compute_type=kind, intra_threads=torch.get_num_threads())
+        self.model = (ctranslate2.Translator if card.seq2seq else ctranslate2.Generator)(
+            str(folder), device=device, compute_type=kind, intra_threads=torch.get_num_threads()
+        )
 
-    def check(self, d:Decoding)->None:
+    def check(self, d: Decoding) -> None:
         "Raises `DialsumError` for what this engine cannot do as `Predictor` does it"
-        lacks = dict(sampling=d.temperature, repetition_penalty=d.repetition_penalty != 1, no_repeat_ngram_size=d.no_repeat_ngram_size, length_control=self.lengths) | {n: True for n, _ in d.more}
-        lacks['min_new_tokens with beams'] = d.min_new_tokens and d.num_beams > 1 and not self.loaded.card.seq2seq
+        lacks = dict(
+            sampling=d.temperature,
+            repetition_penalty=d.repetition_penalty != 1,
+            no_repeat_ngram_size=d.no_repeat_ngram_size,
+            length_control=self.lengths,
+        ) | {n: True for n, _ in d.more}
+        lacks["min_new_tokens with beams"] = (
+            d.min_new_tokens and d.num_beams > 1 and not self.loaded.card.seq2seq
+        )
         if wrong := [n for n, asked in lacks.items() if asked]:
-            raise DialsumError(f"the engine {self.name} cannot follow {', '.join(wrong)} as the model was judged with: use hf, hf-bf16 or int8, or leave it out.")
+            raise DialsumError(
+                f"the engine {self.name} cannot follow {', '.join(wrong)} as the model was judged with: use hf, hf-bf16 or int8, or leave it out."
+            )
 
     def _group(self, texts, instructions, options):
         d = self._with(options)
         self.check(d)
-        sources = [[self.names[i] for i in self.codec.source(t, w)] for t, w in zip(texts, instructions or ['']*len(texts), strict=True)]
+        sources = [
+            [self.names[i] for i in self.codec.source(t, w)]
+            for t, w in zip(texts, instructions or [""] * len(texts), strict=True)
+        ]
         self._check_room(sources, d)
         found = self._search(sources, d)
-        most = d.max_new_tokens - self.loaded.card.seq2seq # as in `_search`: the last token of an encoder-decoder is a forced end
+        most = (
+            d.max_new_tokens - self.loaded.card.seq2seq
+        )  # as in `_search`: the last token of an encoder-decoder is a forced end
         self.reached = [len(ids) >= most and not set(ids) & set(self._ends(d)) for ids in found]
         texts = [self.codec.text(ids) for ids in found]
-        if self._bar is not None: self._bar.update(len(texts))
+        if self._bar is not None:
+            self._bar.update(len(texts))
         return [whole_sentences(t) for t in texts] if self.whole else texts
 
 # %% ../nbs/12_engines.ipynb #4ec142a1
-def _search(self:CTranslate2, sources:list[list[str]], d:Decoding)->list[list[int]]: # ids
-    ends = [self.names[i] for i in sorted({self.loaded.tokenizer.eos_token_id, self.codec.target('.')[-1]})]
-    how = dict(beam_size=d.num_beams, length_penalty=d.length_penalty, end_token=ends, max_batch_size=0, batch_type='examples')
+def _search(self: CTranslate2, sources: list[list[str]], d: Decoding) -> list[list[int]]:  # ids
+    ends = [self.names[i] for i in sorted({self.loaded.tokenizer.eos_token_id, self.codec.target(".")[-1]})]
+    how = dict(
+        beam_size=d.num_beams,
+        length_penalty=d.length_penalty,
+        end_token=ends,
+        max_batch_size=0,
+        batch_type="examples",
+    )
     if not self.loaded.card.seq2seq:
-        return [r.sequences_ids[0] for r in self.model.generate_batch(sources, max_length=d.max_new_tokens, min_length=d.min_new_tokens, include_prompt_in_result=False, sampling_topk=1, **how)]
-    most = d.max_new_tokens - 1 # transformers' last token is a forced end
-    found = self.model.translate_batch(sources, max_decoding_length=max(1, most), min_decoding_length=min(d.min_new_tokens, most), max_input_length=0, num_hypotheses=d.num_beams,
-                                       return_scores=True, return_end_token=True, **how)
-    def score(names, value): return value if names[-1:] and names[-1] in ends else value*(most/d.max_new_tokens)**d.length_penalty # as if its end had been forced
+        return [
+            r.sequences_ids[0]
+            for r in self.model.generate_batch(
+                sources,
+                max_length=d.max_new_tokens,
+                min_length=d.min_new_tokens,
+                include_prompt_in_result=False,
+                sampling_topk=1,
+                **how,
+            )
+        ]
+    most = d.max_new_tokens - 1  # transformers' last token is a forced end
+    found = self.model.translate_batch(
+        sources,
+        max_decoding_length=max(1, most),
+        min_decoding_length=min(d.min_new_tokens, most),
+        max_input_length=0,
+        num_hypotheses=d.num_beams,
+        return_scores=True,
+        return_end_token=True,
+        **how,
+    )
+
+    def score(names, value):
+        return (
+            value
+            if names[-1:] and names[-1] in ends
+            else value * (most / d.max_new_tokens) ** d.length_penalty
+        )  # as if its end had been forced
+
     best = (max(zip(r.hypotheses, r.scores), key=lambda h: score(*h))[0] for r in found)
     return [[self.ids[n] for n in names][:most] for names in best]
+
 
 CTranslate2._search = _search
 
 # %% ../nbs/12_engines.ipynb #669c3978
 def engine(
-    name:str, # of `ENGINES`
-    card:ModelCard,
-    checkpoint:str, # from `locate`
-    batch_size:int=32, # dialogues at once, at most
-    max_source:int=0, # tokens the model reads; 0: as it was trained
-    decoding:Decoding=Decoding(),
-    seed:int=42, # for sampling
-    progress=None, # called with (done, all, seconds left) every few seconds
-    lengths=None, whole:bool=False, # as for `Predictor`
-    loading:dict|None=None, # how `hf` loads it, from `Precision.loading`, and on which device all do; None: float32, on this machine's
-)->Engine:
+    name: str,  # of `ENGINES`
+    card: ModelCard,
+    checkpoint: str,  # from `locate`
+    batch_size: int = 32,  # dialogues at once, at most
+    max_source: int = 0,  # tokens the model reads; 0: as it was trained
+    decoding: Decoding = Decoding(),
+    seed: int = 42,  # for sampling
+    progress=None,  # called with (done, all, seconds left) every few seconds
+    lengths=None,
+    whole: bool = False,  # as for `Predictor`
+    loading: dict
+    | None = None,  # how `hf` loads it, from `Precision.loading`, and on which device all do; None: float32, on this machine's
+) -> Engine:
     "A model, ready to write; raises `DialsumError` for an unknown engine, a missing package, and for what an engine cannot do"
     check_engines([name])
     loading = loading or dict(device=this_device().kind)
-    device, given = loading['device'], (batch_size, max_source, decoding, seed, progress, lengths, whole)
-    if name == 'int8' and device != 'cpu': raise DialsumError("the engine int8 works on a CPU only: use hf-bf16 or ctranslate2-int8 on a GPU.")
-    if name.startswith('ctranslate2'): return CTranslate2(name, card, checkpoint, device, *given)
-    loaded = load(card, checkpoint, **loading) if name == 'hf' else _merged(load(card, checkpoint, 'bfloat16' if name == 'hf-bf16' else 'float32', device))
-    if name == 'int8': loaded.model = _quantized(loaded.model)
+    device, given = loading["device"], (batch_size, max_source, decoding, seed, progress, lengths, whole)
+    if name == "int8" and device != "cpu":
+        raise DialsumError("the engine int8 works on a CPU only: use hf-bf16 or ctranslate2-int8 on a GPU.")
+    if name.startswith("ctranslate2"):
+        return CTranslate2(name, card, checkpoint, device, *given)
+    loaded = (
+        load(card, checkpoint, **loading)
+        if name == "hf"
+        else _merged(load(card, checkpoint, "bfloat16" if name == "hf-bf16" else "float32", device))
+    )
+    if name == "int8":
+        loaded.model = _quantized(loaded.model)
     return Engine(name, _weights(checkpoint), loaded, *given)
 
 # %% ../nbs/12_engines.ipynb #b6df1678
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
+
 @dataclass(frozen=True)
 class Measured:
     "One engine at one batch size"
-    engine:str
-    batch_size:int
-    dialogues:int # written
-    throughput:float # dialogues/s
-    latency:float # median seconds from a dialogue's turn to its summary: the time of its group
-    peak:float # GiB of memory that the process had at most; on a GPU, that were taken of it
-    disk:float # GiB of weights
-    identical:float|None=None # share of the texts that equal hf's, 0 to 1
-    difference:tuple[float,float,float]|None=None # of ROUGE (mean of R1, R2, RL; points) from hf's, and its 95 % interval
-    stopped:str='' # why not all dialogues were written: 'slower', 'memory' or 'time'
+
+    engine: str
+    batch_size: int
+    dialogues: int  # written
+    throughput: float  # dialogues/s
+    latency: float  # median seconds from a dialogue's turn to its summary: the time of its group
+    peak: float  # GiB of memory that the process had at most; on a GPU, that were taken of it
+    disk: float  # GiB of weights
+    identical: float | None = None  # share of the texts that equal hf's, 0 to 1
+    difference: tuple[float, float, float] | None = (
+        None  # of ROUGE (mean of R1, R2, RL; points) from hf's, and its 95 % interval
+    )
+    stopped: str = ""  # why not all dialogues were written: 'slower', 'memory' or 'time'
+
 
 @dataclass(frozen=True)
 class Optimum:
     "What `optimize` found"
-    engine:str # of `ENGINES`
-    batch_size:int
-    reason:str # a sentence
-    rows:list[Measured]
-    skipped:dict[str,str] # engine → why it was not measured
-    seconds:float # that measuring took, loading and converting included
+
+    engine: str  # of `ENGINES`
+    batch_size: int
+    reason: str  # a sentence
+    rows: list[Measured]
+    skipped: dict[str, str]  # engine → why it was not measured
+    seconds: float  # that measuring took, loading and converting included
 
     @property
-    def table(self)->pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         "The rows, the fastest first"
-        return pd.DataFrame([asdict(r) for r in self.rows], columns=[f.name for f in fields(Measured)]).sort_values('throughput', ascending=False, ignore_index=True)
+        return pd.DataFrame(
+            [asdict(r) for r in self.rows], columns=[f.name for f in fields(Measured)]
+        ).sort_values("throughput", ascending=False, ignore_index=True)
 
-    def facts(self)->dict: # for a fact file's metrics
+    def facts(self) -> dict:  # for a fact file's metrics
         "Everything, as plain values"
         return asdict(self)
 
 # %% ../nbs/12_engines.ipynb #63001794
 @contextmanager
-def _watched(device:str): # the most memory that was taken meanwhile, in GiB
+def _watched(device: str):  # the most memory that was taken meanwhile, in GiB
     import psutil, torch
+
     process, over = psutil.Process(), threading.Event()
-    taken = (lambda: (lambda free, all: all - free)(*torch.cuda.mem_get_info(device))) if device.startswith('cuda') else lambda: process.memory_info().rss
-    peak = [taken()/2**30]
+    taken = (
+        (lambda: (lambda free, all: all - free)(*torch.cuda.mem_get_info(device)))
+        if device.startswith("cuda")
+        else lambda: process.memory_info().rss
+    )
+    peak = [taken() / 2**30]
+
     def look():
-        while not over.wait(0.02): peak[0] = max(peak[0], taken()/2**30)
+        while not over.wait(0.02):
+            peak[0] = max(peak[0], taken() / 2**30)
+
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
-    try: yield peak
-    finally: over.set(); watcher.join()
+    try:
+        yield peak
+    finally:
+        over.set()
+        watcher.join()
 
-def _difference(texts:list[str], plain:list[str], answers:list|None)->tuple[float,float,float]: # of their ROUGE, and its 95 % interval; no answers: plain's texts stand in
+
+def _difference(
+    texts: list[str], plain: list[str], answers: list | None
+) -> tuple[float, float, float]:  # of their ROUGE, and its 95 % interval; no answers: plain's texts stand in
     names = tuple(map(str, range(len(texts))))
-    scores = np.array(against(Candidates(names, names, tuple((Candidate('engine', t), Candidate('hf', p)) for t, p in zip(texts, plain))), answers or plain))
-    row = compare(dict(hf=scores[:, 1], engine=scores[:, 0]), 'hf').iloc[-1]
-    return tuple(round(float(row[n]), 4) for n in ('difference', 'difference_low', 'difference_high'))
+    scores = np.array(
+        against(
+            Candidates(
+                names,
+                names,
+                tuple((Candidate("engine", t), Candidate("hf", p)) for t, p in zip(texts, plain)),
+            ),
+            answers or plain,
+        )
+    )
+    row = compare(dict(hf=scores[:, 1], engine=scores[:, 0]), "hf").iloc[-1]
+    return tuple(round(float(row[n]), 4) for n in ("difference", "difference_low", "difference_high"))
 
 # %% ../nbs/12_engines.ipynb #d716a847
 @dataclass
 class _Search:
     "What `optimize` measures with, and what it has found"
-    make:Callable # name → `Engine`
-    dialogues:list; references:list|None
-    sizes:list # in order
-    max_loss:float; identical:bool
-    room:Callable # (engine, batch size) → whether it fits into memory
-    device:str
-    started:float; seconds:float # of `time.monotonic`, and as `optimize` takes them
-    pool:list=field(default_factory=list) # indices of dialogues
-    rows:dict=field(default_factory=dict) # (engine, batch size) → `Measured`
-    plain:dict=field(default_factory=dict) # index → hf's text
-    loading:float=0. # seconds, of the slowest so far
 
-    def left(self)->float: return self.started + self.seconds - time.monotonic()
-    def those(self, size:int)->list[int]: return self.pool[1::2] if size <= len(self.pool)//2 else self.pool # half of them are enough for smaller batches
+    make: Callable  # name → `Engine`
+    dialogues: list
+    references: list | None
+    sizes: list  # in order
+    max_loss: float
+    identical: bool
+    room: Callable  # (engine, batch size) → whether it fits into memory
+    device: str
+    started: float
+    seconds: float  # of `time.monotonic`, and as `optimize` takes them
+    pool: list = field(default_factory=list)  # indices of dialogues
+    rows: dict = field(default_factory=dict)  # (engine, batch size) → `Measured`
+    plain: dict = field(default_factory=dict)  # index → hf's text
+    loading: float = 0.0  # seconds, of the slowest so far
 
-    def good(self)->list[Measured]: # within the bound, the fastest first
+    def left(self) -> float:
+        return self.started + self.seconds - time.monotonic()
+
+    def those(self, size: int) -> list[int]:
+        return (
+            self.pool[1::2] if size <= len(self.pool) // 2 else self.pool
+        )  # half of them are enough for smaller batches
+
+    def good(self) -> list[Measured]:  # within the bound, the fastest first
         within = lambda r: r.identical == 1 if self.identical else -r.difference[0] <= self.max_loss
-        return sorted((r for r in self.rows.values() if r.difference and not r.stopped and within(r)), key=lambda r: -r.throughput)
+        return sorted(
+            (r for r in self.rows.values() if r.difference and not r.stopped and within(r)),
+            key=lambda r: -r.throughput,
+        )
 
-    def take(self, n:int): # that many for most sizes, and as many between them for larger batches
+    def take(self, n: int):  # that many for most sizes, and as many between them for larger batches
         order = sorted(range(len(self.dialogues)), key=lambda i: (len(self.dialogues[i]), i))
-        n = min(len(order), 2*n)
-        self.pool = [order[int((k + .5)*len(order)/n)] for k in range(n)]
+        n = min(len(order), 2 * n)
+        self.pool = [order[int((k + 0.5) * len(order) / n)] for k in range(n)]
         self.sizes = [s for s in self.sizes if s <= n] or self.sizes[:1]
 
-    def load(self, name:str)->Engine: # one that has written something
-        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig # imports take seconds once, and tell nothing of the next engine
+    def load(self, name: str) -> Engine:  # one that has written something
+        from transformers import (
+            AutoModelForCausalLM,
+            AutoModelForSeq2SeqLM,
+            GenerationConfig,
+        )  # imports take seconds once, and tell nothing of the next engine
+
         started = time.monotonic()
         made = self.make(name)
         made.predict_batch([min(self.dialogues, key=len)], max_new_tokens=2, min_new_tokens=0)
@@ -386,155 +615,300 @@ class _Search:
         return made
 
 # %% ../nbs/12_engines.ipynb #5997f40a
-def _write(self:_Search, made:Engine, size:int, of:list[int])->tuple[dict,list,float,str]: # (index → text, seconds that each waited, GiB, why it stopped)
-    texts, waits, spent, stopped, made.batch_size = {}, [], 0., '', size
-    limit = 1.5*len(of)/self.good()[0].throughput if self.good() else float('inf')
+def _write(
+    self: _Search, made: Engine, size: int, of: list[int]
+) -> tuple[dict, list, float, str]:  # (index → text, seconds that each waited, GiB, why it stopped)
+    texts, waits, spent, stopped, made.batch_size = {}, [], 0.0, "", size
+    limit = 1.5 * len(of) / self.good()[0].throughput if self.good() else float("inf")
     with _watched(self.device) as peak, closing(made.written([self.dialogues[i] for i in of])) as groups:
         try:
             for rows, summaries, seconds in groups:
                 texts |= {of[i]: s for i, s in zip(rows, summaries)}
-                waits, spent = waits + [seconds]*len(rows), spent + seconds
-                stopped = 'memory' if made.batch_size < size else '' if len(texts) == len(of) else 'time' if self.left() < 0 else 'slower' if spent > limit else ''
-                if stopped: break
+                waits, spent = waits + [seconds] * len(rows), spent + seconds
+                stopped = (
+                    "memory"
+                    if made.batch_size < size
+                    else ""
+                    if len(texts) == len(of)
+                    else "time"
+                    if self.left() < 0
+                    else "slower"
+                    if spent > limit
+                    else ""
+                )
+                if stopped:
+                    break
         except (MemoryError, RuntimeError) as e:
-            if not out_of_memory(e): raise
-            stopped = 'memory'
+            if not out_of_memory(e):
+                raise
+            stopped = "memory"
     return texts, waits, peak[0], stopped
 
-def _measure(self:_Search, made:Engine, size:int)->Measured: # and compare what it writes with what hf wrote
+
+def _measure(
+    self: _Search, made: Engine, size: int
+) -> Measured:  # and compare what it writes with what hf wrote
     of, started = self.those(size), time.monotonic()
-    texts, waits, peak, stopped = self.write(made, size, of) if self.room(made.name, size) else ({}, [], 0., 'memory')
+    texts, waits, peak, stopped = (
+        self.write(made, size, of) if self.room(made.name, size) else ({}, [], 0.0, "memory")
+    )
     seconds = time.monotonic() - started
-    if made.name == 'hf' and len(texts) > len(self.plain): self.plain = texts
+    if made.name == "hf" and len(texts) > len(self.plain):
+        self.plain = texts
     both = [i for i in texts if i in self.plain]
     told = [texts[i] for i in both], [self.plain[i] for i in both]
-    found = dict(identical=float(np.mean([a == b for a, b in zip(*told)])), difference=_difference(*told, self.references and [self.references[i] for i in both])) if both else {}
-    row = self.rows[made.name, size] = Measured(made.name, size, len(texts), len(texts)/seconds if texts else 0., float(np.median(waits or [0])), peak, made.disk/2**30, **found, stopped=stopped)
+    found = (
+        dict(
+            identical=float(np.mean([a == b for a, b in zip(*told)])),
+            difference=_difference(*told, self.references and [self.references[i] for i in both]),
+        )
+        if both
+        else {}
+    )
+    row = self.rows[made.name, size] = Measured(
+        made.name,
+        size,
+        len(texts),
+        len(texts) / seconds if texts else 0.0,
+        float(np.median(waits or [0])),
+        peak,
+        made.disk / 2**30,
+        **found,
+        stopped=stopped,
+    )
     return row
+
 
 _Search.write, _Search.measure = _write, _measure
 
 # %% ../nbs/12_engines.ipynb #78087e55
-_first = {'hf': 32, 'hf-bf16': 64, 'ctranslate2-int8': 16, 'ctranslate2': 16, 'int8': 16} # where the search for a batch size begins; the likely best first: what is slower is soon left
-CONVERTED = 1.5e8 # bytes of weights in a second
+_first = {
+    "hf": 32,
+    "hf-bf16": 64,
+    "ctranslate2-int8": 16,
+    "ctranslate2": 16,
+    "int8": 16,
+}  # where the search for a batch size begins; the likely best first: what is slower is soon left
+CONVERTED = 1.5e8  # bytes of weights in a second
 
-def _begin(name:str, sizes:list[int])->int: return max((s for s in sizes if s <= _first[name]), default=sizes[0])
 
-def _survey(self:_Search, names:list[str], slow:dict[str,float])->dict[str,str]: # slow: seconds that engines need before they begin; returns why some were not measured
-    skipped, made = {}, self.load('hf')
-    middle, made.batch_size, started = sorted(self.dialogues, key=len)[len(self.dialogues)//2], 1, time.monotonic()
+def _begin(name: str, sizes: list[int]) -> int:
+    return max((s for s in sizes if s <= _first[name]), default=sizes[0])
+
+
+def _survey(
+    self: _Search, names: list[str], slow: dict[str, float]
+) -> dict[str, str]:  # slow: seconds that engines need before they begin; returns why some were not measured
+    skipped, made = {}, self.load("hf")
+    middle, made.batch_size, started = (
+        sorted(self.dialogues, key=len)[len(self.dialogues) // 2],
+        1,
+        time.monotonic(),
+    )
     made.predict_batch([middle])
     one = time.monotonic() - started
-    if one > self.left()/4: return dict.fromkeys(names, f'hf needs {one:.0f} s for one dialogue, too long to compare anything')
-    self.take(min(32, max(1, int(self.left()/2/one)))) # a batch is at least twice as fast
-    size = _begin('hf', self.sizes)
-    while self.measure(made, size).stopped == 'memory' and size > self.sizes[0]: size = self.sizes[self.sizes.index(size) - 1]
+    if one > self.left() / 4:
+        return dict.fromkeys(names, f"hf needs {one:.0f} s for one dialogue, too long to compare anything")
+    self.take(min(32, max(1, int(self.left() / 2 / one))))  # a batch is at least twice as fast
+    size = _begin("hf", self.sizes)
+    while self.measure(made, size).stopped == "memory" and size > self.sizes[0]:
+        size = self.sizes[self.sizes.index(size) - 1]
     for name in names[1:]:
-        made = None # room for the next
-        wait = slow.get(name, 0) + 1.5*self.loading + len(self.those(1))/max((r.throughput for r in self.good()), default=1)
-        if wait > self.left(): skipped[name] = f'it would take {wait:.0f} s, {max(0, self.left()):.0f} s were left'; continue
-        try: self.measure(made := self.load(name), _begin(name, self.sizes))
-        except DialsumError as e: skipped[name] = str(e)
+        made = None  # room for the next
+        wait = (
+            slow.get(name, 0)
+            + 1.5 * self.loading
+            + len(self.those(1)) / max((r.throughput for r in self.good()), default=1)
+        )
+        if wait > self.left():
+            skipped[name] = f"it would take {wait:.0f} s, {max(0, self.left()):.0f} s were left"
+            continue
+        try:
+            self.measure(made := self.load(name), _begin(name, self.sizes))
+        except DialsumError as e:
+            skipped[name] = str(e)
         except (MemoryError, RuntimeError) as e:
-            if not out_of_memory(e): raise
-            skipped[name] = 'there is not enough memory to load it'
+            if not out_of_memory(e):
+                raise
+            skipped[name] = "there is not enough memory to load it"
     return skipped
 
-def _climb(self:_Search, made:Engine, size:int): # sizes beside the first, in the direction that gains
+
+def _climb(self: _Search, made: Engine, size: int):  # sizes beside the first, in the direction that gains
     for step in (1, -1):
         at = size
         while 0 <= (k := self.sizes.index(at) + step) < len(self.sizes):
             new, speed = self.sizes[k], self.rows[made.name, at].throughput
-            if 1.5*len(self.those(new))/speed > self.left(): return
-            if self.measure(made, new).stopped or self.rows[made.name, new].throughput < 1.03*speed: break
+            if 1.5 * len(self.those(new)) / speed > self.left():
+                return
+            if self.measure(made, new).stopped or self.rows[made.name, new].throughput < 1.03 * speed:
+                break
             at = new
-        if at != size: return
+        if at != size:
+            return
+
 
 _Search.survey, _Search.climb = _survey, _climb
 
 # %% ../nbs/12_engines.ipynb #e97c4726
-def _optimum(self:_Search, names:list[str], slow:dict[str,float])->Optimum:
+def _optimum(self: _Search, names: list[str], slow: dict[str, float]) -> Optimum:
     skipped = self.survey(names, slow)
     fastest = {r.engine: r for r in reversed(self.good())}
     for row in sorted(fastest.values(), key=lambda r: -r.throughput)[:2]:
-        if row.throughput > 0.7*self.good()[0].throughput and self.left() > 2*self.loading: self.climb(self.load(row.engine), row.batch_size)
+        if row.throughput > 0.7 * self.good()[0].throughput and self.left() > 2 * self.loading:
+            self.climb(self.load(row.engine), row.batch_size)
     rows, good, spent = list(self.rows.values()), self.good(), time.monotonic() - self.started
-    if not good: return Optimum('hf', _begin('hf', self.sizes), f"hf, unmeasured: {skipped.get('hf', 'nothing was finished in the time')}.", rows, skipped, spent)
-    row = min((r for r in good if r.engine == good[0].engine and r.throughput > 0.97*good[0].throughput), key=lambda r: r.batch_size) # a tie: the one that needs less memory
+    if not good:
+        return Optimum(
+            "hf",
+            _begin("hf", self.sizes),
+            f"hf, unmeasured: {skipped.get('hf', 'nothing was finished in the time')}.",
+            rows,
+            skipped,
+            spent,
+        )
+    row = min(
+        (r for r in good if r.engine == good[0].engine and r.throughput > 0.97 * good[0].throughput),
+        key=lambda r: r.batch_size,
+    )  # a tie: the one that needs less memory
     return Optimum(row.engine, row.batch_size, self.reason(row), rows, skipped, spent)
 
-def _reason(self:_Search, row:Measured)->str:
-    (f, low, high), plain = row.difference, max(r.throughput for r in self.rows.values() if r.engine == 'hf')
-    return (f"{row.engine} with {row.batch_size} dialogues at once wrote {row.throughput:.3g} dialogues/s, hf {plain:.3g}; {row.identical:.0%} of {row.dialogues} texts are hf's, "
-            f"ROUGE against {'the references' if self.references else 'its texts'} changes by {f:+.2f} points [{low:+.2f}, {high:+.2f}]; "
-            f"{'identical texts were asked for' if self.identical else f'at most {self.max_loss:g} points less were allowed'}.")
+
+def _reason(self: _Search, row: Measured) -> str:
+    (f, low, high), plain = row.difference, max(r.throughput for r in self.rows.values() if r.engine == "hf")
+    return (
+        f"{row.engine} with {row.batch_size} dialogues at once wrote {row.throughput:.3g} dialogues/s, hf {plain:.3g}; {row.identical:.0%} of {row.dialogues} texts are hf's, "
+        f"ROUGE against {'the references' if self.references else 'its texts'} changes by {f:+.2f} points [{low:+.2f}, {high:+.2f}]; "
+        f"{'identical texts were asked for' if self.identical else f'at most {self.max_loss:g} points less were allowed'}."
+    )
+
 
 _Search.optimum, _Search.reason = _optimum, _reason
 
 # %% ../nbs/12_engines.ipynb #12d7091b
 def _check_search(engines, dialogues, references, sizes):
     check_engines(engines)
-    if not dialogues or references is not None and len(references) != len(dialogues): raise DialsumError(f"{len(dialogues)} dialogues and {len(references or [])} references to measure with: give at least one dialogue, and a reference for each.")
-    if not sizes or min(sizes) < 1: raise DialsumError(f"batch sizes {list(sizes)} were given: numbers from 1 on were expected.")
+    if not dialogues or references is not None and len(references) != len(dialogues):
+        raise DialsumError(
+            f"{len(dialogues)} dialogues and {len(references or [])} references to measure with: give at least one dialogue, and a reference for each."
+        )
+    if not sizes or min(sizes) < 1:
+        raise DialsumError(f"batch sizes {list(sizes)} were given: numbers from 1 on were expected.")
 
-def _room(card, checkpoint, d:Decoding, max_source, loading)->Callable: # (engine, batch size) → whether the estimate says that there is room, the weights loaded already
+
+def _room(
+    card, checkpoint, d: Decoding, max_source, loading
+) -> (
+    Callable
+):  # (engine, batch size) → whether the estimate says that there is room, the weights loaded already
     from transformers import AutoConfig
+
     found = AutoConfig.from_pretrained(_folders(checkpoint)[-1]).to_dict()
-    own, device = replace(card, config={k: found.get(k, v) for k, v in card.config.items()}), loading['device'] # a replica's shapes, too
+    own, device = (
+        replace(card, config={k: found.get(k, v) for k, v in card.config.items()}),
+        loading["device"],
+    )  # a replica's shapes, too
+
     def fits(name, size):
-        m = estimate_generation(own, size, min(max(1, TOKENS//size), max_source), d.max_new_tokens, d.num_beams, 'bfloat16' if name == 'hf-bf16' else loading.get('dtype', 'float32'), device=device)
+        m = estimate_generation(
+            own,
+            size,
+            min(max(1, TOKENS // size), max_source),
+            d.max_new_tokens,
+            d.num_beams,
+            "bfloat16" if name == "hf-bf16" else loading.get("dtype", "float32"),
+            device=device,
+        )
         return m.total - m.weights - m.overhead < available_memory(device)
+
     return fits
 
-def _slow(names:list[str], checkpoint:str)->dict[str,float]: # engine → seconds of a conversion that is not there yet
-    try: return {n: _weights(checkpoint)/CONVERTED for n in names if n.startswith('ctranslate2') and not converted(checkpoint, 'int8' if n.endswith('int8') else 'float32').is_dir()}
-    except DialsumError: return {} # not installed: said when it is its turn
+
+def _slow(
+    names: list[str], checkpoint: str
+) -> dict[str, float]:  # engine → seconds of a conversion that is not there yet
+    try:
+        return {
+            n: _weights(checkpoint) / CONVERTED
+            for n in names
+            if n.startswith("ctranslate2")
+            and not converted(checkpoint, "int8" if n.endswith("int8") else "float32").is_dir()
+        }
+    except DialsumError:
+        return {}  # not installed: said when it is its turn
 
 # %% ../nbs/12_engines.ipynb #13cca26f
 def optimize(
-    card:ModelCard,
-    checkpoint:str, # from `locate`
-    dialogues:list[str], # to choose from; about 100 are plenty
-    references:list|None=None, # one string a dialogue, or a tuple of several; None: hf's texts stand in
-    decoding:Decoding=Decoding(),
-    engines:list[str]=tuple(ENGINES), # which ones to try; hf is always measured
-    sizes:list[int]=SIZES, # batch sizes
-    max_loss:float=0.5, # ROUGE points (mean of R1, R2, RL) that an engine may lose against hf
-    identical:bool=False, # only exact engines, and only when they write what hf writes
-    seconds:float=60., # that measuring may take
-    max_source:int=0, lengths=None, whole:bool=False, loading:dict|None=None, # as for `engine`
-    ready:Callable=lambda: None, # called when hf is loaded
-)->Optimum:
+    card: ModelCard,
+    checkpoint: str,  # from `locate`
+    dialogues: list[str],  # to choose from; about 100 are plenty
+    references: list | None = None,  # one string a dialogue, or a tuple of several; None: hf's texts stand in
+    decoding: Decoding = Decoding(),
+    engines: list[str] = tuple(ENGINES),  # which ones to try; hf is always measured
+    sizes: list[int] = SIZES,  # batch sizes
+    max_loss: float = 0.5,  # ROUGE points (mean of R1, R2, RL) that an engine may lose against hf
+    identical: bool = False,  # only exact engines, and only when they write what hf writes
+    seconds: float = 60.0,  # that measuring may take
+    max_source: int = 0,
+    lengths=None,
+    whole: bool = False,
+    loading: dict | None = None,  # as for `engine`
+    ready: Callable = lambda: None,  # called when hf is loaded
+) -> Optimum:
     "The fastest engine and batch size within a bound of quality, measured here; raises `DialsumError` for unknown engines and sizes"
     _check_search(engines, dialogues, references, sizes)
     loading, started = loading or dict(device=this_device().kind), time.monotonic()
     decoding, limits = with_lengths(card, checkpoint, decoding, max_source)
     max_source = limits.max_source
+
     def make(name):
         gc.collect()
-        made = engine(name, card, checkpoint, 1, max_source, decoding, lengths=lengths, whole=whole, loading=loading)
+        made = engine(
+            name, card, checkpoint, 1, max_source, decoding, lengths=lengths, whole=whole, loading=loading
+        )
         ready()
         return made
-    search = _Search(make, list(dialogues), references and list(references), sorted(sizes), max_loss, identical, _room(card, checkpoint, decoding, max_source, loading), loading['device'], started, seconds)
-    names = [n for n in _first if n == 'hf' or n in engines and (n in EXACT or not identical)]
+
+    search = _Search(
+        make,
+        list(dialogues),
+        references and list(references),
+        sorted(sizes),
+        max_loss,
+        identical,
+        _room(card, checkpoint, decoding, max_source, loading),
+        loading["device"],
+        started,
+        seconds,
+    )
+    names = [n for n in _first if n == "hf" or n in engines and (n in EXACT or not identical)]
     return search.optimum(names, _slow(names, checkpoint))
 
 # %% ../nbs/12_engines.ipynb #1108ac88
 def picked(
-    stage:Stage, # of predict
-)->dict|None: # None: the run has none, or an engine was asked for
+    stage: Stage,  # of predict
+) -> dict | None:  # None: the run has none, or an engine was asked for
     "The fact of the model's optimize stage in the same run, noted as an input"
-    path = place(stage.run, stage.model)/'optimize.json'
-    return read_fact(stage.use(path)) if stage.params['engine'] == 'auto' and stage.params['run'] and stage.fold is None and path.is_file() else None
+    path = place(stage.run, stage.model) / "optimize.json"
+    return (
+        read_fact(stage.use(path))
+        if stage.params["engine"] == "auto" and stage.params["run"] and stage.fold is None and path.is_file()
+        else None
+    )
+
 
 def choose(
-    asked:str, # of `ENGINES`, or 'auto' for what was picked
-    size:int, # batch size, where none was picked
-    fact:dict|None, # of the optimize stage; None: there is none
-    decoding:Decoding,
-)->tuple[str,int]: # (engine, batch size); '' for a `Predictor` of the model as it was evaluated
+    asked: str,  # of `ENGINES`, or 'auto' for what was picked
+    size: int,  # batch size, where none was picked
+    fact: dict | None,  # of the optimize stage; None: there is none
+    decoding: Decoding,
+) -> tuple[str, int]:  # (engine, batch size); '' for a `Predictor` of the model as it was evaluated
     "With what to write; raises `DialsumError` for an engine that there is not"
-    if asked != 'auto': return '' if check_engines([asked]) == ['hf'] else asked, size
-    found = (fact or {}).get('metrics') or {}
-    if not found or to_json(found['decoding']) != to_json(decoding.facts()): return '', size
-    return found['engine'], size if fact.get('params', {}).get('use_batch_optimization') is False else found['batch_size'] # none was looked for: the one that is asked for now
+    if asked != "auto":
+        return "" if check_engines([asked]) == ["hf"] else asked, size
+    found = (fact or {}).get("metrics") or {}
+    if not found or to_json(found["decoding"]) != to_json(decoding.facts()):
+        return "", size
+    return found["engine"], size if fact.get("params", {}).get("use_batch_optimization") is False else found[
+        "batch_size"
+    ]  # none was looked for: the one that is asked for now

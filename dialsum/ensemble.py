@@ -30,553 +30,939 @@ from .tags import broken_tags, invented_tags
 # %% ../nbs/11_ensemble.ipynb #f27e502c
 class Candidate(NamedTuple):
     "One summary of one dialogue"
-    member:str # whose it is
-    text:str # '' where nothing was written
-    likelihood:float|None=None # mean log-probability of its tokens, where known
-    fold:int|None=None # the fold that its model had not seen; None: it has seen them all, or none
+
+    member: str  # whose it is
+    text: str  # '' where nothing was written
+    likelihood: float | None = None  # mean log-probability of its tokens, where known
+    fold: int | None = None  # the fold that its model had not seen; None: it has seen them all, or none
+
 
 @dataclass(frozen=True)
 class Candidates:
     "Several members' summaries of the same dialogues; raises `DialsumError` where one is missing"
-    fnames:tuple[str,...] # of n dialogues
-    dialogues:tuple[str,...] # their texts
-    table:tuple[tuple[Candidate,...],...]=field(repr=False) # of each dialogue its candidates, members in one order
-    known:dict=field(default_factory=dict, init=False, repr=False, compare=False) # utilities that were computed before
+
+    fnames: tuple[str, ...]  # of n dialogues
+    dialogues: tuple[str, ...]  # their texts
+    table: tuple[tuple[Candidate, ...], ...] = field(
+        repr=False
+    )  # of each dialogue its candidates, members in one order
+    known: dict = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # utilities that were computed before
 
     def __post_init__(self):
-        if not self.table or not self.members: raise DialsumError("there is nothing to choose from: at least one dialogue with one candidate was expected.")
+        if not self.table or not self.members:
+            raise DialsumError(
+                "there is nothing to choose from: at least one dialogue with one candidate was expected."
+            )
         if not len(self.fnames) == len(self.dialogues) == len(self.table):
-            raise DialsumError(f"{len(self.fnames)} fnames, {len(self.dialogues)} dialogues and {len(self.table)} rows of candidates: one of each for every dialogue was expected.")
+            raise DialsumError(
+                f"{len(self.fnames)} fnames, {len(self.dialogues)} dialogues and {len(self.table)} rows of candidates: one of each for every dialogue was expected."
+            )
         for fname, row in zip(self.fnames, self.table):
             if odd := set(self.members) ^ {x.member for x in row}:
-                raise DialsumError(f"'{min(odd)}' has no candidate of '{fname}' or not of every dialogue: give '' where a member wrote nothing.")
+                raise DialsumError(
+                    f"'{min(odd)}' has no candidate of '{fname}' or not of every dialogue: give '' where a member wrote nothing."
+                )
 
-    def __len__(self)->int: return len(self.fnames)
+    def __len__(self) -> int:
+        return len(self.fnames)
 
     @cached_property
-    def members(self)->tuple[str,...]: # in the table's order
+    def members(self) -> tuple[str, ...]:  # in the table's order
         "Whose candidates there are"
         return tuple(dict.fromkeys(x.member for x in self.table[0]))
 
-    def only(self, members:list[str])->'Candidates': # in the table's order
+    def only(self, members: list[str]) -> "Candidates":  # in the table's order
         "The table of some members alone"
         for m in members:
-            if m not in self.members: raise unknown('member', m, list(self.members))
-        return Candidates(self.fnames, self.dialogues, tuple(tuple(x for x in row if x.member in members) for row in self.table))
+            if m not in self.members:
+                raise unknown("member", m, list(self.members))
+        return Candidates(
+            self.fnames,
+            self.dialogues,
+            tuple(tuple(x for x in row if x.member in members) for row in self.table),
+        )
 
 # %% ../nbs/11_ensemble.ipynb #3bc73439
-def _column(path:Path, frame:pd.DataFrame, name:str)->list[float|None]: # of optional numbers
-    try: numbers = pd.to_numeric(frame[name]) if name in frame else pd.Series(math.nan, frame.index)
-    except (ValueError, TypeError): raise DialsumError(f"'{path}': the column '{name}' holds something that is no number: correct it or take the column out.") from None
+def _column(path: Path, frame: pd.DataFrame, name: str) -> list[float | None]:  # of optional numbers
+    try:
+        numbers = pd.to_numeric(frame[name]) if name in frame else pd.Series(math.nan, frame.index)
+    except (ValueError, TypeError):
+        raise DialsumError(
+            f"'{path}': the column '{name}' holds something that is no number: correct it or take the column out."
+        ) from None
     return [float(x) if math.isfinite(x) else None for x in numbers]
 
-def _member(name:str, path:Path, fnames:list[str])->list[Candidate]: # one for each fname
+
+def _member(name: str, path: Path, fnames: list[str]) -> list[Candidate]:  # one for each fname
     texts, frame = _predictions(path), named(path)
-    extras = dict(zip(texts, zip(_column(path, frame, 'likelihood'), _column(path, frame, 'fold'))))
-    for what, some in (('lacks', [f for f in fnames if f not in texts]), ('also has', sorted(set(texts) - set(fnames)))):
-        if some: raise DialsumError(f"{name}: '{path}' {what} {len(some)} of the {len(fnames)} dialogues' fnames ({', '.join(some[:3])}{' …' if len(some) > 3 else ''})"
-                                    f"{'' if what == 'lacks' else ', beyond them'}: every member needs one summary of each dialogue, and no other.")
-    return [Candidate(name, texts[f], extras[f][0], None if extras[f][1] is None else int(extras[f][1])) for f in fnames]
+    extras = dict(zip(texts, zip(_column(path, frame, "likelihood"), _column(path, frame, "fold"))))
+    for what, some in (
+        ("lacks", [f for f in fnames if f not in texts]),
+        ("also has", sorted(set(texts) - set(fnames))),
+    ):
+        if some:
+            raise DialsumError(
+                f"{name}: '{path}' {what} {len(some)} of the {len(fnames)} dialogues' fnames ({', '.join(some[:3])}{' …' if len(some) > 3 else ''})"
+                f"{'' if what == 'lacks' else ', beyond them'}: every member needs one summary of each dialogue, and no other."
+            )
+    return [
+        Candidate(name, texts[f], extras[f][0], None if extras[f][1] is None else int(extras[f][1]))
+        for f in fnames
+    ]
+
 
 def candidates(
-    members:dict, # name → CSV or JSONL with fname, summary and perhaps likelihood and fold; a list of files for samples or views, the plain one first
-    rows:pd.DataFrame, # fname and dialogue, as `data.read` returns them
-)->Candidates: # in the order of `rows`
+    members: dict,  # name → CSV or JSONL with fname, summary and perhaps likelihood and fold; a list of files for samples or views, the plain one first
+    rows: pd.DataFrame,  # fname and dialogue, as `data.read` returns them
+) -> Candidates:  # in the order of `rows`
     "The members' predictions in one table; raises `DialsumError` where a file does not have just the fnames of `rows`"
-    fnames = list(rows['fname'])
-    read = [_member(name, path, fnames) for name, paths in members.items() for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    return Candidates(tuple(fnames), tuple(rows['dialogue']), tuple(zip(*read)))
+    fnames = list(rows["fname"])
+    read = [
+        _member(name, path, fnames)
+        for name, paths in members.items()
+        for path in ([paths] if isinstance(paths, (str, Path)) else paths)
+    ]
+    return Candidates(tuple(fnames), tuple(rows["dialogue"]), tuple(zip(*read)))
 
 # %% ../nbs/11_ensemble.ipynb #2e5b9c08
-UTILITIES = ('rouge', 'chrf')
+UTILITIES = ("rouge", "chrf")
+
 
 @cache
-def _surfaces()->Callable: # MeCab's morphemes as they stand in the text; to describe each, as `morphs` does inside, takes as long as to find them
+def _surfaces() -> (
+    Callable
+):  # MeCab's morphemes as they stand in the text; to describe each, as `morphs` does inside, takes as long as to find them
     from mecab.mecab import MeCab, create_lattice
+
     tagger = MeCab()._tagger
+
     def cut(text):
         lattice = create_lattice(text)
         tagger.parse(lattice)
         return [node.surface for _, node in lattice]
+
     return cut
 
-def _counts(rows:list[np.ndarray])->np.ndarray: # rows × distinct numbers in any of them
+
+def _counts(rows: list[np.ndarray]) -> np.ndarray:  # rows × distinct numbers in any of them
     kinds, place = np.unique(np.concatenate(rows), return_inverse=True)
     owner = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
-    return np.bincount(owner*len(kinds) + place, minlength=len(rows)*len(kinds)).reshape(len(rows), len(kinds))
+    return np.bincount(owner * len(kinds) + place, minlength=len(rows) * len(kinds)).reshape(
+        len(rows), len(kinds)
+    )
 
-def _rouge(a:list[list[str]], b:list[list[str]])->np.ndarray: # len(a)×len(b) of tokens: mean of the F1 of ROUGE-1, -2, -L (Lin 2004), 0-100
+
+def _rouge(
+    a: list[list[str]], b: list[list[str]]
+) -> np.ndarray:  # len(a)×len(b) of tokens: mean of the F1 of ROUGE-1, -2, -L (Lin 2004), 0-100
     number = {}
-    words = [np.array([number.setdefault(t, len(number)) for t in x], int) for x in (a if a is b else [*a, *b])]
-    counts = [_counts(rows) for rows in (words, [x[:-1]*len(number) + x[1:] for x in words])]
-    shared = [*(np.minimum(n[:len(a), None], n[None, -len(b):]).sum(-1) for n in counts), process.cdist(a, b, scorer=LCSseq.similarity, dtype=np.int32)]
+    words = [
+        np.array([number.setdefault(t, len(number)) for t in x], int) for x in (a if a is b else [*a, *b])
+    ]
+    counts = [_counts(rows) for rows in (words, [x[:-1] * len(number) + x[1:] for x in words])]
+    shared = [
+        *(np.minimum(n[: len(a), None], n[None, -len(b) :]).sum(-1) for n in counts),
+        process.cdist(a, b, scorer=LCSseq.similarity, dtype=np.int32),
+    ]
     one, other = (np.maximum([n, n - 1, n], 1) for n in (np.array([len(x) for x in some]) for some in (a, b)))
-    p, r = shared/one[:, :, None], shared/other[:, None]
-    return 100*(2*p*r/np.where(p + r > 0, p + r, 1)).mean(0)
+    p, r = shared / one[:, :, None], shared / other[:, None]
+    return 100 * (2 * p * r / np.where(p + r > 0, p + r, 1)).mean(0)
 
-def _chrf(a:list[str], b:list[str])->np.ndarray: # len(a)×len(b): chrF2 (Popović 2015) as sacrebleu defines it, 0-100
+
+def _chrf(
+    a: list[str], b: list[str]
+) -> np.ndarray:  # len(a)×len(b): chrF2 (Popović 2015) as sacrebleu defines it, 0-100
     from sacrebleu.metrics import CHRF
+
     score = CHRF().sentence_score
     return np.array([[score(x, [y]).score for y in b] for x in a])
 
-def _tokens(cut:str, tags:str)->Callable: # of a text; each distinct text is cut once
-    known = tokenizer(cut, tags)
-    return cache(lambda text: _surfaces()(_unreadable.sub('\ufffd', text))) if (cut, tags) == ('mecab', 'split') else known.tokenize
 
-def _measure(kind:str, tags:str, cut:str)->Callable: # of texts a and b → len(a)×len(b), 0-100
-    if kind not in UTILITIES: raise unknown('utility', kind, list(UTILITIES))
-    if kind == 'chrf': return _chrf
+def _tokens(cut: str, tags: str) -> Callable:  # of a text; each distinct text is cut once
+    known = tokenizer(cut, tags)
+    return (
+        cache(lambda text: _surfaces()(_unreadable.sub("\ufffd", text)))
+        if (cut, tags) == ("mecab", "split")
+        else known.tokenize
+    )
+
+
+def _measure(kind: str, tags: str, cut: str) -> Callable:  # of texts a and b → len(a)×len(b), 0-100
+    if kind not in UTILITIES:
+        raise unknown("utility", kind, list(UTILITIES))
+    if kind == "chrf":
+        return _chrf
     tokens = _tokens(cut, tags)
-    return lambda a, b: _rouge(*[[tokens(x) for x in a]]*2) if a is b else _rouge([tokens(x) for x in a], [tokens(x) for x in b])
+    return lambda a, b: (
+        _rouge(*[[tokens(x) for x in a]] * 2)
+        if a is b
+        else _rouge([tokens(x) for x in a], [tokens(x) for x in b])
+    )
 
 # %% ../nbs/11_ensemble.ipynb #1932681c
 def utility(
-    c:Candidates,
-    kind:str='rouge', # 'rouge': mean of ROUGE-1/2/L F1; 'chrf': chrF2
-    tags:str='split', # for rouge: 'split' or 'whole', as `rouge.tokenizer` takes them
-    tokenizer:str='mecab', # for rouge: 'mecab', 'kiwi', 'char' or 'word'
-)->list[np.ndarray]: # for each dialogue k×k: row's candidate as the prediction, column's as the reference, 0-100
+    c: Candidates,
+    kind: str = "rouge",  # 'rouge': mean of ROUGE-1/2/L F1; 'chrf': chrF2
+    tags: str = "split",  # for rouge: 'split' or 'whole', as `rouge.tokenizer` takes them
+    tokenizer: str = "mecab",  # for rouge: 'mecab', 'kiwi', 'char' or 'word'
+) -> list[
+    np.ndarray
+]:  # for each dialogue k×k: row's candidate as the prediction, column's as the reference, 0-100
     "How near the candidates of each dialogue are to each other; computed once a table"
-    key, measure = ('utility', kind, tags, tokenizer), _measure(kind, tags, tokenizer)
+    key, measure = ("utility", kind, tags, tokenizer), _measure(kind, tags, tokenizer)
+
     def one(row):
         texts = {x.text: None for x in row}
         place = {t: i for i, t in enumerate(texts)}
         at = [place[x.text] for x in row]
         return measure(alike := list(texts), alike)[np.ix_(at, at)]
-    if key not in c.known: c.known[key] = [one(row) for row in c.table]
+
+    if key not in c.known:
+        c.known[key] = [one(row) for row in c.table]
     return c.known[key]
 
 # %% ../nbs/11_ensemble.ipynb #831f6a4f
-def _weights(c:Candidates, weights:dict[str,float]|None)->dict[str,float]: # by member
-    if weights is None: return dict.fromkeys(c.members, 1.)
+def _weights(c: Candidates, weights: dict[str, float] | None) -> dict[str, float]:  # by member
+    if weights is None:
+        return dict.fromkeys(c.members, 1.0)
     for m in weights:
-        if m not in c.members: raise unknown('member', m, list(c.members))
+        if m not in c.members:
+            raise unknown("member", m, list(c.members))
     for m in c.members:
         w = weights.get(m)
-        if w is None or not (math.isfinite(w) and w >= 0): raise DialsumError(f"the weight of '{m}' is {w}: a number of at least 0 was expected for every member.")
+        if w is None or not (math.isfinite(w) and w >= 0):
+            raise DialsumError(
+                f"the weight of '{m}' is {w}: a number of at least 0 was expected for every member."
+            )
     return weights
 
-def _votes(row:tuple[Candidate,...], weights:dict[str,float])->np.ndarray: # one for each candidate
+
+def _votes(row: tuple[Candidate, ...], weights: dict[str, float]) -> np.ndarray:  # one for each candidate
     count = Counter(x.member for x in row if x.text.strip())
-    return np.array([weights[x.member]/count[x.member] if x.text.strip() else 0. for x in row])
+    return np.array([weights[x.member] / count[x.member] if x.text.strip() else 0.0 for x in row])
 
-def _first_of(row:tuple[Candidate,...], score:np.ndarray, weights:dict[str,float]={})->int: # a tie: the weightier member's, then the first in the table
-    return max(range(len(row)), key=lambda i: (bool(row[i].text.strip()), round(float(score[i]), 9), weights.get(row[i].member, 0), -i))
 
-def _take(c:Candidates, scores:list[np.ndarray], weights:dict[str,float]={})->pd.DataFrame: # fname, summary, member
+def _first_of(
+    row: tuple[Candidate, ...], score: np.ndarray, weights: dict[str, float] = {}
+) -> int:  # a tie: the weightier member's, then the first in the table
+    return max(
+        range(len(row)),
+        key=lambda i: (
+            bool(row[i].text.strip()),
+            round(float(score[i]), 9),
+            weights.get(row[i].member, 0),
+            -i,
+        ),
+    )
+
+
+def _take(
+    c: Candidates, scores: list[np.ndarray], weights: dict[str, float] = {}
+) -> pd.DataFrame:  # fname, summary, member
     chosen = [row[_first_of(row, score, weights)] for row, score in zip(c.table, scores)]
-    return pd.DataFrame(dict(fname=c.fnames, summary=[x.text for x in chosen], member=[x.member for x in chosen]))
+    return pd.DataFrame(
+        dict(fname=c.fnames, summary=[x.text for x in chosen], member=[x.member for x in chosen])
+    )
+
 
 def mbr(
-    c:Candidates,
-    weights:dict[str,float]|None=None, # member → how much its vote counts, at least 0; None: all the same
-    kind:str='rouge', # 'rouge' or 'chrf'
-    tags:str='split', # as `utility` takes them
-)->pd.DataFrame: # fname, summary, member (whose it is)
+    c: Candidates,
+    weights: dict[str, float]
+    | None = None,  # member → how much its vote counts, at least 0; None: all the same
+    kind: str = "rouge",  # 'rouge' or 'chrf'
+    tags: str = "split",  # as `utility` takes them
+) -> pd.DataFrame:  # fname, summary, member (whose it is)
     "Of each dialogue the candidate of highest expected utility over the votes; a tie goes to the weightier member, then to the first in the table"
     weights = _weights(c, weights)
     votes = [_votes(row, weights) for row in c.table]
-    return _take(c, [u @ v/(v.sum() or 1) for u, v in zip(utility(c, kind, tags), votes)], weights)
+    return _take(c, [u @ v / (v.sum() or 1) for u, v in zip(utility(c, kind, tags), votes)], weights)
 
 # %% ../nbs/11_ensemble.ipynb #29bd890d
 def against(
-    c:Candidates,
-    references:list, # for each dialogue a string, or a tuple of several
-    kind:str='rouge', # 'rouge' or 'chrf'
-    tags:str='split', tokenizer:str='mecab', # as `utility` takes them
-)->list[np.ndarray]: # for each dialogue k scores, means over its references, 0-100
+    c: Candidates,
+    references: list,  # for each dialogue a string, or a tuple of several
+    kind: str = "rouge",  # 'rouge' or 'chrf'
+    tags: str = "split",
+    tokenizer: str = "mecab",  # as `utility` takes them
+) -> list[np.ndarray]:  # for each dialogue k scores, means over its references, 0-100
     "How good each candidate really is"
     measure = _measure(kind, tags, tokenizer)
     several = [(r,) if isinstance(r, str) else tuple(r) for r in references]
-    if len(several) != len(c): raise DialsumError(f"{len(c)} dialogues but {len(several)} references: give one for each dialogue, in the same order.")
+    if len(several) != len(c):
+        raise DialsumError(
+            f"{len(c)} dialogues but {len(several)} references: give one for each dialogue, in the same order."
+        )
     return [measure([x.text for x in row], r).mean(1) for row, r in zip(c.table, several)]
 
-def _first(c:Candidates, values:list[np.ndarray])->dict[str,np.ndarray]: # member → n values, of what it would hand in alone
+
+def _first(
+    c: Candidates, values: list[np.ndarray]
+) -> dict[str, np.ndarray]:  # member → n values, of what it would hand in alone
     at = [{x.member: i for i, x in reversed(list(enumerate(row)))} for row in c.table]
     return {m: np.array([v[places[m]] for v, places in zip(values, at)]) for m in c.members}
+
 
 @dataclass(frozen=True)
 class Standing:
     "How the members did on dialogues whose references are known"
-    scores:dict[str,np.ndarray] # member → n scores, 0-100
-    floor:float # what the same texts score against other dialogues' references
-    seed:int=42 # of the bootstrap
+
+    scores: dict[str, np.ndarray]  # member → n scores, 0-100
+    floor: float  # what the same texts score against other dialogues' references
+    seed: int = 42  # of the bootstrap
 
     @property
-    def means(self)->dict[str,float]: return {m: float(s.mean()) for m, s in self.scores.items()}
+    def means(self) -> dict[str, float]:
+        return {m: float(s.mean()) for m, s in self.scores.items()}
+
     @property
-    def best(self)->str: # the first of equals
+    def best(self) -> str:  # the first of equals
         "The member with the highest mean"
         return max(self.means, key=lambda m: round(self.means[m], 9))
 
 # %% ../nbs/11_ensemble.ipynb #c8872b43
 def standing(
-    c:Candidates, # of dev
-    references:list, # of its dialogues
-    kind:str='rouge', tags:str='split', # as `utility` takes them
-    seed:int=42, # of the shuffles and the bootstrap
-)->Standing:
+    c: Candidates,  # of dev
+    references: list,  # of its dialogues
+    kind: str = "rouge",
+    tags: str = "split",  # as `utility` takes them
+    seed: int = 42,  # of the shuffles and the bootstrap
+) -> Standing:
     "Scores of the members' own predictions, the first of each; and the floor, the mean over members and shuffles"
     shuffled = [against(c, [references[j] for j in other], kind, tags) for other in _others(len(c), seed)]
     floors = [s.mean() for values in shuffled for s in _first(c, values).values()]
-    return Standing(_first(c, against(c, references, kind, tags)), float(np.mean(floors)) if floors else 0., seed)
+    return Standing(
+        _first(c, against(c, references, kind, tags)), float(np.mean(floors)) if floors else 0.0, seed
+    )
 
 # %% ../nbs/11_ensemble.ipynb #1ca66845
 def votes(
-    s:Standing,
-)->dict[str,float]: # member → 0 to 1; the best: 1
+    s: Standing,
+) -> dict[str, float]:  # member → 0 to 1; the best: 1
     "How much each member's vote counts: its mean above the floor, in proportion to the best's"
     room = s.means[s.best] - s.floor
-    return {m: max(0., (mean - s.floor)/room) if room > 0 else 1. for m, mean in s.means.items()}
+    return {m: max(0.0, (mean - s.floor) / room) if room > 0 else 1.0 for m, mean in s.means.items()}
 
-def _interval(values:np.ndarray, seed:int): # a `rouge.Score` of the mean: 95 %, bootstrap
-    return _intervals(np.column_stack([values]*4), seed)['mean']
+
+def _interval(values: np.ndarray, seed: int):  # a `rouge.Score` of the mean: 95 %, bootstrap
+    return _intervals(np.column_stack([values] * 4), seed)["mean"]
+
 
 def drop_weak(
-    c:Candidates, # to choose from
-    s:Standing, # of its members, on dev
-    share:float=.5, # weak: less than this share of the best's distance from the floor, 0 to 1
-)->tuple[Candidates,dict[str,str]]: # what is left, and for each member that was dropped why
+    c: Candidates,  # to choose from
+    s: Standing,  # of its members, on dev
+    share: float = 0.5,  # weak: less than this share of the best's distance from the floor, 0 to 1
+) -> tuple[Candidates, dict[str, str]]:  # what is left, and for each member that was dropped why
     "The table without the members that are surely weak; the best always stays"
     for m in c.members:
-        if m not in s.scores: raise unknown('member', m, list(s.scores))
+        if m not in s.scores:
+            raise unknown("member", m, list(s.scores))
     dropped, known = {}, {m: s.scores[m] for m in c.members}
     top = max(known, key=lambda m: round(s.means[m], 9))
     for m, scores in known.items():
-        if m == top or _interval(scores - s.floor - share*(known[top] - s.floor), s.seed).high >= 0: continue
-        dropped[m] = f"{m} scores {s.means[m]:.1f}, {top} {s.means[top]:.1f}, chance {s.floor:.1f}: surely less than {share:.0%} of the best's distance from chance"
+        if m == top or _interval(scores - s.floor - share * (known[top] - s.floor), s.seed).high >= 0:
+            continue
+        dropped[m] = (
+            f"{m} scores {s.means[m]:.1f}, {top} {s.means[top]:.1f}, chance {s.floor:.1f}: surely less than {share:.0%} of the best's distance from chance"
+        )
     return c.only([m for m in c.members if m not in dropped]), dropped
 
 # %% ../nbs/11_ensemble.ipynb #48bb98e4
 def weighted_avg(
-    c:Candidates,
-    s:Standing, # of its members, on dev
-    kind:str='rouge', tags:str='split', # as `utility` takes them
-)->pd.DataFrame: # fname, summary, member
+    c: Candidates,
+    s: Standing,  # of its members, on dev
+    kind: str = "rouge",
+    tags: str = "split",  # as `utility` takes them
+) -> pd.DataFrame:  # fname, summary, member
     "The weighted consensus: `mbr` with `votes`"
     return mbr(c, {m: w for m, w in votes(s).items() if m in c.members}, kind, tags)
 
+
 def best(
-    c:Candidates,
-    s:Standing, # of its members, on dev
-)->pd.DataFrame: # fname, summary, member
+    c: Candidates,
+    s: Standing,  # of its members, on dev
+) -> pd.DataFrame:  # fname, summary, member
     "What the member with the best dev score of those in the table would hand in alone"
     known = {m: s.means[m] for m in c.members if m in s.scores}
-    if not known: raise unknown('member', c.members[0], list(s.scores))
+    if not known:
+        raise unknown("member", c.members[0], list(s.scores))
     top = max(known, key=lambda m: round(known[m], 9))
-    return pd.DataFrame(dict(fname=c.fnames, summary=[next(x.text for x in row if x.member == top) for row in c.table], member=top))
+    return pd.DataFrame(
+        dict(
+            fname=c.fnames,
+            summary=[next(x.text for x in row if x.member == top) for row in c.table],
+            member=top,
+        )
+    )
+
 
 def oracle(
-    c:Candidates,
-    references:list, # for each dialogue a string, or a tuple of several
-    kind:str='rouge', tags:str='split', # as `utility` takes them
-)->pd.DataFrame: # fname, summary, member
+    c: Candidates,
+    references: list,  # for each dialogue a string, or a tuple of several
+    kind: str = "rouge",
+    tags: str = "split",  # as `utility` takes them
+) -> pd.DataFrame:  # fname, summary, member
     "Of each dialogue the candidate nearest to its references: what no choice can surpass"
     return _take(c, against(c, references, kind, tags))
 
 # %% ../nbs/11_ensemble.ipynb #7f4d7e79
-_features = ('consensus', 'nearest', 'length', 'odd_length', 'precision', 'pairs', 'coverage', 'tags', 'likelihood')
+_features = (
+    "consensus",
+    "nearest",
+    "length",
+    "odd_length",
+    "precision",
+    "pairs",
+    "coverage",
+    "tags",
+    "likelihood",
+)
 
-def _seen(text:str, dialogue:str, tokens:Callable)->tuple[float,...]: # overlap with the dialogue: precision, pairs, coverage; then bad tags
+
+def _seen(
+    text: str, dialogue: str, tokens: Callable
+) -> tuple[float, ...]:  # overlap with the dialogue: precision, pairs, coverage; then bad tags
     own, there = tokens(text), tokens(dialogue)
     pairs, known = list(zip(own, own[1:])), set(zip(there, there[1:]))
-    return (sum(t in set(there) for t in own)/max(1, len(own)), sum(p in known for p in pairs)/max(1, len(pairs)),
-            len(set(own) & set(there))/max(1, len(set(there))), len(broken_tags(text, dialogue)) + len(invented_tags(text, dialogue)))
+    return (
+        sum(t in set(there) for t in own) / max(1, len(own)),
+        sum(p in known for p in pairs) / max(1, len(pairs)),
+        len(set(own) & set(there)) / max(1, len(set(there))),
+        len(broken_tags(text, dialogue)) + len(invented_tags(text, dialogue)),
+    )
 
-def _describe(row:tuple[Candidate,...], dialogue:str, u:np.ndarray, tokens:Callable)->np.ndarray: # k×9: `_features`, odd_length and likelihood still raw
-    v = _votes(row, dict.fromkeys({x.member for x in row}, 1.))
+
+def _describe(
+    row: tuple[Candidate, ...], dialogue: str, u: np.ndarray, tokens: Callable
+) -> np.ndarray:  # k×9: `_features`, odd_length and likelihood still raw
+    v = _votes(row, dict.fromkeys({x.member for x in row}, 1.0))
     others = ~np.eye(len(row), dtype=bool) & (v > 0)
-    consensus = (u*others) @ v/np.maximum(others @ v, 1e-9)
+    consensus = (u * others) @ v / np.maximum(others @ v, 1e-9)
     long = np.log([len(x.text) + 1 for x in row])
     seen = np.array([_seen(x.text, dialogue, tokens) for x in row])
     likely = [math.nan if x.likelihood is None else x.likelihood for x in row]
-    return np.column_stack([consensus, np.where(others, u, 0).max(1), long - math.log(len(dialogue) + 1), long, seen, likely])
+    return np.column_stack(
+        [consensus, np.where(others, u, 0).max(1), long - math.log(len(dialogue) + 1), long, seen, likely]
+    )
 
 # %% ../nbs/11_ensemble.ipynb #9ade8fec
-def _relative(values:list[np.ndarray], table:tuple)->list[np.ndarray]: # minus the mean over the candidates that are not empty
+def _relative(
+    values: list[np.ndarray], table: tuple
+) -> list[np.ndarray]:  # minus the mean over the candidates that are not empty
     there = [np.array([bool(x.text.strip()) for x in row]) for row in table]
     return [v - (v[t] if t.any() else v).mean(0) for v, t in zip(values, there)]
 
-def _check_unseen(c:Candidates, folds:dict[str,int], untrained:tuple[str,...]):
+
+def _check_unseen(c: Candidates, folds: dict[str, int], untrained: tuple[str, ...]):
     why = "stacking learns from out-of-fold predictions only, because a model's summaries of what it has learned look better than they will be"
     for fname, row in zip(c.fnames, c.table):
-        if fname not in folds: raise DialsumError(f"'{fname}' is in no fold: {why}.")
+        if fname not in folds:
+            raise DialsumError(f"'{fname}' is in no fold: {why}.")
         for x in row:
-            if x.member in untrained or x.fold == folds[fname]: continue
-            told = 'does not say which fold its model had not seen' if x.fold is None else f'was written by the model of fold {x.fold}'
-            raise DialsumError(f"the candidate of '{x.member}' for '{fname}' (fold {folds[fname]}) {told}: {why}; train with --k-folds and give predictions_out_of_fold.csv.")
+            if x.member in untrained or x.fold == folds[fname]:
+                continue
+            told = (
+                "does not say which fold its model had not seen"
+                if x.fold is None
+                else f"was written by the model of fold {x.fold}"
+            )
+            raise DialsumError(
+                f"the candidate of '{x.member}' for '{fname}' (fold {folds[fname]}) {told}: {why}; train with --k-folds and give predictions_out_of_fold.csv."
+            )
 
 # %% ../nbs/11_ensemble.ipynb #41eacb3e
 @dataclass(frozen=True)
 class Stacker:
     "A re-ranker of candidates, made by `Stacker.fit`"
-    members:tuple[str,...] # whose candidates it knows
-    kind:str # the utility that it learned to raise
-    tags:str
-    shape:tuple[float,float] # log of a reference's length by log of its dialogue's: slope, intercept
-    likely:dict # member → mean and standard deviation of its likelihoods
-    coefficients:dict[str,float] # feature → points of score for one standard deviation more
-    scale:np.ndarray=field(repr=False, compare=False) # of each feature
-    checked:np.ndarray=field(repr=False, compare=False) # for each row it was fitted on, the score of what was chosen without its fold, 0-100
 
-    def to_dict(self)->dict: # JSON-ready
+    members: tuple[str, ...]  # whose candidates it knows
+    kind: str  # the utility that it learned to raise
+    tags: str
+    shape: tuple[float, float]  # log of a reference's length by log of its dialogue's: slope, intercept
+    likely: dict  # member → mean and standard deviation of its likelihoods
+    coefficients: dict[str, float]  # feature → points of score for one standard deviation more
+    scale: np.ndarray = field(repr=False, compare=False)  # of each feature
+    checked: np.ndarray = field(
+        repr=False, compare=False
+    )  # for each row it was fitted on, the score of what was chosen without its fold, 0-100
+
+    def to_dict(self) -> dict:  # JSON-ready
         "What it learned and how it did on the rows that it was fitted on"
-        return dict(members=list(self.members), utility=self.kind, rows=len(self.checked), cross_validated=float(self.checked.mean()), coefficients=self.coefficients)
+        return dict(
+            members=list(self.members),
+            utility=self.kind,
+            rows=len(self.checked),
+            cross_validated=float(self.checked.mean()),
+            coefficients=self.coefficients,
+        )
 
 # %% ../nbs/11_ensemble.ipynb #3e7cead4
-def _features_of(c:Candidates, members:tuple[str,...], kind:str, tags:str, shape, likely:dict)->list[np.ndarray]: # for each dialogue k×features
-    tokens, found = _tokens('mecab', tags), []
+def _features_of(
+    c: Candidates, members: tuple[str, ...], kind: str, tags: str, shape, likely: dict
+) -> list[np.ndarray]:  # for each dialogue k×features
+    tokens, found = _tokens("mecab", tags), []
     for row, dialogue, u in zip(c.table, c.dialogues, utility(c, kind, tags)):
         x = _describe(row, dialogue, u, tokens)
         x[:, 3] = abs(x[:, 3] - np.polyval(shape, math.log(len(dialogue) + 1)))
         mean, std = np.array([likely[y.member] for y in row]).T
-        x[:, -1] = np.nan_to_num((x[:, -1] - mean)/std)
+        x[:, -1] = np.nan_to_num((x[:, -1] - mean) / std)
         found.append(np.hstack([x, [[float(y.member == m) for m in members] for y in row]]))
     return _relative(found, c.table)
 
-def _ridge(features:list[np.ndarray], scores:list[np.ndarray], table:tuple)->tuple[np.ndarray,np.ndarray]: # points a unit of each feature, its standard deviation
+
+def _ridge(
+    features: list[np.ndarray], scores: list[np.ndarray], table: tuple
+) -> tuple[np.ndarray, np.ndarray]:  # points a unit of each feature, its standard deviation
     from sklearn.linear_model import RidgeCV
+
     there = np.array([bool(x.text.strip()) for row in table for x in row])
     x, y = np.vstack(features)[there], np.concatenate(scores)[there]
     varies = x.std(0) > 1e-9
-    scale = np.where(varies, x.std(0), 1.)
-    return np.where(varies, RidgeCV(np.logspace(-1, 4, 11), fit_intercept=False).fit(x/scale, y).coef_/scale, 0.), scale
+    scale = np.where(varies, x.std(0), 1.0)
+    return np.where(
+        varies, RidgeCV(np.logspace(-1, 4, 11), fit_intercept=False).fit(x / scale, y).coef_ / scale, 0.0
+    ), scale
 
-def _fit(cls,
-    c:Candidates, # out-of-fold predictions
-    references:list, # of its dialogues
-    folds:dict[str,int], # fname → the fold that it is in
-    untrained:tuple[str,...]=(), # members that were never trained on these rows, an API's for instance
-    kind:str='rouge', tags:str='split', # as `utility` takes them
-)->'Stacker':
+
+def _fit(
+    cls,
+    c: Candidates,  # out-of-fold predictions
+    references: list,  # of its dialogues
+    folds: dict[str, int],  # fname → the fold that it is in
+    untrained: tuple[str, ...] = (),  # members that were never trained on these rows, an API's for instance
+    kind: str = "rouge",
+    tags: str = "split",  # as `utility` takes them
+) -> "Stacker":
     "Learn to choose; raises `DialsumError` unless every candidate was written by a model that had not seen its row. Has no randomness: the same table gives the same re-ranker"
     _check_unseen(c, folds, untrained)
     fold, scores = np.array([folds[f] for f in c.fnames]), against(c, references, kind, tags)
-    if len(set(fold)) < 2: raise DialsumError("all rows are in one fold: stacking needs at least two, to be judged on rows that it has not learned from.")
+    if len(set(fold)) < 2:
+        raise DialsumError(
+            "all rows are in one fold: stacking needs at least two, to be judged on rows that it has not learned from."
+        )
     first = [math.log(len(r if isinstance(r, str) else r[0]) + 1) for r in references]
     shape = tuple(np.polyfit([math.log(len(d) + 1) for d in c.dialogues], first, 1).tolist())
-    known = {m: [x.likelihood for row in c.table for x in row if x.member == m and x.likelihood is not None] for m in c.members}
-    likely = {m: (float(np.mean(v)), float(np.std(v)) or 1.) if v else (math.nan, 1.) for m, v in known.items()}
+    known = {
+        m: [x.likelihood for row in c.table for x in row if x.member == m and x.likelihood is not None]
+        for m in c.members
+    }
+    likely = {
+        m: (float(np.mean(v)), float(np.std(v)) or 1.0) if v else (math.nan, 1.0) for m, v in known.items()
+    }
     x, y = _features_of(c, c.members, kind, tags, shape, likely), _relative(scores, c.table)
     checked = np.empty(len(c))
     for k in sorted(set(fold.tolist())):
         some = np.flatnonzero(fold != k)
         slope, _ = _ridge([x[i] for i in some], [y[i] for i in some], [c.table[i] for i in some])
-        for i in np.flatnonzero(fold == k): checked[i] = scores[i][_first_of(c.table[i], x[i] @ slope)]
+        for i in np.flatnonzero(fold == k):
+            checked[i] = scores[i][_first_of(c.table[i], x[i] @ slope)]
     slope, scale = _ridge(x, y, c.table)
-    names = (*_features, *(f'member {m}' for m in c.members))
-    return cls(c.members, kind, tags, shape, likely, dict(zip(names, (slope*scale).tolist())), scale, checked)
+    names = (*_features, *(f"member {m}" for m in c.members))
+    return cls(
+        c.members, kind, tags, shape, likely, dict(zip(names, (slope * scale).tolist())), scale, checked
+    )
+
 
 Stacker.fit = classmethod(_fit)
 
 # %% ../nbs/11_ensemble.ipynb #e358d57a
-def _choose(self:Stacker,
-    c:Candidates, # of new dialogues; its members are among those it learned from
-)->pd.DataFrame: # fname, summary, member
+def _choose(
+    self: Stacker,
+    c: Candidates,  # of new dialogues; its members are among those it learned from
+) -> pd.DataFrame:  # fname, summary, member
     "Of each dialogue the candidate with the highest predicted score; a tie goes to the first in the table"
     for m in c.members:
-        if m not in self.members: raise unknown('member', m, list(self.members))
-    slope = np.array(list(self.coefficients.values()))/self.scale
-    return _take(c, [x @ slope for x in _features_of(c, self.members, self.kind, self.tags, self.shape, self.likely)])
+        if m not in self.members:
+            raise unknown("member", m, list(self.members))
+    slope = np.array(list(self.coefficients.values())) / self.scale
+    return _take(
+        c, [x @ slope for x in _features_of(c, self.members, self.kind, self.tags, self.shape, self.likely)]
+    )
+
 
 Stacker.choose = _choose
 
 # %% ../nbs/11_ensemble.ipynb #4a294cda
 SWAPS = 10_000
 
-def _randomization(differences:np.ndarray, seed:int)->np.ndarray: # n×systems → two-sided p of each system
-    n, block = len(differences), max(1, 2**22//len(differences))
+
+def _randomization(
+    differences: np.ndarray, seed: int
+) -> np.ndarray:  # n×systems → two-sided p of each system
+    n, block = len(differences), max(1, 2**22 // len(differences))
     observed, rng, as_large = abs(differences.sum(0)), np.random.default_rng(seed), 0
     for start in range(0, SWAPS, block):
-        signs = 1. - 2*rng.integers(0, 2, (min(block, SWAPS - start), n))
+        signs = 1.0 - 2 * rng.integers(0, 2, (min(block, SWAPS - start), n))
         as_large = as_large + (abs(signs @ differences) >= observed - 1e-9).sum(0)
-    return (as_large + 1)/(SWAPS + 1)
+    return (as_large + 1) / (SWAPS + 1)
 
-def _holm(p:list[float])->list[float]: # in the order of `p`
-    order, last, found = np.argsort(p, kind='stable'), 0., [0.]*len(p)
-    for rank, i in enumerate(order): last = found[i] = max(last, min(1., (len(p) - rank)*float(p[i])))
+
+def _holm(p: list[float]) -> list[float]:  # in the order of `p`
+    order, last, found = np.argsort(p, kind="stable"), 0.0, [0.0] * len(p)
+    for rank, i in enumerate(order):
+        last = found[i] = max(last, min(1.0, (len(p) - rank) * float(p[i])))
     return found
 
+
 def compare(
-    scores:dict[str,np.ndarray], # system → n scores, of the same dialogues in the same order
-    best:str, # the system that the others are compared with
-    seed:int=42, # of bootstrap and swaps
-    chance:set[str]|frozenset[str]=frozenset(), # systems that are no better than chance (see `dialsum.rouge.beats_chance`)
-)->pd.DataFrame: # system, mean, low, high (95 %), and for all but `best` difference, difference_low, difference_high, p, p_holm
+    scores: dict[str, np.ndarray],  # system → n scores, of the same dialogues in the same order
+    best: str,  # the system that the others are compared with
+    seed: int = 42,  # of bootstrap and swaps
+    chance: set[str]
+    | frozenset[
+        str
+    ] = frozenset(),  # systems that are no better than chance (see `dialsum.rouge.beats_chance`)
+) -> pd.DataFrame:  # system, mean, low, high (95 %), and for all but `best` difference, difference_low, difference_high, p, p_holm
     "Every system against one, paired by dialogue; of two that are both no better than chance no p is told. Raises `DialsumError` where the scores are not of the same dialogues"
-    if best not in scores: raise unknown('system', best, list(scores))
+    if best not in scores:
+        raise unknown("system", best, list(scores))
     scores = {name: np.asarray(values, float) for name, values in scores.items()}
     for name, values in scores.items():
-        if values.shape != scores[best].shape or not len(values): raise DialsumError(f"'{name}' has scores of shape {values.shape}, '{best}' of {scores[best].shape}: one score for each of the same dialogues was expected.")
+        if values.shape != scores[best].shape or not len(values):
+            raise DialsumError(
+                f"'{name}' has scores of shape {values.shape}, '{best}' of {scores[best].shape}: one score for each of the same dialogues was expected."
+            )
     others = [name for name in scores if name != best]
     telling = [name for name in others if not {name, best} <= chance]
-    p = _randomization(np.column_stack([scores[name] - scores[best] for name in telling]), seed).tolist() if telling else []
+    p = (
+        _randomization(np.column_stack([scores[name] - scores[best] for name in telling]), seed).tolist()
+        if telling
+        else []
+    )
     chances = {name: dict(p=one, p_holm=holm) for name, one, holm in zip(telling, p, _holm(p))}
     spans = {name: _interval(scores[name] - scores[best], seed) for name in others}
-    tested = {name: dict(zip(('difference', 'difference_low', 'difference_high'), span)) | chances.get(name, {}) for name, span in spans.items()}
-    return pd.DataFrame([dict(system=name, mean=float(values.mean())) | dict(zip(('low', 'high'), _interval(values, seed)[1:])) | tested.get(name, {}) for name, values in scores.items()])
+    tested = {
+        name: dict(zip(("difference", "difference_low", "difference_high"), span)) | chances.get(name, {})
+        for name, span in spans.items()
+    }
+    return pd.DataFrame(
+        [
+            dict(system=name, mean=float(values.mean()))
+            | dict(zip(("low", "high"), _interval(values, seed)[1:]))
+            | tested.get(name, {})
+            for name, values in scores.items()
+        ]
+    )
+
 
 def comparison_rows(
-    compared:pd.DataFrame, # from `compare`
-)->list[dict]: # JSON-ready
+    compared: pd.DataFrame,  # from `compare`
+) -> list[dict]:  # JSON-ready
     "Its rows, each without what it does not have"
-    return [{key: value for key, value in row.items() if value == value} for row in compared.to_dict('records')]
+    return [
+        {key: value for key, value in row.items() if value == value} for row in compared.to_dict("records")
+    ]
 
 # %% ../nbs/11_ensemble.ipynb #eb682c0c
-def _scored(texts:list[str], c:Candidates, references:list, kind:str, tags:str)->np.ndarray: # n scores, 0-100
-    return np.concatenate(against(Candidates(c.fnames, c.dialogues, tuple((Candidate('', t),) for t in texts)), references, kind, tags))
+def _scored(
+    texts: list[str], c: Candidates, references: list, kind: str, tags: str
+) -> np.ndarray:  # n scores, 0-100
+    return np.concatenate(
+        against(
+            Candidates(c.fnames, c.dialogues, tuple((Candidate("", t),) for t in texts)),
+            references,
+            kind,
+            tags,
+        )
+    )
 
-def _only_chance(texts:list[str], c:Candidates, references:list, tags:str, seed:int)->bool: # whether a choice is no better than its null row
-    score = _scored(texts, c, references, 'rouge', tags).mean()
-    nulls = [_scored(texts, c, [references[j] for j in other], 'rouge', tags) for other in _others(len(texts), seed)]
+
+def _only_chance(
+    texts: list[str], c: Candidates, references: list, tags: str, seed: int
+) -> bool:  # whether a choice is no better than its null row
+    score = _scored(texts, c, references, "rouge", tags).mean()
+    nulls = [
+        _scored(texts, c, [references[j] for j in other], "rouge", tags)
+        for other in _others(len(texts), seed)
+    ]
     return bool(nulls) and bool(score <= _interval(np.mean(nulls, 0), seed)[2])
 
+
 def assess(
-    c:Candidates, # of the dialogues that the strategies chose for
-    references:list, # of the same dialogues
-    chosen:dict[str,pd.DataFrame], # strategy → fname, summary
-    best:str, # the member that is best on dev
-    kind:str='rouge', # the utility that the strategies used
-    tags:str='split', # as `utility` takes them
-    seed:int=42, # of bootstrap and swaps
-)->dict: # JSON-ready: n, members, best, utility, chance (strategies no better than their null rows), and under metrics for 'rouge' and 'chrf': members (name → mean), mean_single, oracle, systems (rows of `compare`, the best single first)
+    c: Candidates,  # of the dialogues that the strategies chose for
+    references: list,  # of the same dialogues
+    chosen: dict[str, pd.DataFrame],  # strategy → fname, summary
+    best: str,  # the member that is best on dev
+    kind: str = "rouge",  # the utility that the strategies used
+    tags: str = "split",  # as `utility` takes them
+    seed: int = 42,  # of bootstrap and swaps
+) -> dict:  # JSON-ready: n, members, best, utility, chance (strategies no better than their null rows), and under metrics for 'rouge' and 'chrf': members (name → mean), mean_single, oracle, systems (rows of `compare`, the best single first)
     "The facts of an ensemble; raises `DialsumError` where a strategy's rows are not the table's"
-    if best not in c.members: raise unknown('member', best, list(c.members))
+    if best not in c.members:
+        raise unknown("member", best, list(c.members))
     for name, frame in chosen.items():
-        if list(frame['fname']) != list(c.fnames): raise DialsumError(f"{name}: its {len(frame)} rows are not the table's {len(c)} in their order: choose from the same table.")
-    written = {'best': [next(x.text for x in row if x.member == best) for row in c.table]}
-    written |= {name: list(frame['summary']) for name, frame in chosen.items() if name != 'best'}
+        if list(frame["fname"]) != list(c.fnames):
+            raise DialsumError(
+                f"{name}: its {len(frame)} rows are not the table's {len(c)} in their order: choose from the same table."
+            )
+    written = {"best": [next(x.text for x in row if x.member == best) for row in c.table]}
+    written |= {name: list(frame["summary"]) for name, frame in chosen.items() if name != "best"}
     chance = {name for name, texts in written.items() if _only_chance(texts, c, references, tags, seed)}
     metrics = {}
     for measure in UTILITIES:
         every = against(c, references, measure, tags)
         single = _first(c, every)
-        scores = {'best': single[best]} | {name: _scored(list(frame['summary']), c, references, measure, tags) for name, frame in chosen.items() if name != 'best'}
-        metrics[measure] = dict(was_utility=measure == kind, members={m: float(v.mean()) for m, v in single.items()}, mean_single=float(np.mean(list(single.values()))),
-                                oracle=float(np.mean([v.max() for v in every])), systems=comparison_rows(compare(scores, 'best', seed, chance)))
-    return dict(n=len(c), members=list(c.members), best=best, utility=kind, swaps=SWAPS, chance=sorted(chance), metrics=metrics)
+        scores = {"best": single[best]} | {
+            name: _scored(list(frame["summary"]), c, references, measure, tags)
+            for name, frame in chosen.items()
+            if name != "best"
+        }
+        metrics[measure] = dict(
+            was_utility=measure == kind,
+            members={m: float(v.mean()) for m, v in single.items()},
+            mean_single=float(np.mean(list(single.values()))),
+            oracle=float(np.mean([v.max() for v in every])),
+            systems=comparison_rows(compare(scores, "best", seed, chance)),
+        )
+    return dict(
+        n=len(c),
+        members=list(c.members),
+        best=best,
+        utility=kind,
+        swaps=SWAPS,
+        chance=sorted(chance),
+        metrics=metrics,
+    )
 
 # %% ../nbs/11_ensemble.ipynb #78d1c4a9
 def alone(
-    c:Candidates,
-    dropped:dict[str,str]={}, # from `drop_weak`
-)->str: # a sentence; '' when there is something to choose
+    c: Candidates,
+    dropped: dict[str, str] = {},  # from `drop_weak`
+) -> str:  # a sentence; '' when there is something to choose
     "Why a table is no ensemble"
-    if any(len({x.text for x in row if x.text.strip()}) > 1 for row in c.table): return ''
-    if len(c.members) > 1: return f"{' and '.join(c.members)} say the same of every dialogue: there is nothing to choose."
-    why = f" ({'; '.join(dropped.values())})" if dropped else ''
+    if any(len({x.text for x in row if x.text.strip()}) > 1 for row in c.table):
+        return ""
+    if len(c.members) > 1:
+        return f"{' and '.join(c.members)} say the same of every dialogue: there is nothing to choose."
+    why = f" ({'; '.join(dropped.values())})" if dropped else ""
     return f"only '{c.members[0]}' is left, with one candidate a dialogue{why}: an ensemble needs a second member, or samples or views of the one."
 
 # %% ../nbs/11_ensemble.ipynb #e614f2df
-_unlike = {'_name_or_path', 'transformers_version', 'peft_version', 'inference_mode', 'use_cache', 'dtype', 'torch_dtype'} # says nothing about the weights
+_unlike = {
+    "_name_or_path",
+    "transformers_version",
+    "peft_version",
+    "inference_mode",
+    "use_cache",
+    "dtype",
+    "torch_dtype",
+}  # says nothing about the weights
 
-def _parts(folder:Path)->tuple[str,dict[str,tuple[Path,dict]]]: # (configuration's file name, tensor → its file and header entry)
-    for config, weights in (('adapter_config.json', 'adapter_model'), ('config.json', 'model')):
-        if not (folder/config).is_file(): continue
-        files = sorted(folder.glob(f'{weights}*.safetensors'))
-        if (index := folder/f'{weights}.safetensors.index.json').is_file():
-            files = sorted({folder/name for name in json.loads(index.read_text(encoding='utf-8'))['weight_map'].values()})
-        if gone := [f.name for f in files if not f.is_file()]: raise DialsumError(f"'{folder}' lacks {gone[0]}, which its index names: copy the checkpoint again.")
-        if not files: raise DialsumError(f"'{folder}' holds no {weights}.safetensors: a soup is made of safetensors only, save the checkpoint with `save_pretrained`.")
+
+def _parts(
+    folder: Path,
+) -> tuple[
+    str, dict[str, tuple[Path, dict]]
+]:  # (configuration's file name, tensor → its file and header entry)
+    for config, weights in (("adapter_config.json", "adapter_model"), ("config.json", "model")):
+        if not (folder / config).is_file():
+            continue
+        files = sorted(folder.glob(f"{weights}*.safetensors"))
+        if (index := folder / f"{weights}.safetensors.index.json").is_file():
+            files = sorted(
+                {
+                    folder / name
+                    for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+                }
+            )
+        if gone := [f.name for f in files if not f.is_file()]:
+            raise DialsumError(
+                f"'{folder}' lacks {gone[0]}, which its index names: copy the checkpoint again."
+            )
+        if not files:
+            raise DialsumError(
+                f"'{folder}' holds no {weights}.safetensors: a soup is made of safetensors only, save the checkpoint with `save_pretrained`."
+            )
         return config, {name: (f, entry) for f in files for name, entry in safetensors_header(f).items()}
-    raise DialsumError(f"'{folder}' holds neither config.json nor adapter_config.json: give the folder that `save_pretrained` wrote.")
+    raise DialsumError(
+        f"'{folder}' holds neither config.json nor adapter_config.json: give the folder that `save_pretrained` wrote."
+    )
 
-def _settings(path:Path)->dict: # what two models of one architecture have in common; peft writes sets, in any order
-    read = json.loads(path.read_text(encoding='utf-8'))
-    return {k: sorted(v) if k in ('target_modules', 'modules_to_save') and isinstance(v, list) else v for k, v in read.items() if k not in _unlike}
 
-def _check_alike(folders:list[Path], parts:list[tuple[str,dict]]):
+def _settings(
+    path: Path,
+) -> dict:  # what two models of one architecture have in common; peft writes sets, in any order
+    read = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        k: sorted(v) if k in ("target_modules", "modules_to_save") and isinstance(v, list) else v
+        for k, v in read.items()
+        if k not in _unlike
+    }
+
+
+def _check_alike(folders: list[Path], parts: list[tuple[str, dict]]):
     (first, *others), (config, tensors) = folders, parts[0]
     for folder, (its, theirs) in zip(others, parts[1:]):
-        if its != config: raise DialsumError(f"'{first}' has a {config} but '{folder}' a {its}: a soup is made of whole models or of adapters, not of both.")
-        a, b = (_settings(f/config) | {f'dialsum.json: {k}': origin(str(f)).get(k) for k in ('card', 'scale', 'start')} for f in (first, folder))
-        if odd := [k for k in sorted({*a, *b}, key=lambda k: (k != 'model_type', k)) if a.get(k) != b.get(k)]:
-            raise DialsumError(f"'{folder}' is not of the same architecture and start as '{first}': {odd[0]} is {b.get(odd[0])!r}, not {a.get(odd[0])!r}.")
-        if odd := sorted(set(tensors) ^ set(theirs)): raise DialsumError(f"only one of '{first}' and '{folder}' has the tensor {odd[0]}: a soup needs the same architecture.")
+        if its != config:
+            raise DialsumError(
+                f"'{first}' has a {config} but '{folder}' a {its}: a soup is made of whole models or of adapters, not of both."
+            )
+        a, b = (
+            _settings(f / config)
+            | {f"dialsum.json: {k}": origin(str(f)).get(k) for k in ("card", "scale", "start")}
+            for f in (first, folder)
+        )
+        if odd := [k for k in sorted({*a, *b}, key=lambda k: (k != "model_type", k)) if a.get(k) != b.get(k)]:
+            raise DialsumError(
+                f"'{folder}' is not of the same architecture and start as '{first}': {odd[0]} is {b.get(odd[0])!r}, not {a.get(odd[0])!r}."
+            )
+        if odd := sorted(set(tensors) ^ set(theirs)):
+            raise DialsumError(
+                f"only one of '{first}' and '{folder}' has the tensor {odd[0]}: a soup needs the same architecture."
+            )
         for name, (_, entry) in tensors.items():
-            for what in ('shape', 'dtype'):
-                if theirs[name][1][what] != entry[what]: raise DialsumError(f"{name} has {what} {entry[what]} in '{first}' but {theirs[name][1][what]} in '{folder}': a soup needs the same architecture and type.")
+            for what in ("shape", "dtype"):
+                if theirs[name][1][what] != entry[what]:
+                    raise DialsumError(
+                        f"{name} has {what} {entry[what]} in '{first}' but {theirs[name][1][what]} in '{folder}': a soup needs the same architecture and type."
+                    )
 
 # %% ../nbs/11_ensemble.ipynb #165bbac2
-def _mean(name:str, tensors:list, weights:list[float], folders:list[Path]): # of one name in each model; a tensor of their type
+def _mean(
+    name: str, tensors: list, weights: list[float], folders: list[Path]
+):  # of one name in each model; a tensor of their type
     import torch
+
     first = tensors[0]
     if not first.is_floating_point():
-        if not all(torch.equal(first, t) for t in tensors[1:]): raise DialsumError(f"{name} is of type {first.dtype} and differs between '{folders[0]}' and others: quantized weights have no mean, make the soup before quantizing.")
+        if not all(torch.equal(first, t) for t in tensors[1:]):
+            raise DialsumError(
+                f"{name} is of type {first.dtype} and differs between '{folders[0]}' and others: quantized weights have no mean, make the soup before quantizing."
+            )
         return first
     kind = torch.float64 if first.dtype == torch.float64 else torch.float32
-    total = sum(w*t.to(kind) for w, t in zip(weights, tensors))
-    if not torch.isfinite(total).all(): raise DialsumError(f"{name} holds NaN or infinity in one of {len(folders)} checkpoints: leave out the one whose training diverged.")
+    total = sum(w * t.to(kind) for w, t in zip(weights, tensors))
+    if not torch.isfinite(total).all():
+        raise DialsumError(
+            f"{name} holds NaN or infinity in one of {len(folders)} checkpoints: leave out the one whose training diverged."
+        )
     if first.ndim == 2 and min(first.shape) >= 32:
         for t, folder in zip(tensors[1:], folders[1:]):
-            if torch.equal(t, first): continue
-            near = torch.nn.functional.cosine_similarity(first.to(kind).flatten(), t.to(kind).flatten(), dim=0).item()
-            if near < .5: raise DialsumError(f"'{folder}' did not start from the same weights as '{folders[0]}': the cosine of {name} is {near:.2f}, above 0.5 was expected.")
+            if torch.equal(t, first):
+                continue
+            near = torch.nn.functional.cosine_similarity(
+                first.to(kind).flatten(), t.to(kind).flatten(), dim=0
+            ).item()
+            if near < 0.5:
+                raise DialsumError(
+                    f"'{folder}' did not start from the same weights as '{folders[0]}': the cosine of {name} is {near:.2f}, above 0.5 was expected."
+                )
     return total.to(first.dtype)
 
-def _factor(name:str, tensors:list, weights:list[float], folders:list[Path]): # of an adapter
+
+def _factor(name: str, tensors: list, weights: list[float], folders: list[Path]):  # of an adapter
     import torch
-    if '.lora_A.' in name or '.lora_embedding_A' in name: return torch.cat(tensors, 0)
-    if '.lora_B.' in name or '.lora_embedding_B' in name: return torch.cat([(w*t.float()).to(t.dtype) for w, t in zip(weights, tensors)], 1)
+
+    if ".lora_A." in name or ".lora_embedding_A" in name:
+        return torch.cat(tensors, 0)
+    if ".lora_B." in name or ".lora_embedding_B" in name:
+        return torch.cat([(w * t.float()).to(t.dtype) for w, t in zip(weights, tensors)], 1)
     return _mean(name, tensors, weights, folders)
 
-def _stacked_config(folder:Path, n:int)->dict: # the adapter_config.json of n adapters side by side
-    config = json.loads((folder/'adapter_config.json').read_text(encoding='utf-8'))
-    odd = next((k for k in ('use_dora', 'rank_pattern', 'alpha_pattern') if config.get(k)), 'peft_type' if config.get('peft_type') != 'LORA' else '')
-    if odd: raise DialsumError(f"'{folder}' has {odd} {config.get(odd)!r}: only plain LoRA adapters have an exact soup, merge each into its base and give the whole models.")
-    return config | dict(r=n*config['r'], lora_alpha=config['lora_alpha']*(n**.5 if config.get('use_rslora') else n))
+
+def _stacked_config(folder: Path, n: int) -> dict:  # the adapter_config.json of n adapters side by side
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    odd = next(
+        (k for k in ("use_dora", "rank_pattern", "alpha_pattern") if config.get(k)),
+        "peft_type" if config.get("peft_type") != "LORA" else "",
+    )
+    if odd:
+        raise DialsumError(
+            f"'{folder}' has {odd} {config.get(odd)!r}: only plain LoRA adapters have an exact soup, merge each into its base and give the whole models."
+        )
+    return config | dict(
+        r=n * config["r"], lora_alpha=config["lora_alpha"] * (n**0.5 if config.get("use_rslora") else n)
+    )
 
 # %% ../nbs/11_ensemble.ipynb #47a4bce6
-def _copy_header(source:Path, f)->list[tuple[str,dict]]: # tensors in the order of their bytes
-    with open(source, 'rb') as old: f.write(start := old.read(8)); f.write(old.read(struct.unpack('<Q', start)[0]))
-    return sorted(safetensors_header(source).items(), key=lambda t: t[1]['data_offsets'])
+def _copy_header(source: Path, f) -> list[tuple[str, dict]]:  # tensors in the order of their bytes
+    with open(source, "rb") as old:
+        f.write(start := old.read(8))
+        f.write(old.read(struct.unpack("<Q", start)[0]))
+    return sorted(safetensors_header(source).items(), key=lambda t: t[1]["data_offsets"])
 
-def _write_mean(fresh:Path, folders:list[Path], parts:list[dict], weights:list[float]): # files with the headers of the first model's, and the means as content
+
+def _write_mean(
+    fresh: Path, folders: list[Path], parts: list[dict], weights: list[float]
+):  # files with the headers of the first model's, and the means as content
     import torch
     from safetensors import safe_open
-    opened = {path: safe_open(path, 'pt') for tensors in parts for path in {p for p, _ in tensors.values()}}
-    for source in sorted({path for path, _ in parts[0].values()}):
-        with open(fresh/source.name, 'wb') as f:
-            for name, _ in _copy_header(source, f):
-                mean = _mean(name, [opened[tensors[name][0]].get_tensor(name) for tensors in parts], weights, folders)
-                f.write(mean.contiguous().reshape(-1).view(torch.uint8).numpy())
-            f.flush(); os.fsync(f.fileno())
 
-def _write_stacked(fresh:Path, folders:list[Path], parts:list[dict], weights:list[float]):
+    opened = {path: safe_open(path, "pt") for tensors in parts for path in {p for p, _ in tensors.values()}}
+    for source in sorted({path for path, _ in parts[0].values()}):
+        with open(fresh / source.name, "wb") as f:
+            for name, _ in _copy_header(source, f):
+                mean = _mean(
+                    name, [opened[tensors[name][0]].get_tensor(name) for tensors in parts], weights, folders
+                )
+                f.write(mean.contiguous().reshape(-1).view(torch.uint8).numpy())
+            f.flush()
+            os.fsync(f.fileno())
+
+
+def _write_stacked(fresh: Path, folders: list[Path], parts: list[dict], weights: list[float]):
     from safetensors import safe_open
     from safetensors.torch import save_file
-    write_atomic(fresh/'adapter_config.json', to_json(_stacked_config(folders[0], len(folders))))
-    opened = {path: safe_open(path, 'pt') for tensors in parts for path in {p for p, _ in tensors.values()}}
-    save_file({name: _factor(name, [opened[tensors[name][0]].get_tensor(name) for tensors in parts], weights, folders).contiguous() for name in parts[0]},
-              fresh/'adapter_model.safetensors', metadata={'format': 'pt'})
+
+    write_atomic(fresh / "adapter_config.json", to_json(_stacked_config(folders[0], len(folders))))
+    opened = {path: safe_open(path, "pt") for tensors in parts for path in {p for p, _ in tensors.values()}}
+    save_file(
+        {
+            name: _factor(
+                name, [opened[tensors[name][0]].get_tensor(name) for tensors in parts], weights, folders
+            ).contiguous()
+            for name in parts[0]
+        },
+        fresh / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
 
 # %% ../nbs/11_ensemble.ipynb #93e50779
-def _within(folders:list[Path])->list[str]: # their names below what they have in common, which are the same wherever that lies
+def _within(
+    folders: list[Path],
+) -> list[str]:  # their names below what they have in common, which are the same wherever that lies
     common = os.path.commonpath([folder.absolute() for folder in folders])
     return [Path(os.path.relpath(folder, common)).as_posix() for folder in folders]
 
+
 def soup(
-    folders:list[Path], # checkpoints, whole models or LoRA adapters, all of one start
-    out:Path, # gets the soup; an older checkpoint there is replaced
-    weights:list[float]|None=None, # one a folder, above 0; None: all the same
-)->Path: # `out`, with the configuration and the tokenizer of the first folder
+    folders: list[Path],  # checkpoints, whole models or LoRA adapters, all of one start
+    out: Path,  # gets the soup; an older checkpoint there is replaced
+    weights: list[float] | None = None,  # one a folder, above 0; None: all the same
+) -> Path:  # `out`, with the configuration and the tokenizer of the first folder
     "The mean of several models' weights (of LoRA adapters: of what they add); raises `DialsumError` unless they have the same architecture and start. Written whole or not at all"
     folders, out = [Path(f) for f in folders], Path(out)
-    weights = [1.]*len(folders) if weights is None else [float(w) for w in weights]
-    if len(folders) < 2: raise DialsumError(f"a soup of {len(folders)} checkpoints was asked for: at least two were expected.")
-    if len(weights) != len(folders) or not all(math.isfinite(w) and w > 0 for w in weights): raise DialsumError(f"the soup's weights are {weights}: one number above 0 was expected for each of {len(folders)} checkpoints.")
-    if out.resolve() in [f.resolve() for f in folders]: raise DialsumError(f"'{out}' is one of the soup's checkpoints: choose another folder for it.")
-    if out.exists() and not (out/'dialsum.json').is_file() and (out.is_file() or any(out.iterdir())): raise DialsumError(f"'{out}' exists and is no checkpoint of dialsum: choose another folder for the soup.")
-    parts, shares = [_parts(f) for f in folders], [w/sum(weights) for w in weights]
+    weights = [1.0] * len(folders) if weights is None else [float(w) for w in weights]
+    if len(folders) < 2:
+        raise DialsumError(f"a soup of {len(folders)} checkpoints was asked for: at least two were expected.")
+    if len(weights) != len(folders) or not all(math.isfinite(w) and w > 0 for w in weights):
+        raise DialsumError(
+            f"the soup's weights are {weights}: one number above 0 was expected for each of {len(folders)} checkpoints."
+        )
+    if out.resolve() in [f.resolve() for f in folders]:
+        raise DialsumError(f"'{out}' is one of the soup's checkpoints: choose another folder for it.")
+    if out.exists() and not (out / "dialsum.json").is_file() and (out.is_file() or any(out.iterdir())):
+        raise DialsumError(
+            f"'{out}' exists and is no checkpoint of dialsum: choose another folder for the soup."
+        )
+    parts, shares = [_parts(f) for f in folders], [w / sum(weights) for w in weights]
     _check_alike(folders, parts)
-    fresh = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         fresh.mkdir(parents=True)
         for p in folders[0].iterdir():
-            if p.is_file() and p.suffix not in ('.safetensors', '.bin', '.pt', '.pth'): shutil.copy(p, fresh/p.name)
-        (_write_mean if parts[0][0] == 'config.json' else _write_stacked)(fresh, folders, [tensors for _, tensors in parts], shares)
-        write_atomic(fresh/'dialsum.json', to_json(origin(str(folders[0])) | dict(soup=dict(zip(_within(folders), shares)))))
+            if p.is_file() and p.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
+                shutil.copy(p, fresh / p.name)
+        (_write_mean if parts[0][0] == "config.json" else _write_stacked)(
+            fresh, folders, [tensors for _, tensors in parts], shares
+        )
+        write_atomic(
+            fresh / "dialsum.json",
+            to_json(origin(str(folders[0])) | dict(soup=dict(zip(_within(folders), shares)))),
+        )
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
-    finally: shutil.rmtree(fresh, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     return out

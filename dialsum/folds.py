@@ -18,68 +18,102 @@ from .runs import DialsumError, Stage, place
 
 # %% ../nbs/03_folds.ipynb #2f601f6b
 def groups(
-    rows:pd.DataFrame, # fname, dialogue and, where some rows were made of others, origin (fname, '' for none)
-)->list[int]: # for each row the number of its group, from 0 in order of appearance
+    rows: pd.DataFrame,  # fname, dialogue and, where some rows were made of others, origin (fname, '' for none)
+) -> list[int]:  # for each row the number of its group, from 0 in order of appearance
     "Which rows belong together: the same dialogue, nearly the same, one made of the other, also by way of third ones"
-    names = [o or f for f, o in zip(rows['fname'], rows['origin'] if 'origin' in rows else ['']*len(rows))]
+    names = [o or f for f, o in zip(rows["fname"], rows["origin"] if "origin" in rows else [""] * len(rows))]
     above = {n: n for n in names}
+
     def top(n):
-        while above[n] != n: above[n] = n = above[above[n]]
+        while above[n] != n:
+            above[n] = n = above[above[n]]
         return n
-    for a, b, _ in twins(list(rows['dialogue'])): above[top(names[a])] = top(names[b])
+
+    for a, b, _ in twins(list(rows["dialogue"])):
+        above[top(names[a])] = top(names[b])
     number = {}
     return [number.setdefault(top(n), len(number)) for n in names]
 
 # %% ../nbs/03_folds.ipynb #5ae8af16
 def deal(
-    rows:pd.DataFrame, # as `groups` takes them
-    k:int, # folds, at least 2
-    seed:int=42,
-)->list[int]: # for each row its fold, 0 to k - 1
+    rows: pd.DataFrame,  # as `groups` takes them
+    k: int,  # folds, at least 2
+    seed: int = 42,
+) -> list[int]:  # for each row its fold, 0 to k - 1
     "Rows dealt into folds that share no group; raises `DialsumError` when there are fewer groups than folds"
     number = groups(rows)
-    sizes = Counter(n for n, o in zip(number, rows['origin'] if 'origin' in rows else ['']*len(rows)) if not o)
-    if not 2 <= k <= len(sizes): raise DialsumError(f"k_folds is {k}: from 2 to {len(sizes)} was expected, because {len(rows)} rows are {len(sizes)} that do not repeat each other.")
+    sizes = Counter(
+        n for n, o in zip(number, rows["origin"] if "origin" in rows else [""] * len(rows)) if not o
+    )
+    if not 2 <= k <= len(sizes):
+        raise DialsumError(
+            f"k_folds is {k}: from 2 to {len(sizes)} was expected, because {len(rows)} rows are {len(sizes)} that do not repeat each other."
+        )
     order = random.Random(seed).sample(sorted(sizes), len(sizes))
-    filled, fold = [0]*k, {}
+    filled, fold = [0] * k, {}
     for n in sorted(order, key=lambda n: -sizes[n]):
         fold[n] = filled.index(min(filled))
         filled[fold[n]] += sizes[n]
-    return [fold.get(n, n%k) for n in number]
+    return [fold.get(n, n % k) for n in number]
 
 # %% ../nbs/03_folds.ipynb #2b6e8567
 def split(
-    rows:pd.DataFrame, # as `groups` takes them
-    fraction:float, # share of rows for the second part, 0 to 1
-    seed:int=42,
-)->tuple[pd.DataFrame,pd.DataFrame]: # (first, second), each in file order
+    rows: pd.DataFrame,  # as `groups` takes them
+    fraction: float,  # share of rows for the second part, 0 to 1
+    seed: int = 42,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # (first, second), each in file order
     "Split rows by seed; raises `DialsumError` when all rows belong together"
     number, taken, second = groups(rows), 0, set()
     sizes = Counter(number)
     for n in random.Random(seed).sample(range(len(sizes)), len(sizes)):
-        if taken >= max(1, round(len(rows)*fraction)): break
-        if taken + sizes[n] < len(rows): second.add(n); taken += sizes[n]
+        if taken >= max(1, round(len(rows) * fraction)):
+            break
+        if taken + sizes[n] < len(rows):
+            second.add(n)
+            taken += sizes[n]
     there = pd.Series([n in second for n in number], index=rows.index)
-    if not there.any(): raise DialsumError(f"a dev set cannot be split off {len(rows)} rows that are all the same or nearly so: give a dev_csv.")
+    if not there.any():
+        raise DialsumError(
+            f"a dev set cannot be split off {len(rows)} rows that are all the same or nearly so: give a dev_csv."
+        )
     return rows[~there].reset_index(drop=True), rows[there].reset_index(drop=True)
 
 # %% ../nbs/03_folds.ipynb #d492cd2d
-_held_out = 'predictions_held_out.csv'
+_held_out = "predictions_held_out.csv"
+
 
 def measured_path(
-    stage:Stage, # of evaluate
-)->Path: # of a CSV with fname and summary
+    stage: Stage,  # of evaluate
+) -> Path:  # of a CSV with fname and summary
     "Where the predictions go of the rows that a stage measures on: dev's, or a fold's"
-    return stage.folder/('predictions_dev.csv' if stage.fold is None else _held_out)
+    return stage.folder / ("predictions_dev.csv" if stage.fold is None else _held_out)
+
 
 def collect(
-    stage:Stage, # of the folds stage, with its model
-)->pd.DataFrame: # fname, dialogue, summaries, fold, prediction; in the order of the training rows
+    stage: Stage,  # of the folds stage, with its model
+) -> pd.DataFrame:  # fname, dialogue, summaries, fold, prediction; in the order of the training rows
     "A model's out-of-fold predictions; raises `DialsumError` unless there is exactly one for each training row that was not made of another, by the model that has not seen it"
     rows, fold = rows_of_run(stage), folds_of_run(stage)
-    rows = rows[['fname', 'dialogue', 'summaries']].assign(fold=rows['fname'].map(fold))
-    found = [read(stage.use(place(stage.run, stage.model, int(k))/_held_out), dialogues=False, summaries=True, gaps=True).assign(fold=k) for k in sorted(rows['fold'].unique())]
-    written = pd.concat(found, ignore_index=True).assign(prediction=lambda w: w['summaries'].str[0])[['fname', 'fold', 'prediction']]
-    odd = Counter(zip(rows['fname'], rows['fold'])) - Counter(zip(written['fname'], written['fold'])) + (Counter(zip(written['fname'], written['fold'])) - Counter(zip(rows['fname'], rows['fold'])))
-    if odd: raise DialsumError(f"{stage.model}: the held-out predictions do not fit the folds (first: row '{min(odd)[0]}', fold {min(odd)[1]}): run the folds' evaluations again.")
-    return rows.merge(written, on=['fname', 'fold'])
+    rows = rows[["fname", "dialogue", "summaries"]].assign(fold=rows["fname"].map(fold))
+    found = [
+        read(
+            stage.use(place(stage.run, stage.model, int(k)) / _held_out),
+            dialogues=False,
+            summaries=True,
+            gaps=True,
+        ).assign(fold=k)
+        for k in sorted(rows["fold"].unique())
+    ]
+    written = pd.concat(found, ignore_index=True).assign(prediction=lambda w: w["summaries"].str[0])[
+        ["fname", "fold", "prediction"]
+    ]
+    odd = (
+        Counter(zip(rows["fname"], rows["fold"]))
+        - Counter(zip(written["fname"], written["fold"]))
+        + (Counter(zip(written["fname"], written["fold"])) - Counter(zip(rows["fname"], rows["fold"])))
+    )
+    if odd:
+        raise DialsumError(
+            f"{stage.model}: the held-out predictions do not fit the folds (first: row '{min(odd)[0]}', fold {min(odd)[1]}): run the folds' evaluations again."
+        )
+    return rows.merge(written, on=["fname", "fold"])

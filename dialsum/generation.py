@@ -20,288 +20,521 @@ import pandas as pd
 
 from .lengths import LengthRule, Lengths, fit_lengths, known_lengths, whole_sentences
 from .memory import out_of_memory, release_memory
-from .models import LoadedModel, ModelCard, check_whole, fetch, likely_cards, locate, move_base, origin, shared_tokenizer
+from dialsum.models import (
+    LoadedModel,
+    ModelCard,
+    check_whole,
+    fetch,
+    likely_cards,
+    locate,
+    move_base,
+    origin,
+    shared_tokenizer,
+)
 from .prompt import Codec, check_written
 from .rouge import rouge
-from .runs import LIMITS, DialsumError, Stage, check_apart, check_number, check_writable, existing_run, place, read_fact, unknown, write_atomic
+from dialsum.runs import (
+    LIMITS,
+    DialsumError,
+    Stage,
+    check_apart,
+    check_number,
+    check_writable,
+    existing_run,
+    place,
+    read_fact,
+    unknown,
+    write_atomic,
+)
 
 # %% ../nbs/08_generation.ipynb #be8cca5f
 @dataclass(frozen=True)
 class Decoding:
     "How summaries are searched for"
-    num_beams:int=1 # 1: greedy
-    max_new_tokens:int=0 # at most so many tokens a summary; 0: as many as suit the model (`lengths.known_lengths`)
-    min_new_tokens:int=0 # at least so many
-    temperature:float=0.0 # above 0: sampling
-    top_p:float=0.0 # with sampling: smallest set of tokens of this probability, 0 to 1
-    top_k:int=0 # with sampling: so many most probable tokens
-    repetition_penalty:float=1.0 # above 1: tokens already written become less likely
-    length_penalty:float=1.0 # with beams: above 0 favours longer summaries
-    no_repeat_ngram_size:int=0 # no n-gram of so many tokens twice
-    more:tuple=() # pairs of name and value: any other option of transformers' GenerationConfig
+
+    num_beams: int = 1  # 1: greedy
+    max_new_tokens: int = (
+        0  # at most so many tokens a summary; 0: as many as suit the model (`lengths.known_lengths`)
+    )
+    min_new_tokens: int = 0  # at least so many
+    temperature: float = 0.0  # above 0: sampling
+    top_p: float = 0.0  # with sampling: smallest set of tokens of this probability, 0 to 1
+    top_k: int = 0  # with sampling: so many most probable tokens
+    repetition_penalty: float = 1.0  # above 1: tokens already written become less likely
+    length_penalty: float = 1.0  # with beams: above 0 favours longer summaries
+    no_repeat_ngram_size: int = 0  # no n-gram of so many tokens twice
+    more: tuple = ()  # pairs of name and value: any other option of transformers' GenerationConfig
 
     def __post_init__(self):
         for f in fields(self):
-            if f.name in LIMITS: check_number(f.name, getattr(self, f.name), default=f.name == 'max_new_tokens', whole=f.type is int)
+            if f.name in LIMITS:
+                check_number(
+                    f.name, getattr(self, f.name), default=f.name == "max_new_tokens", whole=f.type is int
+                )
         if self.max_new_tokens and self.min_new_tokens > self.max_new_tokens:
-            raise DialsumError(f"min_new_tokens is {self.min_new_tokens}: at most {self.max_new_tokens} was expected, as many as max_new_tokens.")
-        for name in ('top_p', 'top_k'):
-            if getattr(self, name) and not self.temperature: raise DialsumError(f"{name} acts only when sampling: give a temperature above 0 as well, or leave {name} out.")
+            raise DialsumError(
+                f"min_new_tokens is {self.min_new_tokens}: at most {self.max_new_tokens} was expected, as many as max_new_tokens."
+            )
+        for name in ("top_p", "top_k"):
+            if getattr(self, name) and not self.temperature:
+                raise DialsumError(
+                    f"{name} acts only when sampling: give a temperature above 0 as well, or leave {name} out."
+                )
 
-    def options(self)->dict: # for transformers' GenerationConfig
+    def options(self) -> dict:  # for transformers' GenerationConfig
         "Every option spelled out, so that nothing is taken from the checkpoint"
-        found = dict(num_beams=self.num_beams, max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens or None, do_sample=bool(self.temperature))
-        if self.num_beams > 1: found |= dict(length_penalty=self.length_penalty, early_stopping=True)
-        if self.temperature: found |= dict(temperature=self.temperature, top_p=self.top_p or 1.0, top_k=self.top_k or 0)
+        found = dict(
+            num_beams=self.num_beams,
+            max_new_tokens=self.max_new_tokens,
+            min_new_tokens=self.min_new_tokens or None,
+            do_sample=bool(self.temperature),
+        )
+        if self.num_beams > 1:
+            found |= dict(length_penalty=self.length_penalty, early_stopping=True)
+        if self.temperature:
+            found |= dict(temperature=self.temperature, top_p=self.top_p or 1.0, top_k=self.top_k or 0)
         return found | dict(self.more)
 
-    def facts(self)->dict: # name → value
+    def facts(self) -> dict:  # name → value
         "What a fact file tells of it: the options, and the penalties, which are applied here so that tags are spared"
-        return self.options() | dict(repetition_penalty=self.repetition_penalty, no_repeat_ngram_size=self.no_repeat_ngram_size)
+        return self.options() | dict(
+            repetition_penalty=self.repetition_penalty, no_repeat_ngram_size=self.no_repeat_ngram_size
+        )
 
 # %% ../nbs/08_generation.ipynb #e79db1dd
 def tag_pieces(
-    tokenizer, # of a checkpoint
-)->list[int]: # sorted ids
+    tokenizer,  # of a checkpoint
+) -> list[int]:  # sorted ids
     "The ids of which tags are made, wherever they stand in a text"
-    tags = [f'#{t}#' for t in ('Person', *(f'Person{i}' for i in range(1, 10)), 'PhoneNumber', 'Address', 'DateOfBirth', 'PassportNumber', 'SSN', 'CardNumber', 'CarNumber', 'Email', 'DateAndTime')]
-    return sorted({i for tag in tags for text in (tag, f' {tag}', f'가{tag}') for i in tokenizer(text, add_special_tokens=False)['input_ids']} - set(tokenizer('가', add_special_tokens=False)['input_ids']))
+    tags = [
+        f"#{t}#"
+        for t in (
+            "Person",
+            *(f"Person{i}" for i in range(1, 10)),
+            "PhoneNumber",
+            "Address",
+            "DateOfBirth",
+            "PassportNumber",
+            "SSN",
+            "CardNumber",
+            "CarNumber",
+            "Email",
+            "DateAndTime",
+        )
+    ]
+    return sorted(
+        {
+            i
+            for tag in tags
+            for text in (tag, f" {tag}", f"가{tag}")
+            for i in tokenizer(text, add_special_tokens=False)["input_ids"]
+        }
+        - set(tokenizer("가", add_special_tokens=False)["input_ids"])
+    )
 
-def _sparing_tags(d:Decoding, pieces:list[int], width:int)->list: # transformers' logits processors, for what comes after `width` ids
+
+def _sparing_tags(
+    d: Decoding, pieces: list[int], width: int
+) -> list:  # transformers' logits processors, for what comes after `width` ids
     from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+
     inner = [NoRepeatNGramLogitsProcessor(d.no_repeat_ngram_size)] if d.no_repeat_ngram_size else []
-    if d.repetition_penalty != 1: inner.append(RepetitionPenaltyLogitsProcessor(d.repetition_penalty))
+    if d.repetition_penalty != 1:
+        inner.append(RepetitionPenaltyLogitsProcessor(d.repetition_penalty))
+
     def sparing(process):
         def call(ids, scores):
-            if ids.shape[1] <= width: return scores
+            if ids.shape[1] <= width:
+                return scores
             changed = process(ids[:, width:], scores.clone())
             changed[:, pieces] = scores[:, pieces]
             return changed
+
         return call
+
     return [sparing(p) for p in inner]
 
 # %% ../nbs/08_generation.ipynb #ee8ec638
-def _banded(bands:list[tuple[int,int]], ends:list[int], width:int): # a logits processor; bands: tokens of each row of the batch
+def _banded(
+    bands: list[tuple[int, int]], ends: list[int], width: int
+):  # a logits processor; bands: tokens of each row of the batch
     import torch
+
     low, high = torch.tensor(bands).T
+
     def call(ids, scores):
-        written, beams = ids.shape[1] - width, ids.shape[0]//len(bands)
+        written, beams = ids.shape[1] - width, ids.shape[0] // len(bands)
         early, late = ((written < low).repeat_interleave(beams), (written >= high).repeat_interleave(beams))
         scores = scores.clone()
-        scores[early.nonzero(), ends] = -float('inf')
+        scores[early.nonzero(), ends] = -float("inf")
         kept = scores[:, ends]
-        scores[late] = -float('inf')
+        scores[late] = -float("inf")
         scores[:, ends] = torch.where(late[:, None].to(kept.device), kept.clamp(min=-1e4), kept)
         return scores
+
     return call
 
 # %% ../nbs/08_generation.ipynb #d7376f8a
 def decoding(
-    card:ModelCard,
-    scale:str, # 'full' or 'replica'
-    given:dict, # a stage's parameters; num_beams 0 stands for the default, unknown names are other stages' business
-)->Decoding:
+    card: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    given: dict,  # a stage's parameters; num_beams 0 stands for the default, unknown names are other stages' business
+) -> Decoding:
     "What was asked over what suits the card"
-    asked = {f.name: given[f.name] for f in fields(Decoding) if f.name in given and f.name != 'more'}
-    asked['num_beams'] = asked.get('num_beams') or (4 if card.seq2seq and scale == 'full' else 1)
+    asked = {f.name: given[f.name] for f in fields(Decoding) if f.name in given and f.name != "more"}
+    asked["num_beams"] = asked.get("num_beams") or (4 if card.seq2seq and scale == "full" else 1)
     return Decoding(**asked)
 
 # %% ../nbs/08_generation.ipynb #84632da2
 def with_lengths(
-    card:ModelCard,
-    checkpoint:str, # from `locate`
-    decoding:Decoding,
-    max_source:int=0, # tokens the model reads; 0: as it was trained
-)->tuple[Decoding,Lengths]: # the first with a `max_new_tokens` above 0
+    card: ModelCard,
+    checkpoint: str,  # from `locate`
+    decoding: Decoding,
+    max_source: int = 0,  # tokens the model reads; 0: as it was trained
+) -> tuple[Decoding, Lengths]:  # the first with a `max_new_tokens` above 0
     "How a checkpoint writes, and how many tokens it reads, known before its weights are read"
     codec = Codec(card, shared_tokenizer(card, checkpoint))
-    noted = origin(checkpoint).get('lengths', {})
-    known = known_lengths(codec, noted, max_source=max_source, max_new_tokens=decoding.max_new_tokens, min_new_tokens=decoding.min_new_tokens)
+    noted = origin(checkpoint).get("lengths", {})
+    known = known_lengths(
+        codec,
+        noted,
+        max_source=max_source,
+        max_new_tokens=decoding.max_new_tokens,
+        min_new_tokens=decoding.min_new_tokens,
+    )
     return replace(decoding, max_new_tokens=known.max_new_tokens), known
 
 # %% ../nbs/08_generation.ipynb #e5482aff
-_gone = 'transformers has no such search any more: take num_beams, or temperature for sampling'
-_text = 'summaries are all that is returned: leave it out'
-_lone = 'speculative decoding writes one dialogue at a time: leave it out'
+_gone = "transformers has no such search any more: take num_beams, or temperature for sampling"
+_text = "summaries are all that is returned: leave it out"
+_lone = "speculative decoding writes one dialogue at a time: leave it out"
 _own = "the tokenizer's own is taken: leave it out"
-_setting = 'it is no option of a search: leave it out'
-_tags = 'it would break the tags that a summary takes from its dialogue: take no_repeat_ngram_size or repetition_penalty'
-REFUSED = dict( # option of transformers' GenerationConfig that cannot be followed here → what to do
-    num_return_sequences='one summary a dialogue is returned: call once for each seed',
-    **dict.fromkeys(('num_beam_groups', 'diversity_penalty', 'constraints', 'force_words_ids', 'penalty_alpha', 'dola_layers', 'low_memory'), _gone),
-    **dict.fromkeys(('return_dict_in_generate', 'output_scores', 'output_logits', 'output_attentions', 'output_hidden_states'), _text),
-    **dict.fromkeys(('is_assistant', 'num_assistant_tokens', 'num_assistant_tokens_schedule', 'assistant_confidence_threshold', 'assistant_early_exit',
-                     'assistant_lookbehind', 'target_lookbehind', 'assistant_ensemble_weight', 'prompt_lookup_num_tokens', 'max_matching_ngram_size',
-                     'speculation_type', 'use_mtp'), _lone),
-    **dict.fromkeys(('pad_token_id', 'bos_token_id'), _own),
-    **dict.fromkeys(('encoder_repetition_penalty', 'encoder_no_repeat_ngram_size'), _tags),
-    **dict.fromkeys(('continuous_batching_config', 'transformers_version', 'token_healing'), _setting))
-RENAMED = dict(max_length='max_new_tokens', min_length='min_new_tokens') # as others call it → our name; of what is written, in both architectures
-ENCODER_DECODER = ('decoder_start_token_id', 'forced_bos_token_id') # act only where a summary has a first token of its own
-CAUSAL = ('guidance_scale', 'prefill_chunk_size') # act only on a prompt that a model goes on from
-SAMPLED = ('min_p', 'top_h', 'typical_p', 'epsilon_cutoff', 'eta_cutoff') # act only when sampling
+_setting = "it is no option of a search: leave it out"
+_tags = "it would break the tags that a summary takes from its dialogue: take no_repeat_ngram_size or repetition_penalty"
+REFUSED = dict(  # option of transformers' GenerationConfig that cannot be followed here → what to do
+    num_return_sequences="one summary a dialogue is returned: call once for each seed",
+    **dict.fromkeys(
+        (
+            "num_beam_groups",
+            "diversity_penalty",
+            "constraints",
+            "force_words_ids",
+            "penalty_alpha",
+            "dola_layers",
+            "low_memory",
+        ),
+        _gone,
+    ),
+    **dict.fromkeys(
+        (
+            "return_dict_in_generate",
+            "output_scores",
+            "output_logits",
+            "output_attentions",
+            "output_hidden_states",
+        ),
+        _text,
+    ),
+    **dict.fromkeys(
+        (
+            "is_assistant",
+            "num_assistant_tokens",
+            "num_assistant_tokens_schedule",
+            "assistant_confidence_threshold",
+            "assistant_early_exit",
+            "assistant_lookbehind",
+            "target_lookbehind",
+            "assistant_ensemble_weight",
+            "prompt_lookup_num_tokens",
+            "max_matching_ngram_size",
+            "speculation_type",
+            "use_mtp",
+        ),
+        _lone,
+    ),
+    **dict.fromkeys(("pad_token_id", "bos_token_id"), _own),
+    **dict.fromkeys(("encoder_repetition_penalty", "encoder_no_repeat_ngram_size"), _tags),
+    **dict.fromkeys(("continuous_batching_config", "transformers_version", "token_healing"), _setting),
+)
+RENAMED = dict(
+    max_length="max_new_tokens", min_length="min_new_tokens"
+)  # as others call it → our name; of what is written, in both architectures
+ENCODER_DECODER = (
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+)  # act only where a summary has a first token of its own
+CAUSAL = ("guidance_scale", "prefill_chunk_size")  # act only on a prompt that a model goes on from
+SAMPLED = ("min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")  # act only when sampling
 
 # %% ../nbs/08_generation.ipynb #fb9f6782
 def asked_options(
-    options:dict, # of a call: of `Decoding`, or of transformers' GenerationConfig
-    card:ModelCard|None=None, # of the model that is called; None: options of both architectures pass
-)->dict: # under our names, without those that are left at None
+    options: dict,  # of a call: of `Decoding`, or of transformers' GenerationConfig
+    card: ModelCard | None = None,  # of the model that is called; None: options of both architectures pass
+) -> dict:  # under our names, without those that are left at None
     "The options of a call; raises `DialsumError` for unknown ones, and for those that cannot be followed"
     from transformers import GenerationConfig
-    ours = [f.name for f in fields(Decoding) if f.name != 'more']
-    known = [n for n in GenerationConfig().to_dict() if n[0] != '_']
+
+    ours = [f.name for f in fields(Decoding) if f.name != "more"]
+    known = [n for n in GenerationConfig().to_dict() if n[0] != "_"]
     found = {}
     for name, value in options.items():
-        if name not in ours and name not in known: raise unknown('decoding option', name, [*ours, *known])
-        if value is None: continue
-        if name in REFUSED:
-            one = value == 1 and name in ('num_return_sequences', 'num_beam_groups')
-            if value and not one: raise DialsumError(f"{name}={value!r} cannot be followed here, {REFUSED[name]}.")
+        if name not in ours and name not in known:
+            raise unknown("decoding option", name, [*ours, *known])
+        if value is None:
             continue
-        if card: _check_architecture(name, card)
+        if name in REFUSED:
+            one = value == 1 and name in ("num_return_sequences", "num_beam_groups")
+            if value and not one:
+                raise DialsumError(f"{name}={value!r} cannot be followed here, {REFUSED[name]}.")
+            continue
+        if card:
+            _check_architecture(name, card)
         own = RENAMED.get(name, name)
-        if own != name and options.get(own) not in (None, value): raise DialsumError(f"{name} is {value} and {own} is {options[own]}, which are one here: give one of them.")
+        if own != name and options.get(own) not in (None, value):
+            raise DialsumError(
+                f"{name} is {value} and {own} is {options[own]}, which are one here: give one of them."
+            )
         found[own] = value
     return found
 
-def _check_architecture(name:str, card:ModelCard): # raises for an option that does nothing, or harm, with the other architecture
+
+def _check_architecture(
+    name: str, card: ModelCard
+):  # raises for an option that does nothing, or harm, with the other architecture
     if name in ENCODER_DECODER and not card.seq2seq:
-        raise DialsumError(f"{name} acts only with an encoder-decoder, and {card.name} is a causal model: leave it out.")
+        raise DialsumError(
+            f"{name} acts only with an encoder-decoder, and {card.name} is a causal model: leave it out."
+        )
     if name in CAUSAL and card.seq2seq:
-        raise DialsumError(f"{name} acts only with a causal model, and {card.name} is an encoder-decoder: leave it out.")
+        raise DialsumError(
+            f"{name} acts only with a causal model, and {card.name} is an encoder-decoder: leave it out."
+        )
 
 # %% ../nbs/08_generation.ipynb #ee847661
-def _sampling(options:dict, usual:float)->dict: # do_sample said in our way: by the temperature
-    if 'do_sample' not in options: return options
-    rest = {n: v for n, v in options.items() if n != 'do_sample'}
-    if not options['do_sample']: return dict(temperature=0.) | rest
-    if rest.get('temperature') == 0: raise DialsumError('do_sample is True and temperature is 0, which means no sampling: leave one of them out.')
-    return dict(temperature=usual or 1.) | rest
+def _sampling(options: dict, usual: float) -> dict:  # do_sample said in our way: by the temperature
+    if "do_sample" not in options:
+        return options
+    rest = {n: v for n, v in options.items() if n != "do_sample"}
+    if not options["do_sample"]:
+        return dict(temperature=0.0) | rest
+    if rest.get("temperature") == 0:
+        raise DialsumError(
+            "do_sample is True and temperature is 0, which means no sampling: leave one of them out."
+        )
+    return dict(temperature=usual or 1.0) | rest
 
-def _idle(d:Decoding, options:dict): # raises for an option of this call that would do nothing
+
+def _idle(d: Decoding, options: dict):  # raises for an option of this call that would do nothing
     for name in SAMPLED:
-        if options.get(name) and not d.temperature: raise DialsumError(f"{name} acts only when sampling: give a temperature above 0 as well, or leave {name} out.")
-    idle = [name for name, nothing in (('early_stopping', False), ('length_penalty', 1.0)) if options.get(name, nothing) != nothing]
-    cache = dict(d.more).get('cache_implementation') or ''
-    if options.get('max_cache_len') and 'static' not in cache:
-        raise DialsumError("max_cache_len acts only with a static cache: give cache_implementation='static' as well, or leave max_cache_len out.")
-    if options.get('cache_config') and cache != 'quantized':
-        raise DialsumError("cache_config acts only with a quantized cache: give cache_implementation='quantized' as well, or leave cache_config out.")
-    if idle and d.num_beams == 1: raise DialsumError(f"{idle[0]} acts only with beams: give num_beams above 1 as well, or leave {idle[0]} out.")
+        if options.get(name) and not d.temperature:
+            raise DialsumError(
+                f"{name} acts only when sampling: give a temperature above 0 as well, or leave {name} out."
+            )
+    idle = [
+        name
+        for name, nothing in (("early_stopping", False), ("length_penalty", 1.0))
+        if options.get(name, nothing) != nothing
+    ]
+    cache = dict(d.more).get("cache_implementation") or ""
+    if options.get("max_cache_len") and "static" not in cache:
+        raise DialsumError(
+            "max_cache_len acts only with a static cache: give cache_implementation='static' as well, or leave max_cache_len out."
+        )
+    if options.get("cache_config") and cache != "quantized":
+        raise DialsumError(
+            "cache_config acts only with a quantized cache: give cache_implementation='quantized' as well, or leave cache_config out."
+        )
+    if idle and d.num_beams == 1:
+        raise DialsumError(
+            f"{idle[0]} acts only with beams: give num_beams above 1 as well, or leave {idle[0]} out."
+        )
+
 
 @contextmanager
-def _followed(d:Decoding): # what transformers says against a further option, in a sentence
-    try: yield
+def _followed(d: Decoding):  # what transformers says against a further option, in a sentence
+    try:
+        yield
     except (AttributeError, TypeError, ValueError, NotImplementedError) as e:
-        if not d.more: raise
-        raise DialsumError(f"transformers cannot follow {', '.join(n for n, _ in d.more)} with this model ({' '.join(str(e).split())[:200]}): leave it out.") from None
+        if not d.more:
+            raise
+        raise DialsumError(
+            f"transformers cannot follow {', '.join(n for n, _ in d.more)} with this model ({' '.join(str(e).split())[:200]}): leave it out."
+        ) from None
 
 # %% ../nbs/08_generation.ipynb #c7b13679
-def _counted(batch_size)->int: # also where it is another library's whole number; raises for what is none
-    with suppress(TypeError): batch_size = index(batch_size)
-    check_number('batch_size', batch_size, whole=True)
+def _counted(batch_size) -> int:  # also where it is another library's whole number; raises for what is none
+    with suppress(TypeError):
+        batch_size = index(batch_size)
+    check_number("batch_size", batch_size, whole=True)
     return batch_size
+
 
 class Predictor:
     "Summaries of dialogues by one model"
-    def __init__(self,
-        loaded:LoadedModel, # from `load`
-        batch_size:int=16, # dialogues at once
-        max_source:int=0, # tokens the model reads; 0: as it was trained
-        decoding:Decoding=Decoding(),
-        seed:int=42, # for sampling
-        progress=None, # called with (done, all, seconds left) every few seconds
-        lengths:LengthRule|None=None, # in tokens; None: a summary ends where the model ends it
-        whole:bool=False, # whether a last sentence that was cut off goes
+
+    def __init__(
+        self,
+        loaded: LoadedModel,  # from `load`
+        batch_size: int = 16,  # dialogues at once
+        max_source: int = 0,  # tokens the model reads; 0: as it was trained
+        decoding: Decoding = Decoding(),
+        seed: int = 42,  # for sampling
+        progress=None,  # called with (done, all, seconds left) every few seconds
+        lengths: LengthRule | None = None,  # in tokens; None: a summary ends where the model ends it
+        whole: bool = False,  # whether a last sentence that was cut off goes
     ):
-        if not isinstance(loaded, LoadedModel): raise DialsumError(f"a Predictor is made of what `load` returns, not of a {type(loaded).__name__}: call create_predictor(model, tokenizer), or Predictor(load(card(name), folder)).")
-        self.loaded, self.batch_size, self.seed, self.progress, self.lengths, self.whole = loaded, _counted(batch_size), seed, progress, lengths, whole
-        self.limits = known_lengths(Codec(loaded.card, loaded.tokenizer), loaded.lengths, max_source=max_source,
-                                    max_new_tokens=decoding.max_new_tokens, min_new_tokens=decoding.min_new_tokens)
+        if not isinstance(loaded, LoadedModel):
+            raise DialsumError(
+                f"a Predictor is made of what `load` returns, not of a {type(loaded).__name__}: call create_predictor(model, tokenizer), or Predictor(load(card(name), folder))."
+            )
+        self.loaded, self.batch_size, self.seed, self.progress, self.lengths, self.whole = (
+            loaded,
+            _counted(batch_size),
+            seed,
+            progress,
+            lengths,
+            whole,
+        )
+        self.limits = known_lengths(
+            Codec(loaded.card, loaded.tokenizer),
+            loaded.lengths,
+            max_source=max_source,
+            max_new_tokens=decoding.max_new_tokens,
+            min_new_tokens=decoding.min_new_tokens,
+        )
         self.decoding = replace(decoding, max_new_tokens=self.limits.max_new_tokens)
-        self.codec, self.pieces = Codec(loaded.card, loaded.tokenizer, self.limits.max_source), tag_pieces(loaded.tokenizer)
-        self.reached = [] # of the last dialogues, whether their summary took every token that it might have
-        self._bar = None # of the call that shows its progress
+        self.codec, self.pieces = (
+            Codec(loaded.card, loaded.tokenizer, self.limits.max_source),
+            tag_pieces(loaded.tokenizer),
+        )
+        self.reached = []  # of the last dialogues, whether their summary took every token that it might have
+        self._bar = None  # of the call that shows its progress
 
-    def _config(self, decoding:Decoding):
+    def _config(self, decoding: Decoding):
         from transformers import GenerationConfig
-        tok, config = self.loaded.tokenizer, self.loaded.model.config
-        start = dict(decoder_start_token_id=config.decoder_start_token_id, forced_eos_token_id=tok.eos_token_id) if self.loaded.card.seq2seq else {}
-        options = dict(pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id) | start | decoding.options()
-        with _followed(decoding): return GenerationConfig(**options | dict(eos_token_id=self._ends(decoding)))
 
-    def _ends(self, decoding:Decoding)->list[int]: # ids that end a summary
-        given = dict(decoding.more).get('eos_token_id')
-        if given is None: return sorted({self.loaded.tokenizer.eos_token_id, self.codec.target('.')[-1]})
+        tok, config = self.loaded.tokenizer, self.loaded.model.config
+        start = (
+            dict(decoder_start_token_id=config.decoder_start_token_id, forced_eos_token_id=tok.eos_token_id)
+            if self.loaded.card.seq2seq
+            else {}
+        )
+        options = (
+            dict(pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id) | start | decoding.options()
+        )
+        with _followed(decoding):
+            return GenerationConfig(**options | dict(eos_token_id=self._ends(decoding)))
+
+    def _ends(self, decoding: Decoding) -> list[int]:  # ids that end a summary
+        given = dict(decoding.more).get("eos_token_id")
+        if given is None:
+            return sorted({self.loaded.tokenizer.eos_token_id, self.codec.target(".")[-1]})
         return [given] if isinstance(given, int) else list(given)
 
-    def _with(self, options:dict)->Decoding:
+    def _with(self, options: dict) -> Decoding:
         options = _sampling(asked_options(options, self.loaded.card), self.decoding.temperature)
         ours = {f.name for f in fields(Decoding)}
-        own = {n: v for n, v in options.items() if n in ours and (n, v) != ('max_new_tokens', 0)} # which stands for the usual
-        if own.get('temperature') == 0: own = dict(top_p=0., top_k=0) | own
+        own = {
+            n: v for n, v in options.items() if n in ours and (n, v) != ("max_new_tokens", 0)
+        }  # which stands for the usual
+        if own.get("temperature") == 0:
+            own = dict(top_p=0.0, top_k=0) | own
         more = dict(self.decoding.more) | {n: v for n, v in options.items() if n not in ours}
         d = replace(self.decoding, **own, more=tuple(more.items()))
         _idle(d, options)
         return d
 
-    def _check_room(self, sources:list[list[int]], d:Decoding): # a causal model goes on behind what it reads
+    def _check_room(
+        self, sources: list[list[int]], d: Decoding
+    ):  # a causal model goes on behind what it reads
         check_written(self.loaded.card, max(map(len, sources), default=0), max_new_tokens=d.max_new_tokens)
 
 # %% ../nbs/08_generation.ipynb #b686ecbe
 def padded(
-    sources:list[list[int]], # ids
-    pad:int, # the id that fills
-    device, # torch's
-    left:bool=False, # at which side
-)->dict: # input_ids and attention_mask, both rows×width
+    sources: list[list[int]],  # ids
+    pad: int,  # the id that fills
+    device,  # torch's
+    left: bool = False,  # at which side
+) -> dict:  # input_ids and attention_mask, both rows×width
     "Sequences of different lengths as tensors"
     import torch
     from torch.nn.utils.rnn import pad_sequence
-    rows, side = [torch.tensor(s) for s in sources], dict(batch_first=True, padding_side='left' if left else 'right')
-    return dict(input_ids=pad_sequence(rows, padding_value=pad, **side).to(device), attention_mask=pad_sequence([torch.ones_like(r) for r in rows], **side).to(device))
+
+    rows, side = (
+        [torch.tensor(s) for s in sources],
+        dict(batch_first=True, padding_side="left" if left else "right"),
+    )
+    return dict(
+        input_ids=pad_sequence(rows, padding_value=pad, **side).to(device),
+        attention_mask=pad_sequence([torch.ones_like(r) for r in rows], **side).to(device),
+    )
+
 
 @contextmanager
-def _reading(self:Predictor, sources:list[list[int]]): # what `generate` is given of them
-    yield padded(sources, self.loaded.tokenizer.pad_token_id, self.loaded.model.device, not self.loaded.card.seq2seq) # a causal model goes on from its last position
+def _reading(self: Predictor, sources: list[list[int]]):  # what `generate` is given of them
+    yield padded(
+        sources, self.loaded.tokenizer.pad_token_id, self.loaded.model.device, not self.loaded.card.seq2seq
+    )  # a causal model goes on from its last position
+
 
 Predictor.reading = _reading
 
 # %% ../nbs/08_generation.ipynb #94067374
-def _generate(self:Predictor, sources:list[list[int]], config, d:Decoding, bands:list|None)->list[list[int]]: # new ids of each source
+def _generate(
+    self: Predictor, sources: list[list[int]], config, d: Decoding, bands: list | None
+) -> list[list[int]]:  # new ids of each source
     import torch
     from transformers import LogitsProcessorList
+
     start = 1 if self.loaded.card.seq2seq else max(map(len, sources))
-    steering = _sparing_tags(d, self.pieces, start) + ([_banded(bands, config.eos_token_id, start)] if bands else [])
+    steering = _sparing_tags(d, self.pieces, start) + (
+        [_banded(bands, config.eos_token_id, start)] if bands else []
+    )
     with torch.inference_mode(), self.reading(sources) as given:
         more = dict(tokenizer=self.loaded.tokenizer) if config.stop_strings else {}
-        with _followed(d): out = self.loaded.model.generate(**given, generation_config=config, logits_processor=LogitsProcessorList(steering), **more)
-    return out[:, 0 if self.loaded.card.seq2seq else start:].tolist()
+        with _followed(d):
+            out = self.loaded.model.generate(
+                **given, generation_config=config, logits_processor=LogitsProcessorList(steering), **more
+            )
+    return out[:, 0 if self.loaded.card.seq2seq else start :].tolist()
 
-def _within_memory(self:Predictor, sources:list[list[int]], config, d:Decoding, bands:list|None)->list[list[int]]: # the same, with fewer at once where the device has no room
+
+def _within_memory(
+    self: Predictor, sources: list[list[int]], config, d: Decoding, bands: list | None
+) -> list[list[int]]:  # the same, with fewer at once where the device has no room
     written = []
     while len(written) < len(sources):
         now = slice(len(written), len(written) + self.batch_size)
         part = sources[now]
-        try: written += _generate(self, part, config, d, bands and bands[now])
+        try:
+            written += _generate(self, part, config, d, bands and bands[now])
         except (RuntimeError, MemoryError) as e:
-            if len(part) == 1 or not out_of_memory(e): raise
-            self.batch_size = len(part)//2
-            print(f'out of memory: {self.batch_size} dialogues at once from here on', flush=True)
-        else: continue
-        release_memory() # here, where the error and what it holds are gone
+            if len(part) == 1 or not out_of_memory(e):
+                raise
+            self.batch_size = len(part) // 2
+            print(f"out of memory: {self.batch_size} dialogues at once from here on", flush=True)
+        else:
+            continue
+        release_memory()  # here, where the error and what it holds are gone
     return written
 
-def _in_one_piece(head, args): # the last positions of a batch: of a slice, torch multiplies a frozen head copied for each row, where it is bfloat16 on a CPU
+
+def _in_one_piece(
+    head, args
+):  # the last positions of a batch: of a slice, torch multiplies a frozen head copied for each row, where it is bfloat16 on a CPU
     return (args[0].contiguous(), *args[1:])
 
+
 @contextmanager
-def _writing(model, config): # for a while in evaluation mode, with this configuration: options left out of it would come from the checkpoint
+def _writing(
+    model, config
+):  # for a while in evaluation mode, with this configuration: options left out of it would come from the checkpoint
     was_training, saved = model.training, model.generation_config
     model.eval()
     model.generation_config = config
     hook = model.get_output_embeddings().register_forward_pre_hook(_in_one_piece)
-    try: yield
+    try:
+        yield
     finally:
         hook.remove()
         model.generation_config = saved
@@ -309,242 +542,376 @@ def _writing(model, config): # for a while in evaluation mode, with this configu
 
 # %% ../nbs/08_generation.ipynb #5dedcca6
 def checked_dialogues(
-    texts:list[str],
-)->list[str]: # with line ends as in a file that was read
+    texts: list[str],
+) -> list[str]:  # with line ends as in a file that was read
     "Dialogues as given to a call; raises `DialsumError` for what is no list of texts, and for a text that is missing, empty or broken"
-    if isinstance(texts, str): raise DialsumError('a list of dialogues was expected, and one text was given: call predict_single(text), or give [text].')
-    if isinstance(texts, (pd.DataFrame, Mapping)): raise DialsumError(f"a list of dialogues was expected, and a {type(texts).__name__} was given: call predict_dataframe(frame) with a DataFrame of fname and dialogue.")
-    if isinstance(texts, Set) or not isinstance(texts, Iterable): raise DialsumError(f"a list of dialogues was expected, and a {type(texts).__name__} was given: give [text, …], in the order of the summaries.")
+    if isinstance(texts, str):
+        raise DialsumError(
+            "a list of dialogues was expected, and one text was given: call predict_single(text), or give [text]."
+        )
+    if isinstance(texts, (pd.DataFrame, Mapping)):
+        raise DialsumError(
+            f"a list of dialogues was expected, and a {type(texts).__name__} was given: call predict_dataframe(frame) with a DataFrame of fname and dialogue."
+        )
+    if isinstance(texts, Set) or not isinstance(texts, Iterable):
+        raise DialsumError(
+            f"a list of dialogues was expected, and a {type(texts).__name__} was given: give [text, …], in the order of the summaries."
+        )
     found = []
     for i, text in enumerate(texts):
-        if isinstance(text, pd.DataFrame): raise DialsumError(f"dialogue {i} is a DataFrame: call predict_dataframe(frame).")
-        if not isinstance(text, str): raise DialsumError(f"dialogue {i} is {text!r}: a text was expected, fill in what is missing or leave the row out.")
-        if not text.strip(): raise DialsumError(f"dialogue {i} is empty: leave the row out.")
-        if any('\ud800' <= letter <= '\udfff' for letter in text): raise DialsumError(f"dialogue {i} holds half of a character (a lone surrogate): repair the text where it was made.")
-        found.append(text.replace('\r\n', '\n').replace('\r', '\n'))
+        if isinstance(text, pd.DataFrame):
+            raise DialsumError(f"dialogue {i} is a DataFrame: call predict_dataframe(frame).")
+        if not isinstance(text, str):
+            raise DialsumError(
+                f"dialogue {i} is {text!r}: a text was expected, fill in what is missing or leave the row out."
+            )
+        if not text.strip():
+            raise DialsumError(f"dialogue {i} is empty: leave the row out.")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise DialsumError(
+                f"dialogue {i} holds half of a character (a lone surrogate): repair the text where it was made."
+            )
+        found.append(text.replace("\r\n", "\n").replace("\r", "\n"))
     return found
 
-def _checked_instructions(instructions:list[str], count:int)->list[str]: # raises for what is not one for each of so many dialogues
+
+def _checked_instructions(
+    instructions: list[str], count: int
+) -> list[str]:  # raises for what is not one for each of so many dialogues
     if isinstance(instructions, (str, Mapping)) or not isinstance(instructions, Iterable):
-        raise DialsumError(f"a list of instructions was expected, one for each dialogue, and a {type(instructions).__name__} was given: give [instruction, …], or leave it out.")
+        raise DialsumError(
+            f"a list of instructions was expected, one for each dialogue, and a {type(instructions).__name__} was given: give [instruction, …], or leave it out."
+        )
     found = list(instructions)
     for i, text in enumerate(found):
-        if not isinstance(text, str): raise DialsumError(f"instruction {i} is {text!r}: a text was expected, '' for the usual one.")
-    if len(found) != count: raise DialsumError(f"there are {len(found)} instructions for {count} dialogues: give one for each, '' for the usual one.")
+        if not isinstance(text, str):
+            raise DialsumError(f"instruction {i} is {text!r}: a text was expected, '' for the usual one.")
+    if len(found) != count:
+        raise DialsumError(
+            f"there are {len(found)} instructions for {count} dialogues: give one for each, '' for the usual one."
+        )
     return found
 
 # %% ../nbs/08_generation.ipynb #d42ee0ca
 @contextmanager
-def _call(self:Predictor, count:int, batch_size:int, show_progress:bool): # a call's own batch size, and its bar
+def _call(
+    self: Predictor, count: int, batch_size: int, show_progress: bool
+):  # a call's own batch size, and its bar
     from tqdm.auto import tqdm
+
     usual = self.batch_size
-    first = self.batch_size = usual if isinstance(batch_size, int) and batch_size == 0 else _counted(batch_size)
-    self._bar = tqdm(total=count, unit='dialogue', disable=not show_progress)
-    try: yield
+    first = self.batch_size = (
+        usual if isinstance(batch_size, int) and batch_size == 0 else _counted(batch_size)
+    )
+    self._bar = tqdm(total=count, unit="dialogue", disable=not show_progress)
+    try:
+        yield
     finally:
         self._bar.close()
         self._bar = None
-        self.batch_size = usual if self.batch_size == first else min(usual, self.batch_size) # fewer fit than were asked for
+        self.batch_size = (
+            usual if self.batch_size == first else min(usual, self.batch_size)
+        )  # fewer fit than were asked for
 
-def _ended_late(self:Predictor, ids:list[int], d:Decoding)->bool: # whether a summary took every token that it might have
+
+def _ended_late(
+    self: Predictor, ids: list[int], d: Decoding
+) -> bool:  # whether a summary took every token that it might have
     ends = self._ends(d)
     written = ids[1:] if self.loaded.card.seq2seq else ids
     length = next((n for n, i in enumerate(written, 1) if i in ends), len(written))
-    return length >= d.max_new_tokens # the last one of an encoder-decoder is an end that was forced
+    return length >= d.max_new_tokens  # the last one of an encoder-decoder is an end that was forced
 
 # %% ../nbs/08_generation.ipynb #8d8e4902
-def _summaries(self:Predictor, texts:list[str], instructions:list[str]|None, options:dict)->list[str]:
+def _summaries(self: Predictor, texts: list[str], instructions: list[str] | None, options: dict) -> list[str]:
     import torch
-    decoding, sources = self._with(options), [self.codec.source(t, i) for t, i in zip(texts, instructions or ['']*len(texts), strict=True)]
+
+    decoding, sources = (
+        self._with(options),
+        [self.codec.source(t, i) for t, i in zip(texts, instructions or [""] * len(texts), strict=True)],
+    )
     self._check_room(sources, decoding)
-    bands = [tuple(min(n, decoding.max_new_tokens - 1) for n in self.lengths.band(self.codec.tokens(t))) for t in texts] if self.lengths else []
+    bands = (
+        [
+            tuple(min(n, decoding.max_new_tokens - 1) for n in self.lengths.band(self.codec.tokens(t)))
+            for t in texts
+        ]
+        if self.lengths
+        else []
+    )
     config, order = self._config(decoding), sorted(range(len(texts)), key=lambda i: (-len(sources[i]), i))
-    summaries, started, told = [''] * len(texts), time.monotonic(), time.monotonic()
-    self.reached = [False]*len(texts)
+    summaries, started, told = [""] * len(texts), time.monotonic(), time.monotonic()
+    self.reached = [False] * len(texts)
     with _writing(self.loaded.model, config), torch.random.fork_rng():
         torch.manual_seed(self.seed)
         n = 0
         while n < len(order):
-            part = order[n:n + self.batch_size]
-            written = _within_memory(self, [sources[i] for i in part], config, decoding, [bands[i] for i in part] if bands else None)
+            part = order[n : n + self.batch_size]
+            written = _within_memory(
+                self,
+                [sources[i] for i in part],
+                config,
+                decoding,
+                [bands[i] for i in part] if bands else None,
+            )
             for i, ids in zip(part, written):
                 summaries[i] = whole_sentences(self.codec.text(ids)) if self.whole else self.codec.text(ids)
                 self.reached[i] = _ended_late(self, ids, decoding)
             n += len(part)
-            if self._bar is not None: self._bar.update(len(part))
+            if self._bar is not None:
+                self._bar.update(len(part))
             if self.progress and time.monotonic() - told > 5:
                 told = time.monotonic()
-                self.progress(n, len(order), (told - started)/n*(len(order) - n))
+                self.progress(n, len(order), (told - started) / n * (len(order) - n))
     return summaries
 
-def _predict_batch(self:Predictor,
-    texts:list[str], # dialogues
-    instructions:list[str]|None=None, # of a causal model, a template with a place for {dialogue} for each dialogue, '' for the usual one; None: the usual ones
+
+def _predict_batch(
+    self: Predictor,
+    texts: list[str],  # dialogues
+    instructions: list[str]
+    | None = None,  # of a causal model, a template with a place for {dialogue} for each dialogue, '' for the usual one; None: the usual ones
     *,
-    batch_size:int=0, # dialogues at once; 0: the Predictor's
-    show_progress:bool=False, # whether a bar is drawn
-    **options, # of `Decoding`, for this call
-)->list[str]: # summaries, in the same order
+    batch_size: int = 0,  # dialogues at once; 0: the Predictor's
+    show_progress: bool = False,  # whether a bar is drawn
+    **options,  # of `Decoding`, for this call
+) -> list[str]:  # summaries, in the same order
     "Summaries of many dialogues; raises `DialsumError` for a text that is none and for an option that cannot be followed"
-    if isinstance(instructions, int): raise DialsumError(f"the second place is for instructions, and {instructions} was given: call predict_batch(texts, batch_size={instructions}).")
+    if isinstance(instructions, int):
+        raise DialsumError(
+            f"the second place is for instructions, and {instructions} was given: call predict_batch(texts, batch_size={instructions})."
+        )
     texts = checked_dialogues(texts)
-    if instructions is not None: instructions = _checked_instructions(instructions, len(texts))
-    with _call(self, len(texts), batch_size, show_progress): return self._summaries(texts, instructions, options)
+    if instructions is not None:
+        instructions = _checked_instructions(instructions, len(texts))
+    with _call(self, len(texts), batch_size, show_progress):
+        return self._summaries(texts, instructions, options)
+
 
 Predictor._summaries, Predictor.predict_batch = _summaries, _predict_batch
 
 # %% ../nbs/08_generation.ipynb #e2b2cf80
-def _predict_single(self:Predictor,
-    text:str, # a dialogue
-    **options, # of `Decoding`, for this call
-)->str: # its summary
+def _predict_single(
+    self: Predictor,
+    text: str,  # a dialogue
+    **options,  # of `Decoding`, for this call
+) -> str:  # its summary
     "The summary of one dialogue"
     return self.predict_batch([text], **options)[0]
 
-def _predict_dataframe(self:Predictor,
-    frame:pd.DataFrame, # with fname and dialogue, as `data.read` returns it
-    **options, # of `Decoding`, and of `predict_batch`, for this call
-)->pd.DataFrame: # fname, summary
+
+def _predict_dataframe(
+    self: Predictor,
+    frame: pd.DataFrame,  # with fname and dialogue, as `data.read` returns it
+    **options,  # of `Decoding`, and of `predict_batch`, for this call
+) -> pd.DataFrame:  # fname, summary
     "Summaries of a frame's rows; raises `DialsumError` for what is no frame, and for a missing column or dialogue"
     _check_frame(frame)
-    return pd.DataFrame(dict(fname=list(frame['fname']), summary=self.predict_batch(list(frame['dialogue']), **options)))
+    return pd.DataFrame(
+        dict(fname=list(frame["fname"]), summary=self.predict_batch(list(frame["dialogue"]), **options))
+    )
 
-def _check_frame(frame:pd.DataFrame): # raises for what cannot be predicted
-    if not isinstance(frame, pd.DataFrame): raise DialsumError(f"a DataFrame with fname and dialogue was expected, and a {type(frame).__name__} was given: read a file with data.read(path).")
-    for name in ('fname', 'dialogue'):
-        if name not in frame: raise DialsumError(f"the frame has no column '{name}' (it has {', '.join(map(str, frame.columns))}): give fname and dialogue, as `data.read` returns them.")
-    for name, text in zip(frame['fname'], frame['dialogue']):
-        if not isinstance(text, str) or not text.strip(): raise DialsumError(f"the dialogue of {name} is missing: fill it in, or leave the row out.")
+
+def _check_frame(frame: pd.DataFrame):  # raises for what cannot be predicted
+    if not isinstance(frame, pd.DataFrame):
+        raise DialsumError(
+            f"a DataFrame with fname and dialogue was expected, and a {type(frame).__name__} was given: read a file with data.read(path)."
+        )
+    for name in ("fname", "dialogue"):
+        if name not in frame:
+            raise DialsumError(
+                f"the frame has no column '{name}' (it has {', '.join(map(str, frame.columns))}): give fname and dialogue, as `data.read` returns them."
+            )
+    for name, text in zip(frame["fname"], frame["dialogue"]):
+        if not isinstance(text, str) or not text.strip():
+            raise DialsumError(f"the dialogue of {name} is missing: fill it in, or leave the row out.")
 
 # %% ../nbs/08_generation.ipynb #242fca19
 def submission(
-    predictions:pd.DataFrame, # fname, summary
-)->str: # the file's content
+    predictions: pd.DataFrame,  # fname, summary
+) -> str:  # the file's content
     "The competition's format: an unnamed index, fname, summary"
-    return predictions.reset_index(drop=True)[['fname', 'summary']].to_csv(lineterminator='\n')
+    return predictions.reset_index(drop=True)[["fname", "summary"]].to_csv(lineterminator="\n")
 
-def _check_target(path): # raises for a file that cannot be written; makes nothing
-    if not isinstance(path, (str, PathLike)): raise DialsumError(f"the path of the file to write was expected, and a {type(path).__name__} was given: call create_submission(frame, path).")
-    check_apart(path, [], 'path')
-    if os.path.isdir(path): raise DialsumError(f"'{path}' is a folder: give the name of a CSV file.")
+
+def _check_target(path):  # raises for a file that cannot be written; makes nothing
+    if not isinstance(path, (str, PathLike)):
+        raise DialsumError(
+            f"the path of the file to write was expected, and a {type(path).__name__} was given: call create_submission(frame, path)."
+        )
+    check_apart(path, [], "path")
+    if os.path.isdir(path):
+        raise DialsumError(f"'{path}' is a folder: give the name of a CSV file.")
     above = next(p for p in Path(path).absolute().parents if os.path.exists(p))
-    if not above.is_dir(): raise DialsumError(f"'{above}' is no folder, and '{path}' cannot be written into it: give another path.")
+    if not above.is_dir():
+        raise DialsumError(
+            f"'{above}' is no folder, and '{path}' cannot be written into it: give another path."
+        )
     check_writable(above)
 
-def _create_submission(self:Predictor,
-    frame:pd.DataFrame|None=None, # with fname and dialogue
-    path:Path|None=None, # of the file to write
+
+def _create_submission(
+    self: Predictor,
+    frame: pd.DataFrame | None = None,  # with fname and dialogue
+    path: Path | None = None,  # of the file to write
     *,
-    test_df:pd.DataFrame|None=None, # another name of `frame`
-    output_path:str|None=None, # another name of `path`
-    **options, # of `Decoding`, and of `predict_batch`, for this call
-)->pd.DataFrame: # fname, summary
+    test_df: pd.DataFrame | None = None,  # another name of `frame`
+    output_path: str | None = None,  # another name of `path`
+    **options,  # of `Decoding`, and of `predict_batch`, for this call
+) -> pd.DataFrame:  # fname, summary
     "Predict a test set and write it in the competition's format; raises `DialsumError` for what is no frame, and, before it predicts, for a file that cannot be written"
     frame, path = test_df if frame is None else frame, path or output_path
-    if frame is None or not path: raise DialsumError('a frame and the path of the file to write were expected: call create_submission(frame, path).')
+    if frame is None or not path:
+        raise DialsumError(
+            "a frame and the path of the file to write were expected: call create_submission(frame, path)."
+        )
     _check_frame(frame)
     _check_target(path)
     predictions = self.predict_dataframe(frame, **options)
     write_atomic(path, submission(predictions))
     return predictions
 
-Predictor.predict_single, Predictor.predict_dataframe, Predictor.create_submission = _predict_single, _predict_dataframe, _create_submission
+
+Predictor.predict_single, Predictor.predict_dataframe, Predictor.create_submission = (
+    _predict_single,
+    _predict_dataframe,
+    _create_submission,
+)
 
 # %% ../nbs/08_generation.ipynb #2d877659
 def create_predictor(
-    model, # a transformers model
-    tokenizer, # its own
-    **options, # of `Predictor`
-)->Predictor:
+    model,  # a transformers model
+    tokenizer,  # its own
+    **options,  # of `Predictor`
+) -> Predictor:
     "A Predictor of a model that is loaded already; raises `DialsumError` where it may be that of several cards"
     fit = likely_cards(model.config.to_dict())
-    if len(fit) != 1: raise DialsumError(f"a model of the architecture '{model.config.model_type}' may be {' or '.join(c.name for c in fit) or 'none of the known ones'}: call Predictor(load(card(name), folder)).")
+    if len(fit) != 1:
+        raise DialsumError(
+            f"a model of the architecture '{model.config.model_type}' may be {' or '.join(c.name for c in fit) or 'none of the known ones'}: call Predictor(load(card(name), folder))."
+        )
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    return Predictor(LoadedModel(fit[0], model, tokenizer, tokenizer.name_or_path, lengths=origin(tokenizer.name_or_path).get('lengths', {})), **options)
+    return Predictor(
+        LoadedModel(
+            fit[0],
+            model,
+            tokenizer,
+            tokenizer.name_or_path,
+            lengths=origin(tokenizer.name_or_path).get("lengths", {}),
+        ),
+        **options,
+    )
 
 # %% ../nbs/08_generation.ipynb #bbc77dff
 def learned_lengths(
-    codec:Codec,
-    rows:pd.DataFrame, # training rows, as `data.read` returns them
-)->LengthRule:
+    codec: Codec,
+    rows: pd.DataFrame,  # training rows, as `data.read` returns them
+) -> LengthRule:
     "The length rule of the training rows, in a model's own tokens"
-    return fit_lengths([codec.tokens(d) for d in rows['dialogue']], [codec.tokens(s[0]) for s in rows['summaries']])
+    return fit_lengths(
+        [codec.tokens(d) for d in rows["dialogue"]], [codec.tokens(s[0]) for s in rows["summaries"]]
+    )
 
-CHOICES = ('off', 'on', 'auto')
+
+CHOICES = ("off", "on", "auto")
+
 
 def fitting(
-    predictor:Predictor, # gets `lengths` and `whole` as chosen
-    rows:pd.DataFrame, # to measure on, with summaries
-    length_control:str='off', # 'off', 'on', or 'auto': what scores better
-    whole:str='off', # the same of whole sentences
-    rule:LengthRule|None=None, # needed unless length_control is 'off'
-)->tuple[list[str],dict]: # (the summaries as chosen, what was tried: name → mean ROUGE, and what was chosen)
+    predictor: Predictor,  # gets `lengths` and `whole` as chosen
+    rows: pd.DataFrame,  # to measure on, with summaries
+    length_control: str = "off",  # 'off', 'on', or 'auto': what scores better
+    whole: str = "off",  # the same of whole sentences
+    rule: LengthRule | None = None,  # needed unless length_control is 'off'
+) -> tuple[
+    list[str], dict
+]:  # (the summaries as chosen, what was tried: name → mean ROUGE, and what was chosen)
     "Write summaries of rows in each way that is asked about, and keep the one with the highest mean ROUGE; the plainest where they are equal"
-    for name, asked in (('length_control', length_control), ('whole_sentences', whole)):
-        if asked not in CHOICES: raise unknown(name, asked, list(CHOICES))
+    for name, asked in (("length_control", length_control), ("whole_sentences", whole)):
+        if asked not in CHOICES:
+            raise unknown(name, asked, list(CHOICES))
     tried, texts, reached = {}, {}, {}
     for control in dict(off=(False,), on=(True,), auto=(False, True))[length_control]:
         predictor.lengths, predictor.whole = rule if control else None, False
-        written = predictor.predict_batch(list(rows['dialogue']))
+        written = predictor.predict_batch(list(rows["dialogue"]))
         reached[control] = predictor.reached
-        for cut in dict(off=(False,), on=(True,), auto=(False, True))[whole]: texts[control, cut] = [whole_sentences(t) for t in written] if cut else written
-    for key, written in texts.items(): tried[key] = rouge(written, list(rows['summaries'])).rows['score']['mean'].f if len(texts) > 1 else None
+        for cut in dict(off=(False,), on=(True,), auto=(False, True))[whole]:
+            texts[control, cut] = [whole_sentences(t) for t in written] if cut else written
+    for key, written in texts.items():
+        tried[key] = (
+            rouge(written, list(rows["summaries"])).rows["score"]["mean"].f if len(texts) > 1 else None
+        )
     best = max(texts, key=lambda key: (tried[key] or 0, -sum(key)))
-    predictor.lengths, predictor.whole, predictor.reached = rule if best[0] else None, best[1], reached[best[0]]
-    name = lambda key: ' + '.join(filter(None, ('length_control'*key[0], 'whole_sentences'*key[1]))) or 'plain'
-    return texts[best], dict(length_control=best[0], whole_sentences=best[1], tried={name(k): v for k, v in tried.items()} if len(texts) > 1 else {})
+    predictor.lengths, predictor.whole, predictor.reached = (
+        rule if best[0] else None,
+        best[1],
+        reached[best[0]],
+    )
+    name = lambda key: (
+        " + ".join(filter(None, ("length_control" * key[0], "whole_sentences" * key[1]))) or "plain"
+    )
+    return texts[best], dict(
+        length_control=best[0],
+        whole_sentences=best[1],
+        tried={name(k): v for k, v in tried.items()} if len(texts) > 1 else {},
+    )
 
 # %% ../nbs/08_generation.ipynb #8e969ec5
 def chosen(
-    stage:Stage, # of predict
-)->tuple[bool,bool]: # (length control, whole sentences)
+    stage: Stage,  # of predict
+) -> tuple[bool, bool]:  # (length control, whole sentences)
     "What was asked for, or on 'auto' what the model's evaluation in the same run found better"
-    for name in ('length_control', 'whole_sentences'):
-        if stage.params[name] not in CHOICES: raise unknown(name, stage.params[name], list(CHOICES))
-    path = place(stage.run, stage.model, stage.fold)/'evaluate.json' if stage.params['run'] else None
-    asked = {name: stage.params[name] for name in ('length_control', 'whole_sentences')}
-    fact = read_fact(stage.use(path)) if 'auto' in asked.values() and path and path.is_file() else None
-    found = (fact or {}).get('metrics', {}).get('fitted', {})
-    return tuple(found.get(name, False) if how == 'auto' else how == 'on' for name, how in asked.items())
+    for name in ("length_control", "whole_sentences"):
+        if stage.params[name] not in CHOICES:
+            raise unknown(name, stage.params[name], list(CHOICES))
+    path = place(stage.run, stage.model, stage.fold) / "evaluate.json" if stage.params["run"] else None
+    asked = {name: stage.params[name] for name in ("length_control", "whole_sentences")}
+    fact = read_fact(stage.use(path)) if "auto" in asked.values() and path and path.is_file() else None
+    found = (fact or {}).get("metrics", {}).get("fitted", {})
+    return tuple(found.get(name, False) if how == "auto" else how == "on" for name, how in asked.items())
 
 # %% ../nbs/08_generation.ipynb #744d1dc7
 def judge(
-    predictor:Predictor, # its model may change between calls
-    rows:pd.DataFrame, # dialogue and summaries, as `data.read` returns them
-    limit:int=0, # rows to write, from the first; 0: all
-): # () -> dict of rouge1, rouge2, rougeL, rouge_mean (F1, 0-100)
+    predictor: Predictor,  # its model may change between calls
+    rows: pd.DataFrame,  # dialogue and summaries, as `data.read` returns them
+    limit: int = 0,  # rows to write, from the first; 0: all
+):  # () -> dict of rouge1, rouge2, rougeL, rouge_mean (F1, 0-100)
     "A function that writes summaries of `rows` and scores them"
     rows = rows.head(limit) if limit else rows
-    def write()->dict:
-        score = rouge(predictor.predict_batch(list(rows['dialogue'])), list(rows['summaries'])).rows['score']
-        return {('rouge_mean' if k == 'mean' else k): s.f for k, s in score.items()}
-    write.about = [len(rows), predictor.decoding.options()] # what its scores depend on
+
+    def write() -> dict:
+        score = rouge(predictor.predict_batch(list(rows["dialogue"])), list(rows["summaries"])).rows["score"]
+        return {("rouge_mean" if k == "mean" else k): s.f for k, s in score.items()}
+
+    write.about = [len(rows), predictor.decoding.options()]  # what its scores depend on
     return write
 
 # %% ../nbs/08_generation.ipynb #1e1918a1
 def trained(
-    stage:Stage, # from `begin`
-    card:ModelCard,
-    scale:str, # 'full' or 'replica'
-)->str: # what `models.load` takes
+    stage: Stage,  # from `begin`
+    card: ModelCard,
+    scale: str,  # 'full' or 'replica'
+) -> str:  # what `models.load` takes
     "The checkpoint that a stage works with; one that the run trained is noted as an input"
-    given, run = stage.params['checkpoint'], stage.params['run']
-    if run and not given and (made := place(existing_run(run), card.name, stage.fold)/'model').is_dir():
-        if (made/'adapter_config.json').is_file(): move_base(card, str(made), stage.params.get('base', ''), lost=True)
-        fetch(card, str(made)) # an adapter's base
+    given, run = stage.params["checkpoint"], stage.params["run"]
+    if run and not given and (made := place(existing_run(run), card.name, stage.fold) / "model").is_dir():
+        if (made / "adapter_config.json").is_file():
+            move_base(card, str(made), stage.params.get("base", ""), lost=True)
+        fetch(card, str(made))  # an adapter's base
         check_whole(card, str(made))
         return str(stage.use(made))
     return checkpoint_of(stage, card, scale)
 
+
 def checkpoint_of(
-    stage:Stage, # from `begin`
-    card:ModelCard,
-    scale:str, # 'full' or 'replica'
-)->str: # what `models.load` takes
+    stage: Stage,  # from `begin`
+    card: ModelCard,
+    scale: str,  # 'full' or 'replica'
+) -> str:  # what `models.load` takes
     "The checkpoint that a stage was given, or the card's own; a local folder that was given is noted as an input"
-    found = locate(card, scale, stage.params['checkpoint'])
-    adapter = (Path(found)/'adapter_config.json').is_file()
-    if adapter or stage.params['checkpoint'] and not stage.params['run']: move_base(card, found, stage.params.get('base', '')) # in a run, another model's
-    fetch(card, found) # before the time that loading may take begins
+    found = locate(card, scale, stage.params["checkpoint"])
+    adapter = (Path(found) / "adapter_config.json").is_file()
+    if adapter or stage.params["checkpoint"] and not stage.params["run"]:
+        move_base(card, found, stage.params.get("base", ""))  # in a run, another model's
+    fetch(card, found)  # before the time that loading may take begins
     check_whole(card, found)
-    return stage.use(found) if stage.params['checkpoint'] and Path(found).is_dir() else found
+    return stage.use(found) if stage.params["checkpoint"] and Path(found).is_dir() else found

@@ -18,90 +18,192 @@ from .rouge import LIMITS, clears
 @dataclass(frozen=True)
 class Judgement:
     "One verdict on a model"
-    rule:str # of `RULES`
-    good:bool # whether it speaks for the model
-    text:str # a Korean sentence with its numbers
 
-RULES = dict( # name → what is judged, and how
-    learning='**배움**: 검증 손실이 학습 전보다 1% 넘게 내려가면 배운 것으로 봅니다.',
-    stability='**안정성**: 기울기 노름의 최댓값이 중앙값의 10배를 넘거나, 학습 손실이 그때까지의 최솟값보다 50% 넘게 튀어 오른 적이 있으면 불안정하다고 봅니다.',
-    overfitting='**과적합**: 마지막 에폭의 검증 손실이 가장 낮았던 때보다 3% 넘게 높고 그동안 학습 손실은 내려갔으면 과적합으로 봅니다.',
-    unfinished='**덜 배움**: 마지막 에폭에 검증 손실이 1% 넘게 내려갔으면 더 배울 수 있다고 봅니다.',
-    baseline='**기준**: 무작위 기준, 앞 두 발화 기준과 대화마다 짝지은 점수 차이의 95% 신뢰 구간이 0보다 위에 있어야 넘은 것으로 봅니다. 차이가 기록되지 않은 옛 실험에서는 기준의 신뢰 구간 위끝을 넘어야 합니다.',
-    faults='**요약의 오류**: 어떤 오류가 요약의 10%(사라진 태그는 30%)보다 많고 참조 요약에서의 비율의 두 배를 넘으면 약점으로, 모든 오류가 2% 이하이면 강점으로 봅니다. 빠뜨린 내용은 참조 하나로는 참조 자신을 판정할 수 없으므로 10%만 봅니다.',
-    length='**길이**: 요약의 길이가 정답의 0.8~1.25배이면 알맞다고 봅니다.')
+    rule: str  # of `RULES`
+    good: bool  # whether it speaks for the model
+    text: str  # a Korean sentence with its numbers
+
+
+RULES = dict(  # name → what is judged, and how
+    learning="**배움**: 검증 손실이 학습 전보다 1% 넘게 내려가면 배운 것으로 봅니다.",
+    stability="**안정성**: 기울기 노름의 최댓값이 중앙값의 10배를 넘거나, 학습 손실이 그때까지의 최솟값보다 50% 넘게 튀어 오른 적이 있으면 불안정하다고 봅니다.",
+    overfitting="**과적합**: 마지막 에폭의 검증 손실이 가장 낮았던 때보다 3% 넘게 높고 그동안 학습 손실은 내려갔으면 과적합으로 봅니다.",
+    unfinished="**덜 배움**: 마지막 에폭에 검증 손실이 1% 넘게 내려갔으면 더 배울 수 있다고 봅니다.",
+    baseline="**기준**: 무작위 기준, 앞 두 발화 기준과 대화마다 짝지은 점수 차이의 95% 신뢰 구간이 0보다 위에 있어야 넘은 것으로 봅니다. 차이가 기록되지 않은 옛 실험에서는 기준의 신뢰 구간 위끝을 넘어야 합니다.",
+    faults="**요약의 오류**: 어떤 오류가 요약의 10%(사라진 태그는 30%)보다 많고 참조 요약에서의 비율의 두 배를 넘으면 약점으로, 모든 오류가 2% 이하이면 강점으로 봅니다. 빠뜨린 내용은 참조 하나로는 참조 자신을 판정할 수 없으므로 10%만 봅니다.",
+    length="**길이**: 요약의 길이가 정답의 0.8~1.25배이면 알맞다고 봅니다.",
+)
 
 # %% ../nbs/13_judgement.ipynb #65cf1f70
-def _change(before:float, after:float)->float: return (after - before)/before # relative
+def _change(before: float, after: float) -> float:
+    return (after - before) / before  # relative
 
-def _learning(m:dict)->list[Judgement]:
-    before, after = m.get('dev_loss_before'), (m.get('best') or {}).get('loss')
-    if not before or after is None: return []
+
+def _learning(m: dict) -> list[Judgement]:
+    before, after = m.get("dev_loss_before"), (m.get("best") or {}).get("loss")
+    if not before or after is None:
+        return []
     change = _change(before, after)
-    text = f'검증 손실이 {before:.3f}에서 {after:.3f}까지 {abs(change):.1%} {"내려갔습니다" if change < 0 else "올라갔습니다"}.' if change else f'검증 손실이 학습 전과 같습니다({after:.3f}).'
-    return [Judgement('learning', change < -.01, text)]
+    text = (
+        f"검증 손실이 {before:.3f}에서 {after:.3f}까지 {abs(change):.1%} {'내려갔습니다' if change < 0 else '올라갔습니다'}."
+        if change
+        else f"검증 손실이 학습 전과 같습니다({after:.3f})."
+    )
+    return [Judgement("learning", change < -0.01, text)]
 
-def _stability(m:dict)->list[Judgement]:
-    rows = m.get('curve') or []
-    norms, losses = [r['grad_norm'] for r in rows if r.get('grad_norm') is not None], [r['loss'] for r in rows if r.get('loss') is not None]
-    if len(norms) < 5 or len(losses) < 5 or min(losses) <= 0: return []
+
+def _stability(m: dict) -> list[Judgement]:
+    rows = m.get("curve") or []
+    norms, losses = (
+        [r["grad_norm"] for r in rows if r.get("grad_norm") is not None],
+        [r["loss"] for r in rows if r.get("loss") is not None],
+    )
+    if len(norms) < 5 or len(losses) < 5 or min(losses) <= 0:
+        return []
     middle, most = median(norms), max(norms)
-    jump = max(b/min(losses[:i + 1]) for i, b in enumerate(losses[1:]))
-    bad = middle > 0 and most > 10*middle or jump > 1.5
-    text = f'기울기 노름은 중앙값 {middle:.3g}, 최댓값 {most:.3g}이고, 학습 손실은 그때까지의 최솟값보다 ' + (f'가장 크게 튀었을 때 {jump - 1:.0%} 높았습니다.' if jump > 1.005 else '높게 튄 적이 없습니다.')
-    return [Judgement('stability', not bad, ('불안정했습니다. ' if bad else '안정적이었습니다. ') + text)]
+    jump = max(b / min(losses[: i + 1]) for i, b in enumerate(losses[1:]))
+    bad = middle > 0 and most > 10 * middle or jump > 1.5
+    text = f"기울기 노름은 중앙값 {middle:.3g}, 최댓값 {most:.3g}이고, 학습 손실은 그때까지의 최솟값보다 " + (
+        f"가장 크게 튀었을 때 {jump - 1:.0%} 높았습니다." if jump > 1.005 else "높게 튄 적이 없습니다."
+    )
+    return [Judgement("stability", not bad, ("불안정했습니다. " if bad else "안정적이었습니다. ") + text)]
 
 # %% ../nbs/13_judgement.ipynb #6821c321
-def _fit(m:dict)->list[Judgement]:
-    dev = [(r['epoch'], r['loss']) for r in m.get('evaluations') or [] if r.get('loss') is not None and r.get('epoch') is not None]
-    if len(dev) < 2 or min(x for _, x in dev) <= 0: return []
+def _fit(m: dict) -> list[Judgement]:
+    dev = [
+        (r["epoch"], r["loss"])
+        for r in m.get("evaluations") or []
+        if r.get("loss") is not None and r.get("epoch") is not None
+    ]
+    if len(dev) < 2 or min(x for _, x in dev) <= 0:
+        return []
     low, last = min(dev, key=lambda p: p[1]), dev[-1]
-    learned = [[r['loss'] for r in m.get('curve') or [] if r.get('loss') is not None and side(r.get('epoch') or 0)] for side in (lambda e: e <= low[0], lambda e: e > low[0])]
+    learned = [
+        [r["loss"] for r in m.get("curve") or [] if r.get("loss") is not None and side(r.get("epoch") or 0)]
+        for side in (lambda e: e <= low[0], lambda e: e > low[0])
+    ]
     rise, fell = _change(low[1], last[1]), _change(dev[-2][1], last[1])
-    if rise > .03 and all(learned) and learned[1][-1] < learned[0][-1]:
-        return [Judgement('overfitting', False, f'과적합했습니다. 검증 손실은 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐고, 그동안 학습 손실은 {learned[0][-1]:.3f}에서 {learned[1][-1]:.3f}까지 내려갔습니다.')]
-    if fell < -.01: return [Judgement('unfinished', False, f'덜 배웠습니다. 마지막 에폭에도 검증 손실이 {dev[-2][1]:.3f}에서 {last[1]:.3f}까지 {-fell:.1%} 더 내려갔습니다.')]
-    if rise > .03: return [Judgement('overfitting', False, f'검증 손실이 나빠졌습니다. 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐는데, 학습 손실이 함께 내려갔다는 기록은 없습니다.')]
-    return [Judgement('overfitting', True, f'과적합하지 않았습니다. 마지막 에폭의 검증 손실({last[1]:.3f})' + (f'은 가장 낮았던 때({low[1]:.3f})보다 {rise:.1%} 높습니다.' if rise >= .0005 else '은 가장 낮았던 때와 거의 같습니다.' if rise > 0 else '이 가장 낮습니다.'))]
+    if rise > 0.03 and all(learned) and learned[1][-1] < learned[0][-1]:
+        return [
+            Judgement(
+                "overfitting",
+                False,
+                f"과적합했습니다. 검증 손실은 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐고, 그동안 학습 손실은 {learned[0][-1]:.3f}에서 {learned[1][-1]:.3f}까지 내려갔습니다.",
+            )
+        ]
+    if fell < -0.01:
+        return [
+            Judgement(
+                "unfinished",
+                False,
+                f"덜 배웠습니다. 마지막 에폭에도 검증 손실이 {dev[-2][1]:.3f}에서 {last[1]:.3f}까지 {-fell:.1%} 더 내려갔습니다.",
+            )
+        ]
+    if rise > 0.03:
+        return [
+            Judgement(
+                "overfitting",
+                False,
+                f"검증 손실이 나빠졌습니다. 에폭 {low[0]:g}에 {low[1]:.3f}까지 내려갔다가 마지막에는 {last[1]:.3f}까지 {rise:.1%} 올랐는데, 학습 손실이 함께 내려갔다는 기록은 없습니다.",
+            )
+        ]
+    return [
+        Judgement(
+            "overfitting",
+            True,
+            f"과적합하지 않았습니다. 마지막 에폭의 검증 손실({last[1]:.3f})"
+            + (
+                f"은 가장 낮았던 때({low[1]:.3f})보다 {rise:.1%} 높습니다."
+                if rise >= 0.0005
+                else "은 가장 낮았던 때와 거의 같습니다."
+                if rise > 0
+                else "이 가장 낮습니다."
+            ),
+        )
+    ]
+
 
 def judge_training(
-    m:dict, # metrics of a train stage's fact
-)->list[Judgement]: # without those that the facts do not allow
+    m: dict,  # metrics of a train stage's fact
+) -> list[Judgement]:  # without those that the facts do not allow
     "Whether a model learned, steadily, and how far"
     return _learning(m) + _stability(m) + _fit(m)
 
 # %% ../nbs/13_judgement.ipynb #16459315
-def _baseline(m:dict)->list[Judgement]:
-    table = m.get('split') or {}
-    score, found = table.get('mean') or {}, []
-    for row, name in dict(null='무작위 기준', lead2='앞 두 발화 기준').items():
-        other = (table.get(row) or {}).get('mean')
+def _baseline(m: dict) -> list[Judgement]:
+    table = m.get("split") or {}
+    score, found = table.get("mean") or {}, []
+    for row, name in dict(null="무작위 기준", lead2="앞 두 발화 기준").items():
+        other = (table.get(row) or {}).get("mean")
         good = clears(table, row)
-        if good is None: continue
-        found.append(Judgement('baseline', good, f"ROUGE 평균 {score['f']:.2f}점으로 {name}({other['f']:.2f}점)을 {'넘습니다' if good else '분명히 넘지 못합니다'}."))
+        if good is None:
+            continue
+        found.append(
+            Judgement(
+                "baseline",
+                good,
+                f"ROUGE 평균 {score['f']:.2f}점으로 {name}({other['f']:.2f}점)을 {'넘습니다' if good else '분명히 넘지 못합니다'}.",
+            )
+        )
     return found
 
-def _bound(kind:str)->float: # the highest share of summaries with a fault that is no weakness
-    return LIMITS['lost_tags'][1] if kind == 'lost_tags' else .1 # a summary may do without its speakers
 
-def _faulty(m:dict)->list[Judgement]:
-    told = m.get('faults') or {}
-    if not told.get('rows'): return []
-    share = {k: (v['count']/told['rows'], (v['references'] or 0)/told['rows']) for k, v in told['kinds'].items() if k in FAULTS}
-    bad = {k: s for k, (s, own) in share.items() if s > _bound(k) and s > 2*own}
-    if bad: return [Judgement('faults', False, ', '.join(f'{FAULTS[k].title} {s:.1%}' for k, s in sorted(bad.items(), key=lambda p: -p[1])) + ': 요약에 이런 오류가 많습니다.')]
+def _bound(kind: str) -> float:  # the highest share of summaries with a fault that is no weakness
+    return LIMITS["lost_tags"][1] if kind == "lost_tags" else 0.1  # a summary may do without its speakers
+
+
+def _faulty(m: dict) -> list[Judgement]:
+    told = m.get("faults") or {}
+    if not told.get("rows"):
+        return []
+    share = {
+        k: (v["count"] / told["rows"], (v["references"] or 0) / told["rows"])
+        for k, v in told["kinds"].items()
+        if k in FAULTS
+    }
+    bad = {k: s for k, (s, own) in share.items() if s > _bound(k) and s > 2 * own}
+    if bad:
+        return [
+            Judgement(
+                "faults",
+                False,
+                ", ".join(f"{FAULTS[k].title} {s:.1%}" for k, s in sorted(bad.items(), key=lambda p: -p[1]))
+                + ": 요약에 이런 오류가 많습니다.",
+            )
+        ]
     worst = max(share, key=lambda k: share[k][0])
-    return [Judgement('faults', True, f'가장 많은 오류도 2% 이하입니다({FAULTS[worst].title} {share[worst][0]:.1%}).')] if share[worst][0] <= .02 else []
+    return (
+        [
+            Judgement(
+                "faults",
+                True,
+                f"가장 많은 오류도 2% 이하입니다({FAULTS[worst].title} {share[worst][0]:.1%}).",
+            )
+        ]
+        if share[worst][0] <= 0.02
+        else []
+    )
 
-def _length(m:dict)->list[Judgement]:
-    ratio = ((m.get('split') or {}).get('diagnostics') or {}).get('length_ratio')
-    if ratio is None: return []
-    good = .8 <= ratio <= 1.25
-    return [Judgement('length', good, f"요약의 길이가 정답의 {ratio:.2f}배{'로 알맞습니다' if good else '입니다'}.")] if good or not LIMITS['length_ratio'][0] <= ratio <= LIMITS['length_ratio'][1] else []
+
+def _length(m: dict) -> list[Judgement]:
+    ratio = ((m.get("split") or {}).get("diagnostics") or {}).get("length_ratio")
+    if ratio is None:
+        return []
+    good = 0.8 <= ratio <= 1.25
+    return (
+        [
+            Judgement(
+                "length", good, f"요약의 길이가 정답의 {ratio:.2f}배{'로 알맞습니다' if good else '입니다'}."
+            )
+        ]
+        if good or not LIMITS["length_ratio"][0] <= ratio <= LIMITS["length_ratio"][1]
+        else []
+    )
+
 
 def judge_summaries(
-    m:dict, # metrics of an evaluate stage's fact
-)->list[Judgement]: # without those that the facts do not allow
+    m: dict,  # metrics of an evaluate stage's fact
+) -> list[Judgement]:  # without those that the facts do not allow
     "How a model's summaries stand against baselines, faults and lengths"
     return _baseline(m) + _faulty(m) + _length(m)
 
@@ -109,74 +211,251 @@ def judge_summaries(
 @dataclass(frozen=True)
 class Advice:
     "One thing to do next"
-    why:str # what it follows from, a Korean clause that ends in a noun
-    what:str # what to do, Korean sentences; options in backquotes
 
-Open = Callable[[dict,set],bool] # (settings, rules that speak against the model) → whether it is left to do
+    why: str  # what it follows from, a Korean clause that ends in a noun
+    what: str  # what to do, Korean sentences; options in backquotes
 
-def _without(*others:str)->Open: return lambda s, wrong: not wrong & {*others}
-def _below(key:str, enough:float)->Open: return lambda s, wrong: (s.get(key) or 0) < enough
 
-def _untried(way:str)->Open: # neither in force nor compared with the plain way on dev
-    fitted = lambda s: s.get('fitted') or {}
-    return lambda s, wrong: s.get(way, 'off') == 'off' and not fitted(s).get(way) and not any(way in tried for tried in fitted(s).get('tried') or {})
+Open = Callable[
+    [dict, set], bool
+]  # (settings, rules that speak against the model) → whether it is left to do
 
-def _few_updates(s:dict, wrong:set)->bool: return 0 < (s.get('updates') or 0) < 20 # another rate cannot help then
 
-def _longer(s:dict, wrong:set)->bool: # whether summaries took every token that they might have; without a count of them, short ones ended by themselves
-    if s.get('reached') is not None: return s['reached'] > 0
-    return (s.get('length_ratio') or 1) >= .8
-def _swaps(s:dict, wrong:set)->bool: return not s.get('use_augmentation') or 'speaker_swap' not in (s.get('augmentation_methods') or 'speaker_swap')
+def _without(*others: str) -> Open:
+    return lambda s, wrong: not wrong & {*others}
 
-def _unfiltered(kind:str, checked:bool)->Open: # checked: whether rows are looked at already
-    found = lambda s: 'quality' not in s or (s['quality'].get(kind) or {}).get('train')
-    return lambda s, wrong: bool(s.get('validate_data_quality')) == checked and (not checked or bool(found(s)) and s.get('quality_threshold', .8) <= 1 - DEFECTS[kind].weight)
+
+def _below(key: str, enough: float) -> Open:
+    return lambda s, wrong: (s.get(key) or 0) < enough
+
+
+def _untried(way: str) -> Open:  # neither in force nor compared with the plain way on dev
+    fitted = lambda s: s.get("fitted") or {}
+    return lambda s, wrong: (
+        s.get(way, "off") == "off"
+        and not fitted(s).get(way)
+        and not any(way in tried for tried in fitted(s).get("tried") or {})
+    )
+
+
+def _few_updates(s: dict, wrong: set) -> bool:
+    return 0 < (s.get("updates") or 0) < 20  # another rate cannot help then
+
+
+def _longer(
+    s: dict, wrong: set
+) -> bool:  # whether summaries took every token that they might have; without a count of them, short ones ended by themselves
+    if s.get("reached") is not None:
+        return s["reached"] > 0
+    return (s.get("length_ratio") or 1) >= 0.8
+
+
+def _swaps(s: dict, wrong: set) -> bool:
+    return not s.get("use_augmentation") or "speaker_swap" not in (
+        s.get("augmentation_methods") or "speaker_swap"
+    )
+
+
+def _unfiltered(kind: str, checked: bool) -> Open:  # checked: whether rows are looked at already
+    found = lambda s: "quality" not in s or (s["quality"].get(kind) or {}).get("train")
+    return lambda s, wrong: (
+        bool(s.get("validate_data_quality")) == checked
+        and (not checked or bool(found(s)) and s.get("quality_threshold", 0.8) <= 1 - DEFECTS[kind].weight)
+    )
 
 # %% ../nbs/13_judgement.ipynb #f9ddcfe2
-_filters = lambda kind, what: [(_unfiltered(kind, False), f'학습 데이터에서 {what} 든 요약을 걸러 냅니다(`--validate-data-quality --quality-threshold 0.9`).'), (_unfiltered(kind, True), f'`--quality-threshold 0.9`로 올려 학습 데이터에서 {what} 든 요약을 걸러 냅니다.')]
+_filters = lambda kind, what: [
+    (
+        _unfiltered(kind, False),
+        f"학습 데이터에서 {what} 든 요약을 걸러 냅니다(`--validate-data-quality --quality-threshold 0.9`).",
+    ),
+    (
+        _unfiltered(kind, True),
+        f"`--quality-threshold 0.9`로 올려 학습 데이터에서 {what} 든 요약을 걸러 냅니다.",
+    ),
+]
 
-_remedies = dict( # rule → what was found, and what can be done about it
-    learning=('검증 손실이 내려가지 않은 모델', [(_few_updates, '가중치를 고친 횟수가 20번에 못 미치므로 `--epochs`를 늘리거나 `--batch-size`를 줄입니다.'),
-                                             (lambda s, wrong: not _few_updates(s, wrong) and 'stability' not in wrong, '학습률(`--learning-rate`)을 열 배 올리거나 내려 봅니다.'), (_without(), '학습 대화를 눈으로 확인합니다.')]),
-    stability=('학습이 불안정한 모델', [(_without(), '학습률(`--learning-rate`)을 절반으로 낮추거나 `--warmup-ratio`를 늘립니다.')]),
-    overfitting=('과적합한 모델', [(_without(), '`--epochs`를 줄입니다.'), (lambda s, wrong: not s.get('use_augmentation'), '`--use-augmentation`으로 학습 대화를 늘립니다.')]),
-    unfinished=('덜 배운 모델', [(lambda s, wrong: not s.get('stopped'), '`--epochs`를 늘려 다시 학습합니다.'), (lambda s, wrong: bool(s.get('stopped')), '학습이 조기 종료되었으므로 `--early-stopping-patience`를 늘려 다시 학습합니다.')]),
-    baseline=('기준을 넘지 못한 모델', [(lambda s, wrong: s.get('scale') == 'replica', '축소 모형이 아닌 실제 크기로(`--scale full`) 학습합니다.'),
-                              (lambda s, wrong: s.get('scale') != 'replica' and not s.get('stopped') and 'overfitting' not in wrong, '더 오래 학습하거나 더 큰 모델로 바꿉니다.'),
-                              (lambda s, wrong: s.get('scale') != 'replica' and bool(s.get('stopped') or 'overfitting' in wrong), '더 큰 모델로 바꾸거나 학습 대화를 늘립니다.'), (_without(), '그 전에는 점수 차이를 믿지 않습니다.')]),
-    broken_tag=('', [(lambda s, wrong: not s.get('new_tokens'), '`--new-tokens`로 태그를 한 토큰으로 만듭니다.'), (lambda s, wrong: (s.get('repetition_penalty') or 1) > 1, '`--repetition-penalty`를 1로 되돌립니다.')]),
-    literal_nothing=('', [(_without(), '학습 요약과 예측 파일에서 빈값이 영어 낱말로 적힌 행을 찾아 고칩니다.')]),
-    no_hangul=('', [(_without(), '모델과 토크나이저가 한 체크포인트의 것인지, 한국어를 배운 모델인지 확인합니다.')]),
-    foreign=('', [(lambda s, wrong: (s.get('repetition_penalty') or 1) > 1, '`--repetition-penalty`를 1로 되돌립니다.'),
-                  (lambda s, wrong: (s.get('repetition_penalty') or 1) <= 1, '한국어 요약으로 더 오래 학습하거나 한국어 모델로 바꿉니다.')]),
-    control_token=('', [(_without(), '체크포인트의 토크나이저가 이 기호를 특수 토큰으로 알고 있는지 확인합니다.')]),
-    lost_tags=('', [(lambda s, wrong: not s.get('new_tokens'), '`--epochs`를 늘려 더 오래 학습하거나 `--new-tokens`로 태그를 한 토큰으로 만듭니다.'), (lambda s, wrong: bool(s.get('new_tokens')), '`--epochs`를 늘려 더 오래 학습합니다.')]),
-    cut=('', [(_untried('whole_sentences'), '`--whole-sentences on`을 씁니다.'), (_longer, '더 큰 `--max-new-tokens`를 씁니다.')]),
-    repetition=('', [(_below('no_repeat_ngram_size', 1), '`--no-repeat-ngram-size 3`을 씁니다.'), (lambda s, wrong: (s.get('repetition_penalty') or 1) <= 1 and 'broken_tag' not in wrong, '`--repetition-penalty 1.2`를 씁니다.')]),
-    omission=('', [(_untried('length_control'), '`--length-control auto`로 길이를 대화에 맞춥니다.'), (_below('num_beams', 4), '빔 수를 늘려 봅니다(`--num-beams 4`).')]),
-    wrong_speaker=('', [(_swaps, '화자를 서로 바꾼 대화로 증강합니다(`--use-augmentation --augmentation-methods speaker_swap`).')]),
-    invented_number=('', _filters('number', '대화에 없는 수가')), invented_name=('', _filters('name', '대화에 없는 이름이')),
-    empty=('', [(_below('min_new_tokens', 1), '`--min-new-tokens`를 정합니다.'), (_without('learning', 'stability'), '학습률(`--learning-rate`)을 확인합니다.')]))
+_remedies = dict(  # rule → what was found, and what can be done about it
+    learning=(
+        "검증 손실이 내려가지 않은 모델",
+        [
+            (
+                _few_updates,
+                "가중치를 고친 횟수가 20번에 못 미치므로 `--epochs`를 늘리거나 `--batch-size`를 줄입니다.",
+            ),
+            (
+                lambda s, wrong: not _few_updates(s, wrong) and "stability" not in wrong,
+                "학습률(`--learning-rate`)을 열 배 올리거나 내려 봅니다.",
+            ),
+            (_without(), "학습 대화를 눈으로 확인합니다."),
+        ],
+    ),
+    stability=(
+        "학습이 불안정한 모델",
+        [(_without(), "학습률(`--learning-rate`)을 절반으로 낮추거나 `--warmup-ratio`를 늘립니다.")],
+    ),
+    overfitting=(
+        "과적합한 모델",
+        [
+            (_without(), "`--epochs`를 줄입니다."),
+            (
+                lambda s, wrong: not s.get("use_augmentation"),
+                "`--use-augmentation`으로 학습 대화를 늘립니다.",
+            ),
+        ],
+    ),
+    unfinished=(
+        "덜 배운 모델",
+        [
+            (lambda s, wrong: not s.get("stopped"), "`--epochs`를 늘려 다시 학습합니다."),
+            (
+                lambda s, wrong: bool(s.get("stopped")),
+                "학습이 조기 종료되었으므로 `--early-stopping-patience`를 늘려 다시 학습합니다.",
+            ),
+        ],
+    ),
+    baseline=(
+        "기준을 넘지 못한 모델",
+        [
+            (
+                lambda s, wrong: s.get("scale") == "replica",
+                "축소 모형이 아닌 실제 크기로(`--scale full`) 학습합니다.",
+            ),
+            (
+                lambda s, wrong: (
+                    s.get("scale") != "replica" and not s.get("stopped") and "overfitting" not in wrong
+                ),
+                "더 오래 학습하거나 더 큰 모델로 바꿉니다.",
+            ),
+            (
+                lambda s, wrong: (
+                    s.get("scale") != "replica" and bool(s.get("stopped") or "overfitting" in wrong)
+                ),
+                "더 큰 모델로 바꾸거나 학습 대화를 늘립니다.",
+            ),
+            (_without(), "그 전에는 점수 차이를 믿지 않습니다."),
+        ],
+    ),
+    broken_tag=(
+        "",
+        [
+            (lambda s, wrong: not s.get("new_tokens"), "`--new-tokens`로 태그를 한 토큰으로 만듭니다."),
+            (
+                lambda s, wrong: (s.get("repetition_penalty") or 1) > 1,
+                "`--repetition-penalty`를 1로 되돌립니다.",
+            ),
+        ],
+    ),
+    literal_nothing=(
+        "",
+        [(_without(), "학습 요약과 예측 파일에서 빈값이 영어 낱말로 적힌 행을 찾아 고칩니다.")],
+    ),
+    no_hangul=(
+        "",
+        [(_without(), "모델과 토크나이저가 한 체크포인트의 것인지, 한국어를 배운 모델인지 확인합니다.")],
+    ),
+    foreign=(
+        "",
+        [
+            (
+                lambda s, wrong: (s.get("repetition_penalty") or 1) > 1,
+                "`--repetition-penalty`를 1로 되돌립니다.",
+            ),
+            (
+                lambda s, wrong: (s.get("repetition_penalty") or 1) <= 1,
+                "한국어 요약으로 더 오래 학습하거나 한국어 모델로 바꿉니다.",
+            ),
+        ],
+    ),
+    control_token=(
+        "",
+        [(_without(), "체크포인트의 토크나이저가 이 기호를 특수 토큰으로 알고 있는지 확인합니다.")],
+    ),
+    lost_tags=(
+        "",
+        [
+            (
+                lambda s, wrong: not s.get("new_tokens"),
+                "`--epochs`를 늘려 더 오래 학습하거나 `--new-tokens`로 태그를 한 토큰으로 만듭니다.",
+            ),
+            (lambda s, wrong: bool(s.get("new_tokens")), "`--epochs`를 늘려 더 오래 학습합니다."),
+        ],
+    ),
+    cut=(
+        "",
+        [
+            (_untried("whole_sentences"), "`--whole-sentences on`을 씁니다."),
+            (_longer, "더 큰 `--max-new-tokens`를 씁니다."),
+        ],
+    ),
+    repetition=(
+        "",
+        [
+            (_below("no_repeat_ngram_size", 1), "`--no-repeat-ngram-size 3`을 씁니다."),
+            (
+                lambda s, wrong: (s.get("repetition_penalty") or 1) <= 1 and "broken_tag" not in wrong,
+                "`--repetition-penalty 1.2`를 씁니다.",
+            ),
+        ],
+    ),
+    omission=(
+        "",
+        [
+            (_untried("length_control"), "`--length-control auto`로 길이를 대화에 맞춥니다."),
+            (_below("num_beams", 4), "빔 수를 늘려 봅니다(`--num-beams 4`)."),
+        ],
+    ),
+    wrong_speaker=(
+        "",
+        [
+            (
+                _swaps,
+                "화자를 서로 바꾼 대화로 증강합니다(`--use-augmentation --augmentation-methods speaker_swap`).",
+            )
+        ],
+    ),
+    invented_number=("", _filters("number", "대화에 없는 수가")),
+    invented_name=("", _filters("name", "대화에 없는 이름이")),
+    empty=(
+        "",
+        [
+            (_below("min_new_tokens", 1), "`--min-new-tokens`를 정합니다."),
+            (_without("learning", "stability"), "학습률(`--learning-rate`)을 확인합니다."),
+        ],
+    ),
+)
 
 # %% ../nbs/13_judgement.ipynb #579bad64
-def _why(rule:str)->str:
-    if _remedies[rule][0]: return _remedies[rule][0]
+def _why(rule: str) -> str:
+    if _remedies[rule][0]:
+        return _remedies[rule][0]
     title = FAULTS[rule].title
-    return f"{title}{'이' if (ord(title[-1]) - 0xac00)%28 else '가'} 많은 모델"
+    return f"{title}{'이' if (ord(title[-1]) - 0xAC00) % 28 else '가'} 많은 모델"
 
-def _wrong(verdicts:list[Judgement], told:dict)->set[str]: # keys of `_remedies` that a model needs
-    kinds, rows = (told.get('kinds') or {}), told.get('rows') or 1
-    return {j.rule for j in verdicts if not j.good} | {k for k, found in kinds.items() if found['count']/rows > max(_bound(k), 2*(found['references'] or 0)/rows)}
+
+def _wrong(verdicts: list[Judgement], told: dict) -> set[str]:  # keys of `_remedies` that a model needs
+    kinds, rows = (told.get("kinds") or {}), told.get("rows") or 1
+    return {j.rule for j in verdicts if not j.good} | {
+        k
+        for k, found in kinds.items()
+        if found["count"] / rows > max(_bound(k), 2 * (found["references"] or 0) / rows)
+    }
+
 
 def advise(
-    judged:dict[str,list[Judgement]], # model → verdicts
-    faulty:dict[str,dict], # model → faults of its evaluation's metrics
-    settings:dict[str,dict]={}, # model → options under which it was made, and of its facts `scale`, `stopped`, `updates`, `fitted`, `length_ratio` and `quality`
-)->list[tuple[Advice,list[str]]]: # with the models that it is about
+    judged: dict[str, list[Judgement]],  # model → verdicts
+    faulty: dict[str, dict],  # model → faults of its evaluation's metrics
+    settings: dict[
+        str, dict
+    ] = {},  # model → options under which it was made, and of its facts `scale`, `stopped`, `updates`, `fitted`, `length_ratio` and `quality`
+) -> list[tuple[Advice, list[str]]]:  # with the models that it is about
     "What follows from verdicts and is left to do"
     wrong, found = {m: _wrong(verdicts, faulty.get(m) or {}) for m, verdicts in judged.items()}, {}
     for rule, (_, moves) in _remedies.items():
         for model, its in wrong.items():
-            what = [text for is_open, text in moves if rule in its and is_open(settings.get(model) or {}, its)]
-            if what: found.setdefault((rule, ' '.join(what)), []).append(model)
+            what = [
+                text for is_open, text in moves if rule in its and is_open(settings.get(model) or {}, its)
+            ]
+            if what:
+                found.setdefault((rule, " ".join(what)), []).append(model)
     return [(Advice(_why(rule), what), models) for (rule, what), models in found.items()]

@@ -22,114 +22,145 @@ from .runs import DialsumError, sample_path
 @dataclass(frozen=True)
 class LengthRule:
     "How many tokens a summary has, given its dialogue's: a line in logarithms, and a band around it"
-    slope:float # of log summary on log dialogue; 0: the dialogue's length says nothing
-    intercept:float
-    low:float # the band, from the line, in logarithms
-    high:float
 
-    def band(self,
-        tokens:int, # of a dialogue
-    )->tuple[int,int]: # (at least, at most) so many tokens, the end not counted
+    slope: float  # of log summary on log dialogue; 0: the dialogue's length says nothing
+    intercept: float
+    low: float  # the band, from the line, in logarithms
+    high: float
+
+    def band(
+        self,
+        tokens: int,  # of a dialogue
+    ) -> tuple[int, int]:  # (at least, at most) so many tokens, the end not counted
         "What its summary should have"
-        middle = self.intercept + self.slope*math.log(max(tokens, 1))
-        return max(1, math.floor(math.exp(middle + self.low))), max(2, math.ceil(math.exp(middle + self.high)))
+        middle = self.intercept + self.slope * math.log(max(tokens, 1))
+        return max(1, math.floor(math.exp(middle + self.low))), max(
+            2, math.ceil(math.exp(middle + self.high))
+        )
+
 
 def fit_lengths(
-    dialogues:list[int], # tokens of each
-    summaries:list[int], # tokens of the reference of each
-    share:float=0.9, # of the references that lie in the band, 0 to 1
-)->LengthRule:
+    dialogues: list[int],  # tokens of each
+    summaries: list[int],  # tokens of the reference of each
+    share: float = 0.9,  # of the references that lie in the band, 0 to 1
+) -> LengthRule:
     "Learn a rule by least squares; raises `DialsumError` for fewer than ten rows"
-    if len(dialogues) < 10: raise DialsumError(f"a length rule was to be learned from {len(dialogues)} rows: at least 10 are needed; give more training rows, or leave length_control off.")
+    if len(dialogues) < 10:
+        raise DialsumError(
+            f"a length rule was to be learned from {len(dialogues)} rows: at least 10 are needed; give more training rows, or leave length_control off."
+        )
     x, y = np.log(np.maximum(dialogues, 1)), np.log(np.maximum(summaries, 1))
-    slope = float(np.cov(x, y, bias=True)[0, 1]/x.var()) if x.var() > 1e-9 else 0.
-    intercept = float(y.mean() - slope*x.mean())
-    low, high = np.quantile(y - intercept - slope*x, [(1 - share)/2, (1 + share)/2])
+    slope = float(np.cov(x, y, bias=True)[0, 1] / x.var()) if x.var() > 1e-9 else 0.0
+    intercept = float(y.mean() - slope * x.mean())
+    low, high = np.quantile(y - intercept - slope * x, [(1 - share) / 2, (1 + share) / 2])
     return LengthRule(slope, intercept, float(low), float(high))
 
 # %% ../nbs/07_lengths.ipynb #94dac391
 _end = re.compile(r'[.!?…](?:["\'”’)\]]+)?(?=\s|$)')
 
+
 def whole_sentences(
-    text:str, # a summary
-)->str: # `text` itself where it ends with a sentence, or has no end at all
+    text: str,  # a summary
+) -> str:  # `text` itself where it ends with a sentence, or has no end at all
     "The summary without a last sentence that was cut off"
     ends = [m.end() for m in _end.finditer(text)]
-    return text[:ends[-1]] if ends else text
+    return text[: ends[-1]] if ends else text
 
 # %% ../nbs/07_lengths.ipynb #6bc2fc10
-MARGIN = 1.25 # on the length that 99 in 100 references do not exceed
-MOST_WRITTEN = 1024 # tokens of a summary that nobody asked for
-UNKNOWN = 100 # tokens of a summary, at least, by a model of which no references are known
+MARGIN = 1.25  # on the length that 99 in 100 references do not exceed
+MOST_WRITTEN = 1024  # tokens of a summary that nobody asked for
+UNKNOWN = 100  # tokens of a summary, at least, by a model of which no references are known
+
 
 @dataclass(frozen=True)
 class Lengths:
     "How many tokens a model reads, learns and writes, at most"
-    max_source:int # of a dialogue and its prompt
-    max_target:int # of a summary that is learned, its end included
-    max_new_tokens:int # of a summary that is written, its end included
-    measured:str='' # what they follow from: 'training', 'sample' (of another checkpoint than ours), or '' where all were given
 
-def _up(tokens:float, step:int)->int: return math.ceil(tokens/step)*step # rounded, so that a few more rows change nothing
+    max_source: int  # of a dialogue and its prompt
+    max_target: int  # of a summary that is learned, its end included
+    max_new_tokens: int  # of a summary that is written, its end included
+    measured: str = ""  # what they follow from: 'training', 'sample' (of another checkpoint than ours), or '' where all were given
+
+
+def _up(tokens: float, step: int) -> int:
+    return math.ceil(tokens / step) * step  # rounded, so that a few more rows change nothing
+
 
 def needed_lengths(
-    codec:Codec,
-    rows:pd.DataFrame, # training rows, as `data.read` returns them
+    codec: Codec,
+    rows: pd.DataFrame,  # training rows, as `data.read` returns them
     *,
-    max_source:int=0, max_target:int=0, max_new_tokens:int=0, # as given; 0: as many as suit
-    measured:str='training',
-)->Lengths:
+    max_source: int = 0,
+    max_target: int = 0,
+    max_new_tokens: int = 0,  # as given; 0: as many as suit
+    measured: str = "training",
+) -> Lengths:
     "Limits that cut no training reference and no dialogue, as far as the model has positions; raises `DialsumError` for given ones beyond"
     check_written(codec.card, max_source, max_target=max_target, max_new_tokens=max_new_tokens)
-    lengths = [len(codec.target(summaries[0])) for summaries in rows['summaries']] or [UNKNOWN]
-    positions = codec.card.config['max_position_embeddings']
-    most = min(MOST_WRITTEN, positions if codec.card.seq2seq else positions - (max_source or positions//2))
+    lengths = [len(codec.target(summaries[0])) for summaries in rows["summaries"]] or [UNKNOWN]
+    positions = codec.card.config["max_position_embeddings"]
+    most = min(MOST_WRITTEN, positions if codec.card.seq2seq else positions - (max_source or positions // 2))
     learned = max_target or min(most, _up(max(lengths), 16))
-    written = max_new_tokens or min(most, _up(np.quantile(lengths, .99)*MARGIN, 8))
+    written = max_new_tokens or min(most, _up(np.quantile(lengths, 0.99) * MARGIN, 8))
     given = max_source and max_target and max_new_tokens
-    return Lengths(max_source or most_source(codec.card, max(learned, written)), learned, written, '' if given else measured)
+    return Lengths(
+        max_source or most_source(codec.card, max(learned, written)),
+        learned,
+        written,
+        "" if given else measured,
+    )
 
 # %% ../nbs/07_lengths.ipynb #47f1dbf5
 def sample_lengths(
-    codec:Codec,
-)->Lengths:
+    codec: Codec,
+) -> Lengths:
     "Limits for a model of which no training references are known: those of the shipped sample, in the model's own tokens"
-    found = needed_lengths(codec, read(sample_path()/'train.csv', summaries=True), measured='sample')
+    found = needed_lengths(codec, read(sample_path() / "train.csv", summaries=True), measured="sample")
     written = max(UNKNOWN, found.max_new_tokens)
     return replace(found, max_source=most_source(codec.card), max_new_tokens=written)
 
+
 def known_lengths(
-    codec:Codec,
-    noted:dict, # of `LoadedModel.lengths`; empty for a checkpoint from elsewhere
+    codec: Codec,
+    noted: dict,  # of `LoadedModel.lengths`; empty for a checkpoint from elsewhere
     *,
-    max_source:int=0, max_new_tokens:int=0, # as given; 0: as it was trained
-    min_new_tokens:int=0, # at least so many are written: a limit that nobody gave makes room for them
-)->Lengths:
+    max_source: int = 0,
+    max_new_tokens: int = 0,  # as given; 0: as it was trained
+    min_new_tokens: int = 0,  # at least so many are written: a limit that nobody gave makes room for them
+) -> Lengths:
     "The limits that a trained model is used with; raises `DialsumError` for given ones beyond its positions"
     check_written(codec.card, max_source, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens)
     usual = Lengths(**noted) if noted else sample_lengths(codec)
     read_most = max_source or usual.max_source
     longer = 0
-    if min_new_tokens > usual.max_new_tokens: longer = min(_up(min_new_tokens*MARGIN, 8), codec.card.config['max_position_embeddings'])
+    if min_new_tokens > usual.max_new_tokens:
+        longer = min(_up(min_new_tokens * MARGIN, 8), codec.card.config["max_position_embeddings"])
     asked = max_new_tokens or longer
-    if asked and not max_source: read_most = min(read_most, most_source(codec.card, asked))
+    if asked and not max_source:
+        read_most = min(read_most, most_source(codec.card, asked))
     written = asked or usual.max_new_tokens
-    if not codec.card.seq2seq: written = min(written, codec.card.config['max_position_embeddings'] - read_most)
+    if not codec.card.seq2seq:
+        written = min(written, codec.card.config["max_position_embeddings"] - read_most)
     return replace(usual, max_source=read_most, max_new_tokens=written)
 
 # %% ../nbs/07_lengths.ipynb #da14ee33
 def cut_shares(
-    codec:Codec,
-    rows:pd.DataFrame, # as `data.read` returns them; without summaries, dialogues alone are counted; asked with their own instructions where they have some
-    max_source:int, # tokens
-    max_target:int,
-    max_new_tokens:int,
-    most:int=2000, # rows that are looked at, evenly spread
-)->dict: # rows, and shares (0 to 1) of dialogues, learned (references beyond max_target) and written (beyond max_new_tokens)
+    codec: Codec,
+    rows: pd.DataFrame,  # as `data.read` returns them; without summaries, dialogues alone are counted; asked with their own instructions where they have some
+    max_source: int,  # tokens
+    max_target: int,
+    max_new_tokens: int,
+    most: int = 2000,  # rows that are looked at, evenly spread
+) -> dict:  # rows, and shares (0 to 1) of dialogues, learned (references beyond max_target) and written (beyond max_new_tokens)
     "What limits would cut"
-    rows = rows.iloc[::max(1, math.ceil(len(rows)/most))]
-    share = lambda lengths, limit: sum(n > limit for n in lengths)/len(lengths) if lengths else 0.
-    instructions = rows.get('instruction', ['']*len(rows))
-    sources = [codec.length(text, asked) for text, asked in zip(rows['dialogue'], instructions)]
-    targets = [len(codec.target(s)) for summaries in rows.get('summaries', []) for s in summaries]
-    return dict(rows=len(rows), dialogues=share(sources, max_source), learned=share(targets, max_target), written=share(targets, max_new_tokens))
+    rows = rows.iloc[:: max(1, math.ceil(len(rows) / most))]
+    share = lambda lengths, limit: sum(n > limit for n in lengths) / len(lengths) if lengths else 0.0
+    instructions = rows.get("instruction", [""] * len(rows))
+    sources = [codec.length(text, asked) for text, asked in zip(rows["dialogue"], instructions)]
+    targets = [len(codec.target(s)) for summaries in rows.get("summaries", []) for s in summaries]
+    return dict(
+        rows=len(rows),
+        dialogues=share(sources, max_source),
+        learned=share(targets, max_target),
+        written=share(targets, max_new_tokens),
+    )

@@ -10,41 +10,54 @@ from contextlib import contextmanager
 
 # %% ../nbs/06_loss.ipynb #5e3d9b06
 def token_losses(
-    logits, # rows×positions×words; or labels×words, from a head that saw `label_places` alone
-    labels, # rows×positions, ids; -100: no label
+    logits,  # rows×positions×words; or labels×words, from a head that saw `label_places` alone
+    labels,  # rows×positions, ids; -100: no label
     *,
-    shifted:bool, # whether a position predicts the next one's label (causal models) or its own (encoder-decoders)
-    smoothing:float=0.0, # share of probability that goes evenly to all words, 0 to below 1
-): # rows×positions, float32
+    shifted: bool,  # whether a position predicts the next one's label (causal models) or its own (encoder-decoders)
+    smoothing: float = 0.0,  # share of probability that goes evenly to all words, 0 to below 1
+):  # rows×positions, float32
     "The cross-entropy of each label in nats, 0 where there is none; smoothed as in section 7 of Szegedy et al. (2016)"
     from torch.nn.functional import cross_entropy
-    if shifted: labels = _next(labels)
+
+    if shifted:
+        labels = _next(labels)
     wanted = labels.flatten() if logits.dim() == 3 else labels[labels != -100]
-    losses = cross_entropy(logits.flatten(0, -2).float(), wanted, reduction='none', ignore_index=-100, label_smoothing=smoothing)
-    if logits.dim() == 3: return losses.view(labels.shape)
+    losses = cross_entropy(
+        logits.flatten(0, -2).float(), wanted, reduction="none", ignore_index=-100, label_smoothing=smoothing
+    )
+    if logits.dim() == 3:
+        return losses.view(labels.shape)
     return losses.new_zeros(labels.shape).masked_scatter(labels != -100, losses)
 
-def _next(labels): # what each position of a causal model predicts
+
+def _next(labels):  # what each position of a causal model predicts
     from torch.nn.functional import pad
+
     return pad(labels, (0, 1), value=-100)[:, 1:]
 
 # %% ../nbs/06_loss.ipynb #5e3d9b0a
 def label_places(
-    labels, # rows×positions, ids; -100: no label
-): # their positions in the flattened rows×positions, those that predict a label of a causal model
+    labels,  # rows×positions, ids; -100: no label
+):  # their positions in the flattened rows×positions, those that predict a label of a causal model
     "Where a causal model has to say something"
     return (_next(labels) != -100).flatten().nonzero().squeeze(1)
 
+
 @contextmanager
 def head_at(
-    model, # a transformers model or a PeftModel
-    places, # from `label_places`; None: everywhere
+    model,  # a transformers model or a PeftModel
+    places,  # from `label_places`; None: everywhere
 ):
     "Within it, the model's logits are those of some positions alone: places×words"
     if places is None:
         yield
         return
-    def pick(head, args): return (args[0].flatten(0, 1)[places], *args[1:])
+
+    def pick(head, args):
+        return (args[0].flatten(0, 1)[places], *args[1:])
+
     hook = model.get_output_embeddings().register_forward_pre_hook(pick)
-    try: yield
-    finally: hook.remove()
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -25,312 +25,520 @@ from .runs import DialsumError, unknown
 @dataclass(frozen=True)
 class Memory:
     "Bytes by part, at the moment of the peak"
-    weights:int=0 # the model's own, as they are kept (4-bit: with their scales)
-    adapter:int=0 # LoRA's, float32
-    gradients:int=0 # of what is trained
-    optimizer:int=0 # its two moments of each trained weight
-    activations:int=0 # kept for the backward pass, and what the operation at the peak needs
-    logits:int=0 # whatever has the vocabulary as its last dimension
-    kv_cache:int=0 # keys and values of the tokens so far (generation)
-    overhead:int=0 # of the framework
+
+    weights: int = 0  # the model's own, as they are kept (4-bit: with their scales)
+    adapter: int = 0  # LoRA's, float32
+    gradients: int = 0  # of what is trained
+    optimizer: int = 0  # its two moments of each trained weight
+    activations: int = 0  # kept for the backward pass, and what the operation at the peak needs
+    logits: int = 0  # whatever has the vocabulary as its last dimension
+    kv_cache: int = 0  # keys and values of the tokens so far (generation)
+    overhead: int = 0  # of the framework
 
     @property
-    def parts(self)->dict[str,int]: return {f.name: getattr(self, f.name) for f in fields(self)} # in order
-    @property
-    def total(self)->int: return sum(self.parts.values()) # bytes
+    def parts(self) -> dict[str, int]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # in order
 
-    def __str__(self): return f'{gib(self.total)}: ' + ', '.join(f"{k.replace('_', ' ')} {gib(v)}" for k, v in self.parts.items() if v)
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())  # bytes
+
+    def __str__(self):
+        return f"{gib(self.total)}: " + ", ".join(
+            f"{k.replace('_', ' ')} {gib(v)}" for k, v in self.parts.items() if v
+        )
+
     def _repr_markdown_(self):
         rows = [f"| {k.replace('_', ' ')} | {gib(v)} |" for k, v in self.parts.items() if v]
-        return '\n'.join(['| part | |', '| --- | ---: |', *rows, f'| **total** | **{gib(self.total)}** |'])
+        return "\n".join(["| part | |", "| --- | ---: |", *rows, f"| **total** | **{gib(self.total)}** |"])
+
 
 def gib(
-    n:int, # bytes
-)->str: # like '7.49 GiB'
+    n: int,  # bytes
+) -> str:  # like '7.49 GiB'
     "Bytes for people"
-    return f'{n/2**30:.2f} GiB'
+    return f"{n / 2**30:.2f} GiB"
 
 # %% ../nbs/07_memory.ipynb #31772864
 @dataclass(frozen=True)
 class Step:
     "One training step, as far as its memory goes"
-    batch:int=8 # rows per device
-    length:int=512 # tokens of a whole row; for encoder-decoders of the source
-    target:int=128 # tokens that are learned: of the target, or of a causal model's row
-    method:str='lora' # 'full', 'lora' or 'qlora' (frozen weights in 4 bits, NF4)
-    weights:str='bfloat16' # dtype of the loaded weights; under 'qlora' of the arithmetic
-    amp:str='no' # mixed precision: 'no', 'bf16' or 'fp16'
-    checkpointing:bool=False # activations of a layer are computed again in the backward pass instead of kept
-    rank:int=16 # of LoRA
-    dropout:bool=True # whether a share of LoRA's inputs is dropped
-    optimizer:str='adamw_torch' # as transformers calls it: 'adamw_torch', 'adamw_torch_fused' or 'paged_adamw_8bit'
-    accumulation:int=1 # batches per update; from 2 on, gradients are kept between batches
-    smoothing:bool=False # label smoothing
+
+    batch: int = 8  # rows per device
+    length: int = 512  # tokens of a whole row; for encoder-decoders of the source
+    target: int = 128  # tokens that are learned: of the target, or of a causal model's row
+    method: str = "lora"  # 'full', 'lora' or 'qlora' (frozen weights in 4 bits, NF4)
+    weights: str = "bfloat16"  # dtype of the loaded weights; under 'qlora' of the arithmetic
+    amp: str = "no"  # mixed precision: 'no', 'bf16' or 'fp16'
+    checkpointing: bool = (
+        False  # activations of a layer are computed again in the backward pass instead of kept
+    )
+    rank: int = 16  # of LoRA
+    dropout: bool = True  # whether a share of LoRA's inputs is dropped
+    optimizer: str = (
+        "adamw_torch"  # as transformers calls it: 'adamw_torch', 'adamw_torch_fused' or 'paged_adamw_8bit'
+    )
+    accumulation: int = 1  # batches per update; from 2 on, gradients are kept between batches
+    smoothing: bool = False  # label smoothing
 
     def __post_init__(self):
-        known = dict(method=['full', 'lora', 'qlora'], weights=['float32', 'bfloat16', 'float16'], amp=['no', 'bf16', 'fp16'], optimizer=['adamw_torch', 'adamw_torch_fused', 'paged_adamw_8bit'])
+        known = dict(
+            method=["full", "lora", "qlora"],
+            weights=["float32", "bfloat16", "float16"],
+            amp=["no", "bf16", "fp16"],
+            optimizer=["adamw_torch", "adamw_torch_fused", "paged_adamw_8bit"],
+        )
         for name, values in known.items():
-            if getattr(self, name) not in values: raise unknown(name, getattr(self, name), values)
-        for name in ('batch', 'length', 'target', 'rank', 'accumulation'):
-            if getattr(self, name) < 1: raise DialsumError(f"{name} is {getattr(self, name)}: at least 1 was expected.")
+            if getattr(self, name) not in values:
+                raise unknown(name, getattr(self, name), values)
+        for name in ("batch", "length", "target", "rank", "accumulation"):
+            if getattr(self, name) < 1:
+                raise DialsumError(f"{name} is {getattr(self, name)}: at least 1 was expected.")
 
-    def refuse(self, card:ModelCard)->None:
+    def refuse(self, card: ModelCard) -> None:
         "Raises `DialsumError` where the card cannot be trained so"
-        if card.seq2seq and self.method != 'full': raise DialsumError(f"{card.name} is trained in full: leave the method '{self.method}' out, or name a causal model.")
-        longest = card.config.get('max_position_embeddings', self.length)
-        if card.seq2seq and self.target > longest: raise DialsumError(f"max_target is {self.target}, {card.name} has {longest} positions for what it writes: take max_target of at most {longest}.")
-        if self.length <= longest: return
-        if card.seq2seq: raise DialsumError(f"{card.name} reads at most {longest:,} tokens: a shorter length than {self.length:,} was expected.")
-        raise DialsumError(f"a row of {self.length:,} tokens is longer than the {longest:,} positions of {card.name}: take max_source + max_target of at most {longest}.")
+        if card.seq2seq and self.method != "full":
+            raise DialsumError(
+                f"{card.name} is trained in full: leave the method '{self.method}' out, or name a causal model."
+            )
+        longest = card.config.get("max_position_embeddings", self.length)
+        if card.seq2seq and self.target > longest:
+            raise DialsumError(
+                f"max_target is {self.target}, {card.name} has {longest} positions for what it writes: take max_target of at most {longest}."
+            )
+        if self.length <= longest:
+            return
+        if card.seq2seq:
+            raise DialsumError(
+                f"{card.name} reads at most {longest:,} tokens: a shorter length than {self.length:,} was expected."
+            )
+        raise DialsumError(
+            f"a row of {self.length:,} tokens is longer than the {longest:,} positions of {card.name}: take max_source + max_target of at most {longest}."
+        )
 
 # %% ../nbs/07_memory.ipynb #390143ae
 _bytes = dict(float32=4, bfloat16=2, float16=2)
-NF4 = 1/2 + 1/64 + 4/(64*256) # bytes a weight: code, its block's scale, that scale's block
+NF4 = 1 / 2 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: code, its block's scale, that scale's block
 
-def _weight_bytes(c:ModelCard, kept:str, quantized:str=''): # `quantized`: dtype of what stays out of the 4 bits
+
+def _weight_bytes(
+    c: ModelCard, kept: str, quantized: str = ""
+):  # `quantized`: dtype of what stays out of the 4 bits
     import torch
+
     model = skeleton(c)
-    if not quantized: return sum(p.numel() for p in model.parameters())*_bytes[kept]
-    packed = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not model.get_output_embeddings()}
-    return round(sum(packed.values())*NF4) + sum(p.numel() for p in model.parameters() if id(p) not in packed)*_bytes[quantized]
+    if not quantized:
+        return sum(p.numel() for p in model.parameters()) * _bytes[kept]
+    packed = {
+        id(m.weight): m.weight.numel()
+        for m in model.modules()
+        if isinstance(m, torch.nn.Linear) and m is not model.get_output_embeddings()
+    }
+    return (
+        round(sum(packed.values()) * NF4)
+        + sum(p.numel() for p in model.parameters() if id(p) not in packed) * _bytes[quantized]
+    )
+
 
 @lru_cache(maxsize=256)
-def _still_of(config:str, method:str, kept:str, rank:int, optimizer:str):
+def _still_of(config: str, method: str, kept: str, rank: int, optimizer: str):
     c = _of(config)
-    weights = _weight_bytes(c, kept, kept if method == 'qlora' else '')
-    adapter = 0 if method == 'full' else sizes(c, rank)[1]*4
-    trained, size = (weights, _bytes[kept]) if method == 'full' else (adapter, 4)
-    moments = round(trained/size*(2 + 8/256)) if '8bit' in optimizer else 2*trained
+    weights = _weight_bytes(c, kept, kept if method == "qlora" else "")
+    adapter = 0 if method == "full" else sizes(c, rank)[1] * 4
+    trained, size = (weights, _bytes[kept]) if method == "full" else (adapter, 4)
+    moments = round(trained / size * (2 + 8 / 256)) if "8bit" in optimizer else 2 * trained
     return weights, adapter, moments, trained
 
-def _still(c:ModelCard, step:Step): # (weights, adapter, optimizer) in bytes, and the trained ones' gradients
+
+def _still(
+    c: ModelCard, step: Step
+):  # (weights, adapter, optimizer) in bytes, and the trained ones' gradients
     return _still_of(_key(c), step.method, step.weights, step.rank, step.optimizer)
 
-def _key(c:ModelCard)->str: return json.dumps(c.config, sort_keys=True)
-def _of(config:str)->ModelCard: return ModelCard('', '', '', json.loads(config))
+
+def _key(c: ModelCard) -> str:
+    return json.dumps(c.config, sort_keys=True)
+
+
+def _of(config: str) -> ModelCard:
+    return ModelCard("", "", "", json.loads(config))
 
 # %% ../nbs/07_memory.ipynb #767a2a01
-ROWS = 1_000_003 # a prime: what is divisible by it grows with the batch
-_kinds = ('activations', 'logits', 'gradients')
+ROWS = 1_000_003  # a prime: what is divisible by it grows with the batch
+_kinds = ("activations", "logits", "gradients")
+
 
 def _observer():
     import torch, weakref
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
+
     device = torch.ops.prim.device.default
+
     class Observer(TorchDispatchMode):
         "Bytes alive that operations made, at each moment at which there were more: three kinds that do not depend on the batch, three per row"
-        def __init__(self, model, vocab): # `vocab`: what is so wide is a logit
+
+        def __init__(self, model, vocab):  # `vocab`: what is so wide is a logit
             super().__init__()
-            self.vocab, self.kind, self.own = vocab, {}, [t.untyped_storage() for t in (*model.parameters(), *model.buffers())]
-            self.mine = {s._cdata for s in self.own} # parameters are counted elsewhere
-            self.alive, self.moments, self.marks = [0]*6, [], []
+            self.vocab, self.kind, self.own = (
+                vocab,
+                {},
+                [t.untyped_storage() for t in (*model.parameters(), *model.buffers())],
+            )
+            self.mine = {s._cdata for s in self.own}  # parameters are counted elsewhere
+            self.alive, self.moments, self.marks = [0] * 6, [], []
 
         def add(self, kind, size, sign=1):
-            if size%ROWS: self.alive[_kinds.index(kind)] += sign*size
-            else: self.alive[_kinds.index(kind) + 3] += sign*size//ROWS
-        def freed(self, key, size): self.add(self.kind.pop(key), size, -1)
+            if size % ROWS:
+                self.alive[_kinds.index(kind)] += sign * size
+            else:
+                self.alive[_kinds.index(kind) + 3] += sign * size // ROWS
 
-        def see(self, tensor, kind=''): # with a kind: what was seen before is of another one now
+        def freed(self, key, size):
+            self.add(self.kind.pop(key), size, -1)
+
+        def see(self, tensor, kind=""):  # with a kind: what was seen before is of another one now
             s, key = tensor.untyped_storage(), tensor.untyped_storage()._cdata
-            if key in self.mine or key in self.kind and not kind: return
-            if key in self.kind: self.add(self.kind[key], s.nbytes(), -1)
-            else: weakref.finalize(s, self.freed, key, s.nbytes()).atexit = False
-            self.kind[key] = kind or ('logits' if tensor.shape[-1:] == (self.vocab,) else 'activations')
+            if key in self.mine or key in self.kind and not kind:
+                return
+            if key in self.kind:
+                self.add(self.kind[key], s.nbytes(), -1)
+            else:
+                weakref.finalize(s, self.freed, key, s.nbytes()).atexit = False
+            self.kind[key] = kind or ("logits" if tensor.shape[-1:] == (self.vocab,) else "activations")
             self.add(self.kind[key], s.nbytes())
             self.moments.append(tuple(self.alive))
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if func is device and hasattr(args[0], 'fake_device'): return args[0].fake_device # autograd asks this more often than anything else
+            if func is device and hasattr(args[0], "fake_device"):
+                return args[0].fake_device  # autograd asks this more often than anything else
             out = func(*args, **(kwargs or {}))
             for t in tree_leaves(out):
-                if isinstance(t, Tensor): self.see(t)
+                if isinstance(t, Tensor):
+                    self.see(t)
             return out
+
     return Observer
 
-def _peak(moments, rows:int, kept:int=0)->dict: # parts at the moment of the largest sum; `kept`: bytes of gradients that stay over batches
+
+def _peak(
+    moments, rows: int, kept: int = 0
+) -> dict:  # parts at the moment of the largest sum; `kept`: bytes of gradients that stay over batches
     import numpy as np
-    parts = np.array(moments)[:, :3] + np.array(moments)[:, 3:]*rows
-    if kept: parts[:, 2] = kept
+
+    parts = np.array(moments)[:, :3] + np.array(moments)[:, 3:] * rows
+    if kept:
+        parts[:, 2] = kept
     return dict(zip(_kinds, map(int, parts[parts.sum(1).argmax()])))
 
 # %% ../nbs/07_memory.ipynb #aff29cf7
 def _stand_in():
     import torch
-    class Unpacked(torch.autograd.Function): # bitsandbytes keeps the codes alone and unpacks them twice
+
+    class Unpacked(torch.autograd.Function):  # bitsandbytes keeps the codes alone and unpacks them twice
         @staticmethod
-        def forward(ctx, x, weight): ctx.shape = weight.shape; return x@torch.empty(weight.shape, dtype=x.dtype).t()
+        def forward(ctx, x, weight):
+            ctx.shape = weight.shape
+            return x @ torch.empty(weight.shape, dtype=x.dtype).t()
+
         @staticmethod
-        def backward(ctx, gradient): return gradient@torch.empty(ctx.shape, dtype=gradient.dtype), None
+        def backward(ctx, gradient):
+            return gradient @ torch.empty(ctx.shape, dtype=gradient.dtype), None
+
     class Linear4bit(torch.nn.Linear):
         def forward(self, x):
             out = Unpacked.apply(x.to(self.weight.dtype), self.weight)
             return (out if self.bias is None else out + self.bias.to(out.dtype)).to(x.dtype)
+
     return Linear4bit
+
 
 def _stand_in_adapter():
     import torch
-    class Adapted(torch.nn.Module): # what peft.tuners.lora.layer.Linear and .bnb.Linear4bit do
-        def __init__(self, base, rank, dropout, own): # `own`: whether autocast casts the inputs (4-bit layers on a GPU), and not PEFT
+
+    class Adapted(torch.nn.Module):  # what peft.tuners.lora.layer.Linear and .bnb.Linear4bit do
+        def __init__(
+            self, base, rank, dropout, own
+        ):  # `own`: whether autocast casts the inputs (4-bit layers on a GPU), and not PEFT
             super().__init__()
-            self.base, self.own, self.packed, self.dropout = base, own, type(base).__name__ == 'Linear4bit', torch.nn.Dropout(0.05*dropout)
-            self.down, self.up = (torch.nn.Linear(i, o, bias=False, device='meta') for i, o in ((base.in_features, rank), (rank, base.out_features)))
+            self.base, self.own, self.packed, self.dropout = (
+                base,
+                own,
+                type(base).__name__ == "Linear4bit",
+                torch.nn.Dropout(0.05 * dropout),
+            )
+            self.down, self.up = (
+                torch.nn.Linear(i, o, bias=False, device="meta")
+                for i, o in ((base.in_features, rank), (rank, base.out_features))
+            )
 
         def forward(self, x):
             out = self.base(x)
-            if self.packed: out = out.clone()
-            if self.packed and self.own: return out + self.up(self.down(self.dropout(x)))*2.0
-            more = self.up(self.down(self.dropout(x.float())))*2.0
+            if self.packed:
+                out = out.clone()
+            if self.packed and self.own:
+                return out + self.up(self.down(self.dropout(x))) * 2.0
+            more = self.up(self.down(self.dropout(x.float()))) * 2.0
             return (out + (more.to(out.dtype) if self.packed else more)).to(out.dtype)
+
     return Adapted
 
 # %% ../nbs/07_memory.ipynb #15f2abcd
-def _adapt(model, step, device:str, real:bool): # LoRA on every linear layer but the head
+def _adapt(model, step, device: str, real: bool):  # LoRA on every linear layer but the head
     import torch
+
     if real:
         from peft import LoraConfig, get_peft_model
-        return get_peft_model(model, LoraConfig(r=step.rank, lora_dropout=0.05*step.dropout, target_modules='all-linear', task_type='CAUSAL_LM'))
+
+        return get_peft_model(
+            model,
+            LoraConfig(
+                r=step.rank,
+                lora_dropout=0.05 * step.dropout,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+            ),
+        )
     model.requires_grad_(False)
-    head, adapted, own = model.get_output_embeddings(), _stand_in_adapter(), device == 'cuda' and step.amp != 'no'
+    head, adapted, own = (
+        model.get_output_embeddings(),
+        _stand_in_adapter(),
+        device == "cuda" and step.amp != "no",
+    )
     for name, old in list(model.named_modules()):
-        where, _, leaf = name.rpartition('.')
-        if isinstance(old, torch.nn.Linear) and old is not head: setattr(model.get_submodule(where), leaf, adapted(old, step.rank, step.dropout, own))
+        where, _, leaf = name.rpartition(".")
+        if isinstance(old, torch.nn.Linear) and old is not head:
+            setattr(model.get_submodule(where), leaf, adapted(old, step.rank, step.dropout, own))
     return model
 
-def _quantized(old, stand_in): # a linear layer in 4 bits; `stand_in`: a class, or None for the real one
+
+def _quantized(old, stand_in):  # a linear layer in 4 bits; `stand_in`: a class, or None for the real one
     if stand_in:
-        new = stand_in(old.in_features, old.out_features, old.bias is not None, dtype=old.weight.dtype, device=old.weight.device)
+        new = stand_in(
+            old.in_features,
+            old.out_features,
+            old.bias is not None,
+            dtype=old.weight.dtype,
+            device=old.weight.device,
+        )
     else:
         import bitsandbytes as bnb
-        new = bnb.nn.Linear4bit(old.in_features, old.out_features, old.bias is not None, compute_dtype=old.weight.dtype, quant_type='nf4')
-        new.weight = bnb.nn.Params4bit(old.weight.data, requires_grad=False, quant_type='nf4', compress_statistics=True)
+
+        new = bnb.nn.Linear4bit(
+            old.in_features,
+            old.out_features,
+            old.bias is not None,
+            compute_dtype=old.weight.dtype,
+            quant_type="nf4",
+        )
+        new.weight = bnb.nn.Params4bit(
+            old.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True
+        )
         new = new.to(old.weight.device)
-    if old.bias is not None: new.bias = old.bias
+    if old.bias is not None:
+        new.bias = old.bias
     return new
 
-def _quantize(model, real:bool):
+
+def _quantize(model, real: bool):
     import torch
+
     stand_in, head = None if real else _stand_in(), model.get_output_embeddings()
     for name, old in list(model.named_modules()):
         if isinstance(old, torch.nn.Linear) and old is not head:
-            where, _, leaf = name.rpartition('.')
+            where, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(where), leaf, _quantized(old, stand_in))
-    for p in model.parameters(): p.requires_grad_(False)
-    model.is_loaded_in_4bit = real # PEFT looks at it
+    for p in model.parameters():
+        p.requires_grad_(False)
+    model.is_loaded_in_4bit = real  # PEFT looks at it
 
 # %% ../nbs/07_memory.ipynb #f2d9635c
-def _model(c:ModelCard, step:Step, device:str, fake:bool=False): # with random weights; `fake`: without any, as it would be on the device
+def _model(
+    c: ModelCard, step: Step, device: str, fake: bool = False
+):  # with random weights; `fake`: without any, as it would be on the device
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
     _quiet()
     auto = AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM
-    with torch.device('meta' if fake else device): model = auto.from_config(AutoConfig.for_model(**c.config), dtype=getattr(torch, step.weights)).train()
+    with torch.device("meta" if fake else device):
+        model = auto.from_config(AutoConfig.for_model(**c.config), dtype=getattr(torch, step.weights)).train()
     model.config.use_cache = False
-    if step.method == 'qlora': _quantize(model, real=not fake)
-    if step.method != 'full': model = _adapt(model, step, device, real=not fake)
+    if step.method == "qlora":
+        _quantize(model, real=not fake)
+    if step.method != "full":
+        model = _adapt(model, step, device, real=not fake)
     if step.checkpointing:
         model.gradient_checkpointing_enable()
-        if step.method != 'full': model.enable_input_require_grads()
+        if step.method != "full":
+            model.enable_input_require_grads()
     return model
 
-def _rows(c:ModelCard, step:Step, device:str='cpu'): # one row is padded, as in every batch of unequal lengths: else the mask is left away
-    import torch
-    ids, mask = (make(step.batch, step.length, dtype=torch.long, device=device) for make in (torch.zeros, torch.ones))
-    mask[0, -1] = 0
-    labels = ids[:, :step.target].contiguous()
-    return dict(input_ids=ids, attention_mask=mask, labels=labels, places=None if c.seq2seq else torch.arange(labels.numel(), device=device))
 
-def _learn(model, rows, amp:str, device:str='cpu', smoothing:bool=False): # forward and backward; the model's output does not outlive its loss
+def _rows(
+    c: ModelCard, step: Step, device: str = "cpu"
+):  # one row is padded, as in every batch of unequal lengths: else the mask is left away
     import torch
-    with torch.autocast(device, torch.float16 if amp == 'fp16' and device == 'cuda' else torch.bfloat16, enabled=amp != 'no'):
+
+    ids, mask = (
+        make(step.batch, step.length, dtype=torch.long, device=device) for make in (torch.zeros, torch.ones)
+    )
+    mask[0, -1] = 0
+    labels = ids[:, : step.target].contiguous()
+    return dict(
+        input_ids=ids,
+        attention_mask=mask,
+        labels=labels,
+        places=None if c.seq2seq else torch.arange(labels.numel(), device=device),
+    )
+
+
+def _learn(
+    model, rows, amp: str, device: str = "cpu", smoothing: bool = False
+):  # forward and backward; the model's output does not outlive its loss
+    import torch
+
+    with torch.autocast(
+        device, torch.float16 if amp == "fp16" and device == "cuda" else torch.bfloat16, enabled=amp != "no"
+    ):
         loss = _loss(model, smoothing=0.1 if smoothing else 0.0, **rows)
     loss.backward()
 
-def _loss(model, labels, places, smoothing, **rows): # as training takes it: of each label, over all of them
-    if places is None: rows |= dict(decoder_input_ids=labels)
-    with head_at(model, places): logits = model(**rows).logits
-    if places is not None: logits, labels = logits[None], labels.reshape(1, -1)
-    return token_losses(logits, labels, shifted=False, smoothing=smoothing).sum()/labels.numel()
+
+def _loss(model, labels, places, smoothing, **rows):  # as training takes it: of each label, over all of them
+    if places is None:
+        rows |= dict(decoder_input_ids=labels)
+    with head_at(model, places):
+        logits = model(**rows).logits
+    if places is not None:
+        logits, labels = logits[None], labels.reshape(1, -1)
+    return token_losses(logits, labels, shifted=False, smoothing=smoothing).sum() / labels.numel()
 
 # %% ../nbs/07_memory.ipynb #28aa5ba3
-def _made_fake(model): # meta tensors become fake CPU tensors; shared ones stay shared
+def _made_fake(model):  # meta tensors become fake CPU tensors; shared ones stay shared
     import torch
+
     made = {}
     for m in model.modules():
         for n, p in m._parameters.items():
-            if p is not None: m._parameters[n] = made.setdefault(id(p), (p, torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype), requires_grad=p.requires_grad)))[1]
+            if p is not None:
+                m._parameters[n] = made.setdefault(
+                    id(p),
+                    (
+                        p,
+                        torch.nn.Parameter(
+                            torch.empty(p.shape, dtype=p.dtype), requires_grad=p.requires_grad
+                        ),
+                    ),
+                )[1]
         for n, b in m._buffers.items():
-            if b is not None: m._buffers[n] = torch.empty(b.shape, dtype=b.dtype)
+            if b is not None:
+                m._buffers[n] = torch.empty(b.shape, dtype=b.dtype)
     return model
 
-def _dropout_of(device:str):
-    import torch
-    def fused(input, p=0.5, training=True, inplace=False): return torch.native_dropout(input, p, True)[0] if training and p else input
-    return patch('torch.nn.functional.dropout', fused) if device == 'cuda' else nullcontext()
 
-def _marks(model, seen): # hooks that note (moments so far, bytes alive) after the first layer, after the second, and when the backward pass comes to the first
+def _dropout_of(device: str):
     import torch
+
+    def fused(input, p=0.5, training=True, inplace=False):
+        return torch.native_dropout(input, p, True)[0] if training and p else input
+
+    return patch("torch.nn.functional.dropout", fused) if device == "cuda" else nullcontext()
+
+
+def _marks(
+    model, seen
+):  # hooks that note (moments so far, bytes alive) after the first layer, after the second, and when the backward pass comes to the first
+    import torch
+
     first, second = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList))
-    def note(*_): seen.marks.append((len(seen.moments), tuple(seen.alive)))
+
+    def note(*_):
+        seen.marks.append((len(seen.moments), tuple(seen.alive)))
+
     def after_first(module, args, out):
-        if seen.marks: return # recomputed
+        if seen.marks:
+            return  # recomputed
         note()
         (out if isinstance(out, torch.Tensor) else out[0]).register_hook(note)
+
     first.register_forward_hook(after_first)
     second.register_forward_hook(lambda *_: note() if len(seen.marks) == 1 else None)
 
 # %% ../nbs/07_memory.ipynb #1bfb8b12
 @lru_cache(maxsize=256)
-def _watched(config:str, step:Step, device:str, marked:bool=False)->tuple[list,list]: # the moments of forward and backward, for `_peak`; and the marks
+def _watched(
+    config: str, step: Step, device: str, marked: bool = False
+) -> tuple[list, list]:  # the moments of forward and backward, for `_peak`; and the marks
     from torch._subclasses.fake_tensor import FakeTensorMode
+
     c, step = _of(config), replace(step, batch=ROWS)
     model = _model(c, step, device, fake=True)
     with FakeTensorMode():
         model, rows = _made_fake(model), _rows(c, step)
-        with _observer()(model, c.config['vocab_size']) as seen, _dropout_of(device):
-            if marked: _marks(model, seen)
+        with _observer()(model, c.config["vocab_size"]) as seen, _dropout_of(device):
+            if marked:
+                _marks(model, seen)
             for p in model.parameters():
-                if p.requires_grad: p.register_post_accumulate_grad_hook(lambda p: seen.see(p.grad, 'gradients'))
+                if p.requires_grad:
+                    p.register_post_accumulate_grad_hook(lambda p: seen.see(p.grad, "gradients"))
             _learn(model, rows, step.amp, smoothing=step.smoothing)
     return seen.moments, seen.marks
 
-def _with_layers(config:dict, n:int)->dict: # a causal model's numbers with its last n layers alone
-    kinds = dict(layer_types=config['layer_types'][-n:]) if 'layer_types' in config else {}
+
+def _with_layers(config: dict, n: int) -> dict:  # a causal model's numbers with its last n layers alone
+    kinds = dict(layer_types=config["layer_types"][-n:]) if "layer_types" in config else {}
     return config | dict(num_hidden_layers=n) | kinds
 
+
 @lru_cache(maxsize=256)
-def _all_layers(config:str, step:Step, device:str): # the moments with as many layers as the card has
+def _all_layers(config: str, step: Step, device: str):  # the moments with as many layers as the card has
     import numpy as np
-    more = json.loads(config)['num_hidden_layers'] - 2
-    moments, ((one, before), (_, after), (back, _)) = _watched(json.dumps(_with_layers(json.loads(config), 2)), step, device, marked=True)
+
+    more = json.loads(config)["num_hidden_layers"] - 2
+    moments, ((one, before), (_, after), (back, _)) = _watched(
+        json.dumps(_with_layers(json.loads(config), 2)), step, device, marked=True
+    )
     moments = np.array(moments)
-    moments[one:back] += more*(np.array(after) - before)
-    moments[back:, 2] += more*moments[-1, 2]//2
+    moments[one:back] += more * (np.array(after) - before)
+    moments[back:, 2] += more * moments[-1, 2] // 2
     return moments
 
-def _moving(c:ModelCard, step:Step, device:str)->dict: # parts at the peak of forward and backward
-    plain = replace(step, batch=1, target=step.target, accumulation=1, optimizer='adamw_torch')
-    moments = _watched(_key(c), plain, device)[0] if step.method == 'full' else _all_layers(_key(c), plain, device)
+
+def _moving(c: ModelCard, step: Step, device: str) -> dict:  # parts at the peak of forward and backward
+    plain = replace(step, batch=1, target=step.target, accumulation=1, optimizer="adamw_torch")
+    moments = (
+        _watched(_key(c), plain, device)[0] if step.method == "full" else _all_layers(_key(c), plain, device)
+    )
     return _peak(moments, step.batch, _still(c, step)[3] if step.accumulation > 1 else 0)
 
 # %% ../nbs/07_memory.ipynb #c1dec2f8
-OVERHEAD = dict(cpu=(32*2**20, 0.0), cuda=(256*2**20, 0.10)) # bytes, and share of what comes and goes (an allowance: allocators round and fragment)
+OVERHEAD = dict(
+    cpu=(32 * 2**20, 0.0), cuda=(256 * 2**20, 0.10)
+)  # bytes, and share of what comes and goes (an allowance: allocators round and fragment)
 
-def _with_overhead(m:Memory, device:str)->Memory:
+
+def _with_overhead(m: Memory, device: str) -> Memory:
     fixed, share = OVERHEAD[device]
-    return replace(m, overhead=fixed + round(share*(m.activations + m.logits + m.kv_cache)))
+    return replace(m, overhead=fixed + round(share * (m.activations + m.logits + m.kv_cache)))
+
 
 def estimate_memory(
-    card:ModelCard, # which architecture
-    batch:int=8, # rows per device
-    length:int=512, # tokens of a whole row; for encoder-decoders of the source
-    target:int=128, # tokens that are learned: of the target, or of a causal model's row
-    device:str='cuda', # 'cuda' or 'cpu'
-    **how, # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `Step`
-)->Memory: # the default method is the card's
+    card: ModelCard,  # which architecture
+    batch: int = 8,  # rows per device
+    length: int = 512,  # tokens of a whole row; for encoder-decoders of the source
+    target: int = 128,  # tokens that are learned: of the target, or of a causal model's row
+    device: str = "cuda",  # 'cuda' or 'cpu'
+    **how,  # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `Step`
+) -> Memory:  # the default method is the card's
     "Memory of one training step from shapes alone; after Korthikanti et al. 2022, but autograd does the counting (see above)"
-    step = Step(batch, length, target, **dict(method=card.method, weights='float32' if card.method == 'full' else 'bfloat16') | how)
+    step = Step(
+        batch,
+        length,
+        target,
+        **dict(method=card.method, weights="float32" if card.method == "full" else "bfloat16") | how,
+    )
     step.refuse(card)
     weights, adapter, optimizer, trained = _still(card, step)
     still = dict(weights=weights, adapter=adapter, optimizer=optimizer)
@@ -339,229 +547,383 @@ def estimate_memory(
 
 # %% ../nbs/07_memory.ipynb #c88f3947
 @lru_cache(maxsize=256)
-def _reading(config:str, rows:int, length:int, weights:str)->int: # bytes at the peak of one layer that reads prompts, its cache not counted
+def _reading(
+    config: str, rows: int, length: int, weights: str
+) -> int:  # bytes at the peak of one layer that reads prompts, its cache not counted
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
+
     c = _of(config)
-    c = replace(c, config=c.config | dict(encoder_layers=1, decoder_layers=1) if c.seq2seq else _with_layers(c.config, 1))
-    step = Step(ROWS, length, 1, method='full', weights=weights)
-    model = _model(c, step, 'cpu', fake=True).eval()
+    c = replace(
+        c,
+        config=c.config | dict(encoder_layers=1, decoder_layers=1)
+        if c.seq2seq
+        else _with_layers(c.config, 1),
+    )
+    step = Step(ROWS, length, 1, method="full", weights=weights)
+    model = _model(c, step, "cpu", fake=True).eval()
     with FakeTensorMode(), torch.no_grad():
         model, ids = _made_fake(model), _rows(c, step)
-        del ids['labels'], ids['places']
-        more = dict(decoder_input_ids=ids['input_ids'][:, :1]) if c.seq2seq else dict(logits_to_keep=1)
-        with _observer()(model, c.config['vocab_size']) as seen: model(**ids, **more, use_cache=True)
-    return max(0, _peak(seen.moments, rows)['activations'] - _cache_bytes(c, rows, length, 1)[0])
+        del ids["labels"], ids["places"]
+        more = dict(decoder_input_ids=ids["input_ids"][:, :1]) if c.seq2seq else dict(logits_to_keep=1)
+        with _observer()(model, c.config["vocab_size"]) as seen:
+            model(**ids, **more, use_cache=True)
+    return max(0, _peak(seen.moments, rows)["activations"] - _cache_bytes(c, rows, length, 1)[0])
 
-def _cache_bytes(c:ModelCard, rows:int, length:int, new:int)->tuple[int,int]: # in elements: (cache, what a step copies of it)
+
+def _cache_bytes(
+    c: ModelCard, rows: int, length: int, new: int
+) -> tuple[int, int]:  # in elements: (cache, what a step copies of it)
     n = c.config
     if c.seq2seq:
-        layer = 2*rows*n['d_model']*(length + new) # self- and cross-attention
-        return n['decoder_layers']*layer + rows*length*n['d_model'], layer//2
-    size = n.get('head_dim') or n['hidden_size']//n['num_attention_heads']
-    heads = n.get('num_key_value_heads', n['num_attention_heads'])
-    layer, repeated = 2*rows*size*heads*(length + new), n['num_attention_heads']//heads
-    return n['num_hidden_layers']*layer, layer*repeated if repeated > 1 else layer//2
+        layer = 2 * rows * n["d_model"] * (length + new)  # self- and cross-attention
+        return n["decoder_layers"] * layer + rows * length * n["d_model"], layer // 2
+    size = n.get("head_dim") or n["hidden_size"] // n["num_attention_heads"]
+    heads = n.get("num_key_value_heads", n["num_attention_heads"])
+    layer, repeated = 2 * rows * size * heads * (length + new), n["num_attention_heads"] // heads
+    return n["num_hidden_layers"] * layer, layer * repeated if repeated > 1 else layer // 2
 
 # %% ../nbs/07_memory.ipynb #3dbe5312
 def estimate_generation(
-    card:ModelCard, # which architecture
-    batch:int=8, # dialogues at once
-    length:int=512, # tokens of the prompt (of the source)
-    new_tokens:int=100, # written at most
-    beams:int=1, # 1: greedy
-    weights:str='bfloat16', # dtype of the weights
-    quantized:bool=False, # linear layers in 4 bits (NF4)
-    device:str='cuda', # 'cuda' or 'cpu'
-)->Memory: # an adapter that is not merged comes on top
+    card: ModelCard,  # which architecture
+    batch: int = 8,  # dialogues at once
+    length: int = 512,  # tokens of the prompt (of the source)
+    new_tokens: int = 100,  # written at most
+    beams: int = 1,  # 1: greedy
+    weights: str = "bfloat16",  # dtype of the weights
+    quantized: bool = False,  # linear layers in 4 bits (NF4)
+    device: str = "cuda",  # 'cuda' or 'cpu'
+) -> Memory:  # an adapter that is not merged comes on top
     "Memory of writing summaries, from shapes alone"
-    rows, size = batch*beams, _bytes[weights]
+    rows, size = batch * beams, _bytes[weights]
     cache, copied = _cache_bytes(card, rows, length, new_tokens)
-    prompts = 0 if card.seq2seq else _cache_bytes(card, rows, length, 0)[0] # an encoder reads before there is a cache
-    logits = 4*4*rows*card.config['vocab_size'] # float32: the step's, their logarithm, and two for the search
-    still = dict(weights=_weight_bytes(card, weights, weights if quantized else ''), logits=logits)
-    reading = Memory(**still, activations=_reading(_key(card), batch if card.seq2seq else rows, length, weights), kv_cache=prompts*size)
-    writing = Memory(**still, activations=copied*size, kv_cache=cache*size)
+    prompts = (
+        0 if card.seq2seq else _cache_bytes(card, rows, length, 0)[0]
+    )  # an encoder reads before there is a cache
+    logits = (
+        4 * 4 * rows * card.config["vocab_size"]
+    )  # float32: the step's, their logarithm, and two for the search
+    still = dict(weights=_weight_bytes(card, weights, weights if quantized else ""), logits=logits)
+    reading = Memory(
+        **still,
+        activations=_reading(_key(card), batch if card.seq2seq else rows, length, weights),
+        kv_cache=prompts * size,
+    )
+    writing = Memory(**still, activations=copied * size, kv_cache=cache * size)
     return _with_overhead(max(reading, writing, key=lambda m: m.total), device)
 
 # %% ../nbs/07_memory.ipynb #21b7e608
-def _status(name:str)->int: # of this process, in bytes: VmRSS (now), VmHWM (highest)
-    return next(int(line.split()[1])*1024 for line in open('/proc/self/status') if line.startswith(name))
+def _status(name: str) -> int:  # of this process, in bytes: VmRSS (now), VmHWM (highest)
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
 
-def _measured(act)->int: # peak of `act(device)`, in bytes above what imports take
+
+def _measured(act) -> int:  # peak of `act(device)`, in bytes above what imports take
     import torch
+
     if torch.cuda.is_available():
-        act('cuda', torch.cuda.reset_peak_memory_stats)
+        act("cuda", torch.cuda.reset_peak_memory_stats)
         return torch.cuda.max_memory_allocated()
-    import bitsandbytes, peft, transformers.models.auto # noqa: what they take is not the model's
-    torch.randn(300, 300)@torch.randn(300, 300)
-    before = _status('VmRSS')
-    def forget(): open('/proc/self/clear_refs', 'w').write('5')
-    act('cpu', forget)
-    return _status('VmHWM') - before
+    import bitsandbytes, peft, transformers.models.auto  # noqa: what they take is not the model's
 
-def _train(c:ModelCard, step:Step, steps:int, device:str, built):
+    torch.randn(300, 300) @ torch.randn(300, 300)
+    before = _status("VmRSS")
+
+    def forget():
+        open("/proc/self/clear_refs", "w").write("5")
+
+    act("cpu", forget)
+    return _status("VmHWM") - before
+
+
+def _train(c: ModelCard, step: Step, steps: int, device: str, built):
     import torch
+
     model, rows = _model(c, step, device), _rows(c, step, device)
-    for p in model.parameters(): p.data = p.data.clone() # touched, so that they are resident
+    for p in model.parameters():
+        p.data = p.data.clone()  # touched, so that they are resident
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
     built()
     for _ in range(steps):
-        for _ in range(step.accumulation): _learn(model, rows, step.amp, device, step.smoothing)
+        for _ in range(step.accumulation):
+            _learn(model, rows, step.amp, device, step.smoothing)
         optimizer.step()
         optimizer.zero_grad()
 
-def _write(c:ModelCard, step:Step, new_tokens:int, beams:int, device:str, built):
+
+def _write(c: ModelCard, step: Step, new_tokens: int, beams: int, device: str, built):
     import torch
+
     model, rows = _model(c, step, device).eval(), _rows(c, step, device)
-    for p in model.parameters(): p.data = p.data.clone()
+    for p in model.parameters():
+        p.data = p.data.clone()
     built()
     with torch.inference_mode():
-        model.generate(input_ids=rows['input_ids'], attention_mask=rows['attention_mask'], num_beams=beams, do_sample=False, use_cache=True,
-                       max_new_tokens=new_tokens, min_new_tokens=new_tokens, pad_token_id=0)
+        model.generate(
+            input_ids=rows["input_ids"],
+            attention_mask=rows["attention_mask"],
+            num_beams=beams,
+            do_sample=False,
+            use_cache=True,
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            pad_token_id=0,
+        )
 
 # %% ../nbs/07_memory.ipynb #699bbd43
-def _apart(job:dict)->int: # done by `_child` in a new process
-    env = os.environ | dict(MALLOC_MMAP_THRESHOLD_=str(2**18), MALLOC_TRIM_THRESHOLD_=str(2**18), PYTHONWARNINGS='ignore', HF_HUB_OFFLINE='1')
-    done = subprocess.run([sys.executable, '-c', 'import sys; from dialsum.memory import _child; _child(sys.argv[1])', json.dumps(job)], capture_output=True, text=True, env=env)
-    if done.returncode: raise DialsumError(f"the measurement ended with code {done.returncode} (-9: the system ran out of memory): {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+def _apart(job: dict) -> int:  # done by `_child` in a new process
+    env = os.environ | dict(
+        MALLOC_MMAP_THRESHOLD_=str(2**18),
+        MALLOC_TRIM_THRESHOLD_=str(2**18),
+        PYTHONWARNINGS="ignore",
+        HF_HUB_OFFLINE="1",
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from dialsum.memory import _child; _child(sys.argv[1])",
+            json.dumps(job),
+        ],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    if done.returncode:
+        raise DialsumError(
+            f"the measurement ended with code {done.returncode} (-9: the system ran out of memory): {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+        )
     return int(done.stdout.split()[-1])
 
-def _child(job:str):
+
+def _child(job: str):
     job = json.loads(job)
-    c, step = _of(job['config']), Step(**job['step'])
-    if 'beams' in job: print(_measured(lambda device, built: _write(c, step, job['new_tokens'], job['beams'], device, built)))
-    else: print(_measured(lambda device, built: _train(c, step, job['steps'], device, built)))
+    c, step = _of(job["config"]), Step(**job["step"])
+    if "beams" in job:
+        print(
+            _measured(lambda device, built: _write(c, step, job["new_tokens"], job["beams"], device, built))
+        )
+    else:
+        print(_measured(lambda device, built: _train(c, step, job["steps"], device, built)))
+
 
 def measure_training(
-    card:ModelCard, # of a size that fits; other sizes: `replace(card, config=card.config | dict(…))`
-    batch:int=8, length:int=512, target:int=128, # as in `estimate_memory`
-    steps:int=3, # updates; the optimizer's moments exist from the second
-    **how, # as in `estimate_memory`
-)->int: # bytes
+    card: ModelCard,  # of a size that fits; other sizes: `replace(card, config=card.config | dict(…))`
+    batch: int = 8,
+    length: int = 512,
+    target: int = 128,  # as in `estimate_memory`
+    steps: int = 3,  # updates; the optimizer's moments exist from the second
+    **how,  # as in `estimate_memory`
+) -> int:  # bytes
     "Peak memory of real training steps with random weights, in a process of its own; Linux or CUDA"
-    step = Step(batch, length, target, **dict(method=card.method, weights='float32' if card.method == 'full' else 'bfloat16') | how)
+    step = Step(
+        batch,
+        length,
+        target,
+        **dict(method=card.method, weights="float32" if card.method == "full" else "bfloat16") | how,
+    )
     step.refuse(card)
-    if '8bit' in step.optimizer: raise DialsumError(f"'{step.optimizer}' is not measured, only AdamW in float32: leave the optimizer out.")
+    if "8bit" in step.optimizer:
+        raise DialsumError(
+            f"'{step.optimizer}' is not measured, only AdamW in float32: leave the optimizer out."
+        )
     return _apart(dict(config=_key(card), step=asdict(step), steps=steps))
 
+
 def measure_generation(
-    card:ModelCard,
-    batch:int=8, length:int=512, new_tokens:int=100, beams:int=1, weights:str='bfloat16', # as in `estimate_generation`
-)->int: # bytes
+    card: ModelCard,
+    batch: int = 8,
+    length: int = 512,
+    new_tokens: int = 100,
+    beams: int = 1,
+    weights: str = "bfloat16",  # as in `estimate_generation`
+) -> int:  # bytes
     "Peak memory of really writing, with random weights, in a process of its own; Linux or CUDA"
-    step = Step(batch, length, 1, method='full', weights=weights)
+    step = Step(batch, length, 1, method="full", weights=weights)
     return _apart(dict(config=_key(card), step=asdict(step), new_tokens=new_tokens, beams=beams))
 
 # %% ../nbs/07_memory.ipynb #bf9c241f
-def _cut(name:str, **numbers)->ModelCard: return replace(card(name), config=card(name).config | numbers)
+def _cut(name: str, **numbers) -> ModelCard:
+    return replace(card(name), config=card(name).config | numbers)
 
-def grid()->list[tuple[str,ModelCard,dict]]: # (title, card, arguments of estimate and measurement; with `beams` of generation)
+
+def grid() -> list[
+    tuple[str, ModelCard, dict]
+]:  # (title, card, arguments of estimate and measurement; with `beams` of generation)
     "The cases that are measured: KoBART's real size, and half a billion parameters of Qwen3's and Llama's shape"
-    kobart = card('kobart')
-    qwen = _cut('qwen3-4b', hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16)
-    llama = _cut('llama-3.2-korean-3b', hidden_size=1024, intermediate_size=4096, num_hidden_layers=16, num_attention_heads=16, head_dim=64)
-    neox = _cut('polyglot-ko-12.8b', hidden_size=1024, intermediate_size=4096, num_hidden_layers=16, num_attention_heads=16)
-    full, long, ck = dict(batch=4, length=256, target=64), dict(batch=8, length=512, target=128), dict(checkpointing=True)
-    lora, qlora, half = dict(batch=2, length=256), dict(batch=2, length=256, method='qlora', amp='bf16'), dict(amp='bf16')
-    return [('KoBART', kobart, full), ('KoBART', kobart, long), ('KoBART', kobart, long | ck), ('KoBART', kobart, long | half), ('KoBART', kobart, full | dict(accumulation=2)),
-            ('Qwen3 0.6B', qwen, lora | half), ('Qwen3 0.6B', qwen, lora | half | ck), ('Qwen3 0.6B', qwen, qlora), ('Qwen3 0.6B', qwen, qlora | ck),
-            ('Llama 0.4B', llama, lora | dict(weights='float32')), ('Llama 0.4B', llama, qlora), ('Llama 0.4B', llama, lora | dict(weights='float32', smoothing=True)), ('KoBART', kobart, full | dict(batch=8, target=128, smoothing=True)), ('GPT-NeoX 0.3B', neox, lora | half),
-            ('KoBART', kobart, dict(batch=16, length=512, new_tokens=64, beams=4, weights='float32')), ('Qwen3 0.6B', qwen, dict(batch=8, length=512, new_tokens=8, beams=1))]
+    kobart = card("kobart")
+    qwen = _cut(
+        "qwen3-4b", hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16
+    )
+    llama = _cut(
+        "llama-3.2-korean-3b",
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=16,
+        num_attention_heads=16,
+        head_dim=64,
+    )
+    neox = _cut(
+        "polyglot-ko-12.8b",
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=16,
+        num_attention_heads=16,
+    )
+    full, long, ck = (
+        dict(batch=4, length=256, target=64),
+        dict(batch=8, length=512, target=128),
+        dict(checkpointing=True),
+    )
+    lora, qlora, half = (
+        dict(batch=2, length=256),
+        dict(batch=2, length=256, method="qlora", amp="bf16"),
+        dict(amp="bf16"),
+    )
+    return [
+        ("KoBART", kobart, full),
+        ("KoBART", kobart, long),
+        ("KoBART", kobart, long | ck),
+        ("KoBART", kobart, long | half),
+        ("KoBART", kobart, full | dict(accumulation=2)),
+        ("Qwen3 0.6B", qwen, lora | half),
+        ("Qwen3 0.6B", qwen, lora | half | ck),
+        ("Qwen3 0.6B", qwen, qlora),
+        ("Qwen3 0.6B", qwen, qlora | ck),
+        ("Llama 0.4B", llama, lora | dict(weights="float32")),
+        ("Llama 0.4B", llama, qlora),
+        ("Llama 0.4B", llama, lora | dict(weights="float32", smoothing=True)),
+        ("KoBART", kobart, full | dict(batch=8, target=128, smoothing=True)),
+        ("GPT-NeoX 0.3B", neox, lora | half),
+        ("KoBART", kobart, dict(batch=16, length=512, new_tokens=64, beams=4, weights="float32")),
+        ("Qwen3 0.6B", qwen, dict(batch=8, length=512, new_tokens=8, beams=1)),
+    ]
+
 
 def measured_grid(
-    cases=None, # of `grid`; None: all
-): # yields (title, arguments, estimate, measured bytes)
+    cases=None,  # of `grid`; None: all
+):  # yields (title, arguments, estimate, measured bytes)
     "Measure case by case (minutes each on a CPU)"
     import torch
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     for title, c, how in cases or grid():
-        estimate, measure = (estimate_generation, measure_generation) if 'beams' in how else (estimate_memory, measure_training)
+        estimate, measure = (
+            (estimate_generation, measure_generation)
+            if "beams" in how
+            else (estimate_memory, measure_training)
+        )
         m = estimate(c, device=device, **how)
-        yield title, how, m if device == 'cpu' else replace(m, overhead=0), measure(c, **how)
+        yield title, how, m if device == "cpu" else replace(m, overhead=0), measure(c, **how)
 
 # %% ../nbs/07_memory.ipynb #d692fa09
 def refuse_offload(
-    model, # a loaded transformers model or PeftModel
-)->None:
+    model,  # a loaded transformers model or PeftModel
+) -> None:
     "Raises `DialsumError` when a part of the model is not where it computes"
-    places = {str(p.device).split(':')[0] for p in model.parameters()} | {str(d).split(':')[0] for d in (getattr(model, 'hf_device_map', None) or {}).values()}
-    away = 'disk' if places & {'meta', 'disk'} else 'CPU' if 'cpu' in places and len(places) > 1 else ''
-    if away: raise DialsumError(f"a part of the model was offloaded to the {away}, and an offloaded model is not trained: let `plan_memory` choose the settings, take a smaller model or --method qlora, or a larger device.")
+    places = {str(p.device).split(":")[0] for p in model.parameters()} | {
+        str(d).split(":")[0] for d in (getattr(model, "hf_device_map", None) or {}).values()
+    }
+    away = "disk" if places & {"meta", "disk"} else "CPU" if "cpu" in places and len(places) > 1 else ""
+    if away:
+        raise DialsumError(
+            f"a part of the model was offloaded to the {away}, and an offloaded model is not trained: let `plan_memory` choose the settings, take a smaller model or --method qlora, or a larger device."
+        )
 
 # %% ../nbs/07_memory.ipynb #8d61e9cb
-GRAIN, BORDER = 32, 4 # lengths are multiples; where texts meet, tokens may fall otherwise
+GRAIN, BORDER = 32, 4  # lengths are multiples; where texts meet, tokens may fall otherwise
 
-def _ceilings(codec, texts:list[str])->dict[str,int]: # tokens that each text cannot exceed: a token takes a byte, a blank may be spelled by the three of ▁
+
+def _ceilings(
+    codec, texts: list[str]
+) -> dict[
+    str, int
+]:  # tokens that each text cannot exceed: a token takes a byte, a blank may be spelled by the three of ▁
     normalizer = codec.tokenizer.backend_tokenizer.normalizer
     found = {}
     for text in texts:
         spelled = normalizer.normalize_str(text) if normalizer else text
-        found[text] = len(spelled.encode()) + 2*spelled.count(' ') + 3
+        found[text] = len(spelled.encode()) + 2 * spelled.count(" ") + 3
     return found
 
-def _most_tokens(items:list[tuple[str,...]], tokens, ceilings:dict[str,int])->int: # of the texts of one item together; `tokens` counts those of a text
+
+def _most_tokens(
+    items: list[tuple[str, ...]], tokens, ceilings: dict[str, int]
+) -> int:  # of the texts of one item together; `tokens` counts those of a text
     ceiling = lambda item: sum(ceilings[text] for text in item)
     most = 0
     for item in sorted(set(items), key=ceiling, reverse=True):
-        if ceiling(item) <= most: break # nor has any of the rest more
+        if ceiling(item) <= most:
+            break  # nor has any of the rest more
         most = max(most, sum(tokens(text) for text in item))
     return most
+
 
 @dataclass(frozen=True)
 class RowLengths:
     "How long the longest rows of some data are, in one model's own tokens, rounded up"
-    source:int # what a model reads of a dialogue, the prompt with it
-    target:int # a summary, its end with it
-    row:int # both in one row
+
+    source: int  # what a model reads of a dialogue, the prompt with it
+    target: int  # a summary, its end with it
+    row: int  # both in one row
+
 
 def longest_rows(
-    codec, # `prompt.Codec` of the model
-    rows, # frame as `data.read` returns it; rows without summaries have targets of length 0
-)->RowLengths|None: # None for no rows
+    codec,  # `prompt.Codec` of the model
+    rows,  # frame as `data.read` returns it; rows without summaries have targets of length 0
+) -> RowLengths | None:  # None for no rows
     "The lengths that a plan has to reckon with, before `max_source` and `max_target` cut any"
-    if not len(rows): return None
-    instructions = set(rows['instruction']) if 'instruction' in rows else {''}
-    around = max(len(codec.source('', i)) for i in instructions) + BORDER
-    end = len(codec.target('가')) - codec.tokens('가') + BORDER
-    dialogues, summaries = list(rows['dialogue']), [told[0] if told else '' for told in rows['summaries']]
-    grain = lambda n: math.ceil(n/GRAIN)*GRAIN
+    if not len(rows):
+        return None
+    instructions = set(rows["instruction"]) if "instruction" in rows else {""}
+    around = max(len(codec.source("", i)) for i in instructions) + BORDER
+    end = len(codec.target("가")) - codec.tokens("가") + BORDER
+    dialogues, summaries = list(rows["dialogue"]), [told[0] if told else "" for told in rows["summaries"]]
+    grain = lambda n: math.ceil(n / GRAIN) * GRAIN
     ceilings = _ceilings(codec, [*dialogues, *summaries])
-    tokens = lru_cache(maxsize=None)(codec.tokens) # a row's texts are asked for twice
+    tokens = lru_cache(maxsize=None)(codec.tokens)  # a row's texts are asked for twice
     source = _most_tokens([(text,) for text in dialogues], tokens, ceilings)
     target = _most_tokens([(text,) for text in summaries], tokens, ceilings)
     both = _most_tokens(list(zip(dialogues, summaries)), tokens, ceilings)
-    return RowLengths(grain(around + source), grain(target + end) if any(summaries) else 0, grain(around + both + end))
+    return RowLengths(
+        grain(around + source), grain(target + end) if any(summaries) else 0, grain(around + both + end)
+    )
 
 # %% ../nbs/07_memory.ipynb #82423cbd
-_limits = dict( # of the two versions of control groups: the limit's file, that of what is taken, and the line of `memory.stat` that can be given back
-    v2=('memory.max', 'memory.current', 'inactive_file'),
-    v1=('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'))
+_limits = dict(  # of the two versions of control groups: the limit's file, that of what is taken, and the line of `memory.stat` that can be given back
+    v2=("memory.max", "memory.current", "inactive_file"),
+    v1=("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
-def _room_of(group:Path, version:str)->int|None: # bytes that one control group may still take; None: it sets no limit
+
+def _room_of(
+    group: Path, version: str
+) -> int | None:  # bytes that one control group may still take; None: it sets no limit
     limit_file, taken_file, cache = _limits[version]
-    with suppress(OSError, ValueError): # no such group seen from here, or 'max'
-        limit = int((group/limit_file).read_text())
-        taken = int((group/taken_file).read_text())
-        stat = dict(line.split() for line in (group/'memory.stat').read_text().splitlines())
+    with suppress(OSError, ValueError):  # no such group seen from here, or 'max'
+        limit = int((group / limit_file).read_text())
+        taken = int((group / taken_file).read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         return max(0, limit - taken + int(stat.get(cache, 0)))
     return None
 
+
 def cgroup_room(
-    process:Path=Path('/proc/self/cgroup'), # which groups the process is in
-    root:Path=Path('/sys/fs/cgroup'), # where groups are mounted
-)->int|None: # bytes; None where no control group limits the memory
+    process: Path = Path("/proc/self/cgroup"),  # which groups the process is in
+    root: Path = Path("/sys/fs/cgroup"),  # where groups are mounted
+) -> int | None:  # bytes; None where no control group limits the memory
     "What this process may still take by its control group and those above it (Linux, version 1 or 2; `man 7 cgroups`)"
     rooms = []
     with suppress(OSError):
         for line in process.read_text().splitlines():
-            _, controllers, path = line.split(':', 2)
-            if controllers and 'memory' not in controllers.split(','): continue
-            version, top = ('v1', root/'memory') if controllers else ('v2', root)
-            group = top/path.lstrip('/')
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            version, top = ("v1", root / "memory") if controllers else ("v2", root)
+            group = top / path.lstrip("/")
             while group.is_relative_to(top):
                 rooms.append(_room_of(group, version))
-                if group == top: break
+                if group == top:
+                    break
                 group = group.parent
     return min((r for r in rooms if r is not None), default=None)
 
@@ -569,103 +931,157 @@ def cgroup_room(
 @dataclass(frozen=True)
 class Plan:
     "How to train within a memory"
-    method:str # 'full', 'lora' or 'qlora'
-    batch:int # rows per device and step
-    gradient_accumulation_steps:int # batches per update; times `batch`: the effective batch
-    checkpointing:bool # whether activations are computed again
-    estimate:Memory # of one step
-    reason:str # why, in a few words
+
+    method: str  # 'full', 'lora' or 'qlora'
+    batch: int  # rows per device and step
+    gradient_accumulation_steps: int  # batches per update; times `batch`: the effective batch
+    checkpointing: bool  # whether activations are computed again
+    estimate: Memory  # of one step
+    reason: str  # why, in a few words
+
 
 def available_memory(
-    device:str='', # 'cuda', 'cuda:1', 'cpu'; empty: the GPU where there is one
-)->int: # bytes
+    device: str = "",  # 'cuda', 'cuda:1', 'cpu'; empty: the GPU where there is one
+) -> int:  # bytes
     "What is free: on the GPU, or of main memory, as far as this process may take it"
     import psutil, torch
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if device.startswith('cuda'): return torch.cuda.mem_get_info(device)[0]
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0]
     room = cgroup_room()
     free = psutil.virtual_memory().available
     return free if room is None else min(free, room)
 
-def row_of(card:ModelCard, length:int, target:int)->str: # tokens, as in `plan_memory`
-    "A row's length for people"
-    return f'{length:,} and {target:,} tokens' if card.seq2seq else f'{length:,} tokens'
 
-def _largest(batches, estimate, most): # (batch, estimate) of the largest that fits, or of the smallest when none does: memory grows with the batch
+def row_of(card: ModelCard, length: int, target: int) -> str:  # tokens, as in `plan_memory`
+    "A row's length for people"
+    return f"{length:,} and {target:,} tokens" if card.seq2seq else f"{length:,} tokens"
+
+
+def _largest(
+    batches, estimate, most
+):  # (batch, estimate) of the largest that fits, or of the smallest when none does: memory grows with the batch
     low, high = 0, len(batches) - 1
     while low < high:
-        middle = (low + high + 1)//2
+        middle = (low + high + 1) // 2
         low, high = (middle, high) if estimate(batches[middle]).total <= most else (low, middle - 1)
     return batches[low], estimate(batches[low])
 
 # %% ../nbs/07_memory.ipynb #9ffb2238
 def plan_memory(
-    card:ModelCard, # what shall be trained
-    available_bytes:int, # from `available_memory`
-    effective_batch:int=16, # rows per update; kept exactly
-    length:int=1024, # tokens of the longest rows (of the source)
-    target:int=256, # tokens of the longest summary
-    method:str='', # 'full', 'lora' or 'qlora'; empty: the card's
-    device:Device=Device('cuda', bf16=True), # what it shall be trained on; here: `this_device()`
-    wish:str='', # 'fp32', 'bf16' or 'fp16' for the arithmetic; empty: what the device does best
-    quantize:bool=True, # whether LoRA may become QLoRA (needs bitsandbytes)
-    spare:float=0.1, # share of the memory that stays free, 0 to 1
-    rank:int=16, # of LoRA
-    dropout:bool=True, # whether a share of its inputs is dropped
-    checkpointing:bool=False, # whether gradient checkpointing is wanted anyway
-    smoothing:bool=False, # label smoothing
-)->Plan:
+    card: ModelCard,  # what shall be trained
+    available_bytes: int,  # from `available_memory`
+    effective_batch: int = 16,  # rows per update; kept exactly
+    length: int = 1024,  # tokens of the longest rows (of the source)
+    target: int = 256,  # tokens of the longest summary
+    method: str = "",  # 'full', 'lora' or 'qlora'; empty: the card's
+    device: Device = Device("cuda", bf16=True),  # what it shall be trained on; here: `this_device()`
+    wish: str = "",  # 'fp32', 'bf16' or 'fp16' for the arithmetic; empty: what the device does best
+    quantize: bool = True,  # whether LoRA may become QLoRA (needs bitsandbytes)
+    spare: float = 0.1,  # share of the memory that stays free, 0 to 1
+    rank: int = 16,  # of LoRA
+    dropout: bool = True,  # whether a share of its inputs is dropped
+    checkpointing: bool = False,  # whether gradient checkpointing is wanted anyway
+    smoothing: bool = False,  # label smoothing
+) -> Plan:
     "Batch, accumulation, checkpointing and method that fit; raises `DialsumError` when nothing does"
-    method, most = method or card.method, int(available_bytes*(1 - spare))
-    batches = [b for b in range(1, effective_batch + 1) if effective_batch%b == 0]
-    for m in (method, 'qlora') if quantize and method == 'lora' else (method,):
+    method, most = method or card.method, int(available_bytes * (1 - spare))
+    batches = [b for b in range(1, effective_batch + 1) if effective_batch % b == 0]
+    for m in (method, "qlora") if quantize and method == "lora" else (method,):
         for again in (True,) if checkpointing else (False, True):
             p = decide(card, m, device, wish=wish, gradient_checkpointing=again)
-            how = dict(method=m, weights=p.weights, amp=p.amp, optimizer=p.optimizer, checkpointing=again, rank=rank, dropout=dropout, smoothing=smoothing)
-            def estimate(b): return estimate_memory(card, b, length, target, device.kind, accumulation=effective_batch//b, **how)
-            least = sum(_still(card, Step(method=m, weights=p.weights, rank=rank, optimizer=p.optimizer))[:3])
-            if least > most: continue # no batch is worth an estimate
-            batch, need = _largest(batches, estimate, most)
-            if need.total <= most: return Plan(m, batch, effective_batch//batch, again, need, _reason(m, batch, again, need, available_bytes, row_of(card, length, target)))
-    need = estimate(1) # of the last way, which needs least
-    raise DialsumError(f"{card.name} does not fit into {gib(available_bytes)}: even {m} of one row of {row_of(card, length, target)} with gradient checkpointing needs {gib(int(need.total/(1 - spare)))} "
-                       f"({gib(need.weights)} of it weights): shorten the rows, take a smaller model{', allow QLoRA' if card.method == method == 'lora' and not quantize else ''} or a larger device.")
+            how = dict(
+                method=m,
+                weights=p.weights,
+                amp=p.amp,
+                optimizer=p.optimizer,
+                checkpointing=again,
+                rank=rank,
+                dropout=dropout,
+                smoothing=smoothing,
+            )
 
-def _reason(method:str, batch:int, again:bool, need:Memory, available:int, length:str)->str:
+            def estimate(b):
+                return estimate_memory(
+                    card, b, length, target, device.kind, accumulation=effective_batch // b, **how
+                )
+
+            least = sum(_still(card, Step(method=m, weights=p.weights, rank=rank, optimizer=p.optimizer))[:3])
+            if least > most:
+                continue  # no batch is worth an estimate
+            batch, need = _largest(batches, estimate, most)
+            if need.total <= most:
+                return Plan(
+                    m,
+                    batch,
+                    effective_batch // batch,
+                    again,
+                    need,
+                    _reason(m, batch, again, need, available_bytes, row_of(card, length, target)),
+                )
+    need = estimate(1)  # of the last way, which needs least
+    raise DialsumError(
+        f"{card.name} does not fit into {gib(available_bytes)}: even {m} of one row of {row_of(card, length, target)} with gradient checkpointing needs {gib(int(need.total / (1 - spare)))} "
+        f"({gib(need.weights)} of it weights): shorten the rows, take a smaller model{', allow QLoRA' if card.method == method == 'lora' and not quantize else ''} or a larger device."
+    )
+
+
+def _reason(method: str, batch: int, again: bool, need: Memory, available: int, length: str) -> str:
     return f"{method}, batch {batch}{', gradient checkpointing' if again else ''}: {gib(need.total)} of {gib(available)} for rows of {length}"
 
 # %% ../nbs/07_memory.ipynb #d16c587f
-_exhausted = ('out of memory', 'CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED', 'cudaErrorMemoryAllocation', "can't allocate memory", 'bad_alloc', 'Failed to allocate')
+_exhausted = (
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "cudaErrorMemoryAllocation",
+    "can't allocate memory",
+    "bad_alloc",
+    "Failed to allocate",
+)
+
 
 def out_of_memory(
-    error:BaseException,
-)->bool:
+    error: BaseException,
+) -> bool:
     "Whether an error says that the device, or the machine, has no memory left: then less of the same may fit"
     import torch
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)): return True
-    if not isinstance(error, RuntimeError): return False # `DialsumError` is none
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False  # `DialsumError` is none
     from accelerate.utils.memory import should_reduce_batch_size
+
     return should_reduce_batch_size(error) or any(words in str(error) for words in _exhausted)
 
 # %% ../nbs/07_memory.ipynb #9d5a1dba
-def release_memory()->None:
+def release_memory() -> None:
     "Give back what nobody uses any more: what torch keeps of a device, and what the C library keeps of the heap"
     from accelerate.utils.memory import clear_device_cache
+
     clear_device_cache(garbage_collection=True)
     library = ctypes.CDLL(None)
-    if hasattr(library, 'malloc_trim'): library.malloc_trim(0) # glibc's: freed pages between others that are in use stay with the process
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)  # glibc's: freed pages between others that are in use stay with the process
+
 
 def within_memory(
-    train, # called with (rows per step, steps per update) until it does not run out of memory; loads its model anew at each call
-    batch:int, # rows per step to begin with
-    accumulation:int=1, # steps per update
-): # what `train` returns
+    train,  # called with (rows per step, steps per update) until it does not run out of memory; loads its model anew at each call
+    batch: int,  # rows per step to begin with
+    accumulation: int = 1,  # steps per update
+):  # what `train` returns
     "Train with fewer rows at once after each out-of-memory error, and as many an update; raises `DialsumError` when one row is too many"
-    update = batch*accumulation
-    smaller = [b for b in range(batch - 1, 0, -1) if update%b == 0]
+    update = batch * accumulation
+    smaller = [b for b in range(batch - 1, 0, -1) if update % b == 0]
     for b in (batch, *smaller):
-        try: return train(b, update//b)
+        try:
+            return train(b, update // b)
         except (RuntimeError, MemoryError) as e:
-            if not out_of_memory(e): raise
-        release_memory() # here, where the error and what it holds are gone
-    raise DialsumError("out of memory with one row at once: set --gradient-checkpointing, take --method qlora, shorten the rows (--max-source) or free the device.")
+            if not out_of_memory(e):
+                raise
+        release_memory()  # here, where the error and what it holds are gone
+    raise DialsumError(
+        "out of memory with one row at once: set --gradient-checkpointing, take --method qlora, shorten the rows (--max-source) or free the device."
+    )

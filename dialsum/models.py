@@ -23,739 +23,1307 @@ from .runs import DialsumError, cache_path, caches, check_writable, sample_path,
 @dataclass(frozen=True)
 class ReplicaTokenizer:
     "How the tokenizer of a replica behaves, as the real one does"
-    alphabet:str # 'bytes': each byte is a character (GPT's manner); 'blanks': blanks are spelled as ▁, unknown characters as bytes (sentencepiece's)
-    control:tuple[str,...] # control tokens, by id
-    named:dict # which of them are what: eos_token, pad_token, …
-    marks:tuple[str,...]=() # tokens behind the vocabulary that are not special
-    prefix:str='always' # where ▁ is put before a text: 'always' (with normalized characters, as KoBART's), 'first' or 'never'
-    begins:bool=False # whether each text begins with the bos token
-    inputs:tuple[str,...]=('input_ids', 'attention_mask') # what it returns
+
+    alphabet: str  # 'bytes': each byte is a character (GPT's manner); 'blanks': blanks are spelled as ▁, unknown characters as bytes (sentencepiece's)
+    control: tuple[str, ...]  # control tokens, by id
+    named: dict  # which of them are what: eos_token, pad_token, …
+    marks: tuple[str, ...] = ()  # tokens behind the vocabulary that are not special
+    prefix: str = "always"  # where ▁ is put before a text: 'always' (with normalized characters, as KoBART's), 'first' or 'never'
+    begins: bool = False  # whether each text begins with the bos token
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")  # what it returns
+
 
 @dataclass(frozen=True)
 class ModelCard:
     "What is known about a model before a weight is read"
-    name:str # the one name under which its results are kept
-    title:str # as people write it
-    checkpoint:str # its name on the hub
-    config:dict # `model_type` and the architecture numbers, as in its config.json
-    aliases:tuple[str,...]=() # other names; spelling variants need not be listed
-    chat_template:str='' # Jinja; used where the tokenizer has none
-    source:str='' # where the numbers come from
-    licence:str='' # of its weights, as its page on the hub names it
-    terms:str='' # address of a licence that has to be accepted
-    training:dict=field(default_factory=dict) # defaults at full size, over `TRAINING`
-    tokenizer:ReplicaTokenizer|None=None # of its replica; None: that of the first card of the family
-    toy:dict=field(default_factory=dict) # architecture numbers of its replica, over `TOY`
-    group:str='all' # the word of --models that means it with others: 'all', 'real' or ''
+
+    name: str  # the one name under which its results are kept
+    title: str  # as people write it
+    checkpoint: str  # its name on the hub
+    config: dict  # `model_type` and the architecture numbers, as in its config.json
+    aliases: tuple[str, ...] = ()  # other names; spelling variants need not be listed
+    chat_template: str = ""  # Jinja; used where the tokenizer has none
+    source: str = ""  # where the numbers come from
+    licence: str = ""  # of its weights, as its page on the hub names it
+    terms: str = ""  # address of a licence that has to be accepted
+    training: dict = field(default_factory=dict)  # defaults at full size, over `TRAINING`
+    tokenizer: ReplicaTokenizer | None = None  # of its replica; None: that of the first card of the family
+    toy: dict = field(default_factory=dict)  # architecture numbers of its replica, over `TOY`
+    group: str = "all"  # the word of --models that means it with others: 'all', 'real' or ''
 
     @property
-    def family(self)->str: return self.config['model_type'] # 'bart', 'llama', 'qwen3', 'gpt_neox' or 'gemma3_text'
-    @property
-    def seq2seq(self)->bool: return bool(self.config.get('is_encoder_decoder')) # encoder-decoder; else causal
-    @property
-    def method(self)->str: return 'full' if self.seq2seq else 'lora' # how it is trained unless told otherwise
+    def family(self) -> str:
+        return self.config["model_type"]  # 'bart', 'llama', 'qwen3', 'gpt_neox' or 'gemma3_text'
 
+    @property
+    def seq2seq(self) -> bool:
+        return bool(self.config.get("is_encoder_decoder"))  # encoder-decoder; else causal
+
+    @property
+    def method(self) -> str:
+        return "full" if self.seq2seq else "lora"  # how it is trained unless told otherwise
 
 # %% ../nbs/05_models.ipynb #c9e70882
-def _fold(name:str)->str: return re.sub(r'[\s_-]+', '-', name.strip().lower())
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]+", "-", name.strip().lower())
 
-CARDS:dict[str,ModelCard] = {} # by name, in the order in which reports list them
+
+CARDS: dict[str, ModelCard] = {}  # by name, in the order in which reports list them
+
 
 def register(
-    card:ModelCard, # a new model
-)->None:
+    card: ModelCard,  # a new model
+) -> None:
     "Add a card; raises `DialsumError` when one of its names is taken"
     for n in (card.name, card.checkpoint, *card.aliases):
-        if _fold(n) in _names(): raise DialsumError(f"the model name '{n}' already belongs to '{_names()[_fold(n)]}': choose another one.")
+        if _fold(n) in _names():
+            raise DialsumError(
+                f"the model name '{n}' already belongs to '{_names()[_fold(n)]}': choose another one."
+            )
     CARDS[card.name] = card
 
+
 def likely_cards(
-    config:dict, # of a checkpoint, as in its config.json
-)->list[ModelCard]: # none of another architecture
+    config: dict,  # of a checkpoint, as in its config.json
+) -> list[ModelCard]:  # none of another architecture
     "The cards that a checkpoint may be of: of those of its architecture the one whose sizes it has, or a replica's of it; all of them where that is not one"
-    family = [c for c in CARDS.values() if c.family == config.get('model_type')]
+    family = [c for c in CARDS.values() if c.family == config.get("model_type")]
     fitting = [c for c in family if _has_sizes(config, c.config) or _has_sizes(config, _toy(c))]
     return fitting if len(fitting) == 1 else family
 
-def _has_sizes(config:dict, numbers:dict)->bool: # whether a checkpoint has the widths, layers and heads of an architecture
-    return all(config.get(name) == numbers[name] for name in (*TOY, 'tie_word_embeddings') if name in numbers)
 
-def _names()->dict[str,str]:
+def _has_sizes(
+    config: dict, numbers: dict
+) -> bool:  # whether a checkpoint has the widths, layers and heads of an architecture
+    return all(config.get(name) == numbers[name] for name in (*TOY, "tie_word_embeddings") if name in numbers)
+
+
+def _names() -> dict[str, str]:
     return {_fold(n): c.name for c in CARDS.values() for n in (c.name, c.title, c.checkpoint, *c.aliases)}
 
+
 def card(
-    name:str, # a name or alias in any spelling
-)->ModelCard:
+    name: str,  # a name or alias in any spelling
+) -> ModelCard:
     "The card of a model; an unknown name is refused with the nearest"
-    if _fold(name) not in _names(): raise unknown('model', name, list(CARDS))
+    if _fold(name) not in _names():
+        raise unknown("model", name, list(CARDS))
     return CARDS[_names()[_fold(name)]]
 
 # %% ../nbs/05_models.ipynb #bda1e6c2
 _chatml = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-_llama3 = ("{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
-           "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}")
-_solar = ("{% for m in messages %}{{ ('### User:\\n' if m['role'] == 'user' else '### Assistant:\\n') + m['content'] + ('\\n\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}"
-          "{% if add_generation_prompt %}{{ '### Assistant:\\n' }}{% endif %}")
-_polyglot = ("{% for m in messages %}{{ ('### 질문:\\n' if m['role'] == 'user' else '### 답변:\\n') + m['content'] + ('\\n\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}"
-             "{% if add_generation_prompt %}{{ '### 답변:\\n' }}{% endif %}")
-_kullm = ("아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.\n\n"
-          "{% for m in messages %}{{ ('### 명령어:\\n' if m['role'] == 'user' else '### 응답:\\n') + m['content'] + ('\\n\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}"
-          "{% if add_generation_prompt %}{{ '### 응답:\\n' }}{% endif %}")
-_gemma = ("{{ bos_token }}{% for m in messages %}{{ m['content'] + ('\\n\\n요약:\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}") # of a base model, which knows no turns
-_think = "<think>\\n\\n</think>\\n\\n" # Qwen3 thinks before it answers, unless the thought is there already, and empty
-_chatml_no_thought = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + ('" + _think + "' if m['role'] == 'assistant' else '') + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
-                      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n" + _think + "' }}{% endif %}")
+_llama3 = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+)
+_solar = (
+    "{% for m in messages %}{{ ('### User:\\n' if m['role'] == 'user' else '### Assistant:\\n') + m['content'] + ('\\n\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### Assistant:\\n' }}{% endif %}"
+)
+_polyglot = (
+    "{% for m in messages %}{{ ('### 질문:\\n' if m['role'] == 'user' else '### 답변:\\n') + m['content'] + ('\\n\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### 답변:\\n' }}{% endif %}"
+)
+_kullm = (
+    "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.\n\n"
+    "{% for m in messages %}{{ ('### 명령어:\\n' if m['role'] == 'user' else '### 응답:\\n') + m['content'] + ('\\n\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### 응답:\\n' }}{% endif %}"
+)
+_gemma = "{{ bos_token }}{% for m in messages %}{{ m['content'] + ('\\n\\n요약:\\n' if m['role'] == 'user' else eos_token) }}{% endfor %}"  # of a base model, which knows no turns
+_think = "<think>\\n\\n</think>\\n\\n"  # Qwen3 thinks before it answers, unless the thought is there already, and empty
+_chatml_no_thought = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + ('"
+    + _think
+    + "' if m['role'] == 'assistant' else '') + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n" + _think + "' }}{% endif %}"
+)
 
 # %% ../nbs/05_models.ipynb #88d62293
-_returned = ('input_ids', 'token_type_ids', 'attention_mask')
-_bart_tokens = ReplicaTokenizer('blanks', ('<s>', '</s>', '<usr>', '<pad>', '<sys>', '<unk>', '<mask>'), inputs=_returned,
-                                named=dict(bos_token='<s>', eos_token='</s>', pad_token='<pad>', unk_token='<unk>', mask_token='<mask>'))
-_llama3_tokens = ReplicaTokenizer('bytes', ('<|begin_of_text|>', '<|end_of_text|>', '<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>'),
-                                  dict(bos_token='<|begin_of_text|>', eos_token='<|eot_id|>', pad_token='<|eot_id|>')) # pad and end of turn are one token, as in the real one
-_qwen_tokens = ReplicaTokenizer('bytes', ('<|endoftext|>', '<|im_start|>', '<|im_end|>'), dict(eos_token='<|im_end|>', pad_token='<|endoftext|>'))
+_returned = ("input_ids", "token_type_ids", "attention_mask")
+_bart_tokens = ReplicaTokenizer(
+    "blanks",
+    ("<s>", "</s>", "<usr>", "<pad>", "<sys>", "<unk>", "<mask>"),
+    inputs=_returned,
+    named=dict(bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>"),
+)
+_llama3_tokens = ReplicaTokenizer(
+    "bytes",
+    ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    dict(bos_token="<|begin_of_text|>", eos_token="<|eot_id|>", pad_token="<|eot_id|>"),
+)  # pad and end of turn are one token, as in the real one
+_qwen_tokens = ReplicaTokenizer(
+    "bytes",
+    ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    dict(eos_token="<|im_end|>", pad_token="<|endoftext|>"),
+)
 
-register(ModelCard('kobart', 'KoBART', 'gogamza/kobart-base-v2', dict(
-    model_type='bart', is_encoder_decoder=True, vocab_size=30000, d_model=768, encoder_layers=6, decoder_layers=6, encoder_attention_heads=16,
-    decoder_attention_heads=16, encoder_ffn_dim=3072, decoder_ffn_dim=3072, max_position_embeddings=1026, activation_function='gelu', dropout=0.1,
-    bos_token_id=0, eos_token_id=1, pad_token_id=3, decoder_start_token_id=2, forced_eos_token_id=1, normalize_before=False),
-    aliases=('bart', 'kobart-base-v2', 'digit82/kobart-summarization'), source='config.json of digit82/kobart-summarization, the same architecture', licence='MIT',
-    training=dict(learning_rate=3e-5, epochs=10, batch_size=16), tokenizer=_bart_tokens, toy=dict(init_std=0.05)))
-register(ModelCard('llama-3.2-korean-3b', 'Llama-3.2-Korean-3B', 'Bllossom/llama-3.2-Korean-Bllossom-3B', dict(
-    model_type='llama', vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28, num_attention_heads=24, num_key_value_heads=8,
-    head_dim=128, max_position_embeddings=131072, rms_norm_eps=1e-5, tie_word_embeddings=True, bos_token_id=128000, eos_token_id=128009,
-    rope_parameters=dict(rope_type='llama3', rope_theta=500000.0, factor=32.0, high_freq_factor=4.0, low_freq_factor=1.0, original_max_position_embeddings=8192)),
-    aliases=('llama', 'llama-3.2-3b', 'bllossom'), chat_template=_llama3, source='config.json of Llama-3.2-3B', licence='Llama 3.2 Community License', tokenizer=_llama3_tokens))
-register(ModelCard('qwen3-4b', 'Qwen3-4B', 'Qwen/Qwen3-4B-Instruct-2507', dict(
-    model_type='qwen3', vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
-    head_dim=128, max_position_embeddings=40960, rms_norm_eps=1e-6, tie_word_embeddings=True, eos_token_id=151645,
-    rope_parameters=dict(rope_type='default', rope_theta=1000000.0)),
-    aliases=('qwen', 'qwen3', 'qwen3-4b-instruct-2507'), chat_template=_chatml, source='config.json of Qwen3-4B, the same shapes', licence='Apache-2.0', tokenizer=_qwen_tokens))
-
+register(
+    ModelCard(
+        "kobart",
+        "KoBART",
+        "gogamza/kobart-base-v2",
+        dict(
+            model_type="bart",
+            is_encoder_decoder=True,
+            vocab_size=30000,
+            d_model=768,
+            encoder_layers=6,
+            decoder_layers=6,
+            encoder_attention_heads=16,
+            decoder_attention_heads=16,
+            encoder_ffn_dim=3072,
+            decoder_ffn_dim=3072,
+            max_position_embeddings=1026,
+            activation_function="gelu",
+            dropout=0.1,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=3,
+            decoder_start_token_id=2,
+            forced_eos_token_id=1,
+            normalize_before=False,
+        ),
+        aliases=("bart", "kobart-base-v2", "digit82/kobart-summarization"),
+        source="config.json of digit82/kobart-summarization, the same architecture",
+        licence="MIT",
+        training=dict(learning_rate=3e-5, epochs=10, batch_size=16),
+        tokenizer=_bart_tokens,
+        toy=dict(init_std=0.05),
+    )
+)
+register(
+    ModelCard(
+        "llama-3.2-korean-3b",
+        "Llama-3.2-Korean-3B",
+        "Bllossom/llama-3.2-Korean-Bllossom-3B",
+        dict(
+            model_type="llama",
+            vocab_size=128256,
+            hidden_size=3072,
+            intermediate_size=8192,
+            num_hidden_layers=28,
+            num_attention_heads=24,
+            num_key_value_heads=8,
+            head_dim=128,
+            max_position_embeddings=131072,
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=True,
+            bos_token_id=128000,
+            eos_token_id=128009,
+            rope_parameters=dict(
+                rope_type="llama3",
+                rope_theta=500000.0,
+                factor=32.0,
+                high_freq_factor=4.0,
+                low_freq_factor=1.0,
+                original_max_position_embeddings=8192,
+            ),
+        ),
+        aliases=("llama", "llama-3.2-3b", "bllossom"),
+        chat_template=_llama3,
+        source="config.json of Llama-3.2-3B",
+        licence="Llama 3.2 Community License",
+        tokenizer=_llama3_tokens,
+    )
+)
+register(
+    ModelCard(
+        "qwen3-4b",
+        "Qwen3-4B",
+        "Qwen/Qwen3-4B-Instruct-2507",
+        dict(
+            model_type="qwen3",
+            vocab_size=151936,
+            hidden_size=2560,
+            intermediate_size=9728,
+            num_hidden_layers=36,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            head_dim=128,
+            max_position_embeddings=40960,
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=True,
+            eos_token_id=151645,
+            rope_parameters=dict(rope_type="default", rope_theta=1000000.0),
+        ),
+        aliases=("qwen", "qwen3", "qwen3-4b-instruct-2507"),
+        chat_template=_chatml,
+        source="config.json of Qwen3-4B, the same shapes",
+        licence="Apache-2.0",
+        tokenizer=_qwen_tokens,
+    )
+)
 
 # %% ../nbs/05_models.ipynb #61d5ebfd
-_llama2_tokens = ReplicaTokenizer('blanks', ('<unk>', '<s>', '</s>'), dict(bos_token='<s>', eos_token='</s>', unk_token='<unk>'), prefix='first', begins=True)
-_neox_tokens = ReplicaTokenizer('bytes', ('<|endoftext|>', '<|unused0|>', '<|pad|>'), dict(eos_token='<|endoftext|>', pad_token='<|pad|>'), inputs=_returned)
+_llama2_tokens = ReplicaTokenizer(
+    "blanks",
+    ("<unk>", "<s>", "</s>"),
+    dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>"),
+    prefix="first",
+    begins=True,
+)
+_neox_tokens = ReplicaTokenizer(
+    "bytes",
+    ("<|endoftext|>", "<|unused0|>", "<|pad|>"),
+    dict(eos_token="<|endoftext|>", pad_token="<|pad|>"),
+    inputs=_returned,
+)
 
-register(ModelCard('solar-10.7b', 'SOLAR-10.7B', 'upstage/SOLAR-10.7B-Instruct-v1.0', dict(
-    model_type='llama', vocab_size=32000, hidden_size=4096, intermediate_size=14336, num_hidden_layers=48, num_attention_heads=32, num_key_value_heads=8,
-    max_position_embeddings=4096, rms_norm_eps=1e-5, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, rope_parameters=dict(rope_type='default', rope_theta=10000.0)),
-    aliases=('solar',), chat_template=_solar, source='config.json of a fine-tune of SOLAR-10.7B, with the base vocabulary', licence='CC-BY-NC-4.0', tokenizer=_llama2_tokens))
-_neox = dict(model_type='gpt_neox', vocab_size=30080, hidden_size=5120, intermediate_size=20480, num_hidden_layers=40, num_attention_heads=40, max_position_embeddings=2048,
-             layer_norm_eps=1e-5, hidden_act='gelu', use_parallel_residual=True, tie_word_embeddings=False, bos_token_id=0, eos_token_id=0,
-             rope_parameters=dict(rope_type='default', rope_theta=10000.0, partial_rotary_factor=0.5))
-register(ModelCard('polyglot-ko-12.8b', 'Polyglot-Ko-12.8B', 'EleutherAI/polyglot-ko-12.8b', _neox, aliases=('polyglot', 'polyglot-ko'), chat_template=_polyglot,
-                   source='the model card of polyglot-ko-12.8b', licence='Apache-2.0', tokenizer=_neox_tokens))
-register(ModelCard('kullm-v2', 'KULLM-v2', 'nlpai-lab/kullm-polyglot-12.8b-v2', _neox, aliases=('kullm', 'kullm-polyglot-12.8b-v2'), chat_template=_kullm,
-                   source='fine-tuned from polyglot-ko-12.8b, whose shapes it keeps', licence='Apache-2.0', tokenizer=_neox_tokens))
-
+register(
+    ModelCard(
+        "solar-10.7b",
+        "SOLAR-10.7B",
+        "upstage/SOLAR-10.7B-Instruct-v1.0",
+        dict(
+            model_type="llama",
+            vocab_size=32000,
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=48,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            max_position_embeddings=4096,
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=False,
+            bos_token_id=1,
+            eos_token_id=2,
+            rope_parameters=dict(rope_type="default", rope_theta=10000.0),
+        ),
+        aliases=("solar",),
+        chat_template=_solar,
+        source="config.json of a fine-tune of SOLAR-10.7B, with the base vocabulary",
+        licence="CC-BY-NC-4.0",
+        tokenizer=_llama2_tokens,
+    )
+)
+_neox = dict(
+    model_type="gpt_neox",
+    vocab_size=30080,
+    hidden_size=5120,
+    intermediate_size=20480,
+    num_hidden_layers=40,
+    num_attention_heads=40,
+    max_position_embeddings=2048,
+    layer_norm_eps=1e-5,
+    hidden_act="gelu",
+    use_parallel_residual=True,
+    tie_word_embeddings=False,
+    bos_token_id=0,
+    eos_token_id=0,
+    rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5),
+)
+register(
+    ModelCard(
+        "polyglot-ko-12.8b",
+        "Polyglot-Ko-12.8B",
+        "EleutherAI/polyglot-ko-12.8b",
+        _neox,
+        aliases=("polyglot", "polyglot-ko"),
+        chat_template=_polyglot,
+        source="the model card of polyglot-ko-12.8b",
+        licence="Apache-2.0",
+        tokenizer=_neox_tokens,
+    )
+)
+register(
+    ModelCard(
+        "kullm-v2",
+        "KULLM-v2",
+        "nlpai-lab/kullm-polyglot-12.8b-v2",
+        _neox,
+        aliases=("kullm", "kullm-polyglot-12.8b-v2"),
+        chat_template=_kullm,
+        source="fine-tuned from polyglot-ko-12.8b, whose shapes it keeps",
+        licence="Apache-2.0",
+        tokenizer=_neox_tokens,
+    )
+)
 
 # %% ../nbs/05_models.ipynb #61d5ebfe
-_gemma_tokens = ReplicaTokenizer('blanks', ('<pad>', '<eos>', '<bos>', '<unk>', '<mask>'), prefix='never', begins=True,
-                                 named=dict(bos_token='<bos>', eos_token='<eos>', pad_token='<pad>', unk_token='<unk>', mask_token='<mask>'))
-_every_sixth = ['sliding_attention']*5 + ['full_attention'] # layers that see the last 512 positions, and each sixth that sees all
+_gemma_tokens = ReplicaTokenizer(
+    "blanks",
+    ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"),
+    prefix="never",
+    begins=True,
+    named=dict(
+        bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>"
+    ),
+)
+_every_sixth = ["sliding_attention"] * 5 + [
+    "full_attention"
+]  # layers that see the last 512 positions, and each sixth that sees all
 
-register(ModelCard('gemma-3-270m', 'Gemma-3-270M', 'google/gemma-3-270m', dict(
-    model_type='gemma3_text', vocab_size=262144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18, num_attention_heads=4, num_key_value_heads=1,
-    head_dim=256, max_position_embeddings=32768, rms_norm_eps=1e-6, tie_word_embeddings=True, pad_token_id=0, eos_token_id=1, bos_token_id=2,
-    sliding_window=512, layer_types=_every_sixth*3, query_pre_attn_scalar=256,
-    rope_parameters=dict(full_attention=dict(rope_type='default', rope_theta=1000000.0), sliding_attention=dict(rope_type='default', rope_theta=10000.0))),
-    aliases=('gemma', 'gemma3', 'gemma-3', 'gemma3-270m'), chat_template=_gemma, source='the configuration in the GGUF file of google/gemma-3-270m',
-    licence='Gemma Terms of Use', terms='https://ai.google.dev/gemma/terms', training=dict(learning_rate=1e-4, epochs=3, batch_size=2, lora_dropout=0.0), tokenizer=_gemma_tokens,
-    toy=dict(layer_types=['sliding_attention', 'full_attention'], sliding_window=64, query_pre_attn_scalar=32), group='real'))
-register(ModelCard('qwen3-14b', 'Qwen3-14B', 'Qwen/Qwen3-14B', dict(
-    model_type='qwen3', vocab_size=151936, hidden_size=5120, intermediate_size=17408, num_hidden_layers=40, num_attention_heads=40, num_key_value_heads=8,
-    head_dim=128, max_position_embeddings=40960, rms_norm_eps=1e-6, tie_word_embeddings=False, eos_token_id=151645, rope_parameters=dict(rope_type='default', rope_theta=1000000.0)),
-    chat_template=_chatml_no_thought, source='the shapes of a public training script for Qwen3-14B', licence='Apache-2.0',
-    tokenizer=replace(_qwen_tokens, marks=('<think>', '</think>')), group=''))
-
+register(
+    ModelCard(
+        "gemma-3-270m",
+        "Gemma-3-270M",
+        "google/gemma-3-270m",
+        dict(
+            model_type="gemma3_text",
+            vocab_size=262144,
+            hidden_size=640,
+            intermediate_size=2048,
+            num_hidden_layers=18,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=256,
+            max_position_embeddings=32768,
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=2,
+            sliding_window=512,
+            layer_types=_every_sixth * 3,
+            query_pre_attn_scalar=256,
+            rope_parameters=dict(
+                full_attention=dict(rope_type="default", rope_theta=1000000.0),
+                sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+            ),
+        ),
+        aliases=("gemma", "gemma3", "gemma-3", "gemma3-270m"),
+        chat_template=_gemma,
+        source="the configuration in the GGUF file of google/gemma-3-270m",
+        licence="Gemma Terms of Use",
+        terms="https://ai.google.dev/gemma/terms",
+        training=dict(learning_rate=1e-4, epochs=3, batch_size=2, lora_dropout=0.0),
+        tokenizer=_gemma_tokens,
+        toy=dict(
+            layer_types=["sliding_attention", "full_attention"], sliding_window=64, query_pre_attn_scalar=32
+        ),
+        group="real",
+    )
+)
+register(
+    ModelCard(
+        "qwen3-14b",
+        "Qwen3-14B",
+        "Qwen/Qwen3-14B",
+        dict(
+            model_type="qwen3",
+            vocab_size=151936,
+            hidden_size=5120,
+            intermediate_size=17408,
+            num_hidden_layers=40,
+            num_attention_heads=40,
+            num_key_value_heads=8,
+            head_dim=128,
+            max_position_embeddings=40960,
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=False,
+            eos_token_id=151645,
+            rope_parameters=dict(rope_type="default", rope_theta=1000000.0),
+        ),
+        chat_template=_chatml_no_thought,
+        source="the shapes of a public training script for Qwen3-14B",
+        licence="Apache-2.0",
+        tokenizer=replace(_qwen_tokens, marks=("<think>", "</think>")),
+        group="",
+    )
+)
 
 # %% ../nbs/05_models.ipynb #e81bf52c
-def _quiet(): # bars of a fraction of a second, and notices about parts that are not used here, are noise in notebooks and logs
+def _quiet():  # bars of a fraction of a second, and notices about parts that are not used here, are noise in notebooks and logs
     import logging, warnings
-    logging.getLogger('bitsandbytes.backends.cpu.ops').setLevel(logging.ERROR) # "Failed to load … kernels": an optional speed-up of 4-bit on CPU
-    warnings.filterwarnings('ignore', message='`(is_)?gradient_checkpointing') # called by another name from transformers 5.23 on; both work
+
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(
+        logging.ERROR
+    )  # "Failed to load … kernels": an optional speed-up of 4-bit on CPU
+    warnings.filterwarnings(
+        "ignore", message="`(is_)?gradient_checkpointing"
+    )  # called by another name from transformers 5.23 on; both work
     from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error() # what matters of it (weights that a checkpoint lacks) is an error here
+    transformers_logging.set_verbosity_error()  # what matters of it (weights that a checkpoint lacks) is an error here
+
 
 def skeleton(
-    c:ModelCard,
-): # a transformers model on the meta device
+    c: ModelCard,
+):  # a transformers model on the meta device
     "The architecture of a card without weights"
     _quiet()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    with torch.device('meta'): return (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(AutoConfig.for_model(**c.config))
+
+    with torch.device("meta"):
+        return (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(
+            AutoConfig.for_model(**c.config)
+        )
+
 
 def skeleton_of(
-    folder:Path, # of a whole model
-    seq2seq:bool, # encoder-decoder; else causal
-): # a transformers model on the meta device
+    folder: Path,  # of a whole model
+    seq2seq: bool,  # encoder-decoder; else causal
+):  # a transformers model on the meta device
     "The architecture that a folder's own configuration describes, without weights"
     _quiet()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device('meta'): return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM).from_config(config)
+    with torch.device("meta"):
+        return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM).from_config(config)
+
 
 def sizes(
-    c:ModelCard,
-    rank:int=16, # of LoRA
-)->tuple[int,int|None]: # (parameters, LoRA's parameters; None for a card trained in full)
+    c: ModelCard,
+    rank: int = 16,  # of LoRA
+) -> tuple[int, int | None]:  # (parameters, LoRA's parameters; None for a card trained in full)
     "How many parameters a model and its LoRA adapter have: `rank` rows in and `rank` columns out for each linear layer but the head (Hu et al. 2021)"
     return _sizes(json.dumps(c.config, sort_keys=True), rank)
 
+
 @lru_cache(maxsize=256)
-def _sizes(config:str, rank:int):
+def _sizes(config: str, rank: int):
     import torch
-    c = ModelCard('', '', '', json.loads(config))
+
+    c = ModelCard("", "", "", json.loads(config))
     model = skeleton(c)
-    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not model.get_output_embeddings()]
-    return sum(p.numel() for p in model.parameters()), None if c.method == 'full' else sum(rank*(m.in_features + m.out_features) for m in linear)
+    linear = [
+        m
+        for m in model.modules()
+        if isinstance(m, torch.nn.Linear) and m is not model.get_output_embeddings()
+    ]
+    return sum(p.numel() for p in model.parameters()), None if c.method == "full" else sum(
+        rank * (m.in_features + m.out_features) for m in linear
+    )
 
 # %% ../nbs/05_models.ipynb #33923df9
-def _blank_bpe(texts, specials, size, prepend): # blanks spelled as ▁, unknown characters as bytes (sentencepiece's manner)
+def _blank_bpe(
+    texts, specials, size, prepend
+):  # blanks spelled as ▁, unknown characters as bytes (sentencepiece's manner)
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    tok = Tokenizer(models.BPE(unk_token='<unk>', byte_fallback=True))
-    tok.normalizer = normalizers.NFKC() if prepend == 'always' else None
-    tok.pre_tokenizer = pre_tokenizers.Metaspace('▁', prepend_scheme=prepend)
-    tok.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, special_tokens=specials, show_progress=False))
+
+    tok = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tok.normalizer = normalizers.NFKC() if prepend == "always" else None
+    tok.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=prepend)
+    tok.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+    )
     state = json.loads(tok.to_str())
-    vocab = state['model']['vocab']
-    for i in range(256): vocab.setdefault(f'<0x{i:02X}>', len(vocab))
+    vocab = state["model"]["vocab"]
+    for i in range(256):
+        vocab.setdefault(f"<0x{i:02X}>", len(vocab))
     tok = Tokenizer.from_str(json.dumps(state))
-    tok.decoder = decoders.Sequence([decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(' ', 1, 0)])
+    tok.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     return tok
 
-def _byte_bpe(texts, specials, size): # every byte is a letter of the alphabet (GPT's manner)
+
+def _byte_bpe(texts, specials, size):  # every byte is a letter of the alphabet (GPT's manner)
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer, tok.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tok.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, special_tokens=specials, show_progress=False,
-                                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tok.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=specials,
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
     return tok
 
 # %% ../nbs/05_models.ipynb #c67d193a
-def _replica_tokenizer(c:ModelCard, texts:list[str], size:int=3000):
+def _replica_tokenizer(c: ModelCard, texts: list[str], size: int = 3000):
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
+
     how = _tokenizer_of(c)
     control = list(how.control)
-    made = _byte_bpe(texts, control, size) if how.alphabet == 'bytes' else _blank_bpe(texts, control, size, how.prefix)
-    bos = how.named.get('bos_token')
-    if how.begins: made.post_processor = processors.TemplateProcessing(single=f'{bos} $A', pair=f'{bos} $A {bos} $B', special_tokens=[(bos, made.token_to_id(bos))])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=False, model_input_names=list(how.inputs), **how.named)
-    if how.marks: tokenizer.add_tokens(list(how.marks))
+    made = (
+        _byte_bpe(texts, control, size)
+        if how.alphabet == "bytes"
+        else _blank_bpe(texts, control, size, how.prefix)
+    )
+    bos = how.named.get("bos_token")
+    if how.begins:
+        made.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, made.token_to_id(bos))]
+        )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        clean_up_tokenization_spaces=False,
+        model_input_names=list(how.inputs),
+        **how.named,
+    )
+    if how.marks:
+        tokenizer.add_tokens(list(how.marks))
     return tokenizer
 
-def _tokenizer_of(c:ModelCard)->ReplicaTokenizer: # the card's, or that of the first card of its family
-    found = c.tokenizer or next((other.tokenizer for other in CARDS.values() if other.family == c.family), None)
-    if found is None: raise DialsumError(f"the card '{c.name}' does not say what the tokenizer of its replica is like, and no other card is of the family '{c.family}': give it a tokenizer.")
+
+def _tokenizer_of(c: ModelCard) -> ReplicaTokenizer:  # the card's, or that of the first card of its family
+    found = c.tokenizer or next(
+        (other.tokenizer for other in CARDS.values() if other.family == c.family), None
+    )
+    if found is None:
+        raise DialsumError(
+            f"the card '{c.name}' does not say what the tokenizer of its replica is like, and no other card is of the family '{c.family}': give it a tokenizer."
+        )
     return found
 
-
 # %% ../nbs/05_models.ipynb #54adc69d
-TOY = dict(d_model=96, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=192, decoder_ffn_dim=192,
-           hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32) # architecture numbers of a replica, where its card has them
+TOY = dict(
+    d_model=96,
+    encoder_layers=2,
+    decoder_layers=2,
+    encoder_attention_heads=4,
+    decoder_attention_heads=4,
+    encoder_ffn_dim=192,
+    decoder_ffn_dim=192,
+    hidden_size=128,
+    intermediate_size=256,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=32,
+)  # architecture numbers of a replica, where its card has them
 
-def _toy(c:ModelCard)->dict: # the architecture numbers of a card's replica
-    spread = {} if c.seq2seq else dict(initializer_range=0.1) # of the first weights: larger than in a large model
+
+def _toy(c: ModelCard) -> dict:  # the architecture numbers of a card's replica
+    spread = (
+        {} if c.seq2seq else dict(initializer_range=0.1)
+    )  # of the first weights: larger than in a large model
     return c.config | {name: number for name, number in TOY.items() if name in c.config} | spread | c.toy
 
-def _replica_config(c:ModelCard, tokenizer)->dict:
-    ids = {f'{n}_token_id': getattr(tokenizer, f'{n}_token_id') for n in ('bos', 'eos', 'pad')}
-    size = -(-len(tokenizer)//64)*64 # real embeddings, too, have more rows than the tokenizer has tokens
+
+def _replica_config(c: ModelCard, tokenizer) -> dict:
+    ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
+    size = -(-len(tokenizer) // 64) * 64  # real embeddings, too, have more rows than the tokenizer has tokens
     return _toy(c) | {k: v for k, v in ids.items() if v is not None} | dict(vocab_size=size)
 
-def _replica_seed()->int: # 0 unless $DIALSUM_REPLICA_SEED says otherwise
-    given = os.environ.get('DIALSUM_REPLICA_SEED') or '0'
-    if not re.fullmatch('[0-9]{1,9}', given):
-        raise DialsumError(f"DIALSUM_REPLICA_SEED is '{given}': an integer from 0 on was expected, or leave it unset for 0.")
+
+def _replica_seed() -> int:  # 0 unless $DIALSUM_REPLICA_SEED says otherwise
+    given = os.environ.get("DIALSUM_REPLICA_SEED") or "0"
+    if not re.fullmatch("[0-9]{1,9}", given):
+        raise DialsumError(
+            f"DIALSUM_REPLICA_SEED is '{given}': an integer from 0 on was expected, or leave it unset for 0."
+        )
     return int(given)
 
-def _build_replica(c:ModelCard, folder:Path):
+
+def _build_replica(c: ModelCard, folder: Path):
     _quiet()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    rows = read(sample_path()/'train.csv', summaries=True)
-    tokenizer = _replica_tokenizer(c, [*rows['dialogue'], *(s for row in rows['summaries'] for s in row)])
+
+    rows = read(sample_path() / "train.csv", summaries=True)
+    tokenizer = _replica_tokenizer(c, [*rows["dialogue"], *(s for row in rows["summaries"] for s in row)])
     tokenizer.chat_template = c.chat_template or None
     numbers = _replica_config(c, tokenizer)
-    pad = numbers.get('pad_token_id')
-    if pad == tokenizer.eos_token_id: numbers['pad_token_id'] = None # named later: building a model zeroes the row of its pad token
+    pad = numbers.get("pad_token_id")
+    if pad == tokenizer.eos_token_id:
+        numbers["pad_token_id"] = None  # named later: building a model zeroes the row of its pad token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_replica_seed())
-        model = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(AutoConfig.for_model(**numbers))
+        model = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(
+            AutoConfig.for_model(**numbers)
+        )
     model.config.pad_token_id = pad
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 # %% ../nbs/05_models.ipynb #c6f109b2
 def replica(
-    c:ModelCard,
-)->Path: # a checkpoint folder, as `save_pretrained` writes it
+    c: ModelCard,
+) -> Path:  # a checkpoint folder, as `save_pretrained` writes it
     "The tiny random-weight model of a card, built when it is not there yet"
     import tokenizers, transformers
-    what = json.dumps([_toy(c), c.chat_template, asdict(_tokenizer_of(c)), transformers.__version__, tokenizers.__version__, _replica_seed(), 3], sort_keys=True).encode()
-    key = hashlib.sha256(what + (sample_path()/'train.csv').read_bytes()).hexdigest()[:12]
-    folder = cache_path()/'replicas'/f'{c.name}-{key}'
-    if folder.is_dir(): return folder
+
+    what = json.dumps(
+        [
+            _toy(c),
+            c.chat_template,
+            asdict(_tokenizer_of(c)),
+            transformers.__version__,
+            tokenizers.__version__,
+            _replica_seed(),
+            3,
+        ],
+        sort_keys=True,
+    ).encode()
+    key = hashlib.sha256(what + (sample_path() / "train.csv").read_bytes()).hexdigest()[:12]
+    folder = cache_path() / "replicas" / f"{c.name}-{key}"
+    if folder.is_dir():
+        return folder
     check_writable(cache_path())
     folder.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix='.', dir=folder.parent))
+    tmp = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
         _build_replica(c, tmp)
         tmp.rename(folder)
     except OSError:
-        if not folder.is_dir(): raise # else another process was first, and its replica is the same
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+        if not folder.is_dir():
+            raise  # else another process was first, and its replica is the same
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
     return folder
 
 # %% ../nbs/05_models.ipynb #6708ccea
-WEIGHTS, INDEX = 'model.safetensors', 'model.safetensors.index.json' # one file, or shards and their index
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"  # one file, or shards and their index
 
-def _is_hub_name(name:str)->bool: return bool(re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', name))
 
-def _shards(index:str)->list[str]: # file names in the text of an index; none where it cannot be read
-    try: return sorted(set(json.loads(index)['weight_map'].values()))
-    except (ValueError, KeyError, AttributeError, TypeError): return []
+def _is_hub_name(name: str) -> bool:
+    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name))
+
+
+def _shards(index: str) -> list[str]:  # file names in the text of an index; none where it cannot be read
+    try:
+        return sorted(set(json.loads(index)["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return []
+
 
 def resolve(
-    model:str, # a name or alias; empty: the smoke test, a replica of kobart
-    scale:str='', # 'full' or 'replica'; empty: 'full' for a named model
-)->tuple[ModelCard,str]: # (card, 'full' or 'replica')
+    model: str,  # a name or alias; empty: the smoke test, a replica of kobart
+    scale: str = "",  # 'full' or 'replica'; empty: 'full' for a named model
+) -> tuple[ModelCard, str]:  # (card, 'full' or 'replica')
     "Which model is meant, at which size"
-    if scale not in ('', 'full', 'replica'): raise unknown('scale', scale, ['full', 'replica'])
-    return card(model or 'kobart'), scale or ('full' if model else 'replica')
+    if scale not in ("", "full", "replica"):
+        raise unknown("scale", scale, ["full", "replica"])
+    return card(model or "kobart"), scale or ("full" if model else "replica")
+
 
 def in_cache(
-    name:str, # of a model on the hub
-)->Path|None: # the folder of its files; None unless its configuration and all of its weights are there
+    name: str,  # of a model on the hub
+) -> Path | None:  # the folder of its files; None unless its configuration and all of its weights are there
     "Where the Hugging Face cache holds a model whole"
     from huggingface_hub import try_to_load_from_cache
-    if not _is_hub_name(name): return None
-    config = try_to_load_from_cache(name, 'config.json')
-    if not isinstance(config, str): return None
+
+    if not _is_hub_name(name):
+        return None
+    config = try_to_load_from_cache(name, "config.json")
+    if not isinstance(config, str):
+        return None
     folder = Path(config).parent
-    if (folder/WEIGHTS).is_file(): return folder
-    index = folder/INDEX
-    if not index.is_file(): return None
-    shards = _shards(index.read_text(encoding='utf-8'))
-    return folder if shards and all((folder/shard).is_file() for shard in shards) else None
+    if (folder / WEIGHTS).is_file():
+        return folder
+    index = folder / INDEX
+    if not index.is_file():
+        return None
+    shards = _shards(index.read_text(encoding="utf-8"))
+    return folder if shards and all((folder / shard).is_file() for shard in shards) else None
 
 # %% ../nbs/05_models.ipynb #a5c9e0d2
-TOKENIZER_FILES = ('tokenizer.json', 'vocab*', '*.model', '*.tiktoken') # one of them is enough
+TOKENIZER_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")  # one of them is enough
+
 
 def has_tokenizer(
-    folder:Path, # of a checkpoint
-)->bool:
+    folder: Path,  # of a checkpoint
+) -> bool:
     "Whether a checkpoint's folder holds files of a tokenizer, of whatever kind"
     return any(any(folder.glob(p)) for p in TOKENIZER_FILES)
 
+
 def asks_nothing(
-    checkpoint:str, # a folder or a hub name
-)->bool: # the value of `local_files_only` in `from_pretrained`
+    checkpoint: str,  # a folder or a hub name
+) -> bool:  # the value of `local_files_only` in `from_pretrained`
     "Whether the Hugging Face cache holds a model and its tokenizer whole"
     folder = None if Path(checkpoint).is_dir() else in_cache(checkpoint)
     return folder is not None and has_tokenizer(folder)
 
 # %% ../nbs/05_models.ipynb #1152982e
-class _NoAnswer(Exception): "Why the hub says nothing about a file"
+class _NoAnswer(Exception):
+    "Why the hub says nothing about a file"
 
-def _ask_hub(name:str, file:str, method:str='HEAD'): # the answer about a file; a renamed repository is followed, storage elsewhere is not
+
+def _ask_hub(
+    name: str, file: str, method: str = "HEAD"
+):  # the answer about a file; a renamed repository is followed, storage elsewhere is not
     import requests
     from huggingface_hub import constants, get_token
     from dialsum.chat import unencrypted
+
     token = None if unencrypted(constants.ENDPOINT) else get_token()
-    address = f'{constants.ENDPOINT}/{name}/resolve/main/{file}'
+    address = f"{constants.ENDPOINT}/{name}/resolve/main/{file}"
     for _ in range(3):
-        headers = {'Authorization': f'Bearer {token}'} if token else {}
-        try: answer = requests.request(method, address, headers=headers, timeout=5, allow_redirects=False)
-        except requests.RequestException as e: raise _NoAnswer('the hub cannot be reached') from e
-        moved = answer.headers.get('Location', '')
-        if not moved.startswith('/'): break
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            answer = requests.request(method, address, headers=headers, timeout=5, allow_redirects=False)
+        except requests.RequestException as e:
+            raise _NoAnswer("the hub cannot be reached") from e
+        moved = answer.headers.get("Location", "")
+        if not moved.startswith("/"):
+            break
         address = constants.ENDPOINT + moved
     return answer
 
-def _found(name:str, file:str, method:str='HEAD'): # the hub's answer about a file; None where it has none of that name
+
+def _found(
+    name: str, file: str, method: str = "HEAD"
+):  # the hub's answer about a file; None where it has none of that name
     answer = _ask_hub(name, file, method)
     code = answer.status_code
-    if code < 400: return answer
-    if code == 404: return None
-    if code in (401, 403): raise _NoAnswer('the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)')
-    raise _NoAnswer(f'the hub answered with status {code}')
+    if code < 400:
+        return answer
+    if code == 404:
+        return None
+    if code in (401, 403):
+        raise _NoAnswer(
+            "the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)"
+        )
+    raise _NoAnswer(f"the hub answered with status {code}")
 
-def _require_on_hub(name:str): # raises `_NoAnswer` unless its configuration can be had
+
+def _require_on_hub(name: str):  # raises `_NoAnswer` unless its configuration can be had
     from huggingface_hub import constants
-    if constants.HF_HUB_OFFLINE: raise _NoAnswer('HF_HUB_OFFLINE forbids to ask the hub')
-    if _found(name, 'config.json') is not None: return
-    if _found(name, 'adapter_config.json') is None: raise _NoAnswer('the hub has no such model')
-    raise _NoAnswer('the hub has it as a LoRA adapter, which is read from a folder only')
+
+    if constants.HF_HUB_OFFLINE:
+        raise _NoAnswer("HF_HUB_OFFLINE forbids to ask the hub")
+    if _found(name, "config.json") is not None:
+        return
+    if _found(name, "adapter_config.json") is None:
+        raise _NoAnswer("the hub has no such model")
+    raise _NoAnswer("the hub has it as a LoRA adapter, which is read from a folder only")
 
 # %% ../nbs/05_models.ipynb #9f8d3850
-def _size(answer)->int: # bytes of a file, by what the hub answered; 0 where it does not say
-    if answer is None: return 0
-    size = answer.headers.get('X-Linked-Size') or answer.headers.get('Content-Length') or '0'
+def _size(answer) -> int:  # bytes of a file, by what the hub answered; 0 where it does not say
+    if answer is None:
+        return 0
+    size = answer.headers.get("X-Linked-Size") or answer.headers.get("Content-Length") or "0"
     return int(size) if size.isdigit() else 0
 
-def _weights_on_hub(name:str)->dict[str,int]: # file → bytes; empty where there are no safetensors
+
+def _weights_on_hub(name: str) -> dict[str, int]:  # file → bytes; empty where there are no safetensors
     whole = _found(name, WEIGHTS)
-    if whole is not None: return {WEIGHTS: _size(whole)}
-    index = _found(name, INDEX, 'GET')
+    if whole is not None:
+        return {WEIGHTS: _size(whole)}
+    index = _found(name, INDEX, "GET")
     shards = _shards(index.text) if index is not None else []
-    if not shards: return {}
-    total = (index.json().get('metadata') or {}).get('total_size')
-    if total: return dict.fromkeys(shards, 0) | {shards[0]: int(total)}
+    if not shards:
+        return {}
+    total = (index.json().get("metadata") or {}).get("total_size")
+    if total:
+        return dict.fromkeys(shards, 0) | {shards[0]: int(total)}
     return {shard: _size(_found(name, shard)) for shard in shards}
 
-def _fetching(c:ModelCard, name:str)->str: # how to get weights
-    return f'fetch them where there is a network (`dialsum fetch {c.name}`)' if name == c.checkpoint else f'download them where there is a network (`hf download {name}`)'
+
+def _fetching(c: ModelCard, name: str) -> str:  # how to get weights
+    return (
+        f"fetch them where there is a network (`dialsum fetch {c.name}`)"
+        if name == c.checkpoint
+        else f"download them where there is a network (`hf download {name}`)"
+    )
+
 
 def hub_weights(
-    c:ModelCard,
-    name:str, # of a model on the hub
-)->dict[str,int]: # file → bytes (of shards the total stands at the first)
+    c: ModelCard,
+    name: str,  # of a model on the hub
+) -> dict[str, int]:  # file → bytes (of shards the total stands at the first)
     "The weight files that the hub has of a model; raises `DialsumError`, in seconds, when they cannot be had"
     try:
         _require_on_hub(name)
         weights = _weights_on_hub(name)
     except _NoAnswer as why:
-        raise DialsumError(f"{c.name}: the weights of '{name}' are not here (no such folder, not whole in the Hugging Face cache) and {why}: "
-                           f"{_fetching(c, name)}, give a local folder with `-p checkpoint FOLDER`, "
-                           f"or try the whole path on a tiny random model with `-p scale replica`.") from why
+        raise DialsumError(
+            f"{c.name}: the weights of '{name}' are not here (no such folder, not whole in the Hugging Face cache) and {why}: "
+            f"{_fetching(c, name)}, give a local folder with `-p checkpoint FOLDER`, "
+            f"or try the whole path on a tiny random model with `-p scale replica`."
+        ) from why
     if not weights:
-        raise DialsumError(f"{c.name}: the hub has '{name}' without {WEIGHTS} or its index, and pickled weights can run code and are not read: "
-                           "load it once where you trust it, write it with `save_pretrained`, and give that folder with `-p checkpoint FOLDER`.")
+        raise DialsumError(
+            f"{c.name}: the hub has '{name}' without {WEIGHTS} or its index, and pickled weights can run code and are not read: "
+            "load it once where you trust it, write it with `save_pretrained`, and give that folder with `-p checkpoint FOLDER`."
+        )
     return weights
 
 # %% ../nbs/05_models.ipynb #b2ab4b03
 def json_of(
-    path:Path, # of a checkpoint's configuration or index
-)->dict:
+    path: Path,  # of a checkpoint's configuration or index
+) -> dict:
     "What the file holds; raises `DialsumError` when it was cut off, or is something else"
-    try: held = json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError: held = None
-    if isinstance(held, dict): return held
+    try:
+        held = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        held = None
+    if isinstance(held, dict):
+        return held
     raise DialsumError(f"'{Path(path).name}' is cut off, or no JSON: fetch it again.")
 
 # %% ../nbs/05_models.ipynb #564246d4
-BASES:dict[str,str] = {} # the base that an adapter's folder names → where it lies now, as somebody said
+BASES: dict[str, str] = {}  # the base that an adapter's folder names → where it lies now, as somebody said
+
 
 def base_now(
-    named:str, # by an adapter's folder
-)->str: # folder or hub name
+    named: str,  # by an adapter's folder
+) -> str:  # folder or hub name
     "Where an adapter's base lies now: where somebody said, or else where the adapter says"
     return BASES.get(named, named)
 
+
 def adapter_base(
-    checkpoint:str, # folder or hub name
-)->str: # folder or hub name; empty for what is no adapter
+    checkpoint: str,  # folder or hub name
+) -> str:  # folder or hub name; empty for what is no adapter
     "The base model of an adapter, where it lies now"
-    config = Path(checkpoint).expanduser()/'adapter_config.json'
-    if not config.is_file(): return ''
-    named = json_of(config).get('base_model_name_or_path') or ''
+    config = Path(checkpoint).expanduser() / "adapter_config.json"
+    if not config.is_file():
+        return ""
+    named = json_of(config).get("base_model_name_or_path") or ""
     return base_now(named)
 
 # %% ../nbs/05_models.ipynb #9559497b
 def fetch(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-    say=print, # called with a line a file
-)->None:
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+    say=print,  # called with a line a file
+) -> None:
     "Download the weights that `load` would wait for: a hub model's, or those of the base that an adapter's folder names; raises `DialsumError` when the download breaks off"
     import requests
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import disable_progress_bars
-    name = adapter_base(checkpoint) if (Path(checkpoint)/'adapter_config.json').is_file() else checkpoint
-    if not _is_hub_name(name) or Path(name).is_dir() or in_cache(name): return
+
+    name = adapter_base(checkpoint) if (Path(checkpoint) / "adapter_config.json").is_file() else checkpoint
+    if not _is_hub_name(name) or Path(name).is_dir() or in_cache(name):
+        return
     disable_progress_bars()
     weights = hub_weights(c, name)
-    small = ['config.json'] if WEIGHTS in weights else ['config.json', INDEX] # with them the cache holds it whole
+    small = (
+        ["config.json"] if WEIGHTS in weights else ["config.json", INDEX]
+    )  # with them the cache holds it whole
     for file in (*small, *weights):
-        if file in weights: say(f'downloading {file} of {name}' + (f' ({weights[file]/2**30:.2f} GiB)' if weights[file] else ''))
-        try: hf_hub_download(name, file)
+        if file in weights:
+            say(
+                f"downloading {file} of {name}"
+                + (f" ({weights[file] / 2**30:.2f} GiB)" if weights[file] else "")
+            )
+        try:
+            hf_hub_download(name, file)
         except (OSError, ValueError, HfHubHTTPError, requests.RequestException) as e:
-            raise DialsumError(f"{c.name}: the download of '{file}' of '{name}' broke off ({type(e).__name__}): start again, what has come is kept.") from e
+            raise DialsumError(
+                f"{c.name}: the download of '{file}' of '{name}' broke off ({type(e).__name__}): start again, what has come is kept."
+            ) from e
 
 # %% ../nbs/05_models.ipynb #e43f2e3a
-def _check_folder(c:ModelCard, folder:Path):
-    for config, weights in (('adapter_config.json', 'adapter_model.safetensors'), ('config.json', 'model.safetensors')):
-        if not (folder/config).is_file(): continue
-        if (folder/weights).is_file() or (folder/f'{weights}.index.json').is_file(): return
-        raise DialsumError(f"{c.name}: the folder '{folder}' holds no {weights}: give the folder that `save_pretrained` wrote (pickled .bin weights can run code and are not read).")
-    raise DialsumError(f"{c.name}: the folder '{folder}' holds no config.json: give the folder that `save_pretrained` wrote.")
+def _check_folder(c: ModelCard, folder: Path):
+    for config, weights in (
+        ("adapter_config.json", "adapter_model.safetensors"),
+        ("config.json", "model.safetensors"),
+    ):
+        if not (folder / config).is_file():
+            continue
+        if (folder / weights).is_file() or (folder / f"{weights}.index.json").is_file():
+            return
+        raise DialsumError(
+            f"{c.name}: the folder '{folder}' holds no {weights}: give the folder that `save_pretrained` wrote (pickled .bin weights can run code and are not read)."
+        )
+    raise DialsumError(
+        f"{c.name}: the folder '{folder}' holds no config.json: give the folder that `save_pretrained` wrote."
+    )
+
 
 def fetched_path(
-    c:ModelCard,
-)->Path: # may not be there
+    c: ModelCard,
+) -> Path:  # may not be there
     "Where the weights of a model lie that came from elsewhere than the hub"
-    return next((folder for cache in caches() if (folder := cache/'models'/c.name).is_dir()), cache_path()/'models'/c.name)
+    return next(
+        (folder for cache in caches() if (folder := cache / "models" / c.name).is_dir()),
+        cache_path() / "models" / c.name,
+    )
+
 
 def own_checkpoint(
-    c:ModelCard,
-)->str: # folder or hub name
+    c: ModelCard,
+) -> str:  # folder or hub name
     "The card's own checkpoint: the hub's, unless the hub's is not here and another one was fetched"
-    if asks_nothing(c.checkpoint) or not fetched_path(c).is_dir(): return c.checkpoint
+    if asks_nothing(c.checkpoint) or not fetched_path(c).is_dir():
+        return c.checkpoint
     return str(fetched_path(c))
 
-def _made_again(c:ModelCard, name:str)->str: # what lay in a cache that was emptied, moved, or is another user's
-    if Path(name).parent.name == 'replicas' and Path(name).name.startswith(f'{c.name}-'): return str(replica(c))
-    if Path(name).parent.name == 'models' and Path(name).name == c.name and fetched_path(c).is_dir(): return str(fetched_path(c))
+
+def _made_again(
+    c: ModelCard, name: str
+) -> str:  # what lay in a cache that was emptied, moved, or is another user's
+    if Path(name).parent.name == "replicas" and Path(name).name.startswith(f"{c.name}-"):
+        return str(replica(c))
+    if Path(name).parent.name == "models" and Path(name).name == c.name and fetched_path(c).is_dir():
+        return str(fetched_path(c))
     return name
 
+
 def locate(
-    c:ModelCard,
-    scale:str='full', # 'full' or 'replica'
-    checkpoint:str='', # a folder or a hub name; empty: the card's own
-)->str: # what `from_pretrained` takes
+    c: ModelCard,
+    scale: str = "full",  # 'full' or 'replica'
+    checkpoint: str = "",  # a folder or a hub name; empty: the card's own
+) -> str:  # what `from_pretrained` takes
     "Where a model's weights are; raises `DialsumError` in seconds when they are nowhere"
-    name = checkpoint or (str(replica(c)) if scale == 'replica' else own_checkpoint(c))
-    if not Path(name).is_dir(): name = _made_again(c, name)
+    name = checkpoint or (str(replica(c)) if scale == "replica" else own_checkpoint(c))
+    if not Path(name).is_dir():
+        name = _made_again(c, name)
     if (folder := Path(name).expanduser()).is_dir():
         _check_folder(c, folder)
         return str(folder.absolute())
-    if not _is_hub_name(name): raise DialsumError(f"{c.name}: there is no folder '{name}': give a checkpoint folder or a hub name like '{c.checkpoint}'.")
-    if not in_cache(name): hub_weights(c, name)
+    if not _is_hub_name(name):
+        raise DialsumError(
+            f"{c.name}: there is no folder '{name}': give a checkpoint folder or a hub name like '{c.checkpoint}'."
+        )
+    if not in_cache(name):
+        hub_weights(c, name)
     return name
 
 # %% ../nbs/05_models.ipynb #a34c6bb3
 def locate_base(
-    c:ModelCard,
-    checkpoint:str, # from `locate`, of an adapter
-)->str: # what `from_pretrained` takes
+    c: ModelCard,
+    checkpoint: str,  # from `locate`, of an adapter
+) -> str:  # what `from_pretrained` takes
     "Where an adapter's base is; raises `DialsumError` when it is not where the adapter's folder says"
     base = adapter_base(checkpoint)
-    try: return locate(c, 'full', base)
+    try:
+        return locate(c, "full", base)
     except DialsumError as e:
-        if _is_hub_name(base): raise DialsumError(f"the base of the adapter '{checkpoint}' cannot be had ({e}): give its folder with --base FOLDER.") from None
-        raise DialsumError(f"{c.name}: the base of the adapter '{checkpoint}' is not at '{base}' any more: give its new folder with --base FOLDER.") from None
+        if _is_hub_name(base):
+            raise DialsumError(
+                f"the base of the adapter '{checkpoint}' cannot be had ({e}): give its folder with --base FOLDER."
+            ) from None
+        raise DialsumError(
+            f"{c.name}: the base of the adapter '{checkpoint}' is not at '{base}' any more: give its new folder with --base FOLDER."
+        ) from None
 
-def _base_is_there(c:ModelCard, checkpoint:str)->bool: # where the adapter's folder says
-    try: locate_base(c, checkpoint)
-    except DialsumError: return False
+
+def _base_is_there(c: ModelCard, checkpoint: str) -> bool:  # where the adapter's folder says
+    try:
+        locate_base(c, checkpoint)
+    except DialsumError:
+        return False
     return True
 
+
 def move_base(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-    base:str, # folder or hub name; empty: where the adapter's folder says
-    lost:bool=False, # whether a base that is where the adapter's folder says stays the one
-)->None:
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+    base: str,  # folder or hub name; empty: where the adapter's folder says
+    lost: bool = False,  # whether a base that is where the adapter's folder says stays the one
+) -> None:
     "Say where the base of an adapter lies now, for this process; raises `DialsumError` for what is no adapter, and for a base that is not there"
-    if not base: return
-    config = Path(checkpoint).expanduser()/'adapter_config.json'
-    if not config.is_file(): raise DialsumError(f"{c.name}: '{checkpoint}' is no adapter and has no base beside it: leave base out.")
-    if lost and _base_is_there(c, checkpoint): return
-    try: place = locate(c, 'full', base)
+    if not base:
+        return
+    config = Path(checkpoint).expanduser() / "adapter_config.json"
+    if not config.is_file():
+        raise DialsumError(
+            f"{c.name}: '{checkpoint}' is no adapter and has no base beside it: leave base out."
+        )
+    if lost and _base_is_there(c, checkpoint):
+        return
+    try:
+        place = locate(c, "full", base)
     except DialsumError as e:
-        why = str(e).removeprefix(f'{c.name}: ').partition(': ')[0]
-        raise DialsumError(f"{c.name}: the base of the adapter '{checkpoint}' cannot be had from '{base}' ({why}): give its folder with --base FOLDER.") from None
-    BASES[json_of(config).get('base_model_name_or_path') or ''] = place
+        why = str(e).removeprefix(f"{c.name}: ").partition(": ")[0]
+        raise DialsumError(
+            f"{c.name}: the base of the adapter '{checkpoint}' cannot be had from '{base}' ({why}): give its folder with --base FOLDER."
+        ) from None
+    BASES[json_of(config).get("base_model_name_or_path") or ""] = place
 
 # %% ../nbs/05_models.ipynb #6dc507d0
 def safetensors_header(
-    path:Path, # a safetensors file
-)->dict: # tensor name → {'dtype', 'shape', 'data_offsets'}
+    path: Path,  # a safetensors file
+) -> dict:  # tensor name → {'dtype', 'shape', 'data_offsets'}
     "The header of a safetensors file; raises `DialsumError` when the file is shorter or longer than its header says"
     size = Path(path).stat().st_size
-    with open(path, 'rb') as f:
+    with open(path, "rb") as f:
         start = f.read(8)
-        length = struct.unpack('<Q', start)[0] if len(start) == 8 else size
-        if length > size - 8: raise DialsumError(f"'{Path(path).name}' is cut off inside its header: fetch it again.")
-        try: header = json.loads(f.read(length))
-        except ValueError: raise DialsumError(f"'{Path(path).name}' has no readable safetensors header: fetch it again.") from None
-    header.pop('__metadata__', None)
-    need = 8 + length + max((t['data_offsets'][1] for t in header.values()), default=0)
-    if need != size: raise DialsumError(f"'{Path(path).name}' has {size:,} bytes, its header says {need:,}: fetch it again.")
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if length > size - 8:
+            raise DialsumError(f"'{Path(path).name}' is cut off inside its header: fetch it again.")
+        try:
+            header = json.loads(f.read(length))
+        except ValueError:
+            raise DialsumError(
+                f"'{Path(path).name}' has no readable safetensors header: fetch it again."
+            ) from None
+    header.pop("__metadata__", None)
+    need = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
+    if need != size:
+        raise DialsumError(
+            f"'{Path(path).name}' has {size:,} bytes, its header says {need:,}: fetch it again."
+        )
     return header
 
 # %% ../nbs/05_models.ipynb #a41c07de
-READ_QUANTIZED = ('bitsandbytes',) # ways of quantizing whose weights are read here
+READ_QUANTIZED = ("bitsandbytes",)  # ways of quantizing whose weights are read here
+
 
 def damages(
-    folder:Path, # of a whole model
-    c:ModelCard|None=None, # whose it should be: names and shapes are compared as well; None: they are not
-)->list[tuple[str,str,str]]: # (what is wrong, the file's name, what to do)
+    folder: Path,  # of a whole model
+    c: ModelCard
+    | None = None,  # whose it should be: names and shapes are compared as well; None: they are not
+) -> list[tuple[str, str, str]]:  # (what is wrong, the file's name, what to do)
     "What a local checkpoint's weights lack, from its configuration, its index and the headers alone"
-    if foreign := _quantized_otherwise(folder): return [foreign]
-    index, single = folder/INDEX, folder/WEIGHTS
+    if foreign := _quantized_otherwise(folder):
+        return [foreign]
+    index, single = folder / INDEX, folder / WEIGHTS
     if not index.is_file() and not single.is_file():
-        pickled = next(folder.glob('*.bin'), None)
-        only = f' (only {pickled.name})' if pickled else ''
-        remedy = 'convert the checkpoint with `save_pretrained` (pickled weights can run code and are not read)'
-        return [(f'there are no safetensors weights{only}', folder.name, remedy)]
-    try: wanted = json_of(index)['weight_map'] if index.is_file() else {}
-    except DialsumError as e: return [_damage(e, index.name)]
+        pickled = next(folder.glob("*.bin"), None)
+        only = f" (only {pickled.name})" if pickled else ""
+        remedy = (
+            "convert the checkpoint with `save_pretrained` (pickled weights can run code and are not read)"
+        )
+        return [(f"there are no safetensors weights{only}", folder.name, remedy)]
+    try:
+        wanted = json_of(index)["weight_map"] if index.is_file() else {}
+    except DialsumError as e:
+        return [_damage(e, index.name)]
     found, held, shapes = [], {}, {}
     for name in sorted(set(wanted.values()) or {single.name}):
-        if not (folder/name).is_file():
-            found.append((f'the shard {name} is missing', name, 'fetch the checkpoint again'))
+        if not (folder / name).is_file():
+            found.append((f"the shard {name} is missing", name, "fetch the checkpoint again"))
             continue
-        try: header = safetensors_header(folder/name)
+        try:
+            header = safetensors_header(folder / name)
         except DialsumError as e:
             found.append(_damage(e, name))
             continue
         held |= dict.fromkeys(header, name)
-        shapes |= {t: tuple(about['shape']) for t, about in header.items()}
-    here = {t for t, name in wanted.items() if (folder/name).is_file()}
+        shapes |= {t: tuple(about["shape"]) for t, about in header.items()}
+    here = {t for t, name in wanted.items() if (folder / name).is_file()}
     astray = [t for t, name in wanted.items() if held.get(t, name) != name]
     astray += [t for t in wanted if t in here and t not in held and not found]
     if astray:
-        what = f'{len(astray)} tensors are not in the shard that the index names (first: {astray[0]})'
-        found.append((what, index.name, 'fetch the index and the shards from one revision'))
-    if found or c is None: return found
+        what = f"{len(astray)} tensors are not in the shard that the index names (first: {astray[0]})"
+        found.append((what, index.name, "fetch the index and the shards from one revision"))
+    if found or c is None:
+        return found
     return _unlike_configuration(folder, c, shapes, index.name if index.is_file() else single.name)
 
-def _damage(e:DialsumError, name:str)->tuple[str,str,str]: # of a sentence that ends with its remedy
-    what, _, remedy = str(e).rpartition(': ')
+
+def _damage(e: DialsumError, name: str) -> tuple[str, str, str]:  # of a sentence that ends with its remedy
+    what, _, remedy = str(e).rpartition(": ")
     return what, name, remedy
 
 # %% ../nbs/05_models.ipynb #455bfe13
-def _quantized_otherwise(folder:Path)->tuple[str,str,str]|None: # weights that only another library can read
-    config = folder/'config.json'
-    settings = json_of(config).get('quantization_config') if config.is_file() else None
-    if not settings: return None
-    way = settings.get('quant_method') or 'bitsandbytes' # older ones do not say
-    if way in READ_QUANTIZED: return None
-    return f"its weights are quantized by '{way}', which is not read", config.name, 'take the unquantized checkpoint'
+def _quantized_otherwise(
+    folder: Path,
+) -> tuple[str, str, str] | None:  # weights that only another library can read
+    config = folder / "config.json"
+    settings = json_of(config).get("quantization_config") if config.is_file() else None
+    if not settings:
+        return None
+    way = settings.get("quant_method") or "bitsandbytes"  # older ones do not say
+    if way in READ_QUANTIZED:
+        return None
+    return (
+        f"its weights are quantized by '{way}', which is not read",
+        config.name,
+        "take the unquantized checkpoint",
+    )
 
-HEADS = {'lm_head.weight', 'embed_out.weight'} # names of one matrix, by the version of transformers that saved it
 
-def _unlike_configuration(folder:Path, c:ModelCard, shapes:dict[str,tuple], file:str)->list[tuple[str,str,str]]: # `shapes`: by the tensor's name; `file`: where they stand
-    config = json_of(folder/'config.json')
-    if config.get('model_type') != c.family or config.get('quantization_config'): return [] # another architecture is another finding; what is packed has other shapes
-    try: model = skeleton_of(folder, c.seq2seq)
-    except Exception as e: # whatever a broken number leads to
-        why = ' '.join(str(e).split())[:160]
-        return [(f'its configuration makes no model ({type(e).__name__}: {why})', 'config.json', 'fetch it again')]
-    stored = {alias: shape for name, shape in shapes.items() for alias in _aliases(name, model.base_model_prefix)}
-    tied = {} # weights that are one are stored under one of their names
-    for name, weight in model.named_parameters(remove_duplicate=False): tied.setdefault(id(weight), []).append(name)
+HEADS = {
+    "lm_head.weight",
+    "embed_out.weight",
+}  # names of one matrix, by the version of transformers that saved it
+
+
+def _unlike_configuration(
+    folder: Path, c: ModelCard, shapes: dict[str, tuple], file: str
+) -> list[tuple[str, str, str]]:  # `shapes`: by the tensor's name; `file`: where they stand
+    config = json_of(folder / "config.json")
+    if config.get("model_type") != c.family or config.get("quantization_config"):
+        return []  # another architecture is another finding; what is packed has other shapes
+    try:
+        model = skeleton_of(folder, c.seq2seq)
+    except Exception as e:  # whatever a broken number leads to
+        why = " ".join(str(e).split())[:160]
+        return [
+            (f"its configuration makes no model ({type(e).__name__}: {why})", "config.json", "fetch it again")
+        ]
+    stored = {
+        alias: shape for name, shape in shapes.items() for alias in _aliases(name, model.base_model_prefix)
+    }
+    tied = {}  # weights that are one are stored under one of their names
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        tied.setdefault(id(weight), []).append(name)
     missing = [names[0] for names in tied.values() if stored.keys().isdisjoint(names)]
-    if missing: return [(f'it lacks {len(missing)} weights (first: {missing[0]})', file, 'fetch it again')]
+    if missing:
+        return [(f"it lacks {len(missing)} weights (first: {missing[0]})", file, "fetch it again")]
     for name, weight in model.state_dict().items():
         expected = tuple(weight.shape)
-        if stored.get(name, expected) == expected: continue
+        if stored.get(name, expected) == expected:
+            continue
         what = f"the weights '{name}' are {_by(stored[name])}, by the configuration {_by(expected)}"
-        return [(what, file, 'take configuration and weights of one checkpoint')]
+        return [(what, file, "take configuration and weights of one checkpoint")]
     return []
 
-def _by(shape:tuple)->str: return '×'.join(map(str, shape)) # as people write it
 
-def _aliases(name:str, prefix:str)->set[str]: # the names under which transformers takes a stored tensor
-    return {name, f'{prefix}.{name}'} | (HEADS if name in HEADS else set())
+def _by(shape: tuple) -> str:
+    return "×".join(map(str, shape))  # as people write it
+
+
+def _aliases(name: str, prefix: str) -> set[str]:  # the names under which transformers takes a stored tensor
+    return {name, f"{prefix}.{name}"} | (HEADS if name in HEADS else set())
 
 # %% ../nbs/05_models.ipynb #99208a84
 def check_whole(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-)->None:
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+) -> None:
     "Raises `DialsumError` for the first thing that a checkpoint (of an adapter: its base, too) lacks; reads no weights"
     folder = Path(checkpoint).expanduser()
-    if not folder.is_dir(): folder = in_cache(checkpoint)
-    if folder is None: return # still on the hub
-    try: found = _first_damage(c, folder)
-    except DialsumError as e: found = _damage(e, '')
-    if found: raise DialsumError(f"{c.name}: the checkpoint '{checkpoint}' is not whole, {found[0]}: {found[2].rstrip('.')}.")
+    if not folder.is_dir():
+        folder = in_cache(checkpoint)
+    if folder is None:
+        return  # still on the hub
+    try:
+        found = _first_damage(c, folder)
+    except DialsumError as e:
+        found = _damage(e, "")
+    if found:
+        raise DialsumError(
+            f"{c.name}: the checkpoint '{checkpoint}' is not whole, {found[0]}: {found[2].rstrip('.')}."
+        )
     origin(checkpoint)
-    if adapter_base(checkpoint): check_whole(c, locate_base(c, checkpoint))
+    if adapter_base(checkpoint):
+        check_whole(c, locate_base(c, checkpoint))
 
-def _first_damage(c:ModelCard, folder:Path)->tuple[str,str,str]|None: # raises `DialsumError` for a torn file, too
-    adapter = folder/'adapter_config.json'
-    json_of(adapter if adapter.is_file() else folder/'config.json')
-    if not adapter.is_file(): return next(iter(damages(folder, c)), None)
-    weights = folder/'adapter_model.safetensors'
-    if weights.is_file(): safetensors_header(weights)
+
+def _first_damage(
+    c: ModelCard, folder: Path
+) -> tuple[str, str, str] | None:  # raises `DialsumError` for a torn file, too
+    adapter = folder / "adapter_config.json"
+    json_of(adapter if adapter.is_file() else folder / "config.json")
+    if not adapter.is_file():
+        return next(iter(damages(folder, c)), None)
+    weights = folder / "adapter_model.safetensors"
+    if weights.is_file():
+        safetensors_header(weights)
 
 # %% ../nbs/05_models.ipynb #0deefd06
 @dataclass
 class LoadedModel:
     "A model with its tokenizer and its card"
-    card:ModelCard
-    model:object # a transformers model, or a PeftModel
-    tokenizer:object # with a pad token and a chat template
-    checkpoint:str # what it was loaded from
-    new_tokens:dict=field(default_factory=dict) # id of an added token → ids of the pieces that it replaces
-    lengths:dict=field(default_factory=dict) # of `lengths.Lengths`, how many tokens it reads, learns and writes; empty for a checkpoint from elsewhere
+
+    card: ModelCard
+    model: object  # a transformers model, or a PeftModel
+    tokenizer: object  # with a pad token and a chat template
+    checkpoint: str  # what it was loaded from
+    new_tokens: dict = field(
+        default_factory=dict
+    )  # id of an added token → ids of the pieces that it replaces
+    lengths: dict = field(
+        default_factory=dict
+    )  # of `lengths.Lengths`, how many tokens it reads, learns and writes; empty for a checkpoint from elsewhere
 
     @cached_property
-    def parameters(self)->tuple[int,int]: # (all, trainable)
+    def parameters(self) -> tuple[int, int]:  # (all, trainable)
         "How many parameters there are, and how many are trained"
-        return sum(p.numel() for p in self.model.parameters()), sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return sum(p.numel() for p in self.model.parameters()), sum(
+            p.numel() for p in self.model.parameters() if p.requires_grad
+        )
 
 # %% ../nbs/05_models.ipynb #8c86e7fa
 def origin(
-    checkpoint:str, # from `locate`
-)->dict: # card, scale, method and lengths; empty for a checkpoint from elsewhere
+    checkpoint: str,  # from `locate`
+) -> dict:  # card, scale, method and lengths; empty for a checkpoint from elsewhere
     "How a checkpoint folder came to be, as training noted it there; raises `DialsumError` for a note that is not as training wrote it"
-    note = Path(checkpoint).expanduser()/'dialsum.json'
-    if not note.is_file(): return {}
-    try: held = json_of(note)
-    except DialsumError: held = None
-    if held is None: raise DialsumError(f"the note '{note}' is cut off, or no JSON: fetch it again, or remove it.")
-    if not _is_note(held): raise DialsumError(f"the note '{note}' is not as a training writes it: fetch it again, or remove it.")
+    note = Path(checkpoint).expanduser() / "dialsum.json"
+    if not note.is_file():
+        return {}
+    try:
+        held = json_of(note)
+    except DialsumError:
+        held = None
+    if held is None:
+        raise DialsumError(f"the note '{note}' is cut off, or no JSON: fetch it again, or remove it.")
+    if not _is_note(held):
+        raise DialsumError(f"the note '{note}' is not as a training writes it: fetch it again, or remove it.")
     return held
 
-LIMITED = ('max_source', 'max_target', 'max_new_tokens') # what a note says of lengths, in tokens
 
-def _is_note(held:dict)->bool: # of dialsum.json: what is read of it
-    texts = [held.get(name, '') for name in ('card', 'scale', 'method')]
-    lengths = held.get('lengths', {})
-    if not all(isinstance(text, str) for text in texts) or not isinstance(lengths, dict): return False
-    if not lengths: return True
-    if set(lengths) - {'measured'} != set(LIMITED): return False
+LIMITED = ("max_source", "max_target", "max_new_tokens")  # what a note says of lengths, in tokens
+
+
+def _is_note(held: dict) -> bool:  # of dialsum.json: what is read of it
+    texts = [held.get(name, "") for name in ("card", "scale", "method")]
+    lengths = held.get("lengths", {})
+    if not all(isinstance(text, str) for text in texts) or not isinstance(lengths, dict):
+        return False
+    if not lengths:
+        return True
+    if set(lengths) - {"measured"} != set(LIMITED):
+        return False
     return all(type(lengths[name]) is int and lengths[name] > 0 for name in LIMITED)
 
+
 def provenance(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-)->dict: # licence, terms (address; '' where nothing has to be accepted), origin, and what else was noted
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+) -> dict:  # licence, terms (address; '' where nothing has to be accepted), origin, and what else was noted
     "Under which licence weights are used, and where they come from, as far as it is known; of an adapter its base's"
     base = adapter_base(checkpoint) or checkpoint
     of_hub = _is_hub_name(base) and not Path(base).is_dir()
-    noted = {} if of_hub else origin(base).get('source') or {}
-    own = base == c.checkpoint # what others made of it may be under another licence
-    return dict(licence=c.licence if own else '', terms=c.terms if own else '', origin=f'https://huggingface.co/{base}' if of_hub else '') | noted
+    noted = {} if of_hub else origin(base).get("source") or {}
+    own = base == c.checkpoint  # what others made of it may be under another licence
+    return (
+        dict(
+            licence=c.licence if own else "",
+            terms=c.terms if own else "",
+            origin=f"https://huggingface.co/{base}" if of_hub else "",
+        )
+        | noted
+    )
+
 
 def ids_beyond(
-    tokenizer, # a transformers tokenizer
-    rows:int, # of the embedding
-)->int: # how many; special tokens are not counted: no text has them, and Gemma's names a picture, which its text models have no row for
+    tokenizer,  # a transformers tokenizer
+    rows: int,  # of the embedding
+) -> int:  # how many; special tokens are not counted: no text has them, and Gemma's names a picture, which its text models have no row for
     "How many ids of texts an embedding has no row for"
     special = sum(i >= rows and token.special for i, token in tokenizer.added_tokens_decoder.items())
     return max(0, len(tokenizer) - rows - special)
 
+
 def load_tokenizer(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-): # a transformers tokenizer
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+):  # a transformers tokenizer
     "The tokenizer of a checkpoint, able to pad and, for causal models, to speak the chat format; raises `DialsumError` where there is none"
     from transformers import AutoTokenizer
-    folder, remedy = Path(checkpoint), 'fetch the tokenizer files as well (tokenizer.json and tokenizer_config.json).'
+
+    folder, remedy = (
+        Path(checkpoint),
+        "fetch the tokenizer files as well (tokenizer.json and tokenizer_config.json).",
+    )
     nothing = f"{c.name}: the folder '{checkpoint}' holds no tokenizer: {remedy}"
-    if folder.is_dir() and not has_tokenizer(folder): raise DialsumError(nothing)
+    if folder.is_dir() and not has_tokenizer(folder):
+        raise DialsumError(nothing)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False, local_files_only=asks_nothing(checkpoint))
-    except Exception as e: # a torn tokenizer.json is one of no kind
-        why = ' '.join(str(e).split())[:160]
-        raise DialsumError(f"{c.name}: the tokenizer of '{checkpoint}' does not load ({type(e).__name__}: {why}): {remedy}") from None
-    if not tokenizer('가나다', add_special_tokens=False)['input_ids']: raise DialsumError(nothing) # what loads of a folder without knows no text
-    tokenizer.clean_up_tokenization_spaces = False # it would take the blank out of "#Person1# ,"
-    if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token # labels are masked by place, never by the pad id
-    if not c.seq2seq and not tokenizer.chat_template: tokenizer.chat_template = c.chat_template
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint, trust_remote_code=False, local_files_only=asks_nothing(checkpoint)
+        )
+    except Exception as e:  # a torn tokenizer.json is one of no kind
+        why = " ".join(str(e).split())[:160]
+        raise DialsumError(
+            f"{c.name}: the tokenizer of '{checkpoint}' does not load ({type(e).__name__}: {why}): {remedy}"
+        ) from None
+    if not tokenizer("가나다", add_special_tokens=False)["input_ids"]:
+        raise DialsumError(nothing)  # what loads of a folder without knows no text
+    tokenizer.clean_up_tokenization_spaces = False  # it would take the blank out of "#Person1# ,"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # labels are masked by place, never by the pad id
+    if not c.seq2seq and not tokenizer.chat_template:
+        tokenizer.chat_template = c.chat_template
     return tokenizer
 
 # %% ../nbs/05_models.ipynb #5e3d9a22
-_shared = {} # what a tokenizer was read from → the tokenizer; the last one
+_shared = {}  # what a tokenizer was read from → the tokenizer; the last one
+
 
 def shared_tokenizer(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-): # a transformers tokenizer, not to be changed
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+):  # a transformers tokenizer, not to be changed
     "As `load_tokenizer`, but read once while the checkpoint's files stay the same"
     folder = Path(checkpoint)
-    files = tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()) if folder.is_dir() else _revision(checkpoint)
+    files = (
+        tuple(
+            (p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()
+        )
+        if folder.is_dir()
+        else _revision(checkpoint)
+    )
     key = c.name, c.chat_template, checkpoint, files
     if key not in _shared:
         tokenizer = load_tokenizer(c, checkpoint)
@@ -764,97 +1332,158 @@ def shared_tokenizer(
     return _shared[key]
 
 # %% ../nbs/05_models.ipynb #10027c9f
-def _nf4(dtype): # 4-bit NormalFloat with double quantization (Dettmers et al. 2023)
+def _nf4(dtype):  # 4-bit NormalFloat with double quantization (Dettmers et al. 2023)
     from transformers import BitsAndBytesConfig
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
 
-def keep_unpacked(model)->None: # a transformers model
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def keep_unpacked(model) -> None:  # a transformers model
     "bitsandbytes packs four-bit weights for a CPU at the first evaluation; packed ones pass no gradient and round otherwise: what is trained, measured and used stays unpacked"
     for layer in model.modules():
-        if hasattr(layer, 'support_avx512bf16_for_cpu'): layer.support_avx512bf16_for_cpu = False
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
-def _let_ends_learn(model, end:int): # `end`: id of the end token
+
+def _let_ends_learn(model, end: int):  # `end`: id of the end token
     embedding = model.get_input_embeddings()
-    if embedding.padding_idx == end: embedding.padding_idx = None # pads are masked by place; here it would only keep the end from being learned
+    if embedding.padding_idx == end:
+        embedding.padding_idx = (
+            None  # pads are masked by place; here it would only keep the end from being learned
+        )
 
 # %% ../nbs/05_models.ipynb #f6c4971c
-def _of_another(c:ModelCard, checkpoint:str, base:str, family:str)->DialsumError:
-    if base == checkpoint: return DialsumError(f"{c.name}: '{checkpoint}' is a checkpoint of the architecture '{family}', not '{c.family}': give one of this model, or name the model that it is of.")
-    return DialsumError(f"{c.name}: the base of the adapter '{checkpoint}', '{base}', is a checkpoint of the architecture '{family}', not '{c.family}': give the adapter's own with --base FOLDER.")
+def _of_another(c: ModelCard, checkpoint: str, base: str, family: str) -> DialsumError:
+    if base == checkpoint:
+        return DialsumError(
+            f"{c.name}: '{checkpoint}' is a checkpoint of the architecture '{family}', not '{c.family}': give one of this model, or name the model that it is of."
+        )
+    return DialsumError(
+        f"{c.name}: the base of the adapter '{checkpoint}', '{base}', is a checkpoint of the architecture '{family}', not '{c.family}': give the adapter's own with --base FOLDER."
+    )
 
-def _check_finite(c:ModelCard, checkpoint:str, weights): # raises for a NaN or infinity; smallest and largest tell it, in one pass without a copy
+
+def _check_finite(
+    c: ModelCard, checkpoint: str, weights
+):  # raises for a NaN or infinity; smallest and largest tell it, in one pass without a copy
     import torch
-    for name, weight in weights:
-        if not weight.is_floating_point() or weight.is_meta or not weight.numel(): continue
-        if torch.stack(torch.aminmax(weight.detach())).isfinite().all(): continue
-        raise DialsumError(f"{c.name}: the weights '{name}' of the checkpoint '{checkpoint}' hold what is no number: fetch it again, or take another checkpoint.")
 
-def _with_adapter(c:ModelCard, model, checkpoint:str, base:str): # a PeftModel that a training can go on with; raises where it does not fit
+    for name, weight in weights:
+        if not weight.is_floating_point() or weight.is_meta or not weight.numel():
+            continue
+        if torch.stack(torch.aminmax(weight.detach())).isfinite().all():
+            continue
+        raise DialsumError(
+            f"{c.name}: the weights '{name}' of the checkpoint '{checkpoint}' hold what is no number: fetch it again, or take another checkpoint."
+        )
+
+
+def _with_adapter(
+    c: ModelCard, model, checkpoint: str, base: str
+):  # a PeftModel that a training can go on with; raises where it does not fit
     from peft import PeftModel
-    try: model = PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+
+    try:
+        model = PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
     except RuntimeError as e:
-        if 'size mismatch' not in str(e): raise
-        raise DialsumError(f"{c.name}: the adapter '{checkpoint}' does not fit its base '{base}', whose layers have other sizes: give the adapter's own with --base FOLDER.") from None
+        if "size mismatch" not in str(e):
+            raise
+        raise DialsumError(
+            f"{c.name}: the adapter '{checkpoint}' does not fit its base '{base}', whose layers have other sizes: give the adapter's own with --base FOLDER."
+        ) from None
     _check_finite(c, checkpoint, ((n, p) for n, p in model.named_parameters() if p.requires_grad))
-    config = model.peft_config['default'] # what is saved of it names the place where its base lies now, whoever saves it
-    config.base_model_name_or_path = base_now(config.base_model_name_or_path or '')
+    config = model.peft_config[
+        "default"
+    ]  # what is saved of it names the place where its base lies now, whoever saves it
+    config.base_model_name_or_path = base_now(config.base_model_name_or_path or "")
     return model
 
 # %% ../nbs/05_models.ipynb #02d58c2d
 def load(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-    dtype:str='float32', # of the weights: 'float32', 'bfloat16' or 'float16'
-    device:str='cpu', # 'cpu', 'cuda', 'cuda:1', …
-    quantization:str='', # '' or 'nf4': linear layers in four bits, quantized while they are read
-    attention:str='sdpa', # attention implementation
-)->LoadedModel: # in evaluation mode
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+    dtype: str = "float32",  # of the weights: 'float32', 'bfloat16' or 'float16'
+    device: str = "cpu",  # 'cpu', 'cuda', 'cuda:1', …
+    quantization: str = "",  # '' or 'nf4': linear layers in four bits, quantized while they are read
+    attention: str = "sdpa",  # attention implementation
+) -> LoadedModel:  # in evaluation mode
     "Load a model and its tokenizer; raises `DialsumError` when the checkpoint is damaged or of another architecture, or its tokenizer is not its own"
     _quiet()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    adapter = Path(checkpoint)/'adapter_config.json'
+
+    adapter = Path(checkpoint) / "adapter_config.json"
     check_whole(c, checkpoint)
     base = locate_base(c, checkpoint) if adapter.is_file() else checkpoint
     alone = asks_nothing(base)
     config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=alone)
     found = config.model_type
-    if found != c.family: raise _of_another(c, checkpoint, base, found)
+    if found != c.family:
+        raise _of_another(c, checkpoint, base, found)
     tokenizer = load_tokenizer(c, checkpoint)
     if ids_beyond(tokenizer, config.vocab_size):
-        raise DialsumError(f"{c.name}: the tokenizer of '{checkpoint}' has {len(tokenizer):,} ids, the embedding {config.vocab_size:,} rows: take tokenizer and weights of one checkpoint.")
+        raise DialsumError(
+            f"{c.name}: the tokenizer of '{checkpoint}' has {len(tokenizer):,} ids, the embedding {config.vocab_size:,} rows: take tokenizer and weights of one checkpoint."
+        )
     model, info = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_pretrained(
-        base, dtype=getattr(torch, dtype), device_map={'': device}, use_safetensors=True, trust_remote_code=False, local_files_only=alone, adapter_kwargs=dict(local_files_only=alone), output_loading_info=True,
-        attn_implementation=attention, **(dict(quantization_config=_nf4(getattr(torch, dtype))) if quantization else {}))
-    if lacking := sorted(info['missing_keys']): raise DialsumError(f"{c.name}: the checkpoint '{base}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again.")
+        base,
+        dtype=getattr(torch, dtype),
+        device_map={"": device},
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=alone,
+        adapter_kwargs=dict(local_files_only=alone),
+        output_loading_info=True,
+        attn_implementation=attention,
+        **(dict(quantization_config=_nf4(getattr(torch, dtype))) if quantization else {}),
+    )
+    if lacking := sorted(info["missing_keys"]):
+        raise DialsumError(
+            f"{c.name}: the checkpoint '{base}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again."
+        )
     keep_unpacked(model)
     _let_ends_learn(model, tokenizer.eos_token_id)
     _check_finite(c, base, model.named_parameters())
-    if adapter.is_file(): model = _with_adapter(c, model, checkpoint, base)
-    return LoadedModel(c, model.eval(), tokenizer, checkpoint, lengths=origin(checkpoint).get('lengths', {}))
+    if adapter.is_file():
+        model = _with_adapter(c, model, checkpoint, base)
+    return LoadedModel(c, model.eval(), tokenizer, checkpoint, lengths=origin(checkpoint).get("lengths", {}))
 
 # %% ../nbs/05_models.ipynb #23d222e8
-NOTES = ('README.md', 'dialsum.json') # of people and of this project: loading a model reads neither
+NOTES = ("README.md", "dialsum.json")  # of people and of this project: loading a model reads neither
+
 
 @lru_cache(maxsize=256)
-def _digest(path:Path, size:int, changed:int)->str: return sha256(path) # of a file; read again where its size or its time is another
+def _digest(path: Path, size: int, changed: int) -> str:
+    return sha256(path)  # of a file; read again where its size or its time is another
+
 
 def fingerprint(
-    checkpoint:str, # from `locate`
-)->dict: # file name → SHA-256; of a hub name the name and its revision
+    checkpoint: str,  # from `locate`
+) -> dict:  # file name → SHA-256; of a hub name the name and its revision
     "What a checkpoint holds, wherever it lies; an adapter with what its base holds"
     folder = Path(checkpoint).expanduser()
-    if not folder.is_dir(): return dict(name=checkpoint, revision=_revision(checkpoint))
-    files = [p for p in sorted(folder.rglob('*')) if p.is_file() and p.name[0] != '.' and p.name not in NOTES]
-    content = {p.relative_to(folder).as_posix(): _digest(p, p.stat().st_size, p.stat().st_mtime_ns) for p in files}
-    adapter = folder/'adapter_config.json'
-    if not adapter.is_file(): return content
-    config = json.loads(adapter.read_text(encoding='utf-8'))
-    config.pop('base_model_name_or_path', None)
+    if not folder.is_dir():
+        return dict(name=checkpoint, revision=_revision(checkpoint))
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name[0] != "." and p.name not in NOTES]
+    content = {
+        p.relative_to(folder).as_posix(): _digest(p, p.stat().st_size, p.stat().st_mtime_ns) for p in files
+    }
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file():
+        return content
+    config = json.loads(adapter.read_text(encoding="utf-8"))
+    config.pop("base_model_name_or_path", None)
     base = adapter_base(checkpoint)
-    return content | {adapter.name: config, 'base': fingerprint(base) if base else None}
+    return content | {adapter.name: config, "base": fingerprint(base) if base else None}
 
-def _revision(name:str)->str|None: # of a hub name, as it lies in the cache; None where it does not
+
+def _revision(name: str) -> str | None:  # of a hub name, as it lies in the cache; None where it does not
     from huggingface_hub import try_to_load_from_cache
-    config = try_to_load_from_cache(name, 'config.json')
+
+    config = try_to_load_from_cache(name, "config.json")
     return Path(config).parent.name if isinstance(config, str) else None

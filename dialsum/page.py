@@ -21,93 +21,153 @@ from .report import FIGURES, Experiment, anchor, diagrams, read_experiment, rend
 from .runs import write_atomic
 
 # %% ../nbs/15_page.ipynb #df0ab1fc
-_fold = re.compile('<details>|</details>|<summary>([^<>]*)</summary>')
+_fold = re.compile("<details>|</details>|<summary>([^<>]*)</summary>")
 
-def _folded(state, start:int, end:int, silent:bool)->bool: # rule of markdown-it, in place of that for blocks of HTML
-    line = state.src[state.bMarks[start] + state.tShift[start]:state.eMarks[start]]
-    if not (found := _fold.fullmatch(line)) or state.is_code_block(start): return False
+
+def _folded(
+    state, start: int, end: int, silent: bool
+) -> bool:  # rule of markdown-it, in place of that for blocks of HTML
+    line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
+    if not (found := _fold.fullmatch(line)) or state.is_code_block(start):
+        return False
     if not silent:
-        token = state.push('folded', '', 0)
-        token.content = line if found[1] is None else f'<summary>{escape(found[1])}</summary>'
+        token = state.push("folded", "", 0)
+        token.content = line if found[1] is None else f"<summary>{escape(found[1])}</summary>"
         state.line = start + 1
     return True
 
-_inline = re.compile('<br>|</?(?:b|ins)>') # line breaks, and marks of what a summary shares with its reference
 
-def _plain(state, silent:bool)->bool: # rule of markdown-it, in place of that for inline HTML
-    if not (found := _inline.match(state.src, state.pos)): return False
-    if not silent: state.push('plain', '', 0).content = found[0].replace('<br>', '<br/>')
+_inline = re.compile(
+    "<br>|</?(?:b|ins)>"
+)  # line breaks, and marks of what a summary shares with its reference
+
+
+def _plain(state, silent: bool) -> bool:  # rule of markdown-it, in place of that for inline HTML
+    if not (found := _inline.match(state.src, state.pos)):
+        return False
+    if not silent:
+        state.push("plain", "", 0).content = found[0].replace("<br>", "<br/>")
     state.pos = found.end()
     return True
 
-def _nested(tokens:list[Token])->bool: # whether each mark and emphasis ends what began last
+
+def _nested(tokens: list[Token]) -> bool:  # whether each mark and emphasis ends what began last
     opened = []
     for t in tokens:
-        tag, nesting = (t.content.strip('</>'), -1 if t.content.startswith('</') else 1) if t.type == 'plain' and t.content != '<br/>' else (t.tag, t.nesting)
-        if nesting == 1: opened.append(tag)
-        elif nesting == -1 and (not opened or opened.pop() != tag): return False
+        tag, nesting = (
+            (t.content.strip("</>"), -1 if t.content.startswith("</") else 1)
+            if t.type == "plain" and t.content != "<br/>"
+            else (t.tag, t.nesting)
+        )
+        if nesting == 1:
+            opened.append(tag)
+        elif nesting == -1 and (not opened or opened.pop() != tag):
+            return False
     return not opened
 
 # %% ../nbs/15_page.ipynb #c84493e0
-def _headings(tokens:list[Token])->list[tuple[int,str,str]]: # level, anchor and text of each, whose tokens get their anchors
+def _headings(
+    tokens: list[Token],
+) -> list[tuple[int, str, str]]:  # level, anchor and text of each, whose tokens get their anchors
     found, seen = [], Counter()
     for token, inside in zip(tokens, tokens[1:]):
-        if token.type != 'heading_open': continue
-        text = ''.join(t.content for t in inside.children if t.type in ('text', 'code_inline'))
+        if token.type != "heading_open":
+            continue
+        text = "".join(t.content for t in inside.children if t.type in ("text", "code_inline"))
         name = anchor(text.strip())
-        token.attrSet('id', f'{name}-{seen[name]}' if seen[name] else name)
+        token.attrSet("id", f"{name}-{seen[name]}" if seen[name] else name)
         seen[name] += 1
-        found.append((int(token.tag[1]), token.attrGet('id'), text))
+        found.append((int(token.tag[1]), token.attrGet("id"), text))
     return found
 
 # %% ../nbs/15_page.ipynb #5fc48476
-def _data_uri(png:bytes)->str: return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
-class _Renderer(RendererHTML): # a method per kind of token
-    def folded(self, tokens, i, options, env): return tokens[i].content + '\n'
-    def plain(self, tokens, i, options, env): return tokens[i].content
-    def table_open(self, tokens, i, options, env): return '<div class="wide" tabindex="0"><table>\n'
-    def table_close(self, tokens, i, options, env): return '</table></div>\n'
+
+class _Renderer(RendererHTML):  # a method per kind of token
+    def folded(self, tokens, i, options, env):
+        return tokens[i].content + "\n"
+
+    def plain(self, tokens, i, options, env):
+        return tokens[i].content
+
+    def table_open(self, tokens, i, options, env):
+        return '<div class="wide" tabindex="0"><table>\n'
+
+    def table_close(self, tokens, i, options, env):
+        return "</table></div>\n"
+
     def _cell(self, tokens, i, options, env):
-        right = tokens[i].attrs.pop('style', '') == 'text-align:right'
-        if right: tokens[i].attrSet('class', 'number')
+        right = tokens[i].attrs.pop("style", "") == "text-align:right"
+        if right:
+            tokens[i].attrSet("class", "number")
         return self.renderToken(tokens, i, options, env)
-    def th_open(self, *args): return self._cell(*args)
-    def td_open(self, *args): return self._cell(*args)
+
+    def th_open(self, *args):
+        return self._cell(*args)
+
+    def td_open(self, *args):
+        return self._cell(*args)
+
     def link_open(self, tokens, i, options, env):
-        tokens[i].attrSet('rel', 'noreferrer')
+        tokens[i].attrSet("rel", "noreferrer")
         return self.renderToken(tokens, i, options, env)
+
     def image(self, tokens, i, options, env):
-        png, caption = env['figures'].get(tokens[i].attrs['src']), escape(tokens[i].content)
-        if png is None: return f'<em>{caption}</em>'
-        width, height = struct.unpack('>II', png[16:24])
+        png, caption = env["figures"].get(tokens[i].attrs["src"]), escape(tokens[i].content)
+        if png is None:
+            return f"<em>{caption}</em>"
+        width, height = struct.unpack(">II", png[16:24])
         return f'<figure class="shot"><img src="{_data_uri(png)}" width="{width}" height="{height}" alt="{caption}"/><figcaption>{caption}</figcaption></figure>'
+
     def fence(self, tokens, i, options, env):
-        drawn = env['drawn'].get(tokens[i].content.rstrip('\n')) if tokens[i].info == 'mermaid' else None
-        return f'<div class="drawing" tabindex="0">{drawn}</div>\n' if drawn else f'<pre><code>{escape(tokens[i].content)}</code></pre>\n'
+        drawn = env["drawn"].get(tokens[i].content.rstrip("\n")) if tokens[i].info == "mermaid" else None
+        return (
+            f'<div class="drawing" tabindex="0">{drawn}</div>\n'
+            if drawn
+            else f"<pre><code>{escape(tokens[i].content)}</code></pre>\n"
+        )
 
 # %% ../nbs/15_page.ipynb #2836ae80
-def _markdown()->MarkdownIt:
-    md = MarkdownIt('commonmark', dict(html=False), renderer_cls=_Renderer).enable(['table', 'strikethrough'])
-    md.block.ruler.at('html_block', _folded, dict(alt=['paragraph', 'reference', 'blockquote']))
-    md.inline.ruler.at('html_inline', _plain)
+def _markdown() -> MarkdownIt:
+    md = MarkdownIt("commonmark", dict(html=False), renderer_cls=_Renderer).enable(["table", "strikethrough"])
+    md.block.ruler.at("html_block", _folded, dict(alt=["paragraph", "reference", "blockquote"]))
+    md.inline.ruler.at("html_inline", _plain)
     return md
 
-def _parsed(md:MarkdownIt, text:str)->list[Token]: # a figure stands for itself, not in a paragraph
+
+def _parsed(md: MarkdownIt, text: str) -> list[Token]:  # a figure stands for itself, not in a paragraph
     tokens = md.parse(text)
     for before, inside, after in zip(tokens, tokens[1:], tokens[2:]):
-        if inside.type == 'inline' and not _nested(inside.children): inside.children = [t.copy(type='text') if t.type == 'plain' else t for t in inside.children]
-        if inside.type == 'inline' and before.type == 'paragraph_open' and [t.type for t in inside.children] == ['image']: before.hidden = after.hidden = True
+        if inside.type == "inline" and not _nested(inside.children):
+            inside.children = [t.copy(type="text") if t.type == "plain" else t for t in inside.children]
+        if (
+            inside.type == "inline"
+            and before.type == "paragraph_open"
+            and [t.type for t in inside.children] == ["image"]
+        ):
+            before.hidden = after.hidden = True
     return tokens
 
-def _body(text:str, env:dict)->tuple[str,str,list[tuple[int,str,str]]]: # HTML of the title and of the sections, and all headings
+
+def _body(
+    text: str, env: dict
+) -> tuple[str, str, list[tuple[int, str, str]]]:  # HTML of the title and of the sections, and all headings
     md = _markdown()
     tokens = _parsed(md, text)
-    headings, sections = _headings(tokens), next((i for i, t in enumerate(tokens) if t.tag == 'h2'), 0) # the contents between are drawn otherwise
-    return md.renderer.render(tokens[:min(sections, 3)], md.options, env), md.renderer.render(tokens[sections:], md.options, env), headings
+    headings, sections = (
+        _headings(tokens),
+        next((i for i, t in enumerate(tokens) if t.tag == "h2"), 0),
+    )  # the contents between are drawn otherwise
+    return (
+        md.renderer.render(tokens[: min(sections, 3)], md.options, env),
+        md.renderer.render(tokens[sections:], md.options, env),
+        headings,
+    )
 
 # %% ../nbs/15_page.ipynb #63e1d5f9
-STYLE = f'''
+STYLE = f"""
 :root {{ color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --soft: #59636e; --line: #d8dee4; --panel: #f6f8fa; --accent: #0a5c9e }}
 @media screen and (prefers-color-scheme: dark) {{ :root {{ --paper: #0f141a; --ink: #e6edf3; --soft: #9aa4af; --line: #2f3740; --panel: #171d25; --accent: #7cbcff }} }}
 * {{ box-sizing: border-box }}
@@ -136,10 +196,10 @@ blockquote {{ padding: .65rem 1.1rem; border-left: 3px solid var(--line); border
 blockquote > :last-child {{ margin-bottom: 0 }}
 hr {{ margin: 3.5rem 0 1rem; border: 0; border-top: 1px solid var(--line) }}
 hr ~ p {{ color: var(--soft); font-size: .875rem }}
-'''
+"""
 
 # %% ../nbs/15_page.ipynb #5033bb31
-STYLE += '''
+STYLE += """
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "D2Coding", "Nanum Gothic Coding", "NanumGothicCoding", monospace; font-size: .875em }
 code { -webkit-box-decoration-break: clone; box-decoration-break: clone; padding: .12em .35em; border-radius: 4px; background: var(--panel); box-shadow: inset 0 0 0 1px var(--line) }
 pre { padding: .85rem 1.1rem; border: 1px solid var(--line); border-radius: 8px; background: var(--panel); line-height: 1.6; white-space: pre-wrap }
@@ -175,39 +235,59 @@ details[open] summary { margin-bottom: .6rem }
   h2, h3 { break-after: avoid } figure, .drawing, tr, pre, blockquote { break-inside: avoid } table { font-size: 7.5pt } td.number { white-space: normal }
   details::details-content { content-visibility: visible; block-size: auto }
 }
-'''
+"""
 
 # %% ../nbs/15_page.ipynb #bfe514a9
 _policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
-def _contents(headings:list[tuple[int,str,str]])->str:
-    links = ''.join(f'<li><a href="#{to}">{escape(text)}</a></li>\n' for level, to, text in headings if level == 2)
+
+def _contents(headings: list[tuple[int, str, str]]) -> str:
+    links = "".join(
+        f'<li><a href="#{to}">{escape(text)}</a></li>\n' for level, to, text in headings if level == 2
+    )
     return f'<nav aria-label="목차"><strong>목차</strong>\n<ol>\n{links}</ol></nav>'
 
+
 def sheet(
-    text:str, # Markdown, as `render` and `render_comparison` write it
-    drawn:dict[str,str]|None=None, # mermaid → SVG
-    figures:dict[str,bytes]|None=None, # path in the text → PNG; one that is missing is named in words
-)->str: # HTML
+    text: str,  # Markdown, as `render` and `render_comparison` write it
+    drawn: dict[str, str] | None = None,  # mermaid → SVG
+    figures: dict[str, bytes] | None = None,  # path in the text → PNG; one that is missing is named in words
+) -> str:  # HTML
     "A report's Markdown as one file: its diagrams drawn, its figures inside"
     top, body, headings = _body(text, dict(drawn=drawn or {}, figures=figures or {}))
     title = next(text for level, _, text in headings if level == 1)
-    meta = {'name="viewport"': 'width=device-width, initial-scale=1', 'name="color-scheme"': 'light dark', 'name="referrer"': 'no-referrer'}
-    metas = ''.join(f'<meta {key} content="{value}"/>\n' for key, value in {'http-equiv="Content-Security-Policy"': _policy, **meta}.items())
+    meta = {
+        'name="viewport"': "width=device-width, initial-scale=1",
+        'name="color-scheme"': "light dark",
+        'name="referrer"': "no-referrer",
+    }
+    metas = "".join(
+        f'<meta {key} content="{value}"/>\n'
+        for key, value in {'http-equiv="Content-Security-Policy"': _policy, **meta}.items()
+    )
     head = f'<meta charset="utf-8"/>\n{metas}<title>{escape(title)}</title>\n<style>{STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="ko">\n<head>\n{head}\n</head>\n<body>\n<div class="page">\n<header>\n{top}</header>\n{_contents(headings)}\n<main>\n{body}</main>\n</div>\n</body>\n</html>\n'
 
+
 def page(
-    e:Experiment,
-    figures:dict[str,bytes], # file name, as in `FIGURES` → PNG; one that is missing is named in words
-)->str: # HTML
+    e: Experiment,
+    figures: dict[str, bytes],  # file name, as in `FIGURES` → PNG; one that is missing is named in words
+) -> str:  # HTML
     "The report as one file"
-    return sheet(render(e), {d.mermaid(): d.svg() for d in diagrams(e)}, {f'{quote(e.name)}/{name}': png for name, png in figures.items()})
+    return sheet(
+        render(e),
+        {d.mermaid(): d.svg() for d in diagrams(e)},
+        {f"{quote(e.name)}/{name}": png for name, png in figures.items()},
+    )
+
 
 def write_page(
-    run:Path, # run folder of an experiment
-    written:list[Path], # what `write_report` wrote of it
-)->Path: # the HTML file, beside the Markdown
+    run: Path,  # run folder of an experiment
+    written: list[Path],  # what `write_report` wrote of it
+) -> Path:  # the HTML file, beside the Markdown
     "Write `<reports>/<experiment>.html`"
     e = read_experiment(run)
-    return write_atomic(written[0].with_name(f'{e.name}.html'), page(e, {path.name: path.read_bytes() for path in written if path.name in FIGURES}))
+    return write_atomic(
+        written[0].with_name(f"{e.name}.html"),
+        page(e, {path.name: path.read_bytes() for path in written if path.name in FIGURES}),
+    )

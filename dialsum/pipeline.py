@@ -20,862 +20,1538 @@ from pathlib import Path
 from .data import folds_of_run, rows_of_run
 from .diagnosis import diagnose, read
 from .findings import readable
-from .runs import (RESERVE, DialsumError, Stage, by_content, cache_path, check_kept, check_numbers, check_switches,
-                          complete, environment, events, facts, hold, home_folders, identity, idle, is_free, key_of, log_event,
-                          make_fact, new_run, now, parameters, place, read_fact, release, sample_path,
-                          sha256, stage_notebook, to_json, unknown, whereabouts, with_room, write_atomic,
-                          write_fact)
+from dialsum.runs import (
+    RESERVE,
+    DialsumError,
+    Stage,
+    by_content,
+    cache_path,
+    check_kept,
+    check_numbers,
+    check_switches,
+    complete,
+    environment,
+    events,
+    facts,
+    hold,
+    home_folders,
+    identity,
+    idle,
+    is_free,
+    key_of,
+    log_event,
+    make_fact,
+    new_run,
+    now,
+    parameters,
+    place,
+    read_fact,
+    release,
+    sample_path,
+    sha256,
+    stage_notebook,
+    to_json,
+    unknown,
+    whereabouts,
+    with_room,
+    write_atomic,
+    write_fact,
+)
 from .tracking import check_wandb
 
 # %% ../nbs/15_pipeline.ipynb #53b56812
 @dataclass(frozen=True)
 class StageSpec:
     "One stage of an experiment: which notebook, for which model, with what"
-    run:Path # run folder
-    stage:str # 'train', …
-    model:str='' # a card's name; empty for stages of the whole experiment
-    params:dict=field(default_factory=dict) # as given; the notebook's defaults stand for the rest
-    needs:tuple[str,...]=() # keys of stages that must succeed before
-    after:tuple[str,...]=() # keys of stages that must have ended before
-    fold:int|None=None # number of the fold that is held out, when there are folds
+
+    run: Path  # run folder
+    stage: str  # 'train', …
+    model: str = ""  # a card's name; empty for stages of the whole experiment
+    params: dict = field(default_factory=dict)  # as given; the notebook's defaults stand for the rest
+    needs: tuple[str, ...] = ()  # keys of stages that must succeed before
+    after: tuple[str, ...] = ()  # keys of stages that must have ended before
+    fold: int | None = None  # number of the fold that is held out, when there are folds
 
     @property
-    def key(self)->str: return key_of(self.stage, self.model, self.fold) # names it within its experiment
+    def key(self) -> str:
+        return key_of(self.stage, self.model, self.fold)  # names it within its experiment
+
     @property
-    def named(self)->dict: return dict(stage=self.stage, model=self.model, fold=self.fold) # the same for an event
+    def named(self) -> dict:
+        return dict(stage=self.stage, model=self.model, fold=self.fold)  # the same for an event
+
     @property
-    def folder(self)->Path: return place(self.run, self.model, self.fold)
+    def folder(self) -> Path:
+        return place(self.run, self.model, self.fold)
+
     @property
-    def fact(self)->Path: return self.folder/f'{self.stage}.json'
+    def fact(self) -> Path:
+        return self.folder / f"{self.stage}.json"
+
     @property
-    def all_params(self)->dict: # raises `DialsumError` for unknown or unreadable ones
-        own = dict(run=str(self.run)) | (dict(model=self.model) if 'model' in parameters(self.stage) else {}) | (dict(fold=self.fold) if self.fold is not None else {})
+    def all_params(self) -> dict:  # raises `DialsumError` for unknown or unreadable ones
+        own = (
+            dict(run=str(self.run))
+            | (dict(model=self.model) if "model" in parameters(self.stage) else {})
+            | (dict(fold=self.fold) if self.fold is not None else {})
+        )
         return complete(self.stage, own | self.params)
 
 # %% ../nbs/15_pipeline.ipynb #1e95786a
-NEVER = 'it has not run' # the reason that needs no words
+NEVER = "it has not run"  # the reason that needs no words
+
 
 def why_undone(
-    spec:StageSpec,
-    strict:bool=False, # whether a change in dialsum's own code counts
-)->str: # empty when it is done
+    spec: StageSpec,
+    strict: bool = False,  # whether a change in dialsum's own code counts
+) -> str:  # empty when it is done
     "Why a stage has to run; a fact file that cannot be believed is set aside"
-    try: fact = _believed(spec)
+    try:
+        fact = _believed(spec)
     except DialsumError as e:
-        aside = spec.fact.with_name(f'{spec.fact.name}.set-aside')
+        aside = spec.fact.with_name(f"{spec.fact.name}.set-aside")
         os.replace(spec.fact, aside)
-        return f'{e} (kept as {aside.name})'
-    if fact is None: return NEVER
-    if fact['status'] != 'success': return f"it {'was blocked' if fact['status'] == 'blocked' else 'failed'}"
-    return _changed(spec, fact) or ('dialsum itself has changed' if strict and fact['environment'].get('package_code') != environment()['package_code'] else '')
+        return f"{e} (kept as {aside.name})"
+    if fact is None:
+        return NEVER
+    if fact["status"] != "success":
+        return f"it {'was blocked' if fact['status'] == 'blocked' else 'failed'}"
+    return _changed(spec, fact) or (
+        "dialsum itself has changed"
+        if strict and fact["environment"].get("package_code") != environment()["package_code"]
+        else ""
+    )
 
-def _believed(spec:StageSpec)->dict|None: # raises `DialsumError` for a fact that is broken, or not as a stage wrote it
+
+def _believed(
+    spec: StageSpec,
+) -> dict | None:  # raises `DialsumError` for a fact that is broken, or not as a stage wrote it
     fact = read_fact(spec.fact)
-    written = [e['sha256'] for e in events(spec.run) if e['event'] == 'fact' and e['file'] == spec.fact.relative_to(spec.run).as_posix()]
-    if fact is not None and sha256(spec.fact) not in written: raise DialsumError(f"the fact file '{spec.fact.name}' is not as its stage wrote it.")
+    written = [
+        e["sha256"]
+        for e in events(spec.run)
+        if e["event"] == "fact" and e["file"] == spec.fact.relative_to(spec.run).as_posix()
+    ]
+    if fact is not None and sha256(spec.fact) not in written:
+        raise DialsumError(f"the fact file '{spec.fact.name}' is not as its stage wrote it.")
     return fact
 
-def _changed(spec:StageSpec, fact:dict)->str: # what is not as it was when a stage succeeded; empty: nothing
+
+def _changed(
+    spec: StageSpec, fact: dict
+) -> str:  # what is not as it was when a stage succeeded; empty: nothing
     params, inputs = spec.all_params, {}
-    for name, digest in fact['inputs'].items():
+    for name, digest in fact["inputs"].items():
         there = whereabouts(spec.run, params, name)
-        if why := _differs('input', name, there, digest): return why
-        if there and there.exists() or _same_words(name, params, fact['params']): inputs[name] = digest
-    for name, digest in fact['outputs'].items():
-        if why := _differs('output', name, spec.run/name, digest): return why
-    before, now = by_content(fact['params'], fact['inputs']), by_content(params, inputs)
-    told = [f'{n} was {fact["params"].get(n)!r}, now {params[n]!r}' for n in now if before.get(n) != now[n]]
-    if told: return ', '.join(told)
-    return '' if fact['identity'] == identity(spec.stage, params, inputs) else 'its notebook has changed'
+        if why := _differs("input", name, there, digest):
+            return why
+        if there and there.exists() or _same_words(name, params, fact["params"]):
+            inputs[name] = digest
+    for name, digest in fact["outputs"].items():
+        if why := _differs("output", name, spec.run / name, digest):
+            return why
+    before, now = by_content(fact["params"], fact["inputs"]), by_content(params, inputs)
+    told = [f"{n} was {fact['params'].get(n)!r}, now {params[n]!r}" for n in now if before.get(n) != now[n]]
+    if told:
+        return ", ".join(told)
+    return "" if fact["identity"] == identity(spec.stage, params, inputs) else "its notebook has changed"
 
-def _differs(kind:str, name:str, there:Path|None, digest:str)->str: # empty: not, or it lies outside of the run folder and is away
-    if there is None: return ''
-    if not there.exists(): return '' if name.startswith(('<', '../')) else f"its {kind} '{name}' is not there any more"
-    return '' if sha256(there) == digest else f"its {kind} '{name}' has changed"
 
-def _same_words(name:str, params:dict, before:dict)->bool: # whether the parameter that names an input says what it said
-    parameter = name[1:].partition('>/')[0].partition(' ')[0] if name.startswith('<') else ''
+def _differs(
+    kind: str, name: str, there: Path | None, digest: str
+) -> str:  # empty: not, or it lies outside of the run folder and is away
+    if there is None:
+        return ""
+    if not there.exists():
+        return "" if name.startswith(("<", "../")) else f"its {kind} '{name}' is not there any more"
+    return "" if sha256(there) == digest else f"its {kind} '{name}' has changed"
+
+
+def _same_words(
+    name: str, params: dict, before: dict
+) -> bool:  # whether the parameter that names an input says what it said
+    parameter = name[1:].partition(">/")[0].partition(" ")[0] if name.startswith("<") else ""
     return params.get(parameter) == before.get(parameter)
 
+
 def is_done(
-    spec:StageSpec,
-    strict:bool=False, # whether a change in dialsum's own code counts
-)->dict|None: # its facts; None when it has to run
+    spec: StageSpec,
+    strict: bool = False,  # whether a change in dialsum's own code counts
+) -> dict | None:  # its facts; None when it has to run
     "Whether a stage has succeeded with the same parameters, inputs and notebook, and its outputs are as it left them"
     return None if why_undone(spec, strict) else read_fact(spec.fact)
 
 # %% ../nbs/15_pipeline.ipynb #1a3ef8de
-_longest = 100 # letters of a socket's path, of 107 that Linux takes
+_longest = 100  # letters of a socket's path, of 107 that Linux takes
 
-def _sockets(run:Path, pid:int|str)->Path: # how the folders of one stage's kernel are called, '*' included
-    return Path(tempfile.gettempdir())/f'dialsum-{hashlib.sha256(str(run).encode()).hexdigest()[:10]}-{pid}-*'
 
-def _make_sockets(run:Path)->Path: # a new folder for the kernel of this process, which nobody else can enter or have made before
+def _sockets(
+    run: Path, pid: int | str
+) -> Path:  # how the folders of one stage's kernel are called, '*' included
+    return (
+        Path(tempfile.gettempdir()) / f"dialsum-{hashlib.sha256(str(run).encode()).hexdigest()[:10]}-{pid}-*"
+    )
+
+
+def _make_sockets(
+    run: Path,
+) -> Path:  # a new folder for the kernel of this process, which nobody else can enter or have made before
     pattern = _sockets(run, os.getpid())
-    for root in (str(pattern.parent), '/tmp', '/dev/shm'):
-        name = pattern.name.removesuffix('*')
-        if len(os.path.join(root, f'{name}12345678', 'kernel-5')) > _longest: continue
-        with suppress(OSError): return Path(tempfile.mkdtemp(prefix=name, dir=root))
-    raise DialsumError(f"there is no place for a kernel's sockets: '{pattern.parent}' cannot be written to, or its path is too long; set TMPDIR to a short one.")
+    for root in (str(pattern.parent), "/tmp", "/dev/shm"):
+        name = pattern.name.removesuffix("*")
+        if len(os.path.join(root, f"{name}12345678", "kernel-5")) > _longest:
+            continue
+        with suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix=name, dir=root))
+    raise DialsumError(
+        f"there is no place for a kernel's sockets: '{pattern.parent}' cannot be written to, or its path is too long; set TMPDIR to a short one."
+    )
 
-def _remove_sockets(run:Path, pid:int|str): # of a process; '*': of all that have worked for a run
+
+def _remove_sockets(run: Path, pid: int | str):  # of a process; '*': of all that have worked for a run
     pattern = _sockets(run, pid)
-    for root in {pattern.parent, Path('/tmp'), Path('/dev/shm')}:
-        for left in root.glob(pattern.name): shutil.rmtree(left, ignore_errors=True)
+    for root in {pattern.parent, Path("/tmp"), Path("/dev/shm")}:
+        for left in root.glob(pattern.name):
+            shutil.rmtree(left, ignore_errors=True)
 
-ROOM = 2**20 # letters of a cell's printing that are kept
+
+ROOM = 2**20  # letters of a cell's printing that are kept
+
 
 class _Whole:
     "papermill's way to a notebook file: written whole or not at all"
-    def write(self, text, path): return str(write_atomic(Path(path.removeprefix('whole://')), text))
-    def read(self, path): return Path(path.removeprefix('whole://')).read_text(encoding='utf-8')
-    def listdir(self, path): return os.listdir(path.removeprefix('whole://'))
-    def pretty_path(self, path): return path.removeprefix('whole://')
 
-def _engine(sockets:Path): # folder of the kernel's sockets
+    def write(self, text, path):
+        return str(write_atomic(Path(path.removeprefix("whole://")), text))
+
+    def read(self, path):
+        return Path(path.removeprefix("whole://")).read_text(encoding="utf-8")
+
+    def listdir(self, path):
+        return os.listdir(path.removeprefix("whole://"))
+
+    def pretty_path(self, path):
+        return path.removeprefix("whole://")
+
+
+def _engine(sockets: Path):  # folder of the kernel's sockets
     from jupyter_client.manager import AsyncKernelManager
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.iorw import papermill_io
-    class Local(AsyncKernelManager): # sockets in a folder: two kernels that start at once cannot take one port, and nobody else can listen
-        def __init__(self, **kwargs): super().__init__(transport='ipc', ip=f'{sockets}/kernel', **kwargs)
+
+    class Local(
+        AsyncKernelManager
+    ):  # sockets in a folder: two kernels that start at once cannot take one port, and nobody else can listen
+        def __init__(self, **kwargs):
+            super().__init__(transport="ipc", ip=f"{sockets}/kernel", **kwargs)
+
     class Bounded(PapermillNotebookClient):
         def process_message(self, msg, cell, cell_index):
-            if msg['msg_type'] == 'stream':
-                text, left = msg['content']['text'], ROOM - cell.metadata.get('printed', 0)
-                if left <= 0: return None
-                cell.metadata['printed'] = ROOM - left + len(text)
-                if len(text) > left: msg['content']['text'] = f'{text[:left]}\n… cut here: a cell may print {ROOM:,} letters\n'
+            if msg["msg_type"] == "stream":
+                text, left = msg["content"]["text"], ROOM - cell.metadata.get("printed", 0)
+                if left <= 0:
+                    return None
+                cell.metadata["printed"] = ROOM - left + len(text)
+                if len(text) > left:
+                    msg["content"]["text"] = f"{text[:left]}\n… cut here: a cell may print {ROOM:,} letters\n"
             return super().process_message(msg, cell, cell_index)
+
     class Engine(NBClientEngine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, start_timeout=60, execution_timeout=None, **kwargs):
+        def execute_managed_notebook(
+            cls, nb_man, kernel_name, log_output=False, start_timeout=60, execution_timeout=None, **kwargs
+        ):
             import logging
-            kept = {k: v for k, v in kwargs.items() if k not in ('input_path', 'stdout_file', 'stderr_file')}
-            return Bounded(nb_man, timeout=execution_timeout, startup_timeout=start_timeout, kernel_name=kernel_name, log=logging.getLogger('papermill'), log_output=log_output,
-                           kernel_manager_class=Local, **kept).execute()
-    papermill_engines.register('dialsum', Engine)
-    papermill_io.register('whole://', _Whole())
+
+            kept = {k: v for k, v in kwargs.items() if k not in ("input_path", "stdout_file", "stderr_file")}
+            return Bounded(
+                nb_man,
+                timeout=execution_timeout,
+                startup_timeout=start_timeout,
+                kernel_name=kernel_name,
+                log=logging.getLogger("papermill"),
+                log_output=log_output,
+                kernel_manager_class=Local,
+                **kept,
+            ).execute()
+
+    papermill_engines.register("dialsum", Engine)
+    papermill_io.register("whole://", _Whole())
 
 # %% ../nbs/15_pipeline.ipynb #efffbeac
-def _fail(spec:StageSpec, started:str, seconds:float, error:dict, status:str='failed')->dict:
-    return write_fact(spec.run, spec.fact, make_fact(spec.run, spec.stage, status, spec.model, spec.fold, started, seconds, spec.all_params, error=error))
+def _fail(spec: StageSpec, started: str, seconds: float, error: dict, status: str = "failed") -> dict:
+    return write_fact(
+        spec.run,
+        spec.fact,
+        make_fact(
+            spec.run,
+            spec.stage,
+            status,
+            spec.model,
+            spec.fold,
+            started,
+            seconds,
+            spec.all_params,
+            error=error,
+        ),
+    )
 
-def _error(kind:str, type:str, message:str, log:str='')->dict: # log: path within the run folder
+
+def _error(kind: str, type: str, message: str, log: str = "") -> dict:  # log: path within the run folder
     return dict(kind=kind, type=type, message=message, cause=None, remedy=None, traceback=log)
 
-def _understood(spec:StageSpec, error:dict, text:str)->dict: # the error with what is known of it
+
+def _understood(spec: StageSpec, error: dict, text: str) -> dict:  # the error with what is known of it
     facts = spec.named | dict(error=error)
-    known = next((d for d in diagnose(text, facts) if d.kind != 'unknown'), None)
+    known = next((d for d in diagnose(text, facts) if d.kind != "unknown"), None)
     failures = read(io.StringIO(text))[0]
-    frames = [f'{Path(path).name}:{rest}' for path, _, rest in (f.partition(':') for f in (failures[-1].root.frames if failures else ())[-6:])]
-    return error | dict(frames=frames if error['kind'] in ('exception', 'user') else []) | (dict(cause=known.cause, remedy=known.remedy, diagnosis=known.kind, severity=known.severity, reference=known.reference) if known else {})
+    frames = [
+        f"{Path(path).name}:{rest}"
+        for path, _, rest in (f.partition(":") for f in (failures[-1].root.frames if failures else ())[-6:])
+    ]
+    return (
+        error
+        | dict(frames=frames if error["kind"] in ("exception", "user") else [])
+        | (
+            dict(
+                cause=known.cause,
+                remedy=known.remedy,
+                diagnosis=known.kind,
+                severity=known.severity,
+                reference=known.reference,
+            )
+            if known
+            else {}
+        )
+    )
 
-def _tail(path:Path, most:int=2**18)->str: # the last letters of a log
-    if not path.is_file(): return ''
-    with open(path, 'rb') as f:
+
+def _tail(path: Path, most: int = 2**18) -> str:  # the last letters of a log
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as f:
         f.seek(max(0, path.stat().st_size - most))
-        return f.read().decode('utf-8', errors='replace')
+        return f.read().decode("utf-8", errors="replace")
 
-def _save_traceback(spec:StageSpec, lines:list[str])->str: # path within the run folder; '' where there is no room for it
+
+def _save_traceback(
+    spec: StageSpec, lines: list[str]
+) -> str:  # path within the run folder; '' where there is no room for it
     name = f"errors/{spec.key.replace('/', '_')}.log"
-    try: with_room(spec.run, lambda: write_atomic(spec.run/name, re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(lines)) + '\n'))
+    try:
+        with_room(
+            spec.run,
+            lambda: write_atomic(spec.run / name, re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines)) + "\n"),
+        )
     except OSError as e:
-        print(f'{spec.key}: its traceback could not be kept ({e.strerror}):', *lines, sep='\n', file=sys.stderr)
-        return ''
+        print(
+            f"{spec.key}: its traceback could not be kept ({e.strerror}):", *lines, sep="\n", file=sys.stderr
+        )
+        return ""
     return name
 
 # %% ../nbs/15_pipeline.ipynb #1bf6f5ac
 def execute(
-    spec:StageSpec,
-)->None:
+    spec: StageSpec,
+) -> None:
     "Execute a stage's notebook in this process (and its kernel); leaves the fact file, of whatever kind"
-    sys.modules.setdefault('rfc3987_syntax', None) # jsonschema's check of web addresses, a second to import; notebooks have none to check
+    sys.modules.setdefault(
+        "rfc3987_syntax", None
+    )  # jsonschema's check of web addresses, a second to import; notebooks have none to check
     import logging, papermill
-    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
-    logging.getLogger('papermill.translators').setLevel(logging.ERROR)
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("papermill.translators").setLevel(logging.ERROR)
     started, clock = now(), time.monotonic()
-    try: sockets = _make_sockets(spec.run)
-    except DialsumError as e: _fail(spec, started, 0, _error('user', 'DialsumError', str(e))); return
-    os.environ['JUPYTER_RUNTIME_DIR'] = str(sockets)
+    try:
+        sockets = _make_sockets(spec.run)
+    except DialsumError as e:
+        _fail(spec, started, 0, _error("user", "DialsumError", str(e)))
+        return
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(sockets)
     _engine(sockets)
     try:
-        papermill.execute_notebook(stage_notebook(spec.stage), f"whole://{spec.folder/f'{spec.stage}.ipynb'}", dict(spec.all_params), engine_name='dialsum',
-                                   kernel_name='python3', progress_bar=False, log_output=True, cwd=spec.folder)
+        papermill.execute_notebook(
+            stage_notebook(spec.stage),
+            f"whole://{spec.folder / f'{spec.stage}.ipynb'}",
+            dict(spec.all_params),
+            engine_name="dialsum",
+            kernel_name="python3",
+            progress_bar=False,
+            log_output=True,
+            cwd=spec.folder,
+        )
     except papermill.PapermillExecutionError as e:
-        if e.ename == 'Blocked': _fail(spec, started, time.monotonic() - clock, _error('optional', e.ename, e.evalue), 'blocked'); return
-        kind = dict(DialsumError='user', TimeLimit='timeout').get(e.ename, 'exception')
-        _fail(spec, started, time.monotonic() - clock, _understood(spec, _error(kind, e.ename, e.evalue, _save_traceback(spec, e.traceback)), '\n'.join(e.traceback)))
-    except Exception as e: # the notebook could not be executed to its end (no kernel, no disk, …): that is this stage's result, too
-        if type(e).__name__ == 'DeadKernelError' and read_fact(spec.fact): return # a time limit that had to end the process has left its fact
-        kind, how = ('died', 'the kernel died while the notebook ran; out of memory is the usual reason') if type(e).__name__ == 'DeadKernelError' else ('exception', str(e))
+        if e.ename == "Blocked":
+            _fail(spec, started, time.monotonic() - clock, _error("optional", e.ename, e.evalue), "blocked")
+            return
+        kind = dict(DialsumError="user", TimeLimit="timeout").get(e.ename, "exception")
+        _fail(
+            spec,
+            started,
+            time.monotonic() - clock,
+            _understood(
+                spec,
+                _error(kind, e.ename, e.evalue, _save_traceback(spec, e.traceback)),
+                "\n".join(e.traceback),
+            ),
+        )
+    except Exception as e:  # the notebook could not be executed to its end (no kernel, no disk, …): that is this stage's result, too
+        if type(e).__name__ == "DeadKernelError" and read_fact(spec.fact):
+            return  # a time limit that had to end the process has left its fact
+        kind, how = (
+            ("died", "the kernel died while the notebook ran; out of memory is the usual reason")
+            if type(e).__name__ == "DeadKernelError"
+            else ("exception", str(e))
+        )
         told = traceback.format_exception(e)
-        _fail(spec, started, time.monotonic() - clock, _understood(spec, _error(kind, type(e).__name__, how, _save_traceback(spec, told)), ''.join(told)))
-    finally: shutil.rmtree(sockets, ignore_errors=True)
+        _fail(
+            spec,
+            started,
+            time.monotonic() - clock,
+            _understood(
+                spec, _error(kind, type(e).__name__, how, _save_traceback(spec, told)), "".join(told)
+            ),
+        )
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
 
 # %% ../nbs/15_pipeline.ipynb #33502860
-def gpus()->list[str]: # as CUDA_VISIBLE_DEVICES names them
+def gpus() -> list[str]:  # as CUDA_VISIBLE_DEVICES names them
     "The GPUs that stages can use, found without importing torch"
-    named = os.environ.get('CUDA_VISIBLE_DEVICES')
-    if named is None: return [str(i) for i in range(len(glob.glob('/dev/nvidia[0-9]*')))]
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return [str(i) for i in range(len(glob.glob("/dev/nvidia[0-9]*")))]
     shown = []
-    for name in named.split(','):
-        if name.strip() in ('', '-1'): break # CUDA stops at the first that is none
+    for name in named.split(","):
+        if name.strip() in ("", "-1"):
+            break  # CUDA stops at the first that is none
         shown.append(name.strip())
     return shown
 
+
 def at_once(
-    workers:int, # stages at once, as asked
-    scale:str, # 'full' or 'replica'
-)->tuple[int,str]: # (stages at once, why not as many as asked; empty where they are)
+    workers: int,  # stages at once, as asked
+    scale: str,  # 'full' or 'replica'
+) -> tuple[int, str]:  # (stages at once, why not as many as asked; empty where they are)
     "How many stages go at once: at full size one a GPU, since each plans with all of its memory; the others wait for their turn"
     count = len(gpus())
-    if scale != 'full' or not count or workers <= count: return workers, ''
-    return count, f"--workers {workers} is more than the {count} GPU{'s' if count > 1 else ''} of this machine, and two models on one would run out of memory: {count} at once, the other stages wait for their turn."
+    if scale != "full" or not count or workers <= count:
+        return workers, ""
+    return (
+        count,
+        f"--workers {workers} is more than the {count} GPU{'s' if count > 1 else ''} of this machine, and two models on one would run out of memory: {count} at once, the other stages wait for their turn.",
+    )
 
-def _gpu(slot:int)->dict: # one GPU a stage: a trainer that sees several would spread over them by itself
+
+def _gpu(slot: int) -> dict:  # one GPU a stage: a trainer that sees several would spread over them by itself
     seen = gpus()
-    return dict(CUDA_VISIBLE_DEVICES=seen[slot%len(seen)]) if len(seen) > 1 else {}
+    return dict(CUDA_VISIBLE_DEVICES=seen[slot % len(seen)]) if len(seen) > 1 else {}
 
-def _environment(spec:StageSpec, threads:int, slot:int)->dict:
-    kernels = dict(ONEDNN_PRIMITIVE_CACHE_CAPACITY='128') # of each shape of a batch oneDNN keeps what it has compiled: its usual 1,024 kernels are half a GiB
-    return kernels | os.environ | home_folders() | _gpu(slot) | dict(DIALSUM_RUN=str(spec.run), OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM='false', PYTHONUTF8='1', PYTHONUNBUFFERED='1', JUPYTER_PREFER_ENV_PATH='1')
 
-_interrupted = threading.Event() # somebody pressed Ctrl-C
+def _environment(spec: StageSpec, threads: int, slot: int) -> dict:
+    kernels = dict(
+        ONEDNN_PRIMITIVE_CACHE_CAPACITY="128"
+    )  # of each shape of a batch oneDNN keeps what it has compiled: its usual 1,024 kernels are half a GiB
+    return (
+        kernels
+        | os.environ
+        | home_folders()
+        | _gpu(slot)
+        | dict(
+            DIALSUM_RUN=str(spec.run),
+            OMP_NUM_THREADS=str(threads),
+            TOKENIZERS_PARALLELISM="false",
+            PYTHONUTF8="1",
+            PYTHONUNBUFFERED="1",
+            JUPYTER_PREFER_ENV_PATH="1",
+        )
+    )
 
-def _look(pid:int, tree:set): # remember who is there: when a process is gone, its children cannot be asked for any more
+
+_interrupted = threading.Event()  # somebody pressed Ctrl-C
+
+
+def _look(
+    pid: int, tree: set
+):  # remember who is there: when a process is gone, its children cannot be asked for any more
     import psutil
-    try: tree |= {psutil.Process(pid), *psutil.Process(pid).children(recursive=True)}
-    except psutil.Error: return
+
+    try:
+        tree |= {psutil.Process(pid), *psutil.Process(pid).children(recursive=True)}
+    except psutil.Error:
+        return
+
 
 def _kill(processes):
     import psutil
+
     for p in processes:
-        try: p.kill()
-        except psutil.NoSuchProcess: continue
+        try:
+            p.kill()
+        except psutil.NoSuchProcess:
+            continue
     psutil.wait_procs(processes, timeout=10)
 
-def _orphaned(starter:int, run:Path): # in a thread of the started process
+
+def _orphaned(starter: int, run: Path):  # in a thread of the started process
     import psutil
-    while os.getppid() == starter: time.sleep(0.3)
+
+    while os.getppid() == starter:
+        time.sleep(0.3)
     _kill(psutil.Process().children(recursive=True))
     _remove_sockets(run, os.getpid())
     os._exit(1)
 
+
 def child(
-    what:str, # JSON of a `StageSpec`
-    starter:int, # process id of whoever started this process
-)->None:
+    what: str,  # JSON of a `StageSpec`
+    starter: int,  # process id of whoever started this process
+) -> None:
     "What the process of a stage does"
     told = json.loads(what)
-    spec = StageSpec(Path(told.pop('run')), **told)
+    spec = StageSpec(Path(told.pop("run")), **told)
     threading.Thread(target=_orphaned, args=(starter, spec.run), daemon=True).start()
-    hold(spec.run/'events.jsonl', shared=True) # as long as this lives, no other experiment begins in this folder
+    hold(
+        spec.run / "events.jsonl", shared=True
+    )  # as long as this lives, no other experiment begins in this folder
     execute(spec)
 
 # %% ../nbs/15_pipeline.ipynb #64bb4a15
-_call = 'import sys; from dialsum.pipeline import child; child(sys.argv[1], int(sys.argv[2]))'
+_call = "import sys; from dialsum.pipeline import child; child(sys.argv[1], int(sys.argv[2]))"
 
-def _start(spec:StageSpec, log:Path, threads:int, timeout:float|None, slot:int)->int|None: # exit code; None when it took too long
+
+def _start(
+    spec: StageSpec, log: Path, threads: int, timeout: float | None, slot: int
+) -> int | None:  # exit code; None when it took too long
     what = json.dumps(spec.named | dict(run=str(spec.run), params=spec.params))
-    with open(log, 'w', encoding='utf-8') as out:
-        process = subprocess.Popen([sys.executable, '-P', '-c', _call, what, str(os.getpid())], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                   env=_environment(spec, threads, slot), cwd=spec.folder, start_new_session=True)
+    with open(log, "w", encoding="utf-8") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _call, what, str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=_environment(spec, threads, slot),
+            cwd=spec.folder,
+            start_new_session=True,
+        )
         tree, end = set(), time.monotonic() + timeout if timeout else math.inf
         try:
             while time.monotonic() < end and not _interrupted.is_set():
                 _look(process.pid, tree)
-                try: return process.wait(min(0.5, max(0.01, end - time.monotonic())))
-                except subprocess.TimeoutExpired: continue
+                try:
+                    return process.wait(min(0.5, max(0.01, end - time.monotonic())))
+                except subprocess.TimeoutExpired:
+                    continue
             return None
         finally:
             _look(process.pid, tree)
             _kill([p for p in tree if p.is_running()])
-            _remove_sockets(spec.run, process.pid) # a killed one leaves them
+            _remove_sockets(spec.run, process.pid)  # a killed one leaves them
 
 # %% ../nbs/15_pipeline.ipynb #10c236a1
 def run_stage(
-    spec:StageSpec,
-    threads:int=0, # CPU threads for the stage; 0: all cores
-    timeout:float|None=None, # seconds until it is ended; None or 0: never
-    slot:int=0, # number of the GPU to use, where there are several
-    strict:bool=False, # whether a change in dialsum's own code makes a stage run again
-    say=lambda line: None, # called with why a stage that has run before runs again
-)->dict: # its facts
+    spec: StageSpec,
+    threads: int = 0,  # CPU threads for the stage; 0: all cores
+    timeout: float | None = None,  # seconds until it is ended; None or 0: never
+    slot: int = 0,  # number of the GPU to use, where there are several
+    strict: bool = False,  # whether a change in dialsum's own code makes a stage run again
+    say=lambda line: None,  # called with why a stage that has run before runs again
+) -> dict:  # its facts
     "Execute one stage in a process tree of its own, unless it is done already; always leaves a fact file"
-    spec.all_params # unknown parameters are refused before anything is touched
+    spec.all_params  # unknown parameters are refused before anything is touched
     check_kept(spec.stage, spec.folder, list(spec.params.values()))
     if not (why := why_undone(spec, strict)):
-        log_event(spec.run, 'kept', **spec.named)
+        log_event(spec.run, "kept", **spec.named)
         return read_fact(spec.fact)
-    if _interrupted.is_set(): raise KeyboardInterrupt # it was waiting for its turn
+    if _interrupted.is_set():
+        raise KeyboardInterrupt  # it was waiting for its turn
     spec.folder.mkdir(parents=True, exist_ok=True)
-    for old in (spec.fact, spec.folder/f'{spec.stage}.ipynb'): old.unlink(missing_ok=True)
+    for old in (spec.fact, spec.folder / f"{spec.stage}.ipynb"):
+        old.unlink(missing_ok=True)
     started, clock = now(), time.monotonic()
-    log_event(spec.run, 'start', **spec.named, why=why)
-    if why != NEVER: say(f'{spec.key} runs again: {why}')
-    code = _start(spec, spec.folder/f'{spec.stage}.log', threads or os.cpu_count() or 1, timeout, slot)
-    fact = read_fact(spec.fact) or _fail(spec, started, time.monotonic() - clock, _understood(spec, _died(spec, code, timeout), _tail(spec.folder/f'{spec.stage}.log')))
-    if fact['status'] != 'success': _note(spec, fact['error'], say)
-    log_event(spec.run, 'end', **spec.named, status=fact['status'], seconds=fact['seconds'])
+    log_event(spec.run, "start", **spec.named, why=why)
+    if why != NEVER:
+        say(f"{spec.key} runs again: {why}")
+    code = _start(spec, spec.folder / f"{spec.stage}.log", threads or os.cpu_count() or 1, timeout, slot)
+    fact = read_fact(spec.fact) or _fail(
+        spec,
+        started,
+        time.monotonic() - clock,
+        _understood(spec, _died(spec, code, timeout), _tail(spec.folder / f"{spec.stage}.log")),
+    )
+    if fact["status"] != "success":
+        _note(spec, fact["error"], say)
+    log_event(spec.run, "end", **spec.named, status=fact["status"], seconds=fact["seconds"])
     return fact
 
-def _died(spec:StageSpec, code:int|None, timeout:float|None)->dict:
-    log = f"{Path(os.path.relpath(spec.folder/f'{spec.stage}.log', spec.run)).as_posix()}"
-    if _interrupted.is_set(): return _error('interrupted', 'Interrupted', f'{spec.key} was interrupted.', log)
-    if code is None: return _error('timeout', 'TimeoutExpired', f'{spec.key} took longer than its limit of {timeout:.0f} s and was ended.', log)
-    how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with exit code {code} without writing its facts' if code else 'ended without writing its facts'
-    return _error('died', 'StageDied', f'{spec.key} {how}: see the log.', log)
 
-def _note(spec:StageSpec, error:dict, say): # what became of it, at the head of the partial notebook
-    path = spec.folder/f'{spec.stage}.ipynb'
-    if not path.is_file(): return
-    notebook = json.loads(path.read_text(encoding='utf-8'))
-    for cell in notebook['cells']:
-        told = cell['metadata'].get('papermill', {})
-        if told.get('status') == 'running' or error['kind'] != 'exception' and told.get('status') == 'completed' and not cell.get('execution_count') and cell['cell_type'] == 'code': told['status'] = 'failed'
-    head = dict(cell_type='markdown', id='ended-early', metadata={}, source=[f"**This stage did not succeed** ({error['type']}): {error['message']}"])
-    notebook['cells'].insert(0, head)
-    try: with_room(spec.run, lambda: write_atomic(path, json.dumps(notebook, ensure_ascii=False, indent=1) + '\n'))
-    except OSError as e: say(f'{spec.key}: its notebook does not say that it failed ({e.strerror})')
+def _died(spec: StageSpec, code: int | None, timeout: float | None) -> dict:
+    log = f"{Path(os.path.relpath(spec.folder / f'{spec.stage}.log', spec.run)).as_posix()}"
+    if _interrupted.is_set():
+        return _error("interrupted", "Interrupted", f"{spec.key} was interrupted.", log)
+    if code is None:
+        return _error(
+            "timeout",
+            "TimeoutExpired",
+            f"{spec.key} took longer than its limit of {timeout:.0f} s and was ended.",
+            log,
+        )
+    how = (
+        f"was killed by {signal.Signals(-code).name}"
+        if code < 0
+        else f"ended with exit code {code} without writing its facts"
+        if code
+        else "ended without writing its facts"
+    )
+    return _error("died", "StageDied", f"{spec.key} {how}: see the log.", log)
+
+
+def _note(spec: StageSpec, error: dict, say):  # what became of it, at the head of the partial notebook
+    path = spec.folder / f"{spec.stage}.ipynb"
+    if not path.is_file():
+        return
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        told = cell["metadata"].get("papermill", {})
+        if (
+            told.get("status") == "running"
+            or error["kind"] != "exception"
+            and told.get("status") == "completed"
+            and not cell.get("execution_count")
+            and cell["cell_type"] == "code"
+        ):
+            told["status"] = "failed"
+    head = dict(
+        cell_type="markdown",
+        id="ended-early",
+        metadata={},
+        source=[f"**This stage did not succeed** ({error['type']}): {error['message']}"],
+    )
+    notebook["cells"].insert(0, head)
+    try:
+        with_room(
+            spec.run, lambda: write_atomic(path, json.dumps(notebook, ensure_ascii=False, indent=1) + "\n")
+        )
+    except OSError as e:
+        say(f"{spec.key}: its notebook does not say that it failed ({e.strerror})")
 
 # %% ../nbs/15_pipeline.ipynb #70222755
-MODES = ('single', 'multi_model', 'full')
-MEMBERS = ('models', 'tta', 'checkpoints', 'folds', 'soup', 'api') # what an ensemble can choose among
+MODES = ("single", "multi_model", "full")
+MEMBERS = ("models", "tta", "checkpoints", "folds", "soup", "api")  # what an ensemble can choose among
 
 # %% ../nbs/15_pipeline.ipynb #d0b9d9e7
-def _members(options:dict)->list[str]: # of `MEMBERS`, as asked
-    asked = [k for k in options.get('ensemble_members', 'models').replace(',', ' ').split() if k]
-    return list(dict.fromkeys(asked + ['soup']*(options.get('ensemble_strategy') == 'soup'))) if 'ensemble_strategy' in options else []
+def _members(options: dict) -> list[str]:  # of `MEMBERS`, as asked
+    asked = [k for k in options.get("ensemble_members", "models").replace(",", " ").split() if k]
+    return (
+        list(dict.fromkeys(asked + ["soup"] * (options.get("ensemble_strategy") == "soup")))
+        if "ensemble_strategy" in options
+        else []
+    )
 
 # %% ../nbs/15_pipeline.ipynb #19b9765f
-def _fold_specs(spec:Callable, m:str, options:dict, test:bool)->list[StageSpec]: # of one model; `spec` makes one
+def _fold_specs(
+    spec: Callable, m: str, options: dict, test: bool
+) -> list[StageSpec]:  # of one model; `spec` makes one
     made = []
-    for k in range(options['k_folds']):
-        made.append(spec('train', m, ['preflight', 'data'], fold=k))
-        made.append(spec('evaluate', m, [f'{m}/fold{k}/train'], fold=k))
-        if test and 'folds' in _members(options): made.append(spec('predict', m, [f'{m}/fold{k}/train'], [f'{m}/fold{k}/evaluate'], fold=k))
-    made.append(spec('folds', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])]))
-    if 'soup' in _members(options):
-        average = spec('soup', m, [f'{m}/fold{k}/evaluate' for k in range(options['k_folds'])], [f'{m}/evaluate'])
+    for k in range(options["k_folds"]):
+        made.append(spec("train", m, ["preflight", "data"], fold=k))
+        made.append(spec("evaluate", m, [f"{m}/fold{k}/train"], fold=k))
+        if test and "folds" in _members(options):
+            made.append(spec("predict", m, [f"{m}/fold{k}/train"], [f"{m}/fold{k}/evaluate"], fold=k))
+    made.append(spec("folds", m, [f"{m}/fold{k}/evaluate" for k in range(options["k_folds"])]))
+    if "soup" in _members(options):
+        average = spec(
+            "soup", m, [f"{m}/fold{k}/evaluate" for k in range(options["k_folds"])], [f"{m}/evaluate"]
+        )
         made.append(replace(average, params=average.params | dict(soup_test=test)))
     return made
 
 # %% ../nbs/15_pipeline.ipynb #fd500e79
 def going_on_from_adapters(
-    models:list[str], # cards' names
-    checkpoints:dict|None, # model → folder or hub name to start from
-)->list[str]:
+    models: list[str],  # cards' names
+    checkpoints: dict | None,  # model → folder or hub name to start from
+) -> list[str]:
     "The models that start from an adapter"
     from dialsum.training import adapter_options
-    return [m for m in models if adapter_options((checkpoints or {}).get(m, ''))]
+
+    return [m for m in models if adapter_options((checkpoints or {}).get(m, ""))]
+
 
 def models_of_base(
-    options:dict, # stage parameters that were given
-    models:list[str], # cards' names
-    checkpoints:dict|None, # model → folder or hub name to start from
-)->list[str]: # none where it could be of several
+    options: dict,  # stage parameters that were given
+    models: list[str],  # cards' names
+    checkpoints: dict | None,  # model → folder or hub name to start from
+) -> list[str]:  # none where it could be of several
     "The models that the option `base` is for: those that start from an adapter, else the only one that gets one"
     from dialsum.models import card
-    adapted = [m for m in models if (options.get('method') or card(m).method) != 'full']
+
+    adapted = [m for m in models if (options.get("method") or card(m).method) != "full"]
     return going_on_from_adapters(models, checkpoints) or (adapted if len(adapted) == 1 else [])
 
 # %% ../nbs/15_pipeline.ipynb #ebd7c344
 def plan(
-    run:Path, # run folder
-    models:list[str], # cards' names
-    options:dict, # parameter name → value, for every stage that has it
-    test:bool=True, # whether there is a test set to predict
-    checkpoints:dict|None=None, # model → folder or hub name to start from
-    rehearse:bool=True, # whether replicas take the path before the models do
-    tta:bool=False, # whether each model is asked about each dialogue in several forms, too
-    optimize:bool=False, # whether the fastest way to predict is looked for
-)->list[StageSpec]: # in an order in which they can run
+    run: Path,  # run folder
+    models: list[str],  # cards' names
+    options: dict,  # parameter name → value, for every stage that has it
+    test: bool = True,  # whether there is a test set to predict
+    checkpoints: dict | None = None,  # model → folder or hub name to start from
+    rehearse: bool = True,  # whether replicas take the path before the models do
+    tta: bool = False,  # whether each model is asked about each dialogue in several forms, too
+    optimize: bool = False,  # whether the fastest way to predict is looked for
+) -> list[StageSpec]:  # in an order in which they can run
     "The stages of an experiment"
     from dialsum.training import UNSET, followed
-    going_on, with_base = going_on_from_adapters(models, checkpoints), models_of_base(options, models, checkpoints)
+
+    going_on, with_base = (
+        going_on_from_adapters(models, checkpoints),
+        models_of_base(options, models, checkpoints),
+    )
     of_model = followed(options, models) if UNSET.keys() & options.keys() else {}
-    def spec(stage, model='', needs=(), after=(), fold=None):
-        own = {k: v for k, v in of_model.get(model, options).items() if k in parameters(stage) and (stage == 'data' or not k.endswith(('_csv', 'columns'))) and (fold is None or k != 'keep_checkpoints')}
-        if model not in (going_on if stage == 'train' else with_base): own.pop('base', None)
-        if stage == 'train' and model in (checkpoints or {}): own['checkpoint'] = checkpoints[model]
+
+    def spec(stage, model="", needs=(), after=(), fold=None):
+        own = {
+            k: v
+            for k, v in of_model.get(model, options).items()
+            if k in parameters(stage)
+            and (stage == "data" or not k.endswith(("_csv", "columns")))
+            and (fold is None or k != "keep_checkpoints")
+        }
+        if model not in (going_on if stage == "train" else with_base):
+            own.pop("base", None)
+        if stage == "train" and model in (checkpoints or {}):
+            own["checkpoint"] = checkpoints[model]
         return StageSpec(Path(run), stage, model, own, tuple(needs), tuple(after), fold)
-    asked = dict(models=','.join(models), scale=options.get('scale', 'full'), checkpoints=json.dumps(checkpoints or {}, sort_keys=True), options=json.dumps({k: v for k, v in options.items() if k != 'reports'}, ensure_ascii=False, sort_keys=True), rehearse=rehearse)
-    made = [StageSpec(Path(run), 'preflight', '', asked), spec('data')]
+
+    asked = dict(
+        models=",".join(models),
+        scale=options.get("scale", "full"),
+        checkpoints=json.dumps(checkpoints or {}, sort_keys=True),
+        options=json.dumps(
+            {k: v for k, v in options.items() if k != "reports"}, ensure_ascii=False, sort_keys=True
+        ),
+        rehearse=rehearse,
+    )
+    made = [StageSpec(Path(run), "preflight", "", asked), spec("data")]
     for m in models:
-        made += [spec('train', m, ['preflight', 'data']), spec('evaluate', m, [f'{m}/train'])]
-        if optimize: made.append(spec('optimize', m, [f'{m}/train'], [f'{m}/evaluate']))
+        made += [spec("train", m, ["preflight", "data"]), spec("evaluate", m, [f"{m}/train"])]
+        if optimize:
+            made.append(spec("optimize", m, [f"{m}/train"], [f"{m}/evaluate"]))
         if test:
-            summaries = spec('predict', m, [f'{m}/train'], [f'{m}/evaluate'] + [f'{m}/optimize']*optimize)
-            made.append(replace(summaries, params=dict(engine='auto' if optimize else 'hf') | summaries.params))
+            summaries = spec("predict", m, [f"{m}/train"], [f"{m}/evaluate"] + [f"{m}/optimize"] * optimize)
+            made.append(
+                replace(summaries, params=dict(engine="auto" if optimize else "hf") | summaries.params)
+            )
         if tta:
-            forms = spec('tta', m, [f'{m}/train'], [f'{m}/evaluate'])
+            forms = spec("tta", m, [f"{m}/train"], [f"{m}/evaluate"])
             made.append(replace(forms, params=forms.params | dict(tta_test=test)))
-        if 'checkpoints' in _members(options):
-            others = spec('checkpoints', m, [f'{m}/train', f'{m}/evaluate'])
+        if "checkpoints" in _members(options):
+            others = spec("checkpoints", m, [f"{m}/train", f"{m}/evaluate"])
             made.append(replace(others, params=others.params | dict(checkpoints_test=test)))
-    for m in models if options.get('k_folds') else (): made += _fold_specs(spec, m, options, test)
-    named = dict(models=','.join(models))
-    if options.get('use_solar_api'):
-        solar = spec('solar', '', ['data'], [s.key for s in made if s.stage == 'evaluate' and s.fold is None])
+    for m in models if options.get("k_folds") else ():
+        made += _fold_specs(spec, m, options, test)
+    named = dict(models=",".join(models))
+    if options.get("use_solar_api"):
+        solar = spec("solar", "", ["data"], [s.key for s in made if s.stage == "evaluate" and s.fold is None])
         made.append(replace(solar, params=solar.params | named))
-    if 'ensemble_strategy' in options:
-        ensemble = spec('ensemble', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'checkpoints', 'folds', 'soup', 'solar')])
-        made.append(replace(ensemble, params=ensemble.params | named | dict(ensemble_members=','.join(_members(options)))))
+    if "ensemble_strategy" in options:
+        ensemble = spec(
+            "ensemble",
+            "",
+            ["data"],
+            [
+                s.key
+                for s in made
+                if s.stage in ("evaluate", "predict", "tta", "checkpoints", "folds", "soup", "solar")
+            ],
+        )
+        made.append(
+            replace(
+                ensemble, params=ensemble.params | named | dict(ensemble_members=",".join(_members(options)))
+            )
+        )
     if test:
-        submit = spec('submit', '', ['data'], [s.key for s in made if s.stage in ('evaluate', 'predict', 'tta', 'soup', 'ensemble') and s.fold is None])
-        made.append(replace(submit, params=submit.params | named | dict(more=','.join(['tta']*tta + ['soup']*('soup' in _members(options)) + ['ensemble']*('ensemble_strategy' in options)))))
-    return [*made, spec('report', '', [], [s.key for s in made])]
+        submit = spec(
+            "submit",
+            "",
+            ["data"],
+            [
+                s.key
+                for s in made
+                if s.stage in ("evaluate", "predict", "tta", "soup", "ensemble") and s.fold is None
+            ],
+        )
+        made.append(
+            replace(
+                submit,
+                params=submit.params
+                | named
+                | dict(
+                    more=",".join(
+                        ["tta"] * tta
+                        + ["soup"] * ("soup" in _members(options))
+                        + ["ensemble"] * ("ensemble_strategy" in options)
+                    )
+                ),
+            )
+        )
+    return [*made, spec("report", "", [], [s.key for s in made])]
 
 # %% ../nbs/15_pipeline.ipynb #5ef2899a
 @dataclass
 class Progress:
     "How far a stage is"
-    state:str='waiting' # 'waiting', 'running', 'kept', 'success', 'failed' or 'blocked'
-    share:float=0 # 0 to 1
-    since:str='' # ISO 8601; when it started
-    seconds:float=0 # that it has taken, or takes until now
-    left:float|None=None # seconds, as it says itself
+
+    state: str = "waiting"  # 'waiting', 'running', 'kept', 'success', 'failed' or 'blocked'
+    share: float = 0  # 0 to 1
+    since: str = ""  # ISO 8601; when it started
+    seconds: float = 0  # that it has taken, or takes until now
+    left: float | None = None  # seconds, as it says itself
+
 
 def progress(
-    happened:list[dict], # from `events`
-    keys:list[str], # of the plan's stages
-    at:str='', # ISO 8601; empty: now
-)->dict[str,Progress]: # key → how far it is
+    happened: list[dict],  # from `events`
+    keys: list[str],  # of the plan's stages
+    at: str = "",  # ISO 8601; empty: now
+) -> dict[str, Progress]:  # key → how far it is
     "How far an experiment is, since it was opened last"
-    opened = max((i for i, e in enumerate(happened) if e['event'] == 'open'), default=0)
+    opened = max((i for i, e in enumerate(happened) if e["event"] == "open"), default=0)
     found, at = {k: Progress() for k in keys}, datetime.fromisoformat(at or now())
     for e in happened[opened:]:
-        p = found.get(key_of(**e)) if 'stage' in e else None
-        if p is None: continue
-        if e['event'] == 'start': p.state, p.since = 'running', e['time']
-        if e['event'] == 'beat' and e.get('total'): p.share, p.left = e['done']/e['total'], e.get('left')
-        if e['event'] == 'kept': p.state, p.share = 'kept', 1
-        if e['event'] == 'end': p.state, p.share, p.seconds, p.left = e['status'], 1, e['seconds'], None
-        if p.state == 'running': p.seconds = max(0, (at - datetime.fromisoformat(p.since)).total_seconds()) # a clock can be set back
+        p = found.get(key_of(**e)) if "stage" in e else None
+        if p is None:
+            continue
+        if e["event"] == "start":
+            p.state, p.since = "running", e["time"]
+        if e["event"] == "beat" and e.get("total"):
+            p.share, p.left = e["done"] / e["total"], e.get("left")
+        if e["event"] == "kept":
+            p.state, p.share = "kept", 1
+        if e["event"] == "end":
+            p.state, p.share, p.seconds, p.left = e["status"], 1, e["seconds"], None
+        if p.state == "running":
+            p.seconds = max(
+                0, (at - datetime.fromisoformat(p.since)).total_seconds()
+            )  # a clock can be set back
     return found
 
 # %% ../nbs/15_pipeline.ipynb #91b3fa64
 def due(
-    specs:list[StageSpec], # from `plan`
-    undone=(), # keys of stages that are known to have to run, as `why_undone` tells
-)->list[str]: # keys
+    specs: list[StageSpec],  # from `plan`
+    undone=(),  # keys of stages that are known to have to run, as `why_undone` tells
+) -> list[str]:  # keys
     "`undone` and what else will run, as far as facts and parameters tell without reading what stages have read and written"
     found = set(undone)
     for spec in specs:
-        before = found & {*spec.needs, *spec.after} - {'preflight'} # nothing is made of what that says
-        if before or not _seems_done(spec): found.add(spec.key)
+        before = found & {*spec.needs, *spec.after} - {"preflight"}  # nothing is made of what that says
+        if before or not _seems_done(spec):
+            found.add(spec.key)
     return [s.key for s in specs if s.key in found]
 
+
 def begun(
-    happened:list[dict], # from `events`
-    specs:list[StageSpec], # from `plan`
-)->list[str]: # keys
+    happened: list[dict],  # from `events`
+    specs: list[StageSpec],  # from `plan`
+) -> list[str]:  # keys
     "The stages that have begun to run since the experiment was opened last, foreseen or not"
     found = progress(happened, [s.key for s in specs])
-    return [key for key, p in found.items() if p.state not in ('waiting', 'kept')]
+    return [key for key, p in found.items() if p.state not in ("waiting", "kept")]
 
-def _seems_done(spec:StageSpec)->bool:
-    try: fact = read_fact(spec.fact)
-    except (DialsumError, FileNotFoundError): return False # the second: a stage that runs again takes it away meanwhile
-    if fact is None or fact.get('status') != 'success': return False
-    before = fact.get('params') or {}
+
+def _seems_done(spec: StageSpec) -> bool:
+    try:
+        fact = read_fact(spec.fact)
+    except (DialsumError, FileNotFoundError):
+        return False  # the second: a stage that runs again takes it away meanwhile
+    if fact is None or fact.get("status") != "success":
+        return False
+    before = fact.get("params") or {}
     return all(before.get(name) == value for name, value in spec.all_params.items() if not is_free(name))
 
 # %% ../nbs/15_pipeline.ipynb #8c148e7f
 @dataclass(frozen=True)
 class Left:
     "How long an experiment will take yet"
-    seconds:float
-    whole:bool=True # whether all that is left is counted
 
-    def __str__(self)->str: # '' where nothing can be told
-        if self.whole: return f'about {self.seconds:.0f} s left'
-        return f'at least {self.seconds:.0f} s left' if self.seconds >= 1 else ''
+    seconds: float
+    whole: bool = True  # whether all that is left is counted
 
-def _took(happened:list[dict])->dict[str,float]: # stage, and model/stage → seconds that such stages took on average
+    def __str__(self) -> str:  # '' where nothing can be told
+        if self.whole:
+            return f"about {self.seconds:.0f} s left"
+        return f"at least {self.seconds:.0f} s left" if self.seconds >= 1 else ""
+
+
+def _took(
+    happened: list[dict],
+) -> dict[str, float]:  # stage, and model/stage → seconds that such stages took on average
     found = {}
     for e in happened:
-        if e['event'] != 'end' or e.get('status') != 'success': continue
-        for name in {e['stage'], f"{e['model']}/{e['stage']}"}: found.setdefault(name, []).append(e['seconds'])
-    return {name: sum(seconds)/len(seconds) for name, seconds in found.items()}
+        if e["event"] != "end" or e.get("status") != "success":
+            continue
+        for name in {e["stage"], f"{e['model']}/{e['stage']}"}:
+            found.setdefault(name, []).append(e["seconds"])
+    return {name: sum(seconds) / len(seconds) for name, seconds in found.items()}
+
 
 def time_left(
-    happened:list[dict], # from `events`
-    awaited:list[str], # from `due`
-    workers:int=1, # stages at once
-)->Left:
+    happened: list[dict],  # from `events`
+    awaited: list[str],  # from `due`
+    workers: int = 1,  # stages at once
+) -> Left:
     "How long what has to run will take, by what such stages have taken"
     usual, left, unknown = _took(happened), [], 0
     for key, p in progress(happened, awaited).items():
-        if p.state not in ('waiting', 'running'): continue
-        model, stage = key.split('/')[0], key.split('/')[-1]
-        expected = usual.get(f'{model}/{stage}', usual.get(stage))
-        if p.state == 'running' and p.left is not None: left.append(p.left)
-        elif expected is None or expected <= p.seconds: unknown += 1 # one that takes longer than others did
-        else: left.append(expected - p.seconds)
-    seconds = sum(left)/max(1, min(workers, len(left)))
-    nothing = bool(left) and seconds < 0.5 # to be told, and yet it is not the end
+        if p.state not in ("waiting", "running"):
+            continue
+        model, stage = key.split("/")[0], key.split("/")[-1]
+        expected = usual.get(f"{model}/{stage}", usual.get(stage))
+        if p.state == "running" and p.left is not None:
+            left.append(p.left)
+        elif expected is None or expected <= p.seconds:
+            unknown += 1  # one that takes longer than others did
+        else:
+            left.append(expected - p.seconds)
+    seconds = sum(left) / max(1, min(workers, len(left)))
+    nothing = bool(left) and seconds < 0.5  # to be told, and yet it is not the end
     return Left(seconds, not unknown and not nothing)
 
 # %% ../nbs/15_pipeline.ipynb #f4fc9625
-def _stopped(spec:StageSpec, error:dict, status:str='failed')->dict: # before it began
-    log_event(spec.run, 'end', **spec.named, status=status, seconds=0)
+def _stopped(spec: StageSpec, error: dict, status: str = "failed") -> dict:  # before it began
+    log_event(spec.run, "end", **spec.named, status=status, seconds=0)
     return _recorded(spec, now(), error, status)
 
-def _recorded(spec:StageSpec, started:str, error:dict, status:str='failed')->dict: # also where there is no room or right to write it down
-    try: return _fail(spec, started, 0, error, status)
-    except (DialsumError, OSError): return make_fact(spec.run, spec.stage, status, spec.model, spec.fold, started, 0, error=error)
 
-def _blocked(spec:StageSpec, missing:list[str])->dict:
-    return _stopped(spec, _error('blocked', 'Blocked', f"{spec.key} could not run because {' and '.join(missing)} did not succeed."), 'blocked')
+def _recorded(
+    spec: StageSpec, started: str, error: dict, status: str = "failed"
+) -> dict:  # also where there is no room or right to write it down
+    try:
+        return _fail(spec, started, 0, error, status)
+    except (DialsumError, OSError):
+        return make_fact(spec.run, spec.stage, status, spec.model, spec.fold, started, 0, error=error)
+
+
+def _blocked(spec: StageSpec, missing: list[str]) -> dict:
+    return _stopped(
+        spec,
+        _error(
+            "blocked", "Blocked", f"{spec.key} could not run because {' and '.join(missing)} did not succeed."
+        ),
+        "blocked",
+    )
 
 # %% ../nbs/15_pipeline.ipynb #805718c6
 def take(
-    run:Path, # run folder
-    patience:float=15, # seconds that what an earlier, killed one has left may need to end itself
-)->None:
+    run: Path,  # run folder
+    patience: float = 15,  # seconds that what an earlier, killed one has left may need to end itself
+) -> None:
     "Begin to work on an experiment; raises `DialsumError` when somebody does already"
     hold(run)
-    (run/'events.jsonl').touch()
+    (run / "events.jsonl").touch()
     end = time.monotonic() + patience
     while True:
-        try: hold(run/'events.jsonl'); break
+        try:
+            hold(run / "events.jsonl")
+            break
         except DialsumError:
-            if time.monotonic() > end: release(run); raise
+            if time.monotonic() > end:
+                release(run)
+                raise
             time.sleep(0.2)
-    release(run/'events.jsonl')
-    for torn in list(run.rglob('.*.tmp')): torn.unlink() if torn.is_file() else shutil.rmtree(torn) # what a killed process was writing
-    with suppress(OSError): (run/RESERVE).write_bytes(os.urandom(2**18))
-    log_event(run, 'open', pid=os.getpid(), host=platform.node())
+    release(run / "events.jsonl")
+    for torn in list(run.rglob(".*.tmp")):
+        torn.unlink() if torn.is_file() else shutil.rmtree(torn)  # what a killed process was writing
+    with suppress(OSError):
+        (run / RESERVE).write_bytes(os.urandom(2**18))
+    log_event(run, "open", pid=os.getpid(), host=platform.node())
+
 
 def state(
-    run:Path, # run folder
-)->str: # 'running', 'complete', 'ended' (something did not succeed) or 'interrupted'
+    run: Path,  # run folder
+) -> str:  # 'running', 'complete', 'ended' (something did not succeed) or 'interrupted'
     "What an experiment is doing, also when the machine that ran it has lost its power"
-    try: hold(run)
-    except DialsumError: return 'running'
+    try:
+        hold(run)
+    except DialsumError:
+        return "running"
     release(run)
-    opened = [e for e in events(run) if e['event'] in ('open', 'close')]
-    if opened and (opened[-1]['event'] == 'open' or opened[-1].get('interrupted')): return 'interrupted'
-    asked, told = read_fact(run/'experiment.json'), facts(run)
-    found, spared = {key_of(**f): f['status'] for f in told}, {key_of(**f) for f in told if (f['error'] or {}).get('kind') == 'optional'}
-    whole = bool(found) and all(found.get(k) == 'success' or k in spared for k in asked.get('stages') or found)
-    if whole: return 'complete'
-    broken_off = any((f['error'] or {}).get('kind') == 'interrupted' for f in told)
-    return 'interrupted' if broken_off else 'ended'
+    opened = [e for e in events(run) if e["event"] in ("open", "close")]
+    if opened and (opened[-1]["event"] == "open" or opened[-1].get("interrupted")):
+        return "interrupted"
+    asked, told = read_fact(run / "experiment.json"), facts(run)
+    found, spared = (
+        {key_of(**f): f["status"] for f in told},
+        {key_of(**f) for f in told if (f["error"] or {}).get("kind") == "optional"},
+    )
+    whole = bool(found) and all(
+        found.get(k) == "success" or k in spared for k in asked.get("stages") or found
+    )
+    if whole:
+        return "complete"
+    broken_off = any((f["error"] or {}).get("kind") == "interrupted" for f in told)
+    return "interrupted" if broken_off else "ended"
+
 
 def leave(
-    run:Path, # run folder
-    interrupted:bool=False, # whether somebody stopped the work
-)->None:
+    run: Path,  # run folder
+    interrupted: bool = False,  # whether somebody stopped the work
+) -> None:
     "Stop working on an experiment"
-    (run/RESERVE).unlink(missing_ok=True)
-    log_event(run, 'close', pid=os.getpid(), **(dict(interrupted=True) if interrupted else {}))
-    _remove_sockets(run, '*') # of a killed driver
+    (run / RESERVE).unlink(missing_ok=True)
+    log_event(run, "close", pid=os.getpid(), **(dict(interrupted=True) if interrupted else {}))
+    _remove_sockets(run, "*")  # of a killed driver
     release(run)
+
 
 @contextmanager
 def working_on(
-    run:Path, # run folder
+    run: Path,  # run folder
 ):
     "`take` a run, and `leave` it whatever happens meanwhile"
     take(run)
-    try: yield
+    try:
+        yield
     except BaseException as e:
-        leave(run, interrupted=not isinstance(e, Exception)) # Ctrl-C is none
+        leave(run, interrupted=not isinstance(e, Exception))  # Ctrl-C is none
         raise
     leave(run)
 
 # %% ../nbs/15_pipeline.ipynb #d9421741
-def _cause_of(found:dict)->str: # what is wrong, and in which file or option; not what it would do
-    what = readable(found['what'], 'what')
-    named = found['where'] in what or found['where'] in found['what']
+def _cause_of(found: dict) -> str:  # what is wrong, and in which file or option; not what it would do
+    what = readable(found["what"], "what")
+    named = found["where"] in what or found["where"] in found["what"]
     return what if named else f"{what} (`{found['where']}`)"
 
-def _refused(spec:StageSpec, ended:dict)->dict|None: # the error of a model that did not pass the preflight
-    passed = ended['preflight']['metrics']['models'].get(spec.model) if 'preflight' in spec.needs else None
-    if passed is None or passed['ok']: return None
-    found = [f for f in passed['findings'] if f['severity'] == 'error']
-    cause, remedy = (' '.join(f'{text}.' for text in dict.fromkeys(texts)) for texts in ([_cause_of(f) for f in found], [readable(f['remedy'], 'remedy') for f in found]))
-    return _error('preflight', 'Finding', f"the preflight found: {'; '.join(dict.fromkeys(f['what'] for f in found))}") | dict(cause=cause, remedy=remedy)
+
+def _refused(
+    spec: StageSpec, ended: dict
+) -> dict | None:  # the error of a model that did not pass the preflight
+    passed = ended["preflight"]["metrics"]["models"].get(spec.model) if "preflight" in spec.needs else None
+    if passed is None or passed["ok"]:
+        return None
+    found = [f for f in passed["findings"] if f["severity"] == "error"]
+    cause, remedy = (
+        " ".join(f"{text}." for text in dict.fromkeys(texts))
+        for texts in ([_cause_of(f) for f in found], [readable(f["remedy"], "remedy") for f in found])
+    )
+    return _error(
+        "preflight", "Finding", f"the preflight found: {'; '.join(dict.fromkeys(f['what'] for f in found))}"
+    ) | dict(cause=cause, remedy=remedy)
 
 # %% ../nbs/15_pipeline.ipynb #2f30837a
 def run_plan(
-    specs:list[StageSpec], # from `plan`
-    workers:int=1, # stages at once
-    say=print, # called with one line as each stage ends
-    timeout:float|None=None, # seconds until a stage is ended; None or 0: never
-    strict:bool=False, # whether a change in dialsum's own code makes a stage run again
-    undone=(), # keys of stages that are known to have to run, for `due`
-)->dict[str,dict]: # key → facts
+    specs: list[StageSpec],  # from `plan`
+    workers: int = 1,  # stages at once
+    say=print,  # called with one line as each stage ends
+    timeout: float | None = None,  # seconds until a stage is ended; None or 0: never
+    strict: bool = False,  # whether a change in dialsum's own code makes a stage run again
+    undone=(),  # keys of stages that are known to have to run, for `due`
+) -> dict[str, dict]:  # key → facts
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
-    ended, waiting, running, clock, opened, pool = {}, list(specs), {}, time.monotonic(), now(), ThreadPoolExecutor(workers)
-    for run in {s.run for s in specs}: take(run)
+    ended, waiting, running, clock, opened, pool = (
+        {},
+        list(specs),
+        {},
+        time.monotonic(),
+        now(),
+        ThreadPoolExecutor(workers),
+    )
+    for run in {s.run for s in specs}:
+        take(run)
+
     def told(spec):
         happened = events(spec.run)
         awaited = [key for key in due(specs, {*undone, *begun(happened, specs)}) if key not in ended]
-        say(_line(spec, ended, len(specs), time.monotonic() - clock, opened, str(time_left(happened, awaited, workers))))
+        say(
+            _line(
+                spec,
+                ended,
+                len(specs),
+                time.monotonic() - clock,
+                opened,
+                str(time_left(happened, awaited, workers)),
+            )
+        )
+
     try:
         while waiting or running:
             for spec in [s for s in waiting if all(k in ended for k in (*s.needs, *s.after))]:
-                missing = [k for k in spec.needs if ended[k]['status'] != 'success']
+                missing = [k for k in spec.needs if ended[k]["status"] != "success"]
                 refused = None if missing else _refused(spec, ended)
-                if (missing or refused) and is_done(spec, strict): missing, refused = [], None # what has succeeded is kept, whatever becomes of the stages before
-                if not missing and not refused and len(running) >= workers: continue
+                if (missing or refused) and is_done(spec, strict):
+                    missing, refused = (
+                        [],
+                        None,
+                    )  # what has succeeded is kept, whatever becomes of the stages before
+                if not missing and not refused and len(running) >= workers:
+                    continue
                 waiting.remove(spec)
                 if missing or refused:
                     ended[spec.key] = _blocked(spec, missing) if missing else _stopped(spec, refused)
                     told(spec)
                 else:
                     slot = min(set(range(workers)) - {n for _, n in running.values()})
-                    running[pool.submit(_safely, spec, max(1, (os.cpu_count() or 1)//workers), timeout, slot, strict, say)] = spec, slot
+                    running[
+                        pool.submit(
+                            _safely,
+                            spec,
+                            max(1, (os.cpu_count() or 1) // workers),
+                            timeout,
+                            slot,
+                            strict,
+                            say,
+                        )
+                    ] = spec, slot
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 spec, _ = running.pop(future)
                 ended[spec.key] = future.result()
                 told(spec)
-    except BaseException: # Ctrl-C
+    except BaseException:  # Ctrl-C
         _interrupted.set()
         raise
-    finally: # what was started is ended, and leaves its fact file
+    finally:  # what was started is ended, and leaves its fact file
         pool.shutdown(cancel_futures=True)
         _interrupted.clear()
-        for run in {s.run for s in specs}: leave(run, interrupted=isinstance(sys.exception(), KeyboardInterrupt))
+        for run in {s.run for s in specs}:
+            leave(run, interrupted=isinstance(sys.exception(), KeyboardInterrupt))
     return ended
 
 # %% ../nbs/15_pipeline.ipynb #7659ae3f
-def _safely(spec:StageSpec, threads:int, timeout:float|None, slot:int, strict:bool, say)->dict: # whatever goes wrong around one stage must not stop the others
+def _safely(
+    spec: StageSpec, threads: int, timeout: float | None, slot: int, strict: bool, say
+) -> dict:  # whatever goes wrong around one stage must not stop the others
     started = now()
-    try: return run_stage(spec, threads, timeout, slot, strict, say)
-    except KeyboardInterrupt: return _recorded(spec, started, _error('interrupted', 'Interrupted', f'{spec.key} was interrupted.'))
-    except Exception as e: # recorded as this stage's result, like whatever ends its notebook
-        return _recorded(spec, started, _error('exception', type(e).__name__, str(e)))
+    try:
+        return run_stage(spec, threads, timeout, slot, strict, say)
+    except KeyboardInterrupt:
+        return _recorded(spec, started, _error("interrupted", "Interrupted", f"{spec.key} was interrupted."))
+    except Exception as e:  # recorded as this stage's result, like whatever ends its notebook
+        return _recorded(spec, started, _error("exception", type(e).__name__, str(e)))
 
-def _line(spec:StageSpec, ended:dict, total:int, spent:float, opened:str, left:str)->str: # `opened`: when the plan began
+
+def _line(
+    spec: StageSpec, ended: dict, total: int, spent: float, opened: str, left: str
+) -> str:  # `opened`: when the plan began
     fact = ended[spec.key]
-    how = 'kept' if fact['finished'] < opened else fact['status']
-    what = '' if fact['status'] == 'success' else f"  {fact['error']['message'].splitlines()[0][:200]}"
-    times = ', '.join(filter(None, (f'{spent:.0f} s so far', left)))
+    how = "kept" if fact["finished"] < opened else fact["status"]
+    what = "" if fact["status"] == "success" else f"  {fact['error']['message'].splitlines()[0][:200]}"
+    times = ", ".join(filter(None, (f"{spent:.0f} s so far", left)))
     return f"[{len(ended):3}/{total}] {spec.key:28} {how:8} {fact['seconds']:6.1f} s   ({times}){what}"
 
 # %% ../nbs/15_pipeline.ipynb #3ba16e41
-METRICS = ('mean', 'rouge1', 'rouge2', 'rougeL')
+METRICS = ("mean", "rouge1", "rouge2", "rougeL")
+
 
 def candidates(
-    stage:Stage, # of the submit stage
-    metric:str='mean', # 'mean', 'rouge1', 'rouge2' or 'rougeL'
-    models:str='', # cards' names, separated by commas; empty: all that there are
-    more:str='', # further ones, separated by commas: 'tta', 'soup', 'ensemble'
-)->list[dict]: # model, score, predictions; the best first
+    stage: Stage,  # of the submit stage
+    metric: str = "mean",  # 'mean', 'rouge1', 'rouge2' or 'rougeL'
+    models: str = "",  # cards' names, separated by commas; empty: all that there are
+    more: str = "",  # further ones, separated by commas: 'tta', 'soup', 'ensemble'
+) -> list[dict]:  # model, score, predictions; the best first
     "The models that were both evaluated on dev and applied to test; raises `DialsumError` when there is none"
-    if metric not in METRICS: raise unknown('metric', metric, list(METRICS))
-    wanted = [m for m in models.split(',') if m]
-    found = [f for f in facts(stage.run) if f['stage'] in ('evaluate', 'predict') and f['fold'] is None and (not wanted or f['model'] in wanted)]
-    for f in found: stage.use(place(stage.run, f['model'])/f"{f['stage']}.json") # also of those that failed: they may succeed later
-    good = {(f['stage'], f['model']): f for f in found if f['status'] == 'success'}
-    found = [dict(model=m, score=f['metrics']['split'][metric]['f'], predictions=f'{m}/predictions_test.csv')
-             for (s, m), f in good.items() if s == 'evaluate' and ('predict', m) in good]
-    paths = [('ensemble', stage.run/'ensemble.json', 'predictions_ensemble_test.csv')]*('ensemble' in more.split(','))
-    paths += [(f'{m}/{kind}', place(stage.run, m)/f'{kind}.json', f'{m}/predictions_{kind}_test.csv') for kind in ('tta', 'soup') for s, m in good if s == 'evaluate' and kind in more.split(',')]
+    if metric not in METRICS:
+        raise unknown("metric", metric, list(METRICS))
+    wanted = [m for m in models.split(",") if m]
+    found = [
+        f
+        for f in facts(stage.run)
+        if f["stage"] in ("evaluate", "predict")
+        and f["fold"] is None
+        and (not wanted or f["model"] in wanted)
+    ]
+    for f in found:
+        stage.use(
+            place(stage.run, f["model"]) / f"{f['stage']}.json"
+        )  # also of those that failed: they may succeed later
+    good = {(f["stage"], f["model"]): f for f in found if f["status"] == "success"}
+    found = [
+        dict(model=m, score=f["metrics"]["split"][metric]["f"], predictions=f"{m}/predictions_test.csv")
+        for (s, m), f in good.items()
+        if s == "evaluate" and ("predict", m) in good
+    ]
+    paths = [("ensemble", stage.run / "ensemble.json", "predictions_ensemble_test.csv")] * (
+        "ensemble" in more.split(",")
+    )
+    paths += [
+        (f"{m}/{kind}", place(stage.run, m) / f"{kind}.json", f"{m}/predictions_{kind}_test.csv")
+        for kind in ("tta", "soup")
+        for s, m in good
+        if s == "evaluate" and kind in more.split(",")
+    ]
     for name, path, written in paths:
         fact = read_fact(stage.use(path))
-        if fact['status'] == 'success' and written in fact['outputs']: found.append(dict(model=name, score=fact['metrics']['split'][metric]['f'], predictions=written))
-    if not found: raise DialsumError(f"no model of '{stage.run.name}' has both dev scores and test predictions: see the failures of evaluate and predict.")
-    return sorted(found, key=lambda c: (-c['score'], c['model'] == 'ensemble', '/' in c['model'], c['model'])) # of equals the plainest
+        if fact["status"] == "success" and written in fact["outputs"]:
+            found.append(dict(model=name, score=fact["metrics"]["split"][metric]["f"], predictions=written))
+    if not found:
+        raise DialsumError(
+            f"no model of '{stage.run.name}' has both dev scores and test predictions: see the failures of evaluate and predict."
+        )
+    return sorted(
+        found, key=lambda c: (-c["score"], c["model"] == "ensemble", "/" in c["model"], c["model"])
+    )  # of equals the plainest
 
 # %% ../nbs/15_pipeline.ipynb #ee2fca0b
 def check_base(
-    options:dict, # as for `idle`
-    models:list[str], # cards' names
-    checkpoints:dict, # model → folder or hub name to start from
-    trained:bool=False, # whether an experiment goes on, whose own adapters may have lost their base
-)->None:
+    options: dict,  # as for `idle`
+    models: list[str],  # cards' names
+    checkpoints: dict,  # model → folder or hub name to start from
+    trained: bool = False,  # whether an experiment goes on, whose own adapters may have lost their base
+) -> None:
     "Raises `DialsumError` for the place of a base where no model starts from an adapter, or where it could be of several"
-    if not options.get('base'): return
+    if not options.get("base"):
+        return
     if trained and not models_of_base(options, models, checkpoints):
-        raise DialsumError(f"--base tells where the base of one adapter lies, and {', '.join(models)} have none or several: name the model with --models, too, or leave --base out.")
-    if trained or going_on_from_adapters(models, checkpoints): return
-    raise DialsumError(f"--base tells where the base of an adapter lies, and none of {', '.join(models)} starts from an adapter: "
-                       "give the adapter's folder with --checkpoint, too, or leave --base out.")
+        raise DialsumError(
+            f"--base tells where the base of one adapter lies, and {', '.join(models)} have none or several: name the model with --models, too, or leave --base out."
+        )
+    if trained or going_on_from_adapters(models, checkpoints):
+        return
+    raise DialsumError(
+        f"--base tells where the base of an adapter lies, and none of {', '.join(models)} starts from an adapter: "
+        "give the adapter's folder with --checkpoint, too, or leave --base out."
+    )
 
 # %% ../nbs/15_pipeline.ipynb #e40cbe4c
-def _check_engines(options:dict, optimize:bool):
+def _check_engines(options: dict, optimize: bool):
     from dialsum.engines import check_engines, named
-    named(options.get('optimization_method', 'auto'))
-    asked = check_engines([options.get('engine', 'auto')] if options.get('engine', 'auto') != 'auto' else [])
-    lacks = [n for n, usual in dict(temperature=0, repetition_penalty=1, no_repeat_ngram_size=0, length_control='off').items() if options.get(n, usual) != usual]
-    if asked and asked[0].startswith('ctranslate2') and lacks: raise DialsumError(f"the engine {asked[0]} cannot follow {', '.join(lacks)} as models are judged with: use hf, hf-bf16 or int8, or leave it out.")
-    if asked and optimize: raise DialsumError(f'--engine {asked[0]} leaves --optimize-inference nothing to choose: leave one of them out.')
+
+    named(options.get("optimization_method", "auto"))
+    asked = check_engines([options.get("engine", "auto")] if options.get("engine", "auto") != "auto" else [])
+    lacks = [
+        n
+        for n, usual in dict(
+            temperature=0, repetition_penalty=1, no_repeat_ngram_size=0, length_control="off"
+        ).items()
+        if options.get(n, usual) != usual
+    ]
+    if asked and asked[0].startswith("ctranslate2") and lacks:
+        raise DialsumError(
+            f"the engine {asked[0]} cannot follow {', '.join(lacks)} as models are judged with: use hf, hf-bf16 or int8, or leave it out."
+        )
+    if asked and optimize:
+        raise DialsumError(
+            f"--engine {asked[0]} leaves --optimize-inference nothing to choose: leave one of them out."
+        )
+
 
 def check_systems(
-    options:dict, # stage parameters that were given
-    tta:bool=False, # whether test-time augmentation is part of the experiment
-    optimize:bool=False, # whether the fastest way to predict is looked for
-)->None:
+    options: dict,  # stage parameters that were given
+    tta: bool = False,  # whether test-time augmentation is part of the experiment
+    optimize: bool = False,  # whether the fastest way to predict is looked for
+) -> None:
     "Raises `DialsumError` for decoding, ensemble, API, TTA or optimization options that cannot be followed; asks no endpoint"
     from dialsum.augment import backend
     from dialsum.ensemble import UTILITIES
     from dialsum.generation import CHOICES
     from dialsum.solar import Solar, needs
     from dialsum.tta import check_strategies
+
     check_numbers(options)
     check_switches(options | dict(use_tta=tta, optimize_inference=optimize))
-    if options.get('use_wandb'): check_wandb()
-    known = dict(length_control=CHOICES, whole_sentences=CHOICES, utility=UTILITIES, ensemble_strategy=('', 'best', 'mbr', 'weighted_avg', 'stacking', 'soup'))
+    if options.get("use_wandb"):
+        check_wandb()
+    known = dict(
+        length_control=CHOICES,
+        whole_sentences=CHOICES,
+        utility=UTILITIES,
+        ensemble_strategy=("", "best", "mbr", "weighted_avg", "stacking", "soup"),
+    )
     for name, values in known.items():
-        if options.get(name, values[0]) not in values: raise unknown(name, options[name], [v for v in values if v])
+        if options.get(name, values[0]) not in values:
+            raise unknown(name, options[name], [v for v in values if v])
     kinds = _members(options)
     for kind in kinds:
-        if kind not in MEMBERS: raise unknown('ensemble member', kind, list(MEMBERS))
-    if {'folds', 'soup'} & set(kinds) and not options.get('k_folds'): raise DialsumError(f"the ensemble's {', '.join(k for k in kinds if k in ('folds', 'soup'))} are made of fold models: give --k-folds, too.")
-    if ('checkpoints' in kinds) != bool(options.get('keep_checkpoints')): raise DialsumError("the ensemble's member checkpoints are the models of other epochs that training keeps: give both --ensemble-members models checkpoints and --keep-checkpoints 2, or neither.")
-    if options.get('keep_checkpoints') and options.get('epochs') == 1: raise DialsumError('of one epoch there are no others to keep: give more --epochs, or leave --keep-checkpoints out.')
-    if 'api' in kinds and not (options.get('use_solar_api') and options.get('solar_samples') == 0 and options.get('solar_test')): raise DialsumError("the ensemble's member api has to answer every row: give --use-solar-api --solar-samples 0 --solar-test, too, or leave it out.")
-    if 'tta' in kinds and not tta: raise DialsumError("the ensemble's member tta needs --use-tta: give that, too, or leave it out.")
-    if options.get('ensemble_strategy') == 'stacking' and set(kinds) - {'models'}: raise DialsumError(f"--ensemble-strategy stacking learns from out-of-fold predictions, which only models have, and not {', '.join(k for k in kinds if k != 'models')}: leave --ensemble-members out, or take mbr or weighted_avg.")
-    if options.get('ensemble_strategy') == 'stacking' and not options.get('k_folds'): raise DialsumError('--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg.')
-    if tta: check_strategies(options.get('tta_strategies', 'synonym').replace(',', ' ').split(), options.get('tta_num_aug', 3), backend(options.get('augmentation_backend', ''), options.get('augmentation_model', ''), key_variable=options.get('augmentation_key_variable', '')))
+        if kind not in MEMBERS:
+            raise unknown("ensemble member", kind, list(MEMBERS))
+    if {"folds", "soup"} & set(kinds) and not options.get("k_folds"):
+        raise DialsumError(
+            f"the ensemble's {', '.join(k for k in kinds if k in ('folds', 'soup'))} are made of fold models: give --k-folds, too."
+        )
+    if ("checkpoints" in kinds) != bool(options.get("keep_checkpoints")):
+        raise DialsumError(
+            "the ensemble's member checkpoints are the models of other epochs that training keeps: give both --ensemble-members models checkpoints and --keep-checkpoints 2, or neither."
+        )
+    if options.get("keep_checkpoints") and options.get("epochs") == 1:
+        raise DialsumError(
+            "of one epoch there are no others to keep: give more --epochs, or leave --keep-checkpoints out."
+        )
+    if "api" in kinds and not (
+        options.get("use_solar_api") and options.get("solar_samples") == 0 and options.get("solar_test")
+    ):
+        raise DialsumError(
+            "the ensemble's member api has to answer every row: give --use-solar-api --solar-samples 0 --solar-test, too, or leave it out."
+        )
+    if "tta" in kinds and not tta:
+        raise DialsumError("the ensemble's member tta needs --use-tta: give that, too, or leave it out.")
+    if options.get("ensemble_strategy") == "stacking" and set(kinds) - {"models"}:
+        raise DialsumError(
+            f"--ensemble-strategy stacking learns from out-of-fold predictions, which only models have, and not {', '.join(k for k in kinds if k != 'models')}: leave --ensemble-members out, or take mbr or weighted_avg."
+        )
+    if options.get("ensemble_strategy") == "stacking" and not options.get("k_folds"):
+        raise DialsumError(
+            "--ensemble-strategy stacking learns from out-of-fold predictions: give --k-folds, too, or take mbr or weighted_avg."
+        )
+    if tta:
+        check_strategies(
+            options.get("tta_strategies", "synonym").replace(",", " ").split(),
+            options.get("tta_num_aug", 3),
+            backend(
+                options.get("augmentation_backend", ""),
+                options.get("augmentation_model", ""),
+                key_variable=options.get("augmentation_key_variable", ""),
+            ),
+        )
     _check_engines(options, optimize)
-    if not options.get('use_solar_api'): return
-    lack = Solar(*(options.get(f'solar_{name}', '') for name in ('base_url', 'model', 'key_variable'))).missing()
-    wrong = needs(options.get('prompt_strategy', 'zero_shot'), ['a row'], options.get('self_consistency_samples', 5)) or ('' if options.get('solar_optional') else lack)
-    if wrong: raise DialsumError(wrong)
+    if not options.get("use_solar_api"):
+        return
+    lack = Solar(
+        *(options.get(f"solar_{name}", "") for name in ("base_url", "model", "key_variable"))
+    ).missing()
+    wrong = needs(
+        options.get("prompt_strategy", "zero_shot"), ["a row"], options.get("self_consistency_samples", 5)
+    ) or ("" if options.get("solar_optional") else lack)
+    if wrong:
+        raise DialsumError(wrong)
 
 # %% ../nbs/15_pipeline.ipynb #cde88728
 def members(
-    stage:Stage, # of the ensemble stage
-    part:str, # 'dev' or 'test'
-    models:str='', # cards' names, separated by commas; empty: all that there are
-    kinds:str='models', # of `MEMBERS`, separated by commas
-)->dict[str,Path]: # 'kobart', 'kobart/tta', 'kobart/epoch2', 'kobart/fold0', 'kobart/soup', 'api' → file of its predictions; those that did not succeed are left out
+    stage: Stage,  # of the ensemble stage
+    part: str,  # 'dev' or 'test'
+    models: str = "",  # cards' names, separated by commas; empty: all that there are
+    kinds: str = "models",  # of `MEMBERS`, separated by commas
+) -> dict[
+    str, Path
+]:  # 'kobart', 'kobart/tta', 'kobart/epoch2', 'kobart/fold0', 'kobart/soup', 'api' → file of its predictions; those that did not succeed are left out
     "The predictions that an experiment has made"
-    wanted, asked, found = [m for m in models.split(',') if m], kinds.replace(',', ' ').split(), {}
+    wanted, asked, found = [m for m in models.split(",") if m], kinds.replace(",", " ").split(), {}
     for kind in asked:
-        if kind not in MEMBERS: raise unknown('ensemble member', kind, list(MEMBERS))
-    listed = (read_fact(stage.run/'experiment.json') or {}).get('stages')
-    whole, of_fold = ({dict(dev='evaluate', test='predict')[part]: kind} for kind in ('models', 'folds'))
-    others = dict(tta='tta', checkpoints='checkpoints', soup='soup', solar='api') # stage → kind
+        if kind not in MEMBERS:
+            raise unknown("ensemble member", kind, list(MEMBERS))
+    listed = (read_fact(stage.run / "experiment.json") or {}).get("stages")
+    whole, of_fold = ({dict(dev="evaluate", test="predict")[part]: kind} for kind in ("models", "folds"))
+    others = dict(tta="tta", checkpoints="checkpoints", soup="soup", solar="api")  # stage → kind
     for f in facts(stage.run):
-        if listed and key_of(**f) not in listed: continue # of an earlier time, with other options
-        kind = (of_fold if f['fold'] is not None else whole | others).get(f['stage'])
-        if kind not in asked or (wanted and kind != 'api' and f['model'] not in wanted): continue
-        folder = place(stage.run, f['model'] or '', f['fold'])
-        stage.use(folder/f"{f['stage']}.json") # also of those that failed: they may succeed later
-        for how in f['metrics'].get('splits', ()) if kind == 'checkpoints' else [dict(models='', api='', folds=f"fold{f['fold']}").get(kind, kind)]:
-            path = folder/f"predictions_{dict(models='', folds='', api='solar_').get(kind, how + '_')}{part}.csv"
-            if f['status'] == 'success' and stage.name_of(path) in f['outputs'] and path.is_file(): found['/'.join(filter(None, [f['model'] or kind, how]))] = path
-    order = lambda m: (wanted.index(m.split('/')[0]) if m.split('/')[0] in wanted else len(wanted), m)
+        if listed and key_of(**f) not in listed:
+            continue  # of an earlier time, with other options
+        kind = (of_fold if f["fold"] is not None else whole | others).get(f["stage"])
+        if kind not in asked or (wanted and kind != "api" and f["model"] not in wanted):
+            continue
+        folder = place(stage.run, f["model"] or "", f["fold"])
+        stage.use(folder / f"{f['stage']}.json")  # also of those that failed: they may succeed later
+        for how in (
+            f["metrics"].get("splits", ())
+            if kind == "checkpoints"
+            else [dict(models="", api="", folds=f"fold{f['fold']}").get(kind, kind)]
+        ):
+            path = (
+                folder
+                / f"predictions_{dict(models='', folds='', api='solar_').get(kind, how + '_')}{part}.csv"
+            )
+            if f["status"] == "success" and stage.name_of(path) in f["outputs"] and path.is_file():
+                found["/".join(filter(None, [f["model"] or kind, how]))] = path
+    order = lambda m: (wanted.index(m.split("/")[0]) if m.split("/")[0] in wanted else len(wanted), m)
     return {m: stage.use(found[m]) for m in sorted(found, key=order)}
 
 # %% ../nbs/15_pipeline.ipynb #292f8fde
 def strategies(
-    stage:Stage, # of the ensemble stage
-    c, # `ensemble.Candidates` of dev
-    known, # `ensemble.Standing` of its members
-    kind:str='rouge', # 'rouge' or 'chrf'
-)->dict: # name → function from candidates to fname, summary, member
+    stage: Stage,  # of the ensemble stage
+    c,  # `ensemble.Candidates` of dev
+    known,  # `ensemble.Standing` of its members
+    kind: str = "rouge",  # 'rouge' or 'chrf'
+) -> dict:  # name → function from candidates to fname, summary, member
     "The ways to choose that an experiment has; raises `DialsumError` for one that was asked for and cannot be had"
     from dialsum.ensemble import UTILITIES, Stacker, best, candidates, mbr, weighted_avg
-    if kind not in UTILITIES: raise unknown('utility', kind, list(UTILITIES))
-    found = dict(best=lambda c: best(c, known), mbr=lambda c: mbr(c, kind=kind), weighted_avg=lambda c: weighted_avg(c, known, kind))
-    paths, asked = {m: place(stage.run, m)/'predictions_out_of_fold.csv' for m in c.members}, stage.params['ensemble_strategy']
-    ended = {m: read_fact(stage.use(p.parent/'folds.json')) if (p.parent/'folds.json').is_file() else None for m, p in paths.items()} if stage.params['k_folds'] else {}
-    lacking = [m for m in paths if not ended.get(m) or ended[m]['status'] != 'success']
+
+    if kind not in UTILITIES:
+        raise unknown("utility", kind, list(UTILITIES))
+    found = dict(
+        best=lambda c: best(c, known),
+        mbr=lambda c: mbr(c, kind=kind),
+        weighted_avg=lambda c: weighted_avg(c, known, kind),
+    )
+    paths, asked = (
+        {m: place(stage.run, m) / "predictions_out_of_fold.csv" for m in c.members},
+        stage.params["ensemble_strategy"],
+    )
+    ended = (
+        {
+            m: read_fact(stage.use(p.parent / "folds.json")) if (p.parent / "folds.json").is_file() else None
+            for m, p in paths.items()
+        }
+        if stage.params["k_folds"]
+        else {}
+    )
+    lacking = [m for m in paths if not ended.get(m) or ended[m]["status"] != "success"]
     if not lacking:
         rows, fold = rows_of_run(stage), folds_of_run(stage).to_dict()
-        found['stacking'] = Stacker.fit(candidates({m: stage.use(p) for m, p in paths.items()}, rows), list(rows['summaries']), {f: int(fold[f]) for f in rows['fname']}, kind=kind).choose
-    elif asked == 'stacking': raise DialsumError(f"stacking learns from out-of-fold predictions, which {', '.join(lacking)} lack: run with --k-folds, or take another ensemble_strategy.")
-    soups = sorted((m for m in c.members if m.endswith('/soup')), key=lambda m: -known.means[m])
-    if soups: found['soup'] = lambda c: best(c.only(soups[:1]), known)
-    elif asked == 'soup': raise DialsumError('no weight average is among what is left to choose from: its stage soup did not succeed, or it scores too low; take another ensemble_strategy.')
-    if asked and asked not in found: raise unknown('ensemble_strategy', asked, list(found))
+        found["stacking"] = Stacker.fit(
+            candidates({m: stage.use(p) for m, p in paths.items()}, rows),
+            list(rows["summaries"]),
+            {f: int(fold[f]) for f in rows["fname"]},
+            kind=kind,
+        ).choose
+    elif asked == "stacking":
+        raise DialsumError(
+            f"stacking learns from out-of-fold predictions, which {', '.join(lacking)} lack: run with --k-folds, or take another ensemble_strategy."
+        )
+    soups = sorted((m for m in c.members if m.endswith("/soup")), key=lambda m: -known.means[m])
+    if soups:
+        found["soup"] = lambda c: best(c.only(soups[:1]), known)
+    elif asked == "soup":
+        raise DialsumError(
+            "no weight average is among what is left to choose from: its stage soup did not succeed, or it scores too low; take another ensemble_strategy."
+        )
+    if asked and asked not in found:
+        raise unknown("ensemble_strategy", asked, list(found))
     return found
 
 # %% ../nbs/15_pipeline.ipynb #7fa2e971
 @contextmanager
-def _alone(folder:Path): # made, and written to by nobody else meanwhile
+def _alone(folder: Path):  # made, and written to by nobody else meanwhile
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        try: hold(folder); break
-        except DialsumError: time.sleep(0.2) # until whoever else is making the same has made it
-    try: yield
-    finally: release(folder)
+        try:
+            hold(folder)
+            break
+        except DialsumError:
+            time.sleep(0.2)  # until whoever else is making the same has made it
+    try:
+        yield
+    finally:
+        release(folder)
 
-def _copied(about:list, make:Callable[[Path],Path])->Path: # what `make` makes in a folder, made once as long as code, libraries and sample are the same
+
+def _copied(
+    about: list, make: Callable[[Path], Path]
+) -> Path:  # what `make` makes in a folder, made once as long as code, libraries and sample are the same
     e = environment()
-    told = [about, e['python'], e['packages'], e['package_code'], [sha256(p) for p in sorted(sample_path().glob('*.csv'))]]
-    folder, there = cache_path()/'examples'/hashlib.sha256(to_json(told).encode()).hexdigest()[:12], Path(tempfile.mkdtemp())
-    for old in folder.parent.glob('*'):
-        if old != folder and time.time() - old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
+    told = [
+        about,
+        e["python"],
+        e["packages"],
+        e["package_code"],
+        [sha256(p) for p in sorted(sample_path().glob("*.csv"))],
+    ]
+    folder, there = (
+        cache_path() / "examples" / hashlib.sha256(to_json(told).encode()).hexdigest()[:12],
+        Path(tempfile.mkdtemp()),
+    )
+    for old in folder.parent.glob("*"):
+        if old != folder and time.time() - old.stat().st_mtime > 86400:
+            shutil.rmtree(old, ignore_errors=True)
     with _alone(folder):
-        if not (made := next(folder.glob('*_example'), None)):
+        if not (made := next(folder.glob("*_example"), None)):
             with tempfile.TemporaryDirectory(dir=folder) as tmp:
                 made = make(Path(tmp))
-                if any(f['status'] != 'success' for f in facts(made)): return Path(shutil.move(made, there/made.name))
-                made = made.rename(folder/made.name)
-        return shutil.copytree(made, there/made.name)
+                if any(f["status"] != "success" for f in facts(made)):
+                    return Path(shutil.move(made, there / made.name))
+                made = made.rename(folder / made.name)
+        return shutil.copytree(made, there / made.name)
 
 # %% ../nbs/15_pipeline.ipynb #5c1c347c
 def example_run(
-    models:tuple[str,...]=('kobart',), # cards' names
-    k_folds:int=0, # folds to train and evaluate instead; 0: none
-    test:bool=True, # whether they are applied to test rows, too
-    runs:Path|None=None, # where experiments are kept; None: `runs_path()`
-    **options, # parameter name → value, for every stage that has it
-)->Path: # its run folder
+    models: tuple[str, ...] = ("kobart",),  # cards' names
+    k_folds: int = 0,  # folds to train and evaluate instead; 0: none
+    test: bool = True,  # whether they are applied to test rows, too
+    runs: Path | None = None,  # where experiments are kept; None: `runs_path()`
+    **options,  # parameter name → value, for every stage that has it
+) -> Path:  # its run folder
     "A small finished experiment: replicas trained, evaluated and applied to test rows; notebook tests that want the same one get copies of it"
     from dialsum.models import card, replica
+
     usual = dict(epochs=1, k_folds=k_folds) if k_folds else dict(epochs=2, keep_checkpoints=1)
-    options = dict(scale='replica', debug=True, max_new_tokens=8) | usual | options
-    def specs(run): return [s for s in plan(run, list(models), options, test, rehearse=False) if s.stage in ('preflight', 'data') or s.model and s.stage != 'folds' and (s.fold is not None) == bool(k_folds)]
+    options = dict(scale="replica", debug=True, max_new_tokens=8) | usual | options
+
+    def specs(run):
+        return [
+            s
+            for s in plan(run, list(models), options, test, rehearse=False)
+            if s.stage in ("preflight", "data")
+            or s.model
+            and s.stage != "folds"
+            and (s.fold is not None) == bool(k_folds)
+        ]
+
     def make(runs):
-        run = new_run('example', dict(models=list(models)) | options, runs)
+        run = new_run("example", dict(models=list(models)) | options, runs)
         run_plan(specs(run), workers=2, say=lambda line: None)
         return run
-    if not os.environ.get('IN_TEST'): return make(runs)
-    return _copied([[replica(card(m)).name for m in models], test, options, *(sha256(stage_notebook(s.stage)) for s in specs(Path()))], make)
+
+    if not os.environ.get("IN_TEST"):
+        return make(runs)
+    return _copied(
+        [
+            [replica(card(m)).name for m in models],
+            test,
+            options,
+            *(sha256(stage_notebook(s.stage)) for s in specs(Path())),
+        ],
+        make,
+    )
 
 # %% ../nbs/15_pipeline.ipynb #b4f7a2c9
 def worn(
-    text:str, # a reference
-    share:float, # of its words that are lost, about, 0 to 1
-    shift:int=0, # another number loses other words
-)->str: # at least its first word
+    text: str,  # a reference
+    share: float,  # of its words that are lost, about, 0 to 1
+    shift: int = 0,  # another number loses other words
+) -> str:  # at least its first word
     "A text with fewer words, the same ones each time"
     words = text.split()
-    kept = [word for i, word in enumerate(words) if (7*len(word) + 3*i + shift)%10 >= 10*share]
-    return ' '.join(kept or words[:1])
+    kept = [word for i, word in enumerate(words) if (7 * len(word) + 3 * i + shift) % 10 >= 10 * share]
+    return " ".join(kept or words[:1])
 
-def _leave_predictions(run:Path, stage:str, model:str, rows, metrics:dict): # rows: fname, summary and perhaps more
-    part = dict(evaluate='dev', predict='test', folds='out_of_fold')[stage]
-    file = write_atomic(place(run, model)/f'predictions_{part}.csv', rows.to_csv(index=False, lineterminator='\n'))
+
+def _leave_predictions(
+    run: Path, stage: str, model: str, rows, metrics: dict
+):  # rows: fname, summary and perhaps more
+    part = dict(evaluate="dev", predict="test", folds="out_of_fold")[stage]
+    file = write_atomic(
+        place(run, model) / f"predictions_{part}.csv", rows.to_csv(index=False, lineterminator="\n")
+    )
     outputs = {file.relative_to(run).as_posix(): sha256(file)}
-    fact = make_fact(run, stage, 'success', model, outputs=outputs, metrics=dict(rows=len(rows), scale='replica') | metrics)
-    write_fact(run, place(run, model)/f'{stage}.json', fact)
+    fact = make_fact(
+        run, stage, "success", model, outputs=outputs, metrics=dict(rows=len(rows), scale="replica") | metrics
+    )
+    write_fact(run, place(run, model) / f"{stage}.json", fact)
+
 
 def example_predictions(
-    models:tuple[str,...]=('kobart', 'qwen3-4b'), # cards' names
-    k_folds:int=0, # folds of the training rows, with out-of-fold predictions of them; 0: none
-    runs:Path|None=None, # where experiments are kept; None: the usual place, under a notebook test a temporary one
-)->Path: # its run folder
+    models: tuple[str, ...] = ("kobart", "qwen3-4b"),  # cards' names
+    k_folds: int = 0,  # folds of the training rows, with out-of-fold predictions of them; 0: none
+    runs: Path
+    | None = None,  # where experiments are kept; None: the usual place, under a notebook test a temporary one
+) -> Path:  # its run folder
     "A small experiment whose models wrote worn references, about equally well: what is chosen among depends on no toy"
     from dialsum.data import read
     from dialsum.rouge import rouge
     from pandas import read_csv
-    if runs is None and os.environ.get('IN_TEST'): runs = Path(tempfile.mkdtemp())
-    run = new_run('example', dict(models=list(models), scale='replica', debug=True, k_folds=k_folds), runs)
-    run_stage(StageSpec(run, 'data', '', dict(debug=True, k_folds=k_folds)))
-    train, dev = (read(run/'data'/f'{part}.csv', summaries=True) for part in ('train', 'dev'))
-    test = read(sample_path()/'test_references.csv', summaries=True)
-    test = test[test['fname'].isin(read(run/'data'/'test.csv')['fname'])]
-    for shift, model in enumerate(models):
-        def written(rows): return rows[['fname']].assign(summary=[f'{worn(s[0], 0.3, shift)} {model}' for s in rows['summaries']])
-        on_dev = written(dev)
-        scores = {tags: rouge(list(on_dev['summary']), list(dev['summaries']), tags=tags, dialogues=list(dev['dialogue'])).to_dict() for tags in ('split', 'whole')}
-        _leave_predictions(run, 'evaluate', model, on_dev, scores)
-        _leave_predictions(run, 'predict', model, written(test), {})
-        if not k_folds: continue
-        fold = read_csv(run/'data'/'folds.csv', dtype=dict(fname=str)).set_index('fname')['fold']
-        _leave_predictions(run, 'folds', model, written(train).assign(fold=train['fname'].map(fold)), {})
-    return run
 
+    if runs is None and os.environ.get("IN_TEST"):
+        runs = Path(tempfile.mkdtemp())
+    run = new_run("example", dict(models=list(models), scale="replica", debug=True, k_folds=k_folds), runs)
+    run_stage(StageSpec(run, "data", "", dict(debug=True, k_folds=k_folds)))
+    train, dev = (read(run / "data" / f"{part}.csv", summaries=True) for part in ("train", "dev"))
+    test = read(sample_path() / "test_references.csv", summaries=True)
+    test = test[test["fname"].isin(read(run / "data" / "test.csv")["fname"])]
+    for shift, model in enumerate(models):
+
+        def written(rows):
+            return rows[["fname"]].assign(
+                summary=[f"{worn(s[0], 0.3, shift)} {model}" for s in rows["summaries"]]
+            )
+
+        on_dev = written(dev)
+        scores = {
+            tags: rouge(
+                list(on_dev["summary"]), list(dev["summaries"]), tags=tags, dialogues=list(dev["dialogue"])
+            ).to_dict()
+            for tags in ("split", "whole")
+        }
+        _leave_predictions(run, "evaluate", model, on_dev, scores)
+        _leave_predictions(run, "predict", model, written(test), {})
+        if not k_folds:
+            continue
+        fold = read_csv(run / "data" / "folds.csv", dtype=dict(fname=str)).set_index("fname")["fold"]
+        _leave_predictions(run, "folds", model, written(train).assign(fold=train["fname"].map(fold)), {})
+    return run

@@ -15,85 +15,159 @@ from .runs import DialsumError, unknown
 @dataclass(frozen=True)
 class Device:
     "What a computation runs on"
-    kind:str # 'cpu' or 'cuda'
-    bf16:bool # whether it computes in bfloat16 by itself
-    name:str='' # of a GPU
 
-def this_device()->Device:
+    kind: str  # 'cpu' or 'cuda'
+    bf16: bool  # whether it computes in bfloat16 by itself
+    name: str = ""  # of a GPU
+
+
+def this_device() -> Device:
     "The device of this machine: its first GPU, or its CPU"
     import torch
-    if torch.cuda.is_available(): return Device('cuda', torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name(0))
-    return Device('cpu', bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()))
+
+    if torch.cuda.is_available():
+        return Device(
+            "cuda", torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name(0)
+        )
+    return Device("cpu", bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()))
 
 # %% ../nbs/06_precision.ipynb #142ffad3
-METHODS = ('full', 'lora', 'qlora')
+METHODS = ("full", "lora", "qlora")
+
 
 @dataclass(frozen=True)
 class Precision:
     "One decision about dtypes, attention, checkpointing and optimizer; raises `DialsumError` for a combination that clashes"
-    device:str # 'cpu' or 'cuda'
-    method:str # 'full', 'lora' or 'qlora'
-    weights:str # dtype in which the checkpoint is loaded; under qlora of what is not quantized
-    amp:str # mixed precision of training: 'no', 'bf16' (no gradient scaler) or 'fp16' (with one)
-    trainable:str='float32' # dtype of what is trained
-    quantization:str='' # '' or 'nf4' (4 bits, double quantization); its arithmetic is in the dtype of `weights`
-    attention:str='sdpa' # attention implementation
-    gradient_checkpointing:bool=False # recompute activations instead of keeping them
-    optimizer:str='adamw_torch'
-    reason:str='' # why, in a few words
+
+    device: str  # 'cpu' or 'cuda'
+    method: str  # 'full', 'lora' or 'qlora'
+    weights: str  # dtype in which the checkpoint is loaded; under qlora of what is not quantized
+    amp: str  # mixed precision of training: 'no', 'bf16' (no gradient scaler) or 'fp16' (with one)
+    trainable: str = "float32"  # dtype of what is trained
+    quantization: str = (
+        ""  # '' or 'nf4' (4 bits, double quantization); its arithmetic is in the dtype of `weights`
+    )
+    attention: str = "sdpa"  # attention implementation
+    gradient_checkpointing: bool = False  # recompute activations instead of keeping them
+    optimizer: str = "adamw_torch"
+    reason: str = ""  # why, in a few words
 
     def __post_init__(self):
-        clash = ('fp16 arithmetic does not exist on a CPU: take bf16 or fp32' if self.device == 'cpu' and 'float16' in (self.weights, f'float{self.amp[2:]}' if self.amp == 'fp16' else '') else
-                 'the gradient scaler of fp16 takes float32 weights only: train float32 weights, or use bf16' if self.amp == 'fp16' and self.trainable != 'float32' else
-                 'fp16 arithmetic over bfloat16 weights can overflow: load float16 weights, or use bf16' if self.amp == 'fp16' and self.weights == 'bfloat16' else
-                 'weights that are trained in full are kept in float32, since small updates vanish in 8 bits of mantissa: leave the weights in float32' if self.method == 'full' and self.weights != 'float32' else
-                 'quantized weights cannot be trained themselves: use qlora' if self.quantization and self.method != 'qlora' else
-                 'qlora means quantized weights: ask for lora if they shall stay whole' if self.method == 'qlora' and not self.quantization else '')
-        if clash: raise DialsumError(f'precision: {clash}.')
+        clash = (
+            "fp16 arithmetic does not exist on a CPU: take bf16 or fp32"
+            if self.device == "cpu"
+            and "float16" in (self.weights, f"float{self.amp[2:]}" if self.amp == "fp16" else "")
+            else "the gradient scaler of fp16 takes float32 weights only: train float32 weights, or use bf16"
+            if self.amp == "fp16" and self.trainable != "float32"
+            else "fp16 arithmetic over bfloat16 weights can overflow: load float16 weights, or use bf16"
+            if self.amp == "fp16" and self.weights == "bfloat16"
+            else "weights that are trained in full are kept in float32, since small updates vanish in 8 bits of mantissa: leave the weights in float32"
+            if self.method == "full" and self.weights != "float32"
+            else "quantized weights cannot be trained themselves: use qlora"
+            if self.quantization and self.method != "qlora"
+            else "qlora means quantized weights: ask for lora if they shall stay whole"
+            if self.method == "qlora" and not self.quantization
+            else ""
+        )
+        if clash:
+            raise DialsumError(f"precision: {clash}.")
 
-    def training_arguments(self)->dict: # for transformers' TrainingArguments
+    def training_arguments(self) -> dict:  # for transformers' TrainingArguments
         "The trainer's side of the decision"
-        recompute = dict(gradient_checkpointing=True, gradient_checkpointing_kwargs=dict(use_reentrant=False)) if self.gradient_checkpointing else {}
-        return dict(bf16=self.amp == 'bf16', fp16=self.amp == 'fp16', use_cpu=self.device == 'cpu', optim=self.optimizer) | recompute
+        recompute = (
+            dict(gradient_checkpointing=True, gradient_checkpointing_kwargs=dict(use_reentrant=False))
+            if self.gradient_checkpointing
+            else {}
+        )
+        return (
+            dict(
+                bf16=self.amp == "bf16",
+                fp16=self.amp == "fp16",
+                use_cpu=self.device == "cpu",
+                optim=self.optimizer,
+            )
+            | recompute
+        )
 
-    def loading(self)->dict: # for `models.load`
+    def loading(self) -> dict:  # for `models.load`
         "The loader's side of it"
-        return dict(dtype=self.weights, device=self.device, quantization=self.quantization, attention=self.attention)
+        return dict(
+            dtype=self.weights, device=self.device, quantization=self.quantization, attention=self.attention
+        )
 
 # %% ../nbs/06_precision.ipynb #da0568a2
-def _amp(device:Device, scale:str, wish:str)->str: # 'no', 'bf16' or 'fp16'
-    if wish and wish not in ('fp32', 'bf16', 'fp16'): raise unknown('precision', wish, ['fp32', 'bf16', 'fp16'])
-    if wish == 'bf16' and not device.bf16: raise DialsumError(f"precision bf16 was asked, but this {'GPU' if device.kind == 'cuda' else 'CPU'} has no bf16 arithmetic: leave precision empty, or ask for fp32.")
-    if wish == 'fp16' and device.kind == 'cpu': raise DialsumError("precision fp16 was asked, but a CPU has no fp16 arithmetic: leave precision empty, or ask for fp32 or bf16.")
-    if wish: return 'no' if wish == 'fp32' else wish
-    if device.kind == 'cpu': return 'bf16' if device.bf16 and scale == 'full' else 'no'
-    return 'bf16' if device.bf16 else 'fp16'
+def _amp(device: Device, scale: str, wish: str) -> str:  # 'no', 'bf16' or 'fp16'
+    if wish and wish not in ("fp32", "bf16", "fp16"):
+        raise unknown("precision", wish, ["fp32", "bf16", "fp16"])
+    if wish == "bf16" and not device.bf16:
+        raise DialsumError(
+            f"precision bf16 was asked, but this {'GPU' if device.kind == 'cuda' else 'CPU'} has no bf16 arithmetic: leave precision empty, or ask for fp32."
+        )
+    if wish == "fp16" and device.kind == "cpu":
+        raise DialsumError(
+            "precision fp16 was asked, but a CPU has no fp16 arithmetic: leave precision empty, or ask for fp32 or bf16."
+        )
+    if wish:
+        return "no" if wish == "fp32" else wish
+    if device.kind == "cpu":
+        return "bf16" if device.bf16 and scale == "full" else "no"
+    return "bf16" if device.bf16 else "fp16"
+
 
 def decide(
-    card:ModelCard,
-    method:str, # 'full', 'lora' or 'qlora'
-    device:Device,
-    scale:str='full', # 'full' or 'replica'
-    wish:str='', # 'fp32', 'bf16' or 'fp16' for the arithmetic; empty: what the device does best
-    gradient_checkpointing:bool=False, # whether to recompute activations
-)->Precision:
+    card: ModelCard,
+    method: str,  # 'full', 'lora' or 'qlora'
+    device: Device,
+    scale: str = "full",  # 'full' or 'replica'
+    wish: str = "",  # 'fp32', 'bf16' or 'fp16' for the arithmetic; empty: what the device does best
+    gradient_checkpointing: bool = False,  # whether to recompute activations
+) -> Precision:
     "The precision of a training; a wish that clashes is refused with the reason"
-    if method not in METHODS: raise unknown('method', method, list(METHODS))
-    if card.seq2seq and method != 'full': raise DialsumError(f"{card.name} is trained in full: leave the method out, or name a causal model for {method}.")
-    if method == 'full' and not card.seq2seq and scale == 'full' and device.kind == 'cpu': raise DialsumError(f"{card.name} cannot be trained in full on a CPU: use lora or qlora.")
+    if method not in METHODS:
+        raise unknown("method", method, list(METHODS))
+    if card.seq2seq and method != "full":
+        raise DialsumError(
+            f"{card.name} is trained in full: leave the method out, or name a causal model for {method}."
+        )
+    if method == "full" and not card.seq2seq and scale == "full" and device.kind == "cpu":
+        raise DialsumError(f"{card.name} cannot be trained in full on a CPU: use lora or qlora.")
     amp = _amp(device, scale, wish)
-    half = {'no': 'float32', 'bf16': 'bfloat16', 'fp16': 'float16'}[amp]
-    weights = 'float32' if method == 'full' or device.kind == 'cpu' and method == 'lora' and amp == 'no' else half
-    optimizer = 'paged_adamw_8bit' if method == 'qlora' and device.kind == 'cuda' else 'adamw_torch_fused' if device.kind == 'cuda' else 'adamw_torch'
-    reason = f"{'GPU' if device.kind == 'cuda' else 'CPU'} {'with' if device.bf16 else 'without'} bf16; " + ('arithmetic in float32' if amp == 'no' else f'arithmetic in {half}') + (', as asked' if wish else '')
-    return Precision(device.kind, method, weights, amp, 'float32', 'nf4' if method == 'qlora' else '', 'sdpa', gradient_checkpointing, optimizer, reason)
+    half = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}[amp]
+    weights = (
+        "float32" if method == "full" or device.kind == "cpu" and method == "lora" and amp == "no" else half
+    )
+    optimizer = (
+        "paged_adamw_8bit"
+        if method == "qlora" and device.kind == "cuda"
+        else "adamw_torch_fused"
+        if device.kind == "cuda"
+        else "adamw_torch"
+    )
+    reason = (
+        f"{'GPU' if device.kind == 'cuda' else 'CPU'} {'with' if device.bf16 else 'without'} bf16; "
+        + ("arithmetic in float32" if amp == "no" else f"arithmetic in {half}")
+        + (", as asked" if wish else "")
+    )
+    return Precision(
+        device.kind,
+        method,
+        weights,
+        amp,
+        "float32",
+        "nf4" if method == "qlora" else "",
+        "sdpa",
+        gradient_checkpointing,
+        optimizer,
+        reason,
+    )
+
 
 def here(
-    card:ModelCard,
-    scale:str='full', # 'full' or 'replica'
-    method:str='', # 'full', 'lora' or 'qlora'; empty: the card's
-    wish:str='', # 'fp32', 'bf16' or 'fp16'; empty: what this machine does best
-    gradient_checkpointing:bool=False,
-)->Precision:
+    card: ModelCard,
+    scale: str = "full",  # 'full' or 'replica'
+    method: str = "",  # 'full', 'lora' or 'qlora'; empty: the card's
+    wish: str = "",  # 'fp32', 'bf16' or 'fp16'; empty: what this machine does best
+    gradient_checkpointing: bool = False,
+) -> Precision:
     "The decision for this machine"
     return decide(card, method or card.method, this_device(), scale, wish, gradient_checkpointing)

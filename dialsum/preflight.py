@@ -23,616 +23,1220 @@ from .data import read
 from .generation import Predictor, decoding, judge
 from .lengths import Lengths, cut_shares, known_lengths, needed_lengths
 from .memory import RowLengths, available_memory, estimate_generation, gib, longest_rows, row_of
-from .models import (ModelCard, adapter_base, asks_nothing, card, damages, hub_weights, ids_beyond, in_cache, json_of, load, locate, move_base, origin,
-                            replica, safetensors_header, shared_tokenizer, skeleton)
+from dialsum.models import (
+    ModelCard,
+    adapter_base,
+    asks_nothing,
+    card,
+    damages,
+    hub_weights,
+    ids_beyond,
+    in_cache,
+    json_of,
+    load,
+    locate,
+    move_base,
+    origin,
+    replica,
+    safetensors_header,
+    shared_tokenizer,
+    skeleton,
+)
 from .precision import here
 from .prepare import check_data
 from .prompt import PROBE, Codec, check_source, check_written, spoiled
 from .rouge import detectable_difference
 from .runs import DialsumError, check_numbers, check_writable, in_range, parameters, sample_path
-from .training import (UNSET, Recipe, adapter_options, add_tokens, asked, check_adapter, check_no_tokens, fitted, followed, fresh_tokens,
-                              memory_needed, recipe, row_size, settled, targets, train, updates)
+from dialsum.training import (
+    UNSET,
+    Recipe,
+    adapter_options,
+    add_tokens,
+    asked,
+    check_adapter,
+    check_no_tokens,
+    fitted,
+    followed,
+    fresh_tokens,
+    memory_needed,
+    recipe,
+    row_size,
+    settled,
+    targets,
+    train,
+    updates,
+)
 
 # %% ../nbs/10_preflight.ipynb #4d90da51
 @dataclass(frozen=True)
 class Finding:
     "Something that will go wrong ('error'), or may ('warning')"
-    severity:str # 'error' or 'warning'
-    what:str # what is wrong
-    where:str # the option, file or part that it is about
-    why:str # what it would do
-    remedy:str # what to do
 
-    def sentence(self)->str: return f'{self.what}: {self.remedy}' # of what is wrong, for a user
+    severity: str  # 'error' or 'warning'
+    what: str  # what is wrong
+    where: str  # the option, file or part that it is about
+    why: str  # what it would do
+    remedy: str  # what to do
 
-def _error(what, where, why, remedy): return Finding('error', what, where, why, remedy)
-def _warning(what, where, why, remedy): return Finding('warning', what, where, why, remedy)
+    def sentence(self) -> str:
+        return f"{self.what}: {self.remedy}"  # of what is wrong, for a user
 
-_listed = re.compile(r'(.+ (?:Its|Their) columns: .+)\. ((?:Name|If|Put) .+)', re.S) # a list behind a colon, and then the remedy
 
-def _of(e:DialsumError, where:str, why:str)->Finding: # a sentence of ours carries its remedy behind its last colon
-    what, known, remedy = str(e).rpartition(' Known: ')
-    if known: return _error(what, where, why, f'take one of {remedy}')
-    if listed := _listed.fullmatch(str(e)): return _error(listed[1], where, why, listed[2])
-    what, _, remedy = str(e).rpartition(': ')
-    return _error(what or str(e), where, why, remedy if what else 'as it says')
+def _error(what, where, why, remedy):
+    return Finding("error", what, where, why, remedy)
+
+
+def _warning(what, where, why, remedy):
+    return Finding("warning", what, where, why, remedy)
+
+
+_listed = re.compile(
+    r"(.+ (?:Its|Their) columns: .+)\. ((?:Name|If|Put) .+)", re.S
+)  # a list behind a colon, and then the remedy
+
+
+def _of(
+    e: DialsumError, where: str, why: str
+) -> Finding:  # a sentence of ours carries its remedy behind its last colon
+    what, known, remedy = str(e).rpartition(" Known: ")
+    if known:
+        return _error(what, where, why, f"take one of {remedy}")
+    if listed := _listed.fullmatch(str(e)):
+        return _error(listed[1], where, why, listed[2])
+    what, _, remedy = str(e).rpartition(": ")
+    return _error(what or str(e), where, why, remedy if what else "as it says")
 
 # %% ../nbs/10_preflight.ipynb #79273e9a
 def check_folder(
-    folder:Path, # a checkpoint folder
-    c:ModelCard|None=None, # whose it should be; None: names and shapes of the weights are not looked at
-)->list[Finding]:
+    folder: Path,  # a checkpoint folder
+    c: ModelCard | None = None,  # whose it should be; None: names and shapes of the weights are not looked at
+) -> list[Finding]:
     "Whether a local checkpoint is whole, from its configuration, its index and the headers alone"
-    try: found = damages(folder, c)
-    except DialsumError: return [] # a torn configuration is told by check_config
-    return [_error(what, where, 'loading would stop at this file, minutes in', remedy) for what, where, remedy in found]
+    try:
+        found = damages(folder, c)
+    except DialsumError:
+        return []  # a torn configuration is told by check_config
+    return [
+        _error(what, where, "loading would stop at this file, minutes in", remedy)
+        for what, where, remedy in found
+    ]
 
-def _check_note(folder:Path)->list[Finding]:
-    try: origin(str(folder))
-    except DialsumError as e: return [_of(e, 'dialsum.json', 'loading would stop at this file, minutes in')]
+
+def _check_note(folder: Path) -> list[Finding]:
+    try:
+        origin(str(folder))
+    except DialsumError as e:
+        return [_of(e, "dialsum.json", "loading would stop at this file, minutes in")]
     return []
 
 # %% ../nbs/10_preflight.ipynb #f864d045
 def check_config(
-    c:ModelCard,
-    folder:Path, # of config.json or adapter_config.json
-    method:str, # 'full', 'lora' or 'qlora'
-    rank:int=0, # of LoRA, where it was given
-)->list[Finding]:
+    c: ModelCard,
+    folder: Path,  # of config.json or adapter_config.json
+    method: str,  # 'full', 'lora' or 'qlora'
+    rank: int = 0,  # of LoRA, where it was given
+) -> list[Finding]:
     "Whether a local checkpoint is of this model and can be trained as asked"
-    try: return _check_config(c, folder, method, rank)
+    try:
+        return _check_config(c, folder, method, rank)
     except DialsumError as e:
-        torn = 'adapter_config.json' if "'adapter_config.json'" in str(e) else 'config.json'
-        return [_of(e, torn, 'loading would stop at this file, minutes in')]
+        torn = "adapter_config.json" if "'adapter_config.json'" in str(e) else "config.json"
+        return [_of(e, torn, "loading would stop at this file, minutes in")]
 
-def _check_config(c:ModelCard, folder:Path, method:str, rank:int)->list[Finding]:
-    adapter = folder/'adapter_config.json'
+
+def _check_config(c: ModelCard, folder: Path, method: str, rank: int) -> list[Finding]:
+    adapter = folder / "adapter_config.json"
     if adapter.is_file():
         told = json_of(adapter)
         base = adapter_base(str(folder))
-        if base == c.checkpoint: return _check_adapter(folder, told, method, rank)
-        config = Path(base)/'config.json'
-        if config.is_file() and json_of(config).get('model_type') == c.family: return _check_adapter(folder, told, method, rank)
+        if base == c.checkpoint:
+            return _check_adapter(folder, told, method, rank)
+        config = Path(base) / "config.json"
+        if config.is_file() and json_of(config).get("model_type") == c.family:
+            return _check_adapter(folder, told, method, rank)
         if Path(base).is_absolute() and not Path(base).exists():
-            return [_error(f"the base of this LoRA adapter is not at '{base}' any more", adapter.name, 'there would be nothing to train', 'give its new folder with --base FOLDER')]
-        return [_error(f"this LoRA adapter was made for '{base}'", adapter.name, f'on {c.name} its weights would not fit, or mean nothing', 'name the model that it belongs to, or the base checkpoint as a folder')]
-    config, found = json_of(folder/'config.json'), []
-    if config.get('model_type') != c.family:
-        found.append(_error(f"the architecture is '{config.get('model_type')}', not '{c.family}'", 'config.json', 'another model would be trained under this name', 'give a checkpoint of this model'))
-    if config.get('quantization_config') and method != 'qlora' and not damages(folder):
-        found.append(_error(f'the checkpoint is quantized already, and {method} was asked', 'config.json', 'quantized weights cannot be trained, and lora over them is qlora', 'take the unquantized checkpoint, or --method qlora'))
+            return [
+                _error(
+                    f"the base of this LoRA adapter is not at '{base}' any more",
+                    adapter.name,
+                    "there would be nothing to train",
+                    "give its new folder with --base FOLDER",
+                )
+            ]
+        return [
+            _error(
+                f"this LoRA adapter was made for '{base}'",
+                adapter.name,
+                f"on {c.name} its weights would not fit, or mean nothing",
+                "name the model that it belongs to, or the base checkpoint as a folder",
+            )
+        ]
+    config, found = json_of(folder / "config.json"), []
+    if config.get("model_type") != c.family:
+        found.append(
+            _error(
+                f"the architecture is '{config.get('model_type')}', not '{c.family}'",
+                "config.json",
+                "another model would be trained under this name",
+                "give a checkpoint of this model",
+            )
+        )
+    if config.get("quantization_config") and method != "qlora" and not damages(folder):
+        found.append(
+            _error(
+                f"the checkpoint is quantized already, and {method} was asked",
+                "config.json",
+                "quantized weights cannot be trained, and lora over them is qlora",
+                "take the unquantized checkpoint, or --method qlora",
+            )
+        )
     return found
 
 # %% ../nbs/10_preflight.ipynb #680f6112
-def _check_adapter(folder:Path, told:dict, method:str, rank:int)->list[Finding]:
+def _check_adapter(folder: Path, told: dict, method: str, rank: int) -> list[Finding]:
     found = []
-    try: safetensors_header(folder/'adapter_model.safetensors')
-    except DialsumError as e: found.append(_of(e, 'adapter_model.safetensors', 'loading would stop at this file, minutes in'))
-    if method == 'full': found.append(_error('a LoRA adapter was given, and full training asked', 'adapter_config.json', 'an adapter has no weights of its own to train in full', 'start from its base checkpoint, or leave --method out'))
-    if rank and rank != told.get('r'): found.append(_error(f"the adapter has rank {told.get('r')}, lora_r is {rank}", 'lora_r', 'training would stop at its start', f"give --lora-r {told.get('r')}, or start from its base checkpoint"))
+    try:
+        safetensors_header(folder / "adapter_model.safetensors")
+    except DialsumError as e:
+        found.append(_of(e, "adapter_model.safetensors", "loading would stop at this file, minutes in"))
+    if method == "full":
+        found.append(
+            _error(
+                "a LoRA adapter was given, and full training asked",
+                "adapter_config.json",
+                "an adapter has no weights of its own to train in full",
+                "start from its base checkpoint, or leave --method out",
+            )
+        )
+    if rank and rank != told.get("r"):
+        found.append(
+            _error(
+                f"the adapter has rank {told.get('r')}, lora_r is {rank}",
+                "lora_r",
+                "training would stop at its start",
+                f"give --lora-r {told.get('r')}, or start from its base checkpoint",
+            )
+        )
     return found
 
 # %% ../nbs/10_preflight.ipynb #d54215b3
 def check_going_on(
-    c:ModelCard,
-    options:dict, # stage parameters that were given
-    where:str, # from `locate`
-)->list[Finding]:
+    c: ModelCard,
+    options: dict,  # stage parameters that were given
+    where: str,  # from `locate`
+) -> list[Finding]:
     "Whether an adapter to start from is the one that was asked for; its rank is looked at by `check_config`"
     known = adapter_options(where)
-    if not known or options.get('method') == 'full': return []
-    given = {name: options[name] for name in UNSET if name in options and name != 'lora_r'}
+    if not known or options.get("method") == "full":
+        return []
+    given = {name: options[name] for name in UNSET if name in options and name != "lora_r"}
     found, name = [], Path(where).name
-    try: check_adapter(c.name, name, settled(Recipe(method='lora', **given), known), known)
-    except DialsumError as e: found.append(_of(e, 'lora_alpha' if 'lora_alpha' in str(e) else 'lora_targets', 'training would stop at its start'))
-    if not options.get('new_tokens'): return found
-    try: fresh = fresh_tokens(shared_tokenizer(c, where), options['new_tokens'])
-    except DialsumError: return found # told by check_tokenizer
-    try: check_no_tokens(c.name, name, fresh)
-    except DialsumError as e: found.append(_of(e, 'new_tokens', 'training would stop at its start'))
+    try:
+        check_adapter(c.name, name, settled(Recipe(method="lora", **given), known), known)
+    except DialsumError as e:
+        found.append(
+            _of(
+                e,
+                "lora_alpha" if "lora_alpha" in str(e) else "lora_targets",
+                "training would stop at its start",
+            )
+        )
+    if not options.get("new_tokens"):
+        return found
+    try:
+        fresh = fresh_tokens(shared_tokenizer(c, where), options["new_tokens"])
+    except DialsumError:
+        return found  # told by check_tokenizer
+    try:
+        check_no_tokens(c.name, name, fresh)
+    except DialsumError as e:
+        found.append(_of(e, "new_tokens", "training would stop at its start"))
     return found
 
 # %% ../nbs/10_preflight.ipynb #3c22a015
 def files_of(
-    checkpoint:str, # from `locate`
-)->Path|None: # a folder; None where nothing is at hand
+    checkpoint: str,  # from `locate`
+) -> Path | None:  # a folder; None where nothing is at hand
     "The files of a checkpoint that can be looked at here: its folder, or what the Hugging Face cache holds of it (of a model that is still on the hub, its configuration)"
-    if Path(checkpoint).is_dir(): return Path(checkpoint)
-    if cached := in_cache(checkpoint): return cached
+    if Path(checkpoint).is_dir():
+        return Path(checkpoint)
+    if cached := in_cache(checkpoint):
+        return cached
     from huggingface_hub import hf_hub_download
-    try: return Path(hf_hub_download(checkpoint, 'config.json')).parent
-    except (OSError, ValueError): return None # a hub that answers the check and then does not give the file is told by the download
+
+    try:
+        return Path(hf_hub_download(checkpoint, "config.json")).parent
+    except (OSError, ValueError):
+        return None  # a hub that answers the check and then does not give the file is told by the download
+
 
 def check_tokenizer(
-    c:ModelCard,
-    checkpoint:str, # from `locate`
-    max_source:int=0, # tokens the model reads; 0: as many as its positions leave
-    new_tokens:int=0, # words that shall become tokens, under LoRA
-)->list[Finding]:
+    c: ModelCard,
+    checkpoint: str,  # from `locate`
+    max_source: int = 0,  # tokens the model reads; 0: as many as its positions leave
+    new_tokens: int = 0,  # words that shall become tokens, under LoRA
+) -> list[Finding]:
     "Whether a checkpoint's tokenizer can speak of dialogues"
     from transformers import AutoTokenizer
-    try: raw = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False, local_files_only=asks_nothing(checkpoint))
-    except (OSError, ValueError) as e: return [_error(f'the tokenizer does not load ({str(e).splitlines()[0][:120]})', 'tokenizer.json', 'no text could be read', 'fetch the tokenizer files as well')]
-    if not raw('가나다')['input_ids']: return [_error('the tokenizer files are missing: what loads knows no text', 'tokenizer.json', 'no text could be read', 'fetch the tokenizer files as well')]
-    whole = adapter_base(checkpoint) or checkpoint # what has the embedding
-    found, config = [], (files_of(whole) or Path(whole))/'config.json'
-    rows = json_of(config).get('vocab_size', c.config['vocab_size']) if config.is_file() else c.config['vocab_size']
-    if ids_beyond(raw, rows): found.append(_error(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'the first id beyond would stop training with an index error', 'take tokenizer and weights of one checkpoint'))
-    elif len(raw) < rows*0.9: found.append(_warning(f'the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows', 'tokenizer.json', 'it may belong to another model', 'take tokenizer and weights of one checkpoint'))
-    if new_tokens > max(0, rows - len(raw)): found.append(_error(f'{new_tokens} new tokens do not fit the {max(0, rows - len(raw))} spare rows of the embedding', 'new_tokens', 'an adapter cannot make its base larger', 'give fewer, or train in full'))
-    if raw.pad_token is None: found.append(_warning('there is no pad token', 'tokenizer_config.json', 'batches need one; the end token is taken, and labels are masked by place, not by id', 'nothing, unless you pad elsewhere'))
-    try: codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
-    except DialsumError as e: return [*found, _unspoken(e)]
+
+    try:
+        raw = AutoTokenizer.from_pretrained(
+            checkpoint, trust_remote_code=False, local_files_only=asks_nothing(checkpoint)
+        )
+    except (OSError, ValueError) as e:
+        return [
+            _error(
+                f"the tokenizer does not load ({str(e).splitlines()[0][:120]})",
+                "tokenizer.json",
+                "no text could be read",
+                "fetch the tokenizer files as well",
+            )
+        ]
+    if not raw("가나다")["input_ids"]:
+        return [
+            _error(
+                "the tokenizer files are missing: what loads knows no text",
+                "tokenizer.json",
+                "no text could be read",
+                "fetch the tokenizer files as well",
+            )
+        ]
+    whole = adapter_base(checkpoint) or checkpoint  # what has the embedding
+    found, config = [], (files_of(whole) or Path(whole)) / "config.json"
+    rows = (
+        json_of(config).get("vocab_size", c.config["vocab_size"])
+        if config.is_file()
+        else c.config["vocab_size"]
+    )
+    if ids_beyond(raw, rows):
+        found.append(
+            _error(
+                f"the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows",
+                "tokenizer.json",
+                "the first id beyond would stop training with an index error",
+                "take tokenizer and weights of one checkpoint",
+            )
+        )
+    elif len(raw) < rows * 0.9:
+        found.append(
+            _warning(
+                f"the tokenizer has {len(raw):,} ids, the embedding {rows:,} rows",
+                "tokenizer.json",
+                "it may belong to another model",
+                "take tokenizer and weights of one checkpoint",
+            )
+        )
+    if new_tokens > max(0, rows - len(raw)):
+        found.append(
+            _error(
+                f"{new_tokens} new tokens do not fit the {max(0, rows - len(raw))} spare rows of the embedding",
+                "new_tokens",
+                "an adapter cannot make its base larger",
+                "give fewer, or train in full",
+            )
+        )
+    if raw.pad_token is None:
+        found.append(
+            _warning(
+                "there is no pad token",
+                "tokenizer_config.json",
+                "batches need one; the end token is taken, and labels are masked by place, not by id",
+                "nothing, unless you pad elsewhere",
+            )
+        )
+    try:
+        codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
+    except DialsumError as e:
+        return [*found, _unspoken(e)]
     return found + check_prompt(codec)
 
-def _unspoken(e:DialsumError)->Finding: # why there is no `Codec`: by what its error is about
+
+def _unspoken(e: DialsumError) -> Finding:  # why there is no `Codec`: by what its error is about
     said = str(e)
-    if 'does not give tags back' in said: return _of(e, 'tokenizer.json', 'every summary would have broken tags')
-    if ': the chat template ' in said: return _of(e, 'chat template', 'the model would be trained on another text than it is asked with')
-    if 'max_source is' in said: return _of(e, 'max_source', 'positions beyond do not exist')
-    return _of(e, 'tokenizer.json', 'no text could be read')
+    if "does not give tags back" in said:
+        return _of(e, "tokenizer.json", "every summary would have broken tags")
+    if ": the chat template " in said:
+        return _of(e, "chat template", "the model would be trained on another text than it is asked with")
+    if "max_source is" in said:
+        return _of(e, "max_source", "positions beyond do not exist")
+    return _of(e, "tokenizer.json", "no text could be read")
 
 # %% ../nbs/10_preflight.ipynb #d16c78ae
 def codec_of(
-    c:ModelCard,
-    checkpoint:str|Finding, # from `locate`, or why there is none
-    max_source:int=0, # tokens the model reads; 0: as many as its positions leave
-)->Codec|None: # None where its tokenizer is not at hand, or is told of by `check_tokenizer`
+    c: ModelCard,
+    checkpoint: str | Finding,  # from `locate`, or why there is none
+    max_source: int = 0,  # tokens the model reads; 0: as many as its positions leave
+) -> Codec | None:  # None where its tokenizer is not at hand, or is told of by `check_tokenizer`
     "What counts a model's tokens before its weights are read"
-    if isinstance(checkpoint, Finding): return None
+    if isinstance(checkpoint, Finding):
+        return None
     try:
         codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
-        return codec if codec.target('가') else None
-    except (DialsumError, OSError, ValueError, KeyError): return None
+        return codec if codec.target("가") else None
+    except (DialsumError, OSError, ValueError, KeyError):
+        return None
 
-def check_prompt(codec:Codec)->list[Finding]:
+
+def check_prompt(codec: Codec) -> list[Finding]:
     "Whether the chat template gives answers as they are, and opens them"
     found = []
-    try: back = spoiled(codec)
-    except DialsumError as e: return [_of(e, 'chat template', 'the model would be trained on another text than it is asked with')]
-    if back: found.append(_error(f"the chat template begins or ends answers with words of its own: '{PROBE}' becomes '{back}'", 'chat template', 'they would be part of every summary', 'use a template whose generation prompt is how its answers begin'))
-    if not codec.card.seq2seq and codec.render('안녕').rstrip().endswith('안녕'):
-        found.append(_error('the chat template has no generation prompt', 'chat template', 'the model would go on writing the dialogue', "add `{% if add_generation_prompt %}` with the opening of the assistant's turn"))
+    try:
+        back = spoiled(codec)
+    except DialsumError as e:
+        return [_of(e, "chat template", "the model would be trained on another text than it is asked with")]
+    if back:
+        found.append(
+            _error(
+                f"the chat template begins or ends answers with words of its own: '{PROBE}' becomes '{back}'",
+                "chat template",
+                "they would be part of every summary",
+                "use a template whose generation prompt is how its answers begin",
+            )
+        )
+    if not codec.card.seq2seq and codec.render("안녕").rstrip().endswith("안녕"):
+        found.append(
+            _error(
+                "the chat template has no generation prompt",
+                "chat template",
+                "the model would go on writing the dialogue",
+                "add `{% if add_generation_prompt %}` with the opening of the assistant's turn",
+            )
+        )
     return found
 
 # %% ../nbs/10_preflight.ipynb #1df3d192
 def check_options(
-    c:ModelCard,
-    scale:str, # 'full' or 'replica'
-    options:dict, # stage parameters that were given
-)->list[Finding]:
+    c: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    options: dict,  # stage parameters that were given
+) -> list[Finding]:
     "Whether the settings are in range, fit the model, and do not clash"
     found, made = [], {}
     tries = {name: partial(check_numbers, {name: value}) for name, value in options.items()}
-    tries |= dict(recipe=lambda: recipe(c, scale, options), max_source=lambda: check_source(c, recipe(c, scale, options).max_source), decoding=lambda: decoding(c, scale, options),
-                 precision=lambda: here(c, scale, options.get('method', ''), options.get('precision', ''), options.get('gradient_checkpointing', False)))
+    tries |= dict(
+        recipe=lambda: recipe(c, scale, options),
+        max_source=lambda: check_source(c, recipe(c, scale, options).max_source),
+        decoding=lambda: decoding(c, scale, options),
+        precision=lambda: here(
+            c,
+            scale,
+            options.get("method", ""),
+            options.get("precision", ""),
+            options.get("gradient_checkpointing", False),
+        ),
+    )
     for name, make in tries.items():
-        try: made[name] = make()
-        except DialsumError as e: found.append(_of(e, next((o for o in options if o in str(e)), name), 'the stage would stop at its start'))
-    found = list({f.what: f for f in reversed(found)}.values()) # a recipe that cannot be made says so once
-    if 'recipe' not in made: return found
-    r = made['recipe']
-    for name in ('max_target', 'max_new_tokens', 'min_new_tokens'):
-        try: check_written(c, options.get('max_source', 0), **{name: options.get(name, 0)})
-        except DialsumError as e: found.append(_of(e, name if c.seq2seq else f'max_source, {name}', 'positions beyond do not exist'))
-    found = list({f.what: f for f in reversed(found)}.values())[::-1] # a max_source that leaves nothing is said once
-    if r.method != 'full' and r.lora_targets:
-        try: targets(skeleton(c), r.lora_targets)
-        except DialsumError as e: found.append(_of(e, 'lora_targets', 'parts of the model would silently have no adapter'))
+        try:
+            made[name] = make()
+        except DialsumError as e:
+            found.append(
+                _of(e, next((o for o in options if o in str(e)), name), "the stage would stop at its start")
+            )
+    found = list({f.what: f for f in reversed(found)}.values())  # a recipe that cannot be made says so once
+    if "recipe" not in made:
+        return found
+    r = made["recipe"]
+    for name in ("max_target", "max_new_tokens", "min_new_tokens"):
+        try:
+            check_written(c, options.get("max_source", 0), **{name: options.get(name, 0)})
+        except DialsumError as e:
+            found.append(
+                _of(e, name if c.seq2seq else f"max_source, {name}", "positions beyond do not exist")
+            )
+    found = list({f.what: f for f in reversed(found)}.values())[
+        ::-1
+    ]  # a max_source that leaves nothing is said once
+    if r.method != "full" and r.lora_targets:
+        try:
+            targets(skeleton(c), r.lora_targets)
+        except DialsumError as e:
+            found.append(_of(e, "lora_targets", "parts of the model would silently have no adapter"))
     return found
 
 # %% ../nbs/10_preflight.ipynb #8589bd78
-def _existing(path:Path)->Path: # the path, or the nearest folder above it that is there
+def _existing(path: Path) -> Path:  # the path, or the nearest folder above it that is there
     path = path.expanduser().absolute()
     return next(p for p in (path, *path.parents) if p.exists())
 
-def _cache_disk()->Path: # where the Hugging Face cache is, or will be
+
+def _cache_disk() -> Path:  # where the Hugging Face cache is, or will be
     from huggingface_hub import constants
+
     return _existing(Path(constants.HF_HUB_CACHE))
 
-def _same_disk(disk:Path)->bool: return disk.stat().st_dev == _cache_disk().stat().st_dev
 
-def _check_cache_disk(download:int, runs:Path, free:int|None)->list[Finding]:
+def _same_disk(disk: Path) -> bool:
+    return disk.stat().st_dev == _cache_disk().stat().st_dev
+
+
+def _check_cache_disk(download: int, runs: Path, free: int | None) -> list[Finding]:
     free = shutil.disk_usage(_cache_disk()).free if free is None else free
-    if download <= free: return []
-    return [_error(f'a download needs {download/2**30:.1f} GiB, the disk has {free/2**30:.1f} GiB left', 'HF_HOME', 'the download would break off', 'free some space, or set HF_HOME to a folder on another disk')]
+    if download <= free:
+        return []
+    return [
+        _error(
+            f"a download needs {download / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB left",
+            "HF_HOME",
+            "the download would break off",
+            "free some space, or set HF_HOME to a folder on another disk",
+        )
+    ]
+
 
 def check_disk(
-    c:ModelCard,
-    scale:str, # 'full' or 'replica'
-    options:dict, # stage parameters that were given
-    runs:Path, # where experiments are kept
-    free:int|None=None, # bytes; None: of the disk that holds `runs`
-    download:int=0, # bytes that come from the hub first, into the Hugging Face cache
-)->list[Finding]:
+    c: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    options: dict,  # stage parameters that were given
+    runs: Path,  # where experiments are kept
+    free: int | None = None,  # bytes; None: of the disk that holds `runs`
+    download: int = 0,  # bytes that come from the hub first, into the Hugging Face cache
+) -> list[Finding]:
     "Whether a download and the checkpoints of a training fit on the disk"
     from dialsum.models import sizes
-    if scale == 'replica': return []
-    try: r = recipe(c, scale, options)
-    except DialsumError: return [] # told by check_options
+
+    if scale == "replica":
+        return []
+    try:
+        r = recipe(c, scale, options)
+    except DialsumError:
+        return []  # told by check_options
     total, adapter = sizes(c, r.lora_r)
-    trained = total if r.method == 'full' else adapter
+    trained = total if r.method == "full" else adapter
     kept = r.keep_checkpoints and r.keep_checkpoints + 1
-    need = trained*4*(3*(r.save_total_limit + 1) + 1 + kept + options.get('k_folds', 0)) # checkpoints of one training, and the models of all
+    need = (
+        trained * 4 * (3 * (r.save_total_limit + 1) + 1 + kept + options.get("k_folds", 0))
+    )  # checkpoints of one training, and the models of all
     disk = _existing(Path(runs))
     found, shared = _check_cache_disk(download, disk, free), free is not None or _same_disk(disk)
     free = shutil.disk_usage(disk).free if free is None else free
     if download and shared and need <= free < need + download:
-        return [_error(f'a download of {download/2**30:.1f} GiB and the checkpoints after it need {(need + download)/2**30:.1f} GiB, the disk has {free/2**30:.1f} GiB left', Path(runs).absolute().name,
-                       'saving would fail after an epoch', 'free some space, give --runs on another disk, or lower --save-total-limit')]
-    if need <= free: return found
-    return found + [_error(f'{r.save_total_limit + 1 + kept} checkpoints need {need/2**30:.1f} GiB, the disk has {free/2**30:.1f} GiB left', Path(runs).absolute().name, 'saving would fail after an epoch', 'free some space, give --runs on another disk, or lower --save-total-limit' + ' and --keep-checkpoints'*bool(kept))]
+        return [
+            _error(
+                f"a download of {download / 2**30:.1f} GiB and the checkpoints after it need {(need + download) / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB left",
+                Path(runs).absolute().name,
+                "saving would fail after an epoch",
+                "free some space, give --runs on another disk, or lower --save-total-limit",
+            )
+        ]
+    if need <= free:
+        return found
+    return found + [
+        _error(
+            f"{r.save_total_limit + 1 + kept} checkpoints need {need / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB left",
+            Path(runs).absolute().name,
+            "saving would fail after an epoch",
+            "free some space, give --runs on another disk, or lower --save-total-limit"
+            + " and --keep-checkpoints" * bool(kept),
+        )
+    ]
 
 # %% ../nbs/10_preflight.ipynb #9a17ecc3
 def check_memory(
-    c:ModelCard,
-    scale:str, # 'full' or 'replica'
-    options:dict, # stage parameters that were given
-    available:int|None=None, # bytes; None: of this machine
-    lengths:RowLengths|None=None, # of the rows to learn from; None: as long as the options allow
-    written:RowLengths|None=None, # of the rows to write summaries of; None: the same
-)->list[Finding]:
+    c: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    options: dict,  # stage parameters that were given
+    available: int | None = None,  # bytes; None: of this machine
+    lengths: RowLengths | None = None,  # of the rows to learn from; None: as long as the options allow
+    written: RowLengths | None = None,  # of the rows to write summaries of; None: the same
+) -> list[Finding]:
     "Whether a training step fits, and writing with what was trained"
-    if scale == 'replica': return []
+    if scale == "replica":
+        return []
     try:
         r, how = asked(c, scale, options)
         search = decoding(c, scale, options)
         need, found = memory_needed(c, r, how, lengths), []
-    except DialsumError: return [] # told by check_options
+    except DialsumError:
+        return []  # told by check_options
     available = available_memory(how.device) if available is None else available
-    long = row_of(c, **{'target': 0} | row_size(c, r, lengths)) + (' (the longest of the data)' if lengths else '')
-    try: r, how, choice = fitted(c, scale, {k: v for k, v in options.items() if k != 'batch_size'}, available, lengths=lengths)
-    except DialsumError as e: return [_of(e, 'memory', 'training would end out of memory')]
-    if need.total > available and options.get('batch_size'):
-        fits = f'--method {r.method} --batch-size {r.batch_size} --gradient-accumulation-steps {r.gradient_accumulation_steps}' + ' --gradient-checkpointing'*how.gradient_checkpointing
-        return [_error(f'a step of up to {options["batch_size"]} rows of {long} needs {gib(need.total)}, {gib(available)} are free', 'batch_size, method', 'training would end out of memory', f'{fits} would fit')]
-    if need.total > available: found = [_warning(f'a step as asked, with rows of {long}, needs {gib(need.total)}, {gib(available)} are free', 'memory', f'it will be trained as {choice}', 'nothing, or give --batch-size and --method to have it otherwise')]
-    return found + _check_writing(c, r, how, search, options.get('eval_batch_size', 32), available, written)
+    long = row_of(c, **{"target": 0} | row_size(c, r, lengths)) + (
+        " (the longest of the data)" if lengths else ""
+    )
+    try:
+        r, how, choice = fitted(
+            c, scale, {k: v for k, v in options.items() if k != "batch_size"}, available, lengths=lengths
+        )
+    except DialsumError as e:
+        return [_of(e, "memory", "training would end out of memory")]
+    if need.total > available and options.get("batch_size"):
+        fits = (
+            f"--method {r.method} --batch-size {r.batch_size} --gradient-accumulation-steps {r.gradient_accumulation_steps}"
+            + " --gradient-checkpointing" * how.gradient_checkpointing
+        )
+        return [
+            _error(
+                f"a step of up to {options['batch_size']} rows of {long} needs {gib(need.total)}, {gib(available)} are free",
+                "batch_size, method",
+                "training would end out of memory",
+                f"{fits} would fit",
+            )
+        ]
+    if need.total > available:
+        found = [
+            _warning(
+                f"a step as asked, with rows of {long}, needs {gib(need.total)}, {gib(available)} are free",
+                "memory",
+                f"it will be trained as {choice}",
+                "nothing, or give --batch-size and --method to have it otherwise",
+            )
+        ]
+    return found + _check_writing(c, r, how, search, options.get("eval_batch_size", 32), available, written)
 
-def _check_writing(c:ModelCard, r:Recipe, how, d, batch:int, available:int, written:RowLengths|None)->list[Finding]:
+
+def _check_writing(
+    c: ModelCard, r: Recipe, how, d, batch: int, available: int, written: RowLengths | None
+) -> list[Finding]:
     source = min(r.max_source, written.source) if written else r.max_source
-    try: need = estimate_generation(c, batch, source, d.max_new_tokens or r.max_target, d.num_beams, how.weights, how.quantization != '', how.device)
-    except DialsumError: return [] # told by check_options
-    if need.total <= available: return []
-    return [_warning(f'writing {batch} summaries of {source:,} tokens at once needs {gib(need.total)}, {gib(available)} are free', 'eval_batch_size', 'it would run out of memory once, and go on with half as many', 'give a lower --eval-batch-size')]
+    try:
+        need = estimate_generation(
+            c,
+            batch,
+            source,
+            d.max_new_tokens or r.max_target,
+            d.num_beams,
+            how.weights,
+            how.quantization != "",
+            how.device,
+        )
+    except DialsumError:
+        return []  # told by check_options
+    if need.total <= available:
+        return []
+    return [
+        _warning(
+            f"writing {batch} summaries of {source:,} tokens at once needs {gib(need.total)}, {gib(available)} are free",
+            "eval_batch_size",
+            "it would run out of memory once, and go on with half as many",
+            "give a lower --eval-batch-size",
+        )
+    ]
 
 # %% ../nbs/10_preflight.ipynb #386efce0
-FEW = 20 # updates below which a training is hardly one
-SOME = 300 # rows, evenly spread, by which it is told what limits cut
-MANY_CUT = .05 # share of references or dialogues that are cut, from which on it is a warning
+FEW = 20  # updates below which a training is hardly one
+SOME = 300  # rows, evenly spread, by which it is told what limits cut
+MANY_CUT = 0.05  # share of references or dialogues that are cut, from which on it is a warning
+
 
 @dataclass(frozen=True)
 class Outlook:
     "What a model's training would be, as far as it is known before; Nones where data or tokenizer are not at hand"
-    rows:int|None=None # to learn from; of a fold the rows that it leaves
-    batch:int=0 # rows an update, over all accumulated steps
-    accumulation:int=1 # steps an update
-    epochs:int=0
-    updates:int|None=None # of the weights, in all epochs, unless it stops early
-    lengths:RowLengths|None=None # of the rows to learn from, in the model's tokens
-    written:RowLengths|None=None # of those to write summaries of
-    limits:Lengths|None=None # tokens that are read, learned and written at most
-    cut:dict|None=None # what the limits cut, from `lengths.cut_shares`
 
-    def __str__(self)->str: # a line; empty where no rows are known
-        if self.updates is None: return ''
-        split = f' in {self.accumulation} steps' if self.accumulation > 1 else ''
-        line = f'{self.updates:,} updates ({_epochs(self)} of {self.rows:,} rows, {self.batch} an update{split})'
-        if self.lengths: line += f', dialogues of up to {self.lengths.source:,} tokens and summaries of up to {self.lengths.target:,}'
+    rows: int | None = None  # to learn from; of a fold the rows that it leaves
+    batch: int = 0  # rows an update, over all accumulated steps
+    accumulation: int = 1  # steps an update
+    epochs: int = 0
+    updates: int | None = None  # of the weights, in all epochs, unless it stops early
+    lengths: RowLengths | None = None  # of the rows to learn from, in the model's tokens
+    written: RowLengths | None = None  # of those to write summaries of
+    limits: Lengths | None = None  # tokens that are read, learned and written at most
+    cut: dict | None = None  # what the limits cut, from `lengths.cut_shares`
+
+    def __str__(self) -> str:  # a line; empty where no rows are known
+        if self.updates is None:
+            return ""
+        split = f" in {self.accumulation} steps" if self.accumulation > 1 else ""
+        line = (
+            f"{self.updates:,} updates ({_epochs(self)} of {self.rows:,} rows, {self.batch} an update{split})"
+        )
+        if self.lengths:
+            line += f", dialogues of up to {self.lengths.source:,} tokens and summaries of up to {self.lengths.target:,}"
         if self.cut:
-            line += (f"; {_percent(self.cut['dialogues'])} of the dialogues have more than the {self.limits.max_source:,} tokens that are read, of the references {_percent(self.cut['learned'])} more than the "
-                     f"{self.limits.max_target:,} that are learned and {_percent(self.cut['written'])} more than the {self.limits.max_new_tokens:,} that are written")
+            line += (
+                f"; {_percent(self.cut['dialogues'])} of the dialogues have more than the {self.limits.max_source:,} tokens that are read, of the references {_percent(self.cut['learned'])} more than the "
+                f"{self.limits.max_target:,} that are learned and {_percent(self.cut['written'])} more than the {self.limits.max_new_tokens:,} that are written"
+            )
         return line
 
-def _epochs(outlook:Outlook)->str: return f"{outlook.epochs} epoch{'' if outlook.epochs == 1 else 's'}"
-def _percent(share:float)->str: return f'{100*share:.1f} %' if 0 < share < .0995 else f'{100*share:.0f} %'
+
+def _epochs(outlook: Outlook) -> str:
+    return f"{outlook.epochs} epoch{'' if outlook.epochs == 1 else 's'}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
 
 # %% ../nbs/10_preflight.ipynb #0e92eb9f
 def limits_here(
-    codec:Codec,
-    options:dict, # stage parameters that were given
-    rows:pd.DataFrame, # to learn from
-)->Lengths:
+    codec: Codec,
+    options: dict,  # stage parameters that were given
+    rows: pd.DataFrame,  # to learn from
+) -> Lengths:
     "How many tokens will be read, learned and written: as given, or as the rows need; raises `DialsumError` for more than there are positions"
-    names = ('max_source', 'max_target', 'max_new_tokens')
-    given = {name: options.get(name) or parameters('train')[name].default for name in names}
+    names = ("max_source", "max_target", "max_new_tokens")
+    given = {name: options.get(name) or parameters("train")[name].default for name in names}
     needed = needed_lengths(codec, rows, **given)
-    longest = known_lengths(codec, asdict(needed), max_source=given['max_source'], max_new_tokens=given['max_new_tokens'],
-                            min_new_tokens=options.get('min_new_tokens', 0))
+    longest = known_lengths(
+        codec,
+        asdict(needed),
+        max_source=given["max_source"],
+        max_new_tokens=given["max_new_tokens"],
+        min_new_tokens=options.get("min_new_tokens", 0),
+    )
     return replace(needed, max_new_tokens=longest.max_new_tokens)
 
+
 def limited(
-    c:ModelCard,
-    options:dict, # stage parameters that were given
-    lengths:RowLengths|None, limits:Lengths|None, # as in `Outlook`
-)->dict:
+    c: ModelCard,
+    options: dict,  # stage parameters that were given
+    lengths: RowLengths | None,
+    limits: Lengths | None,  # as in `Outlook`
+) -> dict:
     "The options with the limits that training will find for these rows, where none were given"
-    if not lengths or not limits: return options
-    longest = min(lengths.target, c.config['max_position_embeddings']) # `limits` know some of the references only
-    return options | dict(max_source=limits.max_source, max_target=options.get('max_target') or longest, max_new_tokens=limits.max_new_tokens)
+    if not lengths or not limits:
+        return options
+    longest = min(
+        lengths.target, c.config["max_position_embeddings"]
+    )  # `limits` know some of the references only
+    return options | dict(
+        max_source=limits.max_source,
+        max_target=options.get("max_target") or longest,
+        max_new_tokens=limits.max_new_tokens,
+    )
 
 # %% ../nbs/10_preflight.ipynb #883e4ea1
 def look_ahead(
-    c:ModelCard,
-    scale:str, # 'full' or 'replica'
-    options:dict, # stage parameters that were given
-    codec:Codec|None, # from `codec_of`
-    parts:dict, # rows by 'train', 'dev' and 'test', as `prepare.check_data` returns them; may be empty
-)->Outlook:
+    c: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    options: dict,  # stage parameters that were given
+    codec: Codec | None,  # from `codec_of`
+    parts: dict,  # rows by 'train', 'dev' and 'test', as `prepare.check_data` returns them; may be empty
+) -> Outlook:
     "How long the rows are, and how often the weights would change"
-    if 'train' not in parts: return Outlook()
+    if "train" not in parts:
+        return Outlook()
     lengths = written = limits = cut = None
     if codec:
-        lengths = longest_rows(codec, parts['train'])
-        written = longest_rows(codec, pd.concat([parts[name] for name in ('dev', 'test') if name in parts], ignore_index=True))
-        some = parts['train'].iloc[::math.ceil(len(parts['train'])/SOME)]
-        with suppress(DialsumError): # told by check_options
+        lengths = longest_rows(codec, parts["train"])
+        written = longest_rows(
+            codec, pd.concat([parts[name] for name in ("dev", "test") if name in parts], ignore_index=True)
+        )
+        some = parts["train"].iloc[:: math.ceil(len(parts["train"]) / SOME)]
+        with suppress(DialsumError):  # told by check_options
             limits = limits_here(codec, options, some)
             cut = cut_shares(codec, some, limits.max_source, limits.max_target, limits.max_new_tokens)
     options = limited(c, options, lengths, limits)
-    try: r = fitted(c, scale, options, lengths=lengths)[0]
+    try:
+        r = fitted(c, scale, options, lengths=lengths)[0]
     except DialsumError:
-        try: r = recipe(c, scale, options)
-        except DialsumError: return Outlook(lengths=lengths, written=written, limits=limits, cut=cut) # told by check_options
-    rows, folds = len(parts['train']), options.get('k_folds', 0)
-    if folds > 1: rows -= math.ceil(rows/folds) # the smallest of its trainings
-    return Outlook(rows, r.batch_size*r.gradient_accumulation_steps, r.gradient_accumulation_steps, r.epochs, updates(r, rows), lengths, written, limits, cut)
+        try:
+            r = recipe(c, scale, options)
+        except DialsumError:
+            return Outlook(lengths=lengths, written=written, limits=limits, cut=cut)  # told by check_options
+    rows, folds = len(parts["train"]), options.get("k_folds", 0)
+    if folds > 1:
+        rows -= math.ceil(rows / folds)  # the smallest of its trainings
+    return Outlook(
+        rows,
+        r.batch_size * r.gradient_accumulation_steps,
+        r.gradient_accumulation_steps,
+        r.epochs,
+        updates(r, rows),
+        lengths,
+        written,
+        limits,
+        cut,
+    )
 
 # %% ../nbs/10_preflight.ipynb #8686fdc5
 def check_updates(
-    scale:str, # 'full' or 'replica': a toy learns fast, and need not
-    outlook:Outlook,
-)->list[Finding]:
+    scale: str,  # 'full' or 'replica': a toy learns fast, and need not
+    outlook: Outlook,
+) -> list[Finding]:
     "Whether a training changes the weights often enough to be one"
     count = outlook.updates
-    if scale == 'replica' or count is None or count >= FEW: return []
-    return [_warning(f"training would change the weights {count} time{'s' if count > 1 else ''}: {_epochs(outlook)} of {outlook.rows} rows, {outlook.batch} an update", 'epochs, batch_size',
-                     f'below about {FEW} updates a model hardly changes, and its score says little about the data', 'give more rows or --epochs, or a lower --batch-size or --gradient-accumulation-steps')]
+    if scale == "replica" or count is None or count >= FEW:
+        return []
+    return [
+        _warning(
+            f"training would change the weights {count} time{'s' if count > 1 else ''}: {_epochs(outlook)} of {outlook.rows} rows, {outlook.batch} an update",
+            "epochs, batch_size",
+            f"below about {FEW} updates a model hardly changes, and its score says little about the data",
+            "give more rows or --epochs, or a lower --batch-size or --gradient-accumulation-steps",
+        )
+    ]
+
 
 def check_cut(
-    outlook:Outlook,
-)->list[Finding]:
+    outlook: Outlook,
+) -> list[Finding]:
     "Whether limits that were set cut more than a few references or dialogues"
-    if not outlook.cut: return []
+    if not outlook.cut:
+        return []
     limits, found = outlook.limits, []
-    for kind, name, limit, why in (('dialogues', 'max_source', limits.max_source, 'their last turns are not read'), ('learned', 'max_target', limits.max_target, 'the model learns to end in the middle of a sentence'),
-                                   ('written', 'max_new_tokens', limits.max_new_tokens, 'summaries of that length end in the middle of a sentence')):
+    for kind, name, limit, why in (
+        ("dialogues", "max_source", limits.max_source, "their last turns are not read"),
+        ("learned", "max_target", limits.max_target, "the model learns to end in the middle of a sentence"),
+        (
+            "written",
+            "max_new_tokens",
+            limits.max_new_tokens,
+            "summaries of that length end in the middle of a sentence",
+        ),
+    ):
         share = outlook.cut[kind]
-        if share < MANY_CUT: continue
-        whose = 'dialogues' if kind == 'dialogues' else 'references'
-        found.append(_warning(f'{100*share:.0f} % of the {whose} have more than {limit} tokens', name, why, f'give a higher --{name.replace("_", "-")}, or leave it out'))
+        if share < MANY_CUT:
+            continue
+        whose = "dialogues" if kind == "dialogues" else "references"
+        found.append(
+            _warning(
+                f"{100 * share:.0f} % of the {whose} have more than {limit} tokens",
+                name,
+                why,
+                f"give a higher --{name.replace('_', '-')}, or leave it out",
+            )
+        )
     return found
 
-def _shown(parts:dict, models:int)->str: # a sentence; empty without a dev set
-    count, pairs = len(parts.get('dev', ())), models*(models - 1)//2
-    if not count: return ''
-    among = f', with {pairs} pairs of models compared' if pairs > 1 else ''
-    return f'{count:,} dev dialogues show a difference between two models from about {detectable_difference(count, comparisons=max(1, pairs)):.1f} points of mean ROUGE on (80 % power{among})'
+
+def _shown(parts: dict, models: int) -> str:  # a sentence; empty without a dev set
+    count, pairs = len(parts.get("dev", ())), models * (models - 1) // 2
+    if not count:
+        return ""
+    among = f", with {pairs} pairs of models compared" if pairs > 1 else ""
+    return f"{count:,} dev dialogues show a difference between two models from about {detectable_difference(count, comparisons=max(1, pairs)):.1f} points of mean ROUGE on (80 % power{among})"
 
 # %% ../nbs/10_preflight.ipynb #ef3117c8
-def check_versions()->list[Finding]:
+def check_versions() -> list[Finding]:
     "Whether the installed packages are in the ranges that dialsum was made for"
     from packaging.requirements import Requirement
+
     found = []
-    for r in map(Requirement, metadata.requires('dialsum') or []):
-        if r.marker and not r.marker.evaluate(dict(extra='')): continue
-        try: version = metadata.version(r.name)
-        except metadata.PackageNotFoundError: found.append(_error(f'{r.name} is not installed', 'packages', 'a stage that needs it would fail', f"pip install '{r}'")); continue
-        if not r.specifier.contains(version, prereleases=True): found.append(_warning(f'{r.name} is {version}, {r.specifier} was expected', 'packages', 'names and defaults change between versions', f"pip install '{r}'"))
+    for r in map(Requirement, metadata.requires("dialsum") or []):
+        if r.marker and not r.marker.evaluate(dict(extra="")):
+            continue
+        try:
+            version = metadata.version(r.name)
+        except metadata.PackageNotFoundError:
+            found.append(
+                _error(
+                    f"{r.name} is not installed",
+                    "packages",
+                    "a stage that needs it would fail",
+                    f"pip install '{r}'",
+                )
+            )
+            continue
+        if not r.specifier.contains(version, prereleases=True):
+            found.append(
+                _warning(
+                    f"{r.name} is {version}, {r.specifier} was expected",
+                    "packages",
+                    "names and defaults change between versions",
+                    f"pip install '{r}'",
+                )
+            )
     return found
 
 # %% ../nbs/10_preflight.ipynb #e5d9cffc
 def check_packages(
-    method:str, # 'full', 'lora' or 'qlora'
-)->list[Finding]:
+    method: str,  # 'full', 'lora' or 'qlora'
+) -> list[Finding]:
     "Whether the packages are there that only some settings need"
-    needed = {'peft': method != 'full', 'bitsandbytes': method == 'qlora'}
-    return [_error(f'{name} is not installed, which {method} needs', 'packages', 'training would stop at its start', f'pip install {name}')
-            for name, wanted in needed.items() if wanted and util.find_spec(name) is None]
+    needed = {"peft": method != "full", "bitsandbytes": method == "qlora"}
+    return [
+        _error(
+            f"{name} is not installed, which {method} needs",
+            "packages",
+            "training would stop at its start",
+            f"pip install {name}",
+        )
+        for name, wanted in needed.items()
+        if wanted and util.find_spec(name) is None
+    ]
 
 # %% ../nbs/10_preflight.ipynb #88679b6d
 def rehearse(
-    c:ModelCard,
-    scale:str, # at which the real run will be: 'full' or 'replica'
-    options:dict, # stage parameters that were given
-)->list[Finding]:
+    c: ModelCard,
+    scale: str,  # at which the real run will be: 'full' or 'replica'
+    options: dict,  # stage parameters that were given
+) -> list[Finding]:
     "Take the path of a run with the card's replica; what stops it is the finding"
-    at = ['setting up']
-    with tempfile.TemporaryDirectory(prefix='dialsum') as top:
-        try: _rehearsal(c, scale, options, Path(top), at)
-        except DialsumError as e: return [_of(e, f'rehearsal, {at[-1]}', 'the run would stop there, too')]
-        except Exception as e: # whatever it is, the run would meet it as well
+    at = ["setting up"]
+    with tempfile.TemporaryDirectory(prefix="dialsum") as top:
+        try:
+            _rehearsal(c, scale, options, Path(top), at)
+        except DialsumError as e:
+            return [_of(e, f"rehearsal, {at[-1]}", "the run would stop there, too")]
+        except Exception as e:  # whatever it is, the run would meet it as well
             frame = traceback.extract_tb(e.__traceback__)[-1]
-            return [_error(f'{type(e).__name__}: {(str(e).splitlines() or [""])[0][:200]}', f'rehearsal, {at[-1]} ({Path(frame.filename).name}, line {frame.lineno})', 'the run would stop there, too',
-                           'install the versions that `pip install dialsum` asks for, or change the option that leads there')]
+            return [
+                _error(
+                    f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:200]}",
+                    f"rehearsal, {at[-1]} ({Path(frame.filename).name}, line {frame.lineno})",
+                    "the run would stop there, too",
+                    "install the versions that `pip install dialsum` asks for, or change the option that leads there",
+                )
+            ]
     return []
 
 # %% ../nbs/10_preflight.ipynb #b034ff33
-class _Interrupted(Exception): "Ends a rehearsed training in its second epoch"
+class _Interrupted(Exception):
+    "Ends a rehearsed training in its second epoch"
 
-def _rehearsal(c:ModelCard, scale:str, options:dict, top:Path, at:list[str]):
+
+def _rehearsal(c: ModelCard, scale: str, options: dict, top: Path, at: list[str]):
     r, how = asked(c, scale, options)
-    r = replace(r, epochs=2, batch_size=min(r.batch_size, 2), gradient_accumulation_steps=min(r.gradient_accumulation_steps, 2),
-                learning_rate=1e-2, warmup_ratio=0.0, early_stopping_patience=0) # so that two epochs differ
+    r = replace(
+        r,
+        epochs=2,
+        batch_size=min(r.batch_size, 2),
+        gradient_accumulation_steps=min(r.gradient_accumulation_steps, 2),
+        learning_rate=1e-2,
+        warmup_ratio=0.0,
+        early_stopping_patience=0,
+    )  # so that two epochs differ
     search = decoding(c, scale, options)
-    search = replace(search, max_new_tokens=min(8, search.max_new_tokens or 8), min_new_tokens=min(8, search.min_new_tokens))
-    rows = read(sample_path()/'train.csv', summaries=True).head(2*r.batch_size*r.gradient_accumulation_steps)
-    def learn(epoch, note=None): # from this epoch on, by a model as a new process would load it
-        loaded = load(c, str(replica(c)), **how.loading())
-        add_tokens(loaded, options.get('new_tokens', ''), r.method)
-        at.append('training' if epoch == 1 else 'going on')
-        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), rows.head(2))
-        train(loaded, rows, rows.head(2), r, top, how, _falling(loaded, writing, epoch, note), say=lambda line: None)
-        return loaded
-    at.append('loading')
-    best = {}
-    try: learn(1, best)
-    except _Interrupted: loaded = learn(2)
-    at.append('loading again'); again = load(c, str(top/'model'), **how.loading())
-    _same(c, _weights(loaded), _weights(again), 'from the saved folder')
-    at.append('the best epoch')
-    _same(c, best, _weights(again), 'from the checkpoint of the best epoch')
-    at.append('predicting'); Predictor(again, 2, r.max_source, search).predict_batch(list(rows['dialogue'][:2]))
+    search = replace(
+        search,
+        max_new_tokens=min(8, search.max_new_tokens or 8),
+        min_new_tokens=min(8, search.min_new_tokens),
+    )
+    rows = read(sample_path() / "train.csv", summaries=True).head(
+        2 * r.batch_size * r.gradient_accumulation_steps
+    )
 
-def _falling(loaded, writing, epoch:int, note:dict|None): # the first epoch's score is the best; with a note for its weights, interrupted in the next
+    def learn(epoch, note=None):  # from this epoch on, by a model as a new process would load it
+        loaded = load(c, str(replica(c)), **how.loading())
+        add_tokens(loaded, options.get("new_tokens", ""), r.method)
+        at.append("training" if epoch == 1 else "going on")
+        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), rows.head(2))
+        train(
+            loaded,
+            rows,
+            rows.head(2),
+            r,
+            top,
+            how,
+            _falling(loaded, writing, epoch, note),
+            say=lambda line: None,
+        )
+        return loaded
+
+    at.append("loading")
+    best = {}
+    try:
+        learn(1, best)
+    except _Interrupted:
+        loaded = learn(2)
+    at.append("loading again")
+    again = load(c, str(top / "model"), **how.loading())
+    _same(c, _weights(loaded), _weights(again), "from the saved folder")
+    at.append("the best epoch")
+    _same(c, best, _weights(again), "from the checkpoint of the best epoch")
+    at.append("predicting")
+    Predictor(again, 2, r.max_source, search).predict_batch(list(rows["dialogue"][:2]))
+
+
+def _falling(
+    loaded, writing, epoch: int, note: dict | None
+):  # the first epoch's score is the best; with a note for its weights, interrupted in the next
     def write():
         nonlocal epoch
         scores = writing()
         if note is not None:
-            if epoch == 2: raise _Interrupted
+            if epoch == 2:
+                raise _Interrupted
             note.update(_weights(loaded))
         epoch += 1
-        return scores | dict(rouge_mean=1/epoch)
+        return scores | dict(rouge_mean=1 / epoch)
+
     return write
 
-def _weights(loaded)->dict: # of all that is not quantized; an adapter that trains rows of an embedding holds those itself
-    weights = loaded.model.named_parameters()
-    return {n: p.detach().clone() for n, p in weights if p.is_floating_point() and 'token_adapter.base_layer' not in n}
 
-def _same(c:ModelCard, before:dict, after:dict, whence:str): # raises `DialsumError` when they differ, be it in their dtype
+def _weights(
+    loaded,
+) -> dict:  # of all that is not quantized; an adapter that trains rows of an embedding holds those itself
+    weights = loaded.model.named_parameters()
+    return {
+        n: p.detach().clone()
+        for n, p in weights
+        if p.is_floating_point() and "token_adapter.base_layer" not in n
+    }
+
+
+def _same(
+    c: ModelCard, before: dict, after: dict, whence: str
+):  # raises `DialsumError` when they differ, be it in their dtype
     import torch
-    astray = [n for n, p in before.items() if n not in after or p.dtype != after[n].dtype or not torch.equal(p, after[n])]
-    if astray: raise DialsumError(f'{c.name}: {len(astray)} of {len(before)} weights do not come back {whence} (first: {astray[0]}): take the tested versions.')
+
+    astray = [
+        n
+        for n, p in before.items()
+        if n not in after or p.dtype != after[n].dtype or not torch.equal(p, after[n])
+    ]
+    if astray:
+        raise DialsumError(
+            f"{c.name}: {len(astray)} of {len(before)} weights do not come back {whence} (first: {astray[0]}): take the tested versions."
+        )
 
 # %% ../nbs/10_preflight.ipynb #a16ab4cc
 @dataclass(frozen=True)
 class Preflight:
     "What is wrong with an experiment before it starts"
-    models:dict[str,list[Finding]] # card's name → findings; empty when nothing is wrong
-    seconds:float
-    outlooks:dict[str,Outlook]=field(default_factory=dict) # card's name → what its training would be
-    shown:str='' # which difference the dev set can show
 
-    def ok(self, model:str='')->bool: # empty: all of them
+    models: dict[str, list[Finding]]  # card's name → findings; empty when nothing is wrong
+    seconds: float
+    outlooks: dict[str, Outlook] = field(default_factory=dict)  # card's name → what its training would be
+    shown: str = ""  # which difference the dev set can show
+
+    def ok(self, model: str = "") -> bool:  # empty: all of them
         "Whether there are no errors (warnings may be)"
-        return all(f.severity != 'error' for m, found in self.models.items() if model in ('', m) for f in found)
+        return all(
+            f.severity != "error" for m, found in self.models.items() if model in ("", m) for f in found
+        )
 
-    def to_dict(self)->dict: # JSON-ready
+    def to_dict(self) -> dict:  # JSON-ready
         "ok, seconds, models: name → {ok, findings, outlook}"
         ahead = {m: asdict(o) | dict(says=str(o)) for m, o in self.outlooks.items()}
-        return dict(ok=self.ok(), seconds=self.seconds, models={m: dict(ok=self.ok(m), findings=[asdict(f) for f in found], outlook=ahead.get(m)) for m, found in self.models.items()})
+        return dict(
+            ok=self.ok(),
+            seconds=self.seconds,
+            models={
+                m: dict(ok=self.ok(m), findings=[asdict(f) for f in found], outlook=ahead.get(m))
+                for m, found in self.models.items()
+            },
+        )
 
-    def ahead(self)->list[str]: # lines
+    def ahead(self) -> list[str]:  # lines
         "What the trainings would be, and what their scores could tell"
-        lines = [f'{m}: {outlook}' for m, outlook in self.outlooks.items() if str(outlook)]
+        lines = [f"{m}: {outlook}" for m, outlook in self.outlooks.items() if str(outlook)]
         return lines + [self.shown] if self.shown else lines
 
-    def __repr__(self)->str:
-        rows = [f'{m}: {f.severity}: {f.what} [{f.where}]; {f.why}; {f.remedy}' for m, found in self.models.items() for f in found]
+    def __repr__(self) -> str:
+        rows = [
+            f"{m}: {f.severity}: {f.what} [{f.where}]; {f.why}; {f.remedy}"
+            for m, found in self.models.items()
+            for f in found
+        ]
         good = [m for m in self.models if self.ok(m)]
-        return '\n'.join([*rows, *self.ahead(), f"{len(good)} of {len(self.models)} models can start ({', '.join(good) or 'none'}), {self.seconds:.1f} s"])
+        return "\n".join(
+            [
+                *rows,
+                *self.ahead(),
+                f"{len(good)} of {len(self.models)} models can start ({', '.join(good) or 'none'}), {self.seconds:.1f} s",
+            ]
+        )
 
 # %% ../nbs/10_preflight.ipynb #58f84553
-def _cell(text:str)->str: # code in backticks stays code
-    return re.sub('`([^`]+)`', r'<code>\1</code>', html.escape(text))
+def _cell(text: str) -> str:  # code in backticks stays code
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
-def _repr_html_(self:Preflight)->str:
+
+def _repr_html_(self: Preflight) -> str:
     good = [m for m in self.models if self.ok(m)]
     told = f"{len(good)} of {len(self.models)} models can start ({html.escape(', '.join(good)) or 'none'})"
-    mark = dict(error='✗ error', warning='△ warning')
-    rows = [[f'<b>{html.escape(m)}</b>', mark.get(f.severity, html.escape(f.severity)), *map(_cell, (f.what, f.where, f.why, f.remedy))] for m, found in self.models.items() for f in found]
-    ahead = ''.join(f'<p>{html.escape(line)}</p>' for line in self.ahead())
-    if not rows: return f'<p>{told}; nothing was found.</p>{ahead}'
+    mark = dict(error="✗ error", warning="△ warning")
+    rows = [
+        [
+            f"<b>{html.escape(m)}</b>",
+            mark.get(f.severity, html.escape(f.severity)),
+            *map(_cell, (f.what, f.where, f.why, f.remedy)),
+        ]
+        for m, found in self.models.items()
+        for f in found
+    ]
+    ahead = "".join(f"<p>{html.escape(line)}</p>" for line in self.ahead())
+    if not rows:
+        return f"<p>{told}; nothing was found.</p>{ahead}"
     look = 'style="text-align:left;vertical-align:top"'
     row = lambda kind, cells: f"<tr>{''.join(f'<{kind} {look}>{c}</{kind}>' for c in cells)}</tr>"
     return f"<p>{told}</p><table>{row('th', ('model', '', 'what', 'where', 'why it matters', 'what to do'))}{''.join(row('td', r) for r in rows)}</table>{ahead}"
 
+
 Preflight._repr_html_ = _repr_html_
 
 # %% ../nbs/10_preflight.ipynb #6569a868
-def _located(c:ModelCard, scale:str, checkpoint:str)->str|Finding: # what `from_pretrained` takes, or why there is nothing
-    try: return locate(c, scale, checkpoint)
-    except DialsumError as e: return _of(e, 'checkpoint', 'there would be nothing to train')
+def _located(
+    c: ModelCard, scale: str, checkpoint: str
+) -> str | Finding:  # what `from_pretrained` takes, or why there is nothing
+    try:
+        return locate(c, scale, checkpoint)
+    except DialsumError as e:
+        return _of(e, "checkpoint", "there would be nothing to train")
 
-def _placed(c:ModelCard, scale:str, checkpoint:str)->tuple[str|Finding,int]: # the same, and the bytes that are still on the hub
+
+def _placed(
+    c: ModelCard, scale: str, checkpoint: str
+) -> tuple[str | Finding, int]:  # the same, and the bytes that are still on the hub
     where = _located(c, scale, checkpoint)
-    if isinstance(where, Finding) or Path(where).is_dir() or in_cache(where): return where, 0
-    try: return where, sum(hub_weights(c, where).values())
-    except DialsumError: return where, 0
+    if isinstance(where, Finding) or Path(where).is_dir() or in_cache(where):
+        return where, 0
+    try:
+        return where, sum(hub_weights(c, where).values())
+    except DialsumError:
+        return where, 0
 
-def _count(options:dict)->int: return len({t.strip() for t in options.get('new_tokens', '').split(',')} - {''})
 
-def _chosen(planned:dict)->dict: return {name: planned[name] for name in ('method', 'gradient_checkpointing') if name in planned} # not limits: a toy's tokens are others
+def _count(options: dict) -> int:
+    return len({t.strip() for t in options.get("new_tokens", "").split(",")} - {""})
 
-def _planned(c:ModelCard, scale:str, options:dict, lengths:RowLengths|None=None)->dict: # the options with what training will choose
-    try: r, precision, choice = fitted(c, scale, options, lengths=lengths)
-    except DialsumError: return options # told by check_options and check_memory
-    return options | dict(method=r.method, gradient_checkpointing=precision.gradient_checkpointing) if choice else options
+
+def _chosen(planned: dict) -> dict:
+    return {
+        name: planned[name] for name in ("method", "gradient_checkpointing") if name in planned
+    }  # not limits: a toy's tokens are others
+
+
+def _planned(
+    c: ModelCard, scale: str, options: dict, lengths: RowLengths | None = None
+) -> dict:  # the options with what training will choose
+    try:
+        r, precision, choice = fitted(c, scale, options, lengths=lengths)
+    except DialsumError:
+        return options  # told by check_options and check_memory
+    return (
+        options | dict(method=r.method, gradient_checkpointing=precision.gradient_checkpointing)
+        if choice
+        else options
+    )
+
 
 def check_model(
-    c:ModelCard,
-    scale:str, # 'full' or 'replica'
-    options:dict, # stage parameters that were given
-    checkpoint:str='', # folder or hub name; empty: the card's own
-    runs:Path=Path('.'), # where experiments are kept
-    where:str|Finding|None=None, # from `_located`; None: looked up now
-    download:int=0, # bytes that come from the hub before it, this model's own with them
-)->list[Finding]:
+    c: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    options: dict,  # stage parameters that were given
+    checkpoint: str = "",  # folder or hub name; empty: the card's own
+    runs: Path = Path("."),  # where experiments are kept
+    where: str | Finding | None = None,  # from `_located`; None: looked up now
+    download: int = 0,  # bytes that come from the hub before it, this model's own with them
+) -> list[Finding]:
     "What is wrong with one model"
     return _check_model(c, scale, options, checkpoint, runs, where, download, {})[0]
 
-def _moved(c:ModelCard, where:str, folder:Path, base:str)->list[Finding]: # an adapter's base taken from where it lies now
+
+def _moved(
+    c: ModelCard, where: str, folder: Path, base: str
+) -> list[Finding]:  # an adapter's base taken from where it lies now
     try:
         move_base(c, where, base)
-    except DialsumError as e: return [_of(e, 'base', 'there would be nothing to train')]
+    except DialsumError as e:
+        return [_of(e, "base", "there would be nothing to train")]
     return []
 
-def _check_weights(c:ModelCard, where:str)->list[Finding]: # of a model, or of an adapter's base, as far as it is at hand
-    try: whole = adapter_base(where) or where
-    except DialsumError: return [] # a torn adapter_config.json is told by check_config
+
+def _check_weights(
+    c: ModelCard, where: str
+) -> list[Finding]:  # of a model, or of an adapter's base, as far as it is at hand
+    try:
+        whole = adapter_base(where) or where
+    except DialsumError:
+        return []  # a torn adapter_config.json is told by check_config
     folder = Path(whole) if Path(whole).is_dir() else in_cache(whole)
     return check_folder(folder, c) if folder else []
 
-def _check_model(c:ModelCard, scale:str, options:dict, checkpoint:str, runs:Path, where, download:int, parts:dict)->tuple[list[Finding],Outlook]:
-    found, method, where = check_options(c, scale, options), options.get('method') or c.method, where or _located(c, scale, checkpoint)
-    if isinstance(where, Finding): found.append(where)
+
+def _check_model(
+    c: ModelCard, scale: str, options: dict, checkpoint: str, runs: Path, where, download: int, parts: dict
+) -> tuple[list[Finding], Outlook]:
+    found, method, where = (
+        check_options(c, scale, options),
+        options.get("method") or c.method,
+        where or _located(c, scale, checkpoint),
+    )
+    if isinstance(where, Finding):
+        found.append(where)
     else:
         if folder := files_of(where):
-            found += _moved(c, where, folder, options.get('base', ''))
+            found += _moved(c, where, folder, options.get("base", ""))
             found += _check_note(folder) + _check_weights(c, where)
-            found += check_config(c, folder, method, options.get('lora_r', 0))
-        if not [f for f in found if f.severity == 'error']: found += check_tokenizer(c, where, options.get('max_source', 0), _count(options) if method != 'full' else 0)
-    if not isinstance(where, Finding): found += check_going_on(c, options, where)
-    codec = codec_of(c, where, options.get('max_source', 0)) if parts and scale == 'full' else None # a toy's tokens tell nothing
+            found += check_config(c, folder, method, options.get("lora_r", 0))
+        if not [f for f in found if f.severity == "error"]:
+            found += check_tokenizer(
+                c, where, options.get("max_source", 0), _count(options) if method != "full" else 0
+            )
+    if not isinstance(where, Finding):
+        found += check_going_on(c, options, where)
+    codec = (
+        codec_of(c, where, options.get("max_source", 0)) if parts and scale == "full" else None
+    )  # a toy's tokens tell nothing
     outlook = look_ahead(c, scale, options, codec, parts)
     sized = limited(c, options, outlook.lengths, outlook.limits)
     planned = _planned(c, scale, sized, outlook.lengths)
-    found += check_packages(planned.get('method') or method) + check_disk(c, scale, options, runs, download=download)
-    return found + check_memory(c, scale, sized, lengths=outlook.lengths, written=outlook.written) + check_updates(scale, outlook) + check_cut(outlook), outlook
+    found += check_packages(planned.get("method") or method) + check_disk(
+        c, scale, options, runs, download=download
+    )
+    return found + check_memory(
+        c, scale, sized, lengths=outlook.lengths, written=outlook.written
+    ) + check_updates(scale, outlook) + check_cut(outlook), outlook
 
 # %% ../nbs/10_preflight.ipynb #bf3112a0
-def _with_base(own:dict, checkpoints:dict)->dict: # model → its options; a base is of those that start from an adapter
-    going_on = [m for m in own if adapter_options(checkpoints.get(m, ''))]
-    if not going_on: return own # told of each
-    return {m: {k: v for k, v in options.items() if k != 'base' or m in going_on} for m, options in own.items()}
+def _with_base(
+    own: dict, checkpoints: dict
+) -> dict:  # model → its options; a base is of those that start from an adapter
+    going_on = [m for m in own if adapter_options(checkpoints.get(m, ""))]
+    if not going_on:
+        return own  # told of each
+    return {
+        m: {k: v for k, v in options.items() if k != "base" or m in going_on} for m, options in own.items()
+    }
+
 
 def preflight(
-    models:list[str], # cards' names
-    scale:str='full', # 'full' or 'replica'
-    options:dict|None=None, # stage parameters that were given
-    checkpoints:dict|None=None, # model → folder or hub name
-    runs:Path=Path('.'), # where experiments are kept
-    rehearsal:bool=False, # whether each model's replica takes the path first
-    known:tuple[str,...]=(), # sentences on what else is known to be wrong
-)->Preflight:
+    models: list[str],  # cards' names
+    scale: str = "full",  # 'full' or 'replica'
+    options: dict | None = None,  # stage parameters that were given
+    checkpoints: dict | None = None,  # model → folder or hub name
+    runs: Path = Path("."),  # where experiments are kept
+    rehearsal: bool = False,  # whether each model's replica takes the path first
+    known: tuple[str, ...] = (),  # sentences on what else is known to be wrong
+) -> Preflight:
     "Check an experiment: data, machine, and each model"
     started, options, checkpoints = time.monotonic(), options or {}, checkpoints or {}
     own = _with_base(followed(options, models), checkpoints)
-    with ThreadPoolExecutor(6) as pool: # a hub that does not answer is waited for once
-        places = {m: pool.submit(_placed, card(m), scale, checkpoints.get(m, '')) for m in models}
+    with ThreadPoolExecutor(6) as pool:  # a hub that does not answer is waited for once
+        places = {m: pool.submit(_placed, card(m), scale, checkpoints.get(m, "")) for m in models}
         common = check_versions()
         parts = {}
-        try: parts = check_data({k: v for k, v in in_range(options).items() if k in parameters('data')})[0]
-        except DialsumError as e: common.append(_of(e, 'data', 'every stage would stop at its start'))
-        common += [_of(DialsumError(sentence), 'options', 'a later stage would fail') for sentence in known]
-        try: check_writable(runs)
-        except DialsumError as e: common.append(_of(e, 'runs', 'nothing could be kept'))
+        try:
+            parts = check_data({k: v for k, v in in_range(options).items() if k in parameters("data")})[0]
+        except DialsumError as e:
+            common.append(_of(e, "data", "every stage would stop at its start"))
+        common += [_of(DialsumError(sentence), "options", "a later stage would fail") for sentence in known]
+        try:
+            check_writable(runs)
+        except DialsumError as e:
+            common.append(_of(e, "runs", "nothing could be kept"))
         found, outlooks, download = {}, {}, 0
         for m in models:
             where, more = places[m].result()
-            download += more # the cache holds all of them
-            try: wrong, outlooks[m] = _check_model(card(m), scale, own[m], checkpoints.get(m, ''), runs, where, download if more else 0, parts)
-            except DialsumError as e: wrong, outlooks[m] = [_of(e, 'options', 'the stage would stop at its start')], Outlook() # the other models go on
+            download += more  # the cache holds all of them
+            try:
+                wrong, outlooks[m] = _check_model(
+                    card(m),
+                    scale,
+                    own[m],
+                    checkpoints.get(m, ""),
+                    runs,
+                    where,
+                    download if more else 0,
+                    parts,
+                )
+            except DialsumError as e:
+                wrong, outlooks[m] = (
+                    [_of(e, "options", "the stage would stop at its start")],
+                    Outlook(),
+                )  # the other models go on
             found[m] = common + wrong
-    if rehearsal: found = {m: f + (rehearse(card(m), scale, own[m] | _chosen(_planned(card(m), scale, limited(card(m), own[m], outlooks[m].lengths, outlooks[m].limits), outlooks[m].lengths))) if not check_options(card(m), scale, own[m]) else []) for m, f in found.items()}
+    if rehearsal:
+        found = {
+            m: f
+            + (
+                rehearse(
+                    card(m),
+                    scale,
+                    own[m]
+                    | _chosen(
+                        _planned(
+                            card(m),
+                            scale,
+                            limited(card(m), own[m], outlooks[m].lengths, outlooks[m].limits),
+                            outlooks[m].lengths,
+                        )
+                    ),
+                )
+                if not check_options(card(m), scale, own[m])
+                else []
+            )
+            for m, f in found.items()
+        }
     return Preflight(found, time.monotonic() - started, outlooks, _shown(parts, len(models)))

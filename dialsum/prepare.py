@@ -17,75 +17,143 @@ from .augment import augment, backend, check_methods
 from .data import check_disjoint, check_mapping, read, to_csv
 from .folds import deal, split
 from .quality import DEFECTS, Quality, check, repaired
-from .runs import DialsumError, Stage, cache_path, check_number, named_places, parameters, sample_path, unknown, write_atomic
+from dialsum.runs import (
+    DialsumError,
+    Stage,
+    cache_path,
+    check_number,
+    named_places,
+    parameters,
+    sample_path,
+    unknown,
+    write_atomic,
+)
 
 # %% ../nbs/03_prepare.ipynb #fe52fdeb
-def _gaps(rows:pd.DataFrame)->pd.Series: # of bool: which rows lack a text
-    return (rows['dialogue'].str.strip() == '') | rows['summaries'].map(lambda told: any(not s.strip() for s in told))
+def _gaps(rows: pd.DataFrame) -> pd.Series:  # of bool: which rows lack a text
+    return (rows["dialogue"].str.strip() == "") | rows["summaries"].map(
+        lambda told: any(not s.strip() for s in told)
+    )
 
-_drop = ', or let --validate-data-quality drop such rows from what is learned'
+
+_drop = ", or let --validate-data-quality drop such rows from what is learned"
+
 
 def gather(
-    train_csv:str='', dev_csv:str='', test_csv:str='', # paths; all empty: the shipped sample
-    dev_fraction:float=0.1, # share of train split off when there is no dev_csv
-    debug:bool=False, # 50 train, 10 dev, 10 test rows
-    seed:int=42, # of the split
-    columns:str='', # what the files' columns are called, as `data.columns_of` takes it
-    strict:bool=True, # whether missing texts, and dialogues of train that stand in dev, are errors
-)->tuple[dict[str,pd.DataFrame],list[Path]]: # (rows by 'train', 'dev' and, where there is one, 'test'; the files that were read)
+    train_csv: str = "",
+    dev_csv: str = "",
+    test_csv: str = "",  # paths; all empty: the shipped sample
+    dev_fraction: float = 0.1,  # share of train split off when there is no dev_csv
+    debug: bool = False,  # 50 train, 10 dev, 10 test rows
+    seed: int = 42,  # of the split
+    columns: str = "",  # what the files' columns are called, as `data.columns_of` takes it
+    strict: bool = True,  # whether missing texts, and dialogues of train that stand in dev, are errors
+) -> tuple[
+    dict[str, pd.DataFrame], list[Path]
+]:  # (rows by 'train', 'dev' and, where there is one, 'test'; the files that were read)
     "Read and check the rows of an experiment; raises `DialsumError` for what cannot be used"
-    given = {k: Path(v).expanduser() for k, v in dict(train=train_csv, dev=dev_csv, test=test_csv).items() if v}
-    if given and 'train' not in given: raise DialsumError(f"a {' and a '.join(f'{k}_csv' for k in given)} came without a train_csv: give the rows to learn from as well.")
-    check_number('dev_fraction', dev_fraction)
-    paths = given or {k: sample_path()/f'{k}.csv' for k in ('train', 'dev', 'test')}
-    how = dict(gaps=not strict, columns=columns if given else '')
-    parts = {k: read(p, summaries=k != 'test', remedy=_drop if k == 'train' else '', **how) for k, p in paths.items()}
-    if given: check_mapping(list(given.values()), columns)
-    if 'dev' not in parts:
-        rows = parts['train']
+    given = {
+        k: Path(v).expanduser() for k, v in dict(train=train_csv, dev=dev_csv, test=test_csv).items() if v
+    }
+    if given and "train" not in given:
+        raise DialsumError(
+            f"a {' and a '.join(f'{k}_csv' for k in given)} came without a train_csv: give the rows to learn from as well."
+        )
+    check_number("dev_fraction", dev_fraction)
+    paths = given or {k: sample_path() / f"{k}.csv" for k in ("train", "dev", "test")}
+    how = dict(gaps=not strict, columns=columns if given else "")
+    parts = {
+        k: read(p, summaries=k != "test", remedy=_drop if k == "train" else "", **how)
+        for k, p in paths.items()
+    }
+    if given:
+        check_mapping(list(given.values()), columns)
+    if "dev" not in parts:
+        rows = parts["train"]
         gap = _gaps(rows)
-        parts['train'], parts['dev'] = split(rows[~gap], dev_fraction, seed)
-        if gap.any(): parts['train'] = pd.concat([parts['train'], rows[gap]], ignore_index=True) # to be dropped, and not from dev
-    if strict: check_disjoint(parts['train'], parts['dev'])
-    if debug: parts = {k: rows.head(50 if k == 'train' else 10) for k, rows in parts.items()}
+        parts["train"], parts["dev"] = split(rows[~gap], dev_fraction, seed)
+        if gap.any():
+            parts["train"] = pd.concat(
+                [parts["train"], rows[gap]], ignore_index=True
+            )  # to be dropped, and not from dev
+    if strict:
+        check_disjoint(parts["train"], parts["dev"])
+    if debug:
+        parts = {k: rows.head(50 if k == "train" else 10) for k, rows in parts.items()}
     return parts, list(paths.values())
 
 # %% ../nbs/03_prepare.ipynb #dbbac88f
-ACTIONS = ('drop', 'fail')
+ACTIONS = ("drop", "fail")
+
 
 def methods_asked(
-    options:dict, # the data stage's parameters, those that were given
-)->list[str]: # names; none: no augmentation
+    options: dict,  # the data stage's parameters, those that were given
+) -> list[str]:  # names; none: no augmentation
     "The augmentation methods of an experiment"
-    named = options.get('augmentation_methods', '').replace(',', ' ').split()
-    return named or ['synonym', 'speaker_swap']*bool(options.get('use_augmentation'))
+    named = options.get("augmentation_methods", "").replace(",", " ").split()
+    return named or ["synonym", "speaker_swap"] * bool(options.get("use_augmentation"))
 
-def _backend(options:dict): return backend(*(options.get(f'augmentation_{name}', '') for name in ('backend', 'model')), cache_path()/'augment.sqlite', options.get('augmentation_key_variable', ''))
+
+def _backend(options: dict):
+    return backend(
+        *(options.get(f"augmentation_{name}", "") for name in ("backend", "model")),
+        cache_path() / "augment.sqlite",
+        options.get("augmentation_key_variable", ""),
+    )
+
 
 def check_data(
-    options:dict, # the data stage's parameters, those that were given
-)->tuple[dict[str,pd.DataFrame],list[Path]]: # as from `gather`
+    options: dict,  # the data stage's parameters, those that were given
+) -> tuple[dict[str, pd.DataFrame], list[Path]]:  # as from `gather`
     "Raises `DialsumError` for data that cannot be read, and for options that cannot be followed"
-    k, threshold, action = options.get('k_folds', 0), options.get('quality_threshold', 0.8), options.get('quality_action', 'drop')
-    check_number('quality_threshold', threshold)
-    if action not in ACTIONS: raise unknown('quality_action', action, list(ACTIONS))
-    if methods := methods_asked(options): check_methods(methods, options.get('augmentation_ratio', 0.5), _backend(options))
-    parts, paths = gather(**{n: options[n] for n in ('train_csv', 'dev_csv', 'test_csv', 'dev_fraction', 'debug', 'seed', 'columns') if n in options}, strict=not options.get('validate_data_quality'))
-    if k and not 2 <= k <= len(parts['train']): raise DialsumError(f"k_folds is {k}: 0 for none, or from 2 to {len(parts['train'])} (the training rows) was expected.")
+    k, threshold, action = (
+        options.get("k_folds", 0),
+        options.get("quality_threshold", 0.8),
+        options.get("quality_action", "drop"),
+    )
+    check_number("quality_threshold", threshold)
+    if action not in ACTIONS:
+        raise unknown("quality_action", action, list(ACTIONS))
+    if methods := methods_asked(options):
+        check_methods(methods, options.get("augmentation_ratio", 0.5), _backend(options))
+    parts, paths = gather(
+        **{
+            n: options[n]
+            for n in ("train_csv", "dev_csv", "test_csv", "dev_fraction", "debug", "seed", "columns")
+            if n in options
+        },
+        strict=not options.get("validate_data_quality"),
+    )
+    if k and not 2 <= k <= len(parts["train"]):
+        raise DialsumError(
+            f"k_folds is {k}: 0 for none, or from 2 to {len(parts['train'])} (the training rows) was expected."
+        )
     return parts, paths
 
-_sources = ('train_csv', 'dev_csv', 'test_csv', 'augmentation_backend')
 
-_dealt_with = {*parameters('data')} - {'run', 'seed', 'k_folds', 'fold_seed'} # what rows that were made have been through
+_sources = ("train_csv", "dev_csv", "test_csv", "augmentation_backend")
+
+_dealt_with = {*parameters("data")} - {
+    "run",
+    "seed",
+    "k_folds",
+    "fold_seed",
+}  # what rows that were made have been through
+
 
 def at_hand(
-    run:Path, # run folder
-    options:dict, # parameter name → value
-)->dict: # parameter name → value; `options` itself where nothing is away, or the run has no rows yet
+    run: Path,  # run folder
+    options: dict,  # parameter name → value
+) -> dict:  # parameter name → value; `options` itself where nothing is away, or the run has no rows yet
     "The options with the run's own rows in place of sources that are not on this machine, and without what these rows have been through"
-    away = [name for name, path in named_places(options).items() if name.partition(' ')[0] in _sources and not os.path.exists(path)]
-    own = {f'{part}_csv': Path(run)/'data'/f'{part}.csv' for part in ('train', 'dev', 'test')}
-    if not away or not own['train_csv'].is_file(): return options
+    away = [
+        name
+        for name, path in named_places(options).items()
+        if name.partition(" ")[0] in _sources and not os.path.exists(path)
+    ]
+    own = {f"{part}_csv": Path(run) / "data" / f"{part}.csv" for part in ("train", "dev", "test")}
+    if not away or not own["train_csv"].is_file():
+        return options
     left = {name: value for name, value in options.items() if name not in _dealt_with}
     return left | {name: str(path) for name, path in own.items() if path.is_file()}
 
@@ -93,86 +161,148 @@ def at_hand(
 @dataclass
 class Prepared:
     "What the data stage made"
-    parts:dict[str,pd.DataFrame] # by 'train', 'dev' and, where there is one, 'test'
-    quality:Quality|None=None # of the rows as they came; None: not asked for
-    dropped:pd.DataFrame|None=None # training rows below the threshold, with score, kinds, reasons
-    folds:pd.DataFrame|None=None # fname, fold
-    facts:dict=field(default_factory=dict) # quality, augmentation, folds: what was asked for
+
+    parts: dict[str, pd.DataFrame]  # by 'train', 'dev' and, where there is one, 'test'
+    quality: Quality | None = None  # of the rows as they came; None: not asked for
+    dropped: pd.DataFrame | None = None  # training rows below the threshold, with score, kinds, reasons
+    folds: pd.DataFrame | None = None  # fname, fold
+    facts: dict = field(default_factory=dict)  # quality, augmentation, folds: what was asked for
 
     @property
-    def examples(self)->pd.DataFrame: # fname, origin, method, dialogue
+    def examples(self) -> pd.DataFrame:  # fname, origin, method, dialogue
         "One row that augmentation made by each method"
-        made = self.parts['train']
-        return made[made['method'] != ''].groupby('method').head(1)[['method', 'fname', 'origin', 'dialogue']] if 'method' in made else pd.DataFrame()
+        made = self.parts["train"]
+        return (
+            made[made["method"] != ""].groupby("method").head(1)[["method", "fname", "origin", "dialogue"]]
+            if "method" in made
+            else pd.DataFrame()
+        )
 
-def _judge(p:Prepared, options:dict):
-    threshold, action = options['quality_threshold'], options['quality_action']
+
+def _judge(p: Prepared, options: dict):
+    threshold, action = options["quality_threshold"], options["quality_action"]
     p.quality = check(p.parts)
     kept, bad = p.quality.drop(p.parts, threshold)
-    rows = p.parts['train'].merge(bad[['fname', 'score', 'kinds', 'reasons']], on='fname')
-    p.dropped = rows.sort_values(['score', 'fname'], kind='stable').reset_index(drop=True)
-    p.facts['quality'] = p.quality.to_dict(threshold) | dict(action=action, dropped=len(bad) if action == 'drop' else 0, rows=len(p.parts['train']))
-    if action == 'drop': p.parts = kept
+    rows = p.parts["train"].merge(bad[["fname", "score", "kinds", "reasons"]], on="fname")
+    p.dropped = rows.sort_values(["score", "fname"], kind="stable").reset_index(drop=True)
+    p.facts["quality"] = p.quality.to_dict(threshold) | dict(
+        action=action, dropped=len(bad) if action == "drop" else 0, rows=len(p.parts["train"])
+    )
+    if action == "drop":
+        p.parts = kept
     return len(bad)
 
-_mended = ('mojibake', 'broken_tag', 'control', 'html', 'jamo', 'turns') # the kinds that `repaired` puts right
 
-def _hopeless(p:Prepared, options:dict)->DialsumError: # no row is left: which kind hits how many, and what mends it
-    counts = Counter(kind for kinds in p.dropped['kinds'] for kind in kinds.split(','))
+_mended = (
+    "mojibake",
+    "broken_tag",
+    "control",
+    "html",
+    "jamo",
+    "turns",
+)  # the kinds that `repaired` puts right
+
+
+def _hopeless(
+    p: Prepared, options: dict
+) -> DialsumError:  # no row is left: which kind hits how many, and what mends it
+    counts = Counter(kind for kinds in p.dropped["kinds"] for kind in kinds.split(","))
     kind = max(counts, key=lambda k: (counts[k], DEFECTS[k].weight))
-    first = next(f for f in p.quality.findings if f.part == 'train' and f.kind == kind)
-    remedy = 'let --clean-data mend that, ' if kind in _mended and not options['clean_data'] else ''
-    return DialsumError(f"no train row is good enough: {counts[kind]} of {len(p.dropped)} have '{kind}' (first: '{first.fname}', {first.where}: {first.what}): {remedy}lower quality_threshold, or look at data/low_quality.csv.")
+    first = next(f for f in p.quality.findings if f.part == "train" and f.kind == kind)
+    remedy = "let --clean-data mend that, " if kind in _mended and not options["clean_data"] else ""
+    return DialsumError(
+        f"no train row is good enough: {counts[kind]} of {len(p.dropped)} have '{kind}' (first: '{first.fname}', {first.where}: {first.what}): {remedy}lower quality_threshold, or look at data/low_quality.csv."
+    )
 
-def _whole(p:Prepared, options:dict): # what is left must be what `read` would take
+
+def _whole(p: Prepared, options: dict):  # what is left must be what `read` would take
     parts = p.parts
     for name, rows in parts.items():
-        if not len(rows): raise _hopeless(p, options)
-        gap = rows['fname'][_gaps(rows)]
-        if len(gap): raise DialsumError(f"{name} row '{gap.iloc[0]}' has no dialogue or no summary, and rows of {name} are not dropped: fill it in or take it out." if name != 'train' else
-                                        f"train row '{gap.iloc[0]}' has no dialogue or no summary: fill it in, or let a quality_threshold above 0 drop it.")
-    check_disjoint(parts['train'], parts['dev'])
+        if not len(rows):
+            raise _hopeless(p, options)
+        gap = rows["fname"][_gaps(rows)]
+        if len(gap):
+            raise DialsumError(
+                f"{name} row '{gap.iloc[0]}' has no dialogue or no summary, and rows of {name} are not dropped: fill it in or take it out."
+                if name != "train"
+                else f"train row '{gap.iloc[0]}' has no dialogue or no summary: fill it in, or let a quality_threshold above 0 drop it."
+            )
+    check_disjoint(parts["train"], parts["dev"])
 
 # %% ../nbs/03_prepare.ipynb #7d64542c
-def _grow(p:Prepared, options:dict, progress):
+def _grow(p: Prepared, options: dict, progress):
     methods = methods_asked(options)
-    if not methods: return
-    made = augment(p.parts['train'], methods, options['augmentation_ratio'], options['seed'], _backend(options), progress)
-    p.facts['augmentation'] = made.attrs['augmentation'] | dict(rows=len(p.parts['train']), ratio=options['augmentation_ratio'])
-    p.parts['train'] = pd.concat([p.parts['train'], made], ignore_index=True).fillna('')
+    if not methods:
+        return
+    made = augment(
+        p.parts["train"], methods, options["augmentation_ratio"], options["seed"], _backend(options), progress
+    )
+    p.facts["augmentation"] = made.attrs["augmentation"] | dict(
+        rows=len(p.parts["train"]), ratio=options["augmentation_ratio"]
+    )
+    p.parts["train"] = pd.concat([p.parts["train"], made], ignore_index=True).fillna("")
 
-def _fold(p:Prepared, options:dict):
-    if not options['k_folds']: return
-    rows = p.parts['train']
-    p.folds = pd.DataFrame(dict(fname=rows['fname'], fold=deal(rows, options['k_folds'], options['fold_seed'])))
-    own = p.folds['fold'][(rows['origin'] == '') if 'origin' in rows else slice(None)]
-    p.facts['folds'] = dict(k=options['k_folds'], seed=options['fold_seed'], rows=[int((own == f).sum()) for f in range(options['k_folds'])])
 
-def _write_low(p:Prepared, folder:Path):
-    told = p.dropped[['fname', 'score', 'kinds', 'reasons', 'dialogue', 'topic']].assign(**{f'summary{i or ""}': p.dropped['summaries'].str[i] for i in range(p.dropped['summaries'].map(len).max() if len(p.dropped) else 0)})
-    write_atomic(folder/'low_quality.csv', told.to_csv(index=False, lineterminator='\n'))
+def _fold(p: Prepared, options: dict):
+    if not options["k_folds"]:
+        return
+    rows = p.parts["train"]
+    p.folds = pd.DataFrame(
+        dict(fname=rows["fname"], fold=deal(rows, options["k_folds"], options["fold_seed"]))
+    )
+    own = p.folds["fold"][(rows["origin"] == "") if "origin" in rows else slice(None)]
+    p.facts["folds"] = dict(
+        k=options["k_folds"],
+        seed=options["fold_seed"],
+        rows=[int((own == f).sum()) for f in range(options["k_folds"])],
+    )
+
+
+def _write_low(p: Prepared, folder: Path):
+    told = p.dropped[["fname", "score", "kinds", "reasons", "dialogue", "topic"]].assign(
+        **{
+            f"summary{i or ''}": p.dropped["summaries"].str[i]
+            for i in range(p.dropped["summaries"].map(len).max() if len(p.dropped) else 0)
+        }
+    )
+    write_atomic(folder / "low_quality.csv", told.to_csv(index=False, lineterminator="\n"))
+
 
 def prepare(
-    stage:Stage, # of the data stage
-)->Prepared:
+    stage: Stage,  # of the data stage
+) -> Prepared:
     "Make the rows of an experiment and write them into its run folder, as data/train.csv and so on; raises `DialsumError` for what cannot be used"
-    options, folder = stage.params, stage.run/'data'
+    options, folder = stage.params, stage.run / "data"
     parts, paths = check_data(options)
-    for path in paths: stage.use(path)
-    if methods_asked(options): stage.use_named('augmentation_backend')
-    p = Prepared({name: repaired(rows) for name, rows in parts.items()} if options['clean_data'] else parts)
-    if options['clean_data']: p.facts['cleaned'] = {name: int((rows['dialogue'] != parts[name]['dialogue']).sum()) for name, rows in p.parts.items()}
-    if options['validate_data_quality']:
+    for path in paths:
+        stage.use(path)
+    if methods_asked(options):
+        stage.use_named("augmentation_backend")
+    p = Prepared({name: repaired(rows) for name, rows in parts.items()} if options["clean_data"] else parts)
+    if options["clean_data"]:
+        p.facts["cleaned"] = {
+            name: int((rows["dialogue"] != parts[name]["dialogue"]).sum()) for name, rows in p.parts.items()
+        }
+    if options["validate_data_quality"]:
         bad = _judge(p, options)
         _write_low(p, folder)
-        if bad and options['quality_action'] == 'fail':
-            raise DialsumError(f"{bad} of {len(parts['train'])} training rows score below {options['quality_threshold']:g} (worst: '{p.dropped['fname'][0]}', {p.dropped['reasons'][0]}): "
-                               "see data/low_quality.csv in the run folder, and mend them, lower quality_threshold, or let quality_action drop them.")
+        if bad and options["quality_action"] == "fail":
+            raise DialsumError(
+                f"{bad} of {len(parts['train'])} training rows score below {options['quality_threshold']:g} (worst: '{p.dropped['fname'][0]}', {p.dropped['reasons'][0]}): "
+                "see data/low_quality.csv in the run folder, and mend them, lower quality_threshold, or let quality_action drop them."
+            )
     _whole(p, options)
     _grow(p, options, stage.progress)
     _fold(p, options)
-    for name, there in (('folds.csv', p.folds), ('low_quality.csv', p.dropped), ('test.csv', p.parts.get('test'))): # of an earlier time, with other options
-        if there is None: (folder/name).unlink(missing_ok=True)
-    for name, rows in p.parts.items(): write_atomic(folder/f'{name}.csv', to_csv(rows))
-    if p.folds is not None: write_atomic(folder/'folds.csv', p.folds.to_csv(index=False, lineterminator='\n'))
+    for name, there in (
+        ("folds.csv", p.folds),
+        ("low_quality.csv", p.dropped),
+        ("test.csv", p.parts.get("test")),
+    ):  # of an earlier time, with other options
+        if there is None:
+            (folder / name).unlink(missing_ok=True)
+    for name, rows in p.parts.items():
+        write_atomic(folder / f"{name}.csv", to_csv(rows))
+    if p.folds is not None:
+        write_atomic(folder / "folds.csv", p.folds.to_csv(index=False, lineterminator="\n"))
     return p

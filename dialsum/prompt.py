@@ -16,275 +16,368 @@ from .models import ModelCard
 from .runs import DialsumError
 
 # %% ../nbs/06_prompt.ipynb #26c5874e
-WORDS = 'dialsum_words' # in a tokenizer's settings: words that training has made tokens
+WORDS = "dialsum_words"  # in a tokenizer's settings: words that training has made tokens
+
 
 def note_words(
-    tokenizer, # from `load_tokenizer`; saved with the note
-    names:list[str], # tokens that were added to it on purpose
-)->None:
+    tokenizer,  # from `load_tokenizer`; saved with the note
+    names: list[str],  # tokens that were added to it on purpose
+) -> None:
     "Say that added tokens are words of texts, not control tokens"
     tokenizer.init_kwargs[WORDS] = [*tokenizer.init_kwargs.get(WORDS, []), *names]
 
 # %% ../nbs/06_prompt.ipynb #a3f77a03
-def _renamed(model:dict, marks:dict[str,str])->dict: # a `tokenizers` model in which no text spells a control token
+def _renamed(
+    model: dict, marks: dict[str, str]
+) -> dict:  # a `tokenizers` model in which no text spells a control token
     name = lambda piece: marks.get(piece, piece)
-    vocab, model = model['vocab'], dict(model)
+    vocab, model = model["vocab"], dict(model)
     if isinstance(vocab, dict):
-        model['vocab'] = {name(piece): i for piece, i in vocab.items()}
+        model["vocab"] = {name(piece): i for piece, i in vocab.items()}
     else:
-        model['vocab'] = [[name(piece), score] for piece, score in vocab]
-    if 'merges' in model:
-        model['merges'] = [[a, b] for a, b in model['merges'] if not {a, b, a + b} & marks.keys()]
-    if model.get('unk_token'):
-        model['unk_token'] = name(model['unk_token'])
+        model["vocab"] = [[name(piece), score] for piece, score in vocab]
+    if "merges" in model:
+        model["merges"] = [[a, b] for a, b in model["merges"] if not {a, b, a + b} & marks.keys()]
+    if model.get("unk_token"):
+        model["unk_token"] = name(model["unk_token"])
     return model
 
 # %% ../nbs/06_prompt.ipynb #8b21def9
 class Spelling:
     "How a tokenizer spells texts, whatever control tokens they talk about; made by `spelling`"
-    def __init__(self,
-        tokenizer, # from `load_tokenizer`
+
+    def __init__(
+        self,
+        tokenizer,  # from `load_tokenizer`
     ):
-        if getattr(tokenizer, 'backend_tokenizer', None) is None:
-            raise DialsumError(f"the tokenizer of '{tokenizer.name_or_path}' has no tokenizer.json: convert it with `AutoTokenizer.from_pretrained(…).save_pretrained(…)`.")
-        self.tokenizer = proxy(tokenizer) # which keeps its spelling, not the other way round
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise DialsumError(
+                f"the tokenizer of '{tokenizer.name_or_path}' has no tokenizer.json: convert it with `AutoTokenizer.from_pretrained(…).save_pretrained(…)`."
+            )
+        self.tokenizer = proxy(tokenizer)  # which keeps its spelling, not the other way round
         self.doubles = self.apart = False
         added, noted = tokenizer.added_tokens_decoder, tokenizer.init_kwargs.get(WORDS, [])
         self._copied({i for i, t in added.items() if TAG.fullmatch(str(t)) or str(t) in noted})
-        if letters := self._unspelled(): self._copied(letters | self.words.keys())
+        if letters := self._unspelled():
+            self._copied(letters | self.words.keys())
         self.special = {i for i, t in added.items() if t.special} | set(tokenizer.all_special_ids)
         self.special -= self.words.keys()
-        if self.words: self._probe(next(iter(self.words.values())))
+        if self.words:
+            self._probe(next(iter(self.words.values())))
 
-    def _unspelled(self)->set[int]: # added tokens that are letters for which there are no pieces: KoBART's 😀
+    def _unspelled(
+        self,
+    ) -> set[int]:  # added tokens that are letters for which there are no pieces: KoBART's 😀
         unknown, named = self.tokenizer.unk_token_id, self.tokenizer.all_special_ids
         letters = {i: t for i, t in self.controls.items() if i not in named and not any(map(str.isascii, t))}
-        return {i for i, t in letters.items() if unknown is not None and unknown in self.ids('', t)}
+        return {i for i, t in letters.items() if unknown is not None and unknown in self.ids("", t)}
 
-    def _copied(self, words:set[int]): # makes the copy in which all added tokens but these are renamed
+    def _copied(self, words: set[int]):  # makes the copy in which all added tokens but these are renamed
         from tokenizers import Tokenizer
+
         tokens = self.tokenizer.added_tokens_decoder
         added = {i: str(t) for i, t in tokens.items()}
-        blanks = {i: t for i, t in added.items() if not t.replace('▁', ' ').strip() and not tokens[i].special} # Gemma's ends of lines: text as any other
+        blanks = {
+            i: t for i, t in added.items() if not t.replace("▁", " ").strip() and not tokens[i].special
+        }  # Gemma's ends of lines: text as any other
         self.words = {i: t for i, t in added.items() if i in words}
         self.controls = {i: t for i, t in added.items() if i not in words and i not in blanks}
         secret = secrets.token_hex(8)
-        marks = {name: f'{secret}.{i}.' for i, name in self.controls.items()}
+        marks = {name: f"{secret}.{i}." for i, name in self.controls.items()}
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        state |= dict(post_processor=None, truncation=None, padding=None, model=_renamed(state['model'], marks))
+        state |= dict(
+            post_processor=None, truncation=None, padding=None, model=_renamed(state["model"], marks)
+        )
         plain = dict(lstrip=False, rstrip=False, single_word=False, normalized=False)
-        state['added_tokens'] = [t | plain | dict(content=marks.get(t['content'], t['content'])) for t in state['added_tokens']]
+        state["added_tokens"] = [
+            t | plain | dict(content=marks.get(t["content"], t["content"])) for t in state["added_tokens"]
+        ]
         self._copy = Tokenizer.from_str(json.dumps(state))
         names = {i: marks[name] for i, name in self.controls.items()} | self.words | blanks
         self._ids = {self._copy.token_to_id(name): i for i, name in names.items()}
         longest_first = sorted(marks, key=len, reverse=True)
-        self._control = re.compile('|'.join(map(re.escape, longest_first)) or r'(?!)')
+        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._blank_behind = re.compile(f"({'|'.join(map(re.escape, self.words.values()))}) ")
         self._marks = marks
 
-    def _probe(self, word): # what becomes of the blank behind a word
-        self.doubles = self.ids('', f'{word}가') == self.ids('', f'{word} 가')
-        text = f'{word}가 {word} 가, 가{word}'
-        self.apart = self.text(self.ids('', text)) != text
+    def _probe(self, word):  # what becomes of the blank behind a word
+        self.doubles = self.ids("", f"{word}가") == self.ids("", f"{word} 가")
+        text = f"{word}가 {word} 가, 가{word}"
+        self.apart = self.text(self.ids("", text)) != text
 
-    def ids(self,
-        *parts:str, # by turns of a template and of a text, the first of a template
-    )->list[int]:
+    def ids(
+        self,
+        *parts: str,  # by turns of a template and of a text, the first of a template
+    ) -> list[int]:
         "The ids of a text in its template; control tokens are of the template alone"
         written = []
         for i, part in enumerate(parts):
-            if i % 2 == 0: part = self._control.sub(lambda m: self._marks[m[0]], part)
-            elif self.doubles: part = self._blank_behind.sub(r'\1  ', part)
+            if i % 2 == 0:
+                part = self._control.sub(lambda m: self._marks[m[0]], part)
+            elif self.doubles:
+                part = self._blank_behind.sub(r"\1  ", part)
             written.append(part)
-        found = self._copy.encode(''.join(written), add_special_tokens=False).ids
+        found = self._copy.encode("".join(written), add_special_tokens=False).ids
         return [self._ids.get(i, i) for i in found]
 
-    def text(self,
-        ids:list[int],
-    )->str:
+    def text(
+        self,
+        ids: list[int],
+    ) -> str:
         "The text that ids spell; special tokens are left out, but words are kept, whether special or not"
         ids = [i for i in ids if i not in self.special]
-        read = lambda run: self.tokenizer.decode(list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if not self.apart: return read(ids)
+        read = lambda run: self.tokenizer.decode(
+            list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        if not self.apart:
+            return read(ids)
         runs = itertools.groupby(ids, key=self.words.__contains__)
-        return ''.join(''.join(map(self.words.get, run)) if word else read(run) for word, run in runs)
+        return "".join("".join(map(self.words.get, run)) if word else read(run) for word, run in runs)
 
 # %% ../nbs/06_prompt.ipynb #69bb0086
-_spellings = WeakKeyDictionary() # tokenizer → (what it depends on, spelling): a copy of a large vocabulary takes a second
+_spellings = (
+    WeakKeyDictionary()
+)  # tokenizer → (what it depends on, spelling): a copy of a large vocabulary takes a second
+
 
 def spelling(
-    tokenizer, # from `load_tokenizer`
-)->Spelling:
+    tokenizer,  # from `load_tokenizer`
+) -> Spelling:
     "How a tokenizer spells texts; raises `DialsumError` for one that cannot be copied"
     about = len(tokenizer), list(tokenizer.all_special_ids), tokenizer.init_kwargs.get(WORDS)
-    if _spellings.get(tokenizer, (None,))[0] != about: _spellings[tokenizer] = about, Spelling(tokenizer)
+    if _spellings.get(tokenizer, (None,))[0] != about:
+        _spellings[tokenizer] = about, Spelling(tokenizer)
     return _spellings[tokenizer][1]
 
 # %% ../nbs/06_prompt.ipynb #698854a3
-INSTRUCTION = ('다음 대화를 한두 문장으로 요약하세요. #Person1# 같은 표시는 바꾸지 말고 그대로 쓰고, 대화에 없는 내용은 쓰지 마세요.\n\n{dialogue}')
-LEAST = 64 # tokens that a summary needs
-LONGEST = 4096 # tokens that are read where nobody says how many: some 40 times a usual dialogue
+INSTRUCTION = "다음 대화를 한두 문장으로 요약하세요. #Person1# 같은 표시는 바꾸지 말고 그대로 쓰고, 대화에 없는 내용은 쓰지 마세요.\n\n{dialogue}"
+LEAST = 64  # tokens that a summary needs
+LONGEST = 4096  # tokens that are read where nobody says how many: some 40 times a usual dialogue
+
 
 def most_source(
-    card:ModelCard,
-    written:int=256, # tokens that are written behind it, or learned
-)->int:
+    card: ModelCard,
+    written: int = 256,  # tokens that are written behind it, or learned
+) -> int:
     "How many tokens a model reads where nobody says how many: what its positions leave, at most `LONGEST`"
-    positions = card.config['max_position_embeddings']
+    positions = card.config["max_position_embeddings"]
     return min(LONGEST, positions - 2 if card.seq2seq else positions - max(written, LEAST))
 
+
 def check_source(
-    card:ModelCard,
-    max_source:int, # tokens the model shall read
-    least:int=16, # tokens that the prompt around a dialogue takes, and a few
-)->None:
+    card: ModelCard,
+    max_source: int,  # tokens the model shall read
+    least: int = 16,  # tokens that the prompt around a dialogue takes, and a few
+) -> None:
     "Raises `DialsumError` when a model cannot read so many tokens, or needs more"
-    most = card.config['max_position_embeddings'] - (2 if card.seq2seq else 0)
-    if not least <= max_source <= most: raise DialsumError(f"{card.name} reads {least} to {most} tokens, max_source is {max_source}: give a number between them.")
+    most = card.config["max_position_embeddings"] - (2 if card.seq2seq else 0)
+    if not least <= max_source <= most:
+        raise DialsumError(
+            f"{card.name} reads {least} to {most} tokens, max_source is {max_source}: give a number between them."
+        )
+
 
 def check_written(
-    card:ModelCard,
-    max_source:int=0, # tokens the model reads; 0: as many as are left
-    **written:int, # max_target, max_new_tokens: tokens that it learns or writes; 0: as many as suit
-)->None:
+    card: ModelCard,
+    max_source: int = 0,  # tokens the model reads; 0: as many as are left
+    **written: int,  # max_target, max_new_tokens: tokens that it learns or writes; 0: as many as suit
+) -> None:
     "Raises `DialsumError` when a model has no positions for so many tokens: an encoder-decoder counts what it writes apart, a causal model behind what it reads"
-    positions = card.config['max_position_embeddings']
+    positions = card.config["max_position_embeddings"]
     most = positions if card.seq2seq else positions - (max_source or 16)
-    if most < LEAST: raise DialsumError(f"max_source is {max_source}, which leaves a summary {max(0, most)} of the {positions} positions of {card.name}: take max_source of at most {positions - LEAST}.")
+    if most < LEAST:
+        raise DialsumError(
+            f"max_source is {max_source}, which leaves a summary {max(0, most)} of the {positions} positions of {card.name}: take max_source of at most {positions - LEAST}."
+        )
     for name, tokens in written.items():
-        if tokens <= most: continue
-        if card.seq2seq: raise DialsumError(f"{name} is {tokens}, {card.name} has {positions} positions for what it writes: take {name} of at most {most}.")
-        raise DialsumError(f"max_source and {name} are {max_source} and {tokens}, {card.name} has {positions} positions for both: take max_source + {name} of at most {positions}.")
+        if tokens <= most:
+            continue
+        if card.seq2seq:
+            raise DialsumError(
+                f"{name} is {tokens}, {card.name} has {positions} positions for what it writes: take {name} of at most {most}."
+            )
+        raise DialsumError(
+            f"max_source and {name} are {max_source} and {tokens}, {card.name} has {positions} positions for both: take max_source + {name} of at most {positions}."
+        )
 
 # %% ../nbs/06_prompt.ipynb #51c9c69b
-PROBE = '#Person1#은 #PhoneNumber#로 #Person2#에게 전화한다.'
+PROBE = "#Person1#은 #PhoneNumber#로 #Person2#에게 전화한다."
+
 
 @dataclass
 class Codec:
     "Turns dialogues into what one model reads, and what it writes into summaries; raises `DialsumError` for a tokenizer that spoils tags"
-    card:ModelCard
-    tokenizer:object # from `load_tokenizer`
-    max_source:int=0 # tokens the model reads, longer dialogues lose their last turns; 0: `most_source`
-    shortened:list=field(default_factory=list) # lengths in tokens of the sources that were too long
-    _frames:dict=field(default_factory=dict, repr=False) # (template, whether answered) → its parts
+
+    card: ModelCard
+    tokenizer: object  # from `load_tokenizer`
+    max_source: int = 0  # tokens the model reads, longer dialogues lose their last turns; 0: `most_source`
+    shortened: list = field(default_factory=list)  # lengths in tokens of the sources that were too long
+    _frames: dict = field(default_factory=dict, repr=False)  # (template, whether answered) → its parts
 
     def __post_init__(self):
-        for probe in (PROBE, *(f'{w}은 {w} {w}, {w}.' for w in self.spelling.words.values())):
+        for probe in (PROBE, *(f"{w}은 {w} {w}, {w}." for w in self.spelling.words.values())):
             back = self.text(self.ids(probe))
             if back != probe:
-                raise DialsumError(f"{self.card.name}: the tokenizer of '{self.tokenizer.name_or_path}' does not give tags back, '{probe}' becomes '{back}': take one that does, every summary would have broken tags.")
+                raise DialsumError(
+                    f"{self.card.name}: the tokenizer of '{self.tokenizer.name_or_path}' does not give tags back, '{probe}' becomes '{back}': take one that does, every summary would have broken tags."
+                )
         self.max_source = self.max_source or most_source(self.card)
-        check_source(self.card, self.max_source, len(self._source('')) + 8)
+        check_source(self.card, self.max_source, len(self._source("")) + 8)
 
     @property
-    def spelling(self)->Spelling: return spelling(self.tokenizer)
+    def spelling(self) -> Spelling:
+        return spelling(self.tokenizer)
 
-    def ids(self, text:str)->list[int]: # without a prompt and without an end
+    def ids(self, text: str) -> list[int]:  # without a prompt and without an end
         "A text in the model's tokens; none of them is a control token"
-        return self.spelling.ids('', text)
+        return self.spelling.ids("", text)
 
-    def tokens(self, text:str)->int: # of the text alone, without a prompt and without an end
+    def tokens(self, text: str) -> int:  # of the text alone, without a prompt and without an end
         "How many tokens a dialogue or a summary has"
         return len(self.ids(text))
 
-    def _frame(self, answered:bool)->list[str]: # what the chat template puts around a question (and its answer)
+    def _frame(
+        self, answered: bool
+    ) -> list[str]:  # what the chat template puts around a question (and its answer)
         about = self.tokenizer.chat_template, answered
-        if about not in self._frames: self._frames[about] = self._rendered(answered)
+        if about not in self._frames:
+            self._frames[about] = self._rendered(answered)
         return self._frames[about]
 
-    def _rendered(self, answered:bool)->list[str]:
+    def _rendered(self, answered: bool) -> list[str]:
         marks = [secrets.token_hex(16) for _ in range(1 + answered)]
-        turns = [dict(role=role, content=mark) for role, mark in zip(('user', 'assistant'), marks)]
+        turns = [dict(role=role, content=mark) for role, mark in zip(("user", "assistant"), marks)]
         from jinja2 import TemplateError
-        try: text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered, enable_thinking=False, date_string='26 Jul 2024')
+
+        try:
+            text = self.tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=not answered,
+                enable_thinking=False,
+                date_string="26 Jul 2024",
+            )
         except TemplateError as e:
-            why = ' '.join(str(e).split())[:160]
-            raise DialsumError(f"{self.card.name}: the chat template cannot be rendered ({why}): mend it, or take the template of the original checkpoint.") from e
+            why = " ".join(str(e).split())[:160]
+            raise DialsumError(
+                f"{self.card.name}: the chat template cannot be rendered ({why}): mend it, or take the template of the original checkpoint."
+            ) from e
         parts = re.split(f"({'|'.join(marks)})", text)
         if parts[1::2] != marks:
-            raise DialsumError(f"{self.card.name}: the chat template does not put each turn's text in once, as it is: use one that does.")
+            raise DialsumError(
+                f"{self.card.name}: the chat template does not put each turn's text in once, as it is: use one that does."
+            )
         return parts[::2]
 
-    def _asked(self, text, instruction): return (instruction or INSTRUCTION).replace('{dialogue}', text)
+    def _asked(self, text, instruction):
+        return (instruction or INSTRUCTION).replace("{dialogue}", text)
 
-    def render(self, text:str, summary:str|None=None, instruction:str='')->str: # what a causal model sees, as text
+    def render(
+        self, text: str, summary: str | None = None, instruction: str = ""
+    ) -> str:  # what a causal model sees, as text
         "The chat format around a dialogue, with the answer or open for it; `instruction`: a template with a place for {dialogue}, '' for the usual one"
         turns = [self._asked(text, instruction)] + ([] if summary is None else [summary])
         frame = self._frame(summary is not None)
-        return frame[0] + ''.join(turn + part for turn, part in zip(turns, frame[1:]))
+        return frame[0] + "".join(turn + part for turn, part in zip(turns, frame[1:]))
 
-    def _source(self, text, instruction=''):
-        text = text.replace('\r\n', '\n').replace('\r', '\n') # as `data.read` gives lines
+    def _source(self, text, instruction=""):
+        text = text.replace("\r\n", "\n").replace("\r", "\n")  # as `data.read` gives lines
         bos = self.tokenizer.bos_token_id
-        if self.card.seq2seq: return [bos, *self.ids(text), self.tokenizer.eos_token_id]
+        if self.card.seq2seq:
+            return [bos, *self.ids(text), self.tokenizer.eos_token_id]
         before, after = self._frame(False)
         ids = self.spelling.ids(before, self._asked(text, instruction), after)
-        adds = bos is not None and self.tokenizer('')['input_ids'][:1] == [bos] # a tokenizer that begins texts with bos does so for SOLAR's template, which has none
+        adds = bos is not None and self.tokenizer("")["input_ids"][:1] == [
+            bos
+        ]  # a tokenizer that begins texts with bos does so for SOLAR's template, which has none
         return [bos, *ids] if adds and ids[0] != bos else ids
 
-    def length(self, text:str, instruction:str='')->int: # with its prompt, before anything is cut
+    def length(self, text: str, instruction: str = "") -> int:  # with its prompt, before anything is cut
         "How many tokens the model would read of a dialogue"
         return len(self._source(text, instruction))
 
-    def source(self, text:str, instruction:str='')->list[int]: # at most max_source ids
+    def source(self, text: str, instruction: str = "") -> list[int]:  # at most max_source ids
         "What the model reads; a dialogue that is too long loses whole turns from its end, then letters of its only turn"
         ids = full = self._source(text, instruction)
         while len(ids) > self.max_source:
-            if not text: raise DialsumError(f"{self.card.name}: an instruction of {len(ids)} tokens does not fit in a max_source of {self.max_source}: raise max_source.")
-            text = text.rsplit('\n', 1)[0] if '\n' in text else text[:int(len(text)*0.9)]
+            if not text:
+                raise DialsumError(
+                    f"{self.card.name}: an instruction of {len(ids)} tokens does not fit in a max_source of {self.max_source}: raise max_source."
+                )
+            text = text.rsplit("\n", 1)[0] if "\n" in text else text[: int(len(text) * 0.9)]
             ids = self._source(text, instruction)
-        if len(full) > len(ids): self.shortened.append(len(full))
+        if len(full) > len(ids):
+            self.shortened.append(len(full))
         return ids
 
 # %% ../nbs/06_prompt.ipynb #e82d09b4
-def _target(self:Codec, summary:str)->list[int]: # ends with the end token
+def _target(self: Codec, summary: str) -> list[int]:  # ends with the end token
     "What the model shall write"
     eos = self.tokenizer.eos_token_id
-    if self.card.seq2seq: return [*self.ids(summary), eos]
+    if self.card.seq2seq:
+        return [*self.ids(summary), eos]
     (before, opens), (same, begins, ends) = self._frame(False), self._frame(True)
     if before != same or not begins.startswith(opens):
-        raise DialsumError(f"{self.card.name}: the chat template opens an answer differently in training ({begins[-40:]!r}) and inference ({opens[-40:]!r}): "
-                           "use a template whose generation prompt is how its answers begin.")
-    opening = begins[len(opens):]
+        raise DialsumError(
+            f"{self.card.name}: the chat template opens an answer differently in training ({begins[-40:]!r}) and inference ({opens[-40:]!r}): "
+            "use a template whose generation prompt is how its answers begin."
+        )
+    opening = begins[len(opens) :]
     ids = self.spelling.ids(opening, summary, ends)
     special = [i for i, t in enumerate(ids) if t in self.spelling.special]
     opened = self.spelling.ids(opening) if opening else []
     before = [t for t in opened if t in self.spelling.special]
-    if len(special) == len(before): return [*self.spelling.ids(opening, summary), eos] # the template ends an answer with none
-    return ids[:special[-1] + 1]
+    if len(special) == len(before):
+        return [*self.spelling.ids(opening, summary), eos]  # the template ends an answer with none
+    return ids[: special[-1] + 1]
 
-def _text(self:Codec, ids)->str: # one line
+
+def _text(self: Codec, ids) -> str:  # one line
     "The summary that ids spell; label padding (-100) is ignored"
     text = self.spelling.text([int(i) for i in ids if i >= 0])
-    text = _whole_jamo(text).replace('\0', '') # a model of bytes may write one, which no file of rows can hold
-    return ' '.join(text.split())
+    text = _whole_jamo(text).replace(
+        "\0", ""
+    )  # a model of bytes may write one, which no file of rows can hold
+    return " ".join(text.split())
+
 
 Codec.target, Codec.text = _target, _text
 
 # %% ../nbs/06_prompt.ipynb #82df1236
-_jamo = {unicodedata.normalize('NFKC', chr(c)): chr(c) for c in range(0x3131, 0x3164) if len(unicodedata.normalize('NFKC', chr(c))) == 1}
+_jamo = {
+    unicodedata.normalize("NFKC", chr(c)): chr(c)
+    for c in range(0x3131, 0x3164)
+    if len(unicodedata.normalize("NFKC", chr(c))) == 1
+}
 
-def _whole_jamo(text:str)->str: return re.sub(r'[\u1100-\u11ff]', lambda m: _jamo.get(m[0], m[0]), text)
+
+def _whole_jamo(text: str) -> str:
+    return re.sub(r"[\u1100-\u11ff]", lambda m: _jamo.get(m[0], m[0]), text)
 
 # %% ../nbs/06_prompt.ipynb #bb83c50f
 def spoiled(
-    codec:Codec,
-    probe:str=PROBE, # with tags in it
-)->str: # empty when it comes back byte for byte
+    codec: Codec,
+    probe: str = PROBE,  # with tags in it
+) -> str:  # empty when it comes back byte for byte
     "What becomes of a text on its way through the tokenizer"
     back = codec.text(codec.target(probe))
-    return '' if back == probe else back
+    return "" if back == probe else back
 
 # %% ../nbs/06_prompt.ipynb #f248e5ab
 def example(
-    codec:Codec,
-    text:str, # a dialogue
-    summary:str,
-    max_target:int=256, # tokens of a summary; a longer one is cut, and keeps its end token
-    instruction:str='', # a template with a place for {dialogue}, of a causal model; '': the usual one
-)->dict: # input_ids, attention_mask, labels
+    codec: Codec,
+    text: str,  # a dialogue
+    summary: str,
+    max_target: int = 256,  # tokens of a summary; a longer one is cut, and keeps its end token
+    instruction: str = "",  # a template with a place for {dialogue}, of a causal model; '': the usual one
+) -> dict:  # input_ids, attention_mask, labels
     "One training row: of a seq2seq model source and target; of a causal one both in a row, with -100 for labels of the source"
     source, target = codec.source(text, instruction), codec.target(summary)
-    if len(target) > max_target: target = [*target[:max_target - 1], target[-1]]
+    if len(target) > max_target:
+        target = [*target[: max_target - 1], target[-1]]
     ids = source if codec.card.seq2seq else source + target
-    return dict(input_ids=ids, attention_mask=[1]*len(ids), labels=target if codec.card.seq2seq else [-100]*len(source) + target)
+    return dict(
+        input_ids=ids,
+        attention_mask=[1] * len(ids),
+        labels=target if codec.card.seq2seq else [-100] * len(source) + target,
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
-import ftfy, ftfy.bad_codecs # the latter registers the 'sloppy-windows-…' codecs
+import ftfy, ftfy.bad_codecs  # the latter registers the 'sloppy-windows-…' codecs
 import numpy as np
 import pandas as pd
 from rapidfuzz import fuzz, process
@@ -28,13 +28,15 @@ from .tags import KNOWN_TAG
 @dataclass(frozen=True)
 class Defect:
     "One way in which a row can be wrong"
-    kind:str # its name in facts
-    severity:str # 'error' or 'warning'
-    weight:float # what it takes from a row's score, 0 to 1
-    title:str # a few words, Korean
-    why:str # a sentence, Korean
 
-_table = '''empty|error|1|빈 항목|대화나 요약에 글자가 없어 배울 것이 없다.
+    kind: str  # its name in facts
+    severity: str  # 'error' or 'warning'
+    weight: float  # what it takes from a row's score, 0 to 1
+    title: str  # a few words, Korean
+    why: str  # a sentence, Korean
+
+
+_table = """empty|error|1|빈 항목|대화나 요약에 글자가 없어 배울 것이 없다.
 duplicate|error|0.5|중복|같은 대화가 같은 묶음에 또 있다. 먼저 나온 행만 남긴다.
 leak|error|1|누출|평가에 쓰는 대화가 학습 쪽에도 있다. 점수가 외운 것을 잰다.
 mojibake|error|0.6|깨진 글자|UTF-8이나 CP949 글을 다른 부호로 읽어 한글이 깨졌다.
@@ -57,611 +59,997 @@ length|warning|0.1|유별난 길이|길이나 요약 비율이 다른 행들과 
 script|warning|0.1|다른 문자|한글과 로마자가 아닌 문자가 섞였다.
 number|warning|0.15|대화에 없는 수|요약의 수를 대화에서 찾을 수 없다.
 name|warning|0.15|대화에 없는 이름|요약의 이름을 대화에서 찾을 수 없다.
-unrelated|warning|0.1|동떨어진 요약|요약과 대화에 같은 말이 거의 없다.'''
+unrelated|warning|0.1|동떨어진 요약|요약과 대화에 같은 말이 거의 없다."""
 
-DEFECTS = {d.kind: d for d in (Defect(k, s, float(w), t, y) for k, s, w, t, y in (line.split('|') for line in _table.split('\n')))}
+DEFECTS = {
+    d.kind: d
+    for d in (
+        Defect(k, s, float(w), t, y) for k, s, w, t, y in (line.split("|") for line in _table.split("\n"))
+    )
+}
 
 # %% ../nbs/02_quality.ipynb #85efd880
-_odd = re.compile(r'[^\x00-\x7f\u1100-\u11ff\u3130-\u318f가-힣]+')
-_tables = (('sloppy-windows-1252', 'utf-8'), ('latin-1', 'utf-8'), ('sloppy-windows-1253', 'utf-8'), ('latin-1', 'euc_kr'))
+_odd = re.compile(r"[^\x00-\x7f\u1100-\u11ff\u3130-\u318f가-힣]+")
+_tables = (
+    ("sloppy-windows-1252", "utf-8"),
+    ("latin-1", "utf-8"),
+    ("sloppy-windows-1253", "utf-8"),
+    ("latin-1", "euc_kr"),
+)
 # what stands in Korean text: Hangul, signs, now and then an accented letter
-_written = re.compile('[가-힣ㄱ-ㆎ\xb0\xb1\xb7\xc0-\u024f\u2010-\u2027\u2030-\u205e\u2100-\u2bff\u3001-\u301f\uff01-\uff5e\U0001f300-\U0001faff]+')
-_euc = re.compile('(?:[\xb0-\xc8][\xa1-\xfe]){2}') # two syllables of KS X 1001; one alone may be anything
+_written = re.compile(
+    "[가-힣ㄱ-ㆎ\xb0\xb1\xb7\xc0-\u024f\u2010-\u2027\u2030-\u205e\u2100-\u2bff\u3001-\u301f\uff01-\uff5e\U0001f300-\U0001faff]+"
+)
+_euc = re.compile("(?:[\xb0-\xc8][\xa1-\xfe]){2}")  # two syllables of KS X 1001; one alone may be anything
 
-def _remade(run:str, euc:bool)->str: # `run` itself when no table explains it
-    for wrong, right in _tables[:3 + euc] if len(run) > 1 else ():
-        try: text = run.encode(wrong).decode(right)
-        except UnicodeError: continue
-        if _written.fullmatch(text) and text.encode(right).decode(wrong) == run: return text
+
+def _remade(run: str, euc: bool) -> str:  # `run` itself when no table explains it
+    for wrong, right in _tables[: 3 + euc] if len(run) > 1 else ():
+        try:
+            text = run.encode(wrong).decode(right)
+        except UnicodeError:
+            continue
+        if _written.fullmatch(text) and text.encode(right).decode(wrong) == run:
+            return text
     return run
 
+
 def mend_mojibake(
-    text:str, # of any row
-)->str: # `text` itself where nothing can be mended without loss
+    text: str,  # of any row
+) -> str:  # `text` itself where nothing can be mended without loss
     "Hangul that was decoded with a wrong table, put right; damaging the result again gives `text` back"
     euc = bool(_euc.search(text))
     return _odd.sub(lambda m: _remade(m[0], euc), text)
 
+
 def mojibake(
-    text:str, # a dialogue or a summary
-)->list[str]: # the damaged runs
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # the damaged runs
     "Text that was decoded with a wrong table, or has lost characters in decoding"
     rest, euc = mend_mojibake(text), bool(_euc.search(text))
     found = [m[0] for m in _odd.finditer(text) if _remade(m[0], euc) != m[0]] if rest != text else []
-    rare = [c for c in rest if '가' <= c <= '힣' and len(c.encode('euc_kr')) > 2]
-    lost = ['U+FFFD'] * ('\ufffd' in rest) + [''.join(rare)] * (len(rare) > 3 and len(rare) > len(rest)/20)
-    return found or lost or (['?'] if ftfy.badness.is_bad(rest) else [])
+    rare = [c for c in rest if "가" <= c <= "힣" and len(c.encode("euc_kr")) > 2]
+    lost = ["U+FFFD"] * ("\ufffd" in rest) + ["".join(rare)] * (len(rare) > 3 and len(rare) > len(rest) / 20)
+    return found or lost or (["?"] if ftfy.badness.is_bad(rest) else [])
 
 # %% ../nbs/02_quality.ipynb #9cdb483a
-_unseen = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ue000-\uf8ff]')
-_blank = re.compile('[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u3164]')
-_excel = re.compile('_x00(?:0[0-9A-Fa-f]|1[0-9A-Fa-f])_') # a control character as Excel writes it
-_drive = re.compile(r'(?<![A-Za-z])[A-Za-z]:\\')
-_speaker = r'#Person\d+#|(?:[#＃]+[ ]?[A-Za-z]+[ ]?\d*[ ]?[#＃]*|[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|[Pp]erson[ ]?\d{1,2})\s*[:：]'
-_escape = re.compile(rf'(?:\\+r)?\\+n(?={_speaker}|[^A-Za-z"\'`]|\Z)') # as a program writes a line end; in C:\new it is none
-_before_turn = re.compile(rf'(?:\s|_x000[Dd]_|{_escape.pattern})*(?:\Z|\n|{_speaker})')
-_elements = 'br|p|div|span|b|i|u|a|img|font|strong|em|ul|ol|li|t[dhr]|table|h[1-6]|script|style'
-_markup = re.compile(rf'</?(?:{_elements})\b[^<>\n]{{0,200}}>|<!--.*?-->|&(?:[a-zA-Z]{{2,8}}|#\d{{2,6}}|#x[0-9a-fA-F]{{2,5}});', re.I | re.S)
-_laughs = re.compile('[ㄱ-ㅎ]{2,}|[ㅋㅎ]|[ㅠㅜㅡ]+') # ㅋㅋ, ㅠㅠ, ㅎㄷㄷ, ㅇㅋ
-_conjoining = re.compile('[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+')
+_unseen = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ue000-\uf8ff]"
+)
+_blank = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u3164]")
+_excel = re.compile("_x00(?:0[0-9A-Fa-f]|1[0-9A-Fa-f])_")  # a control character as Excel writes it
+_drive = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\")
+_speaker = r"#Person\d+#|(?:[#＃]+[ ]?[A-Za-z]+[ ]?\d*[ ]?[#＃]*|[A-Za-z]{4,}[ ]?\d*[ ]?[#＃]+|[Pp]erson[ ]?\d{1,2})\s*[:：]"
+_escape = re.compile(
+    rf'(?:\\+r)?\\+n(?={_speaker}|[^A-Za-z"\'`]|\Z)'
+)  # as a program writes a line end; in C:\new it is none
+_before_turn = re.compile(rf"(?:\s|_x000[Dd]_|{_escape.pattern})*(?:\Z|\n|{_speaker})")
+_elements = "br|p|div|span|b|i|u|a|img|font|strong|em|ul|ol|li|t[dhr]|table|h[1-6]|script|style"
+_markup = re.compile(
+    rf"</?(?:{_elements})\b[^<>\n]{{0,200}}>|<!--.*?-->|&(?:[a-zA-Z]{{2,8}}|#\d{{2,6}}|#x[0-9a-fA-F]{{2,5}});",
+    re.I | re.S,
+)
+_laughs = re.compile("[ㄱ-ㅎ]{2,}|[ㅋㅎ]|[ㅠㅜㅡ]+")  # ㅋㅋ, ㅠㅠ, ㅎㄷㄷ, ㅇㅋ
+_conjoining = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")
 
-def _line_ends(text:str)->list[re.Match]: # written out: before a speaker, at a line's end, or all that parts the text's lines
+
+def _line_ends(
+    text: str,
+) -> list[re.Match]:  # written out: before a speaker, at a line's end, or all that parts the text's lines
     written = list(_escape.finditer(text))
-    parts_lines = len(written) > 1 and '\n' not in text.strip() and not _drive.search(text)
-    if parts_lines: return written
+    parts_lines = len(written) > 1 and "\n" not in text.strip() and not _drive.search(text)
+    if parts_lines:
+        return written
     return [m for m in written if _before_turn.match(text, m.end())]
 
+
 def control(
-    text:str, # a dialogue or a summary
-)->list[str]: # code points
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # code points
     "Control characters (also written out, as \\n or _x000D_), zero-width characters and blanks that are not the usual one"
-    seen = [f'U+{ord(c):04X}' for c in _unseen.findall(text) + _blank.findall(text)]
+    seen = [f"U+{ord(c):04X}" for c in _unseen.findall(text) + _blank.findall(text)]
     return seen + _excel.findall(text) + [m[0] for m in _line_ends(text)]
 
+
 def markup(
-    text:str, # a dialogue or a summary
-)->list[str]: # as written
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # as written
     "What is left of HTML: tags and entities"
-    return [m[0] for m in _markup.finditer(text) if m[0][0] == '<' or html.unescape(m[0]) != m[0]]
+    return [m[0] for m in _markup.finditer(text) if m[0][0] == "<" or html.unescape(m[0]) != m[0]]
+
 
 def jamo(
-    text:str, # a dialogue or a summary
-)->list[str]: # the jamo
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # the jamo
     "Jamo that are not part of a syllable and no interjection of chats; also syllables in pieces (Unicode's NFD)"
-    alone = [m[0] for m in re.finditer('[\u3131-\u3163\u3165-\u318e]+', text) if not _laughs.fullmatch(m[0])]
+    alone = [m[0] for m in re.finditer("[\u3131-\u3163\u3165-\u318e]+", text) if not _laughs.fullmatch(m[0])]
     return alone + _conjoining.findall(text)
 
 # %% ../nbs/02_quality.ipynb #25bf8b23
-TAGS = ('PhoneNumber', 'Address', 'DateOfBirth', 'PassportNumber', 'SSN', 'CardNumber', 'CarNumber', 'Email', 'DateAndTime', 'PersonName', 'Person', 'Name', 'Price')
-_sign = '[#＃]+'
-_name = r'[A-Za-z]+(?:0[A-Za-z]+)?(?:(?:(?<=[oO][nN])[ ])?\d+)?' # Ferson1, Pers0n1, Person 1, Address; the 3 of `Address 3층` is not its own
-_closed = rf'{_sign}[ ]?{_name}{_sign}|{_sign}[ ]{_name}[ ]{_sign}|{_sign}{_name}[ ]{_sign}(?=[:：,.!?]|$)' # else the last sign opens the next word
-_half = rf'{_sign}[ ]?{_name}(?![A-Za-z0-9])|(?<![A-Za-z0-9])(?=[A-Za-z]{{4}}){_name}{_sign}'
-_bare = r'(?<![A-Za-z0-9])[Pp]erson\d{1,2}(?![A-Za-z0-9])' # `\b` is no edge before a particle: 1은
-_extra = rf'{_sign}(?=\x01)|(?<=\x01){_sign}' # a sign too many; \x01 stands for the characters of a tag that we know
-_taglike = rf'{_closed}|#[가-힣]+\d*#|{_half}|{_bare}|{_extra}'
-_spaced_opening = re.compile(r'^[ ]*[Pp]erson[ ](\d{1,2})(?=[ ]*[:：])', re.M)
+TAGS = (
+    "PhoneNumber",
+    "Address",
+    "DateOfBirth",
+    "PassportNumber",
+    "SSN",
+    "CardNumber",
+    "CarNumber",
+    "Email",
+    "DateAndTime",
+    "PersonName",
+    "Person",
+    "Name",
+    "Price",
+)
+_sign = "[#＃]+"
+_name = r"[A-Za-z]+(?:0[A-Za-z]+)?(?:(?:(?<=[oO][nN])[ ])?\d+)?"  # Ferson1, Pers0n1, Person 1, Address; the 3 of `Address 3층` is not its own
+_closed = rf"{_sign}[ ]?{_name}{_sign}|{_sign}[ ]{_name}[ ]{_sign}|{_sign}{_name}[ ]{_sign}(?=[:：,.!?]|$)"  # else the last sign opens the next word
+_half = rf"{_sign}[ ]?{_name}(?![A-Za-z0-9])|(?<![A-Za-z0-9])(?=[A-Za-z]{{4}}){_name}{_sign}"
+_bare = r"(?<![A-Za-z0-9])[Pp]erson\d{1,2}(?![A-Za-z0-9])"  # `\b` is no edge before a particle: 1은
+_extra = rf"{_sign}(?=\x01)|(?<=\x01){_sign}"  # a sign too many; \x01 stands for the characters of a tag that we know
+_taglike = rf"{_closed}|#[가-힣]+\d*#|{_half}|{_bare}|{_extra}"
+_spaced_opening = re.compile(r"^[ ]*[Pp]erson[ ](\d{1,2})(?=[ ]*[:：])", re.M)
 
-def _meant(tag:str)->str: # the tag that was meant, or ''; no digit of it is lost
-    letters, digits = re.fullmatch(r'[#＃ ]*(.*?)[ ]?(\d*)[#＃ ]*', tag).groups()
-    letters = letters.replace('0', 'o').lower()
+
+def _meant(tag: str) -> str:  # the tag that was meant, or ''; no digit of it is lost
+    letters, digits = re.fullmatch(r"[#＃ ]*(.*?)[ ]?(\d*)[#＃ ]*", tag).groups()
+    letters = letters.replace("0", "o").lower()
     near = process.extractOne(letters, {t: t.lower() for t in TAGS}, scorer=fuzz.ratio, score_cutoff=70)
-    if not near or not _is_slip(letters, near[0], len(re.findall(_sign, tag))): return ''
-    if near[2] != 'Person': return '' if digits else f'#{near[2]}#'
-    if digits and (len(digits) > 2 or not int(digits)) or not digits and not re.search(_sign, tag): return ''
-    return f'#Person{digits}#'
+    if not near or not _is_slip(letters, near[0], len(re.findall(_sign, tag))):
+        return ""
+    if near[2] != "Person":
+        return "" if digits else f"#{near[2]}#"
+    if digits and (len(digits) > 2 or not int(digits)) or not digits and not re.search(_sign, tag):
+        return ""
+    return f"#Person{digits}#"
 
-def _is_slip(letters:str, name:str, signs:int)->bool: # with a sign on one side only, `#Version 2`, `#Personal` and `#Game` are words
-    if signs == 2 or letters == name: return True
+
+def _is_slip(
+    letters: str, name: str, signs: int
+) -> bool:  # with a sign on one side only, `#Version 2`, `#Personal` and `#Game` are words
+    if signs == 2 or letters == name:
+        return True
     return len(name) > 5 and name not in letters and OSA.distance(letters, name) == 1
 
-def _spaced(text:str)->set[str]: # the numbers of speakers whose turns open with a blank in the name, `Person 1:`
+
+def _spaced(
+    text: str,
+) -> set[str]:  # the numbers of speakers whose turns open with a blank in the name, `Person 1:`
     return set(_spaced_opening.findall(text))
 
-def _strange(text:str, spaced:set[str]=frozenset())->list[re.Match]: # what is like a tag and none that we know, in order
-    rest, numbers, like = KNOWN_TAG.sub(lambda m: '\x01'*len(m[0]), text), spaced | _spaced(text), _taglike
-    if numbers: like += rf'|(?<![A-Za-z0-9])[Pp]erson[ ](?:{"|".join(sorted(numbers))})(?![A-Za-z0-9]|명)'
+
+def _strange(
+    text: str, spaced: set[str] = frozenset()
+) -> list[re.Match]:  # what is like a tag and none that we know, in order
+    rest, numbers, like = KNOWN_TAG.sub(lambda m: "\x01" * len(m[0]), text), spaced | _spaced(text), _taglike
+    if numbers:
+        like += rf"|(?<![A-Za-z0-9])[Pp]erson[ ](?:{'|'.join(sorted(numbers))})(?![A-Za-z0-9]|명)"
     return list(re.finditer(like, rest))
 
-def _mended_tag(written:str)->str|None: # '' for a sign too many; None where nothing is to be mended
-    return _meant(written) or None if written.strip('#＃') else ''
+
+def _mended_tag(written: str) -> str | None:  # '' for a sign too many; None where nothing is to be mended
+    return _meant(written) or None if written.strip("#＃") else ""
+
 
 def broken_tag(
-    text:str, # a dialogue or a summary
-    dialogue:str='', # a summary's own, which tells whether `Person 1` is a speaker
-)->list[str]: # as written
+    text: str,  # a dialogue or a summary
+    dialogue: str = "",  # a summary's own, which tells whether `Person 1` is a speaker
+) -> list[str]:  # as written
     "Tags with a slip in their letters or their # signs"
     return [m[0] for m in _strange(_plain(text), _spaced(_plain(dialogue))) if _mended_tag(m[0]) is not None]
 
+
 def unknown_tag(
-    text:str, # a dialogue or a summary
-)->list[str]: # as written
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # as written
     "What has the form of a tag and is like none that we know"
-    return [m[0] for m in _strange(_plain(text)) if re.fullmatch(r'#[A-Za-z가-힣]+\d*#', m[0]) and not _meant(m[0])]
+    return [
+        m[0]
+        for m in _strange(_plain(text))
+        if re.fullmatch(r"#[A-Za-z가-힣]+\d*#", m[0]) and not _meant(m[0])
+    ]
 
 # %% ../nbs/02_quality.ipynb #fb845ea8
-def _ended(text:str)->str: # with line ends for those that were written out
-    ended = re.sub(r'_x000[Dd]_\r?\n?', '\n', text)
-    for m in reversed(_line_ends(ended)): ended = ended[:m.start()] + '\n' + ended[m.end():]
-    return ended if text.endswith('\n') else ended.rstrip('\n')
+def _ended(text: str) -> str:  # with line ends for those that were written out
+    ended = re.sub(r"_x000[Dd]_\r?\n?", "\n", text)
+    for m in reversed(_line_ends(ended)):
+        ended = ended[: m.start()] + "\n" + ended[m.end() :]
+    return ended if text.endswith("\n") else ended.rstrip("\n")
 
-def _plain(text:str)->str: # characters put right
-    text = _conjoining.sub(lambda m: unicodedata.normalize('NFC', m[0]), mend_mojibake(_ended(text)))
-    text = _markup.sub(lambda m: ' ' if m[0][0] == '<' else html.unescape(m[0]), text)
-    return _unseen.sub('', _excel.sub('', _blank.sub(' ', text)))
 
-def _settled(text:str, step)->str: # after as many steps as change something; there is no more to mend than characters
+def _plain(text: str) -> str:  # characters put right
+    text = _conjoining.sub(lambda m: unicodedata.normalize("NFC", m[0]), mend_mojibake(_ended(text)))
+    text = _markup.sub(lambda m: " " if m[0][0] == "<" else html.unescape(m[0]), text)
+    return _unseen.sub("", _excel.sub("", _blank.sub(" ", text)))
+
+
+def _settled(
+    text: str, step
+) -> str:  # after as many steps as change something; there is no more to mend than characters
     for _ in range(len(text) + 9):
         before, text = text, step(text)
-        if text == before: break
+        if text == before:
+            break
     return text
 
-def _with_tags(text:str, spaced:set[str]=frozenset(), meanings:set[str]|None=None)->str: # its tags put right; only these, where they are given
+
+def _with_tags(
+    text: str, spaced: set[str] = frozenset(), meanings: set[str] | None = None
+) -> str:  # its tags put right; only these, where they are given
     for m in reversed(_strange(text, spaced)):
         tag = _mended_tag(m[0])
-        if tag is None or meanings is not None and tag not in meanings: continue
-        text = text[:m.start()] + tag + text[m.end():]
+        if tag is None or meanings is not None and tag not in meanings:
+            continue
+        text = text[: m.start()] + tag + text[m.end() :]
     return text
 
-def _mended(text:str)->str: # once
+
+def _mended(text: str) -> str:  # once
     text = _with_tags(_plain(text))
-    text = re.sub(r'(^|\n)[ ]*(#Person\d+#)[ ]?：', r'\1\2:', text)
-    text = re.sub(r'(?<=[^\n])[ ]*(#Person\d+#[ ]?[:：])', r'\n\1', text)
-    return re.sub(r'[ \t]+(?=\n|$)', '', text)
+    text = re.sub(r"(^|\n)[ ]*(#Person\d+#)[ ]?：", r"\1\2:", text)
+    text = re.sub(r"(?<=[^\n])[ ]*(#Person\d+#[ ]?[:：])", r"\n\1", text)
+    return re.sub(r"[ \t]+(?=\n|$)", "", text)
+
 
 def mend(
-    text:str, # a dialogue; for its summaries, `mend_pair`
-)->str: # `text` itself where nothing is wrong
+    text: str,  # a dialogue; for its summaries, `mend_pair`
+) -> str:  # `text` itself where nothing is wrong
     "A dialogue with its characters, its tags and its line breaks put right; mending the result again changes nothing"
-    return _settled(text, _mended) # what was put right may show the next thing
+    return _settled(text, _mended)  # what was put right may show the next thing
 
 # %% ../nbs/02_quality.ipynb #dd9f7b68
-def _meanings(text:str)->set[str]: # the tags that are spelled otherwise in it; '' for a sign too many
+def _meanings(text: str) -> set[str]:  # the tags that are spelled otherwise in it; '' for a sign too many
     return {tag for m in _strange(text) if (tag := _mended_tag(m[0])) is not None}
 
+
 def mend_pair(
-    dialogue:str,
-    summaries:tuple[str,...], # its references
-)->tuple[str,tuple[str,...]]: # the summaries with their line ends; else both as given where the dialogue is as it should be
+    dialogue: str,
+    summaries: tuple[str, ...],  # its references
+) -> tuple[
+    str, tuple[str, ...]
+]:  # the summaries with their line ends; else both as given where the dialogue is as it should be
     "A dialogue mended, and its summaries in so far as they have what was mended in it: its damage to characters, its spelling of tags"
-    plain, mended, summaries = _settled(dialogue, _plain), mend(dialogue), tuple(_settled(s, _ended) for s in summaries)
-    if mended == dialogue: return dialogue, summaries
-    if plain != dialogue: summaries = tuple(_settled(s, _plain) for s in summaries)
+    plain, mended, summaries = (
+        _settled(dialogue, _plain),
+        mend(dialogue),
+        tuple(_settled(s, _ended) for s in summaries),
+    )
+    if mended == dialogue:
+        return dialogue, summaries
+    if plain != dialogue:
+        summaries = tuple(_settled(s, _plain) for s in summaries)
     meanings, spaced = _meanings(plain), _spaced(plain)
-    return mended, tuple(_settled(s, lambda text: _ended(_with_tags(text, spaced, meanings))) for s in summaries)
+    return mended, tuple(
+        _settled(s, lambda text: _ended(_with_tags(text, spaced, meanings))) for s in summaries
+    )
 
 # %% ../nbs/02_quality.ipynb #2c689e36
-_number_of = lambda tag: int(re.sub(r'\D', '', tag) or 0)
+_number_of = lambda tag: int(re.sub(r"\D", "", tag) or 0)
+
 
 def speaker_gap(
-    dialogue:str, # turns separated by newlines
-)->list[str]: # the tags that are missing
+    dialogue: str,  # turns separated by newlines
+) -> list[str]:  # the tags that are missing
     "Speakers whose number is left out: #Person3# without #Person2#"
-    numbers = {_number_of(t) for t in TAG.findall(dialogue) if re.fullmatch(r'#Person\d+#', t)}
-    return [f'#Person{n}#' for n in range(1, max(numbers, default=0)) if n not in numbers]
+    numbers = {_number_of(t) for t in TAG.findall(dialogue) if re.fullmatch(r"#Person\d+#", t)}
+    return [f"#Person{n}#" for n in range(1, max(numbers, default=0)) if n not in numbers]
+
 
 def turns(
-    dialogue:str, # turns separated by newlines
-)->list[str]: # what is odd, Korean
+    dialogue: str,  # turns separated by newlines
+) -> list[str]:  # what is odd, Korean
     "Lines without a speaker, two turns in one line, a speaker who is alone"
-    d = Dialogue('', dialogue)
+    d = Dialogue("", dialogue)
     nobody = sum(not tag for tag, _ in d.turns)
-    joined = len(re.findall(r'(?<=[^\n])[ ]*#Person\d+#[ ]?[:：]', dialogue))
-    wide = len(re.findall(r'#Person\d+#[ ]?：', dialogue))
-    return [f'화자가 없는 줄 {nobody}']*bool(nobody) + [f'전각 쌍점 {wide}']*bool(wide) + [f'한 줄에 든 말차례 {joined}']*bool(joined) + ['화자 한 사람']*(len(d.speakers) == 1 and not joined)
+    joined = len(re.findall(r"(?<=[^\n])[ ]*#Person\d+#[ ]?[:：]", dialogue))
+    wide = len(re.findall(r"#Person\d+#[ ]?：", dialogue))
+    return (
+        [f"화자가 없는 줄 {nobody}"] * bool(nobody)
+        + [f"전각 쌍점 {wide}"] * bool(wide)
+        + [f"한 줄에 든 말차례 {joined}"] * bool(joined)
+        + ["화자 한 사람"] * (len(d.speakers) == 1 and not joined)
+    )
+
 
 def foreign_tag(
-    dialogue:str, # turns separated by newlines
-    summary:str, # one reference
-)->list[str]: # the tags
+    dialogue: str,  # turns separated by newlines
+    summary: str,  # one reference
+) -> list[str]:  # the tags
     "Tags in the summary that the dialogue does not have"
     return [t for t in dict.fromkeys(KNOWN_TAG.findall(summary)) if t not in dialogue]
 
+
 def long_summary(
-    dialogue:str, # turns separated by newlines
-    summary:str, # one reference
-)->list[str]: # the two lengths
+    dialogue: str,  # turns separated by newlines
+    summary: str,  # one reference
+) -> list[str]:  # the two lengths
     "A summary that is longer than its dialogue, tags not counted"
-    told, said = (len(TAG.sub('', t)) for t in (summary, dialogue))
-    return [f'{told} > {said}'] if told > said else []
+    told, said = (len(TAG.sub("", t)) for t in (summary, dialogue))
+    return [f"{told} > {said}"] if told > said else []
 
 # %% ../nbs/02_quality.ipynb #a7bd4099
-def _letters(text:str)->str: return re.sub(r'[\W_]', '', TAG.sub('', text)).lower()
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]", "", TAG.sub("", text)).lower()
+
 
 def copied(
-    dialogue:str, # turns separated by newlines
-    summary:str, # one reference
-    least:float=0.8, # share of its letters that must be copied
-)->list[str]: # the share
+    dialogue: str,  # turns separated by newlines
+    summary: str,  # one reference
+    least: float = 0.8,  # share of its letters that must be copied
+) -> list[str]:  # the share
     "A summary whose sentences stand in the dialogue as they are, a letter or two aside"
     said, whole = _letters(dialogue), _letters(summary)
-    if not whole or len(whole) > len(said): return []
-    sentences = [whole] if fuzz.partial_ratio(whole, said, score_cutoff=92) else map(_letters, re.split(r'(?<=[.?!])\s|\n', summary))
+    if not whole or len(whole) > len(said):
+        return []
+    sentences = (
+        [whole]
+        if fuzz.partial_ratio(whole, said, score_cutoff=92)
+        else map(_letters, re.split(r"(?<=[.?!])\s|\n", summary))
+    )
     same = sum(len(s) for s in sentences if len(s) > 9 and fuzz.partial_ratio(s, said, score_cutoff=92))
-    return [f'{same/len(whole):.0%}'] if same >= least*len(whole) else []
+    return [f"{same / len(whole):.0%}"] if same >= least * len(whole) else []
+
 
 def language(
-    text:str, # a dialogue or a summary
-)->list[str]: # the share of words with Hangul
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # the share of words with Hangul
     "A text most of whose words have no Hangul; by words, because names in Latin letters are long"
-    words = re.findall(r'[^\W\d_]+', TAG.sub('', _plain(text)))
-    share = sum(bool(re.search('[가-힣ㄱ-ㆎ]', w)) for w in words)/max(len(words), 1)
-    return [f'한글 {share:.0%}'] if len(words) > 2 and share < 0.5 else []
+    words = re.findall(r"[^\W\d_]+", TAG.sub("", _plain(text)))
+    share = sum(bool(re.search("[가-힣ㄱ-ㆎ]", w)) for w in words) / max(len(words), 1)
+    return [f"한글 {share:.0%}"] if len(words) > 2 and share < 0.5 else []
+
 
 def script(
-    text:str, # a dialogue or a summary
-)->list[str]: # the characters
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # the characters
     "Letters of other scripts than Hangul and Latin; Hanja in parentheses are Korean usage"
-    rest = re.sub(r'[(（][\u3400-\u9fff·, ]+[)）]', '', _plain(text))
-    return re.findall(r'[\u0370-\u03ff\u0400-\u04ff\u0590-\u06ff\u0900-\u0e7f\u3040-\u30ff\u3400-\u9fff]+', rest)
+    rest = re.sub(r"[(（][\u3400-\u9fff·, ]+[)）]", "", _plain(text))
+    return re.findall(
+        r"[\u0370-\u03ff\u0400-\u04ff\u0590-\u06ff\u0900-\u0e7f\u3040-\u30ff\u3400-\u9fff]+", rest
+    )
 
 # %% ../nbs/02_quality.ipynb #c308db5e
-_phone = re.compile(r'(?<![\d-])(?:(?:\+?82[- ]?|0)1[016789][-. ]?\d{3,4}[-. ]?\d{4}|0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|50\d)[-.) ]{1,2}\d{3,4}[-. ]\d{4})(?![\d-])')
-_rrn = re.compile(r'(?<!\d)(\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])[- ]?([1-8])(\d{6})(?!\d)')
-_card = re.compile(r'(?<![\d-])(?:\d{4}[- ]?\d{4}[- ]?\d{4}[- ]?\d{4}|3[47]\d\d[- ]?\d{6}[- ]?\d{5})(?![\d-])')
-_email = re.compile(r'[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}')
+_phone = re.compile(
+    r"(?<![\d-])(?:(?:\+?82[- ]?|0)1[016789][-. ]?\d{3,4}[-. ]?\d{4}|0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|50\d)[-.) ]{1,2}\d{3,4}[-. ]\d{4})(?![\d-])"
+)
+_rrn = re.compile(r"(?<!\d)(\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])[- ]?([1-8])(\d{6})(?!\d)")
+_card = re.compile(
+    r"(?<![\d-])(?:\d{4}[- ]?\d{4}[- ]?\d{4}[- ]?\d{4}|3[47]\d\d[- ]?\d{6}[- ]?\d{5})(?![\d-])"
+)
+_email = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
 
-def _luhn(digits:str)->bool:
-    return sum(sum(divmod(int(d)*(1 + i%2), 10)) for i, d in enumerate(reversed(digits)))%10 == 0
 
-def _registered(m:re.Match)->bool: # whether a resident-registration number can be one
-    digits = re.sub(r'\D', '', m[0])
-    check = (11 - sum(int(d)*w for d, w in zip(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)))%11)%10
-    return check == int(digits[-1]) or (m[4] in '3478' and '2010' <= m[1] + m[2] < '5000')
+def _luhn(digits: str) -> bool:
+    return sum(sum(divmod(int(d) * (1 + i % 2), 10)) for i, d in enumerate(reversed(digits))) % 10 == 0
+
+
+def _registered(m: re.Match) -> bool:  # whether a resident-registration number can be one
+    digits = re.sub(r"\D", "", m[0])
+    check = (11 - sum(int(d) * w for d, w in zip(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5))) % 11) % 10
+    return check == int(digits[-1]) or (m[4] in "3478" and "2010" <= m[1] + m[2] < "5000")
+
 
 def private(
-    text:str, # a dialogue or a summary
-)->list[str]: # masked but for its beginning
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # masked but for its beginning
     "Personal data without a mask: Korean phone numbers, resident-registration numbers, card numbers, e-mail addresses"
-    found = [m[0] for m in _phone.finditer(text)] + [m[0] for m in _rrn.finditer(text) if _registered(m)] + _email.findall(text)
-    found += [m[0] for m in _card.finditer(text) if _luhn(re.sub(r'\D', '', m[0])) and len(set(re.sub(r'\D', '', m[0]))) > 1]
-    return [f[:3] + re.sub(r'\w', '*', f[3:]) for f in found]
+    found = (
+        [m[0] for m in _phone.finditer(text)]
+        + [m[0] for m in _rrn.finditer(text) if _registered(m)]
+        + _email.findall(text)
+    )
+    found += [
+        m[0]
+        for m in _card.finditer(text)
+        if _luhn(re.sub(r"\D", "", m[0])) and len(set(re.sub(r"\D", "", m[0]))) > 1
+    ]
+    return [f[:3] + re.sub(r"\w", "*", f[3:]) for f in found]
 
 # %% ../nbs/02_quality.ipynb #17889a00
-_digit = {c: i for i, c in enumerate('영일이삼사오육칠팔구')} | {'공': 0}
+_digit = {c: i for i, c in enumerate("영일이삼사오육칠팔구")} | {"공": 0}
 _unit = dict(십=10, 백=100, 천=1000, 만=10**4, 억=10**8, 조=10**12)
-_ones = dict(하나=1, 한=1, 둘=2, 두=2, 셋=3, 세=3, 석=3, 넷=4, 네=4, 넉=4, 다섯=5, 여섯=6, 일곱=7, 여덟=8, 아홉=9)
+_ones = dict(
+    하나=1, 한=1, 둘=2, 두=2, 셋=3, 세=3, 석=3, 넷=4, 네=4, 넉=4, 다섯=5, 여섯=6, 일곱=7, 여덟=8, 아홉=9
+)
 _tens = dict(열=10, 스물=20, 스무=20, 서른=30, 마흔=40, 쉰=50, 예순=60, 일흔=70, 여든=80, 아흔=90)
-_days = dict(이틀=2, 사흘=3, 나흘=4, 닷새=5, 엿새=6, 이레=7, 여드레=8, 아흐레=9, 열흘=10, 보름=15, 일주일=7, 절반=50, 정오=12, 자정=12)
-_counter = ('시간|시|분|초|년|월|일|주|개월|달|명|분|사람|인|개|살|세|번|층|호|호선|장|권|병|잔|마리|대|벌|켤레|쌍|달러|원|유로|파운드|위안|엔|센트|퍼센트|%|프로|킬로|미터|그램|리터|도|점|배|통|봉지|상자|조각|곡|편|채|'
-            '송이|그루|줄|쪽|페이지|회|차|등|위|학년|학기|교시|인분|박|가지|종류|곳|군데|군|차례|끼|블록|정거장|마일|인치|피트|평')
-_part = r'(?:\d[\d,]*(?:\.\d+)?[십백천]?(?:[만억조]|[ ][만억조](?=[ ]?[원명개달위]))?|[영공일이삼사오육칠팔구십백천]+[만억조]*|[만억조])'
-_sino = rf'{_part}(?:(?:(?<=[만억조천])[ ]|(?<=[십백천만억조])){_part})*'
-_native = rf'(?:{"|".join(_tens)})?(?:{"|".join(_ones)})|(?:{"|".join(_tens)})'
+_days = dict(
+    이틀=2,
+    사흘=3,
+    나흘=4,
+    닷새=5,
+    엿새=6,
+    이레=7,
+    여드레=8,
+    아흐레=9,
+    열흘=10,
+    보름=15,
+    일주일=7,
+    절반=50,
+    정오=12,
+    자정=12,
+)
+_counter = (
+    "시간|시|분|초|년|월|일|주|개월|달|명|분|사람|인|개|살|세|번|층|호|호선|장|권|병|잔|마리|대|벌|켤레|쌍|달러|원|유로|파운드|위안|엔|센트|퍼센트|%|프로|킬로|미터|그램|리터|도|점|배|통|봉지|상자|조각|곡|편|채|"
+    "송이|그루|줄|쪽|페이지|회|차|등|위|학년|학기|교시|인분|박|가지|종류|곳|군데|군|차례|끼|블록|정거장|마일|인치|피트|평"
+)
+_part = r"(?:\d[\d,]*(?:\.\d+)?[십백천]?(?:[만억조]|[ ][만억조](?=[ ]?[원명개달위]))?|[영공일이삼사오육칠팔구십백천]+[만억조]*|[만억조])"
+_sino = rf"{_part}(?:(?:(?<=[만억조천])[ ]|(?<=[십백천만억조])){_part})*"
+_native = rf"(?:{'|'.join(_tens)})?(?:{'|'.join(_ones)})|(?:{'|'.join(_tens)})"
 
-def _value(written:str)->float: # of digits and Sino-Korean numerals
-    total = section = 0.
+
+def _value(written: str) -> float:  # of digits and Sino-Korean numerals
+    total = section = 0.0
     number = None
-    for t in re.findall(r'\d[\d,]*(?:\.\d+)?|.', written.replace(' ', '')):
-        if t[0].isdecimal(): number = float(t.replace(',', ''))
-        elif t in _digit: number = (number or 0)*10 + _digit[t]
-        elif _unit[t] < 10**4: section, number = section + (1 if number is None else number)*_unit[t], None
-        else: total, section, number = total + ((section + (number or 0)) or 1)*_unit[t], 0., None
+    for t in re.findall(r"\d[\d,]*(?:\.\d+)?|.", written.replace(" ", "")):
+        if t[0].isdecimal():
+            number = float(t.replace(",", ""))
+        elif t in _digit:
+            number = (number or 0) * 10 + _digit[t]
+        elif _unit[t] < 10**4:
+            section, number = section + (1 if number is None else number) * _unit[t], None
+        else:
+            total, section, number = total + ((section + (number or 0)) or 1) * _unit[t], 0.0, None
     return total + section + (number or 0)
 
-def _spoken(written:str)->int: # of native numerals
-    tens = next((t for t in _tens if written.startswith(t)), '')
-    return _tens.get(tens, 0) + _ones.get(written[len(tens):], 0)
+
+def _spoken(written: str) -> int:  # of native numerals
+    tens = next((t for t in _tens if written.startswith(t)), "")
+    return _tens.get(tens, 0) + _ones.get(written[len(tens) :], 0)
 
 # %% ../nbs/02_quality.ipynb #180cbd01
 def amounts(
-    text:str, # a dialogue or a summary
-    strict:bool=False, # only what is a number for certain
-)->dict[float,str]: # value → as written
+    text: str,  # a dialogue or a summary
+    strict: bool = False,  # only what is a number for certain
+) -> dict[float, str]:  # value → as written
     "The numbers that a text names, in digits or in words"
-    text, found = TAG.sub(' ', text), {}
+    text, found = TAG.sub(" ", text), {}
     for m in re.finditer(_sino, text):
-        digits, before, after = m[0][0].isdecimal(), text[max(m.start() - 1, 0):m.start()], text[m.end():]
-        certain = not re.search('[A-Za-z]', before + after[:1]) if digits else len(m[0]) > 1 and re.match(rf'[ ]?(?:{_counter})', after) and not re.match('[가-힣]', before)
-        if certain or not strict: found.setdefault(_value(m[0]), m[0] + text[m.end():m.end() + 2].rstrip())
-        if not strict and '억' in m[0]: found[10**8*(_value(m[0])//10**8) + 10**4*(_value(m[0])%10**8)] = m[0] # 1억 9천 is said for 1억 9천만
-        if not strict: found |= {_value(p): p for p in re.findall(rf'\d+|{_sino}', m[0].replace(',', ' ')) + re.split(r'(?<=[만억조])', m[0]) if p.strip()}
-    native = rf'(?<![가-힣])(?:{_native})(?!대)(?=[ ]?(?:{_counter}))' if strict else _native
-    for m in re.finditer(native, text): found.setdefault(float(_spoken(m[0])), m[0] + text[m.end():m.end() + 2].rstrip())
-    return found | {float(v): w for w, v in _days.items() if w in text and not strict} | ({v%100: w for v, w in found.items() if 1000 < v < 2100} if not strict else {})
+        digits, before, after = m[0][0].isdecimal(), text[max(m.start() - 1, 0) : m.start()], text[m.end() :]
+        certain = (
+            not re.search("[A-Za-z]", before + after[:1])
+            if digits
+            else len(m[0]) > 1 and re.match(rf"[ ]?(?:{_counter})", after) and not re.match("[가-힣]", before)
+        )
+        if certain or not strict:
+            found.setdefault(_value(m[0]), m[0] + text[m.end() : m.end() + 2].rstrip())
+        if not strict and "억" in m[0]:
+            found[10**8 * (_value(m[0]) // 10**8) + 10**4 * (_value(m[0]) % 10**8)] = m[
+                0
+            ]  # 1억 9천 is said for 1억 9천만
+        if not strict:
+            found |= {
+                _value(p): p
+                for p in re.findall(rf"\d+|{_sino}", m[0].replace(",", " "))
+                + re.split(r"(?<=[만억조])", m[0])
+                if p.strip()
+            }
+    native = rf"(?<![가-힣])(?:{_native})(?!대)(?=[ ]?(?:{_counter}))" if strict else _native
+    for m in re.finditer(native, text):
+        found.setdefault(float(_spoken(m[0])), m[0] + text[m.end() : m.end() + 2].rstrip())
+    return (
+        found
+        | {float(v): w for w, v in _days.items() if w in text and not strict}
+        | ({v % 100: w for v, w in found.items() if 1000 < v < 2100} if not strict else {})
+    )
+
 
 def number(
-    dialogue:str, # turns separated by newlines
-    summary:str, # one reference
-)->list[str]: # as written in the summary
+    dialogue: str,  # turns separated by newlines
+    summary: str,  # one reference
+) -> list[str]:  # as written in the summary
     "Numbers of the summary that the dialogue does not have, in digits or in words"
-    said = set(amounts(dialogue)) | {v for w, vs in dict(반=(30., 50., .5, 6.), 주=(7.,), 분기=(3.,)).items() if w in dialogue for v in vs}
+    said = set(amounts(dialogue)) | {
+        v
+        for w, vs in dict(반=(30.0, 50.0, 0.5, 6.0), 주=(7.0,), 분기=(3.0,)).items()
+        if w in dialogue
+        for v in vs
+    }
     certain = list(amounts(dialogue, strict=True))[:8]
-    said |= {x for a, b in combinations(certain, 2) for x in (a + b, abs(a - b), a*b)} # totals, change, durations
-    def there(v:float, written:str)->bool:
-        if v in said or v <= 2 or (v >= 10**5 and v/10**4 in said): return True # 385만 원 is often said as 385
-        if '시' in written[-2:] and {v - 12, v + 12, v - 1, v + 1} & said: return True # 15시 is 오후 3시; 네 시 오 분 전 is 3시 55분
+    said |= {
+        x for a, b in combinations(certain, 2) for x in (a + b, abs(a - b), a * b)
+    }  # totals, change, durations
+
+    def there(v: float, written: str) -> bool:
+        if v in said or v <= 2 or (v >= 10**5 and v / 10**4 in said):
+            return True  # 385만 원 is often said as 385
+        if "시" in written[-2:] and {v - 12, v + 12, v - 1, v + 1} & said:
+            return True  # 15시 is 오후 3시; 네 시 오 분 전 is 3시 55분
         return v != int(v) and float(int(v)) in said
+
     return [w for v, w in amounts(summary, strict=True).items() if not there(v, w)]
 
 # %% ../nbs/02_quality.ipynb #2f8dc6a6
-_titles = {'mr', 'mrs', 'ms', 'miss', 'dr', 'prof', 'tv', 'ok', 'pc', 'id', 'cd', 'dvd', 'am', 'pm', 'vs', 'dj', 'sns'}
+_titles = {
+    "mr",
+    "mrs",
+    "ms",
+    "miss",
+    "dr",
+    "prof",
+    "tv",
+    "ok",
+    "pc",
+    "id",
+    "cd",
+    "dvd",
+    "am",
+    "pm",
+    "vs",
+    "dj",
+    "sns",
+}
 
-_initials = 'g kk n d tt r m b pp s ss - j jj ch k t p h'.replace('-', '').split(' ')
-_medials = 'a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i'.split()
-_finals = '- k k k n n n t l k m l l l p l m p p t t ng t t k t p t'.replace('-', '').split(' ')
+_initials = "g kk n d tt r m b pp s ss - j jj ch k t p h".replace("-", "").split(" ")
+_medials = "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split()
+_finals = "- k k k n n n t l k m l l l p l m p p t t ng t t k t p t".replace("-", "").split(" ")
 
-def _roman(word:str)->str: # Hangul by its sound, roughly; other letters as they are
-    cut = [(c, ord(c) - 0xac00) for c in word.lower()]
-    return ''.join(_initials[n//588] + _medials[n//28%21] + _finals[n%28] if '가' <= c <= '힣' else c for c, n in cut)
 
-_alike = (('ph', 'p'), ('c(?=[eiy])|[cs]h|[jz]', 's'), ('[gckqx]', 'k'), ('[dt]', 't'), ('[bpfv]', 'p'), ('[lr]', 'l'), ('[^skptlmn]', ''), (r'(.)\1+', r'\1'))
+def _roman(word: str) -> str:  # Hangul by its sound, roughly; other letters as they are
+    cut = [(c, ord(c) - 0xAC00) for c in word.lower()]
+    return "".join(
+        _initials[n // 588] + _medials[n // 28 % 21] + _finals[n % 28] if "가" <= c <= "힣" else c
+        for c, n in cut
+    )
+
+
+_alike = (
+    ("ph", "p"),
+    ("c(?=[eiy])|[cs]h|[jz]", "s"),
+    ("[gckqx]", "k"),
+    ("[dt]", "t"),
+    ("[bpfv]", "p"),
+    ("[lr]", "l"),
+    ("[^skptlmn]", ""),
+    (r"(.)\1+", r"\1"),
+)
+
 
 @cache
-def _consonants(roman:str)->str: # what two spellings of a name share
-    for pattern, one in _alike: roman = re.sub(pattern, one, roman)
+def _consonants(roman: str) -> str:  # what two spellings of a name share
+    for pattern, one in _alike:
+        roman = re.sub(pattern, one, roman)
     return roman
 
-def _respelled(name:str, text:str)->bool: # whether a text has the name in the other script
+
+def _respelled(name: str, text: str) -> bool:  # whether a text has the name in the other script
     roman = _roman(name)
     core = _consonants(roman)
     least = {0: 90, 1: 75, 2: 60}.get(len(core), 50)
-    words = set(re.findall('[가-힣]+' if name.isascii() else '[A-Za-z]+', text))
-    return any(_consonants(_roman(w)).startswith(core) and fuzz.ratio(roman, _roman(w)[:len(roman) + 2]) >= least for w in words)
+    words = set(re.findall("[가-힣]+" if name.isascii() else "[A-Za-z]+", text))
+    return any(
+        _consonants(_roman(w)).startswith(core) and fuzz.ratio(roman, _roman(w)[: len(roman) + 2]) >= least
+        for w in words
+    )
 
 # %% ../nbs/02_quality.ipynb #2d1827aa
 @cache
 def _kiwi():
     from kiwipiepy import Kiwi
-    return Kiwi(num_workers=2, load_multi_dict=False, load_typo_dict=False) # names of several words and misspellings: two thirds of its loading, and neither is looked for
+
+    return Kiwi(
+        num_workers=2, load_multi_dict=False, load_typo_dict=False
+    )  # names of several words and misspellings: two thirds of its loading, and neither is looked for
+
 
 def names(
-    dialogues:list[str], # texts
-    summaries:list[str], # one reference each
-)->list[list[str]]: # for each pair what the dialogue does not have
+    dialogues: list[str],  # texts
+    summaries: list[str],  # one reference each
+) -> list[list[str]]:  # for each pair what the dialogue does not have
     "Proper names of the summaries that their dialogues do not have; in whatever case, spacing and script"
-    clean, found = [TAG.sub('○', s) for s in summaries], []
+    clean, found = [TAG.sub("○", s) for s in summaries], []
     for text, told, tokens in zip(dialogues, clean, _kiwi().tokenize(clean)):
-        said = re.sub(r'\W', '', text).lower()
-        named = [w for w in re.findall(r'(?<![A-Za-z])[A-Z][A-Za-z]+', told) if w.lower() not in _titles]
-        named += [told[t.start:t.end] for t in tokens if t.tag == 'NNP' and len(t.form) > 1 and '○' not in told[t.start:t.end]]
-        cores = {w: re.sub(r'\W', '', w).lower() for w in named}
-        found.append([w for w, core in cores.items() if core not in said and not (len(core) > 2 and core[:-1] in said) and not _respelled(w, TAG.sub(' ', text))])
+        said = re.sub(r"\W", "", text).lower()
+        named = [w for w in re.findall(r"(?<![A-Za-z])[A-Z][A-Za-z]+", told) if w.lower() not in _titles]
+        named += [
+            told[t.start : t.end]
+            for t in tokens
+            if t.tag == "NNP" and len(t.form) > 1 and "○" not in told[t.start : t.end]
+        ]
+        cores = {w: re.sub(r"\W", "", w).lower() for w in named}
+        found.append(
+            [
+                w
+                for w, core in cores.items()
+                if core not in said
+                and not (len(core) > 2 and core[:-1] in said)
+                and not _respelled(w, TAG.sub(" ", text))
+            ]
+        )
     return found
 
 # %% ../nbs/02_quality.ipynb #27c8205d
-def _far(lengths:list[float])->np.ndarray: # robust z-scores of the logarithms
+def _far(lengths: list[float]) -> np.ndarray:  # robust z-scores of the logarithms
     logs = np.log(np.maximum(np.asarray(lengths, float), 1e-9))
-    spread = 1.4826*np.median(np.abs(logs - np.median(logs))) if len(logs) else 0
-    return (logs - np.median(logs))/max(spread, 0.1) if len(logs) > 19 else np.zeros(len(logs))
+    spread = 1.4826 * np.median(np.abs(logs - np.median(logs))) if len(logs) else 0
+    return (logs - np.median(logs)) / max(spread, 0.1) if len(logs) > 19 else np.zeros(len(logs))
+
 
 def lengths(
-    dialogues:list[str], # texts
-    summaries:list[str], # one reference each, '' for none
-    far:float=4.5, # how many robust standard deviations are too many
-)->list[list[str]]: # for each pair what is odd, Korean
+    dialogues: list[str],  # texts
+    summaries: list[str],  # one reference each, '' for none
+    far: float = 4.5,  # how many robust standard deviations are too many
+) -> list[list[str]]:  # for each pair what is odd, Korean
     "Dialogues and summaries that are much shorter or longer than the others, and summaries that are so for their dialogue"
     have = [i for i, s in enumerate(summaries) if s]
-    found = [[f'대화 {len(d)}자'] if abs(z) > far or len(_letters(d)) < 10 else [] for d, z in zip(dialogues, _far([len(d) for d in dialogues]))]
-    told, ratio = _far([len(summaries[i]) for i in have]), _far([len(summaries[i])/max(len(dialogues[i]), 1) for i in have])
+    found = [
+        [f"대화 {len(d)}자"] if abs(z) > far or len(_letters(d)) < 10 else []
+        for d, z in zip(dialogues, _far([len(d) for d in dialogues]))
+    ]
+    told, ratio = (
+        _far([len(summaries[i]) for i in have]),
+        _far([len(summaries[i]) / max(len(dialogues[i]), 1) for i in have]),
+    )
     for i, t, r in zip(have, told, ratio):
-        if abs(t) > far or len(_letters(summaries[i])) < 6: found[i].append(f'요약 {len(summaries[i])}자')
-        elif abs(r) > far: found[i].append(f'요약이 대화의 {len(summaries[i])/max(len(dialogues[i]), 1):.0%}')
+        if abs(t) > far or len(_letters(summaries[i])) < 6:
+            found[i].append(f"요약 {len(summaries[i])}자")
+        elif abs(r) > far:
+            found[i].append(f"요약이 대화의 {len(summaries[i]) / max(len(dialogues[i]), 1):.0%}")
     return found
 
 # %% ../nbs/02_quality.ipynb #98336586
-def _stretches(letters:str, size:int=6)->set[int]: # hashes of every second stretch, chosen by its content
-    raw = letters.encode('utf-16-le')
-    hashes = [zlib.crc32(raw[2*i:2*(i + size)]) for i in range(max(1, len(letters) - size + 1))]
-    return {h for h in hashes if h%2 == 0} or {min(hashes)}
+def _stretches(
+    letters: str, size: int = 6
+) -> set[int]:  # hashes of every second stretch, chosen by its content
+    raw = letters.encode("utf-16-le")
+    hashes = [zlib.crc32(raw[2 * i : 2 * (i + size)]) for i in range(max(1, len(letters) - size + 1))]
+    return {h for h in hashes if h % 2 == 0} or {min(hashes)}
+
 
 def twins(
-    texts:list[str], # dialogues
-    least:float=60, # similarity in percent
-)->list[tuple[int,int,float]]: # (earlier, later, similarity), by position
+    texts: list[str],  # dialogues
+    least: float = 60,  # similarity in percent
+) -> list[tuple[int, int, float]]:  # (earlier, later, similarity), by position
     "Pairs of dialogues that are the same or nearly so, tags and blanks aside"
     letters = [_letters(t) for t in texts]
     prints, holders, shared = [_stretches(t) for t in letters], defaultdict(list), Counter()
     for i, p in enumerate(prints):
-        for h in p: holders[h].append(i)
-    for rows in holders.values(): # what stands in many is a set phrase, or one dialogue many times over; then neighbours are enough
+        for h in p:
+            holders[h].append(i)
+    for rows in (
+        holders.values()
+    ):  # what stands in many is a set phrase, or one dialogue many times over; then neighbours are enough
         shared.update(combinations(rows, 2) if len(rows) <= 50 else zip(rows, rows[1:]))
     same = defaultdict(list)
-    for i, t in enumerate(letters): same[t].append(i)
-    likely = {(a, b) for (a, b), n in shared.items() if n >= 0.15*min(len(prints[a]), len(prints[b]))}
+    for i, t in enumerate(letters):
+        same[t].append(i)
+    likely = {(a, b) for (a, b), n in shared.items() if n >= 0.15 * min(len(prints[a]), len(prints[b]))}
     likely |= {(rows[0], b) for t, rows in same.items() if t for b in rows[1:]}
     scored = ((a, b, fuzz.ratio(letters[a], letters[b], score_cutoff=least)) for a, b in sorted(likely))
     return [(a, b, round(s, 1)) for a, b, s in scored if s]
 
 # %% ../nbs/02_quality.ipynb #024488bb
-_order = ('train', 'dev', 'test')
+_order = ("train", "dev", "test")
+
 
 def duplicates(
-    rows:list[tuple[str,str,str]], # (part, fname, dialogue)
-)->list[tuple[int,str,str]]: # (position of the row at fault, kind, evidence)
+    rows: list[tuple[str, str, str]],  # (part, fname, dialogue)
+) -> list[tuple[int, str, str]]:  # (position of the row at fault, kind, evidence)
     "Dialogues that stand twice in a part, or on both sides of a split, exactly or nearly"
     found = []
     for a, b, s in twins([d for *_, d in rows]):
-        if rows[a][0] == rows[b][0]: found.append((b, 'duplicate' if s == 100 else 'near_duplicate', f'{rows[a][1]}, {s:g}%'))
+        if rows[a][0] == rows[b][0]:
+            found.append((b, "duplicate" if s == 100 else "near_duplicate", f"{rows[a][1]}, {s:g}%"))
         else:
-            first, other = sorted((a, b), key=lambda i: _order.index(rows[i][0]) if rows[i][0] in _order else -1)
-            found.append((first, 'leak' if s >= 90 else 'near_leak', f'{rows[other][0]}: {rows[other][1]}, {s:g}%'))
+            first, other = sorted(
+                (a, b), key=lambda i: _order.index(rows[i][0]) if rows[i][0] in _order else -1
+            )
+            found.append(
+                (first, "leak" if s >= 90 else "near_leak", f"{rows[other][0]}: {rows[other][1]}, {s:g}%")
+            )
     return found
 
 # %% ../nbs/02_quality.ipynb #1049a574
-def _pairs(text:str)->set[str]:
-    return {w[i:i + 2] for w in re.findall(r'[가-힣]+|[a-z]+|\d+', TAG.sub(' ', text).lower()) for i in range(max(1, len(w) - 1))}
+def _pairs(text: str) -> set[str]:
+    return {
+        w[i : i + 2]
+        for w in re.findall(r"[가-힣]+|[a-z]+|\d+", TAG.sub(" ", text).lower())
+        for i in range(max(1, len(w) - 1))
+    }
+
 
 class Overlap:
     "How much of a summary's content each of many dialogues has"
-    def __init__(self, texts:list[str]): # dialogues
+
+    def __init__(self, texts: list[str]):  # dialogues
         self.pairs = [_pairs(t) for t in texts]
         holders = defaultdict(list)
         for i, p in enumerate(self.pairs):
-            for g in p: holders[g].append(i)
+            for g in p:
+                holders[g].append(i)
         self.holders = {g: np.array(rows) for g, rows in holders.items()}
-        self.rarity = {g: math.log((len(texts) + 1)/(len(rows) + .5)) for g, rows in self.holders.items()}
-        self.unknown = math.log((len(texts) + 1)/.5)
+        self.rarity = {g: math.log((len(texts) + 1) / (len(rows) + 0.5)) for g, rows in self.holders.items()}
+        self.unknown = math.log((len(texts) + 1) / 0.5)
         sizes = np.array([len(p) for p in self.pairs], float)
-        self.long = .4 + .6*sizes/max(sizes.sum()/max(len(sizes), 1), 1)
+        self.long = 0.4 + 0.6 * sizes / max(sizes.sum() / max(len(sizes), 1), 1)
 
-    def __call__(self, summary:str)->np.ndarray: # for each dialogue a share, somewhat more for short ones
+    def __call__(self, summary: str) -> np.ndarray:  # for each dialogue a share, somewhat more for short ones
         told, found = _pairs(summary), np.zeros(len(self.pairs))
-        for g in told & self.holders.keys(): found[self.holders[g]] += self.rarity[g]
-        return found/self.long/max(sum(self.rarity.get(g, self.unknown) for g in told), 1e-9)
+        for g in told & self.holders.keys():
+            found[self.holders[g]] += self.rarity[g]
+        return found / self.long / max(sum(self.rarity.get(g, self.unknown) for g in told), 1e-9)
 
-    def own(self, i:int, summary:str)->float: # of dialogue `i` alone
+    def own(self, i: int, summary: str) -> float:  # of dialogue `i` alone
         told = _pairs(summary)
-        return sum(self.rarity[g] for g in told & self.pairs[i])/self.long[i]/max(sum(self.rarity.get(g, self.unknown) for g in told), 1e-9)
+        return (
+            sum(self.rarity[g] for g in told & self.pairs[i])
+            / self.long[i]
+            / max(sum(self.rarity.get(g, self.unknown) for g in told), 1e-9)
+        )
 
 # %% ../nbs/02_quality.ipynb #7749ebf0
 def swaps(
-    texts:list[str], # dialogues
-    told:list[tuple[int,str]], # (position of its dialogue, summary)
-    ratio:float=3., # how many times as much another dialogue must have
-    least:float=0.02, # what a summary must share with its dialogue at all
-)->list[tuple[int,str,str]]: # (position in `told`, kind, evidence: the other dialogue's position, or the share)
+    texts: list[str],  # dialogues
+    told: list[tuple[int, str]],  # (position of its dialogue, summary)
+    ratio: float = 3.0,  # how many times as much another dialogue must have
+    least: float = 0.02,  # what a summary must share with its dialogue at all
+) -> list[
+    tuple[int, str, str]
+]:  # (position in `told`, kind, evidence: the other dialogue's position, or the share)
     "Summaries that belong to another dialogue, and those that share next to nothing with theirs"
     overlap, found = Overlap(texts), []
     for n, (i, summary) in enumerate(told if len(texts) > 9 else ()):
-        if (own := overlap.own(i, summary)) > 0.2: continue
+        if (own := overlap.own(i, summary)) > 0.2:
+            continue
         scores = overlap(summary)
         best = int(scores.argmax())
-        if (scores[best] + .01)/(own + .01) > ratio and scores[best] > 0.15: found.append((n, 'swapped', str(best)))
-        elif own < least: found.append((n, 'unrelated', f'{own:.0%}'))
+        if (scores[best] + 0.01) / (own + 0.01) > ratio and scores[best] > 0.15:
+            found.append((n, "swapped", str(best)))
+        elif own < least:
+            found.append((n, "unrelated", f"{own:.0%}"))
     return found
 
 # %% ../nbs/02_quality.ipynb #cbbd2e89
 @dataclass(frozen=True)
 class Finding:
     "Something wrong with a row"
-    part:str # 'train', 'dev' or 'test'
-    fname:str # the row
-    kind:str # of `DEFECTS`
-    where:str # 'dialogue', 'summary', 'summary2', …
-    what:str # evidence, a few words
 
-    def __str__(self)->str: # Korean
-        place = self.where.replace('dialogue', '대화').replace('summary', '요약')
-        return f'{DEFECTS[self.kind].title}({place}: {self.what})'
+    part: str  # 'train', 'dev' or 'test'
+    fname: str  # the row
+    kind: str  # of `DEFECTS`
+    where: str  # 'dialogue', 'summary', 'summary2', …
+    what: str  # evidence, a few words
+
+    def __str__(self) -> str:  # Korean
+        place = self.where.replace("dialogue", "대화").replace("summary", "요약")
+        return f"{DEFECTS[self.kind].title}({place}: {self.what})"
+
 
 def empty(
-    text:str, # a dialogue or a summary
-)->list[str]: # a word, Korean
+    text: str,  # a dialogue or a summary
+) -> list[str]:  # a word, Korean
     "A text without a letter or a digit, tags not counted"
-    return [] if _letters(text) else ['글자 없음']
+    return [] if _letters(text) else ["글자 없음"]
 
-_of_text = dict(mojibake=mojibake, control=control, html=markup, jamo=jamo, unknown_tag=unknown_tag,
-                language=language, script=script, private=private, empty=empty)
+
+_of_text = dict(
+    mojibake=mojibake,
+    control=control,
+    html=markup,
+    jamo=jamo,
+    unknown_tag=unknown_tag,
+    language=language,
+    script=script,
+    private=private,
+    empty=empty,
+)
 _of_dialogue = dict(speaker_gap=speaker_gap, turns=turns)
 _of_pair = dict(foreign_tag=foreign_tag, long_summary=long_summary, copied=copied, number=number)
 
-_said = ('script', 'unknown_tag') # are no fault of a summary whose dialogue has the same
+_said = ("script", "unknown_tag")  # are no fault of a summary whose dialogue has the same
 
-def _unsaid(found:list[str], dialogue:str)->list[str]: return [what for what in found if what not in dialogue]
 
-def _row(part:str, d:Dialogue)->list[Finding]: # what can be seen in a row by itself
-    places = [('dialogue', d.text)] + [(f'summary{i or ""}', s) for i, s in enumerate(d.summaries, len(d.summaries) > 1)]
-    found = [(k, place, check(text if k == 'mojibake' else mend_mojibake(text))) for place, text in places for k, check in _of_text.items()]
-    found += [('broken_tag', place, broken_tag(mend_mojibake(text), mend_mojibake(d.text))) for place, text in places]
-    found = [(k, place, _unsaid(what, d.text) if k in _said and place != 'dialogue' else what) for k, place, what in found]
-    if not (mojibake(d.text) or empty(d.text)): found += [(k, 'dialogue', check(d.text)) for k, check in _of_dialogue.items()]
-    pairs = [] if mojibake(d.text) or empty(d.text) else [(p, s) for p, s in places[1:] if not (mojibake(s) or empty(s))]
+def _unsaid(found: list[str], dialogue: str) -> list[str]:
+    return [what for what in found if what not in dialogue]
+
+
+def _row(part: str, d: Dialogue) -> list[Finding]:  # what can be seen in a row by itself
+    places = [("dialogue", d.text)] + [
+        (f"summary{i or ''}", s) for i, s in enumerate(d.summaries, len(d.summaries) > 1)
+    ]
+    found = [
+        (k, place, check(text if k == "mojibake" else mend_mojibake(text)))
+        for place, text in places
+        for k, check in _of_text.items()
+    ]
+    found += [
+        ("broken_tag", place, broken_tag(mend_mojibake(text), mend_mojibake(d.text)))
+        for place, text in places
+    ]
+    found = [
+        (k, place, _unsaid(what, d.text) if k in _said and place != "dialogue" else what)
+        for k, place, what in found
+    ]
+    if not (mojibake(d.text) or empty(d.text)):
+        found += [(k, "dialogue", check(d.text)) for k, check in _of_dialogue.items()]
+    pairs = (
+        []
+        if mojibake(d.text) or empty(d.text)
+        else [(p, s) for p, s in places[1:] if not (mojibake(s) or empty(s))]
+    )
     found += [(k, place, check(d.text, s)) for place, s in pairs for k, check in _of_pair.items()]
-    return [Finding(part, d.fname, k, place, ', '.join(dict.fromkeys(what[:3]))[:60]) for k, place, what in found if what]
+    return [
+        Finding(part, d.fname, k, place, ", ".join(dict.fromkeys(what[:3]))[:60])
+        for k, place, what in found
+        if what
+    ]
 
 # %% ../nbs/02_quality.ipynb #dcce82e5
-def _texts(frame:pd.DataFrame)->list[Dialogue]: # with whatever is missing as an empty text
-    clean = lambda v: v if isinstance(v, str) else ''
-    return [Dialogue(clean(d.fname), clean(d.text), tuple(map(clean, d.summaries)), clean(d.topic)) for d in dialogues(frame)]
+def _texts(frame: pd.DataFrame) -> list[Dialogue]:  # with whatever is missing as an empty text
+    clean = lambda v: v if isinstance(v, str) else ""
+    return [
+        Dialogue(clean(d.fname), clean(d.text), tuple(map(clean, d.summaries)), clean(d.topic))
+        for d in dialogues(frame)
+    ]
 
-def _among(rows:list[tuple[str,Dialogue]])->list[Finding]: # what can be seen only beside other rows
+
+def _among(rows: list[tuple[str, Dialogue]]) -> list[Finding]:  # what can be seen only beside other rows
     texts, found = [mend_mojibake(d.text) for _, d in rows], []
     add = lambda i, kind, where, what: found.append(Finding(rows[i][0], rows[i][1].fname, kind, where, what))
-    for i, kind, what in duplicates([(p, d.fname, t) for (p, d), t in zip(rows, texts)]): add(i, kind, 'dialogue', what)
-    told = [(i, f'summary{n or ""}', s) for i, (_, d) in enumerate(rows) for n, s in enumerate(d.summaries, len(d.summaries) > 1) if _letters(s) and not mojibake(s)]
+    for i, kind, what in duplicates([(p, d.fname, t) for (p, d), t in zip(rows, texts)]):
+        add(i, kind, "dialogue", what)
+    told = [
+        (i, f"summary{n or ''}", s)
+        for i, (_, d) in enumerate(rows)
+        for n, s in enumerate(d.summaries, len(d.summaries) > 1)
+        if _letters(s) and not mojibake(s)
+    ]
     for n, kind, what in swaps(texts, [(i, s) for i, _, s in told]):
-        other = rows[int(what)] if kind == 'swapped' else None
-        add(told[n][0], kind, told[n][1], f'{other[0]}: {other[1].fname}' if other else what)
+        other = rows[int(what)] if kind == "swapped" else None
+        add(told[n][0], kind, told[n][1], f"{other[0]}: {other[1].fname}" if other else what)
     for (i, where, _), what in zip(told, names([texts[i] for i, *_ in told], [s for *_, s in told])):
-        if what: add(i, 'name', where, ', '.join(what[:3])[:60])
+        if what:
+            add(i, "name", where, ", ".join(what[:3])[:60])
     alone = {i for i, *_ in told}
-    judged = told + [(i, 'dialogue', '') for i in range(len(rows)) if i not in alone and _letters(texts[i])]
+    judged = told + [(i, "dialogue", "") for i in range(len(rows)) if i not in alone and _letters(texts[i])]
     for (i, where, _), what in zip(judged, lengths([texts[i] for i, *_ in judged], [s for *_, s in judged])):
-        if what: add(i, 'length', where, ', '.join(what))
+        if what:
+            add(i, "length", where, ", ".join(what))
     return found
 
+
 def check(
-    parts:dict[str,pd.DataFrame], # 'train', 'dev', 'test' → rows as `read` returns them
-)->'Quality': # findings and scores
+    parts: dict[str, pd.DataFrame],  # 'train', 'dev', 'test' → rows as `read` returns them
+) -> "Quality":  # findings and scores
     "Look at every row by itself and beside the others"
     rows = [(part, d) for part, frame in parts.items() for d in _texts(frame)]
     found = [f for part, d in rows for f in _row(part, d)] + _among(rows)
-    return Quality([(part, d.fname) for part, d in rows], sorted(set(found), key=lambda f: (f.part, f.fname, f.kind, f.where, f.what)))
+    return Quality(
+        [(part, d.fname) for part, d in rows],
+        sorted(set(found), key=lambda f: (f.part, f.fname, f.kind, f.where, f.what)),
+    )
+
 
 def repaired(
-    frame:pd.DataFrame, # as `read` returns it
-)->pd.DataFrame: # the same rows
+    frame: pd.DataFrame,  # as `read` returns it
+) -> pd.DataFrame:  # the same rows
     "The frame with its dialogues mended where that loses nothing, and their summaries with them, as `mend_pair` does"
-    pairs = [mend_pair(d, s) if isinstance(d, str) else (d, s) for d, s in zip(frame['dialogue'], frame['summaries'])]
+    pairs = [
+        mend_pair(d, s) if isinstance(d, str) else (d, s)
+        for d, s in zip(frame["dialogue"], frame["summaries"])
+    ]
     return frame.assign(dialogue=[d for d, _ in pairs], summaries=[s for _, s in pairs])
 
 # %% ../nbs/02_quality.ipynb #a2e44176
 @dataclass
 class Quality:
     "What `check` found: rows, findings, scores"
-    rows:list[tuple[str,str]] # (part, fname), in order
-    findings:list[Finding]
+
+    rows: list[tuple[str, str]]  # (part, fname), in order
+    findings: list[Finding]
 
     @property
-    def scores(self)->pd.DataFrame: # part, fname, score (0 to 1), kinds (tuple), reasons (Korean)
+    def scores(self) -> pd.DataFrame:  # part, fname, score (0 to 1), kinds (tuple), reasons (Korean)
         "Each row's score and why"
         of = defaultdict(list)
-        for f in self.findings: of[f.part, f.fname].append(f)
+        for f in self.findings:
+            of[f.part, f.fname].append(f)
         kinds = {key: tuple(dict.fromkeys(f.kind for f in found)) for key, found in of.items()}
-        return pd.DataFrame([dict(part=p, fname=n, score=round(math.prod(1 - DEFECTS[k].weight for k in kinds.get((p, n), ())), 4), kinds=kinds.get((p, n), ()),
-                                  reasons='; '.join(map(str, of[p, n]))) for p, n in self.rows], columns=['part', 'fname', 'score', 'kinds', 'reasons'])
+        return pd.DataFrame(
+            [
+                dict(
+                    part=p,
+                    fname=n,
+                    score=round(math.prod(1 - DEFECTS[k].weight for k in kinds.get((p, n), ())), 4),
+                    kinds=kinds.get((p, n), ()),
+                    reasons="; ".join(map(str, of[p, n])),
+                )
+                for p, n in self.rows
+            ],
+            columns=["part", "fname", "score", "kinds", "reasons"],
+        )
 
     @property
-    def counts(self)->pd.DataFrame: # a row for each kind found, a column for each part
+    def counts(self) -> pd.DataFrame:  # a row for each kind found, a column for each part
         "How many rows have each kind"
         parts = list(dict.fromkeys(p for p, _ in self.rows))
         n = Counter((f.kind, f.part) for f in {(f.kind, f.part, f.fname): f for f in self.findings}.values())
         found = [k for k in DEFECTS if any(n[k, p] for p in parts)]
         return pd.DataFrame([[n[k, p] for p in parts] for k in found], index=found, columns=parts)
 
-    def bad(self, threshold:float=0.8)->pd.DataFrame: # of `scores`, the worst first
+    def bad(self, threshold: float = 0.8) -> pd.DataFrame:  # of `scores`, the worst first
         "The rows whose score is below a threshold"
-        return self.scores.query('score < @threshold').sort_values('score', kind='stable').reset_index(drop=True)
+        return (
+            self.scores.query("score < @threshold").sort_values("score", kind="stable").reset_index(drop=True)
+        )
 
-    def drop(self,
-        parts:dict[str,pd.DataFrame], # what was checked
-        threshold:float=0.8, # the lowest score that stays
-        among:tuple[str,...]=('train',), # the parts from which rows may go
-    )->tuple[dict[str,pd.DataFrame],pd.DataFrame]:
+    def drop(
+        self,
+        parts: dict[str, pd.DataFrame],  # what was checked
+        threshold: float = 0.8,  # the lowest score that stays
+        among: tuple[str, ...] = ("train",),  # the parts from which rows may go
+    ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
         "(the rows that stay, by part; those dropped, with score and reasons, for a file)"
         bad = self.bad(threshold)
-        bad = bad[bad['part'].isin(among)].reset_index(drop=True)
-        gone = set(zip(bad['part'], bad['fname']))
-        kept = {p: frame[[(p, n) not in gone for n in frame['fname']]].reset_index(drop=True) for p, frame in parts.items()}
-        return kept, bad.assign(kinds=bad['kinds'].map(','.join))
+        bad = bad[bad["part"].isin(among)].reset_index(drop=True)
+        gone = set(zip(bad["part"], bad["fname"]))
+        kept = {
+            p: frame[[(p, n) not in gone for n in frame["fname"]]].reset_index(drop=True)
+            for p, frame in parts.items()
+        }
+        return kept, bad.assign(kinds=bad["kinds"].map(",".join))
 
 # %% ../nbs/02_quality.ipynb #1e09e4ce
-def _to_dict(self, threshold:float=0.8)->dict: # the score below which a row counts as bad
+def _to_dict(self, threshold: float = 0.8) -> dict:  # the score below which a row counts as bad
     "Counts by kind and part, scores by part, and the ten worst rows; ready for a fact file"
     scores, counts = self.scores, self.counts
-    errors = scores['kinds'].map(lambda ks: any(DEFECTS[k].severity == 'error' for k in ks))
-    parts = {p: dict(rows=len(s), errors=int(errors[s.index].sum()), warned=int((s['kinds'].map(bool) & ~errors[s.index]).sum()), bad=int((s['score'] < threshold).sum()),
-                     score_mean=float(s['score'].mean()), score_min=float(s['score'].min())) for p, s in scores.groupby('part', sort=False)}
+    errors = scores["kinds"].map(lambda ks: any(DEFECTS[k].severity == "error" for k in ks))
+    parts = {
+        p: dict(
+            rows=len(s),
+            errors=int(errors[s.index].sum()),
+            warned=int((s["kinds"].map(bool) & ~errors[s.index]).sum()),
+            bad=int((s["score"] < threshold).sum()),
+            score_mean=float(s["score"].mean()),
+            score_min=float(s["score"].min()),
+        )
+        for p, s in scores.groupby("part", sort=False)
+    }
     worst = self.bad(threshold).head(10)
-    return dict(threshold=threshold, parts=parts, kinds={k: {p: int(n) for p, n in row.items()} for k, row in counts.T.to_dict().items()},
-                worst=[dict(part=r.part, fname=r.fname, score=r.score, reasons=r.reasons) for r in worst.itertuples()])
+    return dict(
+        threshold=threshold,
+        parts=parts,
+        kinds={k: {p: int(n) for p, n in row.items()} for k, row in counts.T.to_dict().items()},
+        worst=[
+            dict(part=r.part, fname=r.fname, score=r.score, reasons=r.reasons) for r in worst.itertuples()
+        ],
+    )
+
 
 def told(
-    facts:dict, # from `Quality.to_dict`
-)->str: # Markdown
+    facts: dict,  # from `Quality.to_dict`
+) -> str:  # Markdown
     "What was found, in Korean"
-    name, parts = lambda p: dict(train='학습', dev='검증', test='테스트').get(p, p), sorted(facts['parts'], key=lambda p: (p not in _order, _order.index(p) if p in _order else p))
-    lines = [f"- **{name(p)}** {f['rows']:,}행: 오류 {f['errors']:,}행, 경고만 {f['warned']:,}행, "
-             f"점수 {facts['threshold']:g} 미만 {f['bad']:,}행 (평균 {f['score_mean']:.3f}, 최저 {f['score_min']:.2f})" for p, f in ((p, facts['parts'][p]) for p in parts)]
-    if not facts['kinds']: return '\n'.join(lines + ['', '결함을 찾지 못했습니다.'])
-    head = ['', f"| 결함 | 정도 | {' | '.join(map(name, parts))} | 뜻 |", f"| --- | --- |{' ---: |'*len(parts)} --- |"]
-    cells = lambda d, n: [d.title, '오류' if d.severity == 'error' else '경고', *(f'{n[p]:,}' for p in parts), d.why]
-    table = [f"| {' | '.join(cells(DEFECTS[k], facts['kinds'][k]))} |" for k in DEFECTS if k in facts['kinds']]
-    return '\n'.join(lines + head + table)
+    name, parts = (
+        lambda p: dict(train="학습", dev="검증", test="테스트").get(p, p),
+        sorted(facts["parts"], key=lambda p: (p not in _order, _order.index(p) if p in _order else p)),
+    )
+    lines = [
+        f"- **{name(p)}** {f['rows']:,}행: 오류 {f['errors']:,}행, 경고만 {f['warned']:,}행, "
+        f"점수 {facts['threshold']:g} 미만 {f['bad']:,}행 (평균 {f['score_mean']:.3f}, 최저 {f['score_min']:.2f})"
+        for p, f in ((p, facts["parts"][p]) for p in parts)
+    ]
+    if not facts["kinds"]:
+        return "\n".join(lines + ["", "결함을 찾지 못했습니다."])
+    head = [
+        "",
+        f"| 결함 | 정도 | {' | '.join(map(name, parts))} | 뜻 |",
+        f"| --- | --- |{' ---: |' * len(parts)} --- |",
+    ]
+    cells = lambda d, n: [
+        d.title,
+        "오류" if d.severity == "error" else "경고",
+        *(f"{n[p]:,}" for p in parts),
+        d.why,
+    ]
+    table = [
+        f"| {' | '.join(cells(DEFECTS[k], facts['kinds'][k]))} |" for k in DEFECTS if k in facts["kinds"]
+    ]
+    return "\n".join(lines + head + table)
 
-def _text(self, threshold:float=0.8)->str: # the score below which a row counts as bad
+
+def _text(self, threshold: float = 0.8) -> str:  # the score below which a row counts as bad
     "What was found, in Korean Markdown"
     return told(self.to_dict(threshold))
+
 
 Quality.to_dict, Quality.text, Quality._repr_markdown_ = _to_dict, _text, _text

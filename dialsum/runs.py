@@ -24,257 +24,372 @@ from pathlib import Path
 
 # %% ../nbs/00_runs.ipynb #7eae1906
 def bounded(
-    text:str,
-    most:int=1500, # characters
-)->str: # `text` itself where it is not longer
+    text: str,
+    most: int = 1500,  # characters
+) -> str:  # `text` itself where it is not longer
     "A text of at most so many characters, its middle left out: the beginning names the thing, the end says what to do"
-    if len(text) <= most: return text
-    end = most//3
-    return f'{text[:most - end - 3]} … {text[-end:]}'
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3]} … {text[-end:]}"
+
 
 class DialsumError(Exception):
     "What a user can put right: one sentence that names the thing, what was expected and what to do"
-    def __init__(self, sentence:str=''): super().__init__(bounded(str(sentence)))
-    def _render_traceback_(self)->list[str]: # the lines that Jupyter and papermill show
-        return [f'{type(self).__name__}: {self}']
 
+    def __init__(self, sentence: str = ""):
+        super().__init__(bounded(str(sentence)))
+
+    def _render_traceback_(self) -> list[str]:  # the lines that Jupyter and papermill show
+        return [f"{type(self).__name__}: {self}"]
 
 # %% ../nbs/00_runs.ipynb #be1baea8
 def nearest(
-    name:str, # what was written
-    known:list[str], # what exists
-)->str: # ", did you mean 'x'?" or an empty string when nothing is near
+    name: str,  # what was written
+    known: list[str],  # what exists
+) -> str:  # ", did you mean 'x'?" or an empty string when nothing is near
     "The known name nearest to `name`, as the end of a sentence"
     close = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
-    return next((f", did you mean '{k}'?" for k in known if close and k.lower() == close[0]), '')
+    return next((f", did you mean '{k}'?" for k in known if close and k.lower() == close[0]), "")
 
 # %% ../nbs/00_runs.ipynb #19e93743
 def unknown(
-    kind:str, # what the name stands for: 'model', 'parameter', …
-    name:str, # what was written
-    known:list[str], # what exists
-)->DialsumError: # to be raised
+    kind: str,  # what the name stands for: 'model', 'parameter', …
+    name: str,  # what was written
+    known: list[str],  # what exists
+) -> DialsumError:  # to be raised
     "The refusal of an unknown name: it names the nearest known one, and lists them where they are few or none is near"
-    hint = nearest(name, known) or '.'
-    few = f" Known: {', '.join(known) or 'none yet'}." if len(known) < 13 or hint == '.' else ''
+    hint = nearest(name, known) or "."
+    few = f" Known: {', '.join(known) or 'none yet'}." if len(known) < 13 or hint == "." else ""
     return DialsumError(f"unknown {kind} '{name}'{hint}{few}")
 
 # %% ../nbs/00_runs.ipynb #b53838ff
 def write_atomic(
-    path:Path, # where the file shall be
-    text:str, # its whole content, written as UTF-8
-)->Path: # `path`
+    path: Path,  # where the file shall be
+    text: str,  # its whole content, written as UTF-8
+) -> Path:  # `path`
     "Write a file so that it is there whole or not at all; raises `OSError` and leaves nothing when the disk refuses"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(tmp, 'w', encoding='utf-8', newline='') as f:
-            f.write(text); f.flush(); os.fsync(f.fileno())
+        with open(tmp, "w", encoding="utf-8", newline="") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
+    finally:
+        tmp.unlink(missing_ok=True)
     return path
 
 # %% ../nbs/00_runs.ipynb #a7f27c62
 def _plain(value):
-    if isinstance(value, dict): return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)): return [_plain(v) for v in value]
-    if isinstance(value, Path): return str(value)
-    if hasattr(value, 'item'): value = value.item()
-    return float(f'{value:.8g}') if isinstance(value, float) else value
-
-def _not_finite(value, name:str=''): # where in a plain value such numbers stand, and which
-    if isinstance(value, float) and not math.isfinite(value): yield name.removeprefix('.') or 'the value', value
     if isinstance(value, dict):
-        for key, part in value.items(): yield from _not_finite(part, f'{name}.{key}')
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        value = value.item()
+    return float(f"{value:.8g}") if isinstance(value, float) else value
+
+
+def _not_finite(value, name: str = ""):  # where in a plain value such numbers stand, and which
+    if isinstance(value, float) and not math.isfinite(value):
+        yield name.removeprefix(".") or "the value", value
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _not_finite(part, f"{name}.{key}")
     if isinstance(value, list):
-        for i, part in enumerate(value): yield from _not_finite(part, f'{name}[{i}]')
+        for i, part in enumerate(value):
+            yield from _not_finite(part, f"{name}[{i}]")
+
 
 def check_finite(
-    value, # of dicts, lists, strings, numbers
-)->None:
+    value,  # of dicts, lists, strings, numbers
+) -> None:
     "Raises `DialsumError` for the first NaN or infinity, with the place where it stands"
     for name, number in _not_finite(value):
-        raise DialsumError(f"{name} is {number}: a finite number was expected; look for what went wrong before it was written.")
+        raise DialsumError(
+            f"{name} is {number}: a finite number was expected; look for what went wrong before it was written."
+        )
+
 
 def records(
-    table, # a pandas DataFrame
-)->list[dict]: # its rows, JSON-ready
+    table,  # a pandas DataFrame
+) -> list[dict]:  # its rows, JSON-ready
     "The rows of a table for a fact; a cell that holds nothing is None"
-    return [_without_gaps(row) for row in table.to_dict('records')]
+    return [_without_gaps(row) for row in table.to_dict("records")]
 
-def _without_gaps(row:dict)->dict:
-    return {name: None if isinstance(cell, float) and math.isnan(cell) else cell for name, cell in row.items()}
+
+def _without_gaps(row: dict) -> dict:
+    return {
+        name: None if isinstance(cell, float) and math.isnan(cell) else cell for name, cell in row.items()
+    }
+
 
 def to_json(
-    value, # anything of dicts, lists, strings, numbers, paths
-)->str: # sorted keys, real Hangul, final newline
+    value,  # anything of dicts, lists, strings, numbers, paths
+) -> str:  # sorted keys, real Hangul, final newline
     "The one spelling of facts: equal values give equal bytes; raises `DialsumError` for a number that is not finite"
-    return _json(value, indent=1) + '\n'
+    return _json(value, indent=1) + "\n"
 
-def _json(value, indent:int|None=None)->str:
+
+def _json(value, indent: int | None = None) -> str:
     value = _plain(value)
-    try: return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=indent, allow_nan=False)
+    try:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
         check_finite(value)
         raise
 
 # %% ../nbs/00_runs.ipynb #87f82dfe
 def sha256(
-    path:Path, # a file or a folder
-)->str: # hexadecimal digest
+    path: Path,  # a file or a folder
+) -> str:  # hexadecimal digest
     "The content hash of a file, or of a folder's files with their names"
     path, digest = Path(path), hashlib.sha256()
     if path.is_dir():
-        for p in sorted(path.rglob('*')):
-            if p.is_file(): digest.update(f'{p.relative_to(path).as_posix()}\0{sha256(p)}\n'.encode())
+        for p in sorted(path.rglob("*")):
+            if p.is_file():
+                digest.update(f"{p.relative_to(path).as_posix()}\0{sha256(p)}\n".encode())
     else:
-        with open(path, 'rb') as f: digest = hashlib.file_digest(f, 'sha256')
+        with open(path, "rb") as f:
+            digest = hashlib.file_digest(f, "sha256")
     return digest.hexdigest()
 
 # %% ../nbs/00_runs.ipynb #ee6c2244
-def _checkout()->Path|None:
-    top = Path(__file__).resolve().parent.parent if '__file__' in globals() else Path.cwd().parent
-    return top if (top/'nbs'/'sample').is_dir() and (top/'settings.ini').is_file() else None
+def _checkout() -> Path | None:
+    top = Path(__file__).resolve().parent.parent if "__file__" in globals() else Path.cwd().parent
+    return top if (top / "nbs" / "sample").is_dir() and (top / "settings.ini").is_file() else None
 
-def nbs_path()->Path: # an existing folder
+
+def nbs_path() -> Path:  # an existing folder
     "The folder of the stage notebooks"
-    return _checkout()/'nbs' if _checkout() else Path(__file__).resolve().parent/'nbs'
+    return _checkout() / "nbs" if _checkout() else Path(__file__).resolve().parent / "nbs"
 
-def sample_path()->Path: # a folder of train.csv, dev.csv, test.csv, test_references.csv
+
+def sample_path() -> Path:  # a folder of train.csv, dev.csv, test.csv, test_references.csv
     "The shipped sample: Korean dialogues written for this project"
-    return nbs_path()/'sample'
+    return nbs_path() / "sample"
 
-def runs_path()->Path: # may not exist yet
+
+def runs_path() -> Path:  # may not exist yet
     "Where experiments are kept"
-    return (_checkout() or Path.cwd())/'runs'
+    return (_checkout() or Path.cwd()) / "runs"
 
-def reports_path()->Path: # may not exist yet
+
+def reports_path() -> Path:  # may not exist yet
     "Where reports are kept (a notebook test's report is thrown away)"
-    return Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else (_checkout() or Path.cwd())/'reports'
+    return Path(tempfile.mkdtemp()) if os.environ.get("IN_TEST") else (_checkout() or Path.cwd()) / "reports"
 
 # %% ../nbs/00_runs.ipynb #b07c3d5a
-def _can_write(folder:Path)->bool: # also one that does not exist yet; leaves nothing
-    there = next(p for p in (folder, *folder.parents) if os.path.exists(p)) # False, too, where nobody may look
+def _can_write(folder: Path) -> bool:  # also one that does not exist yet; leaves nothing
+    there = next(
+        p for p in (folder, *folder.parents) if os.path.exists(p)
+    )  # False, too, where nobody may look
     try:
-        with tempfile.TemporaryFile(dir=there): return True
-    except OSError: return False
+        with tempfile.TemporaryFile(dir=there):
+            return True
+    except OSError:
+        return False
 
-def _home()->Path|None: # None: this user has none
-    try: return Path.home()
-    except RuntimeError: return None
 
-def spare_home()->Path: # exists, for this user alone
+def _home() -> Path | None:  # None: this user has none
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def spare_home() -> Path:  # exists, for this user alone
     "A folder among the temporary files that stands for a home folder; raises `DialsumError` where there can be none"
-    folder = Path(tempfile.gettempdir())/f'dialsum-home-{os.getuid()}'
+    folder = Path(tempfile.gettempdir()) / f"dialsum-home-{os.getuid()}"
     try:
-        with suppress(FileExistsError): folder.mkdir(mode=0o700)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
         seen = folder.lstat()
     except OSError as e:
-        raise DialsumError(f"neither the home folder nor '{folder.parent}' can be written to ({e.strerror}): set HOME to a folder that can.") from None
-    if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and not seen.st_mode & 0o077 and _can_write(folder): return folder
-    raise DialsumError(f"the home folder cannot be written to, and '{folder}' is not this user's alone: set HOME to a folder that can be written to, or remove that one.")
+        raise DialsumError(
+            f"neither the home folder nor '{folder.parent}' can be written to ({e.strerror}): set HOME to a folder that can."
+        ) from None
+    if (
+        stat.S_ISDIR(seen.st_mode)
+        and seen.st_uid == os.getuid()
+        and not seen.st_mode & 0o077
+        and _can_write(folder)
+    ):
+        return folder
+    raise DialsumError(
+        f"the home folder cannot be written to, and '{folder}' is not this user's alone: set HOME to a folder that can be written to, or remove that one."
+    )
 
-_in_home = dict(IPYTHONDIR='.ipython', MPLCONFIGDIR='.config/matplotlib', TRITON_CACHE_DIR='.triton/cache', WANDB_CACHE_DIR='.cache/wandb', WANDB_CONFIG_DIR='.config/wandb') # written
-_read_in_home = dict(HF_HOME='.cache/huggingface', JUPYTER_CONFIG_DIR='.jupyter', JUPYTER_DATA_DIR='.local/share/jupyter') # of use as they are
 
-def home_folders()->dict[str,str]: # environment variable → folder; none where the home folder is as usual
+_in_home = dict(
+    IPYTHONDIR=".ipython",
+    MPLCONFIGDIR=".config/matplotlib",
+    TRITON_CACHE_DIR=".triton/cache",
+    WANDB_CACHE_DIR=".cache/wandb",
+    WANDB_CONFIG_DIR=".config/wandb",
+)  # written
+_read_in_home = dict(
+    HF_HOME=".cache/huggingface", JUPYTER_CONFIG_DIR=".jupyter", JUPYTER_DATA_DIR=".local/share/jupyter"
+)  # of use as they are
+
+
+def home_folders() -> dict[str, str]:  # environment variable → folder; none where the home folder is as usual
     "Where libraries shall keep what they would keep in a home folder that cannot be written to; raises `DialsumError` where that is nowhere"
     home, made = _home(), {}
     for variable, name in (_in_home | _read_in_home).items():
-        usual = Path(os.environ[variable]) if os.environ.get(variable) else home and home/name
-        if usual and (variable in _read_in_home and os.path.isdir(usual) or _can_write(usual.absolute())): continue
-        made[variable] = str(spare_home()/name)
-    if os.environ.get('DIALSUM_CACHE'): made['DIALSUM_CACHE'] = str(cache_path()) # stages run in folders of their own
+        usual = Path(os.environ[variable]) if os.environ.get(variable) else home and home / name
+        if usual and (variable in _read_in_home and os.path.isdir(usual) or _can_write(usual.absolute())):
+            continue
+        made[variable] = str(spare_home() / name)
+    if os.environ.get("DIALSUM_CACHE"):
+        made["DIALSUM_CACHE"] = str(cache_path())  # stages run in folders of their own
     return made
 
-def cache_path()->Path: # may not exist yet
+
+def cache_path() -> Path:  # may not exist yet
     "Where built things are kept: `$DIALSUM_CACHE`, or `~/.cache/dialsum`, or the same in a `spare_home`"
     return caches()[0]
 
-def caches()->list[Path]: # the first is written to
-    "Where built things may be: besides `cache_path` a home folder's that can only be read"
-    if os.environ.get('DIALSUM_CACHE'): return [Path(os.environ['DIALSUM_CACHE']).expanduser().absolute()]
-    home = _home()
-    usual = [home/'.cache'/'dialsum'] if home else []
-    return usual if usual and _can_write(usual[0]) else [spare_home()/'.cache'/'dialsum', *usual]
 
+def caches() -> list[Path]:  # the first is written to
+    "Where built things may be: besides `cache_path` a home folder's that can only be read"
+    if os.environ.get("DIALSUM_CACHE"):
+        return [Path(os.environ["DIALSUM_CACHE"]).expanduser().absolute()]
+    home = _home()
+    usual = [home / ".cache" / "dialsum"] if home else []
+    return usual if usual and _can_write(usual[0]) else [spare_home() / ".cache" / "dialsum", *usual]
 
 # %% ../nbs/00_runs.ipynb #3c9e51aa
 @dataclass(frozen=True)
 class Limits:
     "Which numbers a parameter takes"
-    low:float # the smallest
-    high:float=math.inf # the largest; infinity: any that is finite
-    above:bool=False # whether it has to be more than `low`
-    below:bool=False # whether it has to be less than `high`
-    default:float|None=None # a number out of this range that stands for the default, as 0 does for the card's own; None: none does
 
-    def hold(self, value:float)->bool: # False for NaN and infinity, too
+    low: float  # the smallest
+    high: float = math.inf  # the largest; infinity: any that is finite
+    above: bool = False  # whether it has to be more than `low`
+    below: bool = False  # whether it has to be less than `high`
+    default: float | None = (
+        None  # a number out of this range that stands for the default, as 0 does for the card's own; None: none does
+    )
+
+    def hold(self, value: float) -> bool:  # False for NaN and infinity, too
         "Whether a number is in range"
-        if not math.isfinite(value): return False
-        if value < self.low or value > self.high: return False
+        if not math.isfinite(value):
+            return False
+        if value < self.low or value > self.high:
+            return False
         return not (self.above and value == self.low or self.below and value == self.high)
 
-    def take(self, value:float)->bool:
+    def take(self, value: float) -> bool:
         "Whether a number is in range, or stands for the default"
         return self.hold(value) or value == self.default
 
-    def __str__(self)->str:
-        if self.high == math.inf: return f"a number {'above' if self.above else 'of at least'} {self.low}"
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"a number {'above' if self.above else 'of at least'} {self.low}"
         start = f"above {self.low} and" if self.above else f"from {self.low}"
-        end = f"{'below' if self.below else 'up to'} {self.high}" if self.above else f"to {'below ' if self.below else ''}{self.high}"
-        return f'a number {start} {end}'
-
+        end = (
+            f"{'below' if self.below else 'up to'} {self.high}"
+            if self.above
+            else f"to {'below ' if self.below else ''}{self.high}"
+        )
+        return f"a number {start} {end}"
 
 # %% ../nbs/00_runs.ipynb #7d20b4f6
-_share = Limits(0, 1, below=True) # of something of which not everything can go
-_seed = Limits(0, 2**32 - 1) # what NumPy's generators take
+_share = Limits(0, 1, below=True)  # of something of which not everything can go
+_seed = Limits(0, 2**32 - 1)  # what NumPy's generators take
 
-LIMITS = dict( # of every number among the stages' parameters and the command line's options
-    seed=_seed, fold_seed=_seed, fold=Limits(0, default=-1), k_folds=Limits(2, default=0),
-    workers=Limits(0), stage_timeout=Limits(0), load_timeout=Limits(0), first_step_timeout=Limits(0), # 0: by itself, never
-    dev_fraction=Limits(0, 1, above=True, below=True), quality_threshold=Limits(0, 1), augmentation_ratio=Limits(0, above=True),
-    epochs=Limits(1, default=0), batch_size=Limits(1, default=0), gradient_accumulation_steps=Limits(1),
-    learning_rate=Limits(0, 1, above=True, below=True, default=0), warmup_ratio=_share, weight_decay=Limits(0), max_grad_norm=Limits(0),
-    label_smoothing=_share, early_stopping_patience=Limits(0), save_total_limit=Limits(1), keep_checkpoints=Limits(0),
-    max_source=Limits(1, default=0), max_target=Limits(1, default=0), lora_r=Limits(1, default=0), lora_alpha=Limits(1, default=0),
+LIMITS = dict(  # of every number among the stages' parameters and the command line's options
+    seed=_seed,
+    fold_seed=_seed,
+    fold=Limits(0, default=-1),
+    k_folds=Limits(2, default=0),
+    workers=Limits(0),
+    stage_timeout=Limits(0),
+    load_timeout=Limits(0),
+    first_step_timeout=Limits(0),  # 0: by itself, never
+    dev_fraction=Limits(0, 1, above=True, below=True),
+    quality_threshold=Limits(0, 1),
+    augmentation_ratio=Limits(0, above=True),
+    epochs=Limits(1, default=0),
+    batch_size=Limits(1, default=0),
+    gradient_accumulation_steps=Limits(1),
+    learning_rate=Limits(0, 1, above=True, below=True, default=0),
+    warmup_ratio=_share,
+    weight_decay=Limits(0),
+    max_grad_norm=Limits(0),
+    label_smoothing=_share,
+    early_stopping_patience=Limits(0),
+    save_total_limit=Limits(1),
+    keep_checkpoints=Limits(0),
+    max_source=Limits(1, default=0),
+    max_target=Limits(1, default=0),
+    lora_r=Limits(1, default=0),
+    lora_alpha=Limits(1, default=0),
     lora_dropout=Limits(0, 1, below=True, default=-1),
-    eval_batch_size=Limits(1), eval_rows=Limits(0), # 0: all
-    num_beams=Limits(1, 64, default=0), max_new_tokens=Limits(1, 4096, default=0), min_new_tokens=Limits(0, 4096),
-    temperature=Limits(0, 10), top_p=Limits(0, 1), top_k=Limits(0, 10**6), repetition_penalty=Limits(0.1, 10),
-    length_penalty=Limits(-10, 10), no_repeat_ngram_size=Limits(0, 100),
-    max_quality_loss=Limits(0), optimization_seconds=Limits(0, above=True), tta_num_aug=Limits(1, 32),
-    solar_samples=Limits(0), self_consistency_samples=Limits(2, 20), solar_per_minute=Limits(1), solar_price_in=Limits(0), solar_price_out=Limits(0),
+    eval_batch_size=Limits(1),
+    eval_rows=Limits(0),  # 0: all
+    num_beams=Limits(1, 64, default=0),
+    max_new_tokens=Limits(1, 4096, default=0),
+    min_new_tokens=Limits(0, 4096),
+    temperature=Limits(0, 10),
+    top_p=Limits(0, 1),
+    top_k=Limits(0, 10**6),
+    repetition_penalty=Limits(0.1, 10),
+    length_penalty=Limits(-10, 10),
+    no_repeat_ngram_size=Limits(0, 100),
+    max_quality_loss=Limits(0),
+    optimization_seconds=Limits(0, above=True),
+    tta_num_aug=Limits(1, 32),
+    solar_samples=Limits(0),
+    self_consistency_samples=Limits(2, 20),
+    solar_per_minute=Limits(1),
+    solar_price_in=Limits(0),
+    solar_price_out=Limits(0),
 )
 
+
 def check_number(
-    name:str, # of `LIMITS`
-    value:float,
+    name: str,  # of `LIMITS`
+    value: float,
     *,
-    spelled:str='', # how the user wrote the name; empty: as it is
-    default:bool=False, # whether a number that stands for the default is in range
-    whole:bool=False, # whether a fraction is refused, too
-)->None:
+    spelled: str = "",  # how the user wrote the name; empty: as it is
+    default: bool = False,  # whether a number that stands for the default is in range
+    whole: bool = False,  # whether a fraction is refused, too
+) -> None:
     "Raises `DialsumError` for a number out of range, or what is no number"
     limits = LIMITS[name]
-    if not isinstance(value, (int, float)): raise DialsumError(f"{spelled or name} is {value!r}: {limits} was expected.")
+    if not isinstance(value, (int, float)):
+        raise DialsumError(f"{spelled or name} is {value!r}: {limits} was expected.")
     if whole and limits.hold(value) and not isinstance(value, int):
         raise DialsumError(f"{spelled or name} is {value}: a whole number, {limits}, was expected.")
-    if limits.hold(value): return
-    if not default or limits.default is None: raise DialsumError(f"{spelled or name} is {value}: {limits} was expected.")
-    if value != limits.default: raise DialsumError(f"{spelled or name} is {value}: {limits.default} (the default) or {limits} was expected.")
+    if limits.hold(value):
+        return
+    if not default or limits.default is None:
+        raise DialsumError(f"{spelled or name} is {value}: {limits} was expected.")
+    if value != limits.default:
+        raise DialsumError(
+            f"{spelled or name} is {value}: {limits.default} (the default) or {limits} was expected."
+        )
+
 
 def check_numbers(
-    given:dict, # name → value; names without limits are others' business
-)->None:
+    given: dict,  # name → value; names without limits are others' business
+) -> None:
     "Raises `DialsumError` for the first parameter that is out of range"
     for name, value in given.items():
-        if name in LIMITS: check_number(name, value, default=True)
+        if name in LIMITS:
+            check_number(name, value, default=True)
+
 
 def in_range(
-    given:dict, # as for `check_numbers`
-)->dict: # name → value
+    given: dict,  # as for `check_numbers`
+) -> dict:  # name → value
     "The parameters that are not out of range"
     return {name: value for name, value in given.items() if name not in LIMITS or LIMITS[name].take(value)}
 
@@ -282,487 +397,728 @@ def in_range(
 @dataclass(frozen=True)
 class Parameter:
     "One line of a stage notebook's parameters cell"
-    name:str # as written
-    type:type # str, int, float or bool
-    default:object # the literal after the equals sign
-    help:str # the comment, with its unit
+
+    name: str  # as written
+    type: type  # str, int, float or bool
+    default: object  # the literal after the equals sign
+    help: str  # the comment, with its unit
 
     def convert(self, value):
         "`value` as this parameter's type; raises `DialsumError` where it cannot be, or is out of range"
         found = self.typed(value)
-        if self.type in (int, float): check_number(self.name.lstrip('-').replace('-', '_'), found, spelled=self.name, default=True)
+        if self.type in (int, float):
+            check_number(self.name.lstrip("-").replace("-", "_"), found, spelled=self.name, default=True)
         return found
 
     def typed(self, value):
         "`value` as this parameter's type, whatever its size; raises `DialsumError` where it cannot be"
         text = str(value).strip()
         try:
-            if self.type is bool: return {'true': True, 'false': False, '1': True, '0': False}[text.lower()]
-            if self.type is int and float(text) != int(float(text)): raise ValueError(text)
+            if self.type is bool:
+                return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+            if self.type is int and float(text) != int(float(text)):
+                raise ValueError(text)
             return int(float(text)) if self.type is int else self.type(value)
         except (KeyError, ValueError, OverflowError):
-            raise DialsumError(f"parameter '{self.name}' must be of type {self.type.__name__} ({self.help}), not '{value}'.") from None
+            raise DialsumError(
+                f"parameter '{self.name}' must be of type {self.type.__name__} ({self.help}), not '{value}'."
+            ) from None
 
 # %% ../nbs/00_runs.ipynb #3a420488
-def stages()->list[str]: # in alphabetical order
+def stages() -> list[str]:  # in alphabetical order
     "The names of the stage notebooks"
-    return sorted(p.stem for p in nbs_path().glob('*.ipynb') if p.stem[0].isalpha() and p.stem != 'index')
+    return sorted(p.stem for p in nbs_path().glob("*.ipynb") if p.stem[0].isalpha() and p.stem != "index")
+
 
 def stage_notebook(
-    stage:str, # 'train', …
-)->Path: # an existing notebook
+    stage: str,  # 'train', …
+) -> Path:  # an existing notebook
     "The notebook of a stage; raises `DialsumError` for an unknown one"
-    if stage not in stages(): raise unknown('stage', stage, stages())
-    return nbs_path()/f'{stage}.ipynb'
+    if stage not in stages():
+        raise unknown("stage", stage, stages())
+    return nbs_path() / f"{stage}.ipynb"
 
-def _code_cells(stage:str)->list[str]:
-    cells = json.loads(stage_notebook(stage).read_text(encoding='utf-8'))['cells']
-    return [''.join(c['source']) for c in cells if c['cell_type'] == 'code']
+
+def _code_cells(stage: str) -> list[str]:
+    cells = json.loads(stage_notebook(stage).read_text(encoding="utf-8"))["cells"]
+    return ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
 
 # %% ../nbs/00_runs.ipynb #9726c892
 def parameters(
-    stage:str, # 'train', …
-)->dict[str,Parameter]: # by name, in the notebook's order
+    stage: str,  # 'train', …
+) -> dict[str, Parameter]:  # by name, in the notebook's order
     "What a stage notebook takes, read from its first code cell"
     source = _code_cells(stage)[0]
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = {t.start[0]: t.string.lstrip('# ') for t in tokens if t.type == tokenize.COMMENT}
+    comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
     types = {t.__name__: t for t in (str, int, float, bool)}
-    return {n.target.id: Parameter(n.target.id, types[n.annotation.id], ast.literal_eval(n.value), comments[n.lineno])
-            for n in ast.parse(source).body}
+    return {
+        n.target.id: Parameter(
+            n.target.id, types[n.annotation.id], ast.literal_eval(n.value), comments[n.lineno]
+        )
+        for n in ast.parse(source).body
+    }
+
 
 def convert(
-    stage:str, # 'train', …
-    given:dict, # name → value, as typed by a user
-)->dict: # name → value of the declared type
+    stage: str,  # 'train', …
+    given: dict,  # name → value, as typed by a user
+) -> dict:  # name → value of the declared type
     "Check and convert the parameters given for a stage; an unknown name is refused with the nearest"
     known = parameters(stage)
     for name in given:
-        if name not in known: raise unknown(f'parameter of {stage}', name, list(known))
+        if name not in known:
+            raise unknown(f"parameter of {stage}", name, list(known))
     return {name: known[name].convert(value) for name, value in given.items()}
 
 # %% ../nbs/00_runs.ipynb #436afe5b
-_packages = ('torch', 'transformers', 'peft', 'accelerate', 'bitsandbytes', 'tokenizers', 'safetensors', 'papermill', 'pandas', 'rouge-score', 'python-mecab-ko')
+_packages = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "tokenizers",
+    "safetensors",
+    "papermill",
+    "pandas",
+    "rouge-score",
+    "python-mecab-ko",
+)
 
-def _version(name:str)->str|None:
-    try: return metadata.version(name)
-    except metadata.PackageNotFoundError: return None
 
-def _git(*args:str)->str|None:
-    if _checkout() is None: return None
-    try: done = subprocess.run(['git', *args], cwd=_checkout(), capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired): return None
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*args: str) -> str | None:
+    if _checkout() is None:
+        return None
+    try:
+        done = subprocess.run(["git", *args], cwd=_checkout(), capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 # %% ../nbs/00_runs.ipynb #63f2e2b3
-def environment()->dict: # JSON-ready
+def environment() -> dict:  # JSON-ready
     "What a result depends on besides its inputs: versions, code, machine"
-    torch = sys.modules.get('torch')
+    torch = sys.modules.get("torch")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch else []
     package = hashlib.sha256()
-    for p in sorted((_checkout()/'dialsum' if _checkout() else Path(__file__).parent).glob('*.py')): package.update(p.read_bytes())
-    return dict(python=platform.python_version(), system=platform.system(), machine=platform.machine(), cores=os.cpu_count(),
-                memory_gib=round(os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30, 1), gpus=gpus,
-                packages={p: _version(p) for p in _packages}, package_code=package.hexdigest()[:16],
-                commit=_git('rev-parse', 'HEAD'), dirty=bool(_git('status', '--porcelain')))
+    for p in sorted((_checkout() / "dialsum" if _checkout() else Path(__file__).parent).glob("*.py")):
+        package.update(p.read_bytes())
+    return dict(
+        python=platform.python_version(),
+        system=platform.system(),
+        machine=platform.machine(),
+        cores=os.cpu_count(),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        gpus=gpus,
+        packages={p: _version(p) for p in _packages},
+        package_code=package.hexdigest()[:16],
+        commit=_git("rev-parse", "HEAD"),
+        dirty=bool(_git("status", "--porcelain")),
+    )
 
 # %% ../nbs/00_runs.ipynb #1cdf6e91
-SCHEMA = 1 # of fact files and experiment.json
+SCHEMA = 1  # of fact files and experiment.json
+
 
 def check_writable(
-    path:Path, # a folder that may not exist yet
-)->Path: # `path`, existing
+    path: Path,  # a folder that may not exist yet
+) -> Path:  # `path`, existing
     "Make a folder and see that files can be written to it; raises `DialsumError` where not"
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path): pass
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as e:
-        raise DialsumError(f"cannot write to the folder '{path}' ({e.strerror}): give it write permission or choose another one.") from None
+        raise DialsumError(
+            f"cannot write to the folder '{path}' ({e.strerror}): give it write permission or choose another one."
+        ) from None
     return Path(path)
 
-def now()->str: # ISO 8601 with zone, to the millisecond
+
+def now() -> str:  # ISO 8601 with zone, to the millisecond
     "The present time as facts spell it"
-    return datetime.now().astimezone().isoformat(timespec='milliseconds')
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 # %% ../nbs/00_runs.ipynb #f10946c8
 def check_apart(
-    output:Path, # a file that will be written
-    inputs:list, # files and folders that are read; those that are not there are passed over
-    option:str='--output', # what the file was given with
-)->None:
+    output: Path,  # a file that will be written
+    inputs: list,  # files and folders that are read; those that are not there are passed over
+    option: str = "--output",  # what the file was given with
+) -> None:
     "Raises `DialsumError` when a file would be written over one that is read, or into a folder that is: by the same path, another spelling, a link"
     output = Path(output)
     if any(len(os.fsencode(part)) > 255 for part in output.parts):
-        raise DialsumError(f"{option} has a name of more than 255 bytes: '{output.name[:40]}…': give a shorter one.")
+        raise DialsumError(
+            f"{option} has a name of more than 255 bytes: '{output.name[:40]}…': give a shorter one."
+        )
     there = output.exists()
     for path in map(Path, inputs):
-        if not os.path.exists(path): continue # False for a text that is too long for a name, too
+        if not os.path.exists(path):
+            continue  # False for a text that is too long for a name, too
         if path.is_dir() and _is_part_of(output, path):
-            if there: raise DialsumError(f"'{output}' is a part of '{path}', which is read, and would be written over: give {option} another name.")
-            raise DialsumError(f"'{output}' would be a part of '{path}', which is read and stays as it is: give {option} another place.")
-        if there and output.samefile(path): raise DialsumError(f"'{output}' is '{path}', which is read, and would be written over: give {option} another name.")
+            if there:
+                raise DialsumError(
+                    f"'{output}' is a part of '{path}', which is read, and would be written over: give {option} another name."
+                )
+            raise DialsumError(
+                f"'{output}' would be a part of '{path}', which is read and stays as it is: give {option} another place."
+            )
+        if there and output.samefile(path):
+            raise DialsumError(
+                f"'{output}' is '{path}', which is read, and would be written over: give {option} another name."
+            )
 
-def _is_part_of(path:Path, folder:Path)->bool: # whether a file lies in a folder, or has a second name there
-    spelled = path.absolute().parent.resolve()/path.name # a link in the folder that leads out of it
-    if any(p.is_relative_to(folder.resolve()) for p in (spelled, path.resolve())): return True
-    return path.is_file() and any(p.is_file() and path.samefile(p) for p in folder.rglob('*'))
 
-_replaced = dict(data=['data'], train=['model', 'epochs', 'checkpoints']) # by stage: folders in its own one that it writes anew
+def _is_part_of(
+    path: Path, folder: Path
+) -> bool:  # whether a file lies in a folder, or has a second name there
+    spelled = path.absolute().parent.resolve() / path.name  # a link in the folder that leads out of it
+    if any(p.is_relative_to(folder.resolve()) for p in (spelled, path.resolve())):
+        return True
+    return path.is_file() and any(p.is_file() and path.samefile(p) for p in folder.rglob("*"))
+
+
+_replaced = dict(
+    data=["data"], train=["model", "epochs", "checkpoints"]
+)  # by stage: folders in its own one that it writes anew
+
 
 def check_kept(
-    stage:str, # 'data', …
-    folder:Path, # in which it writes, from `place`
-    given:list, # what it reads; what is no path, or is not there, is passed over
-)->None:
+    stage: str,  # 'data', …
+    folder: Path,  # in which it writes, from `place`
+    given: list,  # what it reads; what is no path, or is not there, is passed over
+) -> None:
     "Raises `DialsumError` for an input that lies where the stage writes: it would be replaced, or be gone when the stage runs again"
     for path in given:
-        if not isinstance(path, (str, Path)) or not os.path.exists(path): continue # False for a text that is too long for a name, too
+        if not isinstance(path, (str, Path)) or not os.path.exists(path):
+            continue  # False for a text that is too long for a name, too
         for name in _replaced.get(stage, ()):
-            if not Path(path).resolve().is_relative_to((Path(folder)/name).resolve()): continue
-            raise DialsumError(f"'{path}' lies in '{name}' of the run folder, which the {stage} stage writes anew: copy it to another place, and give that.")
-
+            if not Path(path).resolve().is_relative_to((Path(folder) / name).resolve()):
+                continue
+            raise DialsumError(
+                f"'{path}' lies in '{name}' of the run folder, which the {stage} stage writes anew: copy it to another place, and give that."
+            )
 
 # %% ../nbs/00_runs.ipynb #04368cc8
 def new_run(
-    name:str, # becomes the end of the folder's name
-    options:dict, # what was asked, JSON-ready
-    runs:Path|None=None, # where experiments are kept; None: `runs_path()`
-    **more, # what else to note, JSON-ready
-)->Path: # the new folder, holding experiment.json
+    name: str,  # becomes the end of the folder's name
+    options: dict,  # what was asked, JSON-ready
+    runs: Path | None = None,  # where experiments are kept; None: `runs_path()`
+    **more,  # what else to note, JSON-ready
+) -> Path:  # the new folder, holding experiment.json
     "Make the folder of a new experiment; two made in one second get different names"
     runs = check_writable(Path(runs or runs_path()).expanduser().absolute())
     stem = f"{datetime.now():%Y%m%d_%H%M%S}_{re.sub(r'[^0-9A-Za-z가-힣._-]+', '-', name)[:80]}"
     for n in range(1, 1000):
-        folder = runs/(stem if n == 1 else f'{stem}-{n}')
-        try: folder.mkdir()
-        except FileExistsError: continue
-        write_atomic(folder/'experiment.json', to_json(dict(schema=SCHEMA, experiment=folder.name, created=now(), options=options, environment=environment()) | more))
+        folder = runs / (stem if n == 1 else f"{stem}-{n}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        write_atomic(
+            folder / "experiment.json",
+            to_json(
+                dict(
+                    schema=SCHEMA,
+                    experiment=folder.name,
+                    created=now(),
+                    options=options,
+                    environment=environment(),
+                )
+                | more
+            ),
+        )
         return folder
     raise DialsumError(f"no free name like '{stem}' in '{runs}': choose another experiment name.")
 
 # %% ../nbs/00_runs.ipynb #148e6c5a
 def existing_run(
-    path:str, # as given by a user
-)->Path: # absolute
+    path: str,  # as given by a user
+) -> Path:  # absolute
     "A run folder that must be there; raises `DialsumError` where it is not, or cannot be written to"
     run = Path(path).expanduser().absolute()
-    if not os.path.isdir(run): raise DialsumError(f"there is no run folder '{path}': give one that exists, or leave run empty for a new one.")
+    if not os.path.isdir(run):
+        raise DialsumError(
+            f"there is no run folder '{path}': give one that exists, or leave run empty for a new one."
+        )
     return check_writable(run)
 
+
 def log_event(
-    run:Path, # run folder
-    event:str, # 'open', 'start', 'beat', 'fact', 'end' or 'close'
-    **facts, # what to note, JSON-ready
-)->None:
+    run: Path,  # run folder
+    event: str,  # 'open', 'start', 'beat', 'fact', 'end' or 'close'
+    **facts,  # what to note, JSON-ready
+) -> None:
     "Append one line to the experiment's events.jsonl (a single write: lines of several processes do not mix)"
-    line = (_json(dict(time=now(), event=event, **facts)) + '\n').encode()
-    fd = os.open(Path(run)/'events.jsonl', os.O_RDWR|os.O_APPEND|os.O_CREAT, 0o644)
+    line = (_json(dict(time=now(), event=event, **facts)) + "\n").encode()
+    fd = os.open(Path(run) / "events.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b'\n': line = b'\n' + line # the end of a line that a power cut tore
-        if os.write(fd, line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if event != 'beat': os.fsync(fd)
-    except OSError: # of an event that is only told; a fact's must not be missing
-        if event == 'fact': raise
-    finally: os.close(fd)
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            line = b"\n" + line  # the end of a line that a power cut tore
+        if os.write(fd, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if event != "beat":
+            os.fsync(fd)
+    except OSError:  # of an event that is only told; a fact's must not be missing
+        if event == "fact":
+            raise
+    finally:
+        os.close(fd)
+
 
 def events(
-    run:Path, # run folder
-)->list[dict]: # in the order of their writing
+    run: Path,  # run folder
+) -> list[dict]:  # in the order of their writing
     "What happened in an experiment; a line that a power cut tore is left out"
-    path = Path(run)/'events.jsonl'
-    lines = path.read_text(encoding='utf-8', errors='replace').splitlines() if path.exists() else []
+    path = Path(run) / "events.jsonl"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     return [e for e in map(_event, lines) if e]
 
-def _event(line:str)->dict|None:
-    try: found = json.loads(line)
-    except ValueError: return None
-    return found if isinstance(found, dict) and 'event' in found else None
+
+def _event(line: str) -> dict | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "event" in found else None
 
 # %% ../nbs/00_runs.ipynb #215d9815
-_held:dict[str,int] = {} # folder → file descriptor, as long as this process lives
+_held: dict[str, int] = {}  # folder → file descriptor, as long as this process lives
+
 
 def hold(
-    folder:Path, # a run folder, a model's folder in it, or a file
-    shared:bool=False, # whether others may hold it so as well
-)->None:
+    folder: Path,  # a run folder, a model's folder in it, or a file
+    shared: bool = False,  # whether others may hold it so as well
+) -> None:
     "Keep a folder from being written by another process (a file in it may stand for a part of the work); raises `DialsumError` when one does already"
     folder = Path(folder).resolve()
-    if str(folder) in _held: return
-    fd = os.open(folder/'.lock' if folder.is_dir() else folder, os.O_RDWR | os.O_CREAT, 0o644) # network file systems lock what can be written
-    try: fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    if str(folder) in _held:
+        return
+    fd = os.open(
+        folder / ".lock" if folder.is_dir() else folder, os.O_RDWR | os.O_CREAT, 0o644
+    )  # network file systems lock what can be written
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as e:
         os.close(fd)
-        if e.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP): return # a file system without locks
-        if e.errno not in (errno.EWOULDBLOCK, errno.EACCES): raise
-        raise DialsumError(f"another process{_holder(folder)} is writing to '{folder}': wait until it has ended, or give another run folder.") from None
+        if e.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            return  # a file system without locks
+        if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        raise DialsumError(
+            f"another process{_holder(folder)} is writing to '{folder}': wait until it has ended, or give another run folder."
+        ) from None
     _held[str(folder)] = fd
 
-def _holder(folder:Path)->str: # who opened an experiment last, as a part of a sentence
-    opened = [e for e in events(folder if folder.is_dir() else folder.parent) if e['event'] == 'open']
-    return f" ({opened[-1]['pid']} on {opened[-1]['host']}, since {opened[-1]['time']})" if opened else ''
+
+def _holder(folder: Path) -> str:  # who opened an experiment last, as a part of a sentence
+    opened = [e for e in events(folder if folder.is_dir() else folder.parent) if e["event"] == "open"]
+    return f" ({opened[-1]['pid']} on {opened[-1]['host']}, since {opened[-1]['time']})" if opened else ""
+
 
 def release(
-    folder:Path, # as given to `hold`
-)->None:
+    folder: Path,  # as given to `hold`
+) -> None:
     "Let others write to a folder again"
-    if (fd := _held.pop(str(Path(folder).resolve()), None)) is not None: os.close(fd)
+    if (fd := _held.pop(str(Path(folder).resolve()), None)) is not None:
+        os.close(fd)
 
 # %% ../nbs/00_runs.ipynb #a45953c8
 def is_free(
-    name:str, # of a parameter
-)->bool:
+    name: str,  # of a parameter
+) -> bool:
     "Whether a result does not depend on a parameter: where it lies, how long it may take, how many are written at once, who watches"
-    return name in ('run', 'base', 'eval_batch_size', 'use_wandb', 'wandb_project') or name.endswith('_timeout')
+    return name in ("run", "base", "eval_batch_size", "use_wandb", "wandb_project") or name.endswith(
+        "_timeout"
+    )
 
 # %% ../nbs/00_runs.ipynb #1eab1072
-PLACES = ('train_csv', 'dev_csv', 'test_csv', 'checkpoint', 'base', 'augmentation_backend') # parameters that name a file or a folder
+PLACES = (
+    "train_csv",
+    "dev_csv",
+    "test_csv",
+    "checkpoint",
+    "base",
+    "augmentation_backend",
+)  # parameters that name a file or a folder
+
 
 def named_places(
-    params:dict, # name → value
-)->dict[str,Path]: # parameter → absolute path, which may not exist; a second one in the same parameter is 'NAME 2'
+    params: dict,  # name → value
+) -> dict[
+    str, Path
+]:  # parameter → absolute path, which may not exist; a second one in the same parameter is 'NAME 2'
     "The files and folders that parameters name; hub names and addresses are none"
     found = {}
     for name in PLACES:
-        for i, part in enumerate(_entries(name, params.get(name) or ''), 1):
-            if _is_place(name, part): found[name if i == 1 else f'{name} {i}'] = Path(part).expanduser().absolute()
+        for i, part in enumerate(_entries(name, params.get(name) or ""), 1):
+            if _is_place(name, part):
+                found[name if i == 1 else f"{name} {i}"] = Path(part).expanduser().absolute()
     return found
 
-def _entries(name:str, value:str)->list[str]: # a backend may be two, with a comma between
-    if name != 'augmentation_backend' or _is_folder(value): return [value]
-    return [part.strip() for part in value.split(',')]
 
-def _is_place(name:str, value:str)->bool:
-    if not value or value.startswith(('http:', 'https:')): return False
-    return name.endswith('_csv') or Path(value).expanduser().is_absolute() or _is_folder(value)
+def _entries(name: str, value: str) -> list[str]:  # a backend may be two, with a comma between
+    if name != "augmentation_backend" or _is_folder(value):
+        return [value]
+    return [part.strip() for part in value.split(",")]
 
-def _is_folder(value:str)->bool: return os.path.isdir(os.path.expanduser(value)) # False for a text that is too long for a name, too
+
+def _is_place(name: str, value: str) -> bool:
+    if not value or value.startswith(("http:", "https:")):
+        return False
+    return name.endswith("_csv") or Path(value).expanduser().is_absolute() or _is_folder(value)
+
+
+def _is_folder(value: str) -> bool:
+    return os.path.isdir(os.path.expanduser(value))  # False for a text that is too long for a name, too
 
 # %% ../nbs/00_runs.ipynb #e36c4b3f
-def _label(name:str)->str: # of an input that facts call '<checkpoint>/model': 'checkpoint'; '' of one within the run folder
-    return name[1:].partition('>/')[0] if name.startswith('<') else ''
+def _label(
+    name: str,
+) -> str:  # of an input that facts call '<checkpoint>/model': 'checkpoint'; '' of one within the run folder
+    return name[1:].partition(">/")[0] if name.startswith("<") else ""
+
 
 def by_content(
-    params:dict, # name → value
-    inputs:dict, # as facts call them → SHA-256
-)->dict: # name → value
+    params: dict,  # name → value
+    inputs: dict,  # as facts call them → SHA-256
+) -> dict:  # name → value
     "The parameters of which a result depends; those that name files and folders as the hashes of what was read there"
     digests = {_label(name): digest for name, digest in inputs.items() if _label(name)}
     found = {}
     for name, value in params.items():
-        if is_free(name): continue
+        if is_free(name):
+            continue
         entries = _entries(name, value) if name in PLACES else [value]
-        labels = [name, *(f'{name} {i}' for i in range(2, len(entries) + 1))]
+        labels = [name, *(f"{name} {i}" for i in range(2, len(entries) + 1))]
         known = [digests.get(label, entry) for label, entry in zip(labels, entries)]
         found[name] = value if known == entries else known
     return found
 
-SAMPLE = 'sample' # what facts call the files that are shipped
+
+SAMPLE = "sample"  # what facts call the files that are shipped
+
 
 def whereabouts(
-    run:Path, # run folder
-    params:dict, # as they are now
-    name:str, # of an input or output, as facts call it
-)->Path|None: # where it is now, if it is there; None where no parameter names such a place any more
+    run: Path,  # run folder
+    params: dict,  # as they are now
+    name: str,  # of an input or output, as facts call it
+) -> Path | None:  # where it is now, if it is there; None where no parameter names such a place any more
     "Where to look for what a stage has read or written"
     label = _label(name)
-    if label == SAMPLE: return sample_path()/Path(name).name
-    return named_places(params).get(label) if label else Path(run)/name
+    if label == SAMPLE:
+        return sample_path() / Path(name).name
+    return named_places(params).get(label) if label else Path(run) / name
 
 # %% ../nbs/00_runs.ipynb #0fe17639
 def identity(
-    stage:str, # 'train', …
-    params:dict, # every parameter with its value
-    inputs:dict, # as facts call them → SHA-256
-)->str: # hexadecimal digest
+    stage: str,  # 'train', …
+    params: dict,  # every parameter with its value
+    inputs: dict,  # as facts call them → SHA-256
+) -> str:  # hexadecimal digest
     "What a stage's result depends on: equal identities mean that it need not run again"
     asked = by_content(params, inputs)
-    return hashlib.sha256(to_json([stage, asked, sorted(inputs.values()), _code_cells(stage)[1:]]).encode()).hexdigest()
+    return hashlib.sha256(
+        to_json([stage, asked, sorted(inputs.values()), _code_cells(stage)[1:]]).encode()
+    ).hexdigest()
+
 
 def read_fact(
-    path:Path, # of a fact file
-)->dict|None: # None when there is none
+    path: Path,  # of a fact file
+) -> dict | None:  # None when there is none
     "A fact file's content; raises `DialsumError` for one that is broken or of another schema"
-    if not Path(path).exists(): return None
-    try: fact = json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError as e: raise DialsumError(f"the fact file '{path}' is not valid JSON ({e}): delete it and run its stage again.") from None
-    if not isinstance(fact, dict) or fact.get('schema') != SCHEMA:
-        raise DialsumError(f"the fact file '{path}' is not of schema {SCHEMA}: delete it and run its stage again.")
+    if not Path(path).exists():
+        return None
+    try:
+        fact = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DialsumError(
+            f"the fact file '{path}' is not valid JSON ({e}): delete it and run its stage again."
+        ) from None
+    if not isinstance(fact, dict) or fact.get("schema") != SCHEMA:
+        raise DialsumError(
+            f"the fact file '{path}' is not of schema {SCHEMA}: delete it and run its stage again."
+        )
     return fact
 
 # %% ../nbs/00_runs.ipynb #f66b32e8
 def make_fact(
-    run:Path, # run folder
-    stage:str, # 'train', …
-    status:str, # 'success', 'failed' or 'blocked'
-    model:str='', # a card's name; empty for stages of the whole experiment
-    fold:int|None=None, # number of the fold, when there are folds
-    started:str='', # ISO 8601; empty: now
-    seconds:float=0, # how long it took
-    params:dict|None=None, inputs:dict|None=None, outputs:dict|None=None, metrics:dict|None=None, error:dict|None=None,
-)->dict: # with every key that a fact file has, as it will be read again
+    run: Path,  # run folder
+    stage: str,  # 'train', …
+    status: str,  # 'success', 'failed' or 'blocked'
+    model: str = "",  # a card's name; empty for stages of the whole experiment
+    fold: int | None = None,  # number of the fold, when there are folds
+    started: str = "",  # ISO 8601; empty: now
+    seconds: float = 0,  # how long it took
+    params: dict | None = None,
+    inputs: dict | None = None,
+    outputs: dict | None = None,
+    metrics: dict | None = None,
+    error: dict | None = None,
+) -> dict:  # with every key that a fact file has, as it will be read again
     "A fact file's content; `error` holds kind, type, message, cause, remedy, traceback (a path)"
     params, inputs = params or {}, inputs or {}
-    return _plain(dict(schema=SCHEMA, experiment=Path(run).name, stage=stage, model=model or None, fold=fold, status=status, started=started or now(),
-                       finished=now(), seconds=seconds, params=params, inputs=inputs, outputs=outputs or {}, identity=identity(stage, params, inputs),
-                       metrics=metrics or {}, environment=environment(), error=error))
+    return _plain(
+        dict(
+            schema=SCHEMA,
+            experiment=Path(run).name,
+            stage=stage,
+            model=model or None,
+            fold=fold,
+            status=status,
+            started=started or now(),
+            finished=now(),
+            seconds=seconds,
+            params=params,
+            inputs=inputs,
+            outputs=outputs or {},
+            identity=identity(stage, params, inputs),
+            metrics=metrics or {},
+            environment=environment(),
+            error=error,
+        )
+    )
 
-RESERVE = '.reserve' # a file whose room is given back, bit by bit, when the disk is full, so that the facts of that can still be written
+
+RESERVE = ".reserve"  # a file whose room is given back, bit by bit, when the disk is full, so that the facts of that can still be written
+
 
 def with_room(
-    run:Path, # run folder
-    write:Callable, # writes something small
-): # what `write` returns
+    run: Path,  # run folder
+    write: Callable,  # writes something small
+):  # what `write` returns
     "Write; on a full disk again and again, in the room that was kept for that"
-    reserve = Path(run)/RESERVE
+    reserve = Path(run) / RESERVE
     while True:
-        try: return write()
+        try:
+            return write()
         except OSError as e:
             left = reserve.stat().st_size if reserve.is_file() else 0
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not left: raise
-            os.truncate(reserve, max(0, left - 2**14)) # of the rest others can still be written
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not left:
+                raise
+            os.truncate(reserve, max(0, left - 2**14))  # of the rest others can still be written
+
 
 def write_fact(
-    run:Path, # run folder
-    path:Path, # of the fact file
-    fact:dict, # from `make_fact`
-)->dict: # `fact`
+    run: Path,  # run folder
+    path: Path,  # of the fact file
+    fact: dict,  # from `make_fact`
+) -> dict:  # `fact`
     "Write a fact file whole, and note its hash in events.jsonl before, so that one that is edited later is known"
     text = to_json(fact)
+
     def write():
-        log_event(run, 'fact', file=Path(os.path.relpath(path, run)).as_posix(), sha256=hashlib.sha256(text.encode()).hexdigest())
+        log_event(
+            run,
+            "fact",
+            file=Path(os.path.relpath(path, run)).as_posix(),
+            sha256=hashlib.sha256(text.encode()).hexdigest(),
+        )
         write_atomic(path, text)
+
     with_room(run, write)
     return fact
 
 # %% ../nbs/00_runs.ipynb #40d2a24b
 def place(
-    run:Path, # run folder
-    model:str='', # a card's name; empty for stages of the whole experiment
-    fold:int|None=None, # number of the fold, when there are folds
-)->Path: # may not exist yet
+    run: Path,  # run folder
+    model: str = "",  # a card's name; empty for stages of the whole experiment
+    fold: int | None = None,  # number of the fold, when there are folds
+) -> Path:  # may not exist yet
     "The folder in which a stage leaves its files"
-    return Path(run)/model/('' if fold is None else f'fold{fold}')
+    return Path(run) / model / ("" if fold is None else f"fold{fold}")
+
 
 def key_of(
-    stage:str, # 'train', …
-    model:str|None='', # a card's name; empty for stages of the whole experiment
-    fold:int|None=None, # number of the fold, when there are folds
-    **rest, # whatever else a fact or an event says
-)->str: # 'data', 'kobart/train', 'kobart/fold0/train'
+    stage: str,  # 'train', …
+    model: str | None = "",  # a card's name; empty for stages of the whole experiment
+    fold: int | None = None,  # number of the fold, when there are folds
+    **rest,  # whatever else a fact or an event says
+) -> str:  # 'data', 'kobart/train', 'kobart/fold0/train'
     "What a stage is called within its experiment"
-    return '/'.join([*filter(None, [model]), *([] if fold is None else [f'fold{fold}']), stage])
+    return "/".join([*filter(None, [model]), *([] if fold is None else [f"fold{fold}"]), stage])
+
 
 def fact_files(
-    run:Path, # run folder
-)->list[Path]: # sorted
+    run: Path,  # run folder
+) -> list[Path]:  # sorted
     "Where the facts of an experiment's stages are"
-    return sorted(p for depth in ('*.json', '*/*.json', '*/fold*/*.json') for p in Path(run).glob(depth) if p.stem in stages())
+    return sorted(
+        p
+        for depth in ("*.json", "*/*.json", "*/fold*/*.json")
+        for p in Path(run).glob(depth)
+        if p.stem in stages()
+    )
+
 
 def facts(
-    run:Path, # run folder
-)->list[dict]: # in the order in which the stages started
+    run: Path,  # run folder
+) -> list[dict]:  # in the order in which the stages started
     "All fact files of an experiment"
     found = [read_fact(p) for p in fact_files(run)]
-    return sorted(found, key=lambda f: (f['started'], key_of(**f)))
+    return sorted(found, key=lambda f: (f["started"], key_of(**f)))
 
 # %% ../nbs/00_runs.ipynb #c497ead1
 @dataclass
 class Stage:
     "A stage while it runs: where it writes, what it was asked, what it has read"
-    name:str # 'train', …
-    params:dict # every parameter with its value
-    model:str='' # a card's name; empty for stages of the whole experiment
-    inputs:dict=field(default_factory=dict) # as `name_of` calls them → SHA-256, filled by `use`
-    started:str=field(default_factory=now)
-    clock:float=field(default_factory=time.monotonic)
-    heard:float=0 # seconds from then to what was said last of its progress
-    bar:object=None # where a notebook shows it
+
+    name: str  # 'train', …
+    params: dict  # every parameter with its value
+    model: str = ""  # a card's name; empty for stages of the whole experiment
+    inputs: dict = field(default_factory=dict)  # as `name_of` calls them → SHA-256, filled by `use`
+    started: str = field(default_factory=now)
+    clock: float = field(default_factory=time.monotonic)
+    heard: float = 0  # seconds from then to what was said last of its progress
+    bar: object = None  # where a notebook shows it
 
     @cached_property
-    def run(self)->Path: # exists
+    def run(self) -> Path:  # exists
         "The run folder: the one given, or a new one (under a notebook test: a temporary one)"
-        if self.params.get('run'): return existing_run(self.params['run'])
-        test = Path(tempfile.mkdtemp()) if os.environ.get('IN_TEST') else None
-        return new_run('_'.join(filter(None, (self.name, self.model))), dict(stage=self.name) | self.params, test)
+        if self.params.get("run"):
+            return existing_run(self.params["run"])
+        test = Path(tempfile.mkdtemp()) if os.environ.get("IN_TEST") else None
+        return new_run(
+            "_".join(filter(None, (self.name, self.model))), dict(stage=self.name) | self.params, test
+        )
 
     @property
-    def fold(self)->int|None: return self.params['fold'] if self.params.get('fold', -1) >= 0 else None # None: not one of several folds
+    def fold(self) -> int | None:
+        return (
+            self.params["fold"] if self.params.get("fold", -1) >= 0 else None
+        )  # None: not one of several folds
 
     @property
-    def folder(self)->Path: # exists
+    def folder(self) -> Path:  # exists
         "Where this stage writes: the run folder, or the model's and fold's folder in it"
         folder = place(self.run, self.model, self.fold)
         folder.mkdir(parents=True, exist_ok=True)
-        if os.environ.get('DIALSUM_RUN') == str(self.run): hold(self.run/'events.jsonl', shared=True) # whoever started this stage holds the run
+        if os.environ.get("DIALSUM_RUN") == str(self.run):
+            hold(self.run / "events.jsonl", shared=True)  # whoever started this stage holds the run
         else:
             hold(self.run, shared=folder != self.run)
             hold(folder)
         return folder
 
-    def name_of(self, path)->str:
+    def name_of(self, path) -> str:
         "How facts call a path: by the parameter that names it, else by its place in the run folder; never by where it is on this machine"
         path = Path(path).expanduser().absolute()
         for label, named in named_places(self.params).items():
-            if path == named: return f'<{label}>/{path.name}'
-        if path.parent == sample_path().absolute(): return f'<{SAMPLE}>/{path.name}'
+            if path == named:
+                return f"<{label}>/{path.name}"
+        if path.parent == sample_path().absolute():
+            return f"<{SAMPLE}>/{path.name}"
         return Path(os.path.relpath(path, self.run)).as_posix()
 
-    def use_named(self, parameter:str)->None: # one that may name folders
+    def use_named(self, parameter: str) -> None:  # one that may name folders
         "Note what a parameter names, where that is on this machine"
         for label, path in named_places(self.params).items():
-            if label.partition(' ')[0] == parameter and path.exists(): self.use(path)
+            if label.partition(" ")[0] == parameter and path.exists():
+                self.use(path)
 
-    def use(self, path): # a file or folder that is read
+    def use(self, path):  # a file or folder that is read
         "Note an input with its hash; returns the path; raises `DialsumError` where there is none"
-        if not Path(path).exists(): raise DialsumError(f"{self.stage}: there is no '{self.name_of(path)}' in the run '{self.run.name}': let the stage that writes it run first.")
+        if not Path(path).exists():
+            raise DialsumError(
+                f"{self.stage}: there is no '{self.name_of(path)}' in the run '{self.run.name}': let the stage that writes it run first."
+            )
         check_kept(self.name, place(self.run, self.model, self.fold), [path])
         self.inputs[self.name_of(path)] = sha256(path)
         return path
 
-    def record(self, metrics:dict, outputs:list[Path]=()): # numbers; files and folders written
+    def record(self, metrics: dict, outputs: list[Path] = ()):  # numbers; files and folders written
         "Write the fact file, last; returns its content"
-        return self._write('success', {self.name_of(p): sha256(p) for p in outputs}, metrics)
+        return self._write("success", {self.name_of(p): sha256(p) for p in outputs}, metrics)
 
-    def fail(self, kind:str, type:str, message:str): # as in `make_fact`'s error
+    def fail(self, kind: str, type: str, message: str):  # as in `make_fact`'s error
         "Write the fact file of a stage that cannot go on; returns its content"
-        return self._write('failed', error=dict(kind=kind, type=type, message=message, cause=None, remedy=None, traceback=''))
+        return self._write(
+            "failed", error=dict(kind=kind, type=type, message=message, cause=None, remedy=None, traceback="")
+        )
 
-    def _write(self, status:str, outputs:dict|None=None, metrics:dict|None=None, error:dict|None=None):
-        return write_fact(self.run, self.folder/f'{self.name}.json', make_fact(self.run, self.name, status, self.model, self.fold, self.started,
-                                                                               time.monotonic()-self.clock, self.params, self.inputs, outputs, metrics, error))
+    def _write(
+        self, status: str, outputs: dict | None = None, metrics: dict | None = None, error: dict | None = None
+    ):
+        return write_fact(
+            self.run,
+            self.folder / f"{self.name}.json",
+            make_fact(
+                self.run,
+                self.name,
+                status,
+                self.model,
+                self.fold,
+                self.started,
+                time.monotonic() - self.clock,
+                self.params,
+                self.inputs,
+                outputs,
+                metrics,
+                error,
+            ),
+        )
 
 # %% ../nbs/00_runs.ipynb #7edef5af
 @dataclass(frozen=True)
 class Done:
     "How much of something is done; a bar in a notebook"
-    done:int # items
-    total:int # items in all
-    left:float # seconds
-    def __str__(self)->str: return f'{self.done}/{self.total}  {self.left:.0f} s left'
-    def __repr__(self)->str: return str(self)
-    def _repr_html_(self)->str: return f'<progress value="{self.done}" max="{self.total}"></progress> {self}'
 
-def _told(stage:Stage, how:Done): # in place where there is a notebook, else as a line
-    kernel = type(sys.modules['IPython'].get_ipython()).__name__ == 'ZMQInteractiveShell' if 'IPython' in sys.modules else False
-    if not kernel: print(how, flush=True)
-    elif stage.bar: stage.bar.update(how)
-    else: stage.bar = sys.modules['IPython'].display.display(how, display_id=True)
+    done: int  # items
+    total: int  # items in all
+    left: float  # seconds
 
-def _beat(self:Stage, **facts):
+    def __str__(self) -> str:
+        return f"{self.done}/{self.total}  {self.left:.0f} s left"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f'<progress value="{self.done}" max="{self.total}"></progress> {self}'
+
+
+def _told(stage: Stage, how: Done):  # in place where there is a notebook, else as a line
+    kernel = (
+        type(sys.modules["IPython"].get_ipython()).__name__ == "ZMQInteractiveShell"
+        if "IPython" in sys.modules
+        else False
+    )
+    if not kernel:
+        print(how, flush=True)
+    elif stage.bar:
+        stage.bar.update(how)
+    else:
+        stage.bar = sys.modules["IPython"].display.display(how, display_id=True)
+
+
+def _beat(self: Stage, **facts):
     "Tell the experiment how far this stage is"
-    log_event(self.run, 'beat', stage=self.name, model=self.model, fold=self.fold, **facts)
+    log_event(self.run, "beat", stage=self.name, model=self.model, fold=self.fold, **facts)
 
-def _progress(self:Stage,
-    done:int, total:int, # items, and items in all
-    left:float, # seconds
-)->None:
+
+def _progress(
+    self: Stage,
+    done: int,
+    total: int,  # items, and items in all
+    left: float,  # seconds
+) -> None:
     "Say how far this stage is, to its reader and to the experiment"
     self.beat(done=done, total=total, left=round(left, 1))
     spent = time.monotonic() - self.clock
-    if self.heard and done < total and spent < 1.05*self.heard: return
+    if self.heard and done < total and spent < 1.05 * self.heard:
+        return
     self.heard = spent
     _told(self, Done(done, total, left))
+
 
 Stage.beat, Stage.progress = _beat, _progress
 
@@ -770,17 +1126,25 @@ Stage.beat, Stage.progress = _beat, _progress
 class TimeLimit(DialsumError):
     "A part of a stage took longer than it may"
 
+
 class Blocked(DialsumError):
     "A stage that is not needed cannot do anything: it says why, and the experiment goes on without it"
 
 # %% ../nbs/00_runs.ipynb #086df40a
 class Limit:
     "Ends a stage with `TimeLimit` and a fact file when its `with` block, or what is in it before `done`, takes too long"
-    deaf = 30 # seconds that an interruption may go unheard
 
-    def __init__(self, stage:Stage, what:str, seconds:float, option:str):
-        self.stage, self.seconds, self.over, self.lock, self.timer = stage, seconds, False, threading.Lock(), None
-        self.sentence = f'{what} took longer than {seconds:g} s: raise {option} (0: no limit), or find out what is slow (disk, network, another process on the device).'
+    deaf = 30  # seconds that an interruption may go unheard
+
+    def __init__(self, stage: Stage, what: str, seconds: float, option: str):
+        self.stage, self.seconds, self.over, self.lock, self.timer = (
+            stage,
+            seconds,
+            False,
+            threading.Lock(),
+            None,
+        )
+        self.sentence = f"{what} took longer than {seconds:g} s: raise {option} (0: no limit), or find out what is slow (disk, network, another process on the device)."
 
     def __enter__(self):
         if self.seconds > 0:
@@ -788,9 +1152,13 @@ class Limit:
             self._after(self.seconds, self._end)
         return self
 
-    def _let_interrupt(self): # what a script starts in the background ignores interruptions, and a limit is one
-        if threading.current_thread() is not threading.main_thread(): return
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _let_interrupt(
+        self,
+    ):  # what a script starts in the background ignores interruptions, and a limit is one
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _after(self, seconds, what):
         self.timer = threading.Timer(seconds, what)
@@ -799,9 +1167,11 @@ class Limit:
 
     def _end(self):
         with self.lock:
-            if self.timer is None: return
+            if self.timer is None:
+                return
             self.over = True
-        try: self.stage.fail('timeout', 'TimeLimit', self.sentence)
+        try:
+            self.stage.fail("timeout", "TimeLimit", self.sentence)
         finally:
             self._after(self.deaf, lambda: os._exit(124))
             os.kill(os.getpid(), signal.SIGINT)
@@ -809,114 +1179,200 @@ class Limit:
     def done(self):
         "What was limited is over"
         with self.lock:
-            if self.timer and not self.over: self.timer.cancel(); self.timer = None
+            if self.timer and not self.over:
+                self.timer.cancel()
+                self.timer = None
 
     def __exit__(self, kind, error, trace):
         self.done()
-        if not self.over: return
+        if not self.over:
+            return
         try:
-            while kind is not KeyboardInterrupt: time.sleep(0.1) # it is on its way
-        except KeyboardInterrupt: pass
+            while kind is not KeyboardInterrupt:
+                time.sleep(0.1)  # it is on its way
+        except KeyboardInterrupt:
+            pass
         self.timer.cancel()
         raise TimeLimit(self.sentence) from None
 
-def _limit(self:Stage, what:str, seconds:float, option:str)->Limit: # what is done meanwhile; 0: no limit; the option that changes it
+
+def _limit(
+    self: Stage, what: str, seconds: float, option: str
+) -> Limit:  # what is done meanwhile; 0: no limit; the option that changes it
     "A limit on the time that a part of this stage may take, for a `with` statement"
     return Limit(self, what, seconds, option)
+
 
 Stage.limit = _limit
 
 # %% ../nbs/00_runs.ipynb #b361101e
-SWITCHES = { # option → those that act only with it
-    'validate_data_quality': ('quality_threshold', 'quality_action'),
-    'use_augmentation': ('augmentation_ratio',),
-    'k_folds': ('fold_seed',),
-    'ensemble_strategy': ('utility', 'ensemble_members', 'keep_checkpoints'),
-    'use_tta': ('tta_strategies', 'tta_num_aug'),
-    'use_solar_api': ('solar_base_url', 'solar_model', 'solar_key_variable', 'solar_optional', 'solar_samples', 'solar_test', 'solar_per_minute', 'solar_price_in', 'solar_price_out', 'prompt_strategy', 'self_consistency_samples'),
-    'optimize_inference': ('optimization_method', 'use_batch_optimization', 'max_quality_loss', 'identical_outputs', 'optimization_seconds'),
-    'use_wandb': ('wandb_project',),
+SWITCHES = {  # option → those that act only with it
+    "validate_data_quality": ("quality_threshold", "quality_action"),
+    "use_augmentation": ("augmentation_ratio",),
+    "k_folds": ("fold_seed",),
+    "ensemble_strategy": ("utility", "ensemble_members", "keep_checkpoints"),
+    "use_tta": ("tta_strategies", "tta_num_aug"),
+    "use_solar_api": (
+        "solar_base_url",
+        "solar_model",
+        "solar_key_variable",
+        "solar_optional",
+        "solar_samples",
+        "solar_test",
+        "solar_per_minute",
+        "solar_price_in",
+        "solar_price_out",
+        "prompt_strategy",
+        "self_consistency_samples",
+    ),
+    "optimize_inference": (
+        "optimization_method",
+        "use_batch_optimization",
+        "max_quality_loss",
+        "identical_outputs",
+        "optimization_seconds",
+    ),
+    "use_wandb": ("wandb_project",),
 }
 
-def _spelled(name:str)->str: return '--' + name.replace('_', '-')
 
-def _methods(options:dict)->list[str]: # of augmentation, by name
-    return options.get('augmentation_methods', '').replace(',', ' ').split()
+def _spelled(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
-def _without_paraphrases(options:dict)->bool: # whether no model is asked to write dialogues anew
-    forms = options.get('tta_strategies', '').replace(',', ' ').split() if options.get('use_tta') else []
-    return not {'paraphrase', 'back_translation'} & {*_methods(options), *forms}
 
-_of_writers = ('augmentation_backend', 'augmentation_model', 'augmentation_key_variable')
+def _methods(options: dict) -> list[str]:  # of augmentation, by name
+    return options.get("augmentation_methods", "").replace(",", " ").split()
 
-_idle_where:tuple[tuple[tuple[str,...],Callable[[dict],bool],str],...] = ( # options, when they do nothing, what they act with
-    (_of_writers, _without_paraphrases, 'paraphrase or back_translation among --augmentation-methods, or paraphrase among --tta-strategies'),
-    (('columns',), lambda o: not any(o.get(f'{part}_csv') for part in ('train', 'dev', 'test')), 'files of your own (--train-csv)'),
-    (('dev_fraction',), lambda o: not o.get('train_csv') or bool(o.get('dev_csv')), 'a --train-csv that comes without a --dev-csv'),
-    (('engine', 'metric', 'solar_test'), lambda o: bool(o.get('train_csv')) and not o.get('test_csv'), 'test rows (--test-csv)'),
-    (('self_consistency_samples',), lambda o: o.get('prompt_strategy') != 'self_consistency', '--prompt-strategy self_consistency'),
-    (('max_quality_loss',), lambda o: bool(o.get('identical_outputs')), 'engines whose summaries may differ (no --identical-outputs)'),
-    (('length_penalty',), lambda o: o.get('num_beams') == 1, 'more than one beam (--num-beams)'),
+
+def _without_paraphrases(options: dict) -> bool:  # whether no model is asked to write dialogues anew
+    forms = options.get("tta_strategies", "").replace(",", " ").split() if options.get("use_tta") else []
+    return not {"paraphrase", "back_translation"} & {*_methods(options), *forms}
+
+
+_of_writers = ("augmentation_backend", "augmentation_model", "augmentation_key_variable")
+
+_idle_where: tuple[
+    tuple[tuple[str, ...], Callable[[dict], bool], str], ...
+] = (  # options, when they do nothing, what they act with
+    (
+        _of_writers,
+        _without_paraphrases,
+        "paraphrase or back_translation among --augmentation-methods, or paraphrase among --tta-strategies",
+    ),
+    (
+        ("columns",),
+        lambda o: not any(o.get(f"{part}_csv") for part in ("train", "dev", "test")),
+        "files of your own (--train-csv)",
+    ),
+    (
+        ("dev_fraction",),
+        lambda o: not o.get("train_csv") or bool(o.get("dev_csv")),
+        "a --train-csv that comes without a --dev-csv",
+    ),
+    (
+        ("engine", "metric", "solar_test"),
+        lambda o: bool(o.get("train_csv")) and not o.get("test_csv"),
+        "test rows (--test-csv)",
+    ),
+    (
+        ("self_consistency_samples",),
+        lambda o: o.get("prompt_strategy") != "self_consistency",
+        "--prompt-strategy self_consistency",
+    ),
+    (
+        ("max_quality_loss",),
+        lambda o: bool(o.get("identical_outputs")),
+        "engines whose summaries may differ (no --identical-outputs)",
+    ),
+    (("length_penalty",), lambda o: o.get("num_beams") == 1, "more than one beam (--num-beams)"),
 )
 
 # %% ../nbs/00_runs.ipynb #d89c44d9
 def idle(
-    options:dict, # stage parameters that were given, and the switches of the plan
-)->dict[str,str]: # option → what it acts with
+    options: dict,  # stage parameters that were given, and the switches of the plan
+) -> dict[str, str]:  # option → what it acts with
     "Options that do nothing, since what they act with was not given"
-    on = {s: bool(options.get(s)) for s in SWITCHES} | dict(ensemble_strategy='ensemble_strategy' in options, use_augmentation=bool(options.get('use_augmentation') or _methods(options)))
-    found = {name: _spelled(switch) for switch, names in SWITCHES.items() for name in names if name in options and not on[switch]}
+    on = {s: bool(options.get(s)) for s in SWITCHES} | dict(
+        ensemble_strategy="ensemble_strategy" in options,
+        use_augmentation=bool(options.get("use_augmentation") or _methods(options)),
+    )
+    found = {
+        name: _spelled(switch)
+        for switch, names in SWITCHES.items()
+        for name in names
+        if name in options and not on[switch]
+    }
     for names, useless, other in _idle_where:
-        given = [name for name in names if options.get(name, '') != '' and options[name] is not False]
-        if useless(options): found |= {name: other for name in given if name not in found}
+        given = [name for name in names if options.get(name, "") != "" and options[name] is not False]
+        if useless(options):
+            found |= {name: other for name in given if name not in found}
     return found
 
 # %% ../nbs/00_runs.ipynb #3d3533a9
 def check_switches(
-    options:dict, # as for `idle`
-)->None:
+    options: dict,  # as for `idle`
+) -> None:
     "Raises `DialsumError` for an idle option"
-    for name, other in idle(options).items(): raise DialsumError(_vain(_spelled(name), other))
+    for name, other in idle(options).items():
+        raise DialsumError(_vain(_spelled(name), other))
 
-def _vain(name:str, other:str)->str: # why an option is refused
-    if other.startswith('--'): return f"{name} acts only with {other}, which was not given: give both, or leave it out."
+
+def _vain(name: str, other: str) -> str:  # why an option is refused
+    if other.startswith("--"):
+        return f"{name} acts only with {other}, which was not given: give both, or leave it out."
     return f"{name} acts only with {other}: give that, too, or leave it out."
 
-_alone = ('utility', 'ensemble_members', 'prompt_strategy', 'self_consistency_samples', 'solar_samples', 'solar_test', 'solar_price_in', 'solar_price_out') # act in their stage without their switch, too
+
+_alone = (
+    "utility",
+    "ensemble_members",
+    "prompt_strategy",
+    "self_consistency_samples",
+    "solar_samples",
+    "solar_test",
+    "solar_price_in",
+    "solar_price_out",
+)  # act in their stage without their switch, too
+
 
 def check_acting(
-    stage:str, # 'train', …
-    params:dict, # every parameter with its value; one that has its default was not given
-)->None:
+    stage: str,  # 'train', …
+    params: dict,  # every parameter with its value; one that has its default was not given
+) -> None:
     "Raises `DialsumError` for a parameter that does nothing in its stage"
     known = parameters(stage)
     given = {name: value for name, value in params.items() if value != known[name].default}
-    others = {switch: True for switch in SWITCHES if switch not in known} # are for the experiment to say
+    others = {switch: True for switch in SWITCHES if switch not in known}  # are for the experiment to say
     vain, with_all = idle(others | given), idle(given | dict.fromkeys(SWITCHES, True))
-    files = ' or '.join(name for name in known if name.endswith('_csv'))
+    files = " or ".join(name for name in known if name.endswith("_csv"))
     for name in given:
         other = (with_all if name in _alone else vain).get(name)
-        if not other: continue
-        sentence = _vain(_spelled(name), f'a file of your own ({files})' if name == 'columns' else other)
-        raise DialsumError(re.sub('--([a-z-]+)', lambda option: option[1].replace('-', '_'), sentence))
+        if not other:
+            continue
+        sentence = _vain(_spelled(name), f"a file of your own ({files})" if name == "columns" else other)
+        raise DialsumError(re.sub("--([a-z-]+)", lambda option: option[1].replace("-", "_"), sentence))
 
 # %% ../nbs/00_runs.ipynb #70929d87
 def complete(
-    stage:str, # 'train', …
-    given:dict, # name → value, as typed by a user
-)->dict: # every parameter of the stage
+    stage: str,  # 'train', …
+    given: dict,  # name → value, as typed by a user
+) -> dict:  # every parameter of the stage
     "The given parameters, checked and converted, over the notebook's defaults"
     return {k: p.default for k, p in parameters(stage).items()} | convert(stage, given)
 
+
 def begin(
-    stage:str, # 'train', …
-    names:dict, # the notebook's `globals()`, right after its imports; gets the converted values
-)->Stage:
+    stage: str,  # 'train', …
+    names: dict,  # the notebook's `globals()`, right after its imports; gets the converted values
+) -> Stage:
     "Start a stage: check and convert its parameters; raises `DialsumError` for one that does nothing, unless an experiment has asked for it"
-    plain = {k: v for k, v in names.items() if type(v) in (str, int, float, bool) and not k.startswith('_')}
-    first = names.setdefault('_given_first', set(plain)) # when a notebook is run again in one kernel, its later cells have left names as well
+    plain = {k: v for k, v in names.items() if type(v) in (str, int, float, bool) and not k.startswith("_")}
+    first = names.setdefault(
+        "_given_first", set(plain)
+    )  # when a notebook is run again in one kernel, its later cells have left names as well
     plain = {k: v for k, v in plain.items() if k in first or k in parameters(stage)}
     params = complete(stage, plain)
-    if not params.get('run') or os.environ.get('DIALSUM_RUN') != params['run']: check_acting(stage, params)
+    if not params.get("run") or os.environ.get("DIALSUM_RUN") != params["run"]:
+        check_acting(stage, params)
     names.update(params)
     return Stage(stage, params)

@@ -15,30 +15,51 @@ from .precision import decide, this_device
 
 # %% ../nbs/11_speed.ipynb #dacf5ee0
 def training_flops(
-    card:ModelCard,
-    length:int, # tokens of a row
-    method:str, # 'full', 'lora' or 'qlora'
-    target:int=0, # of them, those that are learned, which alone come to the head; 0: all
-)->float: # floating-point operations for one token
+    card: ModelCard,
+    length: int,  # tokens of a row
+    method: str,  # 'full', 'lora' or 'qlora'
+    target: int = 0,  # of them, those that are learned, which alone come to the head; 0: all
+) -> float:  # floating-point operations for one token
     "What the forward and backward pass of a causal model need (Chowdhery et al. 2022, appendix B; 4 instead of 6 operations per frozen weight)"
     model, n = skeleton(card), card.config
-    inputs = 0 if model.config.tie_word_embeddings else model.get_input_embeddings().weight.numel() # a lookup is no product
+    inputs = (
+        0 if model.config.tie_word_embeddings else model.get_input_embeddings().weight.numel()
+    )  # a lookup is no product
     weights = sum(p.numel() for p in model.parameters()) - inputs
-    unseen = model.get_output_embeddings().weight.numel()*(1 - target/length) if target else 0 # the head's products for what is not learned
-    size = n.get('head_dim') or n['hidden_size']//n['num_attention_heads']
-    return (6 if method == 'full' else 4)*(weights - unseen) + 12*n['num_hidden_layers']*n['num_attention_heads']*size*length
+    unseen = (
+        model.get_output_embeddings().weight.numel() * (1 - target / length) if target else 0
+    )  # the head's products for what is not learned
+    size = n.get("head_dim") or n["hidden_size"] // n["num_attention_heads"]
+    return (6 if method == "full" else 4) * (weights - unseen) + 12 * n["num_hidden_layers"] * n[
+        "num_attention_heads"
+    ] * size * length
 
-PEAK = { # dense bf16 FLOP/s with float32 sums, from NVIDIA's data sheets, by the name that CUDA gives a device
-    'NVIDIA H200': 989e12, 'NVIDIA H200 NVL': 835e12,
-    'NVIDIA H100 80GB HBM3': 989e12, 'NVIDIA H100 NVL': 835e12, 'NVIDIA H100 PCIe': 756e12,
-    'NVIDIA A100-SXM4-40GB': 312e12, 'NVIDIA A100-SXM4-80GB': 312e12, 'NVIDIA A100-PCIE-40GB': 312e12, 'NVIDIA A100 80GB PCIe': 312e12,
-    'NVIDIA L40S': 362e12, 'NVIDIA L40': 181e12, 'NVIDIA L4': 121e12,
-    'NVIDIA A10G': 70e12, 'NVIDIA A10': 125e12, 'NVIDIA A30': 165e12, 'NVIDIA A40': 150e12,
-    'NVIDIA GeForce RTX 4090': 165e12, 'NVIDIA GeForce RTX 3090': 71e12}
+
+PEAK = {  # dense bf16 FLOP/s with float32 sums, from NVIDIA's data sheets, by the name that CUDA gives a device
+    "NVIDIA H200": 989e12,
+    "NVIDIA H200 NVL": 835e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H100 NVL": 835e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA L40": 181e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA A10G": 70e12,
+    "NVIDIA A10": 125e12,
+    "NVIDIA A30": 165e12,
+    "NVIDIA A40": 150e12,
+    "NVIDIA GeForce RTX 4090": 165e12,
+    "NVIDIA GeForce RTX 3090": 71e12,
+}
+
 
 def peak_flops(
-    name:str, # of a GPU, as CUDA tells it
-)->float|None: # FLOP/s; None for one that is not in the table
+    name: str,  # of a GPU, as CUDA tells it
+) -> float | None:  # FLOP/s; None for one that is not in the table
     "What a GPU can do at most in bfloat16, by its whole name: an L40 is no L4, an H100 on PCIe is slower than one with HBM3, and a slice of a GPU is not the GPU"
     return PEAK.get(name)
 
@@ -46,63 +67,124 @@ def peak_flops(
 @dataclass(frozen=True)
 class Speed:
     "What was measured"
-    device:str
-    samples_per_second:float # rows trained
-    tokens_per_second:float # tokens trained
-    utilization:float|None # of the device's bf16 arithmetic by the model's own products, 0 to 1; None: its peak is not known
-    peak:int|None # bytes that CUDA's allocator held at most while training; None on a CPU
-    estimate:int # bytes, from shapes, without overhead
-    written_per_second:float # tokens written, over all summaries
+
+    device: str
+    samples_per_second: float  # rows trained
+    tokens_per_second: float  # tokens trained
+    utilization: (
+        float | None
+    )  # of the device's bf16 arithmetic by the model's own products, 0 to 1; None: its peak is not known
+    peak: int | None  # bytes that CUDA's allocator held at most while training; None on a CPU
+    estimate: int  # bytes, from shapes, without overhead
+    written_per_second: float  # tokens written, over all summaries
 
     def __str__(self):
-        share = f', MFU {self.utilization:.1%}' if self.utilization else ''
-        held = f', peak {gib(self.peak)} (estimated {gib(self.estimate)}, {self.estimate/self.peak - 1:+.1%})' if self.peak else ''
-        return f'{self.device}: {self.samples_per_second:.2f} rows/s, {self.tokens_per_second:,.0f} tokens/s{share}{held}; writes {self.written_per_second:,.0f} tokens/s'
+        share = f", MFU {self.utilization:.1%}" if self.utilization else ""
+        held = (
+            f", peak {gib(self.peak)} (estimated {gib(self.estimate)}, {self.estimate / self.peak - 1:+.1%})"
+            if self.peak
+            else ""
+        )
+        return f"{self.device}: {self.samples_per_second:.2f} rows/s, {self.tokens_per_second:,.0f} tokens/s{share}{held}; writes {self.written_per_second:,.0f} tokens/s"
 
-def _optimizer(name:str, model):
+
+def _optimizer(name: str, model):
     import torch
+
     weights = [p for p in model.parameters() if p.requires_grad]
-    if '8bit' not in name: return torch.optim.AdamW(weights, fused=True)
+    if "8bit" not in name:
+        return torch.optim.AdamW(weights, fused=True)
     import bitsandbytes as bnb
+
     return bnb.optim.PagedAdamW8bit(weights)
 
-def _timed(act, times:int, device:str)->float: # seconds for one
+
+def _timed(act, times: int, device: str) -> float:  # seconds for one
     import torch
-    wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
-    act(); act(); wait() # kernels are chosen, moments made
+
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    act()
+    act()
+    wait()  # kernels are chosen, moments made
     started = time.monotonic()
-    for _ in range(times): act()
+    for _ in range(times):
+        act()
     wait()
-    return (time.monotonic() - started)/times
+    return (time.monotonic() - started) / times
 
 # %% ../nbs/11_speed.ipynb #c66a1f2e
 def measure_speed(
-    card:ModelCard, # causal
-    method:str='qlora', # 'full', 'lora' or 'qlora'
-    batch:int=8, length:int=1024, target:int=128, # rows, tokens of each, and how many of them are learned
-    steps:int=20, # updates that are timed
-    summaries:int=8, new_tokens:int=100, # written at once; each of so many tokens
-    checkpointing:bool=True,
-)->Speed:
+    card: ModelCard,  # causal
+    method: str = "qlora",  # 'full', 'lora' or 'qlora'
+    batch: int = 8,
+    length: int = 1024,
+    target: int = 128,  # rows, tokens of each, and how many of them are learned
+    steps: int = 20,  # updates that are timed
+    summaries: int = 8,
+    new_tokens: int = 100,  # written at once; each of so many tokens
+    checkpointing: bool = True,
+) -> Speed:
     "Train a model of random weights for some steps and let it write, on this machine's first GPU or its CPU"
     import torch
+
     device = this_device()
     p = decide(card, method, device, gradient_checkpointing=checkpointing)
-    step = Step(batch, length, min(target, length), method, p.weights, p.amp, checkpointing, optimizer=p.optimizer)
-    if device.kind == 'cuda': torch.cuda.empty_cache()
+    step = Step(
+        batch, length, min(target, length), method, p.weights, p.amp, checkpointing, optimizer=p.optimizer
+    )
+    if device.kind == "cuda":
+        torch.cuda.empty_cache()
     model, rows = _model(card, step, device.kind), _rows(card, step, device.kind)
     optimizer = _optimizer(p.optimizer, model)
-    def learn(): _learn(model, rows, step.amp, device.kind); optimizer.step(); optimizer.zero_grad()
-    if device.kind == 'cuda': torch.cuda.reset_peak_memory_stats()
-    spent = _timed(learn, steps, device.kind)
-    peak = torch.cuda.max_memory_allocated() if device.kind == 'cuda' else None
-    wrote = _timed(lambda: _write(model, rows, summaries, new_tokens), 1, device.kind)
-    m, most = estimate_memory(card, batch, length, step.target, device=device.kind, method=method, weights=p.weights, amp=p.amp, checkpointing=checkpointing, optimizer=p.optimizer), peak_flops(device.name)
-    done = batch*length/spent
-    return Speed(device.name or 'CPU', batch/spent, done, done*training_flops(card, length, method, step.target)/most if most else None, peak, m.total - m.overhead, summaries*new_tokens/wrote)
 
-def _write(model, rows, summaries:int, new_tokens:int):
+    def learn():
+        _learn(model, rows, step.amp, device.kind)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    if device.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    spent = _timed(learn, steps, device.kind)
+    peak = torch.cuda.max_memory_allocated() if device.kind == "cuda" else None
+    wrote = _timed(lambda: _write(model, rows, summaries, new_tokens), 1, device.kind)
+    m, most = (
+        estimate_memory(
+            card,
+            batch,
+            length,
+            step.target,
+            device=device.kind,
+            method=method,
+            weights=p.weights,
+            amp=p.amp,
+            checkpointing=checkpointing,
+            optimizer=p.optimizer,
+        ),
+        peak_flops(device.name),
+    )
+    done = batch * length / spent
+    return Speed(
+        device.name or "CPU",
+        batch / spent,
+        done,
+        done * training_flops(card, length, method, step.target) / most if most else None,
+        peak,
+        m.total - m.overhead,
+        summaries * new_tokens / wrote,
+    )
+
+
+def _write(model, rows, summaries: int, new_tokens: int):
     import torch
+
     model.eval().config.use_cache = True
-    ids = rows['input_ids'][:1].expand(summaries, -1)
-    with torch.inference_mode(): model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=new_tokens, min_new_tokens=new_tokens, pad_token_id=0)
+    ids = rows["input_ids"][:1].expand(summaries, -1)
+    with torch.inference_mode():
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            pad_token_id=0,
+        )

@@ -15,171 +15,258 @@ import pandas as pd
 from .runs import DialsumError
 
 # %% ../nbs/00_tables.ipynb #fd77866e
-_packed = ((b'\x1f\x8b', gzip.decompress), (b'BZh', bz2.decompress), (b'\xfd7zXZ\x00', lzma.decompress))
+_packed = ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ\x00", lzma.decompress))
 _foreign = (
-    (b'version https://git-lfs', 'a Git LFS pointer, not the file that it stands for', 'fetch that with `git lfs pull`'),
-    (b'\xd0\xcf\x11\xe0', 'an Excel workbook', 'save it as "CSV UTF-8"'),
-    (b'PK\x03\x04', 'a ZIP archive', 'unpack it and give the file in it'),
-    (b'PAR1', 'a Parquet file', 'write its rows as CSV or JSON lines'),
-    (b'%PDF', 'a PDF document', 'write its rows as CSV or JSON lines'),
-    (b'<!doctype html', 'a web page, not a table', 'download the file itself'),
-    (b'<html', 'a web page, not a table', 'download the file itself'),
-    (b'\xff\xfe', 'UTF-16 text', 'save it as UTF-8'),
-    (b'\xfe\xff', 'UTF-16 text', 'save it as UTF-8'),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file that it stands for",
+        "fetch that with `git lfs pull`",
+    ),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook", 'save it as "CSV UTF-8"'),
+    (b"PK\x03\x04", "a ZIP archive", "unpack it and give the file in it"),
+    (b"PAR1", "a Parquet file", "write its rows as CSV or JSON lines"),
+    (b"%PDF", "a PDF document", "write its rows as CSV or JSON lines"),
+    (b"<!doctype html", "a web page, not a table", "download the file itself"),
+    (b"<html", "a web page, not a table", "download the file itself"),
+    (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
 )
 
-def cut(
-    text:str, # a name or a value that a sentence quotes
-)->str:
-    "Its beginning, in one line, where it is long"
-    text = ' '.join(text[:200].split())
-    return text if len(text) <= 40 else text[:37] + '…'
 
-def _bytes(path:Path)->bytes:
-    try: raw = Path(path).read_bytes()
-    except OSError as e: raise DialsumError(f"cannot read '{path}' ({e.strerror}): give the path of a CSV or JSONL file.") from None
+def cut(
+    text: str,  # a name or a value that a sentence quotes
+) -> str:
+    "Its beginning, in one line, where it is long"
+    text = " ".join(text[:200].split())
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as e:
+        raise DialsumError(
+            f"cannot read '{path}' ({e.strerror}): give the path of a CSV or JSONL file."
+        ) from None
     for mark, unpack in _packed:
-        if not raw.startswith(mark): continue
-        try: return unpack(raw)
+        if not raw.startswith(mark):
+            continue
+        try:
+            return unpack(raw)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as e:
-            raise DialsumError(f"cannot unpack '{path}' ({e}): it is cut off or damaged, get it again.") from None
+            raise DialsumError(
+                f"cannot unpack '{path}' ({e}): it is cut off or damaged, get it again."
+            ) from None
     return raw
 
-def _refuse_foreign(path:Path, raw:bytes):
-    if not raw.strip(): raise DialsumError(f"'{path}' is empty: a CSV or JSONL file with rows was expected.")
-    start = raw[:200].lstrip(b'\xef\xbb\xbf \r\n\t').lower()
-    excel = b'xl/workbook' in raw or Path(path).suffix.lower() in ('.xlsx', '.xlsm')
-    if raw.startswith(b'PK\x03\x04') and excel:
+
+def _refuse_foreign(path: Path, raw: bytes):
+    if not raw.strip():
+        raise DialsumError(f"'{path}' is empty: a CSV or JSONL file with rows was expected.")
+    start = raw[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    excel = b"xl/workbook" in raw or Path(path).suffix.lower() in (".xlsx", ".xlsm")
+    if raw.startswith(b"PK\x03\x04") and excel:
         raise DialsumError(f"'{path}' is an Excel workbook: save it as \"CSV UTF-8\".")
     for mark, what, remedy in _foreign:
-        if raw.startswith(mark) or start.startswith(mark.lower()): raise DialsumError(f"'{path}' is {what}: {remedy}.")
+        if raw.startswith(mark) or start.startswith(mark.lower()):
+            raise DialsumError(f"'{path}' is {what}: {remedy}.")
 
 # %% ../nbs/00_tables.ipynb #542e0bb4
 def text_of(
-    path:Path, # a text file, packed by gzip, bz2 or xz or not
-)->str: # its line ends as they are
+    path: Path,  # a text file, packed by gzip, bz2 or xz or not
+) -> str:  # its line ends as they are
     "A file's text; raises `DialsumError` for what is none, and for what is neither UTF-8 nor CP949"
     raw = _bytes(path)
     _refuse_foreign(path, raw)
-    try: return raw.decode('utf-8-sig')
-    except UnicodeDecodeError as e: place = e.start
-    at = f'byte {place}, line {raw[:place].count(10) + 1}'
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        place = e.start
+    at = f"byte {place}, line {raw[:place].count(10) + 1}"
     if sum(byte > 127 for byte in raw[:place]) > 36:
-        raise DialsumError(f"'{path}' is UTF-8 with a damaged character ({at}): write it again there, or get the file again.")
-    try: return raw.decode('cp949')
-    except UnicodeDecodeError: pass
+        raise DialsumError(
+            f"'{path}' is UTF-8 with a damaged character ({at}): write it again there, or get the file again."
+        )
+    try:
+        return raw.decode("cp949")
+    except UnicodeDecodeError:
+        pass
     raise DialsumError(f"'{path}' is neither UTF-8 nor CP949 ({at}): save it as UTF-8 and try again.")
 
 # %% ../nbs/00_tables.ipynb #db05d4c3
-_end = '\x1aend of the file'
+_end = "\x1aend of the file"
 
-def _separator(header:str)->str:
-    try: return csv.Sniffer().sniff(header[:2000], delimiters=',;\t|').delimiter
-    except csv.Error: return ','
 
-def _name(cell:str)->str: return cell.strip().strip('\ufeff').strip()
+def _separator(header: str) -> str:
+    try:
+        return csv.Sniffer().sniff(header[:2000], delimiters=",;\t|").delimiter
+    except csv.Error:
+        return ","
 
-def _records(path:Path, text:str)->tuple[str,list[tuple[int,list[str]]]]: # (separator, (line, cells) of each row that is not blank)
+
+def _name(cell: str) -> str:
+    return cell.strip().strip("\ufeff").strip()
+
+
+def _records(
+    path: Path, text: str
+) -> tuple[str, list[tuple[int, list[str]]]]:  # (separator, (line, cells) of each row that is not blank)
     before, stated = 1, re.match(r'"?sep=(.)"?(?:\r\n|\n|\r)', text)
-    if stated: before, text = 2, text[stated.end():]
-    header = re.split(r'[\r\n]', text.lstrip('\r\n'), maxsplit=1)[0]
+    if stated:
+        before, text = 2, text[stated.end() :]
+    header = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     separator = stated[1] if stated else _separator(header)
     csv.field_size_limit(sys.maxsize)
-    lines = chain(io.StringIO(text, newline=''), ['\n', _end])
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=f'{separator} ' in header)
+    lines = chain(io.StringIO(text, newline=""), ["\n", _end])
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=f"{separator} " in header)
     found, line = [], before
     for cells in reader:
-        if any(c.strip() for c in cells): found.append((line, cells))
+        if any(c.strip() for c in cells):
+            found.append((line, cells))
         line = before + reader.line_num
     line, last = found.pop()
-    if last != [_end]: raise DialsumError(f"'{path}': a quote in the row that begins at line {line} is never closed: check its quotes.")
-    if not found: raise DialsumError(f"'{path}' is empty: a CSV or JSONL file with rows was expected.")
+    if last != [_end]:
+        raise DialsumError(
+            f"'{path}': a quote in the row that begins at line {line} is never closed: check its quotes."
+        )
+    if not found:
+        raise DialsumError(f"'{path}' is empty: a CSV or JSONL file with rows was expected.")
     return separator, found
 
 # %% ../nbs/00_tables.ipynb #fb93f7be
-_ours = re.compile(r'fname|dialogue|summary\d*|summaries|topic', re.I)
+_ours = re.compile(r"fname|dialogue|summary\d*|summaries|topic", re.I)
 
-def _has_index(header:list[str], rows:list[tuple[int,list[str]]])->bool: # whether a column of numbers stands before the header's
+
+def _has_index(
+    header: list[str], rows: list[tuple[int, list[str]]]
+) -> bool:  # whether a column of numbers stands before the header's
     numbers = [cells[0].strip() for _, cells in rows]
-    if not all(re.fullmatch(r'"?\d+"?', n) for n in numbers) or len(set(numbers)) < len(numbers): return False
-    place = header.index('fname') if 'fname' in header else 0
-    names = [cells[place + 1] for _, cells in rows] # without blanks and with a digit, as names of rows are
-    return len(set(names)) == len(names) and all(re.fullmatch(r'\S*\d\S*', n) for n in names)
+    if not all(re.fullmatch(r'"?\d+"?', n) for n in numbers) or len(set(numbers)) < len(numbers):
+        return False
+    place = header.index("fname") if "fname" in header else 0
+    names = [cells[place + 1] for _, cells in rows]  # without blanks and with a digit, as names of rows are
+    return len(set(names)) == len(names) and all(re.fullmatch(r"\S*\d\S*", n) for n in names)
 
-def _fitted(path:Path, header:list[str], rows:list[tuple[int,list[str]]], separator:str)->list[str]: # the header, perhaps with one more in front
+
+def _fitted(
+    path: Path, header: list[str], rows: list[tuple[int, list[str]]], separator: str
+) -> list[str]:  # the header, perhaps with one more in front
     filled = [max(i for i, c in enumerate(cells, 1) if c.strip()) for _, cells in rows]
     longer = [(line, n) for (line, _), n in zip(rows, filled) if n > len(header)]
-    if not longer: return header
-    if all(n == len(header) + 1 for n in filled) and _has_index(header, rows): return ['', *header]
+    if not longer:
+        return header
+    if all(n == len(header) + 1 for n in filled) and _has_index(header, rows):
+        return ["", *header]
     line, n = longer[0]
-    raise DialsumError(f"'{path}', line {line}: {n} cells, where the header has {len(header)}: check its quotes, which a text with a line break or the separator {separator!r} needs.")
+    raise DialsumError(
+        f"'{path}', line {line}: {n} cells, where the header has {len(header)}: check its quotes, which a text with a line break or the separator {separator!r} needs."
+    )
 
-def _csv(path:Path, text:str)->pd.DataFrame:
+
+def _csv(path: Path, text: str) -> pd.DataFrame:
     separator, ((_, header), *rows) = _records(path, text)
     header = [_name(c) for c in header]
     header = _fitted(path, header, rows, separator)
     known, made = set(filter(None, header)), []
     twice = [n for n in known if header.count(n) > 1]
-    if twice: raise DialsumError(f"'{path}' has the column '{cut(min(twice))}' twice: rename one of them, or take it out.")
+    if twice:
+        raise DialsumError(
+            f"'{path}' has the column '{cut(min(twice))}' twice: rename one of them, or take it out."
+        )
     for line, cells in rows:
-        names = {_name(c) for c in cells} - {''}
-        if len(names) > 1 and all(n in known or _ours.fullmatch(n) for n in names): raise DialsumError(f"'{path}', line {line}: the header stands here again, as in files that were joined: take that line out.")
-        made.append([c or None for c in [*cells, *['']*len(header)][:len(header)]])
-    places = [f'row {i} (line {line})' for i, (line, _) in enumerate(rows, 1)]
+        names = {_name(c) for c in cells} - {""}
+        if len(names) > 1 and all(n in known or _ours.fullmatch(n) for n in names):
+            raise DialsumError(
+                f"'{path}', line {line}: the header stands here again, as in files that were joined: take that line out."
+            )
+        made.append([c or None for c in [*cells, *[""] * len(header)][: len(header)]])
+    places = [f"row {i} (line {line})" for i, (line, _) in enumerate(rows, 1)]
     frame = pd.DataFrame(made, index=places, columns=header, dtype=object)
     return frame[[n for n in header if n]]
 
 # %% ../nbs/00_tables.ipynb #8cce3be0
 def is_turn(
-    value, # anything
-)->bool:
+    value,  # anything
+) -> bool:
     "Whether something is one utterance of a dialogue: an object with its words, which may be missing ones"
     return isinstance(value, dict) and any(isinstance(value.get(w, 0), str | None) for w in WORDS)
 
-WORDS = ('utterance', 'form', 'text') # what an utterance's words are called in public corpora
 
-def _flat(row:dict, before:str='')->dict:
+WORDS = ("utterance", "form", "text")  # what an utterance's words are called in public corpora
+
+
+def _flat(row: dict, before: str = "") -> dict:
     flat = {}
     for name, value in row.items():
-        if isinstance(value, dict): flat |= _flat(value, f'{before}{name}.')
-        else: flat[_name(f'{before}{name}')] = value
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[_name(f"{before}{name}")] = value
     return flat
 
-def _inner(whole)->list: # the rows of a file that is one value
-    if isinstance(whole, list): return whole
-    if not isinstance(whole, dict): return [whole]
-    if isinstance(whole.get('fname'), (dict, list)): return pd.DataFrame(whole).to_dict('records') # as pandas writes columns
-    if 'dialogue' in whole: return [whole]
-    lists = [v for v in whole.values() if isinstance(v, list) and v and isinstance(v[0], dict) and not is_turn(v[0])]
+
+def _inner(whole) -> list:  # the rows of a file that is one value
+    if isinstance(whole, list):
+        return whole
+    if not isinstance(whole, dict):
+        return [whole]
+    if isinstance(whole.get("fname"), (dict, list)):
+        return pd.DataFrame(whole).to_dict("records")  # as pandas writes columns
+    if "dialogue" in whole:
+        return [whole]
+    lists = [
+        v
+        for v in whole.values()
+        if isinstance(v, list) and v and isinstance(v[0], dict) and not is_turn(v[0])
+    ]
     return lists[0] if len(lists) == 1 else [whole]
 
-def _whole(path:Path, text:str)->list[tuple[str,object]]:
-    try: return [(f'row {i}', row) for i, row in enumerate(_inner(json.loads(text)), 1)]
-    except (ValueError, RecursionError) as e: raise _broken(path, getattr(e, 'lineno', 1), e) from None
 
-def _broken(path:Path, line:int, e:Exception)->DialsumError:
-    return DialsumError(f"cannot read '{path}' as JSON (line {line}: {getattr(e, 'msg', e)}, character {getattr(e, 'colno', 1)}): check its quotes, commas and line breaks.")
+def _whole(path: Path, text: str) -> list[tuple[str, object]]:
+    try:
+        return [(f"row {i}", row) for i, row in enumerate(_inner(json.loads(text)), 1)]
+    except (ValueError, RecursionError) as e:
+        raise _broken(path, getattr(e, "lineno", 1), e) from None
 
-def _lines(path:Path, text:str)->list[tuple[str,object]]:
+
+def _broken(path: Path, line: int, e: Exception) -> DialsumError:
+    return DialsumError(
+        f"cannot read '{path}' as JSON (line {line}: {getattr(e, 'msg', e)}, character {getattr(e, 'colno', 1)}): check its quotes, commas and line breaks."
+    )
+
+
+def _lines(path: Path, text: str) -> list[tuple[str, object]]:
     found = []
-    for line, written in enumerate(text.split('\n'), 1):
-        if not written.strip(): continue
-        try: found.append((f'line {line}', json.loads(written)))
-        except (ValueError, RecursionError) as e: raise _broken(path, line, e) from None
+    for line, written in enumerate(text.split("\n"), 1):
+        if not written.strip():
+            continue
+        try:
+            found.append((f"line {line}", json.loads(written)))
+        except (ValueError, RecursionError) as e:
+            raise _broken(path, line, e) from None
     return found
 
-def _is_json(text:str)->bool:
-    try: json.loads(text)
-    except (ValueError, RecursionError): return False
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
     return True
 
-def _json(path:Path, text:str)->pd.DataFrame:
-    first, _, rest = text.strip().partition('\n')
-    named_lines = Path(path).suffix.lower() in ('.jsonl', '.ndjson')
-    of_lines = text.lstrip()[0] != '[' and bool(rest) and (_is_json(first) or named_lines and not _is_json(text))
+
+def _json(path: Path, text: str) -> pd.DataFrame:
+    first, _, rest = text.strip().partition("\n")
+    named_lines = Path(path).suffix.lower() in (".jsonl", ".ndjson")
+    of_lines = (
+        text.lstrip()[0] != "[" and bool(rest) and (_is_json(first) or named_lines and not _is_json(text))
+    )
     rows = _lines(path, text) if of_lines else _whole(path, text)
     for place, row in rows:
-        if not isinstance(row, dict): raise DialsumError(f"'{path}', {place}: an object was expected: write one JSON object a line, with texts as values.")
+        if not isinstance(row, dict):
+            raise DialsumError(
+                f"'{path}', {place}: an object was expected: write one JSON object a line, with texts as values."
+            )
     flat = [_flat(row) for _, row in rows]
     names = list(dict.fromkeys(n for row in flat for n in row))
     made = [[row.get(n) for n in names] for row in flat]
@@ -187,11 +274,11 @@ def _json(path:Path, text:str)->pd.DataFrame:
 
 # %% ../nbs/00_tables.ipynb #5f01d99e
 def table(
-    path:Path, # CSV of any separator, or JSON; packed by gzip, bz2 or xz or not
-)->pd.DataFrame: # texts, None for what is empty, from JSON whatever there is; its index tells where rows stand, 'row 3 (line 5)'
+    path: Path,  # CSV of any separator, or JSON; packed by gzip, bz2 or xz or not
+) -> pd.DataFrame:  # texts, None for what is empty, from JSON whatever there is; its index tells where rows stand, 'row 3 (line 5)'
     "The rows of a file; raises `DialsumError` with one sentence, and the line, for what is no table"
     text = text_of(path)
     start = text.lstrip()[:1]
-    is_json = Path(path).suffix.lower() in ('.json', '.jsonl', '.ndjson') or start in ('{', '[')
+    is_json = Path(path).suffix.lower() in (".json", ".jsonl", ".ndjson") or start in ("{", "[")
     frame = _json(path, text) if is_json else _csv(path, text)
     return frame

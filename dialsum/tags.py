@@ -10,35 +10,54 @@ __all__ = ['MASKS', 'TAG', 'KNOWN_TAG', 'broken_tags', 'invented_tags', 'lost_ta
 import re, unicodedata
 
 # %% ../nbs/00_tags.ipynb #2b7f9819
-MASKS = ('PhoneNumber', 'Address', 'DateOfBirth', 'PassportNumber', 'SSN', 'CardNumber', 'CarNumber',
-         'Email', 'DateAndTime', 'PersonName', 'Name', 'Price')
-_other_masks = r'#@시스템#[가-힣]+#|#@[A-Za-z가-힣]+\d*#' # of AI Hub and NIKL
-TAG = re.compile(rf'#[A-Za-z]+\d*#|{_other_masks}') # whatever has the form of a tag
-KNOWN_TAG = re.compile(rf'#Person\d+#|#(?:{"|".join(MASKS)})#|{_other_masks}') # what data sets use
+MASKS = (
+    "PhoneNumber",
+    "Address",
+    "DateOfBirth",
+    "PassportNumber",
+    "SSN",
+    "CardNumber",
+    "CarNumber",
+    "Email",
+    "DateAndTime",
+    "PersonName",
+    "Name",
+    "Price",
+)
+_other_masks = r"#@시스템#[가-힣]+#|#@[A-Za-z가-힣]+\d*#"  # of AI Hub and NIKL
+TAG = re.compile(rf"#[A-Za-z]+\d*#|{_other_masks}")  # whatever has the form of a tag
+KNOWN_TAG = re.compile(rf"#Person\d+#|#(?:{'|'.join(MASKS)})#|{_other_masks}")  # what data sets use
 
 # %% ../nbs/00_tags.ipynb #cb59763f
-_gap = '\0' # stands where a tag was
-_fragment = re.compile( # a run is read from its start alone, once
-    rf'{_gap}?(?<![^\s{_gap}])[^\s{_gap}#＃]*[#＃][^\s{_gap}]*{_gap}?|(?<![A-Za-z])[Pp]erson\d[^\s{_gap}]*')
-_mark = re.compile(r'(?<![A-Za-z0-9@])([A-Za-z0-9@]*)[#＃]+([A-Za-z0-9@]*)([가-힣]*)')
-_bare = re.compile(r'(?<![A-Za-z])([Pp]erson\d+)()()')
+_gap = "\0"  # stands where a tag was
+_fragment = re.compile(  # a run is read from its start alone, once
+    rf"{_gap}?(?<![^\s{_gap}])[^\s{_gap}#＃]*[#＃][^\s{_gap}]*{_gap}?|(?<![A-Za-z])[Pp]erson\d[^\s{_gap}]*"
+)
+_mark = re.compile(r"(?<![A-Za-z0-9@])([A-Za-z0-9@]*)[#＃]+([A-Za-z0-9@]*)([가-힣]*)")
+_bare = re.compile(r"(?<![A-Za-z])([Pp]erson\d+)()()")
 
-def _marks(text:str)->list[tuple[str,str,str]]: # letters before, letters after, Hangul after
+
+def _marks(text: str) -> list[tuple[str, str, str]]:  # letters before, letters after, Hangul after
     found = _mark.findall(text) or _bare.findall(text)
     return [(before.lower(), after.lower(), hangul) for before, after, hangul in found]
 
-def _alike(mark:tuple[str,str,str], other:tuple[str,str,str])->bool:
-    if mark[:2] != other[:2]: return False
-    if any(mark[:2]): return True
-    shared = min(2, len(mark[2]), len(other[2])) # syllables; none where one of them is a bare sign
+
+def _alike(mark: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
+    if mark[:2] != other[:2]:
+        return False
+    if any(mark[:2]):
+        return True
+    shared = min(2, len(mark[2]), len(other[2]))  # syllables; none where one of them is a bare sign
     return mark[2][:shared] == other[2][:shared]
 
+
 def broken_tags(
-    text:str, # a summary
-    *sources:str, # its dialogue, and its references where they are known
-)->list[str]: # the fragments, as written
+    text: str,  # a summary
+    *sources: str,  # its dialogue, and its references where they are known
+) -> list[str]:  # the fragments, as written
     "What was meant to be a tag and is none; what stands in a source is not broken"
-    if not re.search('[#＃]|erson', text): return []
+    if not re.search("[#＃]|erson", text):
+        return []
     present = {tag for source in sources for tag in TAG.findall(source)}
     rest = TAG.sub(lambda m: _gap if m[0] in present or KNOWN_TAG.fullmatch(m[0]) else m[0], text)
     pieces = [piece for source in sources for piece in _fragment.findall(TAG.sub(_gap, source))]
@@ -46,81 +65,92 @@ def broken_tags(
     broken = []
     for fragment in _fragment.findall(rest):
         explained = all(any(_alike(mark, other) for other in standing) for mark in _marks(fragment))
-        if _gap in fragment or not explained: broken.append(fragment.strip(_gap))
+        if _gap in fragment or not explained:
+            broken.append(fragment.strip(_gap))
     return broken
 
 # %% ../nbs/00_tags.ipynb #bb969650
 def invented_tags(
-    text:str, # a summary
-    *sources:str, # its dialogue, and its references where they are known
-)->list[str]: # the tags
+    text: str,  # a summary
+    *sources: str,  # its dialogue, and its references where they are known
+) -> list[str]:  # the tags
     "Tags of a known form that stand in `text` and in no source"
     present = {tag for source in sources for tag in TAG.findall(source)}
     return [tag for tag in TAG.findall(text) if KNOWN_TAG.fullmatch(tag) and tag not in present]
 
 # %% ../nbs/00_tags.ipynb #78e7d693
 def lost_tags(
-    text:str, # a summary
-    *references:str,
-)->list[str]: # the tags of the first reference
+    text: str,  # a summary
+    *references: str,
+) -> list[str]:  # the tags of the first reference
     "The tags that a summary should have, where it has none at all and every reference has some; '' has lost nothing"
     named = [TAG.findall(reference) for reference in references]
-    if not text.strip() or TAG.search(text) or not named or not all(named): return []
+    if not text.strip() or TAG.search(text) or not named or not all(named):
+        return []
     return list(dict.fromkeys(named[0]))
 
 # %% ../nbs/00_tags.ipynb #c73dfe89
-def _is_foreign(letter:str)->bool:
-    plain = unicodedata.normalize('NFKC', letter)[0] # º and ℓ are Latin
-    return letter.isalpha() and not re.search('HANGUL|LATIN', unicodedata.name(plain, ''))
+def _is_foreign(letter: str) -> bool:
+    plain = unicodedata.normalize("NFKC", letter)[0]  # º and ℓ are Latin
+    return letter.isalpha() and not re.search("HANGUL|LATIN", unicodedata.name(plain, ""))
+
 
 def foreign(
-    text:str, # a summary
-    *sources:str, # its dialogue, and its references where they are known
-)->str: # the letters
+    text: str,  # a summary
+    *sources: str,  # its dialogue, and its references where they are known
+) -> str:  # the letters
     "Letters of `text` that are neither Hangul nor Latin and stand in no source"
     known = set().union(*sources)
-    return ''.join(letter for letter in text if letter not in known and _is_foreign(letter))
+    return "".join(letter for letter in text if letter not in known and _is_foreign(letter))
+
 
 def has_hangul(
-    text:str, # a dialogue or a summary
-)->bool:
+    text: str,  # a dialogue or a summary
+) -> bool:
     "Whether a syllable or a letter of Hangul is in it"
-    return bool(re.search('[가-힣ㄱ-ㆎᄀ-ᇿ]', text))
+    return bool(re.search("[가-힣ㄱ-ㆎᄀ-ᇿ]", text))
 
 # %% ../nbs/00_tags.ipynb #b50b7e90
 _control = re.compile(
-    r'<\|[^|<>\s]{1,40}\|>' # <|im_end|>, <|eot_id|>
-    r'|</?(?:s|pad|unk|bos|eos|cls|sep|mask|think|start_of_turn|end_of_turn)>|<extra_id_\d+>|<0x[0-9A-F]{2}>'
-    r'|\[/?(?:BOS|EOS|PAD|UNK|CLS|SEP|MASK|INST)\]|<</?SYS>>|[▁Ġ]', re.I) # the last two are blanks of tokenizers
-_nothing = re.compile(r'\W*(?:nan|none|null|nil|n/a|<na>|undefined)\W*', re.I)
+    r"<\|[^|<>\s]{1,40}\|>"  # <|im_end|>, <|eot_id|>
+    r"|</?(?:s|pad|unk|bos|eos|cls|sep|mask|think|start_of_turn|end_of_turn)>|<extra_id_\d+>|<0x[0-9A-F]{2}>"
+    r"|\[/?(?:BOS|EOS|PAD|UNK|CLS|SEP|MASK|INST)\]|<</?SYS>>|[▁Ġ]",
+    re.I,
+)  # the last two are blanks of tokenizers
+_nothing = re.compile(r"\W*(?:nan|none|null|nil|n/a|<na>|undefined)\W*", re.I)
+
 
 def control_tokens(
-    text:str, # a summary
-    *sources:str, # its dialogue, and its references where they are known
-)->list[str]: # as written
+    text: str,  # a summary
+    *sources: str,  # its dialogue, and its references where they are known
+) -> list[str]:  # as written
     "Tokens that steer a model and should not be read by people; those that stand in a source are text"
     return [token for token in _control.findall(text) if not any(token in source for source in sources)]
 
+
 def without_control(
-    text:str, # a summary
-    *sources:str, # its dialogue, and its references where they are known
-)->str: # `text` itself where it holds none
+    text: str,  # a summary
+    *sources: str,  # its dialogue, and its references where they are known
+) -> str:  # `text` itself where it holds none
     "A text as it was meant to be read"
     left = control_tokens(text, *sources)
-    return _control.sub(lambda m: '' if m[0] in left else m[0], text).strip() if left else text
+    return _control.sub(lambda m: "" if m[0] in left else m[0], text).strip() if left else text
+
 
 def is_literal_nothing(
-    text:str, # a summary
-    *references:str,
-)->bool:
+    text: str,  # a summary
+    *references: str,
+) -> bool:
     "Whether a missing value was written out as a word (`nan`, `None`, `null`) and no reference says so"
     return bool(_nothing.fullmatch(text)) and text not in references
 
+
 def lacks_hangul(
-    text:str, # a summary; one that is empty or a missing value's name counts as that
-    *references:str,
-)->bool:
+    text: str,  # a summary; one that is empty or a missing value's name counts as that
+    *references: str,
+) -> bool:
     "Whether a summary is without Hangul although its references (if any) have some"
-    words = _control.sub('', text).strip()
-    if not words or is_literal_nothing(words, *references) or has_hangul(words): return False
+    words = _control.sub("", text).strip()
+    if not words or is_literal_nothing(words, *references) or has_hangul(words):
+        return False
     return not references or any(has_hangul(reference) for reference in references)

@@ -13,66 +13,102 @@ from .chat import check_secret
 from .runs import DialsumError, Stage
 
 # %% ../nbs/02_tracking.ipynb #52f7eafb
-def wandb_mode()->str: # 'online', 'offline', 'disabled' or whatever WANDB_MODE says
+def wandb_mode() -> str:  # 'online', 'offline', 'disabled' or whatever WANDB_MODE says
     "Where runs go: what `$WANDB_MODE` says, else to the service when `$WANDB_API_KEY` is there, else into a folder"
-    return os.environ.get('WANDB_MODE') or ('online' if os.environ.get('WANDB_API_KEY') else 'offline')
+    return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
 
-def check_wandb()->None:
+
+def check_wandb() -> None:
     "Raises `DialsumError` when the package is not installed, or its key would travel unencrypted"
-    if not find_spec('wandb'): raise DialsumError("use_wandb needs the package wandb, which is not installed: `pip install 'dialsum[wandb]'`, or leave it out.")
-    if wandb_mode() == 'online' and os.environ.get('WANDB_API_KEY'): check_secret('WANDB_API_KEY', os.environ.get('WANDB_BASE_URL') or 'https://api.wandb.ai')
+    if not find_spec("wandb"):
+        raise DialsumError(
+            "use_wandb needs the package wandb, which is not installed: `pip install 'dialsum[wandb]'`, or leave it out."
+        )
+    if wandb_mode() == "online" and os.environ.get("WANDB_API_KEY"):
+        check_secret("WANDB_API_KEY", os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
 
 # %% ../nbs/02_tracking.ipynb #932ed656
-PATIENCE = 90 # seconds that one call into a tracker may take
+PATIENCE = 90  # seconds that one call into a tracker may take
 
-def _in_time(act, seconds:float): # what `act` returns; raises what it raises, or TimeoutError
+
+def _in_time(act, seconds: float):  # what `act` returns; raises what it raises, or TimeoutError
     ended = {}
+
     def run():
-        try: ended['value'] = act()
-        except BaseException as e: ended['error'] = e # raised below, in the thread that waits
+        try:
+            ended["value"] = act()
+        except BaseException as e:
+            ended["error"] = e  # raised below, in the thread that waits
+
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if 'error' in ended: raise ended['error']
-    if not ended: raise TimeoutError(f'no answer within {seconds:g} s')
-    return ended['value']
+    if "error" in ended:
+        raise ended["error"]
+    if not ended:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return ended["value"]
 
 # %% ../nbs/02_tracking.ipynb #cc591f1c
 class Tracker:
     "One stage's run in Weights & Biases; does nothing unless it is to be used"
-    def __init__(self,
-        stage:Stage, # its parameters become the run's configuration, its folder keeps the run's files
-        use:bool=True, # whether anything is tracked
-        project:str='dialsum', # in Weights & Biases; the experiment's name is the group
-        say=print, # called with one line when the tracker fails
-        patience:float=PATIENCE, # seconds that one call may take
+
+    def __init__(
+        self,
+        stage: Stage,  # its parameters become the run's configuration, its folder keeps the run's files
+        use: bool = True,  # whether anything is tracked
+        project: str = "dialsum",  # in Weights & Biases; the experiment's name is the group
+        say=print,  # called with one line when the tracker fails
+        patience: float = PATIENCE,  # seconds that one call may take
     ):
-        self.project, self.say, self.patience, self.run, self.trouble = project, say, patience, None, ''
-        if use: self.run = self._try(lambda: self._begin(stage))
+        self.project, self.say, self.patience, self.run, self.trouble = project, say, patience, None, ""
+        if use:
+            self.run = self._try(lambda: self._begin(stage))
 
     def _begin(self, stage):
         check_wandb()
         import wandb
-        return wandb.init(project=self.project, group=stage.run.name, name='/'.join(filter(None, (stage.run.name, stage.model, stage.name))), job_type=stage.name, dir=str(stage.folder), mode=wandb_mode(),
-                          config=stage.params, reinit='create_new', save_code=False, settings=wandb.Settings(silent=True, console='off', init_timeout=self.patience))
+
+        return wandb.init(
+            project=self.project,
+            group=stage.run.name,
+            name="/".join(filter(None, (stage.run.name, stage.model, stage.name))),
+            job_type=stage.name,
+            dir=str(stage.folder),
+            mode=wandb_mode(),
+            config=stage.params,
+            reinit="create_new",
+            save_code=False,
+            settings=wandb.Settings(silent=True, console="off", init_timeout=self.patience),
+        )
 
     def _try(self, act):
-        try: return _in_time(act, self.patience)
-        except (Exception, SystemExit) as e: # whatever it is: the stage goes on, and its facts tell
-            self.run, self.trouble = None, f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no reason given"}'
-            self.say(f'Weights & Biases does not take part any more ({self.trouble}); everything else goes on')
+        try:
+            return _in_time(act, self.patience)
+        except (Exception, SystemExit) as e:  # whatever it is: the stage goes on, and its facts tell
+            self.run, self.trouble = (
+                None,
+                f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no reason given'}",
+            )
+            self.say(
+                f"Weights & Biases does not take part any more ({self.trouble}); everything else goes on"
+            )
 
-    def log(self,
-        step:int, # of the training
-        values:dict, # name → number
-    )->None:
+    def log(
+        self,
+        step: int,  # of the training
+        values: dict,  # name → number
+    ) -> None:
         "Send some numbers"
-        if self.run: self._try(lambda: self.run.log(values, step=step))
+        if self.run:
+            self._try(lambda: self.run.log(values, step=step))
 
-    def finish(self,
-        summary:dict|None=None, # name → number, of the whole run
-    )->dict: # project, mode, trouble ('' when all went well); empty when nothing was to be tracked
+    def finish(
+        self,
+        summary: dict | None = None,  # name → number, of the whole run
+    ) -> dict:  # project, mode, trouble ('' when all went well); empty when nothing was to be tracked
         "End the run; its facts"
         told = dict(project=self.project, mode=wandb_mode()) if self.run or self.trouble else {}
-        if (run := self.run): self._try(lambda: (run.summary.update(summary or {}), run.finish()))
+        if run := self.run:
+            self._try(lambda: (run.summary.update(summary or {}), run.finish()))
         return told | dict(trouble=self.trouble) if told else {}

@@ -17,358 +17,561 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .loss import head_at, label_places, token_losses
-from .memory import RowLengths, Memory, available_memory, estimate_memory, longest_rows, plan_memory, refuse_offload, release_memory, within_memory
-from .models import LoadedModel, ModelCard, card, fingerprint, load, safetensors_header, shared_tokenizer
+from dialsum.memory import (
+    RowLengths,
+    Memory,
+    available_memory,
+    estimate_memory,
+    longest_rows,
+    plan_memory,
+    refuse_offload,
+    release_memory,
+    within_memory,
+)
+from dialsum.models import (
+    LoadedModel,
+    ModelCard,
+    card,
+    fingerprint,
+    load,
+    safetensors_header,
+    shared_tokenizer,
+)
 from .precision import METHODS, Precision, here, this_device
 from .prompt import Codec, example, note_words
 from .runs import LIMITS, DialsumError, check_number, to_json, unknown, write_atomic
 
 # %% ../nbs/09_training.ipynb #980ca18f
-UNSET = dict(lora_r=0, lora_alpha=0, lora_dropout=-1.0, lora_targets='') # options of adapters, with the values that say that they were not given
-USUAL = dict(lora_r=16, lora_alpha=32, lora_dropout=0.05, lora_targets='') # of a new adapter
+UNSET = dict(
+    lora_r=0, lora_alpha=0, lora_dropout=-1.0, lora_targets=""
+)  # options of adapters, with the values that say that they were not given
+USUAL = dict(lora_r=16, lora_alpha=32, lora_dropout=0.05, lora_targets="")  # of a new adapter
+
 
 @dataclass(frozen=True)
 class Recipe:
     "How a model is trained"
-    method:str='full' # 'full', 'lora' or 'qlora'
-    epochs:int=3 # passes over the training rows
-    batch_size:int=8 # rows per device and step
-    gradient_accumulation_steps:int=1 # steps per update
-    learning_rate:float=2e-4 # at its peak
-    warmup_ratio:float=0.1 # share of updates over which the rate rises, rounded down, 0 to 1
-    weight_decay:float=0.01
-    max_grad_norm:float=1.0 # gradients are clipped to this norm
-    label_smoothing:float=0.0 # share of probability given to other tokens, 0 to 1
-    early_stopping_patience:int=3 # evaluations without a better ROUGE (of equal ROUGE a lower dev loss) until training ends; 0: never
-    save_total_limit:int=2 # checkpoints on the disk while training
-    keep_checkpoints:int=0 # models of so many last epochs, besides the best, that are kept
-    max_source:int=1024 # tokens the model reads
-    max_target:int=256 # tokens of a summary
-    lora_r:int=0 # rank of the adapter; of this and the next three what was not given is `settled`
-    lora_alpha:int=0 # its scale is alpha / r
-    lora_dropout:float=-1.0 # share of the adapter's inputs
-    lora_targets:str='' # names of layers, separated by commas; empty: every linear layer but the head
-    new_tokens:str='' # to be added to the vocabulary, separated by commas
-    seed:int=42
+
+    method: str = "full"  # 'full', 'lora' or 'qlora'
+    epochs: int = 3  # passes over the training rows
+    batch_size: int = 8  # rows per device and step
+    gradient_accumulation_steps: int = 1  # steps per update
+    learning_rate: float = 2e-4  # at its peak
+    warmup_ratio: float = 0.1  # share of updates over which the rate rises, rounded down, 0 to 1
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0  # gradients are clipped to this norm
+    label_smoothing: float = 0.0  # share of probability given to other tokens, 0 to 1
+    early_stopping_patience: int = 3  # evaluations without a better ROUGE (of equal ROUGE a lower dev loss) until training ends; 0: never
+    save_total_limit: int = 2  # checkpoints on the disk while training
+    keep_checkpoints: int = 0  # models of so many last epochs, besides the best, that are kept
+    max_source: int = 1024  # tokens the model reads
+    max_target: int = 256  # tokens of a summary
+    lora_r: int = 0  # rank of the adapter; of this and the next three what was not given is `settled`
+    lora_alpha: int = 0  # its scale is alpha / r
+    lora_dropout: float = -1.0  # share of the adapter's inputs
+    lora_targets: str = ""  # names of layers, separated by commas; empty: every linear layer but the head
+    new_tokens: str = ""  # to be added to the vocabulary, separated by commas
+    seed: int = 42
 
     def __post_init__(self):
-        if self.method not in METHODS: raise unknown('method', self.method, list(METHODS))
+        if self.method not in METHODS:
+            raise unknown("method", self.method, list(METHODS))
         for f in fields(self):
-            if f.name in LIMITS: check_number(f.name, getattr(self, f.name), default=f.name in UNSET, whole=f.type is int)
-        if self.method != 'full': return
+            if f.name in LIMITS:
+                check_number(f.name, getattr(self, f.name), default=f.name in UNSET, whole=f.type is int)
+        if self.method != "full":
+            return
         for name in UNSET:
-            if getattr(self, name) == UNSET[name]: continue
-            raise DialsumError(f"{name} is {getattr(self, name)}, and full training has no adapter that it could act on: leave it out, or take method lora.")
+            if getattr(self, name) == UNSET[name]:
+                continue
+            raise DialsumError(
+                f"{name} is {getattr(self, name)}, and full training has no adapter that it could act on: leave it out, or take method lora."
+            )
 
     @property
-    def facts(self)->dict: # JSON-ready
+    def facts(self) -> dict:  # JSON-ready
         "What is in force: full training has nothing of an adapter"
-        return {name: value for name, value in asdict(self).items() if self.method != 'full' or name not in UNSET}
+        return {
+            name: value for name, value in asdict(self).items() if self.method != "full" or name not in UNSET
+        }
 
 # %% ../nbs/09_training.ipynb #bacaee82
-REPLICA = dict(full=dict(epochs=4, batch_size=8, learning_rate=3e-3), lora=dict(epochs=4, batch_size=8, learning_rate=1e-2)) # a toy learns fast
+REPLICA = dict(
+    full=dict(epochs=4, batch_size=8, learning_rate=3e-3),
+    lora=dict(epochs=4, batch_size=8, learning_rate=1e-2),
+)  # a toy learns fast
+
 
 def recipe(
-    card:ModelCard,
-    scale:str, # 'full' or 'replica'
-    given:dict, # a stage's parameters; zeros and empty strings stand for defaults, unknown names are other stages' business
-)->Recipe:
+    card: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    given: dict,  # a stage's parameters; zeros and empty strings stand for defaults, unknown names are other stages' business
+) -> Recipe:
     "What was asked over what the card says"
-    adapter = adapter_options(given.get('checkpoint') or '')
-    defaults = dict(method=card.method) | (REPLICA['full' if card.seq2seq else 'lora'] if scale == 'replica' else card.training)
+    adapter = adapter_options(given.get("checkpoint") or "")
+    defaults = dict(method=card.method) | (
+        REPLICA["full" if card.seq2seq else "lora"] if scale == "replica" else card.training
+    )
     usual = {name: defaults.pop(name, value) for name, value in USUAL.items()}
-    wanted = {f.name: given[f.name] for f in fields(Recipe) if f.name in given and (given[f.name] or f.name not in ('method', 'epochs', 'batch_size', 'learning_rate', 'max_source', 'max_target'))}
+    wanted = {
+        f.name: given[f.name]
+        for f in fields(Recipe)
+        if f.name in given
+        and (
+            given[f.name]
+            or f.name not in ("method", "epochs", "batch_size", "learning_rate", "max_source", "max_target")
+        )
+    }
     return settled(Recipe(**defaults | wanted), adapter, usual)
 
+
 def settled(
-    r:Recipe,
-    adapter:dict|None=None, # from `adapter_options`, of one that is gone on with
-    usual:dict=USUAL, # what a new adapter has
-)->Recipe:
+    r: Recipe,
+    adapter: dict | None = None,  # from `adapter_options`, of one that is gone on with
+    usual: dict = USUAL,  # what a new adapter has
+) -> Recipe:
     "The recipe with every option of its adapter: what was given, else what an adapter has that is gone on with, else the usual"
-    if r.method == 'full': return r
+    if r.method == "full":
+        return r
     given = {name: getattr(r, name) for name, unset in UNSET.items() if getattr(r, name) != unset}
     return replace(r, **usual | (adapter or {}) | given)
 
-def adapter_options(
-    checkpoint:str, # a folder, a hub name, or empty
-)->dict: # lora_r, lora_alpha, lora_dropout, lora_targets; empty where no folder of an adapter is named
-    "What the adapter of a checkpoint is like"
-    config = Path(checkpoint).expanduser()/'adapter_config.json'
-    if not checkpoint or not config.is_file(): return {}
-    try: return _adapter_options(json.loads(config.read_text(encoding='utf-8')))
-    except ValueError: return {} # a file that was cut off is told by what reads it next
 
-def _adapter_options(config:dict)->dict: # of PEFT; what is not in it is as PEFT has it by itself
-    layers = config.get('target_modules') or ''
-    names = layers if isinstance(layers, str) else ','.join(sorted({layer.rsplit('.', 1)[-1] for layer in layers}))
-    return dict(lora_r=config.get('r', 8), lora_alpha=config.get('lora_alpha', 8), lora_dropout=config.get('lora_dropout', 0.0), lora_targets=names)
+def adapter_options(
+    checkpoint: str,  # a folder, a hub name, or empty
+) -> dict:  # lora_r, lora_alpha, lora_dropout, lora_targets; empty where no folder of an adapter is named
+    "What the adapter of a checkpoint is like"
+    config = Path(checkpoint).expanduser() / "adapter_config.json"
+    if not checkpoint or not config.is_file():
+        return {}
+    try:
+        return _adapter_options(json.loads(config.read_text(encoding="utf-8")))
+    except ValueError:
+        return {}  # a file that was cut off is told by what reads it next
+
+
+def _adapter_options(config: dict) -> dict:  # of PEFT; what is not in it is as PEFT has it by itself
+    layers = config.get("target_modules") or ""
+    names = (
+        layers
+        if isinstance(layers, str)
+        else ",".join(sorted({layer.rsplit(".", 1)[-1] for layer in layers}))
+    )
+    return dict(
+        lora_r=config.get("r", 8),
+        lora_alpha=config.get("lora_alpha", 8),
+        lora_dropout=config.get("lora_dropout", 0.0),
+        lora_targets=names,
+    )
+
 
 def followed(
-    options:dict, # stage parameters that were given
-    models:list[str], # names of cards, of one experiment
-)->dict[str,dict]: # name → its options
+    options: dict,  # stage parameters that were given
+    models: list[str],  # names of cards, of one experiment
+) -> dict[str, dict]:  # name → its options
     "The options that each model follows: those of adapters are not for one that is trained in full, where another one has an adapter"
-    methods = {name: options.get('method') or card(name).method for name in models}
+    methods = {name: options.get("method") or card(name).method for name in models}
     rest = {name: value for name, value in options.items() if name not in UNSET}
-    mixed = len({method == 'full' for method in methods.values()}) == 2
-    return {name: rest if mixed and method == 'full' else options for name, method in methods.items()}
+    mixed = len({method == "full" for method in methods.values()}) == 2
+    return {name: rest if mixed and method == "full" else options for name, method in methods.items()}
 
 # %% ../nbs/09_training.ipynb #0cb63201
 def updates(
-    r:Recipe,
-    rows:int, # training rows
-)->int: # 0 where there are no rows
+    r: Recipe,
+    rows: int,  # training rows
+) -> int:  # 0 where there are no rows
     "How often a training changes the weights, unless it stops early; each epoch's last update takes the rows that are left"
-    return -(-rows//(r.batch_size*r.gradient_accumulation_steps))*r.epochs
+    return -(-rows // (r.batch_size * r.gradient_accumulation_steps)) * r.epochs
+
 
 def warmup(
-    r:Recipe,
-    rows:int, # training rows
-)->int:
+    r: Recipe,
+    rows: int,  # training rows
+) -> int:
     "In how many of the first updates the rate rises: the recipe's share of them, rounded down, so that at least one follows"
-    return int(r.warmup_ratio*updates(r, rows))
+    return int(r.warmup_ratio * updates(r, rows))
 
 # %% ../nbs/09_training.ipynb #ab741c83
 def memory_needed(
-    card:ModelCard,
-    r:Recipe,
-    precision:Precision,
-    lengths:RowLengths|None=None, # of the rows at hand; None: as long as the recipe allows
-)->Memory:
+    card: ModelCard,
+    r: Recipe,
+    precision: Precision,
+    lengths: RowLengths | None = None,  # of the rows at hand; None: as long as the recipe allows
+) -> Memory:
     "What one step of a training needs"
-    return estimate_memory(card, r.batch_size, device=precision.device, method=r.method, weights=precision.weights, amp=precision.amp, checkpointing=precision.gradient_checkpointing,
-                           rank=r.lora_r or USUAL['lora_r'], dropout=r.lora_dropout != 0, optimizer=precision.optimizer, accumulation=r.gradient_accumulation_steps, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
+    return estimate_memory(
+        card,
+        r.batch_size,
+        device=precision.device,
+        method=r.method,
+        weights=precision.weights,
+        amp=precision.amp,
+        checkpointing=precision.gradient_checkpointing,
+        rank=r.lora_r or USUAL["lora_r"],
+        dropout=r.lora_dropout != 0,
+        optimizer=precision.optimizer,
+        accumulation=r.gradient_accumulation_steps,
+        smoothing=r.label_smoothing > 0,
+        **row_size(card, r, lengths),
+    )
+
 
 def row_size(
-    card:ModelCard,
-    r:Recipe,
-    lengths:RowLengths|None=None, # of the rows at hand; None: as long as the recipe allows
-)->dict[str,int]: # length and target, for `plan_memory` and `estimate_memory`
+    card: ModelCard,
+    r: Recipe,
+    lengths: RowLengths | None = None,  # of the rows at hand; None: as long as the recipe allows
+) -> dict[str, int]:  # length and target, for `plan_memory` and `estimate_memory`
     "The longest row of a training: what the data has, cut at what the recipe reads and learns"
     source, target = r.max_source, r.max_target
-    if lengths: source, target = min(source, lengths.source), min(target, lengths.target)
-    if card.seq2seq: return dict(length=source, target=max(1, target))
+    if lengths:
+        source, target = min(source, lengths.source), min(target, lengths.target)
+    if card.seq2seq:
+        return dict(length=source, target=max(1, target))
     length = min(source + target, lengths.row) if lengths else source + target
-    return dict(length=min(length, card.config.get('max_position_embeddings', length)), target=max(1, target)) # a training without a given max_source reads so much less
+    return dict(
+        length=min(length, card.config.get("max_position_embeddings", length)), target=max(1, target)
+    )  # a training without a given max_source reads so much less
+
 
 def lengths_here(
-    card:ModelCard,
-    scale:str, # 'full' or 'replica'
-    given:dict, # a stage's parameters
-    checkpoint:str, # from `locate`: its tokenizer counts
-    rows, # frame as `data.read` returns it
-)->RowLengths|None: # None for a replica, whose memory nobody plans
+    card: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    given: dict,  # a stage's parameters
+    checkpoint: str,  # from `locate`: its tokenizer counts
+    rows,  # frame as `data.read` returns it
+) -> RowLengths | None:  # None for a replica, whose memory nobody plans
     "How long the rows at hand are for a model"
-    if scale == 'replica': return None
-    return longest_rows(Codec(card, shared_tokenizer(card, checkpoint), recipe(card, scale, given).max_source), rows)
+    if scale == "replica":
+        return None
+    return longest_rows(
+        Codec(card, shared_tokenizer(card, checkpoint), recipe(card, scale, given).max_source), rows
+    )
 
 # %% ../nbs/09_training.ipynb #98925331
 def asked(
-    card:ModelCard,
-    scale:str, # 'full' or 'replica'
-    given:dict, # a stage's parameters
-)->tuple[Recipe,Precision]:
+    card: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    given: dict,  # a stage's parameters
+) -> tuple[Recipe, Precision]:
     "How a training was asked for"
     r = recipe(card, scale, given)
-    return r, here(card, scale, r.method, given.get('precision', ''), given.get('gradient_checkpointing', False))
+    return r, here(
+        card, scale, r.method, given.get("precision", ""), given.get("gradient_checkpointing", False)
+    )
+
 
 def fitted(
-    card:ModelCard,
-    scale:str, # 'full' or 'replica'
-    given:dict, # a stage's parameters; a batch_size of 0 leaves it to the memory at hand
-    available:int|None=None, # bytes; None: of this machine
-    kept:Path|None=None, # a file for what was chosen: a training that goes on must not choose again
-    lengths:RowLengths|None=None, # of the rows at hand; None: as long as the recipe allows
-)->tuple[Recipe,Precision,str]: # and what was chosen, in a few words; empty when nothing was
+    card: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    given: dict,  # a stage's parameters; a batch_size of 0 leaves it to the memory at hand
+    available: int | None = None,  # bytes; None: of this machine
+    kept: Path | None = None,  # a file for what was chosen: a training that goes on must not choose again
+    lengths: RowLengths | None = None,  # of the rows at hand; None: as long as the recipe allows
+) -> tuple[Recipe, Precision, str]:  # and what was chosen, in a few words; empty when nothing was
     "How a model is trained here; raises `DialsumError` when it does not fit whatever is chosen"
     r, precision = asked(card, scale, given)
-    if scale == 'replica' or given.get('batch_size'): return r, precision, ''
+    if scale == "replica" or given.get("batch_size"):
+        return r, precision, ""
     if kept and kept.is_file():
-        was = json.loads(kept.read_text(encoding='utf-8'))
-        if was['asked'] == asdict(r): return Recipe(**was['recipe']), here(card, scale, was['recipe']['method'], given.get('precision', ''), was['checkpointing']), was['choice']
-    plan = plan_memory(card, available_memory(precision.device) if available is None else available, r.batch_size*r.gradient_accumulation_steps, method=r.method, device=this_device(),
-                       wish=given.get('precision', ''), quantize=not given.get('method') and find_spec('bitsandbytes') is not None, rank=r.lora_r or USUAL['lora_r'], dropout=r.lora_dropout != 0, checkpointing=precision.gradient_checkpointing, smoothing=r.label_smoothing > 0, **row_size(card, r, lengths))
-    before, r = r, replace(r, method=plan.method, batch_size=plan.batch, gradient_accumulation_steps=plan.gradient_accumulation_steps)
-    if kept: write_atomic(kept, to_json(dict(asked=asdict(before), recipe=asdict(r), checkpointing=plan.checkpointing, choice=plan.reason)))
-    return r, here(card, scale, plan.method, given.get('precision', ''), plan.checkpointing), plan.reason
+        was = json.loads(kept.read_text(encoding="utf-8"))
+        if was["asked"] == asdict(r):
+            return (
+                Recipe(**was["recipe"]),
+                here(card, scale, was["recipe"]["method"], given.get("precision", ""), was["checkpointing"]),
+                was["choice"],
+            )
+    plan = plan_memory(
+        card,
+        available_memory(precision.device) if available is None else available,
+        r.batch_size * r.gradient_accumulation_steps,
+        method=r.method,
+        device=this_device(),
+        wish=given.get("precision", ""),
+        quantize=not given.get("method") and find_spec("bitsandbytes") is not None,
+        rank=r.lora_r or USUAL["lora_r"],
+        dropout=r.lora_dropout != 0,
+        checkpointing=precision.gradient_checkpointing,
+        smoothing=r.label_smoothing > 0,
+        **row_size(card, r, lengths),
+    )
+    before, r = (
+        r,
+        replace(
+            r,
+            method=plan.method,
+            batch_size=plan.batch,
+            gradient_accumulation_steps=plan.gradient_accumulation_steps,
+        ),
+    )
+    if kept:
+        write_atomic(
+            kept,
+            to_json(
+                dict(
+                    asked=asdict(before),
+                    recipe=asdict(r),
+                    checkpointing=plan.checkpointing,
+                    choice=plan.reason,
+                )
+            ),
+        )
+    return r, here(card, scale, plan.method, given.get("precision", ""), plan.checkpointing), plan.reason
 
 # %% ../nbs/09_training.ipynb #390ad14b
 def linear_layers(
-    model, # a transformers model
-)->list[str]: # their last names, as in 'q_proj'
+    model,  # a transformers model
+) -> list[str]:  # their last names, as in 'q_proj'
     "The kinds of linear layers that LoRA can go on: all but the head"
     import torch
+
     head = model.get_output_embeddings()
-    return sorted({n.rsplit('.', 1)[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head})
+    return sorted(
+        {
+            n.rsplit(".", 1)[-1]
+            for n, m in model.named_modules()
+            if isinstance(m, torch.nn.Linear) and m is not head
+        }
+    )
+
 
 def targets(
-    model, # a transformers model
-    names:str='', # separated by commas; empty: all
-)->str|list[str]: # for LoraConfig's target_modules
+    model,  # a transformers model
+    names: str = "",  # separated by commas; empty: all
+) -> str | list[str]:  # for LoraConfig's target_modules
     "What LoRA goes on; a name that the model does not have is refused with the ones it has"
-    wanted, known = [n.strip() for n in names.split(',') if n.strip()], linear_layers(model)
+    wanted, known = [n.strip() for n in names.split(",") if n.strip()], linear_layers(model)
     for n in wanted:
-        if n not in known: raise unknown('layer for LoRA', n, known)
-    return wanted or 'all-linear'
+        if n not in known:
+            raise unknown("layer for LoRA", n, known)
+    return wanted or "all-linear"
+
 
 def add_lora(
-    model, # a causal transformers model, quantized under qlora
-    r:Recipe,
-    checkpointing:bool=False, # whether activations are recomputed
-    rows:list[int]=(), # ids of new tokens, whose embeddings are trained as well
-): # a PeftModel; adapter weights in float32
+    model,  # a causal transformers model, quantized under qlora
+    r: Recipe,
+    checkpointing: bool = False,  # whether activations are recomputed
+    rows: list[int] = (),  # ids of new tokens, whose embeddings are trained as well
+):  # a PeftModel; adapter weights in float32
     "The model with a new adapter on each linear layer but the head"
     from peft import LoraConfig, get_peft_model
+
     r = settled(r)
     names = targets(model, r.lora_targets)
-    if checkpointing: model.enable_input_require_grads() # the frozen embedding would pass no gradient into what is recomputed
-    model = get_peft_model(model, LoraConfig(r=r.lora_r, lora_alpha=r.lora_alpha, lora_dropout=r.lora_dropout, target_modules=names, task_type='CAUSAL_LM',
-                                             trainable_token_indices=_embeddings(model, rows) if rows else None))
+    if checkpointing:
+        model.enable_input_require_grads()  # the frozen embedding would pass no gradient into what is recomputed
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            r=r.lora_r,
+            lora_alpha=r.lora_alpha,
+            lora_dropout=r.lora_dropout,
+            target_modules=names,
+            task_type="CAUSAL_LM",
+            trainable_token_indices=_embeddings(model, rows) if rows else None,
+        ),
+    )
     _in_float32(model)
     return model
 
-def _embeddings(model, rows:list[int])->dict[str,list[int]]: # names of the layers that have a row for each token; tied ones once
-    both = {id(layer.weight): layer for layer in (model.get_output_embeddings(), model.get_input_embeddings())}
-    return {n.rsplit('.', 1)[-1]: list(rows) for n, m in model.named_modules() if m in both.values()}
 
-def _in_float32(model): # what is trained
+def _embeddings(
+    model, rows: list[int]
+) -> dict[str, list[int]]:  # names of the layers that have a row for each token; tied ones once
+    both = {
+        id(layer.weight): layer for layer in (model.get_output_embeddings(), model.get_input_embeddings())
+    }
+    return {n.rsplit(".", 1)[-1]: list(rows) for n, m in model.named_modules() if m in both.values()}
+
+
+def _in_float32(model):  # what is trained
     for p in model.parameters():
-        if p.requires_grad: p.data = p.data.float()
+        if p.requires_grad:
+            p.data = p.data.float()
 
 # %% ../nbs/09_training.ipynb #a9da3a93
 def check_adapter(
-    who:str, # name of a card
-    where:str, # folder of the adapter
-    r:Recipe,
-    known:dict, # from `adapter_options`, of that folder
-)->None:
+    who: str,  # name of a card
+    where: str,  # folder of the adapter
+    r: Recipe,
+    known: dict,  # from `adapter_options`, of that folder
+) -> None:
     "Raises `DialsumError` where a recipe wants another adapter than the one that is gone on with"
-    if r.lora_r != known['lora_r']:
-        raise DialsumError(f"{who}: the adapter '{where}' has rank {known['lora_r']}, lora_r is {r.lora_r}: "
-                           f"give --lora-r {known['lora_r']} or leave it out, or start from its base checkpoint.")
-    if r.lora_alpha != known['lora_alpha']:
-        raise DialsumError(f"{who}: the adapter '{where}' has alpha {known['lora_alpha']}, lora_alpha is {r.lora_alpha}: "
-                           f"give --lora-alpha {known['lora_alpha']} or leave it out, or start from its base checkpoint.")
-    if _names(r.lora_targets) != _names(known['lora_targets']):
-        raise DialsumError(f"{who}: the adapter '{where}' lies on {known['lora_targets']}, lora_targets is {r.lora_targets}: "
-                           "leave it out, or start from its base checkpoint.")
+    if r.lora_r != known["lora_r"]:
+        raise DialsumError(
+            f"{who}: the adapter '{where}' has rank {known['lora_r']}, lora_r is {r.lora_r}: "
+            f"give --lora-r {known['lora_r']} or leave it out, or start from its base checkpoint."
+        )
+    if r.lora_alpha != known["lora_alpha"]:
+        raise DialsumError(
+            f"{who}: the adapter '{where}' has alpha {known['lora_alpha']}, lora_alpha is {r.lora_alpha}: "
+            f"give --lora-alpha {known['lora_alpha']} or leave it out, or start from its base checkpoint."
+        )
+    if _names(r.lora_targets) != _names(known["lora_targets"]):
+        raise DialsumError(
+            f"{who}: the adapter '{where}' lies on {known['lora_targets']}, lora_targets is {r.lora_targets}: "
+            "leave it out, or start from its base checkpoint."
+        )
+
 
 def check_no_tokens(
-    who:str, # name of a card
-    where:str, # folder of the adapter
-    fresh:list, # tokens that are not in its vocabulary
-)->None:
+    who: str,  # name of a card
+    where: str,  # folder of the adapter
+    fresh: list,  # tokens that are not in its vocabulary
+) -> None:
     "Raises `DialsumError` where an adapter that is gone on with shall get new tokens"
-    if fresh: raise DialsumError(f"{who}: the adapter '{where}' cannot get new tokens any more: start from its base checkpoint, or leave new_tokens out.")
+    if fresh:
+        raise DialsumError(
+            f"{who}: the adapter '{where}' cannot get new tokens any more: start from its base checkpoint, or leave new_tokens out."
+        )
+
 
 def keep_on(
-    loaded:LoadedModel, # loaded from an adapter's folder
-    r:Recipe,
-)->None:
+    loaded: LoadedModel,  # loaded from an adapter's folder
+    r: Recipe,
+) -> None:
     "Make an adapter ready to be trained further; raises `DialsumError` where the recipe wants another one"
     who, where, known = loaded.card.name, loaded.checkpoint, _of_model(loaded.model)
-    if r.method == 'full': raise DialsumError(f"{who}: '{where}' is a LoRA adapter, which cannot be trained in full: start from its base checkpoint.")
+    if r.method == "full":
+        raise DialsumError(
+            f"{who}: '{where}' is a LoRA adapter, which cannot be trained in full: start from its base checkpoint."
+        )
     r = settled(r, known)
     check_adapter(who, where, r, known)
     check_no_tokens(who, where, list(loaded.new_tokens))
     _set_dropout(loaded.model, r.lora_dropout)
     _in_float32(loaded.model)
 
-def _of_model(model)->dict: # as `adapter_options`, of a PeftModel; empty of another one
-    return _adapter_options(model.peft_config['default'].to_dict()) if hasattr(model, 'peft_config') else {}
 
-def _names(text:str)->set[str]: return {name.strip() for name in text.split(',') if name.strip()}
+def _of_model(model) -> dict:  # as `adapter_options`, of a PeftModel; empty of another one
+    return _adapter_options(model.peft_config["default"].to_dict()) if hasattr(model, "peft_config") else {}
 
-def _set_dropout(model, share:float): # of an adapter
+
+def _names(text: str) -> set[str]:
+    return {name.strip() for name in text.split(",") if name.strip()}
+
+
+def _set_dropout(model, share: float):  # of an adapter
     import torch
-    model.peft_config['default'].lora_dropout = share
+
+    model.peft_config["default"].lora_dropout = share
     for layer in model.modules():
-        if 'default' in getattr(layer, 'lora_dropout', ()): layer.lora_dropout['default'] = torch.nn.Dropout(share)
+        if "default" in getattr(layer, "lora_dropout", ()):
+            layer.lora_dropout["default"] = torch.nn.Dropout(share)
 
 # %% ../nbs/09_training.ipynb #f26b7c7e
-def _spare(c:ModelCard, tokenizer, rows:int, count:int, method:str): # raises `DialsumError` when `count` new tokens have no place
-    if method != 'full' and count > rows - len(tokenizer):
-        raise DialsumError(f"{c.name}: {count} new tokens do not fit the {max(0, rows - len(tokenizer))} spare rows of its embedding, which {method} cannot make larger: give fewer --new-tokens, or train in full.")
+def _spare(
+    c: ModelCard, tokenizer, rows: int, count: int, method: str
+):  # raises `DialsumError` when `count` new tokens have no place
+    if method != "full" and count > rows - len(tokenizer):
+        raise DialsumError(
+            f"{c.name}: {count} new tokens do not fit the {max(0, rows - len(tokenizer))} spare rows of its embedding, which {method} cannot make larger: give fewer --new-tokens, or train in full."
+        )
+
 
 def fresh_tokens(
-    tokenizer, # from `load_tokenizer`
-    names:str, # separated by commas
-)->list[str]:
+    tokenizer,  # from `load_tokenizer`
+    names: str,  # separated by commas
+) -> list[str]:
     "The names that are no tokens yet, each once"
-    return [n for n in dict.fromkeys(t.strip() for t in names.split(',')) if n and n not in tokenizer.get_vocab()]
+    return [
+        n for n in dict.fromkeys(t.strip() for t in names.split(",")) if n and n not in tokenizer.get_vocab()
+    ]
+
 
 def add_tokens(
-    loaded:LoadedModel, # gets the tokens in its tokenizer and their rows in its embeddings
-    names:str, # separated by commas
-    method:str, # 'full', 'lora' or 'qlora'
-)->None:
+    loaded: LoadedModel,  # gets the tokens in its tokenizer and their rows in its embeddings
+    names: str,  # separated by commas
+    method: str,  # 'full', 'lora' or 'qlora'
+) -> None:
     "Make words single tokens; raises `DialsumError` when there is no row for them, or when texts do not come back byte for byte any more"
     from transformers import AddedToken
+
     tokenizer, rows = loaded.tokenizer, loaded.model.get_input_embeddings().weight.shape[0]
     fresh = fresh_tokens(tokenizer, names)
     _spare(loaded.card, tokenizer, rows, len(fresh), method)
-    pieces = [tokenizer(n, add_special_tokens=False)['input_ids'] for n in fresh]
+    pieces = [tokenizer(n, add_special_tokens=False)["input_ids"] for n in fresh]
     tokenizer.add_tokens([AddedToken(n, normalized=False) for n in fresh])
     loaded.new_tokens |= dict(zip(map(tokenizer.convert_tokens_to_ids, fresh), pieces))
     note_words(tokenizer, fresh)
-    Codec(loaded.card, tokenizer) # refuses words that do not come back byte for byte
+    Codec(loaded.card, tokenizer)  # refuses words that do not come back byte for byte
     _place_tokens(loaded)
 
-def _place_tokens(loaded:LoadedModel): # the rows of its new tokens, in a model that has just been loaded
+
+def _place_tokens(loaded: LoadedModel):  # the rows of its new tokens, in a model that has just been loaded
     import torch
+
     size = max(loaded.new_tokens, default=-1) + 1
-    if size > loaded.model.get_input_embeddings().weight.shape[0]: loaded.model.resize_token_embeddings(size, mean_resizing=False)
+    if size > loaded.model.get_input_embeddings().weight.shape[0]:
+        loaded.model.resize_token_embeddings(size, mean_resizing=False)
     with torch.no_grad():
         for layer in (loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings()):
-            for row, pieces in loaded.new_tokens.items(): layer.weight[row] = layer.weight[pieces].mean(0)
+            for row, pieces in loaded.new_tokens.items():
+                layer.weight[row] = layer.weight[pieces].mean(0)
 
 # %% ../nbs/09_training.ipynb #3ee90fae
 def best_evaluation(
-    evaluations:list[dict], # one an epoch, as the trainer logs them: eval_loss and, where summaries were written, eval_rouge_mean
-)->int: # its place in the list
+    evaluations: list[
+        dict
+    ],  # one an epoch, as the trainer logs them: eval_loss and, where summaries were written, eval_rouge_mean
+) -> int:  # its place in the list
     "The evaluation with the best ROUGE; of equal ROUGE that with the lower dev loss, of equal loss the first"
-    standing = [(e.get('eval_rouge_mean', 0.0), -e['eval_loss']) for e in evaluations]
+    standing = [(e.get("eval_rouge_mean", 0.0), -e["eval_loss"]) for e in evaluations]
     return standing.index(max(standing))
 
-def _evaluations(state)->list[dict]: # of a trainer's state
-    return [entry for entry in state.log_history if 'eval_loss' in entry]
 
-def _stagnant(evaluations:list[dict])->int: # evaluations since the best one
+def _evaluations(state) -> list[dict]:  # of a trainer's state
+    return [entry for entry in state.log_history if "eval_loss" in entry]
+
+
+def _stagnant(evaluations: list[dict]) -> int:  # evaluations since the best one
     return len(evaluations) - 1 - best_evaluation(evaluations)
+
 
 def _patience_class():
     from transformers import TrainerCallback
+
     class Patience(TrainerCallback):
         "Ends a training after some evaluations that were no better than the best before them"
-        def __init__(self, patience): self.patience = patience
+
+        def __init__(self, patience):
+            self.patience = patience
 
         def on_evaluate(self, args, state, control, **kwargs):
-            if _stagnant(_evaluations(state)) >= self.patience: control.should_training_stop = True
+            if _stagnant(_evaluations(state)) >= self.patience:
+                control.should_training_stop = True
+
     return Patience
 
 # %% ../nbs/09_training.ipynb #b9842196
-def _trainer_class(seq2seq:bool):
+def _trainer_class(seq2seq: bool):
     from transformers import Seq2SeqTrainer, Trainer
+
     class WritingTrainer(Seq2SeqTrainer if seq2seq else Trainer):
         "A trainer whose losses are means over tokens, and whose evaluation adds `write()`'s scores to the dev loss"
-        write, seconds = None, 0 # () -> dict of scores; spent on evaluation
+
+        write, seconds = None, 0  # () -> dict of scores; spent on evaluation
 
         def __init__(self, **options):
             super().__init__(compute_loss_func=self.update_loss, **options)
-            self.model_accepts_loss_kwargs = False # no model is trusted to divide by the tokens of an update
+            self.model_accepts_loss_kwargs = False  # no model is trusted to divide by the tokens of an update
 
         def compute_loss(self, model, inputs, *args, **options):
-            with head_at(self.model, None if seq2seq else label_places(inputs['labels'])): return super().compute_loss(model, inputs, *args, **options)
+            with head_at(self.model, None if seq2seq else label_places(inputs["labels"])):
+                return super().compute_loss(model, inputs, *args, **options)
 
-        def update_loss(self, outputs, labels, num_items_in_batch): # the part of a batch in the mean over an update's labels
-            losses = token_losses(outputs.logits, labels, shifted=not seq2seq, smoothing=self.args.label_smoothing_factor)
-            return losses.sum()/num_items_in_batch
+        def update_loss(
+            self, outputs, labels, num_items_in_batch
+        ):  # the part of a batch in the mean over an update's labels
+            losses = token_losses(
+                outputs.logits, labels, shifted=not seq2seq, smoothing=self.args.label_smoothing_factor
+            )
+            return losses.sum() / num_items_in_batch
 
         def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
             import torch
+
             inputs = self._prepare_inputs(inputs)
-            labels = inputs.pop('labels')
+            labels = inputs.pop("labels")
             with torch.no_grad(), head_at(self.model, None if seq2seq else label_places(labels)):
                 losses = token_losses(model(**inputs).logits, labels, shifted=not seq2seq)
             rows = torch.stack([losses.sum(1).double(), labels.ne(-100).sum(1).double()], 1)
@@ -383,222 +586,374 @@ def _trainer_class(seq2seq:bool):
                 self.state.best_global_step = self.state.global_step
             return is_best
 
-        def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix='eval'):
+        def evaluation_loop(
+            self,
+            dataloader,
+            description,
+            prediction_loss_only=None,
+            ignore_keys=None,
+            metric_key_prefix="eval",
+        ):
             import torch
+
             started = time.monotonic()
-            self.measured = [] # (sum of losses, labels) of each row
+            self.measured = []  # (sum of losses, labels) of each row
             out = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
-            if self.measured: # else the loop has its loss from elsewhere
+            if self.measured:  # else the loop has its loss from elsewhere
                 total, labels = torch.cat(self.measured).sum(0).tolist()
-                out.metrics[f'{metric_key_prefix}_loss'] = total/labels
+                out.metrics[f"{metric_key_prefix}_loss"] = total / labels
             if self.write:
-                with _as_saved(self.model): scores = self.write()
-                out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in scores.items()})
-            release_memory() # writing and learning cut the heap in different pieces
+                with _as_saved(self.model):
+                    scores = self.write()
+                out.metrics.update({f"{metric_key_prefix}_{k}": v for k, v in scores.items()})
+            release_memory()  # writing and learning cut the heap in different pieces
             self.seconds += time.monotonic() - started
             return out
 
         def _load_best_model(self):
-            if hasattr(self.model, 'peft_config'): super()._load_best_model()
+            if hasattr(self.model, "peft_config"):
+                super()._load_best_model()
             restore(self.model, Path(self.state.best_model_checkpoint))
 
         def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-            if hasattr(self.model, 'peft_config'): super()._load_from_checkpoint(resume_from_checkpoint, model)
+            if hasattr(self.model, "peft_config"):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
             restore(self.model, Path(resume_from_checkpoint))
+
     return WritingTrainer
 
+
 @contextmanager
-def _as_saved(model): # without the mixed precision that accelerate wraps around `forward`: what is saved is used without
-    if not hasattr(model, '_original_forward'):
+def _as_saved(
+    model,
+):  # without the mixed precision that accelerate wraps around `forward`: what is saved is used without
+    if not hasattr(model, "_original_forward"):
         yield
         return
     wrapped = model.forward
     model.forward = model._original_forward
-    try: yield
-    finally: model.forward = wrapped
+    try:
+        yield
+    finally:
+        model.forward = wrapped
 
 # %% ../nbs/09_training.ipynb #5e3d9c04
 def restore(
-    model, # a transformers model, or a PeftModel that the trainer has given a checkpoint's adapter
-    checkpoint:Path, # a folder that a trainer saved
-)->None:
+    model,  # a transformers model, or a PeftModel that the trainer has given a checkpoint's adapter
+    checkpoint: Path,  # a folder that a trainer saved
+) -> None:
     "Give a model the weights of a checkpoint; raises `DialsumError` when some do not come back"
-    if hasattr(model, 'peft_config'): astray = _adapter_astray(model, checkpoint)
-    else: astray = _read_whole(model, checkpoint)
-    if not astray: return
-    raise DialsumError(f"{len(astray)} weights of the checkpoint '{checkpoint.name}' do not come back (first: {astray[0]}): "
-                       "take the tested versions of transformers and peft.")
+    if hasattr(model, "peft_config"):
+        astray = _adapter_astray(model, checkpoint)
+    else:
+        astray = _read_whole(model, checkpoint)
+    if not astray:
+        return
+    raise DialsumError(
+        f"{len(astray)} weights of the checkpoint '{checkpoint.name}' do not come back (first: {astray[0]}): "
+        "take the tested versions of transformers and peft."
+    )
 
-def _read_whole(model, checkpoint:Path)->list[str]: # names of weights that the checkpoint lacks
-    fresh, info = type(model).from_pretrained(checkpoint, dtype=model.dtype, use_safetensors=True, output_loading_info=True)
-    if not info['missing_keys']: model.load_state_dict(fresh.state_dict())
-    return sorted(info['missing_keys'])
 
-def _adapter_astray(model, checkpoint:Path)->list[str]: # names of weights that differ from the checkpoint's
+def _read_whole(model, checkpoint: Path) -> list[str]:  # names of weights that the checkpoint lacks
+    fresh, info = type(model).from_pretrained(
+        checkpoint, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+    )
+    if not info["missing_keys"]:
+        model.load_state_dict(fresh.state_dict())
+    return sorted(info["missing_keys"])
+
+
+def _adapter_astray(
+    model, checkpoint: Path
+) -> list[str]:  # names of weights that differ from the checkpoint's
     import torch
     from peft import get_peft_model_state_dict
     from safetensors.torch import load_file
-    stored = load_file(checkpoint/'adapter_model.safetensors')
+
+    stored = load_file(checkpoint / "adapter_model.safetensors")
     held = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return sorted(name for name, weight in held.items() if name not in stored or not torch.equal(stored[name], weight.cpu()))
+    return sorted(
+        name
+        for name, weight in held.items()
+        if name not in stored or not torch.equal(stored[name], weight.cpu())
+    )
 
 # %% ../nbs/09_training.ipynb #81e8bacf
 def check_logged(
-    logs:dict, # name → number, as a trainer logs them
-    step:int, # update after which they were taken; 0: before the first
-)->None:
+    logs: dict,  # name → number, as a trainer logs them
+    step: int,  # update after which they were taken; 0: before the first
+) -> None:
     "Raises `DialsumError` for a loss, dev loss or score that is not a finite number"
-    if not math.isfinite(logs.get('loss', 0)):
-        norm = logs.get('grad_norm')
-        raise DialsumError(f"the loss became {logs['loss']} (gradient norm {norm}) at step {step}: lower --learning-rate or raise --warmup-ratio.")
+    if not math.isfinite(logs.get("loss", 0)):
+        norm = logs.get("grad_norm")
+        raise DialsumError(
+            f"the loss became {logs['loss']} (gradient norm {norm}) at step {step}: lower --learning-rate or raise --warmup-ratio."
+        )
     for name, value in logs.items():
-        if not name.startswith(('eval_loss', 'eval_rouge')) or math.isfinite(value): continue
-        what = 'dev loss' if name == 'eval_loss' else name.removeprefix('eval_')
+        if not name.startswith(("eval_loss", "eval_rouge")) or math.isfinite(value):
+            continue
+        what = "dev loss" if name == "eval_loss" else name.removeprefix("eval_")
         if not step:
-            raise DialsumError(f"the {what} is {value} before the first update, so the checkpoint's weights or its arithmetic are broken: "
-                               "fetch the checkpoint again, or give --precision fp32.")
-        raise DialsumError(f"the {what} became {value} at step {step}: lower --learning-rate or raise --warmup-ratio.")
+            raise DialsumError(
+                f"the {what} is {value} before the first update, so the checkpoint's weights or its arithmetic are broken: "
+                "fetch the checkpoint again, or give --precision fp32."
+            )
+        raise DialsumError(
+            f"the {what} became {value} at step {step}: lower --learning-rate or raise --warmup-ratio."
+        )
+
 
 def check_weights(
-    model, # a transformers model, trained
-)->None:
+    model,  # a transformers model, trained
+) -> None:
     "Raises `DialsumError` where a trained weight is not a finite number, which no loss may have shown"
     for name, weight in model.named_parameters():
-        if not weight.requires_grad or weight.isfinite().all(): continue
-        raise DialsumError(f"the trained weights '{name}' hold what is no number: lower --learning-rate or raise --warmup-ratio.")
+        if not weight.requires_grad or weight.isfinite().all():
+            continue
+        raise DialsumError(
+            f"the trained weights '{name}' hold what is no number: lower --learning-rate or raise --warmup-ratio."
+        )
 
 # %% ../nbs/09_training.ipynb #1cb02cfa
 def time_left(
-    spent:float, # seconds since a training began, or went on
-    done:int, # updates since then
-    left:int, # updates
-)->float|None: # seconds; None before the first update
+    spent: float,  # seconds since a training began, or went on
+    done: int,  # updates since then
+    left: int,  # updates
+) -> float | None:  # seconds; None before the first update
     "How long the rest of a training will take at the pace that it has"
-    if not left: return 0.0
-    return spent/done*left if done else None
+    if not left:
+        return 0.0
+    return spent / done * left if done else None
+
 
 def _progress_class():
     from transformers import TrainerCallback
+
     class Progress(TrainerCallback):
         "One line a log: step, loss, time left; what is not a number ends the training"
+
         def __init__(self, say, beat, first, track):
             self.say, self.beat, self.first, self.track = say, beat, first, track
-            self.started, self.start = time.monotonic(), 0 # the update at which it began, or went on
+            self.started, self.start = time.monotonic(), 0  # the update at which it began, or went on
 
         def on_train_begin(self, args, state, control, **kwargs):
             self.started, self.start = time.monotonic(), state.global_step
 
         def on_step_end(self, args, state, control, **kwargs):
-            if self.first: self.first.done()
+            if self.first:
+                self.first.done()
 
-        def on_epoch_end(self, args, state, control, **kwargs): control.should_log = True
+        def on_epoch_end(self, args, state, control, **kwargs):
+            control.should_log = True
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             check_logged(logs, state.global_step)
             spent = time.monotonic() - self.started
             left = time_left(spent, state.global_step - self.start, state.max_steps - state.global_step)
-            if 'loss' in logs:
-                self.say(f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}  {spent:.0f} s, {left:.0f} s left")
-            if 'eval_loss' in logs:
-                scores = '  '.join(f'{k[5:]} {v:.2f}' for k, v in logs.items() if 'rouge' in k)
+            if "loss" in logs:
+                self.say(
+                    f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}  {spent:.0f} s, {left:.0f} s left"
+                )
+            if "eval_loss" in logs:
+                scores = "  ".join(f"{k[5:]} {v:.2f}" for k, v in logs.items() if "rouge" in k)
                 self.say(f"epoch {state.epoch:.2f}  dev loss {logs['eval_loss']:.4f}  {scores}")
             self.track(state.global_step, {k: v for k, v in logs.items() if isinstance(v, (int, float))})
-            if not state.max_steps: return # the evaluation before the first update
-            self.beat(done=state.global_step, total=state.max_steps, left=None if left is None else round(left, 1))
+            if not state.max_steps:
+                return  # the evaluation before the first update
+            self.beat(
+                done=state.global_step, total=state.max_steps, left=None if left is None else round(left, 1)
+            )
+
     return Progress
 
 # %% ../nbs/09_training.ipynb #6b5534cc
-def _arguments(r:Recipe, folder:Path, precision:Precision, rows:int, judged:bool):
+def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged: bool):
     from transformers import Seq2SeqTrainingArguments
-    return Seq2SeqTrainingArguments(
-        output_dir=str(folder), restore_callback_states_from_checkpoint=True, num_train_epochs=r.epochs, per_device_train_batch_size=r.batch_size, per_device_eval_batch_size=r.batch_size,
-        gradient_accumulation_steps=r.gradient_accumulation_steps, learning_rate=r.learning_rate, warmup_steps=warmup(r, rows), weight_decay=r.weight_decay,
-        max_grad_norm=r.max_grad_norm, label_smoothing_factor=r.label_smoothing, seed=r.seed, data_seed=r.seed,
-        train_sampling_strategy='group_by_length', eval_strategy='epoch', save_strategy='epoch', save_total_limit=r.save_total_limit, load_best_model_at_end=True,
-        metric_for_best_model='eval_rouge_mean' if judged else 'eval_loss', greater_is_better=judged, logging_steps=max(1, updates(r, rows)//40), logging_first_step=True,
-        prediction_loss_only=True, disable_tqdm=True, report_to='none', logging_nan_inf_filter=False, remove_unused_columns=False, **precision.training_arguments())
 
-def _silent_end(loaded:LoadedModel, codec:Codec, say)->list[int]: # the end token, where nothing but training its row lets a summary end
-    end = codec.target('.')[-1]
-    if loaded.model.get_output_embeddings().weight[end].any(): return []
+    return Seq2SeqTrainingArguments(
+        output_dir=str(folder),
+        restore_callback_states_from_checkpoint=True,
+        num_train_epochs=r.epochs,
+        per_device_train_batch_size=r.batch_size,
+        per_device_eval_batch_size=r.batch_size,
+        gradient_accumulation_steps=r.gradient_accumulation_steps,
+        learning_rate=r.learning_rate,
+        warmup_steps=warmup(r, rows),
+        weight_decay=r.weight_decay,
+        max_grad_norm=r.max_grad_norm,
+        label_smoothing_factor=r.label_smoothing,
+        seed=r.seed,
+        data_seed=r.seed,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=r.save_total_limit,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_rouge_mean" if judged else "eval_loss",
+        greater_is_better=judged,
+        logging_steps=max(1, updates(r, rows) // 40),
+        logging_first_step=True,
+        prediction_loss_only=True,
+        disable_tqdm=True,
+        report_to="none",
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        **precision.training_arguments(),
+    )
+
+
+def _silent_end(
+    loaded: LoadedModel, codec: Codec, say
+) -> list[int]:  # the end token, where nothing but training its row lets a summary end
+    end = codec.target(".")[-1]
+    if loaded.model.get_output_embeddings().weight[end].any():
+        return []
     say("the end token's row of the head is zero in this checkpoint: it is trained beside the adapter")
     return [end]
 
-def _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track=lambda step, values: None):
+
+def _trainer(
+    loaded,
+    codec,
+    train_rows,
+    dev_rows,
+    r,
+    folder,
+    precision,
+    write,
+    say,
+    beat,
+    first,
+    track=lambda step, values: None,
+):
     from transformers import DataCollatorForSeq2Seq, PrinterCallback, set_seed
+
     set_seed(r.seed)
     refuse_offload(loaded.model)
-    if hasattr(loaded.model, 'peft_config'): keep_on(loaded, r)
-    elif r.method != 'full':
+    if hasattr(loaded.model, "peft_config"):
+        keep_on(loaded, r)
+    elif r.method != "full":
         rows = [*loaded.new_tokens, *_silent_end(loaded, codec, say)]
         loaded.model = add_lora(loaded.model, r, precision.gradient_checkpointing, rows)
     loaded.model.config.pad_token_id = loaded.tokenizer.pad_token_id
-    loaded.tokenizer.padding_side = 'right' # labels and inputs are padded alike; generation pads by itself
-    learned, measured = ([example(codec, d, s[0], r.max_target, i) for d, s, i in zip(rows['dialogue'], rows['summaries'], rows.get('instruction', ['']*len(rows)))]
-                         for rows in (train_rows, dev_rows))
-    key = hashlib.sha256(to_json([asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, getattr(write, 'about', write is not None)]).encode()).hexdigest()[:12]
-    arguments = _arguments(r, folder/'checkpoints'/key, precision, len(train_rows), write is not None)
-    arguments._n_gpu = min(arguments.n_gpu, 1) # a GPU that is only visible is not asked for: DataParallel would double the batch
+    loaded.tokenizer.padding_side = "right"  # labels and inputs are padded alike; generation pads by itself
+    learned, measured = (
+        [
+            example(codec, d, s[0], r.max_target, i)
+            for d, s, i in zip(rows["dialogue"], rows["summaries"], rows.get("instruction", [""] * len(rows)))
+        ]
+        for rows in (train_rows, dev_rows)
+    )
+    key = hashlib.sha256(
+        to_json(
+            [
+                asdict(r),
+                asdict(precision),
+                fingerprint(loaded.checkpoint),
+                learned,
+                measured,
+                getattr(write, "about", write is not None),
+            ]
+        ).encode()
+    ).hexdigest()[:12]
+    arguments = _arguments(r, folder / "checkpoints" / key, precision, len(train_rows), write is not None)
+    arguments._n_gpu = min(
+        arguments.n_gpu, 1
+    )  # a GPU that is only visible is not asked for: DataParallel would double the batch
     trainer = _trainer_class(loaded.card.seq2seq)(
-        model=loaded.model, args=arguments, processing_class=loaded.tokenizer,
-        data_collator=DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None), train_dataset=learned, eval_dataset=measured,
-        callbacks=[_progress_class()(say, beat, first, track)] + ([_patience_class()(r.early_stopping_patience)] if r.early_stopping_patience else []))
+        model=loaded.model,
+        args=arguments,
+        processing_class=loaded.tokenizer,
+        data_collator=DataCollatorForSeq2Seq(
+            loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None
+        ),
+        train_dataset=learned,
+        eval_dataset=measured,
+        callbacks=[_progress_class()(say, beat, first, track)]
+        + ([_patience_class()(r.early_stopping_patience)] if r.early_stopping_patience else []),
+    )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 # %% ../nbs/09_training.ipynb #508340dd
 def is_complete(
-    checkpoint:Path, # a folder that a trainer saved
-)->bool:
+    checkpoint: Path,  # a folder that a trainer saved
+) -> bool:
     "Whether a checkpoint was written to its end"
-    files = [p for p in checkpoint.rglob('*') if p.is_file()]
-    weights, states = ([p for p in files if p.suffix in kinds] for kinds in (('.safetensors',), ('.pt', '.pth')))
+    files = [p for p in checkpoint.rglob("*") if p.is_file()]
+    weights, states = (
+        [p for p in files if p.suffix in kinds] for kinds in ((".safetensors",), (".pt", ".pth"))
+    )
     try:
-        json.loads((checkpoint/'trainer_state.json').read_text(encoding='utf-8'))
-        for p in weights: safetensors_header(p)
-    except (OSError, ValueError, DialsumError): return False
-    return bool(weights) and {'optimizer.pt', 'scheduler.pt', 'rng_state.pth'} <= {p.name for p in states} and all(map(zipfile.is_zipfile, states))
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for p in weights:
+            safetensors_header(p)
+    except (OSError, ValueError, DialsumError):
+        return False
+    return (
+        bool(weights)
+        and {"optimizer.pt", "scheduler.pt", "rng_state.pth"} <= {p.name for p in states}
+        and all(map(zipfile.is_zipfile, states))
+    )
 
-def _trainer_state(checkpoint:Path)->dict: return json.loads((checkpoint/'trainer_state.json').read_text(encoding='utf-8'))
+
+def _trainer_state(checkpoint: Path) -> dict:
+    return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+
 
 def best_beside(
-    checkpoint:Path, # a complete one
-)->Path: # a folder that may not be there
+    checkpoint: Path,  # a complete one
+) -> Path:  # a folder that may not be there
     "The checkpoint of the best epoch until then; itself, where it was that"
     return checkpoint.with_name(f"checkpoint-{_trainer_state(checkpoint)['best_global_step']}")
 
+
 def newest_checkpoint(
-    folder:Path, # of one training's checkpoints
-)->tuple[Path|None,float|None]: # (the newest complete one, the dev loss before the first step)
+    folder: Path,  # of one training's checkpoints
+) -> tuple[Path | None, float | None]:  # (the newest complete one, the dev loss before the first step)
     "Where a training can go on: a checkpoint that is complete, and whose best epoch's is; others are set aside"
-    for path in sorted(folder.glob('checkpoint-*'), key=lambda p: -int(p.name.rsplit('-', 1)[1])):
-        if is_complete(path) and is_complete(best_beside(path)) and (folder/'before.json').is_file():
-            return path, json.loads((folder/'before.json').read_text(encoding='utf-8'))['dev_loss']
-        shutil.rmtree(folder/f'torn-{path.name}', ignore_errors=True)
-        path.rename(folder/f'torn-{path.name}')
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.rsplit("-", 1)[1])):
+        if is_complete(path) and is_complete(best_beside(path)) and (folder / "before.json").is_file():
+            return path, json.loads((folder / "before.json").read_text(encoding="utf-8"))["dev_loss"]
+        shutil.rmtree(folder / f"torn-{path.name}", ignore_errors=True)
+        path.rename(folder / f"torn-{path.name}")
     return None, None
 
-def _find_best_again(checkpoint:Path): # the trainer notes the best checkpoint by its absolute path, and forgets it when the folder has been moved
+
+def _find_best_again(
+    checkpoint: Path,
+):  # the trainer notes the best checkpoint by its absolute path, and forgets it when the folder has been moved
     state, best = _trainer_state(checkpoint), str(best_beside(checkpoint))
-    if state['best_model_checkpoint'] == best: return
+    if state["best_model_checkpoint"] == best:
+        return
     text = json.dumps(state | dict(best_model_checkpoint=best), indent=2, sort_keys=True)
-    write_atomic(checkpoint/'trainer_state.json', text + '\n')
+    write_atomic(checkpoint / "trainer_state.json", text + "\n")
 
 # %% ../nbs/09_training.ipynb #dde34c4b
 def save(
-    loaded:LoadedModel,
-    folder:Path, # gets the weights (safetensors), the configuration and the tokenizer
-    **about, # noted in dialsum.json, for `models.origin`
-)->Path: # `folder`
+    loaded: LoadedModel,
+    folder: Path,  # gets the weights (safetensors), the configuration and the tokenizer
+    **about,  # noted in dialsum.json, for `models.origin`
+) -> Path:  # `folder`
     "Save a model as a folder that loads without dialsum"
-    folder, peft, side = Path(folder), dict(save_embedding_layers=False) if hasattr(loaded.model, 'peft_config') else {}, loaded.tokenizer.padding_side
-    fresh = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp') # an adapter and a whole model in one folder would be read as the adapter
-    if peft: _in_order(loaded.model)
+    folder, peft, side = (
+        Path(folder),
+        dict(save_embedding_layers=False) if hasattr(loaded.model, "peft_config") else {},
+        loaded.tokenizer.padding_side,
+    )
+    fresh = folder.with_name(
+        f".{folder.name}.{os.getpid()}.tmp"
+    )  # an adapter and a whole model in one folder would be read as the adapter
+    if peft:
+        _in_order(loaded.model)
     try:
         loaded.model.save_pretrained(fresh, **peft)
-        loaded.tokenizer.padding_side = 'right' if loaded.card.seq2seq else 'left'
+        loaded.tokenizer.padding_side = "right" if loaded.card.seq2seq else "left"
         loaded.tokenizer.save_pretrained(fresh)
-        write_atomic(fresh/'dialsum.json', to_json(dict(card=loaded.card.name, lengths=loaded.lengths) | about))
+        write_atomic(
+            fresh / "dialsum.json", to_json(dict(card=loaded.card.name, lengths=loaded.lengths) | about)
+        )
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
     finally:
@@ -606,108 +961,178 @@ def save(
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
-def _in_order(model): # an adapter's layers are a set, whose order is another one in each process: equal adapters are equal files
-    config = model.peft_config['default']
-    if not isinstance(config.target_modules, str): config.target_modules = sorted(config.target_modules)
+
+def _in_order(
+    model,
+):  # an adapter's layers are a set, whose order is another one in each process: equal adapters are equal files
+    config = model.peft_config["default"]
+    if not isinstance(config.target_modules, str):
+        config.target_modules = sorted(config.target_modules)
 
 # %% ../nbs/09_training.ipynb #7af742f5
 def _keeper_class():
     from transformers import TrainerCallback
+
     class Keeper(TrainerCallback):
-        def __init__(self, loaded, folder, r, scale): self.loaded, self.folder, self.r, self.scale = loaded, folder, r, scale
+        def __init__(self, loaded, folder, r, scale):
+            self.loaded, self.folder, self.r, self.scale = loaded, folder, r, scale
 
         def on_epoch_end(self, args, state, control, model=None, **kwargs):
-            save(replace(self.loaded, model=model), self.folder/f'epoch{round(state.epoch)}', method=self.r.method, scale=self.scale)
+            save(
+                replace(self.loaded, model=model),
+                self.folder / f"epoch{round(state.epoch)}",
+                method=self.r.method,
+                scale=self.scale,
+            )
             self.leave(self.r.keep_checkpoints + 1)
 
-        def kept(self)->list[Path]: # the last epoch first
-            return sorted(self.folder.glob('epoch*'), key=lambda p: -int(p.name.removeprefix('epoch')))
+        def kept(self) -> list[Path]:  # the last epoch first
+            return sorted(self.folder.glob("epoch*"), key=lambda p: -int(p.name.removeprefix("epoch")))
 
-        def leave(self, most:int, but:int=0): # the last ones; `but` an epoch that is not wanted
-            for path in [p for p in self.kept() if p.name == f'epoch{but}']: shutil.rmtree(path)
-            for path in self.kept()[most:]: shutil.rmtree(path)
+        def leave(self, most: int, but: int = 0):  # the last ones; `but` an epoch that is not wanted
+            for path in [p for p in self.kept() if p.name == f"epoch{but}"]:
+                shutil.rmtree(path)
+            for path in self.kept()[most:]:
+                shutil.rmtree(path)
+
     return Keeper
 
 # %% ../nbs/09_training.ipynb #d9a4332f
-def _readable(card:ModelCard, rows): # a seq2seq model reads no instruction: rows that differ in theirs alone would only repeat others
-    return rows[rows['instruction'] == ''].reset_index(drop=True) if card.seq2seq and 'instruction' in rows else rows
+def _readable(
+    card: ModelCard, rows
+):  # a seq2seq model reads no instruction: rows that differ in theirs alone would only repeat others
+    return (
+        rows[rows["instruction"] == ""].reset_index(drop=True)
+        if card.seq2seq and "instruction" in rows
+        else rows
+    )
+
 
 def train(
-    loaded:LoadedModel, # its model is trained in place (under LoRA: replaced by a PeftModel)
-    train_rows, dev_rows, # frames as `data.read` returns them, with summaries; the first of several is learned
-    r:Recipe,
-    folder:Path, # gets model/, and epochs/ where the recipe keeps some
-    precision:Precision,
-    write=None, # () -> scores of generated dev summaries, with 'rouge_mean'; None: the dev loss decides
-    say=print, # called with progress lines
-    beat=lambda **facts: None, # called with progress facts
-    scale:str='full', # 'full' or 'replica', noted in the folder
-    first=None, # a `runs.Limit` on the time until the first step is done
-    track=lambda step, values: None, # called with what is logged
-)->dict: # what happened, JSON-ready
+    loaded: LoadedModel,  # its model is trained in place (under LoRA: replaced by a PeftModel)
+    train_rows,
+    dev_rows,  # frames as `data.read` returns them, with summaries; the first of several is learned
+    r: Recipe,
+    folder: Path,  # gets model/, and epochs/ where the recipe keeps some
+    precision: Precision,
+    write=None,  # () -> scores of generated dev summaries, with 'rouge_mean'; None: the dev loss decides
+    say=print,  # called with progress lines
+    beat=lambda **facts: None,  # called with progress facts
+    scale: str = "full",  # 'full' or 'replica', noted in the folder
+    first=None,  # a `runs.Limit` on the time until the first step is done
+    track=lambda step, values: None,  # called with what is logged
+) -> dict:  # what happened, JSON-ready
     "Fine-tune a model, keep its best epoch, save it; out of memory, again with fewer rows at once and as many an update"
     tried, train_rows = [], _readable(loaded.card, train_rows)
     r = settled(r, _of_model(loaded.model))
+
     def attempt(batch, accumulation):
         if tried:
-            say(f'out of memory with {tried[-1]} rows at once: again with {batch} × {accumulation}')
+            say(f"out of memory with {tried[-1]} rows at once: again with {batch} × {accumulation}")
             loaded.model = None
-            release_memory() # what the failed attempt still holds
+            release_memory()  # what the failed attempt still holds
             loaded.model = load(loaded.card, loaded.checkpoint, **precision.loading()).model
             _place_tokens(loaded)
         tried.append(batch)
-        return _train(loaded, train_rows, dev_rows, replace(r, batch_size=batch, gradient_accumulation_steps=accumulation), Path(folder), precision, write, say, beat, scale, first, track)
+        return _train(
+            loaded,
+            train_rows,
+            dev_rows,
+            replace(r, batch_size=batch, gradient_accumulation_steps=accumulation),
+            Path(folder),
+            precision,
+            write,
+            say,
+            beat,
+            scale,
+            first,
+            track,
+        )
+
     return within_memory(attempt, r.batch_size, r.gradient_accumulation_steps)
 
 # %% ../nbs/09_training.ipynb #b479736e
-def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat, scale, first, track)->dict:
+def _train(loaded, train_rows, dev_rows, r, folder, precision, write, say, beat, scale, first, track) -> dict:
     codec = Codec(loaded.card, loaded.tokenizer, r.max_source)
-    trainer = _trainer(loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track)
+    trainer = _trainer(
+        loaded, codec, train_rows, dev_rows, r, folder, precision, write, say, beat, first, track
+    )
     newest, before = newest_checkpoint(Path(trainer.args.output_dir))
-    keeper = _keeper_class()(loaded, Path(trainer.args.output_dir)/'epochs', r, scale)
-    if r.keep_checkpoints: trainer.add_callback(keeper)
-    start = _trainer_state(newest)['epoch'] if newest else 0
+    keeper = _keeper_class()(loaded, Path(trainer.args.output_dir) / "epochs", r, scale)
+    if r.keep_checkpoints:
+        trainer.add_callback(keeper)
+    start = _trainer_state(newest)["epoch"] if newest else 0
     if newest:
-        say(f'going on from {newest.name}, epoch {start:g}')
+        say(f"going on from {newest.name}, epoch {start:g}")
         _find_best_again(newest)
-        if _is_over(newest, r): trainer.args.num_train_epochs = round(start)
+        if _is_over(newest, r):
+            trainer.args.num_train_epochs = round(start)
     with first or nullcontext():
-        before = before if newest else trainer.evaluate()['eval_loss']
-        write_atomic(Path(trainer.args.output_dir)/'before.json', to_json(dict(dev_loss=before)))
+        before = before if newest else trainer.evaluate()["eval_loss"]
+        write_atomic(Path(trainer.args.output_dir) / "before.json", to_json(dict(dev_loss=before)))
         trainer.state.log_history.clear()
         trainer.write, trainer.seconds = write, 0
         result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     _check_best(trainer.state)
     check_weights(trainer.model)
     loaded.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
-    save(loaded, folder/'model', method=r.method, scale=scale)
+    save(loaded, folder / "model", method=r.method, scale=scale)
     history = _history(trainer.state)
-    keeper.leave(r.keep_checkpoints, but=round(history['best']['epoch']))
-    shutil.rmtree(folder/'epochs', ignore_errors=True) # of an earlier training
-    if kept := [p.name for p in keeper.kept()]: keeper.folder.rename(folder/'epochs')
-    shutil.rmtree(folder/'checkpoints')
+    keeper.leave(r.keep_checkpoints, but=round(history["best"]["epoch"]))
+    shutil.rmtree(folder / "epochs", ignore_errors=True)  # of an earlier training
+    if kept := [p.name for p in keeper.kept()]:
+        keeper.folder.rename(folder / "epochs")
+    shutil.rmtree(folder / "checkpoints")
     total, trainable = loaded.parameters
-    epochs = result.metrics['epoch'] - start # since it went on
-    learning = result.metrics['train_runtime'] - trainer.seconds
-    return dict(recipe=r.facts, precision=asdict(precision), parameters=total, trainable=trainable, rows=len(train_rows), dev_rows=len(dev_rows),
-                shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step, train_seconds=learning, evaluation_seconds=trainer.seconds,
-                rows_per_second=len(train_rows)*epochs/learning, kept=kept, **history)
+    epochs = result.metrics["epoch"] - start  # since it went on
+    learning = result.metrics["train_runtime"] - trainer.seconds
+    return dict(
+        recipe=r.facts,
+        precision=asdict(precision),
+        parameters=total,
+        trainable=trainable,
+        rows=len(train_rows),
+        dev_rows=len(dev_rows),
+        shortened=len(codec.shortened),
+        dev_loss_before=before,
+        steps=result.global_step,
+        train_seconds=learning,
+        evaluation_seconds=trainer.seconds,
+        rows_per_second=len(train_rows) * epochs / learning,
+        kept=kept,
+        **history,
+    )
 
-def _is_over(checkpoint:Path, r:Recipe)->bool: # whether a training had stopped early when it was interrupted
-    evaluations = [entry for entry in _trainer_state(checkpoint)['log_history'] if 'eval_loss' in entry]
+
+def _is_over(
+    checkpoint: Path, r: Recipe
+) -> bool:  # whether a training had stopped early when it was interrupted
+    evaluations = [entry for entry in _trainer_state(checkpoint)["log_history"] if "eval_loss" in entry]
     return 0 < r.early_stopping_patience <= _stagnant(evaluations)
 
-def _check_best(state): # what is saved has to be the best epoch's
-    best = Path(state.best_model_checkpoint or '')
-    if best.name == f'checkpoint-{state.best_global_step}' and best.is_dir(): return
-    raise DialsumError(f"the checkpoint of the best epoch (step {state.best_global_step}) is not there any more: run the training again.")
 
-def _history(state)->dict:
-    evals = [{k.removeprefix('eval_'): v for k, v in h.items()} for h in state.log_history if 'eval_loss' in h]
-    drop = ('runtime', 'samples_per_second', 'steps_per_second', 'model_preparation_time')
+def _check_best(state):  # what is saved has to be the best epoch's
+    best = Path(state.best_model_checkpoint or "")
+    if best.name == f"checkpoint-{state.best_global_step}" and best.is_dir():
+        return
+    raise DialsumError(
+        f"the checkpoint of the best epoch (step {state.best_global_step}) is not there any more: run the training again."
+    )
+
+
+def _history(state) -> dict:
+    evals = [
+        {k.removeprefix("eval_"): v for k, v in h.items()} for h in state.log_history if "eval_loss" in h
+    ]
+    drop = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
     evals = [{k: v for k, v in e.items() if k not in drop} for e in evals]
-    best = next((e for e in evals if e['step'] == state.best_global_step), evals[-1])
-    return dict(curve=[_point(h) for h in state.log_history if 'loss' in h], evaluations=evals, best=best)
+    best = next((e for e in evals if e["step"] == state.best_global_step), evals[-1])
+    return dict(curve=[_point(h) for h in state.log_history if "loss" in h], evaluations=evals, best=best)
 
-def _point(logged:dict)->dict: # of the curve; an infinite gradient norm is that of an update which the scaler of fp16 left out: none
-    return {k: None if k == 'grad_norm' and not math.isfinite(v) else v for k, v in logged.items()}
+
+def _point(
+    logged: dict,
+) -> (
+    dict
+):  # of the curve; an infinite gradient norm is that of an update which the scaler of fp16 left out: none
+    return {k: None if k == "grad_norm" and not math.isfinite(v) else v for k, v in logged.items()}

@@ -21,73 +21,117 @@ from .runs import DialsumError, check_number, unknown
 @dataclass(frozen=True)
 class View:
     "One form of a dialogue"
-    strategy:str # whose it is; '' for the dialogue itself
-    text:str
-    instruction:str='' # a template with a place for {dialogue}; '' for the usual one
-    drawn:int=0 # the how many-th answer drawn at random; 0: the answer is decoded as usual
 
-_filler = re.compile(r'(?<![가-힣])(?:음+|어+|아+|저기|저|그|글쎄|뭐|막|네|예|응|와|아이고|참)[,.…]+[ ]*')
-_greeting = re.compile(r'(안녕|반갑|잘 지내|오랜만|감사합니다|고마워요?|고맙습니다|천만에|별말씀|수고|들어가세요|잘 가|또 (봐|뵈)|좋은 (하루|저녁|밤|주말)|여보세요|네|예)[^?]{0,12}')
+    strategy: str  # whose it is; '' for the dialogue itself
+    text: str
+    instruction: str = ""  # a template with a place for {dialogue}; '' for the usual one
+    drawn: int = 0  # the how many-th answer drawn at random; 0: the answer is decoded as usual
 
-def _mask(d:Dialogue, rng:random.Random)->list[str]: # without some or all of its fillers
-    places = [m.span() for m in _filler.finditer(d.text) if d.text[:m.start()].rsplit('\n', 1)[-1].split(':', 1)[-1].strip() or d.text[m.end():m.end() + 1] not in ('', '\n')]
+
+_filler = re.compile(r"(?<![가-힣])(?:음+|어+|아+|저기|저|그|글쎄|뭐|막|네|예|응|와|아이고|참)[,.…]+[ ]*")
+_greeting = re.compile(
+    r"(안녕|반갑|잘 지내|오랜만|감사합니다|고마워요?|고맙습니다|천만에|별말씀|수고|들어가세요|잘 가|또 (봐|뵈)|좋은 (하루|저녁|밤|주말)|여보세요|네|예)[^?]{0,12}"
+)
+
+
+def _mask(d: Dialogue, rng: random.Random) -> list[str]:  # without some or all of its fillers
+    places = [
+        m.span()
+        for m in _filler.finditer(d.text)
+        if d.text[: m.start()].rsplit("\n", 1)[-1].split(":", 1)[-1].strip()
+        or d.text[m.end() : m.end() + 1] not in ("", "\n")
+    ]
     found = []
-    for share in (1., .5):
+    for share in (1.0, 0.5):
         text = d.text
-        for a, b in reversed([p for p in places if share == 1 or rng.random() < share]): text = text[:a] + text[b:]
+        for a, b in reversed([p for p in places if share == 1 or rng.random() < share]):
+            text = text[:a] + text[b:]
         found.append(text)
     return found
 
-def _greetings(d:Dialogue, rng:random.Random)->list[str]: # without turns at either end that are only a greeting
-    lines, turns = d.text.split('\n'), d.turns
-    first = next((i for i, (_, words) in enumerate(turns) if not _greeting.fullmatch(words.strip())), 0)
-    last = next((i for i in range(len(turns), 0, -1) if not _greeting.fullmatch(turns[i - 1][1].strip())), len(turns))
-    return ['\n'.join(lines[first:last])] if last - first >= 2 else []
 
-def _windows(d:Dialogue, rng:random.Random)->list[str]: # without the last tenth of its turns, and without the first
-    lines = d.text.split('\n')
-    n = max(1, len(lines)//10)
-    return ['\n'.join(lines[:-n]), '\n'.join(lines[n:])] if len(lines) >= 6 else []
+def _greetings(
+    d: Dialogue, rng: random.Random
+) -> list[str]:  # without turns at either end that are only a greeting
+    lines, turns = d.text.split("\n"), d.turns
+    first = next((i for i, (_, words) in enumerate(turns) if not _greeting.fullmatch(words.strip())), 0)
+    last = next(
+        (i for i in range(len(turns), 0, -1) if not _greeting.fullmatch(turns[i - 1][1].strip())), len(turns)
+    )
+    return ["\n".join(lines[first:last])] if last - first >= 2 else []
+
+
+def _windows(
+    d: Dialogue, rng: random.Random
+) -> list[str]:  # without the last tenth of its turns, and without the first
+    lines = d.text.split("\n")
+    n = max(1, len(lines) // 10)
+    return ["\n".join(lines[:-n]), "\n".join(lines[n:])] if len(lines) >= 6 else []
 
 # %% ../nbs/12_tta.ipynb #5cd70331
-_own:dict[str,Callable] = dict(mask=_mask, greeting=_greetings, window=_windows)
-_made = dict(synonym='synonym', reorder='turn_shuffle', paraphrase='paraphrase')
-STRATEGIES = (*_made, *_own, 'prompt', 'sample')
-SAMPLING = dict(temperature=0.7, num_beams=1) # how `sample` decodes
+_own: dict[str, Callable] = dict(mask=_mask, greeting=_greetings, window=_windows)
+_made = dict(synonym="synonym", reorder="turn_shuffle", paraphrase="paraphrase")
+STRATEGIES = (*_made, *_own, "prompt", "sample")
+SAMPLING = dict(temperature=0.7, num_beams=1)  # how `sample` decodes
+
 
 def check_strategies(
-    names:list[str], # of `STRATEGIES`
-    num_aug:int, # forms beside the dialogue itself
-    backend:Backend|None=None, # for paraphrase
-)->list[str]: # each once, in the order asked
+    names: list[str],  # of `STRATEGIES`
+    num_aug: int,  # forms beside the dialogue itself
+    backend: Backend | None = None,  # for paraphrase
+) -> list[str]:  # each once, in the order asked
     "Raises `DialsumError` for none or an unknown one, one that lacks what it needs, or a number out of range"
     for name in names:
-        if name not in STRATEGIES: raise unknown('TTA strategy', name, list(STRATEGIES))
-    if not names: raise DialsumError(f"test-time augmentation without a strategy: give at least one of {', '.join(STRATEGIES)}.")
-    check_number('tta_num_aug', num_aug)
-    if 'paraphrase' in names and backend is None: raise DialsumError("the TTA strategy paraphrase needs a model that paraphrases: give --augmentation-backend, or leave it out.")
-    for lack in (METHODS[_made[n]].missing() for n in names if n in _made and n != 'paraphrase'):
-        if lack: raise DialsumError(lack)
+        if name not in STRATEGIES:
+            raise unknown("TTA strategy", name, list(STRATEGIES))
+    if not names:
+        raise DialsumError(
+            f"test-time augmentation without a strategy: give at least one of {', '.join(STRATEGIES)}."
+        )
+    check_number("tta_num_aug", num_aug)
+    if "paraphrase" in names and backend is None:
+        raise DialsumError(
+            "the TTA strategy paraphrase needs a model that paraphrases: give --augmentation-backend, or leave it out."
+        )
+    for lack in (METHODS[_made[n]].missing() for n in names if n in _made and n != "paraphrase"):
+        if lack:
+            raise DialsumError(lack)
     return list(dict.fromkeys(names))
 
+
 def views(
-    rows:pd.DataFrame, # as `dialsum.data.read` returns them
-    names:list[str], # of `STRATEGIES`
-    num_aug:int=3, # at most so many forms beside the dialogue itself
-    seed:int=42,
-    causal:bool=False, # whether the model reads instructions
-    backend:Backend|None=None, # for paraphrase
-)->list[list[View]]: # for each row its forms, all different, the dialogue itself first
+    rows: pd.DataFrame,  # as `dialsum.data.read` returns them
+    names: list[str],  # of `STRATEGIES`
+    num_aug: int = 3,  # at most so many forms beside the dialogue itself
+    seed: int = 42,
+    causal: bool = False,  # whether the model reads instructions
+    backend: Backend | None = None,  # for paraphrase
+) -> list[list[View]]:  # for each row its forms, all different, the dialogue itself first
     "The forms of dialogues; the strategies take turns, and where one has no more, the others go on. Raises `DialsumError` as `check_strategies` does"
-    names, told = check_strategies(names, num_aug, backend), [Dialogue(d.fname, d.text) for d in dialogues(rows)]
-    texts = {n: [[t] if t else [] for t in rewritten(_made[n], told, seed, backend)] for n in names if n in _made}
-    texts |= {n: [_own[n](d, random.Random(f'{seed} {n} {d.fname}')) for d in told] for n in names if n in _own}
+    names, told = (
+        check_strategies(names, num_aug, backend),
+        [Dialogue(d.fname, d.text) for d in dialogues(rows)],
+    )
+    texts = {
+        n: [[t] if t else [] for t in rewritten(_made[n], told, seed, backend)] for n in names if n in _made
+    }
+    texts |= {
+        n: [_own[n](d, random.Random(f"{seed} {n} {d.fname}")) for d in told] for n in names if n in _own
+    }
     found = []
     for i, d in enumerate(told):
-        queues = [[View(n, t) for t in texts[n][i] if t.strip()] if n in texts else [View(n, d.text, drawn=k + 1) for k in range(num_aug)] if n == 'sample' else [View(n, d.text, t) for t in INSTRUCTIONS if causal] for n in names]
-        kept, every = [View('', d.text)], {(d.text, '', 0)}
+        queues = [
+            [View(n, t) for t in texts[n][i] if t.strip()]
+            if n in texts
+            else [View(n, d.text, drawn=k + 1) for k in range(num_aug)]
+            if n == "sample"
+            else [View(n, d.text, t) for t in INSTRUCTIONS if causal]
+            for n in names
+        ]
+        kept, every = [View("", d.text)], {(d.text, "", 0)}
         for v in (q[k] for k in range(max(map(len, queues), default=0)) for q in queues if k < len(q)):
-            if len(kept) > num_aug or (v.text, v.instruction, v.drawn) in every: continue
+            if len(kept) > num_aug or (v.text, v.instruction, v.drawn) in every:
+                continue
             every.add((v.text, v.instruction, v.drawn))
             kept.append(v)
         found.append(kept)
@@ -95,27 +139,41 @@ def views(
 
 # %% ../nbs/12_tta.ipynb #37d1bde5
 def agreed(
-    fnames:list[str],
-    forms:list[list[View]], # from `views`
-    summaries:list[str], # of all forms, one row's after the other's
-)->pd.DataFrame: # fname, summary, view (whose answer was taken: '' for the dialogue itself)
+    fnames: list[str],
+    forms: list[list[View]],  # from `views`
+    summaries: list[str],  # of all forms, one row's after the other's
+) -> pd.DataFrame:  # fname, summary, view (whose answer was taken: '' for the dialogue itself)
     "Of each dialogue the summary that agrees most with those of its other forms; the dialogue's own where none is better"
     left = iter(summaries)
-    table = tuple(tuple(Candidate('model', next(left)) for _ in row) for row in forms)
+    table = tuple(tuple(Candidate("model", next(left)) for _ in row) for row in forms)
     chosen = mbr(Candidates(tuple(fnames), tuple(row[0].text for row in forms), table))
-    taken = [next(v.strategy for v, c in zip(row, candidates) if c.text == text) for row, candidates, text in zip(forms, table, chosen['summary'])]
-    return chosen[['fname', 'summary']].assign(view=taken)
+    taken = [
+        next(v.strategy for v, c in zip(row, candidates) if c.text == text)
+        for row, candidates, text in zip(forms, table, chosen["summary"])
+    ]
+    return chosen[["fname", "summary"]].assign(view=taken)
+
 
 def predict_tta(
-    predictor, # a `dialsum.generation.Predictor`, or anything with its `predict_batch`
-    rows:pd.DataFrame, # as `dialsum.data.read` returns them
-    forms:list[list[View]], # of the rows, from `views`
-)->pd.DataFrame: # fname, summary, view, plain (the summary of the dialogue itself)
+    predictor,  # a `dialsum.generation.Predictor`, or anything with its `predict_batch`
+    rows: pd.DataFrame,  # as `dialsum.data.read` returns them
+    forms: list[list[View]],  # of the rows, from `views`
+) -> pd.DataFrame:  # fname, summary, view, plain (the summary of the dialogue itself)
     "Summaries of every form, and of each dialogue the one that agrees with the others"
     every = [v for row in forms for v in row]
-    written = ['']*len(every)
-    for some, options in (([i for i, v in enumerate(every) if not v.drawn], {}), ([i for i, v in enumerate(every) if v.drawn], SAMPLING)):
-        answers = predictor.predict_batch([every[i].text for i in some], [every[i].instruction for i in some], **options) if some else []
-        for i, text in zip(some, answers): written[i] = text
+    written = [""] * len(every)
+    for some, options in (
+        ([i for i, v in enumerate(every) if not v.drawn], {}),
+        ([i for i, v in enumerate(every) if v.drawn], SAMPLING),
+    ):
+        answers = (
+            predictor.predict_batch(
+                [every[i].text for i in some], [every[i].instruction for i in some], **options
+            )
+            if some
+            else []
+        )
+        for i, text in zip(some, answers):
+            written[i] = text
     starts = [sum(map(len, forms[:i])) for i in range(len(forms))]
-    return agreed(list(rows['fname']), forms, written).assign(plain=[written[i] for i in starts])
+    return agreed(list(rows["fname"]), forms, written).assign(plain=[written[i] for i in starts])

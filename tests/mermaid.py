@@ -1,4 +1,5 @@
 """Mermaid's own parser, where node and mermaid are installed"""
+
 import json, os, re, shutil, subprocess
 from pathlib import Path
 
@@ -22,12 +23,23 @@ console.log(JSON.stringify(out));
 
 def parse(blocks):
     "What mermaid itself makes of each block; skips where it is not installed"
-    folder = Path(os.environ.get('DIALSUM_MERMAID') or Path(__file__).resolve().parents[1])
-    if not (folder/'node_modules'/'mermaid').is_dir() or not (folder/'node_modules'/'jsdom').is_dir() or not shutil.which('node'):
-        pytest.skip('needs node, and `npm install mermaid jsdom` in the folder that DIALSUM_MERMAID names')
-    done = subprocess.run(['node', '--input-type=module', '-e', PARSE, str(folder)], input=json.dumps(blocks), capture_output=True, text=True, timeout=600)
+    folder = Path(os.environ.get("DIALSUM_MERMAID") or Path(__file__).resolve().parents[1])
+    if (
+        not (folder / "node_modules" / "mermaid").is_dir()
+        or not (folder / "node_modules" / "jsdom").is_dir()
+        or not shutil.which("node")
+    ):
+        pytest.skip("needs node, and `npm install mermaid jsdom` in the folder that DIALSUM_MERMAID names")
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", PARSE, str(folder)],
+        input=json.dumps(blocks),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def mermaid_blocks(md): return re.findall(r'^```mermaid\n(.*?)\n```$', md, re.S | re.M)
+def mermaid_blocks(md):
+    return re.findall(r"^```mermaid\n(.*?)\n```$", md, re.S | re.M)

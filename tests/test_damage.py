@@ -1,4 +1,5 @@
 "Each damage of a summary is called by its name: in a score, in its warnings, in the facts and in the report"
+
 import json, re
 
 import numpy as np
@@ -11,172 +12,231 @@ from dialsum.rouge import rouge, score_files
 from dialsum.runs import sample_path
 from experiments import scored
 
-ROWS = pd.concat([read(sample_path()/f'{part}.csv', summaries=True) for part in ('train', 'dev')], ignore_index=True)
-GOOD = list(ROWS['summaries'].str[0])
+ROWS = pd.concat(
+    [read(sample_path() / f"{part}.csv", summaries=True) for part in ("train", "dev")], ignore_index=True
+)
+GOOD = list(ROWS["summaries"].str[0])
 
 
 def without_tags(text):
     from dialsum.data import TAG
-    return TAG.sub('', text).strip()
+
+    return TAG.sub("", text).strip()
 
 
 # diagnostic → what a pipeline did to a summary, words of its warning, the fault's kind
 DAMAGE = {
-    'literal_nothing': (lambda text: 'nan', "missing value's name", 'literal_nothing'),
-    'no_hangul': (lambda text: 'They talk about the umbrella and the meeting.', 'have no Hangul', 'no_hangul'),
-    'control_tokens': (lambda text: f'[BOS] {text}</s><pad><pad>', 'control tokens', 'control_token'),
-    'lost_tags': (without_tags, 'no tag at all', 'lost_tags'),
-    'empty': (lambda text: '', 'are empty', 'empty'),
-    'broken_tags': (lambda text: re.sub(r'#(Person\d)#', r'\1', text), 'broken tags', 'broken_tag'),
+    "literal_nothing": (lambda text: "nan", "missing value's name", "literal_nothing"),
+    "no_hangul": (
+        lambda text: "They talk about the umbrella and the meeting.",
+        "have no Hangul",
+        "no_hangul",
+    ),
+    "control_tokens": (lambda text: f"[BOS] {text}</s><pad><pad>", "control tokens", "control_token"),
+    "lost_tags": (without_tags, "no tag at all", "lost_tags"),
+    "empty": (lambda text: "", "are empty", "empty"),
+    "broken_tags": (lambda text: re.sub(r"#(Person\d)#", r"\1", text), "broken tags", "broken_tag"),
 }
-TOKENIZER = 'ROUGE-1 = ROUGE-L'
+TOKENIZER = "ROUGE-1 = ROUGE-L"
 
 
-@pytest.mark.parametrize('name', DAMAGE)
+@pytest.mark.parametrize("name", DAMAGE)
 def test_a_damage_has_a_diagnostic_and_a_sentence_of_its_own(name):
     spoil, words, _ = DAMAGE[name]
-    table = rouge([spoil(text) for text in GOOD], GOOD, dialogues=list(ROWS['dialogue']))
-    assert table.diagnostics[name] > .8
+    table = rouge([spoil(text) for text in GOOD], GOOD, dialogues=list(ROWS["dialogue"]))
+    assert table.diagnostics[name] > 0.8
     assert [w for w in table.warnings if words in w], table.warnings
-    others = [w for other, (_, told, _) in DAMAGE.items() if other != name for w in table.warnings if told in w]
+    others = [
+        w for other, (_, told, _) in DAMAGE.items() if other != name for w in table.warnings if told in w
+    ]
     assert not others and not [w for w in table.warnings if TOKENIZER in w]
 
 
-@pytest.mark.parametrize('name', DAMAGE)
+@pytest.mark.parametrize("name", DAMAGE)
 def test_one_damaged_summary_among_many_is_counted(name):
     spoil, words, _ = DAMAGE[name]
-    table = rouge([spoil(GOOD[0]), *GOOD[1:]], GOOD, dialogues=list(ROWS['dialogue']))
-    assert table.diagnostics[name] == pytest.approx(1/len(GOOD))
-    assert bool([w for w in table.warnings if words in w]) == (name != 'lost_tags')  # a summary may do without its speakers
+    table = rouge([spoil(GOOD[0]), *GOOD[1:]], GOOD, dialogues=list(ROWS["dialogue"]))
+    assert table.diagnostics[name] == pytest.approx(1 / len(GOOD))
+    assert bool([w for w in table.warnings if words in w]) == (
+        name != "lost_tags"
+    )  # a summary may do without its speakers
 
 
-@pytest.mark.parametrize('name', DAMAGE)
+@pytest.mark.parametrize("name", DAMAGE)
 def test_a_damage_is_a_fault_with_a_korean_title(name):
     spoil, _, kind = DAMAGE[name]
     spoiled = [spoil(text) for text in GOOD]
-    told = counted(spoiled, list(ROWS['dialogue']), list(ROWS['summaries']), list(ROWS['fname']))
-    assert told['kinds'][kind]['count'] > .8*len(GOOD) and not told['kinds'][kind]['references']
-    assert FAULTS[kind].title and all('가' <= c <= '힣' or c == ' ' for c in FAULTS[kind].title)
-    if name in ('empty', 'literal_nothing', 'control_tokens'):  # what was left over is not taken for another fault
-        assert {k for k, found in told['kinds'].items() if found['count'] > .1*len(GOOD)} == {kind}
+    told = counted(spoiled, list(ROWS["dialogue"]), list(ROWS["summaries"]), list(ROWS["fname"]))
+    assert told["kinds"][kind]["count"] > 0.8 * len(GOOD) and not told["kinds"][kind]["references"]
+    assert FAULTS[kind].title and all("가" <= c <= "힣" or c == " " for c in FAULTS[kind].title)
+    if name in (
+        "empty",
+        "literal_nothing",
+        "control_tokens",
+    ):  # what was left over is not taken for another fault
+        assert {k for k, found in told["kinds"].items() if found["count"] > 0.1 * len(GOOD)} == {kind}
 
 
-@pytest.mark.parametrize('name', DAMAGE)
+@pytest.mark.parametrize("name", DAMAGE)
 def test_the_score_of_files_and_its_json_tell_it(name, tmp_path):
     spoil, words, _ = DAMAGE[name]
-    (tmp_path/'dev.csv').write_text(to_csv(ROWS.assign(topic='')))
-    pd.DataFrame(dict(fname=ROWS['fname'], summary=[spoil(text) for text in GOOD])).to_csv(tmp_path/'predictions.csv', index=False)
-    told = json.loads(json.dumps(score_files(tmp_path/'predictions.csv', tmp_path/'dev.csv').to_dict()))
-    assert told['diagnostics'][name] > .8 and any(words in w for w in told['warnings'])
+    (tmp_path / "dev.csv").write_text(to_csv(ROWS.assign(topic="")))
+    pd.DataFrame(dict(fname=ROWS["fname"], summary=[spoil(text) for text in GOOD])).to_csv(
+        tmp_path / "predictions.csv", index=False
+    )
+    told = json.loads(json.dumps(score_files(tmp_path / "predictions.csv", tmp_path / "dev.csv").to_dict()))
+    assert told["diagnostics"][name] > 0.8 and any(words in w for w in told["warnings"])
 
 
 def test_the_command_tells_it(tmp_path, capsys):
     from dialsum.cli import main
-    (tmp_path/'dev.csv').write_text(to_csv(ROWS.assign(topic='')))
-    pd.DataFrame(dict(fname=ROWS['fname'], summary=['nan']*len(ROWS))).to_csv(tmp_path/'predictions.csv', index=False)
-    main(['score', '--predictions', str(tmp_path/'predictions.csv'), '--references', str(tmp_path/'dev.csv')])
+
+    (tmp_path / "dev.csv").write_text(to_csv(ROWS.assign(topic="")))
+    pd.DataFrame(dict(fname=ROWS["fname"], summary=["nan"] * len(ROWS))).to_csv(
+        tmp_path / "predictions.csv", index=False
+    )
+    main(
+        [
+            "score",
+            "--predictions",
+            str(tmp_path / "predictions.csv"),
+            "--references",
+            str(tmp_path / "dev.csv"),
+        ]
+    )
     shown = capsys.readouterr()
     assert "missing value's name ('nan')" in shown.out + shown.err and TOKENIZER not in shown.out + shown.err
 
 
-@pytest.mark.parametrize('name', [n for n in DAMAGE if n != 'empty'])
+@pytest.mark.parametrize("name", [n for n in DAMAGE if n != "empty"])
 def test_the_report_tells_it_in_korean(build, name):
     from dialsum.report import SECTIONS, read_experiment
+
     run, leave = build()
     kind = DAMAGE[name][2]
-    faults = dict(rows=16, faulty=8, kinds={k: dict(count=8*(k == kind), references=0, examples=[]) for k in FAULTS})
-    leave('evaluate', 'kobart', found=dict(split=scored(40., **{name: .5, f'reference_{name}': .0}), faults=faults))
+    faults = dict(
+        rows=16, faulty=8, kinds={k: dict(count=8 * (k == kind), references=0, examples=[]) for k in FAULTS}
+    )
+    leave(
+        "evaluate",
+        "kobart",
+        found=dict(split=scored(40.0, **{name: 0.5, f"reference_{name}": 0.0}), faults=faults),
+    )
     e = read_experiment(run)
-    assert 'KoBART 50.0%' in SECTIONS['점수'](e)
-    assert f'| {FAULTS[kind].title} | 50.0% |' in '\n'.join(section(e) for section in SECTIONS.values())
-    assert FAULTS[kind].title in SECTIONS['다음에 할 일'](e)  # and what can be done about it
+    assert "KoBART 50.0%" in SECTIONS["점수"](e)
+    assert f"| {FAULTS[kind].title} | 50.0% |" in "\n".join(section(e) for section in SECTIONS.values())
+    assert FAULTS[kind].title in SECTIONS["다음에 할 일"](e)  # and what can be done about it
 
 
 def test_the_report_says_what_the_references_hold(build):
     from dialsum.report import SECTIONS, read_experiment
+
     def told(name, **more):
         run, leave = build(name)
-        leave('evaluate', 'kobart', found=dict(split=scored(40., broken_tags=.5, **more)))
-        return next((line for line in SECTIONS['점수'](read_experiment(run)).split('\n') if '깨진 태그가 있는' in line), '')
-    assert '정답에는 하나도 없습니다.' in told('none', reference_broken_tags=0.)
-    assert '정답에서는 2.0%입니다.' in told('some', reference_broken_tags=.02)
-    assert '정답' not in told('unknown').replace('정상', '')  # an older record did not count them
-    assert told('as many', reference_broken_tags=.5) == ''
+        leave("evaluate", "kobart", found=dict(split=scored(40.0, broken_tags=0.5, **more)))
+        return next(
+            (
+                line
+                for line in SECTIONS["점수"](read_experiment(run)).split("\n")
+                if "깨진 태그가 있는" in line
+            ),
+            "",
+        )
+
+    assert "정답에는 하나도 없습니다." in told("none", reference_broken_tags=0.0)
+    assert "정답에서는 2.0%입니다." in told("some", reference_broken_tags=0.02)
+    assert "정답" not in told("unknown").replace("정상", "")  # an older record did not count them
+    assert told("as many", reference_broken_tags=0.5) == ""
 
 
 def test_facts_without_the_new_diagnostics_are_still_read(build):
     from dialsum.report import SECTIONS, read_experiment
+
     run, leave = build()
     old = dict(rows=16, faulty=8, kinds=dict(empty=dict(count=8, references=0, examples=[])))
-    leave('evaluate', 'kobart', found=dict(split=scored(40.), faults=old))
+    leave("evaluate", "kobart", found=dict(split=scored(40.0), faults=old))
     assert all(section(read_experiment(run)) for section in SECTIONS.values())
 
 
 # the alarm bell of the tokenizer
 
+
 def equal_share(predictions, references, tokenizer):
     table = rouge(predictions, references, tokenizer=tokenizer)
-    return table.diagnostics['equal_r1_rl'], [w for w in table.warnings if TOKENIZER in w]
+    return table.diagnostics["equal_r1_rl"], [w for w in table.warnings if TOKENIZER in w]
 
 
 def test_the_limit_of_equal_scores_is_each_tokenizer_s_own():
-    predictions, references = GOOD, GOOD[3:] + GOOD[:3]  # of other dialogues: few words are shared between blanks
-    share, warned = equal_share(predictions, references, 'word')
-    assert .57 < share and bool(warned) == (share > .8)
+    predictions, references = (
+        GOOD,
+        GOOD[3:] + GOOD[:3],
+    )  # of other dialogues: few words are shared between blanks
+    share, warned = equal_share(predictions, references, "word")
+    assert 0.57 < share and bool(warned) == (share > 0.8)
     from dialsum.rouge import limits
-    assert not {'equal_r1_rl'} & (set(limits('kiwi')) | set(limits('char')))  # nothing was measured for these
-    assert limits()['equal_r1_rl'][1] == .3 < limits('word')['equal_r1_rl'][1]
+
+    assert not {"equal_r1_rl"} & (set(limits("kiwi")) | set(limits("char")))  # nothing was measured for these
+    assert limits()["equal_r1_rl"][1] == 0.3 < limits("word")["equal_r1_rl"][1]
 
 
 def test_a_whitespace_score_of_a_fair_model_is_not_called_broken():
     "57 % of a trained model's summaries have ROUGE-1 = ROUGE-L between blanks: that says nothing about the tokenizer"
-    same, other = '#Person1#은 우산을 찾는다.', '#Person1#은 회의를 옮긴다.'
-    turned = '우산을 #Person1#은 찾는다.'
-    predictions, references = [other]*57 + [turned]*43, [same]*100
-    share, warned = equal_share(predictions, references, 'word')
-    assert share == .57 and not warned
-    assert [w for w in rouge(predictions, references).warnings if TOKENIZER in w]  # by MeCab that would be much
+    same, other = "#Person1#은 우산을 찾는다.", "#Person1#은 회의를 옮긴다."
+    turned = "우산을 #Person1#은 찾는다."
+    predictions, references = [other] * 57 + [turned] * 43, [same] * 100
+    share, warned = equal_share(predictions, references, "word")
+    assert share == 0.57 and not warned
+    assert [
+        w for w in rouge(predictions, references).warnings if TOKENIZER in w
+    ]  # by MeCab that would be much
 
 
-@pytest.mark.parametrize('name', ['literal_nothing', 'no_hangul', 'empty', 'broken_tags'])
+@pytest.mark.parametrize("name", ["literal_nothing", "no_hangul", "empty", "broken_tags"])
 def test_what_is_damaged_says_nothing_about_the_tokenizer(name):
-    for tokenizer in ('mecab', 'word'):
+    for tokenizer in ("mecab", "word"):
         share, warned = equal_share([DAMAGE[name][0](text) for text in GOOD], GOOD, tokenizer)
         assert share == 0 and not warned
 
 
 def test_a_few_words_lost_say_nothing_about_the_tokenizer():
-    def without_two(text): return ' '.join(word for i, word in enumerate(text.split()) if i not in (1, 3))
+    def without_two(text):
+        return " ".join(word for i, word in enumerate(text.split()) if i not in (1, 3))
+
     for lost in (1, len(GOOD)):
-        share, warned = equal_share([without_two(text) for text in GOOD[:lost]] + GOOD[lost:], GOOD, 'mecab')
+        share, warned = equal_share([without_two(text) for text in GOOD[:lost]] + GOOD[lost:], GOOD, "mecab")
         assert share == 0 and not warned
-    share, warned = equal_share([GOOD[1], *GOOD[1:]], GOOD, 'mecab')  # one of many that is neither
+    share, warned = equal_share([GOOD[1], *GOOD[1:]], GOOD, "mecab")  # one of many that is neither
     assert share == 0 and not warned
 
 
 def test_damaged_real_references_are_called_by_their_damage(shared):
-    rows = read(shared/'data'/'kodialogsum'/'dev.csv', summaries=True)
-    good = list(rows['summaries'].str[0])
+    rows = read(shared / "data" / "kodialogsum" / "dev.csv", summaries=True)
+    good = list(rows["summaries"].str[0])
     for name, (spoil, words, _) in DAMAGE.items():
-        table = rouge([spoil(text) for text in good], good, dialogues=list(rows['dialogue']))
-        tagged = np.mean(['#' in text for text in good]) if name in ('lost_tags', 'broken_tags') else 1
+        table = rouge([spoil(text) for text in good], good, dialogues=list(rows["dialogue"]))
+        tagged = np.mean(["#" in text for text in good]) if name in ("lost_tags", "broken_tags") else 1
         assert table.diagnostics[name] == pytest.approx(tagged) and any(words in w for w in table.warnings)
         assert not [w for w in table.warnings if TOKENIZER in w]
-    assert rouge(good, good, dialogues=list(rows['dialogue'])).warnings == []
+    assert rouge(good, good, dialogues=list(rows["dialogue"])).warnings == []
 
 
 # summaries that did not end by themselves
 
+
 def cut_advice(reached, **settings):
     from dialsum.judgement import advise
+
     faults = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
-    settings |= dict(whole_sentences='auto', fitted=dict(tried=['plain', 'whole_sentences']))
-    if reached is not None: settings |= dict(reached=reached)
-    return '--max-new-tokens' in ' '.join(a.what for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings)))
+    settings |= dict(whole_sentences="auto", fitted=dict(tried=["plain", "whole_sentences"]))
+    if reached is not None:
+        settings |= dict(reached=reached)
+    return "--max-new-tokens" in " ".join(
+        a.what for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings))
+    )
 
 
-@pytest.mark.parametrize('limit', [60, 99, 100, 101, 300])
-@pytest.mark.parametrize('ratio', [.2, .5, .95])
+@pytest.mark.parametrize("limit", [60, 99, 100, 101, 300])
+@pytest.mark.parametrize("ratio", [0.2, 0.5, 0.95])
 def test_a_larger_limit_is_advised_where_summaries_reached_it_and_only_there(limit, ratio):
     assert cut_advice(49, max_new_tokens=limit, length_ratio=ratio)
     assert not cut_advice(0, max_new_tokens=limit, length_ratio=ratio)
@@ -184,40 +244,60 @@ def test_a_larger_limit_is_advised_where_summaries_reached_it_and_only_there(lim
 
 def test_the_report_says_how_many_reached_the_limit(build):
     from dialsum.report import SECTIONS, read_experiment
+
     run, leave = build()
     decoding = dict(num_beams=1, do_sample=False, max_new_tokens=100)
-    leave('evaluate', 'kobart', found=dict(split=scored(40.), rows=16, reached=4, decoding=decoding))
-    leave('evaluate', 'qwen3-4b', found=dict(split=scored(39.), rows=16, decoding=decoding))  # an older record
-    section = SECTIONS['점수'](read_experiment(run))
-    assert '| 한도에 닿음 |' in section and '| 25.0% |' in section
-    assert [line for line in section.split('\n') if line.startswith('| Qwen3-4B | 그리디') and '| – |' in line]
+    leave("evaluate", "kobart", found=dict(split=scored(40.0), rows=16, reached=4, decoding=decoding))
+    leave(
+        "evaluate", "qwen3-4b", found=dict(split=scored(39.0), rows=16, decoding=decoding)
+    )  # an older record
+    section = SECTIONS["점수"](read_experiment(run))
+    assert "| 한도에 닿음 |" in section and "| 25.0% |" in section
+    assert [
+        line for line in section.split("\n") if line.startswith("| Qwen3-4B | 그리디") and "| – |" in line
+    ]
 
 
 def test_an_engine_counts_over_all_of_its_groups():
     from dialsum.engines import Engine
+
     class Grouped(Engine):
-        def __init__(self): self.reached, self.tell = [], None
-        def groups(self, texts): return [[0, 2], [1]]
+        def __init__(self):
+            self.reached, self.tell = [], None
+
+        def groups(self, texts):
+            return [[0, 2], [1]]
+
         def _group(self, texts, instructions, options):
-            self.reached = [text == 'long' for text in texts]
+            self.reached = [text == "long" for text in texts]
             return texts
+
     made = Grouped()
-    assert made._summaries(['long', 'short', 'long'], None, {}) == ['long', 'short', 'long']
+    assert made._summaries(["long", "short", "long"], None, {}) == ["long", "short", "long"]
     assert made.reached == [True, False, True]
 
 
-@pytest.mark.parametrize('seq2seq,written,expected', [
-    (True, [[5, 5, 5], [5, 5, 1], [5, 1]], [True, False, False]),  # 4 tokens: the last would be a forced end
-    (False, [[5, 5, 5, 5], [5, 5, 5], []], [True, False, False])])
+@pytest.mark.parametrize(
+    "seq2seq,written,expected",
+    [
+        (
+            True,
+            [[5, 5, 5], [5, 5, 1], [5, 1]],
+            [True, False, False],
+        ),  # 4 tokens: the last would be a forced end
+        (False, [[5, 5, 5, 5], [5, 5, 5], []], [True, False, False]),
+    ],
+)
 def test_ctranslate2_knows_which_summaries_ended_by_themselves(seq2seq, written, expected):
     from types import SimpleNamespace
     from dialsum.engines import CTranslate2
     from dialsum.generation import Decoding
+
     made = CTranslate2.__new__(CTranslate2)
     made.loaded = SimpleNamespace(card=SimpleNamespace(seq2seq=seq2seq))
-    made.codec = SimpleNamespace(source=lambda text, instruction: [0], text=lambda ids: '네')
-    made.names, made.whole, made._bar, made.decoding = ['a'], False, None, Decoding(max_new_tokens=4)
+    made.codec = SimpleNamespace(source=lambda text, instruction: [0], text=lambda ids: "네")
+    made.names, made.whole, made._bar, made.decoding = ["a"], False, None, Decoding(max_new_tokens=4)
     made._ends, made._with = lambda d: [1], lambda options: made.decoding
     made.check = made._check_room = lambda *given: None
     made._search = lambda sources, d: written
-    assert made._group(['응.']*3, None, {}) == ['네']*3 and made.reached == expected
+    assert made._group(["응."] * 3, None, {}) == ["네"] * 3 and made.reached == expected

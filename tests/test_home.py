@@ -1,4 +1,5 @@
 "A home folder that cannot be written to, sockets that nobody else can have made, and who stopped an experiment"
+
 import os, shutil, stat, sys, tempfile
 from pathlib import Path
 
@@ -9,150 +10,225 @@ from dialsum.pipeline import StageSpec, run_stage
 from dialsum.report import read_experiment, render
 from dialsum.runs import DialsumError, cache_path, facts, new_run
 
-UNWRITABLE = Path('/sys') # not even root makes a folder there
+UNWRITABLE = Path("/sys")  # not even root makes a folder there
 
 
 @pytest.fixture
 def homeless(monkeypatch, tmp_path):
     "A process whose home folder exists and cannot be written to"
-    if not UNWRITABLE.is_dir() or os.access(UNWRITABLE/'kernel', os.F_OK) is False: pytest.skip('needs /sys')
-    for name in ('DIALSUM_CACHE', 'IPYTHONDIR', 'MPLCONFIGDIR', 'HF_HOME', 'JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME'): monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv('HOME', str(UNWRITABLE))
+    if not UNWRITABLE.is_dir() or os.access(UNWRITABLE / "kernel", os.F_OK) is False:
+        pytest.skip("needs /sys")
+    for name in (
+        "DIALSUM_CACHE",
+        "IPYTHONDIR",
+        "MPLCONFIGDIR",
+        "HF_HOME",
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(UNWRITABLE))
     return tmp_path
 
 
 def test_stages_run_where_the_home_folder_cannot_be_written_to(homeless, call):
-    places = dict(HOME=str(UNWRITABLE), TMPDIR=str(homeless), DIALSUM_CACHE='', IPYTHONDIR='', MPLCONFIGDIR='', HF_HOME='')
-    done = call(sys.executable, '-P', '-c', 'import sys; from dialsum.cli import main; sys.exit(main())', 'stage', 'data', '-p', 'debug', 'true', '--runs', homeless/'runs', **places)
+    places = dict(
+        HOME=str(UNWRITABLE),
+        TMPDIR=str(homeless),
+        DIALSUM_CACHE="",
+        IPYTHONDIR="",
+        MPLCONFIGDIR="",
+        HF_HOME="",
+    )
+    done = call(
+        sys.executable,
+        "-P",
+        "-c",
+        "import sys; from dialsum.cli import main; sys.exit(main())",
+        "stage",
+        "data",
+        "-p",
+        "debug",
+        "true",
+        "--runs",
+        homeless / "runs",
+        **places,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    [run] = (homeless/'runs').iterdir()
-    assert [f['status'] for f in facts(run)] == ['success']
-    assert (homeless/f'dialsum-home-{os.getuid()}'/'.ipython').is_dir()
+    [run] = (homeless / "runs").iterdir()
+    assert [f["status"] for f in facts(run)] == ["success"]
+    assert (homeless / f"dialsum-home-{os.getuid()}" / ".ipython").is_dir()
 
 
 def test_each_folder_has_its_place(homeless, monkeypatch):
-    monkeypatch.setattr(tempfile, 'tempdir', str(homeless))
+    monkeypatch.setattr(tempfile, "tempdir", str(homeless))
     spare = runs.spare_home()
-    assert stat.S_IMODE(spare.stat().st_mode) == 0o700 and cache_path() == spare/'.cache'/'dialsum'
-    assert runs.home_folders()['IPYTHONDIR'] == str(spare/'.ipython') and runs.home_folders()['HF_HOME'] == str(spare/'.cache'/'huggingface')
-    monkeypatch.setenv('HF_HOME', '/sys/kernel') # weights that came with the machine are read where they are
-    monkeypatch.setenv('MPLCONFIGDIR', str(homeless/'own'))
-    assert not {'HF_HOME', 'MPLCONFIGDIR'} & set(runs.home_folders()) and not (homeless/'own').exists()
-    monkeypatch.setenv('HOME', str(homeless))
-    assert runs.home_folders() == {} and cache_path() == homeless/'.cache'/'dialsum' and sorted(p.name for p in homeless.iterdir()) == [spare.name]
+    assert stat.S_IMODE(spare.stat().st_mode) == 0o700 and cache_path() == spare / ".cache" / "dialsum"
+    assert runs.home_folders()["IPYTHONDIR"] == str(spare / ".ipython") and runs.home_folders()[
+        "HF_HOME"
+    ] == str(spare / ".cache" / "huggingface")
+    monkeypatch.setenv("HF_HOME", "/sys/kernel")  # weights that came with the machine are read where they are
+    monkeypatch.setenv("MPLCONFIGDIR", str(homeless / "own"))
+    assert not {"HF_HOME", "MPLCONFIGDIR"} & set(runs.home_folders()) and not (homeless / "own").exists()
+    monkeypatch.setenv("HOME", str(homeless))
+    assert (
+        runs.home_folders() == {}
+        and cache_path() == homeless / ".cache" / "dialsum"
+        and sorted(p.name for p in homeless.iterdir()) == [spare.name]
+    )
 
 
 def test_a_user_without_a_home_folder_has_one_among_the_temporary_files(homeless, monkeypatch):
-    def nobody(): raise RuntimeError('Could not determine home directory.')
-    monkeypatch.setattr(tempfile, 'tempdir', str(homeless))
-    monkeypatch.setattr(Path, 'home', nobody) # a container's user who is in no list of users
-    assert cache_path() == runs.spare_home()/'.cache'/'dialsum' and 'IPYTHONDIR' in runs.home_folders()
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(homeless))
+    monkeypatch.setattr(Path, "home", nobody)  # a container's user who is in no list of users
+    assert cache_path() == runs.spare_home() / ".cache" / "dialsum" and "IPYTHONDIR" in runs.home_folders()
 
 
 def test_a_home_folder_that_one_may_not_even_look_into(homeless, monkeypatch):
     "As in a container without root, whose HOME is still that of root"
-    top = Path(tempfile.mkdtemp(dir='/tmp'))
+    top = Path(tempfile.mkdtemp(dir="/tmp"))
     top.chmod(0o755)
-    (top/'locked'/'home').mkdir(parents=True)
-    (top/'locked').chmod(0o700 if os.getuid() == 0 else 0)
-    (top/'tmp').mkdir()
-    (top/'tmp').chmod(0o1777)
+    (top / "locked" / "home").mkdir(parents=True)
+    (top / "locked").chmod(0o700 if os.getuid() == 0 else 0)
+    (top / "tmp").mkdir()
+    (top / "tmp").chmod(0o1777)
     reader, writer = os.pipe()
-    if not (child := os.fork()): # another user, for whom nothing has to be imported any more
+    if not (child := os.fork()):  # another user, for whom nothing has to be imported any more
         try:
-            if os.getuid() == 0: os.setuid(54321)
-            os.environ['HOME'], tempfile.tempdir = str(top/'locked'/'home'), str(top/'tmp')
-            found = f"{len(runs.home_folders())} {cache_path().is_relative_to(top/'tmp')} {(top/'tmp'/f'dialsum-home-{os.getuid()}').is_dir()}"
-        except BaseException as e: found = repr(e)
+            if os.getuid() == 0:
+                os.setuid(54321)
+            os.environ["HOME"], tempfile.tempdir = str(top / "locked" / "home"), str(top / "tmp")
+            found = f"{len(runs.home_folders())} {cache_path().is_relative_to(top / 'tmp')} {(top / 'tmp' / f'dialsum-home-{os.getuid()}').is_dir()}"
+        except BaseException as e:
+            found = repr(e)
         os.write(writer, found.encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(writer)
-    (top/'locked').chmod(0o700)
+    (top / "locked").chmod(0o700)
     told = os.read(reader, 10000).decode()
     os.close(reader)
     shutil.rmtree(top, ignore_errors=True)
-    assert told == '8 True True'
+    assert told == "8 True True"
 
 
-@pytest.mark.parametrize('how', ['open to all', 'a link', 'a file'])
+@pytest.mark.parametrize("how", ["open to all", "a link", "a file"])
 def test_a_place_that_is_not_this_users_alone_is_refused(homeless, monkeypatch, how):
-    monkeypatch.setattr(tempfile, 'tempdir', str(homeless))
-    there = homeless/f'dialsum-home-{os.getuid()}'
-    if how == 'a link': (homeless/'else').mkdir(); there.symlink_to(homeless/'else')
-    elif how == 'a file': there.write_text('')
-    else: there.mkdir(); there.chmod(0o777)
-    with pytest.raises(DialsumError, match='set HOME to a folder'): cache_path()
+    monkeypatch.setattr(tempfile, "tempdir", str(homeless))
+    there = homeless / f"dialsum-home-{os.getuid()}"
+    if how == "a link":
+        (homeless / "else").mkdir()
+        there.symlink_to(homeless / "else")
+    elif how == "a file":
+        there.write_text("")
+    else:
+        there.mkdir()
+        there.chmod(0o777)
+    with pytest.raises(DialsumError, match="set HOME to a folder"):
+        cache_path()
 
 
 def test_nowhere_to_write_is_one_sentence(homeless, call):
-    (homeless/f'dialsum-home-{os.getuid()}').write_text('somebody else was here')
-    ask = 'import sys; from dialsum.cli import main; sys.exit(main())'
-    done = call(sys.executable, '-P', '-c', ask, 'runs', '--runs', homeless, HOME=str(UNWRITABLE), TMPDIR=str(homeless), DIALSUM_CACHE='')
-    assert done.returncode == 2 and done.stderr.startswith('dialsum: the home folder cannot be written to') and len(done.stderr.strip().splitlines()) == 1
+    (homeless / f"dialsum-home-{os.getuid()}").write_text("somebody else was here")
+    ask = "import sys; from dialsum.cli import main; sys.exit(main())"
+    done = call(
+        sys.executable,
+        "-P",
+        "-c",
+        ask,
+        "runs",
+        "--runs",
+        homeless,
+        HOME=str(UNWRITABLE),
+        TMPDIR=str(homeless),
+        DIALSUM_CACHE="",
+    )
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("dialsum: the home folder cannot be written to")
+        and len(done.stderr.strip().splitlines()) == 1
+    )
 
 
 def test_a_cache_that_was_named_and_cannot_be_written_to_is_one_sentence(monkeypatch):
     from dialsum.models import card, replica
-    monkeypatch.setenv('DIALSUM_CACHE', '/sys/dialsum')
-    with pytest.raises(DialsumError, match="cannot write to the folder '/sys/dialsum'"): replica(card('kobart'))
+
+    monkeypatch.setenv("DIALSUM_CACHE", "/sys/dialsum")
+    with pytest.raises(DialsumError, match="cannot write to the folder '/sys/dialsum'"):
+        replica(card("kobart"))
 
 
 def test_sockets_lie_in_a_new_folder_of_this_user_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
-    first, second = pipeline._make_sockets(tmp_path/'run'), pipeline._make_sockets(tmp_path/'run')
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    first, second = pipeline._make_sockets(tmp_path / "run"), pipeline._make_sockets(tmp_path / "run")
     assert first != second and {stat.S_IMODE(p.stat().st_mode) for p in (first, second)} == {0o700}
-    others = pipeline._make_sockets(tmp_path/'other')
-    pipeline._remove_sockets(tmp_path/'run', os.getpid())
+    others = pipeline._make_sockets(tmp_path / "other")
+    pipeline._remove_sockets(tmp_path / "run", os.getpid())
     assert not first.exists() and not second.exists() and others.exists()
 
 
 def test_a_long_path_of_temporary_files_gets_short_sockets(tmp_path, monkeypatch):
-    long = tmp_path/('d'*60)/('e'*60)
+    long = tmp_path / ("d" * 60) / ("e" * 60)
     long.mkdir(parents=True)
-    monkeypatch.setattr(tempfile, 'tempdir', str(long))
-    made = pipeline._make_sockets(tmp_path/'run')
-    assert len(f'{made}/kernel-5') <= 100 and not list(long.iterdir())
-    pipeline._remove_sockets(tmp_path/'run', '*')
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    made = pipeline._make_sockets(tmp_path / "run")
+    assert len(f"{made}/kernel-5") <= 100 and not list(long.iterdir())
+    pipeline._remove_sockets(tmp_path / "run", "*")
     assert not made.exists()
 
 
 def test_a_stage_takes_no_folder_that_was_there_and_leaves_none(tmp_path, monkeypatch):
-    short = Path(tempfile.mkdtemp(dir='/tmp', prefix='t'))
-    monkeypatch.setattr(tempfile, 'tempdir', str(short))
-    monkeypatch.setenv('TMPDIR', str(short))
-    run, seen = new_run('small', {}, tmp_path/'runs'), []
+    short = Path(tempfile.mkdtemp(dir="/tmp", prefix="t"))
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    monkeypatch.setenv("TMPDIR", str(short))
+    run, seen = new_run("small", {}, tmp_path / "runs"), []
     begun = pipeline._look
-    def look(pid, tree): # what the stage's process has made so far
-        seen.extend(p for p in short.glob('dialsum-*') if p not in seen)
+
+    def look(pid, tree):  # what the stage's process has made so far
+        seen.extend(p for p in short.glob("dialsum-*") if p not in seen)
         begun(pid, tree)
-    monkeypatch.setattr(pipeline, '_look', look)
-    assert run_stage(StageSpec(run, 'data', '', dict(debug=True)))['status'] == 'success'
-    assert seen and all(len(p.name.rpartition('-')[2]) == 8 for p in seen), seen # a part that nobody can guess
-    assert not list(short.glob('dialsum-*'))
+
+    monkeypatch.setattr(pipeline, "_look", look)
+    assert run_stage(StageSpec(run, "data", "", dict(debug=True)))["status"] == "success"
+    assert seen and all(len(p.name.rpartition("-")[2]) == 8 for p in seen), (
+        seen
+    )  # a part that nobody can guess
+    assert not list(short.glob("dialsum-*"))
     shutil.rmtree(short)
 
 
 def interrupted_run(folder):
-    run = new_run('small', dict(models=['kobart']), folder, stages=['data', 'kobart/train'])
+    run = new_run("small", dict(models=["kobart"]), folder, stages=["data", "kobart/train"])
     pipeline.take(run)
-    spec = StageSpec(run, 'train', 'kobart')
-    pipeline._fail(spec, '2026-01-01T00:00:00.000+00:00', 1, pipeline._error('interrupted', 'Interrupted', 'kobart/train was interrupted.'))
+    spec = StageSpec(run, "train", "kobart")
+    pipeline._fail(
+        spec,
+        "2026-01-01T00:00:00.000+00:00",
+        1,
+        pipeline._error("interrupted", "Interrupted", "kobart/train was interrupted."),
+    )
     return run
 
 
 def test_what_somebody_stopped_is_called_interrupted(tmp_path, typed):
     run = interrupted_run(tmp_path)
     pipeline.leave(run)
-    assert pipeline.state(run) == 'interrupted'
-    assert ' interrupted ' in typed('runs', '--runs', tmp_path).stdout
+    assert pipeline.state(run) == "interrupted"
+    assert " interrupted " in typed("runs", "--runs", tmp_path).stdout
     text = render(read_experiment(run))
-    assert '중단되었습니다' in text and '끝났습니다(' not in text
+    assert "중단되었습니다" in text and "끝났습니다(" not in text
 
 
 def test_what_was_stopped_before_its_first_stage_is_called_interrupted(tmp_path):
-    run = new_run('small', dict(models=['kobart']), tmp_path, stages=['data', 'kobart/train'])
-    with pytest.raises(KeyboardInterrupt), pipeline.working_on(run): raise KeyboardInterrupt
-    assert pipeline.state(run) == 'interrupted'
-    with pytest.raises(ValueError), pipeline.working_on(run): raise ValueError
-    assert pipeline.state(run) == 'ended'
+    run = new_run("small", dict(models=["kobart"]), tmp_path, stages=["data", "kobart/train"])
+    with pytest.raises(KeyboardInterrupt), pipeline.working_on(run):
+        raise KeyboardInterrupt
+    assert pipeline.state(run) == "interrupted"
+    with pytest.raises(ValueError), pipeline.working_on(run):
+        raise ValueError
+    assert pipeline.state(run) == "ended"

@@ -1,4 +1,5 @@
 "The rules that notebooks keep, checked on the files themselves"
+
 import ast, json, re, sys
 from pathlib import Path
 
@@ -6,65 +7,95 @@ import pytest
 
 from conftest import ROOT
 
-STAGES = ['preflight', 'data', 'train', 'evaluate', 'predict', 'tta', 'checkpoints', 'optimize', 'folds', 'soup', 'solar', 'ensemble', 'submit', 'report']
-cells = lambda path: json.loads(path.read_text(encoding='utf-8'))['cells']
-code = lambda path: [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
+STAGES = [
+    "preflight",
+    "data",
+    "train",
+    "evaluate",
+    "predict",
+    "tta",
+    "checkpoints",
+    "optimize",
+    "folds",
+    "soup",
+    "solar",
+    "ensemble",
+    "submit",
+    "report",
+]
+cells = lambda path: json.loads(path.read_text(encoding="utf-8"))["cells"]
+code = lambda path: ["".join(c["source"]) for c in cells(path) if c["cell_type"] == "code"]
 
 
-@pytest.mark.parametrize('stage', STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_has_one_parameters_cell_first_and_defines_nothing(stage):
-    found = [c for c in cells(ROOT/'nbs'/f'{stage}.ipynb') if c['cell_type'] == 'code']
-    assert [i for i, c in enumerate(found) if 'parameters' in c['metadata'].get('tags', [])] == [0]
-    for line in ''.join(found[0]['source']).splitlines(): # papermill drops a line with a second equals sign
-        assert re.fullmatch(r'\w+: (str|int|float|bool) = [^=#]+  # [^=]+', line), line
+    found = [c for c in cells(ROOT / "nbs" / f"{stage}.ipynb") if c["cell_type"] == "code"]
+    assert [i for i, c in enumerate(found) if "parameters" in c["metadata"].get("tags", [])] == [0]
+    for line in "".join(found[0]["source"]).splitlines():  # papermill drops a line with a second equals sign
+        assert re.fullmatch(r"\w+: (str|int|float|bool) = [^=#]+  # [^=]+", line), line
     for c in found:
-        assert not c['outputs'] and c['execution_count'] is None
-        assert not any(isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(ast.parse(''.join(c['source']))))
-        assert not re.search(r'^[%!]', ''.join(c['source']), re.M)
+        assert not c["outputs"] and c["execution_count"] is None
+        assert not any(
+            isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(ast.parse("".join(c["source"])))
+        )
+        assert not re.search(r"^[%!]", "".join(c["source"]), re.M)
 
 
 def test_every_stage_notebook_is_known():
     from dialsum.runs import stages
+
     assert sorted(STAGES) == stages()
 
 
 def test_papermill_reads_the_same_parameters_as_we_do():
     import papermill
     from dialsum.runs import parameters
+
     for stage in STAGES:
-        theirs = papermill.inspect_notebook(str(ROOT/'nbs'/f'{stage}.ipynb'))
-        assert {n: (p['inferred_type_name'], ast.literal_eval(p['default'])) for n, p in theirs.items()} == {p.name: (p.type.__name__, p.default) for p in parameters(stage).values()}
+        theirs = papermill.inspect_notebook(str(ROOT / "nbs" / f"{stage}.ipynb"))
+        assert {n: (p["inferred_type_name"], ast.literal_eval(p["default"])) for n, p in theirs.items()} == {
+            p.name: (p.type.__name__, p.default) for p in parameters(stage).values()
+        }
 
 
 def test_export_and_clean_change_nothing(checkout, call):
-    for command in ('nbdev_export', 'nbdev_clean'):
-        done = call(Path(sys.executable).parent/command)
+    for command in ("nbdev_export", "nbdev_clean"):
+        done = call(Path(sys.executable).parent / command)
         assert done.returncode == 0, done.stderr
-    changed = call('git', 'status', '--porcelain', '--', 'nbs', 'dialsum').stdout
-    assert not changed, changed + call('git', 'diff', '--stat').stdout
+    changed = call("git", "status", "--porcelain", "--", "nbs", "dialsum").stdout
+    assert not changed, changed + call("git", "diff", "--stat").stdout
 
 
 def test_modules_import_only_modules_before_them():
     order = {}
-    for path in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')):
-        name = re.search(r'#\| default_exp (\w+)', '\n'.join(code(path)))[1]
-        assert name not in order, f'two notebooks export {name}: one would overwrite the other'
+    for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
+        name = re.search(r"#\| default_exp (\w+)", "\n".join(code(path)))[1]
+        assert name not in order, f"two notebooks export {name}: one would overwrite the other"
         order[name] = path.name
     for name, notebook in order.items():
-        exported = '\n'.join(c for c in code(ROOT/'nbs'/notebook) if c.startswith('#| export'))
-        for used in re.findall(r'from dialsum\.(\w+) import|from dialsum import (\w+)', exported):
+        exported = "\n".join(c for c in code(ROOT / "nbs" / notebook) if c.startswith("#| export"))
+        for used in re.findall(r"from dialsum\.(\w+) import|from dialsum import (\w+)", exported):
             used = used[0] or used[1]
-            assert used in ('__version__', name) or order[used] < notebook, f'{notebook} imports {used} ({order[used]})'
+            assert used in ("__version__", name) or order[used] < notebook, (
+                f"{notebook} imports {used} ({order[used]})"
+            )
 
 
 def test_no_output_shows_a_path_or_an_address():
-    for path in (ROOT/'nbs').rglob('*.ipynb'):
-        outputs = json.dumps([c['outputs'] for c in cells(path) if c['cell_type'] == 'code'], ensure_ascii=False)
-        for pattern in (r'(?<![\w.])/(?:home|root|work|Users|opt)/', r' at 0x[0-9a-f]{6}', re.escape(str(ROOT))):
-            assert not re.search(pattern, outputs), f'{path.name}: {re.search(pattern, outputs)[0]}'
+    for path in (ROOT / "nbs").rglob("*.ipynb"):
+        outputs = json.dumps(
+            [c["outputs"] for c in cells(path) if c["cell_type"] == "code"], ensure_ascii=False
+        )
+        for pattern in (
+            r"(?<![\w.])/(?:home|root|work|Users|opt)/",
+            r" at 0x[0-9a-f]{6}",
+            re.escape(str(ROOT)),
+        ):
+            assert not re.search(pattern, outputs), f"{path.name}: {re.search(pattern, outputs)[0]}"
 
 
 def test_everything_in_the_package_comes_from_notebooks():
-    for path in (ROOT/'dialsum').glob('*.py'):
-        if path.name in ('__init__.py', '_modidx.py'): continue
-        assert 'AUTOGENERATED! DO NOT EDIT! File to edit: ../nbs/' in path.read_text(encoding='utf-8'), path
+    for path in (ROOT / "dialsum").glob("*.py"):
+        if path.name in ("__init__.py", "_modidx.py"):
+            continue
+        assert "AUTOGENERATED! DO NOT EDIT! File to edit: ../nbs/" in path.read_text(encoding="utf-8"), path

@@ -1,4 +1,5 @@
 "No command writes over what it reads, however the two are spelled"
+
 import json, os
 
 import pytest
@@ -6,108 +7,138 @@ import pytest
 from dialsum import pipeline
 from dialsum.runs import Stage, new_run, nbs_path, release, sample_path
 
-ROWS = 'fname,dialogue\nt_0,#Person1#: 안녕하세요.\n'
+ROWS = "fname,dialogue\nt_0,#Person1#: 안녕하세요.\n"
 
 
 @pytest.fixture
 def rows(tmp_path, monkeypatch):
     "A user's only copy of some dialogues, under several names, in the working folder"
     monkeypatch.chdir(tmp_path)
-    path = tmp_path/'rows.csv'
-    path.write_text(ROWS, encoding='utf-8')
-    (tmp_path/'link.csv').symlink_to(path)
-    os.link(path, tmp_path/'second_name.csv')
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS, encoding="utf-8")
+    (tmp_path / "link.csv").symlink_to(path)
+    os.link(path, tmp_path / "second_name.csv")
     return path
 
 
 def refused(done, *words):
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert 'written over' in done.stderr or 'writes anew' in done.stderr, done.stderr
+    assert "written over" in done.stderr or "writes anew" in done.stderr, done.stderr
     assert all(w in done.stderr for w in words), done.stderr
 
 
-@pytest.mark.parametrize('output', ['rows.csv', './rows.csv', '{absolute}', 'link.csv', 'second_name.csv'])
+@pytest.mark.parametrize("output", ["rows.csv", "./rows.csv", "{absolute}", "link.csv", "second_name.csv"])
 def test_predict_refuses_its_input_as_output(output, rows, typed):
     output = output.format(absolute=rows)
-    refused(typed('predict', '--checkpoint', 'nowhere', '--input', 'rows.csv', '--output', output), 'rows.csv', '--output')
-    assert rows.read_text(encoding='utf-8') == ROWS
+    refused(
+        typed("predict", "--checkpoint", "nowhere", "--input", "rows.csv", "--output", output),
+        "rows.csv",
+        "--output",
+    )
+    assert rows.read_text(encoding="utf-8") == ROWS
 
 
 def test_predict_refuses_before_it_reads_a_file_that_would_be_refused_itself(rows, typed):
-    rows.write_text('no header of ours\n', encoding='utf-8')
-    refused(typed('predict', '--checkpoint', 'nowhere', '--input', 'link.csv', '--output', 'rows.csv'), 'rows.csv')
+    rows.write_text("no header of ours\n", encoding="utf-8")
+    refused(
+        typed("predict", "--checkpoint", "nowhere", "--input", "link.csv", "--output", "rows.csv"), "rows.csv"
+    )
 
 
 def test_predict_refuses_a_file_of_its_checkpoint_as_output(rows, typed, tmp_path):
-    (tmp_path/'model').mkdir()
-    (tmp_path/'model'/'config.json').write_text('{}')
-    refused(typed('predict', '--checkpoint', 'model', '--input', 'rows.csv', '--output', 'model/config.json'), 'a part of')
-    assert (tmp_path/'model'/'config.json').read_text() == '{}'
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    refused(
+        typed("predict", "--checkpoint", "model", "--input", "rows.csv", "--output", "model/config.json"),
+        "a part of",
+    )
+    assert (tmp_path / "model" / "config.json").read_text() == "{}"
 
 
 def test_another_name_is_no_reason_to_refuse(rows, typed):
-    done = typed('predict', '--checkpoint', 'nowhere', '--input', 'rows.csv', '--output', 'new.csv')
-    assert done.returncode == 2 and 'written over' not in done.stderr
+    done = typed("predict", "--checkpoint", "nowhere", "--input", "rows.csv", "--output", "new.csv")
+    assert done.returncode == 2 and "written over" not in done.stderr
 
 
-@pytest.mark.parametrize('name', ['{nbs}/data.ipynb', '{nbs}/train.ipynb', '{nbs}', 'link.ipynb'])
+@pytest.mark.parametrize("name", ["{nbs}/data.ipynb", "{nbs}/train.ipynb", "{nbs}", "link.ipynb"])
 def test_a_stage_refuses_a_source_notebook_as_output(name, typed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    source = nbs_path()/('train.ipynb' if 'train' in name else 'data.ipynb')
-    (tmp_path/'link.ipynb').symlink_to(source)
+    source = nbs_path() / ("train.ipynb" if "train" in name else "data.ipynb")
+    (tmp_path / "link.ipynb").symlink_to(source)
     before = source.read_bytes()
-    run = new_run('data', {}, tmp_path/'runs')
-    try: refused(typed('stage', 'data', '-p', 'run', run, '-o', name.format(nbs=nbs_path())), '-o')
+    run = new_run("data", {}, tmp_path / "runs")
+    try:
+        refused(typed("stage", "data", "-p", "run", run, "-o", name.format(nbs=nbs_path())), "-o")
     finally:
         after = source.read_bytes()
-        if after != before: source.write_bytes(before) # a failing test must not cost a notebook; a rewritten one is empty for whoever reads it meanwhile
-    assert after == before and not (run/'data.ipynb').exists()
+        if after != before:
+            source.write_bytes(
+                before
+            )  # a failing test must not cost a notebook; a rewritten one is empty for whoever reads it meanwhile
+    assert after == before and not (run / "data.ipynb").exists()
 
 
 def test_a_stage_refuses_the_data_it_reads_as_output(rows, typed, tmp_path):
-    run = new_run('data', {}, tmp_path/'runs')
-    refused(typed('stage', 'data', '-p', 'run', run, '-p', 'train_csv', 'rows.csv', '-o', 'link.csv'), '-o')
-    assert rows.read_text(encoding='utf-8') == ROWS
+    run = new_run("data", {}, tmp_path / "runs")
+    refused(typed("stage", "data", "-p", "run", run, "-p", "train_csv", "rows.csv", "-o", "link.csv"), "-o")
+    assert rows.read_text(encoding="utf-8") == ROWS
 
 
 @pytest.fixture
 def experiment(tmp_path):
     "A run folder with rows and a model that a user might give to the run itself again"
-    run = new_run('single', dict(models=['kobart'], scale='replica', checkpoints={}, workers=1, rehearse=False), tmp_path/'runs')
-    (run/'data').mkdir()
-    (run/'data'/'low_quality.csv').write_bytes((sample_path()/'train.csv').read_bytes())
-    (run/'kobart'/'model').mkdir(parents=True)
-    (run/'kobart'/'model'/'config.json').write_text('{}')
+    run = new_run(
+        "single",
+        dict(models=["kobart"], scale="replica", checkpoints={}, workers=1, rehearse=False),
+        tmp_path / "runs",
+    )
+    (run / "data").mkdir()
+    (run / "data" / "low_quality.csv").write_bytes((sample_path() / "train.csv").read_bytes())
+    (run / "kobart" / "model").mkdir(parents=True)
+    (run / "kobart" / "model" / "config.json").write_text("{}")
     return run
 
 
 def test_rows_from_where_the_data_stage_writes_are_refused(experiment, typed):
-    rows = experiment/'data'/'low_quality.csv'
+    rows = experiment / "data" / "low_quality.csv"
     before = rows.read_bytes()
-    refused(typed('resume', experiment, '--train-csv', rows), 'low_quality.csv', 'copy it')
-    refused(typed('stage', 'data', '-p', 'run', experiment, '-p', 'train_csv', rows), 'low_quality.csv')
-    assert rows.read_bytes() == before and json.loads((experiment/'experiment.json').read_text())['options'].get('train_csv') is None
+    refused(typed("resume", experiment, "--train-csv", rows), "low_quality.csv", "copy it")
+    refused(typed("stage", "data", "-p", "run", experiment, "-p", "train_csv", rows), "low_quality.csv")
+    assert (
+        rows.read_bytes() == before
+        and json.loads((experiment / "experiment.json").read_text())["options"].get("train_csv") is None
+    )
 
 
 def test_a_model_from_where_training_writes_is_refused(experiment, typed):
-    model = experiment/'kobart'/'model'
-    refused(typed('resume', experiment, '--checkpoint', model), 'model')
-    refused(typed('stage', 'train', '-p', 'run', experiment, '-p', 'model', 'kobart', '-p', 'checkpoint', model), 'model')
+    model = experiment / "kobart" / "model"
+    refused(typed("resume", experiment, "--checkpoint", model), "model")
+    refused(
+        typed("stage", "train", "-p", "run", experiment, "-p", "model", "kobart", "-p", "checkpoint", model),
+        "model",
+    )
     assert list(model.iterdir())
 
 
 def test_so_is_it_where_a_notebook_is_started_without_the_command_line(experiment):
     from dialsum.runs import DialsumError
-    stage = Stage('data', dict(run=str(experiment)))
-    with pytest.raises(DialsumError, match='writes anew'): stage.use(experiment/'data'/'low_quality.csv')
-    trained = Stage('evaluate', dict(run=str(experiment)), 'kobart')
-    assert trained.use(experiment/'kobart'/'model') # is only read
+
+    stage = Stage("data", dict(run=str(experiment)))
+    with pytest.raises(DialsumError, match="writes anew"):
+        stage.use(experiment / "data" / "low_quality.csv")
+    trained = Stage("evaluate", dict(run=str(experiment)), "kobart")
+    assert trained.use(experiment / "kobart" / "model")  # is only read
 
 
 def test_a_report_may_lie_beside_its_run_and_changes_nothing_in_it(experiment, typed):
-    files = lambda: {p: p.read_bytes() for p in experiment.rglob('*') if p.is_file() and p.name not in ('events.jsonl', '.lock')}
+    files = lambda: {
+        p: p.read_bytes()
+        for p in experiment.rglob("*")
+        if p.is_file() and p.name not in ("events.jsonl", ".lock")
+    }
     before = files()
     from dialsum.report import write_report
+
     write_report(experiment, experiment.parent)
     after = files()
     assert all(after.get(p) == text for p, text in before.items())
@@ -115,123 +146,227 @@ def test_a_report_may_lie_beside_its_run_and_changes_nothing_in_it(experiment, t
 
 def test_a_stage_that_is_run_by_the_pipeline_is_held_to_the_same(experiment):
     from dialsum.runs import DialsumError
-    spec = pipeline.StageSpec(experiment, 'data', '', dict(train_csv=str(experiment/'data'/'low_quality.csv')))
-    with pytest.raises(DialsumError, match='writes anew'): pipeline.run_stage(spec)
-    assert (experiment/'data'/'low_quality.csv').exists()
+
+    spec = pipeline.StageSpec(
+        experiment, "data", "", dict(train_csv=str(experiment / "data" / "low_quality.csv"))
+    )
+    with pytest.raises(DialsumError, match="writes anew"):
+        pipeline.run_stage(spec)
+    assert (experiment / "data" / "low_quality.csv").exists()
 
 
 @pytest.fixture
 def trained(experiment):
     "That run, in which an evaluation has left its notebook and its facts"
-    spec = pipeline.StageSpec(experiment, 'evaluate', 'kobart', dict(scale='replica'))
-    stage = Stage('evaluate', spec.all_params, 'kobart')
+    spec = pipeline.StageSpec(experiment, "evaluate", "kobart", dict(scale="replica"))
+    stage = Stage("evaluate", spec.all_params, "kobart")
     stage.record({})
-    (experiment/'kobart'/'evaluate.ipynb').write_text('{"cells": []}')
-    for folder in (experiment, experiment/'kobart'): release(folder)
+    (experiment / "kobart" / "evaluate.ipynb").write_text('{"cells": []}')
+    for folder in (experiment, experiment / "kobart"):
+        release(folder)
     return experiment
 
 
-def evaluated(typed, run, output): return typed('stage', 'evaluate', '-p', 'run', run, '-p', 'model', 'kobart', '-p', 'scale', 'replica', '-o', output)
+def evaluated(typed, run, output):
+    return typed(
+        "stage", "evaluate", "-p", "run", run, "-p", "model", "kobart", "-p", "scale", "replica", "-o", output
+    )
 
 
-@pytest.mark.parametrize('name', ['kobart/evaluate.ipynb', 'link.ipynb', 'copies/evaluation.ipynb', 'kobart'])
+@pytest.mark.parametrize("name", ["kobart/evaluate.ipynb", "link.ipynb", "copies/evaluation.ipynb", "kobart"])
 def test_a_stage_puts_its_notebook_into_its_run_again_and_again(name, trained, typed):
     "Where it lies by itself, by a link to that, or as a copy"
-    own = trained/'kobart'/'evaluate.ipynb'
-    (trained/'link.ipynb').symlink_to(own)
-    (trained/'copies').mkdir()
+    own = trained / "kobart" / "evaluate.ipynb"
+    (trained / "link.ipynb").symlink_to(own)
+    (trained / "copies").mkdir()
     for _ in range(2):
-        done = evaluated(typed, trained, trained/name)
+        done = evaluated(typed, trained, trained / name)
         assert done.returncode == 0, done.stderr
         assert own.read_text() == '{"cells": []}'
-    assert (trained/name).is_dir() or (trained/name).read_bytes() == own.read_bytes()
+    assert (trained / name).is_dir() or (trained / name).read_bytes() == own.read_bytes()
 
 
-@pytest.mark.parametrize('name', ['kobart/model/config.json', 'kobart/evaluate.json', 'experiment.json', 'data/low_quality.csv', 'train.ipynb'])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kobart/model/config.json",
+        "kobart/evaluate.json",
+        "experiment.json",
+        "data/low_quality.csv",
+        "train.ipynb",
+    ],
+)
 def test_a_stage_refuses_what_its_run_holds_as_output(name, trained, typed):
-    (trained/'train.ipynb').write_text('{}')
-    before = (trained/name).read_bytes()
-    refused(evaluated(typed, trained, trained/name), '-o')
-    assert (trained/name).read_bytes() == before
+    (trained / "train.ipynb").write_text("{}")
+    before = (trained / name).read_bytes()
+    refused(evaluated(typed, trained, trained / name), "-o")
+    assert (trained / name).read_bytes() == before
 
 
 def test_a_parameter_that_is_too_long_for_a_name_is_no_path(trained, typed, tmp_path):
     "new_tokens may have any length, and the notebook's copy is there already"
-    (tmp_path/'copy.ipynb').write_text('{}')
-    long = ','.join(f'#말{i}#' for i in range(200))
-    done = typed('stage', 'train', '-p', 'run', trained, '-p', 'model', 'kobart', '-p', 'new_tokens', long, '-p', 'checkpoint', trained/'kobart'/'model', '-o', tmp_path/'copy.ipynb')
-    refused(done, 'writes anew') # which is looked at behind
+    (tmp_path / "copy.ipynb").write_text("{}")
+    long = ",".join(f"#말{i}#" for i in range(200))
+    done = typed(
+        "stage",
+        "train",
+        "-p",
+        "run",
+        trained,
+        "-p",
+        "model",
+        "kobart",
+        "-p",
+        "new_tokens",
+        long,
+        "-p",
+        "checkpoint",
+        trained / "kobart" / "model",
+        "-o",
+        tmp_path / "copy.ipynb",
+    )
+    refused(done, "writes anew")  # which is looked at behind
 
 
 def test_names_that_are_too_long_are_refused_in_one_sentence(typed, tmp_path):
-    long = 'x'*300
-    for words in (('data', '-o', tmp_path/f'{long}.ipynb'), ('data', '-p', 'run', long), ('data', '-p', 'run', f'./{long}')):
-        done = typed('stage', *words, '--runs', tmp_path/'runs')
-        assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and long[:30] in done.stderr, done.stderr
-    assert not (tmp_path/'runs').exists()
+    long = "x" * 300
+    for words in (
+        ("data", "-o", tmp_path / f"{long}.ipynb"),
+        ("data", "-p", "run", long),
+        ("data", "-p", "run", f"./{long}"),
+    ):
+        done = typed("stage", *words, "--runs", tmp_path / "runs")
+        assert (
+            done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and long[:30] in done.stderr
+        ), done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.fixture
 def adapter(tmp_path, monkeypatch):
     "An adapter of a run, whose configuration names its base, and a place to which that may have moved"
     monkeypatch.chdir(tmp_path)
-    run = new_run('single', dict(models=['qwen3-4b'], scale='replica'), tmp_path/'runs')
-    (tmp_path/'rows.csv').write_text(ROWS, encoding='utf-8')
-    for folder in (tmp_path/'base', tmp_path/'moved', run/'qwen3-4b'/'model'):
+    run = new_run("single", dict(models=["qwen3-4b"], scale="replica"), tmp_path / "runs")
+    (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
+    for folder in (tmp_path / "base", tmp_path / "moved", run / "qwen3-4b" / "model"):
         folder.mkdir(parents=True)
-        for name in ('config.json', 'tokenizer.json'): (folder/name).write_text('{}')
-    (run/'qwen3-4b'/'model'/'config.json').unlink()
-    (run/'qwen3-4b'/'model'/'adapter_config.json').write_text(json.dumps(dict(base_model_name_or_path=str(tmp_path/'base'))))
-    (run/'qwen3-4b'/'evaluate.json').write_text('{}')
-    (tmp_path/'link').symlink_to('base')
-    os.link(tmp_path/'base'/'config.json', tmp_path/'second_name.csv')
-    return run/'qwen3-4b'/'model'
+        for name in ("config.json", "tokenizer.json"):
+            (folder / name).write_text("{}")
+    (run / "qwen3-4b" / "model" / "config.json").unlink()
+    (run / "qwen3-4b" / "model" / "adapter_config.json").write_text(
+        json.dumps(dict(base_model_name_or_path=str(tmp_path / "base")))
+    )
+    (run / "qwen3-4b" / "evaluate.json").write_text("{}")
+    (tmp_path / "link").symlink_to("base")
+    os.link(tmp_path / "base" / "config.json", tmp_path / "second_name.csv")
+    return run / "qwen3-4b" / "model"
 
 
-def files_below(folder): return {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+def files_below(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-READ = ['base/config.json', 'base/new.csv', 'base/deep/new.csv', 'link/new.csv', 'second_name.csv', 'base', '{run}/qwen3-4b/model/adapter_config.json', '{run}/qwen3-4b/model/new.csv',
-        '{run}/qwen3-4b/evaluate.json', '{run}/qwen3-4b/predictions_test.csv', '{run}/experiment.json', 'moved/tokenizer.json']
+READ = [
+    "base/config.json",
+    "base/new.csv",
+    "base/deep/new.csv",
+    "link/new.csv",
+    "second_name.csv",
+    "base",
+    "{run}/qwen3-4b/model/adapter_config.json",
+    "{run}/qwen3-4b/model/new.csv",
+    "{run}/qwen3-4b/evaluate.json",
+    "{run}/qwen3-4b/predictions_test.csv",
+    "{run}/experiment.json",
+    "moved/tokenizer.json",
+]
 
 
-@pytest.mark.parametrize('output', READ)
+@pytest.mark.parametrize("output", READ)
 def test_predict_writes_into_no_folder_that_its_model_is_read_from(output, adapter, typed, tmp_path):
     before = files_below(tmp_path)
     output = output.format(run=adapter.parent.parent)
-    base = ['--base', 'moved'] if output.startswith('moved') else []
-    done = typed('predict', '--checkpoint', adapter, '--input', 'rows.csv', '--output', output, *base)
-    assert done.returncode == 2 and 'give --output another' in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    base = ["--base", "moved"] if output.startswith("moved") else []
+    done = typed("predict", "--checkpoint", adapter, "--input", "rows.csv", "--output", output, *base)
+    assert (
+        done.returncode == 2
+        and "give --output another" in done.stderr
+        and len(done.stderr.strip().splitlines()) == 1
+    ), done.stderr
     assert files_below(tmp_path) == before
 
 
 def test_a_new_file_beside_the_runs_is_no_reason_to_refuse(adapter, typed, tmp_path):
-    for output in ('new.csv', adapter.parent.parent/'new.csv'):
-        done = typed('predict', '--checkpoint', adapter, '--input', 'rows.csv', '--output', output)
-        assert done.returncode == 2 and 'give --output another' not in done.stderr, done.stderr
+    for output in ("new.csv", adapter.parent.parent / "new.csv"):
+        done = typed("predict", "--checkpoint", adapter, "--input", "rows.csv", "--output", output)
+        assert done.returncode == 2 and "give --output another" not in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize('copy', ['base/tokenizer.json', 'base/copy.ipynb', 'moved/tokenizer.json', 'moved', '{run}/qwen3-4b/evaluate.json', '{run}/qwen3-4b/model/copy.ipynb'])
-def test_a_stage_puts_its_notebook_into_no_folder_that_its_model_is_read_from(copy, adapter, typed, tmp_path, monkeypatch):
-    def started(*_, **__): raise AssertionError('a stage was started')
-    monkeypatch.setattr(pipeline, 'run_stage', started)
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "base/tokenizer.json",
+        "base/copy.ipynb",
+        "moved/tokenizer.json",
+        "moved",
+        "{run}/qwen3-4b/evaluate.json",
+        "{run}/qwen3-4b/model/copy.ipynb",
+    ],
+)
+def test_a_stage_puts_its_notebook_into_no_folder_that_its_model_is_read_from(
+    copy, adapter, typed, tmp_path, monkeypatch
+):
+    def started(*_, **__):
+        raise AssertionError("a stage was started")
+
+    monkeypatch.setattr(pipeline, "run_stage", started)
     before = files_below(tmp_path)
-    base = ['-p', 'base', tmp_path/'moved'] if copy.startswith('moved') else []
-    done = typed('stage', 'predict', '-p', 'model', 'qwen3-4b', '-p', 'checkpoint', adapter, *base, '-o', copy.format(run=adapter.parent.parent), '--runs', tmp_path/'new')
-    assert done.returncode == 2 and 'give -o another' in done.stderr, done.stderr
-    assert files_below(tmp_path) == before and not (tmp_path/'new').exists()
+    base = ["-p", "base", tmp_path / "moved"] if copy.startswith("moved") else []
+    done = typed(
+        "stage",
+        "predict",
+        "-p",
+        "model",
+        "qwen3-4b",
+        "-p",
+        "checkpoint",
+        adapter,
+        *base,
+        "-o",
+        copy.format(run=adapter.parent.parent),
+        "--runs",
+        tmp_path / "new",
+    )
+    assert done.returncode == 2 and "give -o another" in done.stderr, done.stderr
+    assert files_below(tmp_path) == before and not (tmp_path / "new").exists()
 
 
 def test_so_is_the_model_that_its_run_trained(trained, typed):
-    done = evaluated(typed, trained, trained/'kobart'/'model'/'copy.ipynb')
-    assert done.returncode == 2 and 'give -o another' in done.stderr, done.stderr
+    done = evaluated(typed, trained, trained / "kobart" / "model" / "copy.ipynb")
+    assert done.returncode == 2 and "give -o another" in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize('option', ['--runs', '--reports'])
+@pytest.mark.parametrize("option", ["--runs", "--reports"])
 def test_no_experiment_is_made_in_a_model_that_it_starts_from(option, adapter, typed, tmp_path, monkeypatch):
-    def started(*_, **__): raise AssertionError('an experiment was started')
-    monkeypatch.setattr(pipeline, 'run_plan', started)
+    def started(*_, **__):
+        raise AssertionError("an experiment was started")
+
+    monkeypatch.setattr(pipeline, "run_plan", started)
     before = files_below(tmp_path)
-    done = typed('run', '--models', 'qwen3-4b', '--scale', 'replica', '--checkpoint', adapter, '--runs', tmp_path/'new', '--reports', tmp_path/'reports', option, 'base/new')
-    assert done.returncode == 2 and f'give {option} another' in done.stderr, done.stderr
+    done = typed(
+        "run",
+        "--models",
+        "qwen3-4b",
+        "--scale",
+        "replica",
+        "--checkpoint",
+        adapter,
+        "--runs",
+        tmp_path / "new",
+        "--reports",
+        tmp_path / "reports",
+        option,
+        "base/new",
+    )
+    assert done.returncode == 2 and f"give {option} another" in done.stderr, done.stderr
     assert files_below(tmp_path) == before

@@ -1,4 +1,5 @@
 """The report as one HTML file: names from hell, thirty models in five folds, and what browsers make of it"""
+
 import io, json, os, re, shutil, signal, socket, subprocess, sys
 from collections import Counter
 from itertools import product
@@ -13,18 +14,31 @@ from dialsum.runs import to_json
 from experiments import at, case, scored, whole
 from mermaid import mermaid_blocks, parse
 
-NAMES = ['"; DROP TABLE models; --', '<script>alert(1)<script>', 'end', '한글 모델: v2', 'x'*200, '😀👩‍👩‍👧 "][1]:::failed', '</title><svg onload=alert(1)>'.replace('/', ''), "'onmouseover='alert(1)"]
-TAGS = set('html head meta title style body div header nav strong ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s b ins hr details summary figure img figcaption svg rect text line path'.split())
-ATTRIBUTES = set('lang charset http-equiv content name class aria-label href rel id tabindex src width height alt style role viewBox x y rx x1 x2 y1 y2 d text-anchor font-size font-weight stroke-dasharray start'.split())
+NAMES = [
+    '"; DROP TABLE models; --',
+    "<script>alert(1)<script>",
+    "end",
+    "한글 모델: v2",
+    "x" * 200,
+    '😀👩‍👩‍👧 "][1]:::failed',
+    "</title><svg onload=alert(1)>".replace("/", ""),
+    "'onmouseover='alert(1)",
+]
+TAGS = set(
+    "html head meta title style body div header nav strong ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s b ins hr details summary figure img figcaption svg rect text line path".split()
+)
+ATTRIBUTES = set(
+    "lang charset http-equiv content name class aria-label href rel id tabindex src width height alt style role viewBox x y rx x1 x2 y1 y2 d text-anchor font-size font-weight stroke-dasharray start".split()
+)
 
 
 def write(run, tmp_path):
     "Both forms of a report: (Markdown, HTML)"
-    written = write_report(run, tmp_path/'reports')
-    return written[0].read_text(encoding='utf-8'), write_page(run, written).read_text(encoding='utf-8')
+    written = write_report(run, tmp_path / "reports")
+    return written[0].read_text(encoding="utf-8"), write_page(run, written).read_text(encoding="utf-8")
 
 
-def both(run): # without drawing figures
+def both(run):  # without drawing figures
     e = read_experiment(run)
     return render(e), page(e, {})
 
@@ -32,152 +46,245 @@ def both(run): # without drawing figures
 def read(html):
     "A page's elements, by a parser that forgives nothing; fails where one is not ours, or loads or runs something"
     elements = list(ElementTree.fromstring(html).iter())
-    for e in elements: e.tag = e.tag.split('}')[-1]
+    for e in elements:
+        e.tag = e.tag.split("}")[-1]
     assert {e.tag for e in elements} <= TAGS and {a for e in elements for a in e.attrib} <= ATTRIBUTES
     for e in elements:
-        assert 'src' not in e.attrib or e.get('src').startswith('data:image/png;base64,')
-        assert 'href' not in e.attrib or e.get('href').startswith('#')
-        assert 'style' not in e.attrib or re.fullmatch(r'max-width:100%;min-width:[\d.]+px;height:auto', e.get('style'))
-    for style in re.findall('<style>(.*?)</style>', html, re.S): assert not re.search(r'url\(|@import|expression', style)
+        assert "src" not in e.attrib or e.get("src").startswith("data:image/png;base64,")
+        assert "href" not in e.attrib or e.get("href").startswith("#")
+        assert "style" not in e.attrib or re.fullmatch(
+            r"max-width:100%;min-width:[\d.]+px;height:auto", e.get("style")
+        )
+    for style in re.findall("<style>(.*?)</style>", html, re.S):
+        assert not re.search(r"url\(|@import|expression", style)
     return elements
 
 
-def words(element): return ' '.join(''.join(element.itertext()).split())
+def words(element):
+    return " ".join("".join(element.itertext()).split())
 
 
 def named(build, name):
     "An experiment whose model, folder and speaker have that name, and whose training and evaluation did not end alike"
-    run, leave = build(name=name, models=[name, 'kobart'], command=f'dialsum run --models {name}')
-    leave('data')
-    leave('train', name, 'failed', message=f'{name}: {name}')
-    leave('evaluate', name, 'blocked', message=name, kind='blocked')
-    leave('train', 'kobart', start=9)
-    leave('evaluate', 'kobart', found=dict(split=scored(40.), whole=scored(20.), worst=[case(name) | dict(fname=name, dialogue=f'{name}: 안녕하세요\n#{name}#: 네')]))
+    run, leave = build(name=name, models=[name, "kobart"], command=f"dialsum run --models {name}")
+    leave("data")
+    leave("train", name, "failed", message=f"{name}: {name}")
+    leave("evaluate", name, "blocked", message=name, kind="blocked")
+    leave("train", "kobart", start=9)
+    leave(
+        "evaluate",
+        "kobart",
+        found=dict(
+            split=scored(40.0),
+            whole=scored(20.0),
+            worst=[case(name) | dict(fname=name, dialogue=f"{name}: 안녕하세요\n#{name}#: 네")],
+        ),
+    )
     return run
 
 
-@pytest.mark.parametrize('name', NAMES, ids=range(len(NAMES)))
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_a_name_breaks_nothing(build, name):
     md, html = both(named(build, name))
     elements = read(html)
-    count = lambda found: Counter(e.tag for e in found if e.tag not in ('text', 'strong', 'b', 'ins')) # long labels have more lines, only a tag is a speaker, and words are marked
-    assert count(elements) == count(read(both(named(build, f'{"plain":.<{len(name)}}'))[1]))
-    shown = ' '.join(name.split())
-    assert words(elements[0].find('.//h1')) == f'실험 보고서: {shown}' == elements[0].findtext('.//title')
-    assert sum(shown in words(e) for e in elements if e.tag in ('td', 'h3', 'pre', 'code', 'blockquote')) >= 8
-    assert [words(e) for e in elements if e.tag == 'h2'] == list(SECTIONS) and [line[3:] for line in md.split('\n') if line.startswith('## ')] == list(SECTIONS)
-    assert sum(e.tag == 'svg' for e in elements) == len(mermaid_blocks(md)) == 3 and '```mermaid' not in html
-    for found in parse(mermaid_blocks(md)): assert 'error' not in found, found
+    count = lambda found: Counter(
+        e.tag for e in found if e.tag not in ("text", "strong", "b", "ins")
+    )  # long labels have more lines, only a tag is a speaker, and words are marked
+    assert count(elements) == count(read(both(named(build, f"{'plain':.<{len(name)}}"))[1]))
+    shown = " ".join(name.split())
+    assert words(elements[0].find(".//h1")) == f"실험 보고서: {shown}" == elements[0].findtext(".//title")
+    assert sum(shown in words(e) for e in elements if e.tag in ("td", "h3", "pre", "code", "blockquote")) >= 8
+    assert [words(e) for e in elements if e.tag == "h2"] == list(SECTIONS) and [
+        line[3:] for line in md.split("\n") if line.startswith("## ")
+    ] == list(SECTIONS)
+    assert sum(e.tag == "svg" for e in elements) == len(mermaid_blocks(md)) == 3 and "```mermaid" not in html
+    for found in parse(mermaid_blocks(md)):
+        assert "error" not in found, found
 
 
 def test_hostile_text_stays_text(hell, tmp_path):
     md, html = write(hell, tmp_path)
     elements = read(html)
-    assert [words(e) for e in elements if e.tag == 'h2'] == list(SECTIONS)
-    assert sum(e.tag == 'svg' for e in elements) == len(mermaid_blocks(md)) and sum(e.tag == 'img' for e in elements) == md.count('\n![') > 0
-    assert '<script>alert(1)</script>' in words(elements[0]) and not re.search('[\0\x07\x1b\u202e]', html)
+    assert [words(e) for e in elements if e.tag == "h2"] == list(SECTIONS)
+    assert (
+        sum(e.tag == "svg" for e in elements) == len(mermaid_blocks(md))
+        and sum(e.tag == "img" for e in elements) == md.count("\n![") > 0
+    )
+    assert "<script>alert(1)</script>" in words(elements[0]) and not re.search("[\0\x07\x1b\u202e]", html)
 
 
 def test_everything_is_inside(build, tmp_path):
-    run, leave = build(models=['kobart'])
-    leave('data')
-    for stage in ('train', 'evaluate', 'predict', 'submit'): leave(stage, 'kobart'*(stage != 'submit'))
+    run, leave = build(models=["kobart"])
+    leave("data")
+    for stage in ("train", "evaluate", "predict", "submit"):
+        leave(stage, "kobart" * (stage != "submit"))
     md, html = write(run, tmp_path)
     assert write(run, tmp_path) == (md, html)
     elements = read(html)
-    ids = [e.get('id') for e in elements if e.get('id')]
-    assert len(ids) == len(set(ids)) and [e.get('href')[1:] for e in elements if e.tag == 'a'] == [i for i in ids if f'<h2 id="{i}"' in html]
-    assert all(e.get('alt') and int(e.get('width')) > 99 for e in elements if e.tag == 'img') and all(e[0].text for e in elements if e.tag == 'svg')
-    assert elements[0].get('lang') == 'ko' and "default-src 'none'" in html and 'http://www.w3.org/2000/svg' in html and len(re.findall('https?://', html)) == html.count('<svg')
+    ids = [e.get("id") for e in elements if e.get("id")]
+    assert len(ids) == len(set(ids)) and [e.get("href")[1:] for e in elements if e.tag == "a"] == [
+        i for i in ids if f'<h2 id="{i}"' in html
+    ]
+    assert all(e.get("alt") and int(e.get("width")) > 99 for e in elements if e.tag == "img") and all(
+        e[0].text for e in elements if e.tag == "svg"
+    )
+    assert (
+        elements[0].get("lang") == "ko"
+        and "default-src 'none'" in html
+        and "http://www.w3.org/2000/svg" in html
+        and len(re.findall("https?://", html)) == html.count("<svg")
+    )
     without = page(read_experiment(run), {})
-    assert '<img' not in without and '<em>모델별 학습 손실과 검증 손실</em>' in without
+    assert "<img" not in without and "<em>모델별 학습 손실과 검증 손실</em>" in without
 
 
-def crowded(build, models, name='model'):
+def crowded(build, models, name="model"):
     "So many models, each trained and evaluated as a whole and in five folds; one fold of one failed"
-    run, leave = build(name=f'20261121_012847_crowd{len(name)}', models=[f'{name} {m}' for m in range(models)], k_folds=5)
-    leave('data')
+    run, leave = build(
+        name=f"20261121_012847_crowd{len(name)}", models=[f"{name} {m}" for m in range(models)], k_folds=5
+    )
+    leave("data")
     for m in range(models):
         for k in (None, *range(5)):
             bad = (m, k) == (3, 2)
-            leave('train', f'{name} {m}', 'failed' if bad else 'success', 30*m + 10*(k or 0), 5, fold=k, message='CUDA out of memory')
-            leave('evaluate', f'{name} {m}', 'blocked' if bad else 'success', 30*m + 10*(k or 0) + 5, 5, fold=k, message='blocked', kind='blocked')
-        leave('predict', f'{name} {m}', start=30*m + 55)
-    leave('submit', start=30*models + 50)
+            leave(
+                "train",
+                f"{name} {m}",
+                "failed" if bad else "success",
+                30 * m + 10 * (k or 0),
+                5,
+                fold=k,
+                message="CUDA out of memory",
+            )
+            leave(
+                "evaluate",
+                f"{name} {m}",
+                "blocked" if bad else "success",
+                30 * m + 10 * (k or 0) + 5,
+                5,
+                fold=k,
+                message="blocked",
+                kind="blocked",
+            )
+        leave("predict", f"{name} {m}", start=30 * m + 55)
+    leave("submit", start=30 * models + 50)
     return run
 
 
 @pytest.fixture
-def crowd(build): return crowded(build, 30)
+def crowd(build):
+    return crowded(build, 30)
 
 
-@pytest.mark.parametrize('models, drawn, arrows, told', [
-    (15, dict(success=45, failed=1, blocked=1), 15*5, '학습(폴드 5개 포함) 실패 1, 성공 5'),
-    (30, dict(success=31, failed=1), 30*2, '13개 단계 실패 1, 미실행 1, 성공 11'),
-    (100, dict(success=3, failed=1), 4, '모델 99개<br/>1287개 단계 성공')], ids=['folds', 'models', 'ends'])
+@pytest.mark.parametrize(
+    "models, drawn, arrows, told",
+    [
+        (15, dict(success=45, failed=1, blocked=1), 15 * 5, "학습(폴드 5개 포함) 실패 1, 성공 5"),
+        (30, dict(success=31, failed=1), 30 * 2, "13개 단계 실패 1, 미실행 1, 성공 11"),
+        (100, dict(success=3, failed=1), 4, "모델 99개<br/>1287개 단계 성공"),
+    ],
+    ids=["folds", "models", "ends"],
+)
 def test_what_is_too_much_to_see_stands_together(build, models, drawn, arrows, told):
     run = crowded(build, models)
     e = read_experiment(run)
     bars, boxes = gantt(e), flowchart(e)
-    assert len(e.steps) == models*13 + 2 and len(bars.grouped) == len(boxes.grouped.nodes) == sum(drawn.values()) <= MANY
+    assert (
+        len(e.steps) == models * 13 + 2
+        and len(bars.grouped) == len(boxes.grouped.nodes) == sum(drawn.values()) <= MANY
+    )
     md, html = both(run)
-    drawings = [e for e in read(html) if e.tag == 'svg']
-    marks = lambda drawing: Counter(r.get('class') for r in drawing.iter('rect') if r.get('class') not in ('band', 'plain'))
+    drawings = [e for e in read(html) if e.tag == "svg"]
+    marks = lambda drawing: Counter(
+        r.get("class") for r in drawing.iter("rect") if r.get("class") not in ("band", "plain")
+    )
     assert marks(drawings[1]) == drawn and sum(marks(drawings[0]).values()) == sum(drawn.values())
-    assert told in boxes.mermaid() and boxes.mermaid().count('-->') == len(boxes.grouped.edges) == arrows < 500 # where mermaid gives up
+    assert (
+        told in boxes.mermaid() and boxes.mermaid().count("-->") == len(boxes.grouped.edges) == arrows < 500
+    )  # where mermaid gives up
     chart, flow, *_ = parse(mermaid_blocks(md))
-    assert len(chart['tasks']) == len(flow['nodes']) == sum(drawn.values())
+    assert len(chart["tasks"]) == len(flow["nodes"]) == sum(drawn.values())
 
 
-@pytest.mark.parametrize('models', [15, 30], ids=['folds', 'models'])
+@pytest.mark.parametrize("models", [15, 30], ids=["folds", "models"])
 def test_long_names_that_begin_alike_stand_apart(build, models):
-    long, short = (read_experiment(crowded(build, models, name)) for name in ('x'*70, 'm'))
-    for items in (lambda e: flowchart(e).grouped.nodes, lambda e: gantt(e).grouped): assert [i.state for i in items(long)] == [i.state for i in items(short)]
+    long, short = (read_experiment(crowded(build, models, name)) for name in ("x" * 70, "m"))
+    for items in (lambda e: flowchart(e).grouped.nodes, lambda e: gantt(e).grouped):
+        assert [i.state for i in items(long)] == [i.state for i in items(short)]
     assert len(gantt(long).sections) == len(gantt(short).sections) > models
     assert max(len(line) for n in flowchart(long).grouped.nodes for line in n.lines) == 60
 
 
-@pytest.mark.parametrize('models', [3, 30, 100])
+@pytest.mark.parametrize("models", [3, 30, 100])
 def test_what_one_failure_stopped_stands_together(build, models):
-    run, leave = build(name='20261121_012847_stopped', models=[f'model {m}' for m in range(models)], k_folds=5)
-    leave('data', status='failed', message='no rows')
-    for m, k, stage in product(range(models), (None, *range(5)), ('train', 'evaluate')): leave(stage, f'model {m}', 'blocked', fold=k, message='blocked', kind='blocked')
-    for m in range(models): leave('predict', f'model {m}', 'blocked', message='blocked', kind='blocked')
-    leave('submit', status='blocked', message='blocked', kind='blocked')
+    run, leave = build(
+        name="20261121_012847_stopped", models=[f"model {m}" for m in range(models)], k_folds=5
+    )
+    leave("data", status="failed", message="no rows")
+    for m, k, stage in product(range(models), (None, *range(5)), ("train", "evaluate")):
+        leave(stage, f"model {m}", "blocked", fold=k, message="blocked", kind="blocked")
+    for m in range(models):
+        leave("predict", f"model {m}", "blocked", message="blocked", kind="blocked")
+    leave("submit", status="blocked", message="blocked", kind="blocked")
     e = read_experiment(run)
     md, blocks = render(e), [d.mermaid() for d in diagrams(e)]
-    assert len(diagrams(e)[2].nodes) == 2 + models*13 + 1 and len(diagrams(e)[2].grouped.nodes) <= MANY and f'model 0 폴드 4 학습 외 {models*13 + 1 - 12:,}개\n' in md
+    assert (
+        len(diagrams(e)[2].nodes) == 2 + models * 13 + 1
+        and len(diagrams(e)[2].grouped.nodes) <= MANY
+        and f"model 0 폴드 4 학습 외 {models * 13 + 1 - 12:,}개\n" in md
+    )
     chart, flow, path = parse(mermaid_blocks(md))
-    assert all(b.count('-->') < 500 for b in blocks) and len(chart['tasks']) == 1
-    assert len(path['nodes']) == {3: 42, 30: 33, 100: 4}[models] and path['edges'] == len(path['nodes']) - 1
-    assert ('여러 단계를 하나로 묶었으며' in md) == (models > 3)
+    assert all(b.count("-->") < 500 for b in blocks) and len(chart["tasks"]) == 1
+    assert len(path["nodes"]) == {3: 42, 30: 33, 100: 4}[models] and path["edges"] == len(path["nodes"]) - 1
+    assert ("여러 단계를 하나로 묶었으며" in md) == (models > 3)
 
 
 @pytest.fixture
 def resumed(build):
     "An experiment that was resumed three times, the first time before any stage of today"
-    run, leave = whole(build, name='20261121_012847_resumed')
-    path = run/'experiment.json'
-    path.write_text(to_json(json.loads(path.read_text()) | dict(attempts=[dict(time=time, command='', changed={}, left={'kobart/train': 'it failed'}) for time in ('2026-11-20T01:00:00.000+00:00', at(7), at(33))])))
+    run, leave = whole(build, name="20261121_012847_resumed")
+    path = run / "experiment.json"
+    path.write_text(
+        to_json(
+            json.loads(path.read_text())
+            | dict(
+                attempts=[
+                    dict(time=time, command="", changed={}, left={"kobart/train": "it failed"})
+                    for time in ("2026-11-20T01:00:00.000+00:00", at(7), at(33))
+                ]
+            )
+        )
+    )
     return run
 
 
 def test_each_resumption_is_marked(resumed):
     md, html = both(resumed)
-    assert parse(mermaid_blocks(md))[0]['marks'] == [['이어서 실행', '2회차', 7000], ['이어서 실행', '3회차', 33000]] and len(parse(mermaid_blocks(md))[0]['tasks']) == 8
-    assert sum(words(e) == '이어서 실행' for e in read(html) if e.tag == 'text') == 2 and '3번 이어서 실행되었습니다' in md
+    assert (
+        parse(mermaid_blocks(md))[0]["marks"]
+        == [["이어서 실행", "2회차", 7000], ["이어서 실행", "3회차", 33000]]
+        and len(parse(mermaid_blocks(md))[0]["tasks"]) == 8
+    )
+    assert (
+        sum(words(e) == "이어서 실행" for e in read(html) if e.tag == "text") == 2
+        and "3번 이어서 실행되었습니다" in md
+    )
 
 
 # browsers
 
-@pytest.fixture(scope='module')
+
+@pytest.fixture(scope="module")
 def chromium():
     "A browser; skips where there is none"
-    playwright = pytest.importorskip('playwright.sync_api', reason='needs the dev extra: pip install playwright')
-    program = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    if not program: pytest.skip('needs chromium: apt-get install chromium fonts-nanum')
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs the dev extra: pip install playwright"
+    )
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("needs chromium: apt-get install chromium fonts-nanum")
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=program, args=['--no-sandbox'])
+        browser = p.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -185,30 +292,35 @@ def chromium():
 def shot(tab, name):
     "A screenshot, which must show something: its mean brightness of 255. Kept where DIALSUM_SCREENSHOTS names a folder"
     from PIL import Image, ImageStat
-    png = tab.screenshot(full_page='DIALSUM_SCREENSHOTS' in os.environ)
-    if folder := os.environ.get('DIALSUM_SCREENSHOTS'):
+
+    png = tab.screenshot(full_page="DIALSUM_SCREENSHOTS" in os.environ)
+    if folder := os.environ.get("DIALSUM_SCREENSHOTS"):
         os.makedirs(folder, exist_ok=True)
-        with open(f'{folder}/{name}.png', 'wb') as f: f.write(png)
-    image = Image.open(io.BytesIO(png)).convert('L')
-    assert len(set(image.crop((0, 0, image.width, 600)).tobytes())) > 50, 'nothing to see'
+        with open(f"{folder}/{name}.png", "wb") as f:
+            f.write(png)
+    image = Image.open(io.BytesIO(png)).convert("L")
+    assert len(set(image.crop((0, 0, image.width, 600)).tobytes())) > 50, "nothing to see"
     return ImageStat.Stat(image).mean[0]
 
 
 @pytest.mark.slow
 def test_a_browser_shows_it(build, hell, crowd, tmp_path, chromium):
     runs = dict(name=named(build, NAMES[4]), hell=hell, crowd=crowd)
-    for run in runs.values(): write(run, tmp_path)
-    for (name, run), scheme, width in product(runs.items(), ('light', 'dark'), (1280, 390)):
+    for run in runs.values():
+        write(run, tmp_path)
+    for (name, run), scheme, width in product(runs.items(), ("light", "dark"), (1280, 390)):
         context = chromium.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
         tab, said, asked = context.new_page(), [], []
-        tab.on('console', lambda message: said.append(message.text))
-        tab.on('request', lambda request: asked.append(request.url.split(':')[0]))
-        tab.goto((tmp_path/'reports'/f'{run.name}.html').as_uri())
-        assert not said and asked.count('file') == 1 and set(asked) <= {'file', 'data'}
-        assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth'), f'{name} is wider than a page of {width}'
-        assert tab.evaluate('[...document.images].every(i => i.complete && i.naturalWidth > 0)')
-        bright = shot(tab, f'{name}-{scheme}-{width}')
-        assert bright > 200 if scheme == 'light' else bright < 110
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("request", lambda request: asked.append(request.url.split(":")[0]))
+        tab.goto((tmp_path / "reports" / f"{run.name}.html").as_uri())
+        assert not said and asked.count("file") == 1 and set(asked) <= {"file", "data"}
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{name} is wider than a page of {width}"
+        )
+        assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        bright = shot(tab, f"{name}-{scheme}-{width}")
+        assert bright > 200 if scheme == "light" else bright < 110
         context.close()
 
 
@@ -226,39 +338,74 @@ def test_labels_stay_within_their_boxes(build, hell, crowd, chromium):
         assert tab.evaluate('document.querySelectorAll("svg").length') >= 3 and tab.evaluate(OUTSIDE) == []
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     "A JupyterLab: (its folder, a function from a notebook's name to its address)"
-    top = tmp_path_factory.mktemp('lab')
+    top = tmp_path_factory.mktemp("lab")
     with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
+        s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    options = dict(token='t', port=port, port_retries=0, root_dir=top, open_browser=False, allow_root=True)
-    command = [sys.executable, '-m', 'jupyterlab', *(f'--ServerApp.{k}={v}' for k, v in options.items()), '--ServerApp.ip=127.0.0.1']
-    with open(top/'lab.log', 'w') as log: server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, env=os.environ | dict(JUPYTER_CONFIG_DIR=str(top/'.config'), JUPYTERLAB_WORKSPACES_DIR=str(top/'.w'), JUPYTERLAB_SETTINGS_DIR=str(top/'.s')))
-    yield top, lambda name: f'http://127.0.0.1:{port}/lab/tree/{name}?token=t'
+    options = dict(token="t", port=port, port_retries=0, root_dir=top, open_browser=False, allow_root=True)
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        *(f"--ServerApp.{k}={v}" for k, v in options.items()),
+        "--ServerApp.ip=127.0.0.1",
+    ]
+    with open(top / "lab.log", "w") as log:
+        server = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ
+            | dict(
+                JUPYTER_CONFIG_DIR=str(top / ".config"),
+                JUPYTERLAB_WORKSPACES_DIR=str(top / ".w"),
+                JUPYTERLAB_SETTINGS_DIR=str(top / ".s"),
+            ),
+        )
+    yield top, lambda name: f"http://127.0.0.1:{port}/lab/tree/{name}?token=t"
     server.terminate()
-    try: server.wait(60)
-    except subprocess.TimeoutExpired: pass # its shutdown is not what is tested
-    if server.poll() is None: os.killpg(server.pid, signal.SIGKILL)
+    try:
+        server.wait(60)
+    except subprocess.TimeoutExpired:
+        pass  # its shutdown is not what is tested
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
 
 @pytest.mark.slow
 def test_jupyterlab_draws_the_diagrams(build, hell, resumed, chromium, lab):
     import nbformat, requests, time
+
     top, address = lab
-    blocks = mermaid_blocks(both(named(build, NAMES[3]))[0]) + mermaid_blocks(both(hell)[0])[:2] + mermaid_blocks(both(resumed)[0])[:1]
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f'```mermaid\n{b}\n```') for b in blocks]), top/'report.ipynb')
+    blocks = (
+        mermaid_blocks(both(named(build, NAMES[3]))[0])
+        + mermaid_blocks(both(hell)[0])[:2]
+        + mermaid_blocks(both(resumed)[0])[:1]
+    )
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_markdown_cell(f"```mermaid\n{b}\n```") for b in blocks]
+        ),
+        top / "report.ipynb",
+    )
     for _ in range(120):
-        try: requests.get(address(''), timeout=5); break
-        except requests.ConnectionError: time.sleep(.5)
+        try:
+            requests.get(address(""), timeout=5)
+            break
+        except requests.ConnectionError:
+            time.sleep(0.5)
     tab = chromium.new_page(viewport=dict(width=1280, height=1600))
-    tab.goto(address('report.ipynb'))
-    drawn = tab.locator('.jp-RenderedMermaid:not(.jp-mod-warning) img')
+    tab.goto(address("report.ipynb"))
+    drawn = tab.locator(".jp-RenderedMermaid:not(.jp-mod-warning) img")
     drawn.nth(len(blocks) - 1).wait_for(timeout=900_000)
-    assert drawn.count() == len(blocks) and tab.locator('.jp-RenderedMermaid.jp-mod-warning').count() == 0
-    sizes = drawn.evaluate_all('found => found.map(i => [i.naturalWidth, i.width, i.height])')
-    tab.locator('.jp-Dialog').get_by_role('button', name='No Kernel').click()
-    shot(tab, 'jupyterlab')
+    assert drawn.count() == len(blocks) and tab.locator(".jp-RenderedMermaid.jp-mod-warning").count() == 0
+    sizes = drawn.evaluate_all("found => found.map(i => [i.naturalWidth, i.width, i.height])")
+    tab.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click()
+    shot(tab, "jupyterlab")
     assert all(natural > 0 and width > 100 and height > 50 for natural, width, height in sizes), sizes

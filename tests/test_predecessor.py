@@ -1,6 +1,7 @@
 """Two experiments that were reported on by hand: what of those reports is a fact, ours tells, too
 
 The facts are read from the tables and timelines of the documents, which may not be redistributed; without them these tests skip."""
+
 import json, re
 
 import pytest
@@ -10,89 +11,351 @@ from dialsum.models import CARDS
 from dialsum.report import SECTIONS, read_experiment, render
 from experiments import build, metrics
 
-SIX = [c.name for c in CARDS.values() if c.group == 'all']
+SIX = [c.name for c in CARDS.values() if c.group == "all"]
 
-SIGNATURES = dict(model='f1x1|tok:rouge_score[a-z0-9]|refs:1', api='f1x1|tok:unknown|refs:1')
-
-
-def numbers(text, **patterns): return {k: float(re.search(p, text)[1].replace(',', '')) for k, p in patterns.items()}
+SIGNATURES = dict(model="f1x1|tok:rouge_score[a-z0-9]|refs:1", api="f1x1|tok:unknown|refs:1")
 
 
-def rouges(text, before=r'eval_rouge', one='1', two='2', last='L', after=r'"?:?\s*\|?\s*'):
-    return {k: 100*float(re.search(before + n + after + r'\**\s*([\d.]+)', text)[1]) for k, n in dict(rouge1=one, rouge2=two, rougeL=last).items()}
+def numbers(text, **patterns):
+    return {k: float(re.search(p, text)[1].replace(",", "")) for k, p in patterns.items()}
+
+
+def rouges(text, before=r"eval_rouge", one="1", two="2", last="L", after=r'"?:?\s*\|?\s*'):
+    return {
+        k: 100 * float(re.search(before + n + after + r"\**\s*([\d.]+)", text)[1])
+        for k, n in dict(rouge1=one, rouge2=two, rougeL=last).items()
+    }
 
 
 def scored(found, signature, n):
-    mean = sum(found.values())/3
-    return dict(signature=signature, n=n, **{k: dict(f=v, low=None, high=None) for k, v in (found | dict(mean=mean)).items()}, null=None, lead2=None)
+    mean = sum(found.values()) / 3
+    return dict(
+        signature=signature,
+        n=n,
+        **{k: dict(f=v, low=None, high=None) for k, v in (found | dict(mean=mean)).items()},
+        null=None,
+        lead2=None,
+    )
 
 
-def seconds(text): return sum(int(v)*u for v, u in zip(re.search(r'(?:(\d+)분 )?(\d+)초', text).groups(default='0'), (60, 1)))
+def seconds(text):
+    return sum(
+        int(v) * u for v, u in zip(re.search(r"(?:(\d+)분 )?(\d+)초", text).groups(default="0"), (60, 1))
+    )
 
 
-def failed(run, leave, model, message, start, took, stage='train'):
+def failed(run, leave, model, message, start, took, stage="train"):
     "A failed stage, understood as the pipeline does it"
-    kind, _, said = message.partition(': ')
-    known = next((d for d in diagnose(message, dict(stage=stage, model=model, error=dict(type=kind, message=said))) if d.kind != 'unknown'), None)
-    leave(stage, model, 'failed', start=start, seconds=took, message=said, folder=f'{model}-{stage}')
-    path = run/f'{model}-{stage}'/f'{stage}.json'
+    kind, _, said = message.partition(": ")
+    known = next(
+        (
+            d
+            for d in diagnose(message, dict(stage=stage, model=model, error=dict(type=kind, message=said)))
+            if d.kind != "unknown"
+        ),
+        None,
+    )
+    leave(stage, model, "failed", start=start, seconds=took, message=said, folder=f"{model}-{stage}")
+    path = run / f"{model}-{stage}" / f"{stage}.json"
     fact = json.loads(path.read_text())
-    path.write_text(json.dumps(fact | dict(error=fact['error'] | dict(type=kind) | (dict(cause=known.cause, remedy=known.remedy, severity=known.severity) if known else {}))))
+    path.write_text(
+        json.dumps(
+            fact
+            | dict(
+                error=fact["error"]
+                | dict(type=kind)
+                | (dict(cause=known.cause, remedy=known.remedy, severity=known.severity) if known else {})
+            )
+        )
+    )
     return known
 
 
 @pytest.fixture
 def first(build, shared):
     "2025-10-12 10:12, one of six models trained"
-    text = (shared/'predecessor'/'20251012_101219_test_full_pipeline_quick.md').read_text(encoding='utf-8')
-    run, leave = build('20251012_101219_test_full_pipeline_quick', models=SIX, ensemble_strategy='stacking', optimize_inference=True, use_solar_api=True, epochs=10)
-    leave('data', found=dict(train=dict(rows=int(re.search(r'학습 데이터\*\*: ([\d,]+)', text)[1].replace(',', ''))), dev=dict(rows=int(re.search(r'검증 데이터\*\*: ([\d,]+)', text)[1]))))
-    rows = [[c.strip() for c in line.strip().strip('|').split('|')] for line in text.split('Loss 감소 추이')[1].split('\n\n')[0].split('\n')[3:]]
-    curve = [dict(epoch=float(r[0]), step=int(r[1]), loss=float(r[2]), grad_norm=g) for r, g in zip(rows, (4.1, 6., 6., 8.8))]
-    evaluations = [dict(epoch=float(r[0]), step=int(r[1]), loss=float(r[3]), **{k: 100*float(v) for k, v in zip(('rouge1', 'rouge2', 'rougeL'), r[4:7])}) for r in rows if r[3] != '-']
-    recipe = dict(method='full') | numbers(text, epochs=r'"epochs": (\d+)', batch_size=r'"batch_size": (\d+)', learning_rate=r'"learning_rate": ([\de-]+)', gradient_accumulation_steps=r'"gradient_accumulation_steps": (\d+)')
-    took = seconds(re.search(r'학습 시간\*\*: (\d+분 \d+초)', text)[1])
-    leave('train', 'kobart', start=7, seconds=took, found=dict(recipe=recipe, curve=curve, evaluations=evaluations, best=evaluations[-1], steps=int(re.search(r'총 스텝\*\*: ([\d,]+)', text)[1].replace(',', '')), train_seconds=took, scale='full'))
-    leave('evaluate', 'kobart', start=7 + took, seconds=numbers(text, s=r'eval_runtime": ([\d.]+)')['s'], found=dict(split=scored(rouges(text), SIGNATURES['model'], 499), scale='full'))
-    message = 'NotImplementedError: ' + ' '.join(re.search(r'NotImplementedError: ("[^"]+")\s+(not implemented for \'BFloat16\')', text).groups())
-    causes = [failed(run, leave, 'llama-3.2-korean-3b', message, 265, seconds('1분 58초')), failed(run, leave, 'qwen3-4b', message, 383, seconds('14분 58초'))]
-    causes += [failed(run, leave, m, f"FileNotFoundError: [Errno 2] No such file or directory: 'configs/models/{m.replace('-', '_')}.yaml'", 1281, 1) for m in ('solar-10.7b', 'polyglot-ko-12.8b', 'kullm-v2')]
-    solar = rouges(text, 'solar_rouge_', '1_f1', '2_f1', 'l_f1')
-    leave('solar', start=1283, seconds=1, found=dict(model='solar-1-chat', strategy='zero_shot', rows=50, answered=50, valid=50, asked_again=0, requests=50, retries=0, cached=0, prompt_tokens=0, completion_tokens=0, failed=[], stand_in=False, compared={}, split=scored(solar, SIGNATURES['api'], 50)))
-    leave('ensemble', status='blocked', kind='optional', start=1284, message='one model is left (kobart): an ensemble has nothing to choose from.')
-    sizes = {int(n): seconds('0분 ' + d if '분' not in d else d) for n, d in re.findall(r'"batch_size_(\d+)".*?"duration": "([^"]+)"', text, re.S)}
-    leave('optimize', 'kobart', start=1284, seconds=seconds('18분 40초'), found=dict(engine='int8', batch_size=int(re.search(r'"optimal_batch_size": (\d+)', text)[1]), reason='', skipped={}, seconds=seconds(re.search(r'"total_test_time": "([^"]+)"', text)[1]),
-          rows=[dict(engine='int8', batch_size=n, dialogues=100, throughput=100/s, latency=s, peak=0., disk=120/1024, identical=None, difference=None, stopped='') for n, s in sizes.items()]))
+    text = (shared / "predecessor" / "20251012_101219_test_full_pipeline_quick.md").read_text(
+        encoding="utf-8"
+    )
+    run, leave = build(
+        "20251012_101219_test_full_pipeline_quick",
+        models=SIX,
+        ensemble_strategy="stacking",
+        optimize_inference=True,
+        use_solar_api=True,
+        epochs=10,
+    )
+    leave(
+        "data",
+        found=dict(
+            train=dict(rows=int(re.search(r"학습 데이터\*\*: ([\d,]+)", text)[1].replace(",", ""))),
+            dev=dict(rows=int(re.search(r"검증 데이터\*\*: ([\d,]+)", text)[1])),
+        ),
+    )
+    rows = [
+        [c.strip() for c in line.strip().strip("|").split("|")]
+        for line in text.split("Loss 감소 추이")[1].split("\n\n")[0].split("\n")[3:]
+    ]
+    curve = [
+        dict(epoch=float(r[0]), step=int(r[1]), loss=float(r[2]), grad_norm=g)
+        for r, g in zip(rows, (4.1, 6.0, 6.0, 8.8))
+    ]
+    evaluations = [
+        dict(
+            epoch=float(r[0]),
+            step=int(r[1]),
+            loss=float(r[3]),
+            **{k: 100 * float(v) for k, v in zip(("rouge1", "rouge2", "rougeL"), r[4:7])},
+        )
+        for r in rows
+        if r[3] != "-"
+    ]
+    recipe = dict(method="full") | numbers(
+        text,
+        epochs=r'"epochs": (\d+)',
+        batch_size=r'"batch_size": (\d+)',
+        learning_rate=r'"learning_rate": ([\de-]+)',
+        gradient_accumulation_steps=r'"gradient_accumulation_steps": (\d+)',
+    )
+    took = seconds(re.search(r"학습 시간\*\*: (\d+분 \d+초)", text)[1])
+    leave(
+        "train",
+        "kobart",
+        start=7,
+        seconds=took,
+        found=dict(
+            recipe=recipe,
+            curve=curve,
+            evaluations=evaluations,
+            best=evaluations[-1],
+            steps=int(re.search(r"총 스텝\*\*: ([\d,]+)", text)[1].replace(",", "")),
+            train_seconds=took,
+            scale="full",
+        ),
+    )
+    leave(
+        "evaluate",
+        "kobart",
+        start=7 + took,
+        seconds=numbers(text, s=r'eval_runtime": ([\d.]+)')["s"],
+        found=dict(split=scored(rouges(text), SIGNATURES["model"], 499), scale="full"),
+    )
+    message = "NotImplementedError: " + " ".join(
+        re.search(r'NotImplementedError: ("[^"]+")\s+(not implemented for \'BFloat16\')', text).groups()
+    )
+    causes = [
+        failed(run, leave, "llama-3.2-korean-3b", message, 265, seconds("1분 58초")),
+        failed(run, leave, "qwen3-4b", message, 383, seconds("14분 58초")),
+    ]
+    causes += [
+        failed(
+            run,
+            leave,
+            m,
+            f"FileNotFoundError: [Errno 2] No such file or directory: 'configs/models/{m.replace('-', '_')}.yaml'",
+            1281,
+            1,
+        )
+        for m in ("solar-10.7b", "polyglot-ko-12.8b", "kullm-v2")
+    ]
+    solar = rouges(text, "solar_rouge_", "1_f1", "2_f1", "l_f1")
+    leave(
+        "solar",
+        start=1283,
+        seconds=1,
+        found=dict(
+            model="solar-1-chat",
+            strategy="zero_shot",
+            rows=50,
+            answered=50,
+            valid=50,
+            asked_again=0,
+            requests=50,
+            retries=0,
+            cached=0,
+            prompt_tokens=0,
+            completion_tokens=0,
+            failed=[],
+            stand_in=False,
+            compared={},
+            split=scored(solar, SIGNATURES["api"], 50),
+        ),
+    )
+    leave(
+        "ensemble",
+        status="blocked",
+        kind="optional",
+        start=1284,
+        message="one model is left (kobart): an ensemble has nothing to choose from.",
+    )
+    sizes = {
+        int(n): seconds("0분 " + d if "분" not in d else d)
+        for n, d in re.findall(r'"batch_size_(\d+)".*?"duration": "([^"]+)"', text, re.S)
+    }
+    leave(
+        "optimize",
+        "kobart",
+        start=1284,
+        seconds=seconds("18분 40초"),
+        found=dict(
+            engine="int8",
+            batch_size=int(re.search(r'"optimal_batch_size": (\d+)', text)[1]),
+            reason="",
+            skipped={},
+            seconds=seconds(re.search(r'"total_test_time": "([^"]+)"', text)[1]),
+            rows=[
+                dict(
+                    engine="int8",
+                    batch_size=n,
+                    dialogues=100,
+                    throughput=100 / s,
+                    latency=s,
+                    peak=0.0,
+                    disk=120 / 1024,
+                    identical=None,
+                    difference=None,
+                    stopped="",
+                )
+                for n, s in sizes.items()
+            ],
+        ),
+    )
     return text, run, sizes, solar
 
 
 def test_the_first_is_told_with_every_number_that_is_a_fact(first):
     text, run, sizes, solar = first
     md = render(read_experiment(run))
-    assert [h for h in SECTIONS if f'\n## {h}\n' not in md] == []
-    for number in ('12,457', '499', '41.31', '25.42', '40.60', '1.764', '1.542', '1.456', '38.45', '1,558', '22.72', '7.65', '21.77', '4분 11초', '1분 58초', '14분 58초', '18분 40초', '5e-05', '10', '8 × 4'):
+    assert [h for h in SECTIONS if f"\n## {h}\n" not in md] == []
+    for number in (
+        "12,457",
+        "499",
+        "41.31",
+        "25.42",
+        "40.60",
+        "1.764",
+        "1.542",
+        "1.456",
+        "38.45",
+        "1,558",
+        "22.72",
+        "7.65",
+        "21.77",
+        "4분 11초",
+        "1분 58초",
+        "14분 58초",
+        "18분 40초",
+        "5e-05",
+        "10",
+        "8 × 4",
+    ):
         assert number in md, number
-    assert all(f'| {n} |' in md for n in sizes) and md.count('| int8 |') + md.count('| **int8** |') == 7
-    assert '한글을 읽는 토크나이저' in md and '견줄 수 없습니다' in md and '+18.' not in md and '81.9' not in md
-    assert '고를 것이 없어 앙상블은 하지 않았습니다' in md and '모델 6개 가운데 1개가 끝까지 실행되었습니다' in md and 'BFloat16' in md and 'No such file' in md
-    assert md.count('```mermaid') >= 2 + 5 and re.search(r'\| P0 \|', md)
+    assert all(f"| {n} |" in md for n in sizes) and md.count("| int8 |") + md.count("| **int8** |") == 7
+    assert (
+        "한글을 읽는 토크나이저" in md and "견줄 수 없습니다" in md and "+18." not in md and "81.9" not in md
+    )
+    assert (
+        "고를 것이 없어 앙상블은 하지 않았습니다" in md
+        and "모델 6개 가운데 1개가 끝까지 실행되었습니다" in md
+        and "BFloat16" in md
+        and "No such file" in md
+    )
+    assert md.count("```mermaid") >= 2 + 5 and re.search(r"\| P0 \|", md)
 
 
 def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, shared):
-    text = (shared/'predecessor'/'20251012_131535_test_full_pipeline_quick.md').read_text(encoding='utf-8')
-    run, leave = build('20251012_131535_test_full_pipeline_quick', models=SIX, use_tta=True, use_solar_api=True, epochs=1, batch_size=8, learning_rate=5e-6)
-    part = text.split('### 4.1 학습 성능')[1].split('### 4.2')[0]
-    own, loss = rouges(part, r'ROUGE-', after=r'\**\s*\|\s*'), float(re.search(r'Loss\*\*\s*\|\s*([\d.]+)', part)[1])
-    leave('train', 'kobart', seconds=240, found=dict(recipe=dict(method='full', epochs=1, batch_size=8, learning_rate=5e-6, gradient_accumulation_steps=4, warmup_ratio=.1), best=dict(epoch=1, loss=loss), evaluations=[dict(epoch=1, loss=loss, **own)], curve=[], scale='full'))
-    leave('evaluate', 'kobart', start=240, found=dict(split=scored(own, SIGNATURES['model'], 499), scale='full'))
+    text = (shared / "predecessor" / "20251012_131535_test_full_pipeline_quick.md").read_text(
+        encoding="utf-8"
+    )
+    run, leave = build(
+        "20251012_131535_test_full_pipeline_quick",
+        models=SIX,
+        use_tta=True,
+        use_solar_api=True,
+        epochs=1,
+        batch_size=8,
+        learning_rate=5e-6,
+    )
+    part = text.split("### 4.1 학습 성능")[1].split("### 4.2")[0]
+    own, loss = (
+        rouges(part, r"ROUGE-", after=r"\**\s*\|\s*"),
+        float(re.search(r"Loss\*\*\s*\|\s*([\d.]+)", part)[1]),
+    )
+    leave(
+        "train",
+        "kobart",
+        seconds=240,
+        found=dict(
+            recipe=dict(
+                method="full",
+                epochs=1,
+                batch_size=8,
+                learning_rate=5e-6,
+                gradient_accumulation_steps=4,
+                warmup_ratio=0.1,
+            ),
+            best=dict(epoch=1, loss=loss),
+            evaluations=[dict(epoch=1, loss=loss, **own)],
+            curve=[],
+            scale="full",
+        ),
+    )
+    leave(
+        "evaluate", "kobart", start=240, found=dict(split=scored(own, SIGNATURES["model"], 499), scale="full")
+    )
     bfloat = re.search(r'NotImplementedError: "_amp.*BFloat16\'', text)[0]
-    for i, m in enumerate(('llama-3.2-korean-3b', 'qwen3-4b', 'solar-10.7b', 'polyglot-ko-12.8b')): assert failed(run, leave, m, bfloat, 240 + 300*i, 60).severity == 'P0'
-    offload = ' '.join(re.search(r'(ValueError: The current `device_map`.*?)\nAlternatively', text, re.S)[1].split())
-    failed(run, leave, 'kullm-v2', offload, 2040, 60)
-    api = rouges(text.split('### 5.1')[1].split('### 5.2')[0], 'Solar ROUGE-', '1 F1', '2 F1', 'L F1', after=r'\**\s*\|\s*')
-    leave('solar', start=2100, found=dict(model='solar-1-chat', strategy='zero_shot', rows=50, answered=50, valid=50, asked_again=0, requests=50, retries=0, cached=0, prompt_tokens=0, completion_tokens=0, failed=[], stand_in=False, compared={}, split=scored(api, SIGNATURES['api'], 50)))
-    failed(run, leave, 'kobart', "ValueError: The following `model_kwargs` are not used by the model: ['token_type_ids']", 2160, 5, 'predict')
+    for i, m in enumerate(("llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "polyglot-ko-12.8b")):
+        assert failed(run, leave, m, bfloat, 240 + 300 * i, 60).severity == "P0"
+    offload = " ".join(
+        re.search(r"(ValueError: The current `device_map`.*?)\nAlternatively", text, re.S)[1].split()
+    )
+    failed(run, leave, "kullm-v2", offload, 2040, 60)
+    api = rouges(
+        text.split("### 5.1")[1].split("### 5.2")[0],
+        "Solar ROUGE-",
+        "1 F1",
+        "2 F1",
+        "L F1",
+        after=r"\**\s*\|\s*",
+    )
+    leave(
+        "solar",
+        start=2100,
+        found=dict(
+            model="solar-1-chat",
+            strategy="zero_shot",
+            rows=50,
+            answered=50,
+            valid=50,
+            asked_again=0,
+            requests=50,
+            retries=0,
+            cached=0,
+            prompt_tokens=0,
+            completion_tokens=0,
+            failed=[],
+            stand_in=False,
+            compared={},
+            split=scored(api, SIGNATURES["api"], 50),
+        ),
+    )
+    failed(
+        run,
+        leave,
+        "kobart",
+        "ValueError: The following `model_kwargs` are not used by the model: ['token_type_ids']",
+        2160,
+        5,
+        "predict",
+    )
     md = render(read_experiment(run))
-    for number in ('41.34', '25.52', '40.65', '1.456', '22.72', '7.65', '21.77', '5e-06', '8 × 4'): assert number in md, number
-    assert 'offload_folder' in md and 'token_type_ids' in md and '견줄 수 없습니다' in md and '81.9%' not in md and '+231.4%' not in md
-    assert md.count('flowchart TD') == 6
+    for number in ("41.34", "25.52", "40.65", "1.456", "22.72", "7.65", "21.77", "5e-06", "8 × 4"):
+        assert number in md, number
+    assert (
+        "offload_folder" in md
+        and "token_type_ids" in md
+        and "견줄 수 없습니다" in md
+        and "81.9%" not in md
+        and "+231.4%" not in md
+    )
+    assert md.count("flowchart TD") == 6

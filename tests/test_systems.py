@@ -1,4 +1,5 @@
 "Beyond one model: what an ensemble and an API do with what they are given, and what is refused"
+
 import json, os, shlex, shutil, subprocess, sys
 from pathlib import Path
 
@@ -11,144 +12,354 @@ from dialsum.runs import DialsumError, make_fact, new_run, read_fact, sample_pat
 from dialsum.solar import stand_in
 from experiments import TYPED
 
-KEY = 'sk-never-to-be-seen-0123456789'
-SMALL = ['--models', 'kobart', 'solar', '--scale', 'replica', '--debug', '--epochs', '2', '--max-new-tokens', '16', '--no-rehearse']
+KEY = "sk-never-to-be-seen-0123456789"
+SMALL = [
+    "--models",
+    "kobart",
+    "solar",
+    "--scale",
+    "replica",
+    "--debug",
+    "--epochs",
+    "2",
+    "--max-new-tokens",
+    "16",
+    "--no-rehearse",
+]
 
 
 def equals(tmp_path, folds=0):
     "A run folder with two models whose predictions are worn references: neither is weak"
-    return pipeline.example_predictions(('kobart', 'qwen3-4b'), folds, tmp_path)
+    return pipeline.example_predictions(("kobart", "qwen3-4b"), folds, tmp_path)
 
 
 def test_stacking_is_learned_from_the_folds_and_goes_on(tmp_path):
     run = equals(tmp_path, folds=2)
-    fact = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(ensemble_strategy='stacking', k_folds=2)))
-    assert fact['status'] == 'success', fact['error']
-    m, written = fact['metrics'], {n: pd.read_csv(run/n/'predictions_dev.csv')['summary'] for n in ('kobart', 'qwen3-4b')}
-    assert m['strategy'] == 'stacking' and {s['system'] for s in m['metrics']['rouge']['systems']} == {'best', 'mbr', 'weighted_avg', 'stacking'}
-    taken = pd.read_csv(run/'predictions_ensemble_dev.csv')
-    assert len(taken) == 10 and all(r.summary == written[r.member][r.Index] for r in taken.itertuples()) and len(pd.read_csv(run/'predictions_ensemble_test.csv')) == 10
-    assert {'kobart/predictions_out_of_fold.csv', 'qwen3-4b/predictions_out_of_fold.csv'} <= set(fact['inputs'])
+    fact = pipeline.run_stage(
+        pipeline.StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking", k_folds=2))
+    )
+    assert fact["status"] == "success", fact["error"]
+    m, written = (
+        fact["metrics"],
+        {n: pd.read_csv(run / n / "predictions_dev.csv")["summary"] for n in ("kobart", "qwen3-4b")},
+    )
+    assert m["strategy"] == "stacking" and {s["system"] for s in m["metrics"]["rouge"]["systems"]} == {
+        "best",
+        "mbr",
+        "weighted_avg",
+        "stacking",
+    }
+    taken = pd.read_csv(run / "predictions_ensemble_dev.csv")
+    assert (
+        len(taken) == 10
+        and all(r.summary == written[r.member][r.Index] for r in taken.itertuples())
+        and len(pd.read_csv(run / "predictions_ensemble_test.csv")) == 10
+    )
+    assert {"kobart/predictions_out_of_fold.csv", "qwen3-4b/predictions_out_of_fold.csv"} <= set(
+        fact["inputs"]
+    )
 
 
 def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
     run = equals(tmp_path)
-    fact = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble'))
-    assert fact['status'] == 'success', fact['error']
-    m = fact['metrics']
-    assert {s['system'] for s in m['metrics']['rouge']['systems']} == {'best', 'mbr', 'weighted_avg'} and m['metrics']['rouge']['oracle'] >= max(m['metrics']['rouge']['members'].values())
-    assert len(pd.read_csv(run/'predictions_ensemble_test.csv')) == 10
-    stacking = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(ensemble_strategy='stacking')))
-    assert stacking['status'] == 'failed' and '--k-folds' in stacking['error']['message']
-    assert pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(ensemble_strategy='weighted_avg')))['metrics']['strategy'] == 'weighted_avg'
-    submitted = pipeline.run_stage(pipeline.StageSpec(run, 'submit', '', dict(more='ensemble')))
-    assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'qwen3-4b', 'ensemble'}
-    alone = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', dict(models='kobart')))
-    assert alone['status'] == 'blocked' and alone['error']['kind'] == 'optional' and "only 'kobart' is left" in alone['error']['message'] and (run/'predictions_ensemble_test.csv').exists()
-    submitted = pipeline.run_stage(pipeline.StageSpec(run, 'submit', '', dict(more='ensemble'))) # an older choice is not its
-    assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'qwen3-4b'} and submitted['metrics']['chosen'] == 'kobart'
+    fact = pipeline.run_stage(pipeline.StageSpec(run, "ensemble"))
+    assert fact["status"] == "success", fact["error"]
+    m = fact["metrics"]
+    assert {s["system"] for s in m["metrics"]["rouge"]["systems"]} == {"best", "mbr", "weighted_avg"} and m[
+        "metrics"
+    ]["rouge"]["oracle"] >= max(m["metrics"]["rouge"]["members"].values())
+    assert len(pd.read_csv(run / "predictions_ensemble_test.csv")) == 10
+    stacking = pipeline.run_stage(pipeline.StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking")))
+    assert stacking["status"] == "failed" and "--k-folds" in stacking["error"]["message"]
+    assert (
+        pipeline.run_stage(pipeline.StageSpec(run, "ensemble", "", dict(ensemble_strategy="weighted_avg")))[
+            "metrics"
+        ]["strategy"]
+        == "weighted_avg"
+    )
+    submitted = pipeline.run_stage(pipeline.StageSpec(run, "submit", "", dict(more="ensemble")))
+    assert {c["model"] for c in submitted["metrics"]["candidates"]} == {"kobart", "qwen3-4b", "ensemble"}
+    alone = pipeline.run_stage(pipeline.StageSpec(run, "ensemble", "", dict(models="kobart")))
+    assert (
+        alone["status"] == "blocked"
+        and alone["error"]["kind"] == "optional"
+        and "only 'kobart' is left" in alone["error"]["message"]
+        and (run / "predictions_ensemble_test.csv").exists()
+    )
+    submitted = pipeline.run_stage(
+        pipeline.StageSpec(run, "submit", "", dict(more="ensemble"))
+    )  # an older choice is not its
+    assert {c["model"] for c in submitted["metrics"]["candidates"]} == {"kobart", "qwen3-4b"} and submitted[
+        "metrics"
+    ]["chosen"] == "kobart"
 
 
 def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path):
-    gone = dict(UPSTAGE_API_KEY='', SOLAR_API_KEY='', SOLAR_BASE_URL='')
-    done = typed('run', *SMALL, '--use-solar-api', '--runs', tmp_path/'runs', **gone)
-    assert done.returncode == 2 and 'UPSTAGE_API_KEY' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists()
-    found = typed('preflight', *SMALL[:5], '--use-solar-api', '--runs', tmp_path, '--json', **gone)
-    assert found.returncode == 1 and any('UPSTAGE_API_KEY' in f['what'] + f['remedy'] for m in json.loads(found.stdout)['models'].values() for f in m['findings'])
-    run = new_run('keyless', {}, tmp_path/'more')
+    gone = dict(UPSTAGE_API_KEY="", SOLAR_API_KEY="", SOLAR_BASE_URL="")
+    done = typed("run", *SMALL, "--use-solar-api", "--runs", tmp_path / "runs", **gone)
+    assert (
+        done.returncode == 2
+        and "UPSTAGE_API_KEY" in done.stderr
+        and len(done.stderr.strip().splitlines()) == 1
+        and not (tmp_path / "runs").exists()
+    )
+    found = typed("preflight", *SMALL[:5], "--use-solar-api", "--runs", tmp_path, "--json", **gone)
+    assert found.returncode == 1 and any(
+        "UPSTAGE_API_KEY" in f["what"] + f["remedy"]
+        for m in json.loads(found.stdout)["models"].values()
+        for f in m["findings"]
+    )
+    run = new_run("keyless", {}, tmp_path / "more")
     code = 'import sys; from pathlib import Path; from dialsum.pipeline import StageSpec, run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "solar", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
-    told = subprocess.run([sys.executable, '-c', code, str(run)], env=os.environ | gone, capture_output=True, text=True)
-    assert told.stdout.split() == ['blocked', 'optional'], told.stderr
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(run)], env=os.environ | gone, capture_output=True, text=True
+    )
+    assert told.stdout.split() == ["blocked", "optional"], told.stderr
 
 
-@pytest.mark.parametrize('options, words', [(['--ensemble-strategy', 'stacking'], '--k-folds'), (['--use-solar-api', '--prompt-strategy', 'few_shots'], 'few_shot'), (['--use-tta', '--tta-strategies', 'maks'], "'mask'"), (['--use-tta', '--tta-num-aug', '0'], 'tta_num_aug is 0'), (['--length-control', 'yes'], 'auto'), (['--ensemble-strategy', 'vote'], 'weighted_avg'), (['--ensemble-strategy', 'soup'], '--k-folds'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'tta'], '--use-tta'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'checkpoints'], '--keep-checkpoints 2'), (['--keep-checkpoints', '1'], '--ensemble-strategy'), (['--ensemble-strategy', 'mbr', '--keep-checkpoints', '1'], 'checkpoints'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'checkpoints', '--keep-checkpoints', '1', '--epochs', '1'], '--epochs'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'api'], '--solar-test'), (['--ensemble-strategy', 'mbr', '--ensemble-members', 'modles'], "'models'")], ids=' '.join)
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--ensemble-strategy", "stacking"], "--k-folds"),
+        (["--use-solar-api", "--prompt-strategy", "few_shots"], "few_shot"),
+        (["--use-tta", "--tta-strategies", "maks"], "'mask'"),
+        (["--use-tta", "--tta-num-aug", "0"], "tta_num_aug is 0"),
+        (["--length-control", "yes"], "auto"),
+        (["--ensemble-strategy", "vote"], "weighted_avg"),
+        (["--ensemble-strategy", "soup"], "--k-folds"),
+        (["--ensemble-strategy", "mbr", "--ensemble-members", "tta"], "--use-tta"),
+        (
+            ["--ensemble-strategy", "mbr", "--ensemble-members", "models", "checkpoints"],
+            "--keep-checkpoints 2",
+        ),
+        (["--keep-checkpoints", "1"], "--ensemble-strategy"),
+        (["--ensemble-strategy", "mbr", "--keep-checkpoints", "1"], "checkpoints"),
+        (
+            [
+                "--ensemble-strategy",
+                "mbr",
+                "--ensemble-members",
+                "models",
+                "checkpoints",
+                "--keep-checkpoints",
+                "1",
+                "--epochs",
+                "1",
+            ],
+            "--epochs",
+        ),
+        (["--ensemble-strategy", "mbr", "--ensemble-members", "api"], "--solar-test"),
+        (["--ensemble-strategy", "mbr", "--ensemble-members", "modles"], "'models'"),
+    ],
+    ids=" ".join,
+)
 def test_what_cannot_be_is_refused_before_anything_starts(options, words, typed, tmp_path):
-    done = typed('run', *SMALL, *options, '--runs', tmp_path/'runs', UPSTAGE_API_KEY=KEY)
-    assert done.returncode == 2 and words in done.stderr and not (tmp_path/'runs').exists() and KEY not in done.stderr
+    done = typed("run", *SMALL, *options, "--runs", tmp_path / "runs", UPSTAGE_API_KEY=KEY)
+    assert (
+        done.returncode == 2
+        and words in done.stderr
+        and not (tmp_path / "runs").exists()
+        and KEY not in done.stderr
+    )
 
 
 def test_what_no_machine_here_can_do_is_refused_with_what_to_do(typed, tmp_path):
-    done = typed('run', *shlex.split(TYPED), '--scale', 'replica', '--runs', tmp_path/'runs', SOLAR_API_KEY=KEY)
-    assert done.returncode == 2 and 'tensorrt' in done.stderr and 'hf-bf16' in done.stderr and 'ctranslate2' in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (tmp_path/'runs').exists()
-    with stand_in() as url: found = typed('preflight', '--models', 'kobart', '--scale', 'replica', '--optimize_inference', '--optimization_method', 'tensorrt', '--runs', tmp_path, SOLAR_BASE_URL=url)
-    assert found.returncode == 1 and 'tensorrt' in found.stdout and 'hf-bf16' in found.stdout
+    done = typed(
+        "run", *shlex.split(TYPED), "--scale", "replica", "--runs", tmp_path / "runs", SOLAR_API_KEY=KEY
+    )
+    assert (
+        done.returncode == 2
+        and "tensorrt" in done.stderr
+        and "hf-bf16" in done.stderr
+        and "ctranslate2" in done.stderr
+        and len(done.stderr.strip().splitlines()) == 1
+        and not (tmp_path / "runs").exists()
+    )
+    with stand_in() as url:
+        found = typed(
+            "preflight",
+            "--models",
+            "kobart",
+            "--scale",
+            "replica",
+            "--optimize_inference",
+            "--optimization_method",
+            "tensorrt",
+            "--runs",
+            tmp_path,
+            SOLAR_BASE_URL=url,
+        )
+    assert found.returncode == 1 and "tensorrt" in found.stdout and "hf-bf16" in found.stdout
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def one_model(dialsum, tmp_path_factory):
     "A single model, and everything that can be a member of its ensemble"
-    top = tmp_path_factory.mktemp('one')
+    top = tmp_path_factory.mktemp("one")
     with stand_in() as url:
-        done = dialsum('run', '--models', 'kobart', '--scale', 'replica', '--debug', '--epochs', '2', '--max-new-tokens', '12', '--no-rehearse', '--k-folds', '2', '--use-tta', '--tta-strategies', 'window', '--use-solar-api', '--solar-samples', '0', '--solar-test',
-                       '--ensemble-strategy', 'mbr', '--ensemble-members', 'models', 'tta', 'checkpoints', 'folds', 'soup', 'api', '--keep-checkpoints', '1', '--runs', top/'runs', '--reports', top/'reports', SOLAR_BASE_URL=url, DIALSUM_CACHE=str(top/'cache'))
+        done = dialsum(
+            "run",
+            "--models",
+            "kobart",
+            "--scale",
+            "replica",
+            "--debug",
+            "--epochs",
+            "2",
+            "--max-new-tokens",
+            "12",
+            "--no-rehearse",
+            "--k-folds",
+            "2",
+            "--use-tta",
+            "--tta-strategies",
+            "window",
+            "--use-solar-api",
+            "--solar-samples",
+            "0",
+            "--solar-test",
+            "--ensemble-strategy",
+            "mbr",
+            "--ensemble-members",
+            "models",
+            "tta",
+            "checkpoints",
+            "folds",
+            "soup",
+            "api",
+            "--keep-checkpoints",
+            "1",
+            "--runs",
+            top / "runs",
+            "--reports",
+            top / "reports",
+            SOLAR_BASE_URL=url,
+            DIALSUM_CACHE=str(top / "cache"),
+        )
     assert done.returncode == 0, done.stdout + done.stderr
-    return next((top/'runs').iterdir()), next((top/'reports').glob('*.md')).read_text()
+    return next((top / "runs").iterdir()), next((top / "reports").glob("*.md")).read_text()
 
 
 def wear(run):
     "Let every system of a run have written worn references, each other ones: whether one is weak depends on no toy"
-    references = {'dev': read(run/'data'/'dev.csv', summaries=True), 'test': read(sample_path()/'test_references.csv', summaries=True)}
-    texts = {part: dict(zip(rows['fname'], rows['summaries'].str[0])) for part, rows in references.items()}
-    for shift, path in enumerate(sorted(run.glob('**/predictions_*.csv'))):
-        part = 'test' if path.stem.endswith('test') else 'dev'
+    references = {
+        "dev": read(run / "data" / "dev.csv", summaries=True),
+        "test": read(sample_path() / "test_references.csv", summaries=True),
+    }
+    texts = {part: dict(zip(rows["fname"], rows["summaries"].str[0])) for part, rows in references.items()}
+    for shift, path in enumerate(sorted(run.glob("**/predictions_*.csv"))):
+        part = "test" if path.stem.endswith("test") else "dev"
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if not set(rows['fname']) <= set(texts[part]): continue # of rows that a fold has held out
-        rows['summary'] = [pipeline.worn(texts[part][f], 0.3, shift) for f in rows['fname']]
+        if not set(rows["fname"]) <= set(texts[part]):
+            continue  # of rows that a fold has held out
+        rows["summary"] = [pipeline.worn(texts[part][f], 0.3, shift) for f in rows["fname"]]
         rows.to_csv(path, index=False)
 
 
 @pytest.mark.slow
 def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
     first = one_model[0]
-    ended = read_fact(first/'ensemble.json')
-    assert ended['status'] == 'success' or ended['error']['kind'] == 'optional', ended['error'] # of toys one may be left
-    run = Path(shutil.copytree(first, tmp_path/first.name))
-    asked, everyone = ended['params'], {'kobart', 'kobart/tta', 'kobart/fold0', 'kobart/fold1', 'kobart/soup', 'api', 'kobart/' + read_fact(run/'kobart'/'train.json')['metrics']['kept'][0]}
+    ended = read_fact(first / "ensemble.json")
+    assert ended["status"] == "success" or ended["error"]["kind"] == "optional", ended[
+        "error"
+    ]  # of toys one may be left
+    run = Path(shutil.copytree(first, tmp_path / first.name))
+    asked, everyone = (
+        ended["params"],
+        {
+            "kobart",
+            "kobart/tta",
+            "kobart/fold0",
+            "kobart/fold1",
+            "kobart/soup",
+            "api",
+            "kobart/" + read_fact(run / "kobart" / "train.json")["metrics"]["kept"][0],
+        },
+    )
     wear(run)
-    fact = pipeline.run_stage(pipeline.StageSpec(run, 'ensemble', '', {name: value for name, value in asked.items() if name != 'run'}))
-    m = fact['metrics']
-    assert fact['status'] == 'success', fact['error']
-    assert set(m['members']) | set(m['dropped']) == everyone and 'api' in m['members'] and m['n'] == 10
-    taken = pd.read_csv(run/'predictions_ensemble_test.csv', keep_default_na=False)
-    assert len(taken) == 10 and set(taken['member']) <= set(m['members'])
-    submitted = pipeline.run_stage(pipeline.StageSpec(run, 'submit', '', dict(more='tta,soup,ensemble')))
-    assert {c['model'] for c in submitted['metrics']['candidates']} == {'kobart', 'kobart/tta', 'kobart/soup', 'ensemble'}
+    fact = pipeline.run_stage(
+        pipeline.StageSpec(
+            run, "ensemble", "", {name: value for name, value in asked.items() if name != "run"}
+        )
+    )
+    m = fact["metrics"]
+    assert fact["status"] == "success", fact["error"]
+    assert set(m["members"]) | set(m["dropped"]) == everyone and "api" in m["members"] and m["n"] == 10
+    taken = pd.read_csv(run / "predictions_ensemble_test.csv", keep_default_na=False)
+    assert len(taken) == 10 and set(taken["member"]) <= set(m["members"])
+    submitted = pipeline.run_stage(pipeline.StageSpec(run, "submit", "", dict(more="tta,soup,ensemble")))
+    assert {c["model"] for c in submitted["metrics"]["candidates"]} == {
+        "kobart",
+        "kobart/tta",
+        "kobart/soup",
+        "ensemble",
+    }
 
 
 @pytest.mark.slow
 def test_another_epoch_is_a_model_of_its_own(one_model):
     run, report = one_model
-    trained, m = (read_fact(run/'kobart'/f'{stage}.json')['metrics'] for stage in ('train', 'checkpoints'))
-    other = 3 - round(trained['best']['epoch'])
-    assert trained['kept'] == [f'epoch{other}'] == list(m['splits']) and (run/'kobart'/'epochs'/f'epoch{other}'/'model.safetensors').read_bytes() != (run/'kobart'/'model'/'model.safetensors').read_bytes()
-    assert [s['system'] for s in m['systems']] == ['best', f'epoch{other}'] and m['systems'][0]['mean'] == pytest.approx(read_fact(run/'kobart'/'evaluate.json')['metrics']['split']['mean']['f'])
-    assert f'KoBART 에폭 {other} |' in report and not (run/'kobart'/'fold0'/'epochs').exists()
-    assert len(pd.read_csv(run/'kobart'/f'predictions_epoch{other}_test.csv')) == 10
+    trained, m = (
+        read_fact(run / "kobart" / f"{stage}.json")["metrics"] for stage in ("train", "checkpoints")
+    )
+    other = 3 - round(trained["best"]["epoch"])
+    assert (
+        trained["kept"] == [f"epoch{other}"] == list(m["splits"])
+        and (run / "kobart" / "epochs" / f"epoch{other}" / "model.safetensors").read_bytes()
+        != (run / "kobart" / "model" / "model.safetensors").read_bytes()
+    )
+    assert [s["system"] for s in m["systems"]] == ["best", f"epoch{other}"] and m["systems"][0][
+        "mean"
+    ] == pytest.approx(read_fact(run / "kobart" / "evaluate.json")["metrics"]["split"]["mean"]["f"])
+    assert f"KoBART 에폭 {other} |" in report and not (run / "kobart" / "fold0" / "epochs").exists()
+    assert len(pd.read_csv(run / "kobart" / f"predictions_epoch{other}_test.csv")) == 10
 
 
 @pytest.mark.slow
 def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
     from safetensors.numpy import load_file
+
     run, report = one_model
-    parts = [load_file(run/'kobart'/f'fold{k}'/'model'/'model.safetensors') for k in range(2)]
-    mixed = load_file(run/'kobart'/'soup'/'model.safetensors')
-    assert set(mixed) == set(parts[0]) and all(abs(mixed[n] - (parts[0][n] + parts[1][n])/2).max() < 1e-6 for n in mixed)
-    m = read_fact(run/'kobart'/'soup.json')['metrics']
-    assert m['folds'] == 2 and [s['system'] for s in m['systems']] == ['soup', 'fold0', 'fold1'] and m['rows'] == 10
-    assert 'KoBART 가중치 평균' in report
+    parts = [load_file(run / "kobart" / f"fold{k}" / "model" / "model.safetensors") for k in range(2)]
+    mixed = load_file(run / "kobart" / "soup" / "model.safetensors")
+    assert set(mixed) == set(parts[0]) and all(
+        abs(mixed[n] - (parts[0][n] + parts[1][n]) / 2).max() < 1e-6 for n in mixed
+    )
+    m = read_fact(run / "kobart" / "soup.json")["metrics"]
+    assert (
+        m["folds"] == 2
+        and [s["system"] for s in m["systems"]] == ["soup", "fold0", "fold1"]
+        and m["rows"] == 10
+    )
+    assert "KoBART 가중치 평균" in report
 
 
 def test_what_an_experiment_dropped_is_no_member(tmp_path):
     "The fold of an earlier, larger split has left its facts"
     from dialsum.runs import Stage, complete
-    run = new_run('fewer', {}, tmp_path, stages=['kobart/evaluate', 'kobart/fold0/evaluate', 'kobart/tta'])
+
+    run = new_run("fewer", {}, tmp_path, stages=["kobart/evaluate", "kobart/fold0/evaluate", "kobart/tta"])
     for fold in (None, 0, 1):
-        folder = run/'kobart' if fold is None else run/'kobart'/f'fold{fold}'
+        folder = run / "kobart" if fold is None else run / "kobart" / f"fold{fold}"
         folder.mkdir(parents=True)
-        (folder/'predictions_dev.csv').write_text('fname,summary\na,b\n')
-        write_fact(run, folder/'evaluate.json', make_fact(run, 'evaluate', 'success', 'kobart', fold, outputs={(folder/'predictions_dev.csv').relative_to(run).as_posix(): ''}))
-    (run/'kobart'/'predictions_tta_dev.csv').write_text('fname,summary\na,b\n') # of an earlier time: its fact does not name it
-    write_fact(run, run/'kobart'/'tta.json', make_fact(run, 'tta', 'success', 'kobart'))
-    stage = Stage('ensemble', complete('ensemble', dict(run=str(run))))
-    assert list(pipeline.members(stage, 'dev', '', 'models, tta, folds')) == ['kobart', 'kobart/fold0']
-    with pytest.raises(DialsumError, match="'models'"): pipeline.members(stage, 'dev', '', 'modles')
+        (folder / "predictions_dev.csv").write_text("fname,summary\na,b\n")
+        write_fact(
+            run,
+            folder / "evaluate.json",
+            make_fact(
+                run,
+                "evaluate",
+                "success",
+                "kobart",
+                fold,
+                outputs={(folder / "predictions_dev.csv").relative_to(run).as_posix(): ""},
+            ),
+        )
+    (run / "kobart" / "predictions_tta_dev.csv").write_text(
+        "fname,summary\na,b\n"
+    )  # of an earlier time: its fact does not name it
+    write_fact(run, run / "kobart" / "tta.json", make_fact(run, "tta", "success", "kobart"))
+    stage = Stage("ensemble", complete("ensemble", dict(run=str(run))))
+    assert list(pipeline.members(stage, "dev", "", "models, tta, folds")) == ["kobart", "kobart/fold0"]
+    with pytest.raises(DialsumError, match="'models'"):
+        pipeline.members(stage, "dev", "", "modles")
