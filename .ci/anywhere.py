@@ -6,9 +6,14 @@ Each pass runs every notebook and every test that trains or writes with a model.
 called again, it goes on with what is left, or begins anew where the code is another (or with --fresh).
 """
 
-import json, os, re, subprocess, sys, tempfile, time
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
 from contextlib import contextmanager
-from pathlib import Path
 
 from suites import ROOT, environment, run_notebooks
 

@@ -5,7 +5,10 @@
 With --slow: only the tests that take minutes by their nature, which CI leaves out.
 """
 
-import os, subprocess, sys, time
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]

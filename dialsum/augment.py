@@ -9,7 +9,11 @@ __all__ = ['METHODS', 'NOUNS', 'ADVERBS', 'VERBS', 'ADJECTIVES', 'INSTRUCTIONS',
            'back_translation', 'syllable_rouge', 'keeps', 'rewritten', 'augment']
 
 # %% ../nbs/03_augment.ipynb #a6ee5501
-import hashlib, json, random, re, time
+import hashlib
+import json
+import random
+import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -213,7 +217,7 @@ def _alternatives(
 def _predicates(morphemes: list) -> list:
     found = []
     for n in (1, 2):  # the stem is one morpheme (고르), or two (선택, 하)
-        if len(morphemes) <= n or n == 2 and morphemes[1].tag[:2] != "XS":
+        if len(morphemes) <= n or (n == 2 and morphemes[1].tag[:2] != "XS"):
             break
         stem, kind, rest = (
             "".join(m.form for m in morphemes[:n]),
@@ -225,7 +229,7 @@ def _predicates(morphemes: list) -> list:
         )  # 감사합니다, but not 감사하는 or 감사해야
         if kind in ("VV", "XSV"):
             found += [[(new, "VV"), *rest] for new in _parts["verb"].get(stem, [])]
-        if kind in ("VA", "XSA") or kind == "XSV" and thanks:
+        if kind in ("VA", "XSA") or (kind == "XSV" and thanks):
             found += [[(new, "VA"), *rest] for new in _parts["adjective"].get(stem, [])]
     return found
 
@@ -283,10 +287,59 @@ _thanks = re.compile(r"([네응아예음][,.!]? )?(알[겠았]|고마|감사)")
 _inner = re.compile(r"#Person\d*#\s*:")  # a second turn in one line
 _one_question = re.compile(r"[^.!?…]*\?+")
 _pointing = set(
-    "그거 그것 이거 이것 저거 저것 거기 그쪽 그때 이때 그 그분 걔 그녀 그들 얘 쟤 이건 그건 그런 이런 저런 그렇 이렇 저렇 그러 또 다른 도 대신 역시".split()
+    [
+        "그거",
+        "그것",
+        "이거",
+        "이것",
+        "저거",
+        "저것",
+        "거기",
+        "그쪽",
+        "그때",
+        "이때",
+        "그",
+        "그분",
+        "걔",
+        "그녀",
+        "그들",
+        "얘",
+        "쟤",
+        "이건",
+        "그건",
+        "그런",
+        "이런",
+        "저런",
+        "그렇",
+        "이렇",
+        "저렇",
+        "그러",
+        "또",
+        "다른",
+        "도",
+        "대신",
+        "역시",
+    ]
 )
-_further = set("더 다시 둘 나머지 마지막 추가 외 밖에 의미 확인 문제 부분 도움 괜찮".split())
-_empty = set("하 수 때 거 것 뭐 무엇 시 원 분 명 개 번 정도".split())
+_further = set(
+    [
+        "더",
+        "다시",
+        "둘",
+        "나머지",
+        "마지막",
+        "추가",
+        "외",
+        "밖에",
+        "의미",
+        "확인",
+        "문제",
+        "부분",
+        "도움",
+        "괜찮",
+    ]
+)
+_empty = set(["하", "수", "때", "거", "것", "뭐", "무엇", "시", "원", "분", "명", "개", "번", "정도"])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,15 @@ __all__ = ['FIRST_WAIT', 'LONGEST_WAIT', 'PATIENCE', 'is_loopback', 'unencrypted
            'Rate', 'Answers', 'hashed', 'Used', 'Refused', 'Failed', 'Chat']
 
 # %% ../nbs/02_chat.ipynb #da0fc602
-import hashlib, ipaddress, json, os, random, re, sqlite3, threading, time
+import hashlib
+import ipaddress
+import json
+import os
+import random
+import re
+import sqlite3
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -510,7 +518,7 @@ def _together(
                 answers[asked[done]] = done.result()
             except Refused as e:
                 lost[asked[done]] = e
-                if strict or e is halt.error or n == len(asked) and not self.heard:
+                if strict or e is halt.error or (n == len(asked) and not self.heard):
                     raise
             except _Halted:
                 continue  # by one that comes yet

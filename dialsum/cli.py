@@ -6,7 +6,15 @@
 __all__ = ['GROUPS', 'COMMANDS', 'parser', 'board', 'find_run', 'models_table', 'runs_table', 'main']
 
 # %% ../nbs/16_cli.ipynb #82b332f9
-import argparse, gc, json, os, shlex, shutil, signal, subprocess, sys, threading
+import argparse
+import gc
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.util import find_spec
@@ -1259,9 +1267,8 @@ def _predict(args) -> int:
         )
     check_writable(args.output.absolute().parent)
     say = lambda done, total, left: print(f"{done}/{total}  {left:.0f} s left", file=sys.stderr, flush=True)
-    whole = (
-        args.whole_sentences == "on"
-        or args.whole_sentences == "auto"
+    whole = args.whole_sentences == "on" or (
+        args.whole_sentences == "auto"
         and (_beside(where, "evaluate") or {})
         .get("metrics", {})
         .get("fitted", {})

@@ -8,7 +8,12 @@ __all__ = ['SPEAKERS', 'PROVENANCE', 'Dialogue', 'spoken', 'columns_of', 'named'
            'rows_of_run']
 
 # %% ../nbs/01_data.ipynb #fccfaa24
-import ast, html, json, re, shlex, warnings
+import ast
+import html
+import json
+import re
+import shlex
+import warnings
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -355,7 +360,7 @@ def cell(
     "A cell's text; raises `DialsumError` for something else, and for a text that no file of ours could hold"
     if loose and isinstance(value, list):
         value = ", ".join(map(str, value))
-    if value is None or isinstance(value, float) and value != value:
+    if value is None or (isinstance(value, float) and value != value):
         return ""
     if loose and isinstance(value, (int, float)):
         value = str(value)

@@ -6,7 +6,12 @@
 __all__ = ['KINDS', 'Known', 'Failure', 'read', 'Diagnosis', 'diagnose', 'diagnose_file', 'catalogue']
 
 # %% ../nbs/13_diagnosis.ipynb #682e21d6
-import codecs, html, io, json, re, sys
+import codecs
+import html
+import io
+import json
+import re
+import sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -1325,7 +1330,7 @@ def _survived(failure: Failure, tail: list[str]) -> bool:
     first = failure.message.splitlines()[0][:200] if failure.message else failure.name
     if not _ended_well(tail, first):
         return False
-    return bool(failure.type and not failure.frames or _RETRY.search("\n".join(failure.after)))
+    return bool((failure.type and not failure.frames) or _RETRY.search("\n".join(failure.after)))
 
 # %% ../nbs/13_diagnosis.ipynb #d1eb455a
 def _fits(

@@ -7,7 +7,8 @@ __all__ = ['SIZE', 'STATUS', 'MANY', 'FONT', 'STYLE', 'printable', 'shortened', 
            'wrapped', 'worst_state', 'Bar', 'Gantt', 'Node', 'Edge', 'Flow']
 
 # %% ../nbs/14_diagrams.ipynb #980ea231
-import re, unicodedata
+import re
+import unicodedata
 from bisect import bisect_right, insort
 from collections import Counter
 from dataclasses import dataclass, replace

@@ -7,7 +7,14 @@ __all__ = ['ENGINES', 'EXACT', 'TOKENS', 'NEIGHBOURS', 'SIZES', 'CONVERTED', 'ch
            'convert', 'CTranslate2', 'engine', 'Measured', 'Optimum', 'optimize', 'picked', 'choose']
 
 # %% ../nbs/12_engines.ipynb #52982c2a
-import gc, json, os, shutil, tempfile, threading, time, warnings
+import gc
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing, contextmanager
 from copy import copy
@@ -520,7 +527,8 @@ class Optimum:
 # %% ../nbs/12_engines.ipynb #63001794
 @contextmanager
 def _watched(device: str):  # the most memory that was taken meanwhile, in GiB
-    import psutil, torch
+    import psutil
+    import torch
 
     process, over = psutil.Process(), threading.Event()
     taken = (
@@ -602,11 +610,8 @@ class _Search:
         self.sizes = [s for s in self.sizes if s <= n] or self.sizes[:1]
 
     def load(self, name: str) -> Engine:  # one that has written something
-        from transformers import (
-            AutoModelForCausalLM,
-            AutoModelForSeq2SeqLM,
-            GenerationConfig,
-        )  # imports take seconds once, and tell nothing of the next engine
+        # importing takes seconds once, and tells nothing of the next engine
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig  # noqa: F401
 
         started = time.monotonic()
         made = self.make(name)
@@ -788,7 +793,7 @@ _Search.optimum, _Search.reason = _optimum, _reason
 # %% ../nbs/12_engines.ipynb #12d7091b
 def _check_search(engines, dialogues, references, sizes):
     check_engines(engines)
-    if not dialogues or references is not None and len(references) != len(dialogues):
+    if not dialogues or (references is not None and len(references) != len(dialogues)):
         raise DialsumError(
             f"{len(dialogues)} dialogues and {len(references or [])} references to measure with: give at least one dialogue, and a reference for each."
         )
@@ -881,7 +886,7 @@ def optimize(
         started,
         seconds,
     )
-    names = [n for n in _first if n == "hf" or n in engines and (n in EXACT or not identical)]
+    names = [n for n in _first if n == "hf" or (n in engines and (n in EXACT or not identical))]
     return search.optimum(names, _slow(names, checkpoint))
 
 # %% ../nbs/12_engines.ipynb #1108ac88

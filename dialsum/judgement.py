@@ -62,7 +62,7 @@ def _stability(m: dict) -> list[Judgement]:
         return []
     middle, most = median(norms), max(norms)
     jump = max(b / min(losses[: i + 1]) for i, b in enumerate(losses[1:]))
-    bad = middle > 0 and most > 10 * middle or jump > 1.5
+    bad = (middle > 0 and most > 10 * middle) or jump > 1.5
     text = f"기울기 노름은 중앙값 {middle:.3g}, 최댓값 {most:.3g}이고, 학습 손실은 그때까지의 최솟값보다 " + (
         f"가장 크게 튀었을 때 {jump - 1:.0%} 높았습니다." if jump > 1.005 else "높게 튄 적이 없습니다."
     )
@@ -260,7 +260,7 @@ def _unfiltered(kind: str, checked: bool) -> Open:  # checked: whether rows are 
     found = lambda s: "quality" not in s or (s["quality"].get(kind) or {}).get("train")
     return lambda s, wrong: (
         bool(s.get("validate_data_quality")) == checked
-        and (not checked or bool(found(s)) and s.get("quality_threshold", 0.8) <= 1 - DEFECTS[kind].weight)
+        and (not checked or (bool(found(s)) and s.get("quality_threshold", 0.8) <= 1 - DEFECTS[kind].weight))
     )
 
 # %% ../nbs/13_judgement.ipynb #f9ddcfe2

@@ -7,14 +7,14 @@ __all__ = ['MARGIN', 'MOST_WRITTEN', 'UNKNOWN', 'LengthRule', 'fit_lengths', 'wh
            'sample_lengths', 'known_lengths', 'cut_shares']
 
 # %% ../nbs/07_lengths.ipynb #04e1768d
-import math, re
+import math
+import re
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from .data import read
-from .models import ModelCard
 from .prompt import Codec, check_written, most_source
 from .runs import DialsumError, sample_path
 

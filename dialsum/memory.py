@@ -9,7 +9,12 @@ __all__ = ['NF4', 'ROWS', 'OVERHEAD', 'GRAIN', 'BORDER', 'Memory', 'gib', 'Step'
            'release_memory', 'within_memory']
 
 # %% ../nbs/07_memory.ipynb #e3769ce2
-import ctypes, json, math, os, subprocess, sys
+import ctypes
+import json
+import math
+import os
+import subprocess
+import sys
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -169,7 +174,9 @@ _kinds = ("activations", "logits", "gradients")
 
 
 def _observer():
-    import torch, weakref
+    import weakref
+
+    import torch
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -200,7 +207,7 @@ def _observer():
 
         def see(self, tensor, kind=""):  # with a kind: what was seen before is of another one now
             s, key = tensor.untyped_storage(), tensor.untyped_storage()._cdata
-            if key in self.mine or key in self.kind and not kind:
+            if key in self.mine or (key in self.kind and not kind):
                 return
             if key in self.kind:
                 self.add(self.kind[key], s.nbytes(), -1)
@@ -623,7 +630,10 @@ def _measured(act) -> int:  # peak of `act(device)`, in bytes above what imports
     if torch.cuda.is_available():
         act("cuda", torch.cuda.reset_peak_memory_stats)
         return torch.cuda.max_memory_allocated()
-    import bitsandbytes, peft, transformers.models.auto  # noqa: what they take is not the model's
+    # what importing takes is not the model's
+    import bitsandbytes  # noqa: F401
+    import peft  # noqa: F401
+    import transformers.models.auto  # noqa: F401
 
     torch.randn(300, 300) @ torch.randn(300, 300)
     before = _status("VmRSS")
@@ -944,7 +954,8 @@ def available_memory(
     device: str = "",  # 'cuda', 'cuda:1', 'cpu'; empty: the GPU where there is one
 ) -> int:  # bytes
     "What is free: on the GPU, or of main memory, as far as this process may take it"
-    import psutil, torch
+    import psutil
+    import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda"):

@@ -11,7 +11,13 @@ __all__ = ['CARDS', 'TOY', 'WEIGHTS', 'INDEX', 'TOKENIZER_FILES', 'BASES', 'READ
            'load_tokenizer', 'shared_tokenizer', 'keep_unpacked', 'load', 'fingerprint']
 
 # %% ../nbs/05_models.ipynb #cd8e4587
-import hashlib, json, os, re, shutil, struct, tempfile
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -424,7 +430,8 @@ register(
 
 # %% ../nbs/05_models.ipynb #e81bf52c
 def _quiet():  # bars of a fraction of a second, and notices about parts that are not used here, are noise in notebooks and logs
-    import logging, warnings
+    import logging
+    import warnings
 
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(
         logging.ERROR
@@ -632,7 +639,8 @@ def replica(
     c: ModelCard,
 ) -> Path:  # a checkpoint folder, as `save_pretrained` writes it
     "The tiny random-weight model of a card, built when it is not there yet"
-    import tokenizers, transformers
+    import tokenizers
+    import transformers
 
     what = json.dumps(
         [
@@ -736,6 +744,7 @@ def _ask_hub(
 ):  # the answer about a file; a renamed repository is followed, storage elsewhere is not
     import requests
     from huggingface_hub import constants, get_token
+
     from dialsum.chat import unencrypted
 
     token = None if unencrypted(constants.ENDPOINT) else get_token()

@@ -6,7 +6,9 @@
 __all__ = ['STYLE', 'sheet', 'page', 'write_page']
 
 # %% ../nbs/15_page.ipynb #8e1db3bb
-import base64, re, struct
+import base64
+import re
+import struct
 from collections import Counter
 from html import escape
 from pathlib import Path

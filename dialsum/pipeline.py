@@ -9,7 +9,22 @@ __all__ = ['NEVER', 'ROOM', 'MODES', 'MEMBERS', 'METRICS', 'StageSpec', 'why_und
            'check_systems', 'members', 'strategies', 'example_run', 'worn', 'example_predictions']
 
 # %% ../nbs/15_pipeline.ipynb #5c8f39b0
-import glob, hashlib, io, json, math, os, platform, re, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
+import glob
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -36,7 +51,6 @@ from dialsum.runs import (
     hold,
     home_folders,
     identity,
-    idle,
     is_free,
     key_of,
     log_event,
@@ -145,7 +159,7 @@ def _changed(
         there = whereabouts(spec.run, params, name)
         if why := _differs("input", name, there, digest):
             return why
-        if there and there.exists() or _same_words(name, params, fact["params"]):
+        if (there and there.exists()) or _same_words(name, params, fact["params"]):
             inputs[name] = digest
     for name, digest in fact["outputs"].items():
         if why := _differs("output", name, spec.run / name, digest):
@@ -359,7 +373,9 @@ def execute(
     sys.modules.setdefault(
         "rfc3987_syntax", None
     )  # jsonschema's check of web addresses, a second to import; notebooks have none to check
-    import logging, papermill
+    import logging
+
+    import papermill
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("papermill.translators").setLevel(logging.ERROR)
@@ -615,9 +631,8 @@ def _note(spec: StageSpec, error: dict, say):  # what became of it, at the head 
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         told = cell["metadata"].get("papermill", {})
-        if (
-            told.get("status") == "running"
-            or error["kind"] != "exception"
+        if told.get("status") == "running" or (
+            error["kind"] != "exception"
             and told.get("status") == "completed"
             and not cell.get("execution_count")
             and cell["cell_type"] == "code"
@@ -1468,9 +1483,7 @@ def example_run(
             s
             for s in plan(run, list(models), options, test, rehearse=False)
             if s.stage in ("preflight", "data")
-            or s.model
-            and s.stage != "folds"
-            and (s.fold is not None) == bool(k_folds)
+            or (s.model and s.stage != "folds" and (s.fold is not None) == bool(k_folds))
         ]
 
     def make(runs):
@@ -1523,9 +1536,10 @@ def example_predictions(
     | None = None,  # where experiments are kept; None: the usual place, under a notebook test a temporary one
 ) -> Path:  # its run folder
     "A small experiment whose models wrote worn references, about equally well: what is chosen among depends on no toy"
+    from pandas import read_csv
+
     from dialsum.data import read
     from dialsum.rouge import rouge
-    from pandas import read_csv
 
     if runs is None and os.environ.get("IN_TEST"):
         runs = Path(tempfile.mkdtemp())

@@ -134,7 +134,7 @@ def decide(
     amp = _amp(device, scale, wish)
     half = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}[amp]
     weights = (
-        "float32" if method == "full" or device.kind == "cpu" and method == "lora" and amp == "no" else half
+        "float32" if method == "full" or (device.kind == "cpu" and method == "lora" and amp == "no") else half
     )
     optimizer = (
         "paged_adamw_8bit"

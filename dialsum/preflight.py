@@ -9,7 +9,13 @@ __all__ = ['FEW', 'SOME', 'MANY_CUT', 'Finding', 'check_folder', 'check_config',
            'Preflight', 'check_model', 'preflight']
 
 # %% ../nbs/10_preflight.ipynb #b9b698ed
-import html, json, math, re, shutil, tempfile, time, traceback
+import html
+import math
+import re
+import shutil
+import tempfile
+import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace

@@ -7,7 +7,11 @@ __all__ = ['WORDS', 'INSTRUCTION', 'LEAST', 'LONGEST', 'PROBE', 'note_words', 'S
            'check_source', 'check_written', 'Codec', 'spoiled', 'example']
 
 # %% ../nbs/06_prompt.ipynb #f1cf8499
-import itertools, json, re, secrets, unicodedata
+import itertools
+import json
+import re
+import secrets
+import unicodedata
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary, proxy
 

@@ -9,13 +9,18 @@ __all__ = ['DEFECTS', 'TAGS', 'Defect', 'mend_mojibake', 'mojibake', 'control', 
            'empty', 'check', 'repaired', 'Quality', 'told']
 
 # %% ../nbs/02_quality.ipynb #0979f218
-import html, math, re, unicodedata, zlib
+import html
+import math
+import re
+import unicodedata
+import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
-import ftfy, ftfy.bad_codecs  # the latter registers the 'sloppy-windows-…' codecs
+import ftfy
+import ftfy.bad_codecs  # the latter registers the 'sloppy-windows-…' codecs
 import numpy as np
 import pandas as pd
 from rapidfuzz import fuzz, process
@@ -199,7 +204,7 @@ def _meant(tag: str) -> str:  # the tag that was meant, or ''; no digit of it is
         return ""
     if near[2] != "Person":
         return "" if digits else f"#{near[2]}#"
-    if digits and (len(digits) > 2 or not int(digits)) or not digits and not re.search(_sign, tag):
+    if (digits and (len(digits) > 2 or not int(digits))) or (not digits and not re.search(_sign, tag)):
         return ""
     return f"#Person{digits}#"
 
@@ -278,7 +283,7 @@ def _with_tags(
 ) -> str:  # its tags put right; only these, where they are given
     for m in reversed(_strange(text, spaced)):
         tag = _mended_tag(m[0])
-        if tag is None or meanings is not None and tag not in meanings:
+        if tag is None or (meanings is not None and tag not in meanings):
             continue
         text = text[: m.start()] + tag + text[m.end() :]
     return text
@@ -580,7 +585,29 @@ _titles = {
 }
 
 _initials = "g kk n d tt r m b pp s ss - j jj ch k t p h".replace("-", "").split(" ")
-_medials = "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split()
+_medials = [
+    "a",
+    "ae",
+    "ya",
+    "yae",
+    "eo",
+    "e",
+    "yeo",
+    "ye",
+    "o",
+    "wa",
+    "wae",
+    "oe",
+    "yo",
+    "u",
+    "wo",
+    "we",
+    "wi",
+    "yu",
+    "eu",
+    "ui",
+    "i",
+]
 _finals = "- k k k n n n t l k m l l l p l m p p t t ng t t k t p t".replace("-", "").split(" ")
 
 

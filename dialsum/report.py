@@ -12,7 +12,9 @@ __all__ = ['STAGES', 'NEEDS', 'COMPARED', 'BASELINES', 'FIGURES', 'SECTIONS', 'p
            'optimizing', 'next_steps', 'appendix', 'anchor', 'render', 'diagrams', 'write_report', 'save_figures']
 
 # %% ../nbs/14_report.ipynb #4d7ead13
-import io, math, re
+import io
+import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ from .runs import DialsumError, check_writable, facts, key_of, read_fact, write_
 # %% ../nbs/14_report.ipynb #7ed3e4df
 def _latin(run: str) -> str:  # final consonant of Latin letters as Koreans read them: '' for none
     capitals = re.search(r"[A-Z]*$", run)[0]
-    spelled = len(run) == 1 or capitals and not (len(capitals) > 3 and re.search("[AEIOUY]", capitals))
+    spelled = len(run) == 1 or (capitals and not (len(capitals) > 3 and re.search("[AEIOUY]", capitals)))
     if spelled:
         return dict(L="ㄹ", R="ㄹ", M="ㅁ", N="ㄴ").get(
             run[-1].upper(), ""
@@ -82,7 +84,7 @@ def particle(
     final = _final(word)
     if final is None:
         return "(으)로" if pair == "으로/로" else f"{after_consonant}({after_vowel})"
-    return after_vowel if not final or final == "ㄹ" and pair == "으로/로" else after_consonant
+    return after_vowel if not final or (final == "ㄹ" and pair == "으로/로") else after_consonant
 
 # %% ../nbs/14_report.ipynb #f3a6b706
 def number(
@@ -1121,8 +1123,7 @@ def _leads(before: Step, after: Step) -> bool:  # whether one waits for the othe
         return False
     return (
         not before.model
-        or not after.model
-        and before.fold is None
+        or (not after.model and before.fold is None)
         or (before.model, before.fold) == (after.model, after.fold)
     )
 
@@ -1200,7 +1201,7 @@ def timeline(e: Experiment) -> str:
     if not e.steps:
         return "단계에 관한 기록이 없습니다."
     bars, boxes = gantt(e), flowchart(e)
-    many = len(boxes.grouped.nodes) < len(boxes.nodes) or bars and len(bars.grouped) < len(bars.bars)
+    many = len(boxes.grouped.nodes) < len(boxes.nodes) or (bars and len(bars.grouped) < len(bars.bars))
     told = (
         "단계가 많아 그림에서는 여러 단계를 하나로 묶었으며, 모델마다의 상태와 걸린 시간은 ‘모델’ 절의 표에, 실패하거나 실행되지 않은 단계는 ‘실패와 성공률’ 절에 하나씩 적었습니다.\n\n"
         if many

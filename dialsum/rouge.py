@@ -9,13 +9,15 @@ __all__ = ['TOKENIZERS', 'KINDS', 'RESAMPLES', 'TYPICAL_SPREAD', 'POWER', 'SHUFF
            'score_files', 'Matches', 'matches']
 
 # %% ../nbs/04_rouge.ipynb #08e2eb08
-import html, math, re
+import html
+import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import groupby
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
@@ -27,8 +29,17 @@ from rapidfuzz.distance import LCSseq
 from . import __version__
 from .data import cell, check_columns, check_mapping, named, read
 from .runs import DialsumError, unknown
-from .tags import TAG, broken_tags, control_tokens, foreign, invented_tags
-from .tags import is_literal_nothing, lacks_hangul, lost_tags, without_control
+from dialsum.tags import (
+    TAG,
+    broken_tags,
+    control_tokens,
+    foreign,
+    invented_tags,
+    is_literal_nothing,
+    lacks_hangul,
+    lost_tags,
+    without_control,
+)
 
 # %% ../nbs/04_rouge.ipynb #25a6f760
 @cache

@@ -13,7 +13,25 @@ __all__ = ['LIMITS', 'SCHEMA', 'PLACES', 'SAMPLE', 'RESERVE', 'SWITCHES', 'bound
            'TimeLimit', 'Blocked', 'Limit', 'idle', 'check_switches', 'check_acting', 'complete', 'begin']
 
 # %% ../nbs/00_runs.ipynb #6eb2c558
-import ast, difflib, errno, fcntl, hashlib, io, json, math, os, platform, re, signal, stat, subprocess, sys, tempfile, threading, time, tokenize
+import ast
+import difflib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import re
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tokenize
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -243,7 +261,7 @@ def home_folders() -> dict[str, str]:  # environment variable → folder; none w
     home, made = _home(), {}
     for variable, name in (_in_home | _read_in_home).items():
         usual = Path(os.environ[variable]) if os.environ.get(variable) else home and home / name
-        if usual and (variable in _read_in_home and os.path.isdir(usual) or _can_write(usual.absolute())):
+        if usual and ((variable in _read_in_home and os.path.isdir(usual)) or _can_write(usual.absolute())):
             continue
         made[variable] = str(spare_home() / name)
     if os.environ.get("DIALSUM_CACHE"):
@@ -283,7 +301,7 @@ class Limits:
             return False
         if value < self.low or value > self.high:
             return False
-        return not (self.above and value == self.low or self.below and value == self.high)
+        return not ((self.above and value == self.low) or (self.below and value == self.high))
 
     def take(self, value: float) -> bool:
         "Whether a number is in range, or stands for the default"

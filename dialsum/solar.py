@@ -8,7 +8,12 @@ __all__ = ['SHARES', 'HANGUL', 'RULES', 'STRATEGIES', 'EXAMPLES', 'ROOM', 'TWINS
            'sample_rows', 'score_rows', 'compare', 'stand_in']
 
 # %% ../nbs/05_solar.ipynb #87e386ea
-import json, os, random, re, threading, time
+import json
+import os
+import random
+import re
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager

@@ -6,7 +6,15 @@
 __all__ = ['WORDS', 'cut', 'text_of', 'is_turn', 'table']
 
 # %% ../nbs/00_tables.ipynb #39a5b481
-import bz2, csv, gzip, io, json, lzma, re, sys, zlib
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import sys
+import zlib
 from itertools import chain
 from pathlib import Path
 
@@ -259,7 +267,7 @@ def _json(path: Path, text: str) -> pd.DataFrame:
     first, _, rest = text.strip().partition("\n")
     named_lines = Path(path).suffix.lower() in (".jsonl", ".ndjson")
     of_lines = (
-        text.lstrip()[0] != "[" and bool(rest) and (_is_json(first) or named_lines and not _is_json(text))
+        text.lstrip()[0] != "[" and bool(rest) and (_is_json(first) or (named_lines and not _is_json(text)))
     )
     rows = _lines(path, text) if of_lines else _whole(path, text)
     for place, row in rows:

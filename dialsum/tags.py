@@ -7,7 +7,8 @@ __all__ = ['MASKS', 'TAG', 'KNOWN_TAG', 'broken_tags', 'invented_tags', 'lost_ta
            'without_control', 'is_literal_nothing', 'lacks_hangul']
 
 # %% ../nbs/00_tags.ipynb #5e47e5a1
-import re, unicodedata
+import re
+import unicodedata
 
 # %% ../nbs/00_tags.ipynb #2b7f9819
 MASKS = (

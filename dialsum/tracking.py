@@ -6,7 +6,8 @@
 __all__ = ['PATIENCE', 'wandb_mode', 'check_wandb', 'Tracker']
 
 # %% ../nbs/02_tracking.ipynb #e3c9bd8d
-import os, threading
+import os
+import threading
 from importlib.util import find_spec
 
 from .chat import check_secret

@@ -10,7 +10,13 @@ __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'recipe', 'settled', 'adapter_
            'train']
 
 # %% ../nbs/09_training.ipynb #89c9ae04
-import hashlib, json, math, os, shutil, time, zipfile
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+import zipfile
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
@@ -18,8 +24,8 @@ from pathlib import Path
 
 from .loss import head_at, label_places, token_losses
 from dialsum.memory import (
-    RowLengths,
     Memory,
+    RowLengths,
     available_memory,
     estimate_memory,
     longest_rows,

@@ -6,7 +6,8 @@
 __all__ = ['STRATEGIES', 'SAMPLING', 'View', 'check_strategies', 'views', 'agreed', 'predict_tta']
 
 # %% ../nbs/12_tta.ipynb #1ed28d49
-import random, re
+import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 

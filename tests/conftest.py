@@ -1,14 +1,20 @@
 "What the tests share: a checkout to run in, the command line, real data where there is some"
 
-import ast, io, os, random, re, shutil, subprocess, sys
+import ast
+import io
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-from experiments import build, hell  # fixtures
+from experiments import build, hell  # noqa: F401 (fixtures)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = (

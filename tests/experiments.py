@@ -1,6 +1,7 @@
 """Experiments made of facts alone: nothing was trained"""
 
-import itertools, json
+import itertools
+import json
 
 import pytest
 

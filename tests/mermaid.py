@@ -1,6 +1,10 @@
 """Mermaid's own parser, where node and mermaid are installed"""
 
-import json, os, re, shutil, subprocess
+import json
+import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest

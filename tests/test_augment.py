@@ -1,12 +1,22 @@
 "New dialogues keep what their summaries say, and come out the same everywhere"
 
-import hashlib, json, os, random, re, shutil, socket, subprocess, sys
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace as changed
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_chat import serving
 
 from dialsum.augment import (
     ADJECTIVES,
@@ -33,7 +43,6 @@ from dialsum.chat import Answers
 from dialsum.data import TAG, check_disjoint, read, to_csv
 from dialsum.models import card, replica
 from dialsum.runs import DialsumError, sample_path
-from test_chat import serving
 
 LOCAL = ["speaker_swap", "synonym", "turn_shuffle", "instruction"]
 

@@ -1,6 +1,7 @@
 "An adapter whose base has moved: the message says so, and `base` names its new place, in every command"
 
-import json, shutil
+import json
+import shutil
 
 import pytest
 

@@ -1,6 +1,13 @@
 "A client that loses nothing, whatever the endpoint does; every endpoint here is a real server on this machine"
 
-import json, socket, sqlite3, subprocess, sys, threading, time, traceback
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import traceback
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -9,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from dialsum import chat as chat_module
-from dialsum.chat import Answers, Chat, Rate, Refused, address, key_variables
+from dialsum.chat import Answers, Chat, Rate, Refused
 from dialsum.runs import DialsumError
 
 KEY = "sk-test-do-not-tell-4711"

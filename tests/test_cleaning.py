@@ -1,10 +1,12 @@
 "Cleaning keeps a dialogue and its summaries of one mind, and a refusal says what would help"
 
-import random, re
+import random
+import re
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dialsum.data import Dialogue, read
 from dialsum.prepare import prepare

@@ -4,8 +4,8 @@ import json
 
 import pandas as pd
 import pytest
-
 from conftest import ROOT
+
 from dialsum.models import card, locate
 from dialsum.runs import sample_path
 

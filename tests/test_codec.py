@@ -207,6 +207,7 @@ def test_a_tokenizer_that_spoils_tags_is_refused():
 
 def test_a_checkpoint_is_checked_before_its_weights_are_read(tmp_path, monkeypatch):
     import shutil
+
     from transformers import PreTrainedModel
 
     monkeypatch.setattr(
@@ -227,7 +228,8 @@ def test_a_checkpoint_is_checked_before_its_weights_are_read(tmp_path, monkeypat
 
 
 def test_a_copy_of_a_tokenizer_goes_with_it():
-    import gc, weakref
+    import gc
+    import weakref
 
     tokenizer = load_tokenizer(card("kobart"), str(replica(card("kobart"))))
     copied = weakref.ref(spelling(tokenizer))

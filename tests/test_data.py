@@ -1,6 +1,7 @@
 "Data as people have it, through the command line"
 
-import csv, os
+import csv
+import os
 from pathlib import Path
 
 import pandas as pd

@@ -153,6 +153,7 @@ def test_the_preflight_lets_through_what_the_positions_hold(name, options):
 
 def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
     import torch
+
     from dialsum.generation import Decoding, Predictor
     from dialsum.models import load
     from dialsum.prompt import example
@@ -200,6 +201,7 @@ def test_more_tokens_are_advised_where_summaries_took_all_that_they_might_have(s
 
 def test_a_trained_folder_tells_its_limits_to_whoever_uses_it(tmp_path):
     from dataclasses import asdict
+
     from dialsum.engines import engine
     from dialsum.generation import Decoding, Predictor, with_lengths
     from dialsum.models import load
@@ -246,10 +248,11 @@ def test_a_limit_that_nobody_gave_makes_room_for_the_least_that_was_asked(name):
 def test_summaries_of_at_least_so_many_tokens_need_no_other_option(tmp_path):
     "In the preflight at full size, and by what was trained on short references"
     from dataclasses import asdict
+
     from dialsum.generation import Decoding, Predictor
+    from dialsum.memory import longest_rows
     from dialsum.models import load
     from dialsum.preflight import check_memory, check_options, limited, limits_here
-    from dialsum.memory import longest_rows
 
     codec, rows = codec_of("kobart"), spelled(4)
     options = dict(min_new_tokens=200)

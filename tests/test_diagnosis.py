@@ -2,7 +2,14 @@
 
 What the installed libraries can be made to say is provoked here; the rest are texts of public issues (each entry's reference, or one like it)."""
 
-import codecs, io, json, os, re, subprocess, sys, traceback
+import codecs
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -833,7 +840,7 @@ def test_an_entry_is_complete(known):
         and known.severity in ("P0", "P1", "P2", "P3")
         and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", known.kind)
     )
-    assert known.type and known.message or known.line
+    assert (known.type and known.message) or known.line
     assert "`" in known.remedy or known.kind == "dialsum-refusal"  # an option, a command, a line of code
 
 
@@ -875,7 +882,10 @@ def _toy(name):
 
 
 def _copy(tmp_path, change):
-    import shutil, transformers
+    import shutil
+
+    import transformers
+
     from dialsum.models import card, replica
 
     folder = tmp_path / "checkpoint"
@@ -1009,7 +1019,7 @@ def _strategy(tmp_path):
 
 
 def _adamw(tmp_path):
-    from transformers import AdamW
+    from transformers import AdamW  # noqa: F401
 
 
 def _architecture(tmp_path):
@@ -1043,7 +1053,8 @@ def _full(tmp_path):
 
 
 def _kernel(tmp_path):
-    import nbformat, papermill
+    import nbformat
+    import papermill
 
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), tmp_path / "n.ipynb")
     papermill.execute_notebook(
@@ -1281,7 +1292,8 @@ def test_groups_and_wrappers():
 
 
 def test_colours_and_notebooks_as_papermill_leaves_them(tmp_path):
-    import nbformat, papermill
+    import nbformat
+    import papermill
 
     code = 'import torch\nprint("step 1")\ntry: {}["a"]\nexcept KeyError as e: raise ValueError("Attempting to unscale FP16 gradients.") from e'
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), tmp_path / "n.ipynb")

@@ -1,6 +1,8 @@
 "Engines: in order, as plain transformers writes it or as near as it was measured, converted once, refused in a sentence; the search among them; the stage, and what uses it"
 
-import json, shutil, sys
+import json
+import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,16 +10,16 @@ import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from toys import known_rows, learn, learned
 
 import dialsum.engines as engines
-from toys import known_rows, learn, learned
 from dialsum.data import read
 from dialsum.engines import ENGINES, EXACT, Engine, choose, convert, engine, named, optimize
 from dialsum.generation import Decoding, Predictor
 from dialsum.lengths import LengthRule
 from dialsum.models import LoadedModel, card, load, load_tokenizer, locate
-from dialsum.pipeline import StageSpec, plan, run_stage
-from dialsum.runs import DialsumError, new_run, read_fact, sample_path, to_json
+from dialsum.pipeline import plan, run_stage
+from dialsum.runs import DialsumError, new_run, sample_path, to_json
 
 KOBART, CPU = card("kobart"), dict(device="cpu")
 MODELS = ["kobart", "llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "kullm-v2"]  # Polyglot is what KULLM is

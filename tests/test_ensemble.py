@@ -1,13 +1,16 @@
 "Ensembles: the same choices as rouge_score's, votes that cannot be bought, p-values and intervals that hold, soups that are means"
 
-import json, random, re
+import json
+import random
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mecab import MeCab
 from rouge_score.rouge_scorer import RougeScorer
 from safetensors.torch import load_file, save_file

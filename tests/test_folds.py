@@ -5,7 +5,8 @@ from collections import defaultdict
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dialsum import pipeline
 from dialsum.augment import augment

@@ -2,11 +2,13 @@
 
 `python -m pytest tests/test_full.py --every-model` takes all six models and five folds instead of two and two."""
 
-import shlex, shutil
+import shlex
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from experiments import TYPED
 
 from dialsum import pipeline
 from dialsum.cases import read_cases, systems
@@ -15,7 +17,6 @@ from dialsum.engines import ENGINES
 from dialsum.models import CARDS
 from dialsum.runs import parameters, read_fact
 from dialsum.solar import stand_in
-from experiments import TYPED
 
 pytestmark = pytest.mark.slow  # some twenty stages, a training for each fold
 KEY = "sk-never-to-be-seen-0123456789"

@@ -1,6 +1,7 @@
 "A checkpoint that was copied by half is a sentence in every command that loads one"
 
-import json, shutil
+import json
+import shutil
 
 import pytest
 
@@ -215,6 +216,7 @@ def test_weights_that_are_no_numbers_are_not_used(name, typed, tmp_path):
 
 def test_an_adapter_that_is_no_number_is_not_used(tmp_path):
     import torch
+
     from dialsum.training import Recipe, add_lora, save
 
     loaded = load(QWEN, str(replica(QWEN)))

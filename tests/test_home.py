@@ -1,6 +1,10 @@
 "A home folder that cannot be written to, sockets that nobody else can have made, and who stopped an experiment"
 
-import os, shutil, stat, sys, tempfile
+import os
+import shutil
+import stat
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest

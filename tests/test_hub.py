@@ -1,6 +1,9 @@
 "Models on the hub: asked for the files that training will read, fetched before loading is timed, looked at like folders"
 
-import hashlib, json, shutil, threading
+import hashlib
+import json
+import shutil
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 

@@ -1,14 +1,19 @@
 "What a stranger does: install a wheel elsewhere, type what the README says"
 
-import json, os, re, shutil, subprocess, sys, tomllib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-
-from conftest import ROOT
 
 
 @pytest.fixture(scope="module")

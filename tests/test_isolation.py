@@ -1,6 +1,11 @@
 "A stage that ends in whatever way leaves its fact, its notebook, and nothing else"
 
-import json, os, re, shutil, subprocess, sys
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil

@@ -1,6 +1,8 @@
 "A key never travels unencrypted to another machine"
 
-import json, os, socket, threading
+import json
+import socket
+import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 

@@ -2,7 +2,9 @@
 
 Where a failure needs a GPU, its CPU counterpart is provoked; where a library has mended it, the situation that led to it is given to the check that would catch it."""
 
-import json, shutil, struct
+import json
+import shutil
+import struct
 
 import psutil
 import pytest
@@ -250,6 +252,7 @@ def test_11_a_loss_on_the_prompt_or_none_on_the_end():
 
 def test_12_penalties_that_break_tags():
     from transformers import RepetitionPenaltyLogitsProcessor
+
     from dialsum.generation import _sparing_tags, tag_pieces
 
     tokenizer = toy("qwen3-4b").tokenizer

@@ -7,6 +7,7 @@ from unittest.mock import patch
 import pandas as pd
 import pytest
 import torch
+from toys import TAUGHT
 
 import dialsum.generation
 from dialsum.data import read
@@ -16,7 +17,6 @@ from dialsum.precision import here
 from dialsum.rouge import broken_tags, rouge
 from dialsum.runs import DialsumError, sample_path
 from dialsum.training import REPLICA, Recipe, train
-from toys import TAUGHT
 
 MOST = 150  # tokens of a summary
 

@@ -1,16 +1,17 @@
 "What ends, and what goes on, when time, memory or a folder is taken"
 
-import functools, sys
+import functools
+import sys
 
 import pandas as pd
 import pytest
 import torch
+from toys import known_rows, learned
 
 from dialsum import pipeline
 from dialsum.data import read
 from dialsum.generation import Decoding, Predictor
 from dialsum.models import card, load, replica
-from toys import known_rows, learned
 from dialsum.precision import here
 from dialsum.runs import DialsumError, hold, new_run, release, sample_path
 from dialsum.training import recipe, train

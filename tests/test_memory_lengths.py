@@ -229,6 +229,7 @@ def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_p
 def many(rows, count, seed=0):
     "So many rows, each of some turns of some of the sample's"
     import random
+
     import pandas as pd
 
     rng = random.Random(seed)
@@ -394,6 +395,7 @@ def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, 
 
 def test_a_training_plans_with_the_lengths_that_the_preflight_used(sample, tmp_path):
     import json
+
     from dialsum.preflight import preflight
     from dialsum.runs import nbs_path
     from dialsum.training import lengths_here

@@ -1,9 +1,14 @@
 "A run folder that is moved, and weights that lie elsewhere: what counts is what is in them"
 
-import os, shutil, subprocess, sys, time
+import os
+import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
+from toys import Killed, scores
 
 from dialsum import pipeline, training
 from dialsum.data import read
@@ -12,7 +17,6 @@ from dialsum.precision import here
 from dialsum.prepare import prepare
 from dialsum.runs import Stage, complete, new_run, sample_path
 from dialsum.training import Recipe, train
-from toys import Killed, scores
 
 FAST = Recipe(epochs=3, batch_size=8, learning_rate=1e-3)
 

@@ -1,10 +1,12 @@
 "The rules that notebooks keep, checked on the files themselves"
 
-import ast, json, re, sys
+import ast
+import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT
 
 STAGES = [
@@ -49,6 +51,7 @@ def test_every_stage_notebook_is_known():
 
 def test_papermill_reads_the_same_parameters_as_we_do():
     import papermill
+
     from dialsum.runs import parameters
 
     for stage in STAGES:

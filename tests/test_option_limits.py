@@ -1,15 +1,16 @@
 "Numbers out of range and options without effect are refused at once, whatever command they are given to"
 
-import json, math, shutil
-from pathlib import Path
+import json
+import math
+import shutil
 
 import pytest
 
 from dialsum import pipeline, runs
 from dialsum.generation import Decoding
-from dialsum.preflight import check_options
 from dialsum.models import card
-from dialsum.runs import DialsumError, begin, convert, new_run, parameters, stages, write_atomic
+from dialsum.preflight import check_options
+from dialsum.runs import DialsumError, begin, convert, new_run, parameters, stages
 from dialsum.training import Recipe
 
 NUMBERS = sorted(

@@ -1,11 +1,12 @@
 "No command writes over what it reads, however the two are spelled"
 
-import json, os
+import json
+import os
 
 import pytest
 
 from dialsum import pipeline
-from dialsum.runs import Stage, new_run, nbs_path, release, sample_path
+from dialsum.runs import Stage, nbs_path, new_run, release, sample_path
 
 ROWS = "fname,dialogue\nt_0,#Person1#: 안녕하세요.\n"
 

@@ -1,18 +1,26 @@
 """The report as one HTML file: names from hell, thirty models in five folds, and what browsers make of it"""
 
-import io, json, os, re, shutil, signal, socket, subprocess, sys
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
 from collections import Counter
 from itertools import product
 from xml.etree import ElementTree
 
 import pytest
+from experiments import at, case, scored, whole
+from mermaid import mermaid_blocks, parse
 
 from dialsum.diagrams import MANY
 from dialsum.page import page, write_page
 from dialsum.report import SECTIONS, diagrams, flowchart, gantt, read_experiment, render, write_report
 from dialsum.runs import to_json
-from experiments import at, case, scored, whole
-from mermaid import mermaid_blocks, parse
 
 NAMES = [
     '"; DROP TABLE models; --',
@@ -25,10 +33,87 @@ NAMES = [
     "'onmouseover='alert(1)",
 ]
 TAGS = set(
-    "html head meta title style body div header nav strong ol ul li a main h1 h2 h3 p table thead tbody tr th td code pre blockquote br em s b ins hr details summary figure img figcaption svg rect text line path".split()
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "div",
+        "header",
+        "nav",
+        "strong",
+        "ol",
+        "ul",
+        "li",
+        "a",
+        "main",
+        "h1",
+        "h2",
+        "h3",
+        "p",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "code",
+        "pre",
+        "blockquote",
+        "br",
+        "em",
+        "s",
+        "b",
+        "ins",
+        "hr",
+        "details",
+        "summary",
+        "figure",
+        "img",
+        "figcaption",
+        "svg",
+        "rect",
+        "text",
+        "line",
+        "path",
+    ]
 )
 ATTRIBUTES = set(
-    "lang charset http-equiv content name class aria-label href rel id tabindex src width height alt style role viewBox x y rx x1 x2 y1 y2 d text-anchor font-size font-weight stroke-dasharray start".split()
+    [
+        "lang",
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "aria-label",
+        "href",
+        "rel",
+        "id",
+        "tabindex",
+        "src",
+        "width",
+        "height",
+        "alt",
+        "style",
+        "role",
+        "viewBox",
+        "x",
+        "y",
+        "rx",
+        "x1",
+        "x2",
+        "y1",
+        "y2",
+        "d",
+        "text-anchor",
+        "font-size",
+        "font-weight",
+        "stroke-dasharray",
+        "start",
+    ]
 )
 
 
@@ -380,7 +465,10 @@ def lab(tmp_path_factory):
 
 @pytest.mark.slow
 def test_jupyterlab_draws_the_diagrams(build, hell, resumed, chromium, lab):
-    import nbformat, requests, time
+    import time
+
+    import nbformat
+    import requests
 
     top, address = lab
     blocks = (

@@ -1,6 +1,9 @@
 "Experiments from start to report, on toys"
 
-import json, re, signal, threading, time
+import json
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -140,7 +143,10 @@ def test_bare_papermill_keeps_its_results(call, checkout):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interruption_ends_everything_soon(how, env, tmp_path):
-    import psutil, subprocess, sys
+    import subprocess
+    import sys
+
+    import psutil
 
     process = subprocess.Popen(
         [
@@ -227,8 +233,9 @@ def test_a_fact_file_that_cannot_be_believed_is_set_aside_and_done_again(damage,
 def test_what_has_changed_is_said_and_only_that_runs_again(tmp_path):
     spec = pipeline.StageSpec(new_run("changed", {}, tmp_path), "data", "", dict(debug=True))
     assert pipeline.why_undone(spec) == "it has not run" and pipeline.run_stage(spec)["status"] == "success"
-    assert "seed was 42, now 7" == pipeline.why_undone(
-        pipeline.StageSpec(spec.run, "data", "", dict(debug=True, seed=7))
+    assert (
+        pipeline.why_undone(pipeline.StageSpec(spec.run, "data", "", dict(debug=True, seed=7)))
+        == "seed was 42, now 7"
     )
     kept = (spec.run / "data" / "dev.csv").read_bytes()
     (spec.run / "data" / "dev.csv").write_bytes(kept + b"x")

@@ -51,8 +51,8 @@ HARD = [20.0 + 7 * (i % 8) for i in range(40)]  # dialogues differ far more than
 
 
 def advised(build, *values):
-    from test_report import told
     from experiments import paired
+    from test_report import told
 
     run, leave = build()
     for name, each in zip(("kobart", "kullm-v2", "qwen3-4b", "solar-10.7b"), values):
@@ -62,7 +62,6 @@ def advised(build, *values):
 
 
 def test_the_report_advises_the_number_for_eighty_percent_power(build):
-    from dialsum.report import read_experiment
 
     shifted = [x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)]
     needed = advised(build, HARD, shifted)
@@ -83,8 +82,9 @@ def test_more_pairs_take_more_dialogues(build):
 
 def spoken(build, null, better=40.0, worse=30.0):
     "Report sections on two systems that differ by much, whose null rows are as given"
-    from dialsum.report import SECTIONS, read_experiment
     from experiments import metrics, paired, scored
+
+    from dialsum.report import SECTIONS, read_experiment
 
     run, leave = build()
     for name, mean in (("kobart", better), ("qwen3-4b", worse)):
@@ -164,8 +164,9 @@ def test_an_ensemble_of_noise_says_nothing_of_itself(build):
 
 
 def test_the_choices_of_an_ensemble_know_their_null_rows():
-    from dialsum.ensemble import Candidate, Candidates, assess
     import pandas as pd
+
+    from dialsum.ensemble import Candidate, Candidates, assess
 
     references = [
         f"{word} 이야기를 나눈다."
@@ -187,7 +188,9 @@ def test_the_choices_of_an_ensemble_know_their_null_rows():
 
 def test_two_experiments_of_noise_are_not_ranked(monkeypatch):
     from types import SimpleNamespace
+
     import pandas as pd
+
     from dialsum import comparison
 
     monkeypatch.setattr(comparison, "_difference", lambda a, b: None)

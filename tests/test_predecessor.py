@@ -2,14 +2,14 @@
 
 The facts are read from the tables and timelines of the documents, which may not be redistributed; without them these tests skip."""
 
-import json, re
+import json
+import re
 
 import pytest
 
 from dialsum.diagnosis import diagnose
 from dialsum.models import CARDS
 from dialsum.report import SECTIONS, read_experiment, render
-from experiments import build, metrics
 
 SIX = [c.name for c in CARDS.values() if c.group == "all"]
 

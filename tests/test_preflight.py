@@ -1,6 +1,8 @@
 "Failures that users report, found before a weight is read: each made for real in a checkpoint folder"
 
-import json, re, shutil
+import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def cut_in_the_header(f):
 def index_disagrees(f):
     p = f / "model.safetensors.index.json"
     names = json.loads(p.read_text())["weight_map"]
-    edit(p, weight_map={t: "model-00001-of-00002.safetensors" for t in names})
+    edit(p, weight_map=dict.fromkeys(names, "model-00001-of-00002.safetensors"))
 
 
 def pickled_only(f):
@@ -270,7 +272,8 @@ def test_the_rehearsal_takes_the_path_that_was_asked(name, options):
 
 def test_the_rehearsal_finds_what_only_trying_finds(monkeypatch):
     "A library that has changed: a keyword is gone, or what is saved is not what was trained"
-    import peft, transformers
+    import peft
+    import transformers
 
     with monkeypatch.context() as m:
         m.delattr(peft, "get_peft_model")
@@ -298,9 +301,9 @@ def test_the_rehearsal_finds_what_only_trying_finds(monkeypatch):
 
 def test_new_tokens_that_have_no_place_are_found(folder):
     words = ",".join(f"#Person{i}#" for i in range(1, 20))
-    assert ["19 new tokens do not fit the 8 spare rows of the embedding"] == [
+    assert [
         f.what for f in check_model(card("qwen3-4b"), "replica", dict(new_tokens=words), str(folder))
-    ]
+    ] == ["19 new tokens do not fit the 8 spare rows of the embedding"]
     assert (
         check_model(
             card("qwen3-4b"),

@@ -96,6 +96,7 @@ def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, opt
 
 def test_the_preflight_says_what_a_run_would_be(typed, tmp_path):
     import json
+
     from dialsum.rouge import detectable_difference
 
     words = (
@@ -188,7 +189,8 @@ def test_a_length_beyond_one_models_positions_is_a_finding_of_that_model(
         m: [
             f
             for f in told["findings"]
-            if f["severity"] == "error" and f["why"] == "positions beyond do not exist" or option in f["what"]
+            if (f["severity"] == "error" and f["why"] == "positions beyond do not exist")
+            or option in f["what"]
         ]
         for m, told in models.items()
     }
@@ -257,6 +259,7 @@ def test_what_a_model_is_refused_for_is_its_own_finding(monkeypatch, tmp_path):
 
 def test_a_list_in_a_sentence_is_no_remedy(tmp_path, typed):
     import json
+
     from dialsum.findings import korean
 
     (tmp_path / "bare.csv").write_text("fname,talk: all\nx,y\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 "What is wrong with a tokenizer, a chat template or a configuration is filed where it is"
 
-import json, shutil
+import json
+import shutil
 
 import pandas as pd
 import pytest

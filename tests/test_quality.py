@@ -1,10 +1,12 @@
 "Defects that are planted are found, what is clean stays clean, and mending loses nothing"
 
-import random, re
+import random
+import re
 from collections import Counter
 
 import pandas as pd
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dialsum.data import read
 from dialsum.quality import (

@@ -3,12 +3,13 @@
 import re
 from itertools import count
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from experiments import metrics, scored
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dialsum.faults import FAULTS
 from dialsum.models import CARDS
-from dialsum.report import SECTIONS, _options, anchor, particle, read_experiment, render
-from experiments import build, case, metrics, scored
+from dialsum.report import SECTIONS, _options, anchor, read_experiment, render
 
 TITLES = [
     c.title for c in CARDS.values() if not c.title.endswith("M")
@@ -195,7 +196,7 @@ def chosen(rng, models):
     measures = {
         k: dict(
             was_utility=k == "rouge",
-            members={m: 30.0 for m in members},
+            members=dict.fromkeys(members, 30.0),
             mean_single=rng.uniform(10, 50),
             oracle=rng.uniform(50, 70),
             systems=compared(rng, "best", *strategies),
@@ -210,7 +211,7 @@ def chosen(rng, models):
         swaps=10000,
         metrics=measures,
         strategy=rng.choice(["best", *strategies]),
-        votes={m: 1.0 for m in members},
+        votes=dict.fromkeys(members, 1.0),
         dropped=dropped,
         split=scored(30.0),
         whole=scored(20.0, "whole"),

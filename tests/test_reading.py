@@ -1,6 +1,10 @@
 "Files as people have them: read, or named with the line and the remedy"
 
-import bz2, gzip, json, lzma, warnings
+import bz2
+import gzip
+import json
+import lzma
+import warnings
 
 import pandas as pd
 import pytest

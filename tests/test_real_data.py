@@ -2,7 +2,9 @@
 
 It needs the weights (`dialsum fetch gemma-3-270m`) and dialogues that may not be redistributed; where either is missing it skips."""
 
-import json, subprocess, sys
+import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest

@@ -1,8 +1,13 @@
 """What the notebook of dialsum.report cannot say of itself: other people's text, missing facts, the same bytes, and mermaid's own parser"""
 
-import json, re, shutil, warnings
+import json
+import re
+import shutil
+import warnings
 
 import pytest
+from experiments import ENVIRONMENT, HELL, SIGNATURE, at, metrics, paired, scored, whole
+from mermaid import mermaid_blocks, parse
 
 from dialsum.diagrams import mermaid_text
 from dialsum.faults import FAULTS
@@ -30,8 +35,6 @@ from dialsum.report import (
     write_report,
 )
 from dialsum.runs import DialsumError
-from experiments import ENVIRONMENT, HELL, SIGNATURE, at, metrics, paired, scored, whole
-from mermaid import mermaid_blocks, parse
 
 
 def write(run, tmp_path, name="reports"):

@@ -2,7 +2,17 @@
 
 `python -m pytest tests/test_resume.py --kills 50` is the long version."""
 
-import copy, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time
+import copy
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -270,6 +280,7 @@ def test_what_is_done_is_not_done_again(experiment):
 
 def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
     import shutil
+
     from dialsum.runs import to_json
 
     run = tmp_path / "copy"

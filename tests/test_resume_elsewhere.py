@@ -1,6 +1,7 @@
 "A run folder on another machine: its sources are not there, its path is another one, and nothing that it holds is made again"
 
-import re, shutil
+import re
+import shutil
 from pathlib import Path
 
 import pandas as pd

@@ -1,12 +1,12 @@
 "What a resume asks anew of rows that were made, and what it says of the time that is left"
 
-import re, shutil
+import re
+import shutil
 
 import pandas as pd
 import pytest
 
 from dialsum import pipeline
-from dialsum.cli import board
 from dialsum.pipeline import StageSpec
 from dialsum.prepare import at_hand, check_data, prepare
 from dialsum.runs import Stage, log_event, new_run, parameters, read_fact, release, sample_path, write_atomic

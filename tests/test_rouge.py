@@ -1,12 +1,16 @@
 """What the notebook of dialsum.rouge cannot say of itself: equality over many random texts, the real data, files in any order"""
 
-import json, random, subprocess, sys
+import json
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from dialsum.rouge import (
@@ -27,10 +31,39 @@ needs_data = pytest.mark.skipif(
     not DEV.is_file(),
     reason="needs the Korean DialogSum in ../shared/data, which is not part of the repository",
 )
-WORDS = (
-    "#Person1#은 #Person2#에게 #Person3#가 #PhoneNumber#로 회의를 네 시로 옮기자고 한다. 우산을 버스에 두고 내려서 분실물 센터에 전화했다. "
-    "김치찌개가 짜다 email 3시 30분 café ㅋㅋ 漢字 #Ferson1# # \n 그리고 그는 그는 그는"
-).split(" ")
+WORDS = [
+    "#Person1#은",
+    "#Person2#에게",
+    "#Person3#가",
+    "#PhoneNumber#로",
+    "회의를",
+    "네",
+    "시로",
+    "옮기자고",
+    "한다.",
+    "우산을",
+    "버스에",
+    "두고",
+    "내려서",
+    "분실물",
+    "센터에",
+    "전화했다.",
+    "김치찌개가",
+    "짜다",
+    "email",
+    "3시",
+    "30분",
+    "café",
+    "ㅋㅋ",
+    "漢字",
+    "#Ferson1#",
+    "#",
+    "\n",
+    "그리고",
+    "그는",
+    "그는",
+    "그는",
+]
 
 
 def texts(n, seed):

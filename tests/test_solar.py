@@ -1,10 +1,19 @@
 "Summaries from an endpoint: none lost, none paid for twice, whatever the endpoint does; every endpoint here is a real server on this machine"
 
-import json, os, random, signal, sqlite3, subprocess, sys, threading, time
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
 
 import pandas as pd
 import pytest
+from test_chat import KEY, quickly, serving, told  # noqa: F401 (a fixture that acts by itself)
 
 from dialsum.chat import Chat, Failed, Refused
 from dialsum.data import read
@@ -13,6 +22,7 @@ from dialsum.solar import (
     Contract,
     Neighbours,
     Solar,
+    _judge,
     compare,
     consensus,
     faults,
@@ -22,9 +32,7 @@ from dialsum.solar import (
     sample_rows,
     score_rows,
     tidy,
-    _judge,
 )
-from test_chat import KEY, quickly, serving, told
 
 DEV, TRAIN = (read(sample_path() / f"{part}.csv", summaries=True) for part in ("dev", "train"))
 

@@ -1,9 +1,13 @@
 "The test command: both suites run whatever the first one did, both are counted, either one's failure is a failure"
 
-import json, os, re, shutil, subprocess, sys
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 
 import pytest
-
 from conftest import ROOT
 
 

@@ -1,16 +1,21 @@
 "Beyond one model: what an ensemble and an API do with what they are given, and what is refused"
 
-import json, os, shlex, shutil, subprocess, sys
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from experiments import TYPED
 
 from dialsum import pipeline
 from dialsum.data import read
 from dialsum.runs import DialsumError, make_fact, new_run, read_fact, sample_path, write_fact
 from dialsum.solar import stand_in
-from experiments import TYPED
 
 KEY = "sk-never-to-be-seen-0123456789"
 SMALL = [

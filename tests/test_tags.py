@@ -1,9 +1,10 @@
 "One rule for tags, letters and damage: what stands in the dialogue or in a reference may stand in the summary"
 
-import random, re
+import re
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dialsum.data import TAG, read
 from dialsum.runs import sample_path

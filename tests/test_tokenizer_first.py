@@ -1,6 +1,7 @@
 "A tokenizer that spoils tags is refused before weights are read: here they are no numbers, which would be told first"
 
-import json, shutil
+import json
+import shutil
 
 import numpy as np
 import pytest

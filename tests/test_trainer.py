@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 import torch
 from safetensors.torch import load_file
+from toys import TAUGHT
 
 from dialsum.data import read
 from dialsum.models import card, load, replica
@@ -14,7 +15,6 @@ from dialsum.preflight import rehearse
 from dialsum.prompt import Codec
 from dialsum.runs import sample_path
 from dialsum.training import Recipe, _trainer, add_tokens, train
-from toys import TAUGHT
 
 FULL = [(name, "full") for name in TAUGHT]
 ADAPTED = [(name, method) for name in TAUGHT if not card(name).seq2seq for method in ("lora", "qlora")]

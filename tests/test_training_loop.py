@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from toys import Killed, scores
 
 from dialsum.data import read
 from dialsum.models import card, load, replica
 from dialsum.precision import here
 from dialsum.runs import DialsumError, sample_path
 from dialsum.training import Recipe, adapter_options, train
-from toys import Killed, scores
 
 
 def rows(count):

@@ -1,6 +1,7 @@
 """Replicas that know a few dialogues by heart: what they write is certain by a wide margin, so that no rounding of another processor changes it; and trainings that are killed"""
 
-import hashlib, tempfile
+import hashlib
+import tempfile
 from pathlib import Path
 
 import pandas as pd
