@@ -91,7 +91,10 @@ def run_pass(name: str) -> dict:
 
 def state() -> str:
     "What the results are of: the commit, or the changes since"
-    ask = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout
+
+    def ask(*words):
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout
+
     return ask("rev-parse", "HEAD").strip() + (" and changes" if ask("status", "--porcelain") else "")
 
 

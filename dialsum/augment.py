@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
-from itertools import chain, count, groupby, islice
+from itertools import chain, count, groupby, islice, pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -286,60 +286,56 @@ _back = re.compile(
 _thanks = re.compile(r"([네응아예음][,.!]? )?(알[겠았]|고마|감사)")
 _inner = re.compile(r"#Person\d*#\s*:")  # a second turn in one line
 _one_question = re.compile(r"[^.!?…]*\?+")
-_pointing = set(
-    [
-        "그거",
-        "그것",
-        "이거",
-        "이것",
-        "저거",
-        "저것",
-        "거기",
-        "그쪽",
-        "그때",
-        "이때",
-        "그",
-        "그분",
-        "걔",
-        "그녀",
-        "그들",
-        "얘",
-        "쟤",
-        "이건",
-        "그건",
-        "그런",
-        "이런",
-        "저런",
-        "그렇",
-        "이렇",
-        "저렇",
-        "그러",
-        "또",
-        "다른",
-        "도",
-        "대신",
-        "역시",
-    ]
-)
-_further = set(
-    [
-        "더",
-        "다시",
-        "둘",
-        "나머지",
-        "마지막",
-        "추가",
-        "외",
-        "밖에",
-        "의미",
-        "확인",
-        "문제",
-        "부분",
-        "도움",
-        "괜찮",
-    ]
-)
-_empty = set(["하", "수", "때", "거", "것", "뭐", "무엇", "시", "원", "분", "명", "개", "번", "정도"])
+_pointing = {
+    "그거",
+    "그것",
+    "이거",
+    "이것",
+    "저거",
+    "저것",
+    "거기",
+    "그쪽",
+    "그때",
+    "이때",
+    "그",
+    "그분",
+    "걔",
+    "그녀",
+    "그들",
+    "얘",
+    "쟤",
+    "이건",
+    "그건",
+    "그런",
+    "이런",
+    "저런",
+    "그렇",
+    "이렇",
+    "저렇",
+    "그러",
+    "또",
+    "다른",
+    "도",
+    "대신",
+    "역시",
+}
+_further = {
+    "더",
+    "다시",
+    "둘",
+    "나머지",
+    "마지막",
+    "추가",
+    "외",
+    "밖에",
+    "의미",
+    "확인",
+    "문제",
+    "부분",
+    "도움",
+    "괜찮",
+}
+_empty = {"하", "수", "때", "거", "것", "뭐", "무엇", "시", "원", "분", "명", "개", "번", "정도"}
 
 
 @dataclass(frozen=True)
@@ -371,7 +367,7 @@ class _Turn:
             return False
         tokens = _tokens(self.words)
         return any(
-            a.tag[:2] in ("NN", "XS") and b.tag in ("JX", "JKS", "JKO") for a, b in zip(tokens, tokens[1:])
+            a.tag[:2] in ("NN", "XS") and b.tag in ("JX", "JKS", "JKO") for a, b in pairwise(tokens)
         ) or bool(re.search("주시겠|주실|줄래", self.words))
 
     @property
@@ -454,12 +450,14 @@ def _rebuilt(text: str, words: list[str]) -> str:  # a dialogue with other words
 def _prompted(
     write: Callable, method: str, texts: list[str], seeds: list[int]
 ) -> list[str]:  # `write` takes an instruction, texts, seeds and a temperature
-    ask = lambda prompt, some: [
-        _spoken(a)
-        for a in write(
-            PROMPTS[prompt], [texts[i] for i in some], [seeds[i] for i in some], TEMPERATURES[method]
-        )
-    ]
+    def ask(prompt, some):
+        return [
+            _spoken(a)
+            for a in write(
+                PROMPTS[prompt], [texts[i] for i in some], [seeds[i] for i in some], TEMPERATURES[method]
+            )
+        ]
+
     everything, lines = range(len(texts)), [t.count("\n") for t in texts]
     if method == "paraphrase":
         told = ask("paraphrase", everything)
@@ -487,9 +485,15 @@ class Endpoint(Backend):
         return asdict(self.chat.used)
 
     def rewrite(self, method: str, texts: list[str], seeds: list[int]) -> list[str]:
-        write = lambda instruction, texts, seeds, temperature: self.chat.many(
-            [instruction + t for t in texts], temperature=temperature, max_tokens=2048, seed=seeds, refused=""
-        )
+        def write(instruction, texts, seeds, temperature):
+            return self.chat.many(
+                [instruction + t for t in texts],
+                temperature=temperature,
+                max_tokens=2048,
+                seed=seeds,
+                refused="",
+            )
+
         return _prompted(write, method, texts, seeds)
 
 # %% ../nbs/03_augment.ipynb #fa9fa095
@@ -564,7 +568,7 @@ def _missing(self: Checkpoint) -> str:  # '' when it can be loaded
             if index.is_file()
             else {"model.safetensors"}
         )
-        self.config, self.tokenizer
+        _ = self.config, self.tokenizer
     except Exception as e:
         return f"'{self.name}' cannot be read as a checkpoint ({' '.join(str(e).split())[:150]}): give the folder that `save_pretrained` wrote."
     lost = sorted(w for w in wanted if not (self.folder / w).is_file())
@@ -680,7 +684,10 @@ def _generated(
             logits_processor=_chances(seeds, temperature),
         )
     new = [ids[:room] for ids, room in zip(out[:, width if left else 1 :].tolist(), rooms)]
-    cut = lambda ids: ids[: next((i for i, t in enumerate(ids) if t in config.eos_token_id), len(ids))]
+
+    def cut(ids):
+        return ids[: next((i for i, t in enumerate(ids) if t in config.eos_token_id), len(ids))]
+
     return [
         c.tokenizer.decode(cut(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for ids in new
@@ -842,7 +849,10 @@ def backend(
 def _anew(name: str, told: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
     texts = [d.text for d in told]
     new = backend.rewrite(name, texts, [c.getrandbits(31) for c in chances])
-    speakers = lambda text: [tag for tag, _ in Dialogue("", text).turns]
+
+    def speakers(text):
+        return [tag for tag, _ in Dialogue("", text).turns]
+
     return [
         dict(dialogue=_rebuilt(a, [w for _, w in Dialogue("", b).turns]) if speakers(a) == speakers(b) else b)
         for a, b in zip(texts, new, strict=True)

@@ -61,10 +61,13 @@ _named = dict(zip((*KINDS, "mean"), ("ROUGE-1", "ROUGE-2", "ROUGE-L", "mean")))
 def _html(self: Case) -> str:
     d = self.dialogue
     left = Dialogue(d.fname, d.text, (), d.topic)._repr_html_()
-    row = lambda name, m: (
-        f'<div style="margin-top:.7em"><b>{html.escape(name)}</b> <small>{" · ".join(f"{kind} {v:.1f}" for kind, v in zip(_named.values(), self.scores[name]))}</small></div>'
-        f"<div>{m._repr_html_() if m.text.strip() else '<i>(empty)</i>'}</div>"
-    )
+
+    def row(name, m):
+        return (
+            f'<div style="margin-top:.7em"><b>{html.escape(name)}</b> <small>{" · ".join(f"{kind} {v:.1f}" for kind, v in zip(_named.values(), self.scores[name]))}</small></div>'
+            f"<div>{m._repr_html_() if m.text.strip() else '<i>(empty)</i>'}</div>"
+        )
+
     told = "".join(f"<div>→ {html.escape(s)}</div>" for s in d.summaries)
     right = f'<div><small>reference</small></div>{told}{"".join(row(*item) for item in self.marked.items())}<div style="margin-top:.7em">{LEGEND}</div>'
     return f'<div style="display:flex;flex-wrap:wrap;gap:2em;text-align:left;overflow-wrap:anywhere"><div style="flex:1 1 24em">{left}</div><div style="flex:1 1 24em;max-width:48em">{right}</div></div>'

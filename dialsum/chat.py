@@ -67,7 +67,7 @@ def address(
     "The address that questions are sent to; raises `DialsumError` for what is none (and never repeats it: it may hold a key)"
     try:
         parts = urlsplit(url.strip())
-        parts.port
+        _ = parts.port  # raises where it is no number
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -137,7 +137,7 @@ class Answers:
                 )
             }
 
-    def _safely(self, keys: list[str], texts: dict[str, str]) -> dict[str, str]:
+    def _safely(self, keys: list[str], texts: dict[str, str]) -> dict[str, str]:  # noqa: RET503
         for again in (True, False):
             try:
                 return self._do(keys, texts)

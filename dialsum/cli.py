@@ -230,7 +230,10 @@ def parser() -> argparse.ArgumentParser:
         "dialsum", description="Fine-tune, compare and explain Korean dialogue-summarization models."
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    add = lambda name, text: commands.add_parser(name, help=text, description=text)
+
+    def add(name, text):
+        return commands.add_parser(name, help=text, description=text)
+
     _add_run_options(
         add("demo", "six replicas on the shipped sample: the whole pipeline in minutes, offline, on a CPU")
     )
@@ -426,10 +429,14 @@ def _lent(
 
 
 def _absolute(options: dict) -> dict:  # stages run in folders of their own
-    at = lambda v: str(Path(v).expanduser().absolute())
-    own = lambda v: (
-        at(v) if v and os.path.isdir(os.path.expanduser(v)) else v
-    )  # a folder, not a hub name or an address
+    def at(v):
+        return str(Path(v).expanduser().absolute())
+
+    def own(v):
+        return (
+            at(v) if v and os.path.isdir(os.path.expanduser(v)) else v
+        )  # a folder, not a hub name or an address
+
     how = dict(
         reports=at,
         checkpoint=own,
@@ -691,7 +698,9 @@ def _cell(p) -> str:
 def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a function that says a line
     if not sys.stderr.isatty():
         ended, keys = threading.Event(), [s.key for s in specs]
-        say = lambda line: sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
+
+        def say(line):
+            return sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
 
         def tell():
             while not ended.wait(60):
@@ -1016,7 +1025,10 @@ def _compare(runs: list[Path], reports: Path) -> int:
     from dialsum.page import sheet
 
     names = [r.name for r in runs]
-    short = lambda name: name.encode()[:60].decode(errors="ignore")
+
+    def short(name):
+        return name.encode()[:60].decode(errors="ignore")
+
     path = reports / (
         "_vs_".join(map(short, names[:3])) + f"_and_{len(names) - 3}_more" * (len(names) > 3) + ".md"
     )
@@ -1171,7 +1183,9 @@ def _runs_command(args) -> int:
 
 
 def _fetch_models(names: list[str], accepted: bool) -> dict[str, str]:  # card → where its weights lie
-    said = lambda line: print(f"dialsum: {line}", file=sys.stderr)
+    def said(line):
+        return print(f"dialsum: {line}", file=sys.stderr)
+
     return {name: fetch_model(card(name), (lambda c: True) if accepted else _accepts, said) for name in names}
 
 
@@ -1266,7 +1280,10 @@ def _predict(args) -> int:
             f"there is no folder '{args.output.parent}' to write '{args.output.name}' in: make it first."
         )
     check_writable(args.output.absolute().parent)
-    say = lambda done, total, left: print(f"{done}/{total}  {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def say(done, total, left):
+        return print(f"{done}/{total}  {left:.0f} s left", file=sys.stderr, flush=True)
+
     whole = args.whole_sentences == "on" or (
         args.whole_sentences == "auto"
         and (_beside(where, "evaluate") or {})

@@ -240,10 +240,12 @@ def changed_code(
 ) -> list[tuple[str, list[str]]]:  # what, its value in each experiment as Markdown
     "Commit, package, versions and machine, where they differ"
     every = [(e.asked or {}).get("environment") or {} for e in experiments]
-    commit = lambda env: (
-        (code_span(env["commit"][:12]) if env.get("commit") else "–")
-        + (" (커밋하지 않은 변경 있음)" if env.get("dirty") else "")
-    )
+
+    def commit(env):
+        return (code_span(env["commit"][:12]) if env.get("commit") else "–") + (
+            " (커밋하지 않은 변경 있음)" if env.get("dirty") else ""
+        )
+
     rows = {
         "커밋": [commit(x) for x in every],
         "dialsum 코드 해시": [code_span(x.get("package_code") or "–") for x in every],

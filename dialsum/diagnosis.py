@@ -1151,7 +1151,10 @@ def _frame(line: str) -> str:  # 'path:line in function', or empty
     m = _FRAME.match(line)
     if m is None:
         return ""
-    part = lambda name: next((v for k, v in m.groupdict().items() if k.startswith(name) and v), "")
+
+    def part(name):
+        return next((v for k, v in m.groupdict().items() if k.startswith(name) and v), "")
+
     return f"{part('path')}:{part('line') or '?'} in {(part('func') or '<module>').strip()}"
 
 
@@ -1378,8 +1381,12 @@ class Diagnosis:
 
 
 def _evidence(link: Failure, failure: Failure) -> tuple[str, ...]:
-    short = lambda frame: re.sub(r"^.*(?:site|dist)-packages/", "", frame)
-    said = lambda f: ": ".join(filter(None, (f.type, "\n".join(f.message.splitlines()[:3])[:400])))
+    def short(frame):
+        return re.sub(r"^.*(?:site|dist)-packages/", "", frame)
+
+    def said(f):
+        return ": ".join(filter(None, (f.type, "\n".join(f.message.splitlines()[:3])[:400])))
+
     lines = [*map(short, link.frames[-1:]), said(link)]
     return tuple(lines if link is failure else [*lines, said(failure)])
 
@@ -1422,9 +1429,12 @@ def _conclude(
     ):
         found = [*found, Failure(told.get("type") or "", told["message"], line=10**9)]
     last = "\n".join(tail[-4:]).rstrip()
-    stopped = lambda f: (
-        f.message.strip() not in ("Killed", "Bus error (core dumped)") or last.endswith(f.message.strip())
-    )  # what a shell says last
+
+    def stopped(f):
+        return f.message.strip() not in ("Killed", "Bus error (core dumped)") or last.endswith(
+            f.message.strip()
+        )  # what a shell says last
+
     made = {}
     for failure in found:
         if not stopped(failure) or _survived(failure, tail):
@@ -1453,7 +1463,9 @@ def diagnose(
 
 # %% ../nbs/13_diagnosis.ipynb #6a6619d0
 def _repr_html_(self: Diagnosis) -> str:
-    code = lambda text: re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    def code(text):
+        return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
     address = html.escape(self.reference)
     reference = (
         f'<p><b>참고</b> <a href="{address}">{address}</a></p>'

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 
 # %% ../nbs/14_diagrams.ipynb #447af36f
 def printable(
@@ -267,7 +267,10 @@ class Gantt:
             ],
         )
         lines += [f"tickInterval {n}{unit}", "todayMarker off"]
-        stamp = lambda time: time.isoformat(" ", "milliseconds")[:23]
+
+        def stamp(time):
+            return time.isoformat(" ", "milliseconds")[:23]
+
         for section, bars in self.sections:
             lines.append(f"section {mermaid_text(section)}")
             for b in bars:
@@ -284,7 +287,12 @@ class Gantt:
 
 # %% ../nbs/14_diagrams.ipynb #d0e231ca
 FONT = '-apple-system,"Segoe UI","Apple SD Gothic Neo","Malgun Gothic","Noto Sans KR","Noto Sans CJK KR",NanumGothic,sans-serif'
-_shade = lambda i: "".join(f".diagram .{s}{{fill:{v[i]};stroke:{v[i + 1]}}}" for s, v in _shades.items())
+
+
+def _shade(i):
+    return "".join(f".diagram .{s}{{fill:{v[i]};stroke:{v[i + 1]}}}" for s, v in _shades.items())
+
+
 STYLE = (
     f".diagram{{font:{SIZE}px {FONT}}}.diagram text{{fill:currentColor;stroke:none}}.diagram .soft{{opacity:.7}}.diagram .line{{fill:none;stroke:currentColor;opacity:.45}}.diagram .head{{fill:currentColor;opacity:.6}}"
     f".diagram .band{{fill:currentColor;opacity:.05}}.diagram .grid{{stroke:currentColor;opacity:.15}}.diagram .plain{{fill:none;stroke:currentColor}}.diagram .missing{{stroke-dasharray:4 3}}{_shade(0)}"
@@ -492,7 +500,7 @@ def _routed(
             *((a, b, n) for n in range(layer[a] + 1, layer[b])),
             b,
         ]  # a place on the way is (from, to, layer)
-        for x, y in zip(path, path[1:]):
+        for x, y in pairwise(path):
             if y not in links:
                 links[y] = []
                 layers[y[2]].append(y)
@@ -594,7 +602,7 @@ def _curve(
         return f"{_n(across)} {_n(along)}" if down else f"{_n(along)} {_n(across)}"
 
     parts = [f"M{spot(*points[0])}"]
-    for (a, b), (c, d) in zip(points, points[1:]):
+    for (a, b), (c, d) in pairwise(points):
         parts.append(
             f"L{spot(c, d)}" if b == d else f"C{spot((a + c) / 2, b)} {spot((a + c) / 2, d)} {spot(c, d)}"
         )
@@ -656,7 +664,7 @@ def _box(
 def _flow_svg(flow: Flow) -> str:
     boxes, parts = _boxes(flow), []
     rects, arrows, size = _laid_out(flow, boxes)
-    for points, ends, dotted in arrows:
+    for points, _ends, dotted in arrows:
         parts.append(
             f'<path class="line" d="{_curve(points, flow.down)}"' + ' stroke-dasharray="3 4"' * dotted + "/>"
         )

@@ -149,7 +149,10 @@ def _read(
             given["attention_mask"].bool()[:, None, None],
         )
         mask = None if there.all() else there
-        heads = lambda x, a: x.unflatten(-1, (-1, a.head_dim)).transpose(1, 2).contiguous()
+
+        def heads(x, a):
+            return x.unflatten(-1, (-1, a.head_dim)).transpose(1, 2).contiguous()
+
         for kept, layer in zip(found, model.get_decoder().layers):
             a = layer.encoder_attn
             kept.append((heads(a.k_proj(states), a), heads(a.v_proj(states), a), mask))
@@ -306,7 +309,10 @@ def converted(
         _ctranslate2().__version__,
         *(f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files),
     ]
-    key = lambda *words: _digest("\n".join(words).encode()).hexdigest()[:12]
+
+    def key(*words):
+        return _digest("\n".join(words).encode()).hexdigest()[:12]
+
     near = Path(checkpoint).is_dir() and os.access(Path(checkpoint).parent, os.W_OK)
     return (
         Path(f"{checkpoint}.ctranslate2") if near else cache_path() / "ctranslate2" / key(str(checkpoint))
@@ -597,7 +603,9 @@ class _Search:
         )  # half of them are enough for smaller batches
 
     def good(self) -> list[Measured]:  # within the bound, the fastest first
-        within = lambda r: r.identical == 1 if self.identical else -r.difference[0] <= self.max_loss
+        def within(r):
+            return r.identical == 1 if self.identical else -r.difference[0] <= self.max_loss
+
         return sorted(
             (r for r in self.rows.values() if r.difference and not r.stopped and within(r)),
             key=lambda r: -r.throughput,

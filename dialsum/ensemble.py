@@ -249,8 +249,10 @@ def _votes(row: tuple[Candidate, ...], weights: dict[str, float]) -> np.ndarray:
 
 
 def _first_of(
-    row: tuple[Candidate, ...], score: np.ndarray, weights: dict[str, float] = {}
+    row: tuple[Candidate, ...], score: np.ndarray, weights: dict[str, float] | None = None
 ) -> int:  # a tie: the weightier member's, then the first in the table
+    if weights is None:
+        weights = {}
     return max(
         range(len(row)),
         key=lambda i: (
@@ -263,8 +265,10 @@ def _first_of(
 
 
 def _take(
-    c: Candidates, scores: list[np.ndarray], weights: dict[str, float] = {}
+    c: Candidates, scores: list[np.ndarray], weights: dict[str, float] | None = None
 ) -> pd.DataFrame:  # fname, summary, member
+    if weights is None:
+        weights = {}
     chosen = [row[_first_of(row, score, weights)] for row, score in zip(c.table, scores)]
     return pd.DataFrame(
         dict(fname=c.fnames, summary=[x.text for x in chosen], member=[x.member for x in chosen])
@@ -428,7 +432,7 @@ def _seen(
     text: str, dialogue: str, tokens: Callable
 ) -> tuple[float, ...]:  # overlap with the dialogue: precision, pairs, coverage; then bad tags
     own, there = tokens(text), tokens(dialogue)
-    pairs, known = list(zip(own, own[1:])), set(zip(there, there[1:]))
+    pairs, known = list(itertools.pairwise(own)), set(itertools.pairwise(there))
     return (
         sum(t in set(there) for t in own) / max(1, len(own)),
         sum(p in known for p in pairs) / max(1, len(pairs)),
@@ -732,9 +736,11 @@ def assess(
 # %% ../nbs/11_ensemble.ipynb #78d1c4a9
 def alone(
     c: Candidates,
-    dropped: dict[str, str] = {},  # from `drop_weak`
+    dropped: dict[str, str] | None = None,  # from `drop_weak`
 ) -> str:  # a sentence; '' when there is something to choose
     "Why a table is no ensemble"
+    if dropped is None:
+        dropped = {}
     if any(len({x.text for x in row if x.text.strip()}) > 1 for row in c.table):
         return ""
     if len(c.members) > 1:

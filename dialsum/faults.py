@@ -170,7 +170,10 @@ def counted(
 ) -> dict:  # rows; faulty, how many summaries have one; kinds: kind → count, references (how many of these), examples of fname and found
     "How many summaries have which fault, JSON-ready"
     found, own = faults(summaries, dialogues, references), faults([r[0] for r in references], dialogues)
-    seen = lambda kind: [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, found) if kind in f]
+
+    def seen(kind):
+        return [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, found) if kind in f]
+
     return dict(
         rows=len(summaries),
         faulty=sum(map(bool, found)),

@@ -847,9 +847,10 @@ def fitting(
         best[1],
         reached[best[0]],
     )
-    name = lambda key: (
-        " + ".join(filter(None, ("length_control" * key[0], "whole_sentences" * key[1]))) or "plain"
-    )
+
+    def name(key):
+        return " + ".join(filter(None, ("length_control" * key[0], "whole_sentences" * key[1]))) or "plain"
+
     return texts[best], dict(
         length_control=best[0],
         whole_sentences=best[1],

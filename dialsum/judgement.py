@@ -230,7 +230,9 @@ def _below(key: str, enough: float) -> Open:
 
 
 def _untried(way: str) -> Open:  # neither in force nor compared with the plain way on dev
-    fitted = lambda s: s.get("fitted") or {}
+    def fitted(s):
+        return s.get("fitted") or {}
+
     return lambda s, wrong: (
         s.get(way, "off") == "off"
         and not fitted(s).get(way)
@@ -257,23 +259,27 @@ def _swaps(s: dict, wrong: set) -> bool:
 
 
 def _unfiltered(kind: str, checked: bool) -> Open:  # checked: whether rows are looked at already
-    found = lambda s: "quality" not in s or (s["quality"].get(kind) or {}).get("train")
+    def found(s):
+        return "quality" not in s or (s["quality"].get(kind) or {}).get("train")
+
     return lambda s, wrong: (
         bool(s.get("validate_data_quality")) == checked
         and (not checked or (bool(found(s)) and s.get("quality_threshold", 0.8) <= 1 - DEFECTS[kind].weight))
     )
 
 # %% ../nbs/13_judgement.ipynb #f9ddcfe2
-_filters = lambda kind, what: [
-    (
-        _unfiltered(kind, False),
-        f"학습 데이터에서 {what} 든 요약을 걸러 냅니다(`--validate-data-quality --quality-threshold 0.9`).",
-    ),
-    (
-        _unfiltered(kind, True),
-        f"`--quality-threshold 0.9`로 올려 학습 데이터에서 {what} 든 요약을 걸러 냅니다.",
-    ),
-]
+def _filters(kind, what):
+    return [
+        (
+            _unfiltered(kind, False),
+            f"학습 데이터에서 {what} 든 요약을 걸러 냅니다(`--validate-data-quality --quality-threshold 0.9`).",
+        ),
+        (
+            _unfiltered(kind, True),
+            f"`--quality-threshold 0.9`로 올려 학습 데이터에서 {what} 든 요약을 걸러 냅니다.",
+        ),
+    ]
+
 
 _remedies = dict(  # rule → what was found, and what can be done about it
     learning=(
@@ -445,11 +451,12 @@ def _wrong(verdicts: list[Judgement], told: dict) -> set[str]:  # keys of `_reme
 def advise(
     judged: dict[str, list[Judgement]],  # model → verdicts
     faulty: dict[str, dict],  # model → faults of its evaluation's metrics
-    settings: dict[
-        str, dict
-    ] = {},  # model → options under which it was made, and of its facts `scale`, `stopped`, `updates`, `fitted`, `length_ratio` and `quality`
+    settings: dict[str, dict]
+    | None = None,  # model → options under which it was made, and of its facts `scale`, `stopped`, `updates`, `fitted`, `length_ratio` and `quality`
 ) -> list[tuple[Advice, list[str]]]:  # with the models that it is about
     "What follows from verdicts and is left to do"
+    if settings is None:
+        settings = {}
     wrong, found = {m: _wrong(verdicts, faulty.get(m) or {}) for m, verdicts in judged.items()}, {}
     for rule, (_, moves) in _remedies.items():
         for model, its in wrong.items():

@@ -154,7 +154,10 @@ def cut_shares(
 ) -> dict:  # rows, and shares (0 to 1) of dialogues, learned (references beyond max_target) and written (beyond max_new_tokens)
     "What limits would cut"
     rows = rows.iloc[:: max(1, math.ceil(len(rows) / most))]
-    share = lambda lengths, limit: sum(n > limit for n in lengths) / len(lengths) if lengths else 0.0
+
+    def share(lengths, limit):
+        return sum(n > limit for n in lengths) / len(lengths) if lengths else 0.0
+
     instructions = rows.get("instruction", [""] * len(rows))
     sources = [codec.length(text, asked) for text, asked in zip(rows["dialogue"], instructions)]
     targets = [len(codec.target(s)) for summaries in rows.get("summaries", []) for s in summaries]

@@ -639,7 +639,7 @@ def _measured(act) -> int:  # peak of `act(device)`, in bytes above what imports
     before = _status("VmRSS")
 
     def forget():
-        open("/proc/self/clear_refs", "w").write("5")
+        Path("/proc/self/clear_refs").write_text("5")
 
     act("cpu", forget)
     return _status("VmHWM") - before
@@ -859,7 +859,9 @@ def _ceilings(
 def _most_tokens(
     items: list[tuple[str, ...]], tokens, ceilings: dict[str, int]
 ) -> int:  # of the texts of one item together; `tokens` counts those of a text
-    ceiling = lambda item: sum(ceilings[text] for text in item)
+    def ceiling(item):
+        return sum(ceilings[text] for text in item)
+
     most = 0
     for item in sorted(set(items), key=ceiling, reverse=True):
         if ceiling(item) <= most:
@@ -888,7 +890,10 @@ def longest_rows(
     around = max(len(codec.source("", i)) for i in instructions) + BORDER
     end = len(codec.target("가")) - codec.tokens("가") + BORDER
     dialogues, summaries = list(rows["dialogue"]), [told[0] if told else "" for told in rows["summaries"]]
-    grain = lambda n: math.ceil(n / GRAIN) * GRAIN
+
+    def grain(n):
+        return math.ceil(n / GRAIN) * GRAIN
+
     ceilings = _ceilings(codec, [*dialogues, *summaries])
     tokens = lru_cache(maxsize=None)(codec.tokens)  # a row's texts are asked for twice
     source = _most_tokens([(text,) for text in dialogues], tokens, ceilings)

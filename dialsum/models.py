@@ -1198,6 +1198,7 @@ def _first_damage(
     weights = folder / "adapter_model.safetensors"
     if weights.is_file():
         safetensors_header(weights)
+    return None
 
 # %% ../nbs/05_models.ipynb #0deefd06
 @dataclass

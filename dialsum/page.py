@@ -72,7 +72,7 @@ def _headings(
     tokens: list[Token],
 ) -> list[tuple[int, str, str]]:  # level, anchor and text of each, whose tokens get their anchors
     found, seen = [], Counter()
-    for token, inside in zip(tokens, tokens[1:]):
+    for token, inside in itertools.pairwise(tokens):
         if token.type != "heading_open":
             continue
         text = "".join(t.content for t in inside.children if t.type in ("text", "code_inline"))

@@ -576,7 +576,7 @@ def run_stage(
     say=lambda line: None,  # called with why a stage that has run before runs again
 ) -> dict:  # its facts
     "Execute one stage in a process tree of its own, unless it is done already; always leaves a fact file"
-    spec.all_params  # unknown parameters are refused before anything is touched
+    _ = spec.all_params  # unknown parameters are refused before anything is touched
     check_kept(spec.stage, spec.folder, list(spec.params.values()))
     if not (why := why_undone(spec, strict)):
         log_event(spec.run, "kept", **spec.named)
@@ -1365,7 +1365,10 @@ def members(
             )
             if f["status"] == "success" and stage.name_of(path) in f["outputs"] and path.is_file():
                 found["/".join(filter(None, [f["model"] or kind, how]))] = path
-    order = lambda m: (wanted.index(m.split("/")[0]) if m.split("/")[0] in wanted else len(wanted), m)
+
+    def order(m):
+        return (wanted.index(m.split("/")[0]) if m.split("/")[0] in wanted else len(wanted), m)
+
     return {m: stage.use(found[m]) for m in sorted(found, key=order)}
 
 # %% ../nbs/15_pipeline.ipynb #292f8fde

@@ -526,14 +526,15 @@ def check_disk(
         ]
     if need <= free:
         return found
-    return found + [
+    return [
+        *found,
         _error(
             f"{r.save_total_limit + 1 + kept} checkpoints need {need / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB left",
             Path(runs).absolute().name,
             "saving would fail after an epoch",
             "free some space, give --runs on another disk, or lower --save-total-limit"
             + " and --keep-checkpoints" * bool(kept),
-        )
+        ),
     ]
 
 # %% ../nbs/10_preflight.ipynb #9a17ecc3
@@ -1006,7 +1007,7 @@ class Preflight:
     def ahead(self) -> list[str]:  # lines
         "What the trainings would be, and what their scores could tell"
         lines = [f"{m}: {outlook}" for m, outlook in self.outlooks.items() if str(outlook)]
-        return lines + [self.shown] if self.shown else lines
+        return [*lines, self.shown] if self.shown else lines
 
     def __repr__(self) -> str:
         rows = [
@@ -1045,7 +1046,10 @@ def _repr_html_(self: Preflight) -> str:
     if not rows:
         return f"<p>{told}; nothing was found.</p>{ahead}"
     look = 'style="text-align:left;vertical-align:top"'
-    row = lambda kind, cells: f"<tr>{''.join(f'<{kind} {look}>{c}</{kind}>' for c in cells)}</tr>"
+
+    def row(kind, cells):
+        return f"<tr>{''.join(f'<{kind} {look}>{c}</{kind}>' for c in cells)}</tr>"
+
     return f"<p>{told}</p><table>{row('th', ('model', '', 'what', 'where', 'why it matters', 'what to do'))}{''.join(row('td', r) for r in rows)}</table>{ahead}"
 
 

@@ -34,7 +34,9 @@ def note_words(
 def _renamed(
     model: dict, marks: dict[str, str]
 ) -> dict:  # a `tokenizers` model in which no text spells a control token
-    name = lambda piece: marks.get(piece, piece)
+    def name(piece):
+        return marks.get(piece, piece)
+
     vocab, model = model["vocab"], dict(model)
     if isinstance(vocab, dict):
         model["vocab"] = {name(piece): i for piece, i in vocab.items()}
@@ -130,9 +132,12 @@ class Spelling:
     ) -> str:
         "The text that ids spell; special tokens are left out, but words are kept, whether special or not"
         ids = [i for i in ids if i not in self.special]
-        read = lambda run: self.tokenizer.decode(
-            list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+
+        def read(run):
+            return self.tokenizer.decode(
+                list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+
         if not self.apart:
             return read(ids)
         runs = itertools.groupby(ids, key=self.words.__contains__)

@@ -17,7 +17,7 @@ import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import ftfy
 import ftfy.bad_codecs  # the latter registers the 'sloppy-windows-…' codecs
@@ -329,7 +329,8 @@ def mend_pair(
     )
 
 # %% ../nbs/02_quality.ipynb #2c689e36
-_number_of = lambda tag: int(re.sub(r"\D", "", tag) or 0)
+def _number_of(tag):
+    return int(re.sub(r"\D", "", tag) or 0)
 
 
 def speaker_gap(
@@ -735,7 +736,7 @@ def twins(
     for rows in (
         holders.values()
     ):  # what stands in many is a set phrase, or one dialogue many times over; then neighbours are enough
-        shared.update(combinations(rows, 2) if len(rows) <= 50 else zip(rows, rows[1:]))
+        shared.update(combinations(rows, 2) if len(rows) <= 50 else pairwise(rows))
     same = defaultdict(list)
     for i, t in enumerate(letters):
         same[t].append(i)
@@ -902,7 +903,9 @@ def _row(part: str, d: Dialogue) -> list[Finding]:  # what can be seen in a row 
 
 # %% ../nbs/02_quality.ipynb #dcce82e5
 def _texts(frame: pd.DataFrame) -> list[Dialogue]:  # with whatever is missing as an empty text
-    clean = lambda v: v if isinstance(v, str) else ""
+    def clean(v):
+        return v if isinstance(v, str) else ""
+
     return [
         Dialogue(clean(d.fname), clean(d.text), tuple(map(clean, d.summaries)), clean(d.topic))
         for d in dialogues(frame)
@@ -911,7 +914,10 @@ def _texts(frame: pd.DataFrame) -> list[Dialogue]:  # with whatever is missing a
 
 def _among(rows: list[tuple[str, Dialogue]]) -> list[Finding]:  # what can be seen only beside other rows
     texts, found = [mend_mojibake(d.text) for _, d in rows], []
-    add = lambda i, kind, where, what: found.append(Finding(rows[i][0], rows[i][1].fname, kind, where, what))
+
+    def add(i, kind, where, what):
+        return found.append(Finding(rows[i][0], rows[i][1].fname, kind, where, what))
+
     for i, kind, what in duplicates([(p, d.fname, t) for (p, d), t in zip(rows, texts)]):
         add(i, kind, "dialogue", what)
     told = [
@@ -1056,18 +1062,21 @@ def told(
         for p, f in ((p, facts["parts"][p]) for p in parts)
     ]
     if not facts["kinds"]:
-        return "\n".join(lines + ["", "결함을 찾지 못했습니다."])
+        return "\n".join([*lines, "", "결함을 찾지 못했습니다."])
     head = [
         "",
         f"| 결함 | 정도 | {' | '.join(map(name, parts))} | 뜻 |",
         f"| --- | --- |{' ---: |' * len(parts)} --- |",
     ]
-    cells = lambda d, n: [
-        d.title,
-        "오류" if d.severity == "error" else "경고",
-        *(f"{n[p]:,}" for p in parts),
-        d.why,
-    ]
+
+    def cells(d, n):
+        return [
+            d.title,
+            "오류" if d.severity == "error" else "경고",
+            *(f"{n[p]:,}" for p in parts),
+            d.why,
+        ]
+
     table = [
         f"| {' | '.join(cells(DEFECTS[k], facts['kinds'][k]))} |" for k in DEFECTS if k in facts["kinds"]
     ]

@@ -424,9 +424,9 @@ def _chance(row: dict) -> str:  # 'p = 0.012', of a row of `compare`
 def _repr_markdown_(self: Experiment) -> str:  # for Jupyter: a row for each model, a column for each stage
     stages = list(dict.fromkeys(s.stage for s in self.steps if s.model and s.fold is None))
     common = " · ".join(f"{escape(s.title)} {STATUS[s.status]}" for s in self.steps if not s.model)
-    told = lambda s: (
-        STATUS[s.status] + (f" ({duration(s.seconds)})" if s.status in ("success", "failed") else "")
-    )
+
+    def told(s):
+        return STATUS[s.status] + (f" ({duration(s.seconds)})" if s.status in ("success", "failed") else "")
 
     def cells(steps):
         known, folds = {s.stage: s for s in steps if s.fold is None}, sum(s.fold is not None for s in steps)
@@ -647,7 +647,7 @@ def _verdict(e: Experiment) -> list[str]:  # a line, or none
         text = (
             f"{names[0]}과 {names[1]}을 모두 {_ends[found['null']]}"
             if len(found) == 2
-            else f"{names[0]}을 {_ends[[*found.values()][0]]}"
+            else f"{names[0]}을 {_ends[next(iter(found.values()))]}"
         )
     else:
         text = f"{names[0]}은 {_links[found['null']]} {names[1]}은 {_ends[found['lead2']]}"
@@ -1106,8 +1106,13 @@ def gantt(e: Experiment) -> Gantt | None:  # None when no stage ran
     if not ran:
         return None
     start, end = _span(e)
-    local = lambda text: _moment(text).astimezone(start.tzinfo)
-    heading = lambda s: s.label or ("준비" if s.order()[0] == 0 else "마무리")
+
+    def local(text):
+        return _moment(text).astimezone(start.tzinfo)
+
+    def heading(s):
+        return s.label or ("준비" if s.order()[0] == 0 else "마무리")
+
     bars = [
         Bar(heading(s), s.title, local(s.fact["started"]), s.seconds, s.status, **_group(s)) for s in ran
     ]  # a clock can be set back meanwhile
@@ -1164,9 +1169,9 @@ _reasons = {
 
 
 def _reason(why: str) -> str:  # why a stage had to run, from the pipeline's words
-    for pattern, korean in _reasons.items():
+    for pattern, sentence in _reasons.items():
         if m := re.fullmatch(pattern, why):
-            return korean.format(*map(code_span, m.groups()))
+            return sentence.format(*map(code_span, m.groups()))
     return code_span(why)
 
 
@@ -1690,11 +1695,14 @@ def written_how(e: Experiment) -> str:
     if not told:
         return "생성 방법의 기록이 없습니다."
     names = dict(length_control="길이 조절", whole_sentences="온전한 문장", plain="그대로")
-    ways = lambda tried: ", ".join(
-        f"{' + '.join(names.get(part, part) for part in way.split(' + '))} {score:.2f}"
-        for way, score in tried.items()
-        if score is not None
-    )
+
+    def ways(tried):
+        return ", ".join(
+            f"{' + '.join(names.get(part, part) for part in way.split(' + '))} {score:.2f}"
+            for way, score in tried.items()
+            if score is not None
+        )
+
     rows = [
         [
             escape(s.label),
@@ -1741,11 +1749,14 @@ def between(e: Experiment) -> str:
         f"점수가 가장 높은 {escape(best)}{particle(best, '과/와')} 나머지 모델을 같은 검증 대화 {number(n)}개에서 대화마다 짝지어 견주었습니다. 대괄호 안은 95% 신뢰 구간이고, p는 두 모델의 점수를 대화마다 무작위로 맞바꾸었을 때 이만한 차이가 나오는 비율입니다({number(SWAPS)}번). "
         "p(Holm)은 여러 모델을 견준 만큼 높여 잡은 값으로, 0.05보다 작으면 우연으로 보기 어렵다고 봅니다. 가장 높은 모델도 같은 대화로 골랐으므로 p는 조금 낮게 나옵니다."
     )
-    span = lambda r: (
-        f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]"
-        if "difference" in r
-        else "–"
-    )
+
+    def span(r):
+        return (
+            f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]"
+            if "difference" in r
+            else "–"
+        )
+
     chance = {s.model for s in e.ranking if _only_chance(s)}
     rows = [
         [
@@ -1872,14 +1883,17 @@ def tta(e: Experiment) -> str:
             if not any(s.stage == "tta" for s in e.steps)
             else "TTA를 끝까지 마친 모델이 없습니다."
         )
-    cells = lambda m, g: [
-        f"{m['plain']:.2f}",
-        f"{g['mean']:.2f}",
-        f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]",
-        _p(g.get("p")),
-        f"{number(m['changed'])} / {number(m['rows'])}",
-        f"{m['cost']:.1f}배",
-    ]
+
+    def cells(m, g):
+        return [
+            f"{m['plain']:.2f}",
+            f"{g['mean']:.2f}",
+            f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]",
+            _p(g.get("p")),
+            f"{number(m['changed'])} / {number(m['rows'])}",
+            f"{m['cost']:.1f}배",
+        ]
+
     rows = [[escape(s.label), *cells(s.metrics, s.metrics["gain"])] for s in done]
     text = "같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, 다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다."
     return f"{text}\n\n{table(['모델', '그냥', 'TTA', '차이', 'p', '바뀐 요약', '비용'], rows)}"
@@ -1888,7 +1902,10 @@ def tta(e: Experiment) -> str:
 def _cost(m: dict) -> str:  # a sentence on what the answers cost; '' without prices
     if not any(m.get("prices") or []) or m.get("cost") is None:
         return ""
-    money = lambda value: "0.0001 미만" if 0 < value < 1e-4 else number(value, 2 if value >= 1 else 4)
+
+    def money(value):
+        return "0.0001 미만" if 0 < value < 1e-4 else number(value, 2 if value >= 1 else 4)
+
     prices, test = [f"{p:,.6g}" for p in m["prices"]], (m.get("test") or {}).get("cost")
     parts = "" if test is None else f"검증 {money(m['cost'])}, 테스트 {money(test)}, "
     return f" 비용은 {money(m['cost'] + (test or 0))}입니다({parts}옵션으로 준 값, 곧 입력 토큰 백만 개에 {prices[0]}, 출력 토큰 백만 개에 {prices[1]}{particle(prices[1], '을/를')} 매겨 셈했고 통화도 그 값의 통화입니다)."
@@ -1904,13 +1921,16 @@ def api(e: Experiment) -> str:
     if tried.status != "success":
         return "API 단계가 성공하지 못했습니다."
     m = tried.metrics
-    cells = lambda name, s, difference: [
-        name,
-        f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ""),
-        f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
-        if difference
-        else "–",
-    ]
+
+    def cells(name, s, difference):
+        return [
+            name,
+            f"{s['f']:.2f}" + (f" [{s['low']:.2f}, {s['high']:.2f}]" if _sure(s) else ""),
+            f"{difference['difference']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+            if difference
+            else "–",
+        ]
+
     rows = [
         cells(f"**{escape(m['model'])}**", m["split"]["mean"], None),
         *(
@@ -2219,7 +2239,9 @@ def worst(e: Experiment) -> str:
 def _written_by_chance(
     e: Experiment, name: str | None
 ) -> bool:  # whether a candidate's dev score is no better than its null row
-    by_name = {s.model: s for s in e.of("evaluate")} | {"ensemble": s for s in e.of("ensemble")}
+    by_name = {s.model: s for s in e.of("evaluate")}
+    for s in e.of("ensemble"):
+        by_name["ensemble"] = s
     for stage in ("tta", "soup"):
         by_name |= {f"{s.model}/{stage}": s for s in e.of(stage)}
     return name in by_name and _only_chance(by_name[name])
@@ -2305,7 +2327,10 @@ def error_path(e: Experiment, step: Step) -> Flow:
         *(error.get("frames") or ()),
         f"{error.get('type') or '–'}: {(error.get('message') or '–').splitlines()[0]}",
     ]
-    box = lambda id, text, state="", **group: Node(id, (shortened(without_paths(text)),), state, **group)
+
+    def box(id, text, state="", **group):
+        return Node(id, (shortened(without_paths(text)),), state, **group)
+
     parts, last = (
         [box(f"n{i}", name) for i, name in enumerate(names)]
         + [Edge(f"n{i}", f"n{i + 1}") for i in range(len(names) - 1)],
@@ -2390,11 +2415,14 @@ def _epochs_table(m: dict) -> str:  # '' where nothing was measured
             for c in curve
             if (r.get("epoch") or 0) - 1 < (c.get("epoch") or 0) <= (r.get("epoch") or 0) + 1e-6
         ]
-        mean = lambda key: (
-            sum(c[key] for c in own if c.get(key) is not None) / n
-            if (n := sum(c.get(key) is not None for c in own))
-            else None
-        )
+
+        def mean(key):
+            return (
+                sum(c[key] for c in own if c.get(key) is not None) / n
+                if (n := sum(c.get(key) is not None for c in own))
+                else None
+            )
+
         norm = max((c["grad_norm"] for c in own if c.get("grad_norm") is not None), default=None)
         rows.append(
             [
@@ -2502,10 +2530,13 @@ def wrongs(e: Experiment) -> str:
     done = [s for s in e.ranking if (s.metrics.get("faults") or {}).get("rows")]
     if not done:
         return "요약의 오류를 센 기록이 없습니다."
-    share = lambda count, m: "–" if count is None else f"{count / m['rows']:.1%}"
-    of = lambda m, kind, key: (m["kinds"].get(kind) or {}).get(
-        key
-    )  # an older record does not have every kind
+
+    def share(count, m):
+        return "–" if count is None else f"{count / m['rows']:.1%}"
+
+    def of(m, kind, key):
+        return (m["kinds"].get(kind) or {}).get(key)  # an older record does not have every kind
+
     told = [(s.label, s.metrics["faults"]) for s in done]
     rows = [
         [
@@ -2780,15 +2811,18 @@ def appendix(e: Experiment) -> str:
             steps.setdefault(s.title, []).append((s, found))
     if not steps:
         return "기록된 수치가 없습니다."
-    rows = lambda some: [
-        [
-            escape(s.label or "실험"),
-            code_span(name),
-            f"{value:,}" if isinstance(value, int) else f"{value:.6g}",
+
+    def rows(some):
+        return [
+            [
+                escape(s.label or "실험"),
+                code_span(name),
+                f"{value:,}" if isinstance(value, int) else f"{value:.6g}",
+            ]
+            for s, found in some
+            for name, value in found
         ]
-        for s, found in some
-        for name, value in found
-    ]
+
     parts = [
         f"<details>\n<summary>{title}({number(sum(len(found) for _, found in some))}개)</summary>\n\n{table(['모델', '항목', '값'], rows(some), 2)}\n\n</details>"
         for title, some in steps.items()

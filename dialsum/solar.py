@@ -354,7 +354,9 @@ def _questions(
 def _facts(
     self: Solar, rows: pd.DataFrame, drafts: list[list[Draft]], again: list[int], before: dict
 ) -> dict:
-    count = lambda kinds: dict(sorted(Counter(kinds).items()))
+    def count(kinds):
+        return dict(sorted(Counter(kinds).items()))
+
     return dict(
         model=self.chat.model,
         host=self.chat.host,
@@ -402,18 +404,21 @@ def _summarize(
         Neighbours(train) if strategy == "few_shot" else lambda _: (),
     )
     examples, n = [shown(d) for d in dialogues], samples if strategy == "self_consistency" else 1
-    ask = lambda asked, n: _questions(
-        self,
-        asked,
-        n,
-        seed,
-        progress,
-        temperature=0.7 if n > 1 else 0.0,
-        max_tokens=2048 if strategy == "cot" else 1024,
-    )
-    judge = lambda i, answers: [
-        _judge(text, lost, dialogues[i], contract, strategy) for text, lost in answers
-    ]
+
+    def ask(asked, n):
+        return _questions(
+            self,
+            asked,
+            n,
+            seed,
+            progress,
+            temperature=0.7 if n > 1 else 0.0,
+            max_tokens=2048 if strategy == "cot" else 1024,
+        )
+
+    def judge(i, answers):
+        return [_judge(text, lost, dialogues[i], contract, strategy) for text, lost in answers]
+
     drafts = [
         judge(i, a)
         for i, a in enumerate(
@@ -526,7 +531,10 @@ def _stood_in(question: str) -> str:  # an answer
     turns = [line.split(":", 1) for line in question.split("\n") if re.match(r"#\w+#\s*:", line)]
     if "<대화>" in question:
         return " ".join(words.strip() for _, words in turns[:2]) or "대화가 없습니다."
-    padded = lambda words: " ".join(w + " 그게" * (i % 3 == 2) for i, w in enumerate(words.split()))
+
+    def padded(words):
+        return " ".join(w + " 그게" * (i % 3 == 2) for i, w in enumerate(words.split()))
+
     return "\n".join(f"{speaker}: {padded(words)}" for speaker, words in turns)
 
 

@@ -288,5 +288,4 @@ def table(
     text = text_of(path)
     start = text.lstrip()[:1]
     is_json = Path(path).suffix.lower() in (".json", ".jsonl", ".ndjson") or start in ("{", "[")
-    frame = _json(path, text) if is_json else _csv(path, text)
-    return frame
+    return _json(path, text) if is_json else _csv(path, text)

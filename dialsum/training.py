@@ -649,10 +649,8 @@ def restore(
     checkpoint: Path,  # a folder that a trainer saved
 ) -> None:
     "Give a model the weights of a checkpoint; raises `DialsumError` when some do not come back"
-    if hasattr(model, "peft_config"):
-        astray = _adapter_astray(model, checkpoint)
-    else:
-        astray = _read_whole(model, checkpoint)
+    read_in = _adapter_astray if hasattr(model, "peft_config") else _read_whole
+    astray = read_in(model, checkpoint)
     if not astray:
         return
     raise DialsumError(

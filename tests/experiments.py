@@ -80,11 +80,14 @@ def at(second):
 
 def scored(mean, tags="split", null=16.0, lead2=22.0, **diagnostics):
     "A score table as dialsum.rouge writes it"
-    row = lambda f: (
-        None
-        if f is None
-        else {k: dict(f=f, low=f - 1, high=f + 1) for k in ("rouge1", "rouge2", "rougeL", "mean")}
-    )
+
+    def row(f):
+        return (
+            None
+            if f is None
+            else {k: dict(f=f, low=f - 1, high=f + 1) for k in ("rouge1", "rouge2", "rougeL", "mean")}
+        )
+
     found = (
         dict(
             empty=0.0,

@@ -221,7 +221,7 @@ def test_new_rows_share_nothing_with_dev(train):
 
 
 @pytest.mark.parametrize(
-    "methods, ratio, words",
+    ("methods", "ratio", "words"),
     [
         (["synonim"], 0.5, "did you mean 'synonym'"),
         (["swap_speaker"], 0.5, "did you mean 'speaker_swap'"),
@@ -276,7 +276,7 @@ def test_the_lexicon_is_of_words_that_can_be_replaced():
 
 
 @pytest.mark.parametrize(
-    "word, particle, joined",
+    ("word", "particle", "joined"),
     [
         ("가게", ("은", "JX"), "가게는"),
         ("상점", ("는", "JX"), "상점은"),
@@ -294,7 +294,7 @@ def test_particles_agree(word, particle, joined):
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("여기는 상점이에요.", ["가게예요"]),
         ("마실 음료수예요?", ["음료예요"]),
@@ -330,7 +330,7 @@ ASKED = "#Person1#: 방을 보러 왔습니다.\n#Person2#: {}\n#Person1#: 두 �
 
 
 @pytest.mark.parametrize(
-    "first, second, after, moves",
+    ("first", "second", "after", "moves"),
     [
         ("일행은 몇 명이세요?", "요금은 무엇으로 내시겠어요?", "열쇠를 드릴게요.", True),
         ("일행은 몇 명이세요?", "그럼 요금은 무엇으로 내시겠어요?", "열쇠를 드릴게요.", False),
@@ -472,11 +472,14 @@ def test_an_endpoint_rewrites_dialogues(name, train, tmp_path):
 
 def test_a_rewritten_row_does_not_depend_on_the_others(train):
     with serving(Toy()) as server:
-        ask = lambda rows, methods: (
-            augment(rows, methods, 1.0, backend=backend(server.url, "toy"))
-            .query("method == 'paraphrase'")
-            .set_index("fname")["dialogue"]
-        )
+
+        def ask(rows, methods):
+            return (
+                augment(rows, methods, 1.0, backend=backend(server.url, "toy"))
+                .query("method == 'paraphrase'")
+                .set_index("fname")["dialogue"]
+            )
+
         many, seeds = (
             ask(train.head(24), ["paraphrase"]),
             {asked["messages"][0]["content"]: asked["seed"] for asked in server.seen},
@@ -497,11 +500,14 @@ DIALOGUE = (
 SUMMARY = (
     "김민수가 회의에서 새 제품을 알렸고, #Person1#과 #Person2#는 45000원이라는 가격을 다시 계산하기로 한다."
 )
-fine = lambda new, old: new
+
+
+def fine(new, old):
+    return new
 
 
 @pytest.mark.parametrize(
-    "spoil, reason",
+    ("spoil", "reason"),
     [
         (fine, ""),
         (
@@ -617,9 +623,12 @@ def test_an_endpoint_that_fails_midway_loses_nothing(train, tmp_path, monkeypatc
     with serving(
         lambda n, asked, handler: (401, {}, b"") if broken[0] and n > 20 else toy(n, asked, handler)
     ) as server:
-        ask = lambda: augment(
-            train.head(32), ["paraphrase"], 1.0, backend=backend(server.url, "toy", tmp_path / "a.sqlite")
-        )
+
+        def ask():
+            return augment(
+                train.head(32), ["paraphrase"], 1.0, backend=backend(server.url, "toy", tmp_path / "a.sqlite")
+            )
+
         with pytest.raises(DialsumError, match="answered 401"):
             ask()
         broken[0] = False
@@ -654,12 +663,13 @@ def test_what_a_backend_lacks_is_known_before_anything_starts(tmp_path, monkeypa
     causal, bart = checkpoint(tmp_path / "causal"), checkpoint(tmp_path / "bart", "kobart")
 
     def lack(method, *given):
+        message = ""
         try:
             check_methods([method], 0.5, backend(*given))
         except DialsumError as e:
-            assert "\n" not in str(e)
-            return str(e)
-        return ""
+            message = str(e)
+        assert "\n" not in message
+        return message
 
     both = ("paraphrase", "back_translation")
     for m in both:
@@ -689,7 +699,7 @@ def test_what_a_backend_lacks_is_known_before_anything_starts(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "given, words",
+    ("given", "words"),
     [
         (("http://x",), "augmentation_model is empty"),
         (("", "solar"), "augmentation_backend is empty"),
@@ -707,7 +717,7 @@ def test_a_backend_that_cannot_be_is_refused(given, words):
 
 
 @pytest.mark.parametrize(
-    "names, method",
+    ("names", "method"),
     [
         (["qwen3-4b"], "paraphrase"),
         (["qwen3-4b"], "back_translation"),
@@ -724,10 +734,13 @@ def test_random_checkpoints_write_noise_that_is_dropped_and_kept_in_the_cache(
             "#Person1#: 비가 와요.\n#Person2#: 우산 있어요?",
         ]
     )
-    ask = lambda cache: (
-        b := backend(",".join(str(replica(card(n))) for n in names), "", cache),
-        augment(rows, [method, "instruction"], 2.0, backend=b),
-    )[1].attrs["augmentation"]
+
+    def ask(cache):
+        return (
+            b := backend(",".join(str(replica(card(n))) for n in names), "", cache),
+            augment(rows, [method, "instruction"], 2.0, backend=b),
+        )[1].attrs["augmentation"]
+
     facts = ask(tmp_path / "a.sqlite")
     assert (
         facts["methods"][method] == dict(made=0, left_out=0, dropped=2)
@@ -749,7 +762,10 @@ def test_random_checkpoints_write_noise_that_is_dropped_and_kept_in_the_cache(
 @pytest.mark.parametrize("name", ["qwen3-4b", "kobart"])
 def test_a_checkpoint_writes_each_text_by_its_own_seed(name, tmp_path):
     texts, folder = ["어디 가세요?", "오늘은 비가 온다고 해서 왔어요."], checkpoint(tmp_path / "here", name)
-    write = lambda c, texts, seeds: c.write("", texts, seeds, 0.7)
+
+    def write(c, texts, seeds):
+        return c.write("", texts, seeds, 0.7)
+
     c = Checkpoint(folder)
     together = write(c, texts, [1, 2])
     assert (
@@ -862,7 +878,10 @@ def test_real_rewritings_lie_within_the_band(shared):
         for part in ("train", "dev", "test")
         for t in read(shared / "data" / "kodialogsum" / f"{part}.csv")["dialogue"]
     ]
-    likeness = lambda a, b: sum(syllable_rouge(texts[a], texts[b])) / 3
+
+    def likeness(a, b):
+        return sum(syllable_rouge(texts[a], texts[b])) / 3
+
     again = [likeness(a, b) for a, b, same in twins(texts) if same < 99]
     draw = random.Random(0)
     others = [likeness(*draw.sample(range(len(texts)), 2)) for _ in range(1000)]

@@ -92,12 +92,15 @@ def test_the_preflight_takes_the_base_from_its_option(moved):
         for f in check_model(QWEN, "full", dict(method="lora", batch_size=1, base=str(base)), str(adapter))
         if "base" in f.what
     ]
-    assert [
-        f.where
-        for f in check_model(
-            QWEN, "full", dict(method="lora", batch_size=1, base=str(base / "no")), str(adapter)
+    assert (
+        next(
+            f.where
+            for f in check_model(
+                QWEN, "full", dict(method="lora", batch_size=1, base=str(base / "no")), str(adapter)
+            )
         )
-    ][0] == "base"
+        == "base"
+    )
 
 
 def test_what_was_trained_is_the_same_wherever_its_base_lies(moved, trained):
@@ -330,9 +333,10 @@ def test_the_preflight_refuses_new_tokens_for_an_adapter_that_is_gone_on_with(mo
     from dialsum.findings import korean
 
     adapter, base, _ = moved
-    check = lambda **options: check_model(
-        QWEN, "replica", dict(method="lora", base=str(base)) | options, str(adapter)
-    )
+
+    def check(**options):
+        return check_model(QWEN, "replica", dict(method="lora", base=str(base)) | options, str(adapter))
+
     [found] = check(new_tokens="#Zebra#")
     assert (
         found.severity == "error"

@@ -51,7 +51,8 @@ def serving(reply):
                     server.under_way -= 1
             if answer is None:
                 self.close_connection = True
-                return self.connection.shutdown(socket.SHUT_RDWR)
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
             status, headers, body = (200, {}, told(answer)) if isinstance(answer, str) else answer
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
@@ -103,7 +104,7 @@ def quickly(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "trouble, least",
+    ("trouble", "least"),
     [
         ((429, {"Retry-After": "0.4"}, b"busy"), 0.4),
         ((503, {"Retry-After": "nonsense"}, b""), 0),
@@ -176,7 +177,7 @@ def test_waits_grow_and_differ(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "answer, words, requests",
+    ("answer", "words", "requests"),
     [
         (
             (401, {}, dict(error=dict(message=f"Incorrect API key provided: {KEY}"))),
@@ -246,7 +247,7 @@ def test_what_will_not_pass_is_one_sentence_without_the_key(answer, words, reque
 
 
 @pytest.mark.parametrize(
-    "body, words",
+    ("body", "words"),
     [
         (told("", choices=[]), "no choices"),
         (told(""), "answer is empty"),
@@ -342,9 +343,12 @@ def test_what_was_answered_is_never_asked_again(tmp_path):
             (400, {}, b"") if "stop" in asked["messages"][0]["content"] else echo(n, asked, handler)
         )
     ) as server:
-        ask = lambda questions, **options: Chat(
-            server.url, "m", at_once=1, cache=tmp_path / "deep" / "a.sqlite", prices=(1.0, 2.0)
-        ).many(questions, **options)
+
+        def ask(questions, **options):
+            return Chat(
+                server.url, "m", at_once=1, cache=tmp_path / "deep" / "a.sqlite", prices=(1.0, 2.0)
+            ).many(questions, **options)
+
         with pytest.raises(DialsumError, match="answered 400"):
             ask(["a", "b", "stop", "c", "d"])
         sent = len(server.seen)
@@ -450,7 +454,9 @@ def test_processes_share_a_cache_and_the_first_answer_stays(tmp_path):
 
 
 def test_where_keys_are_looked_for(monkeypatch):
-    ask = lambda url, **more: Chat(url, "solar", **more)
+    def ask(url, **more):
+        return Chat(url, "solar", **more)
+
     assert (
         "UPSTAGE_API_KEY or SOLAR_API_KEY" in ask("https://api.upstage.ai/v1").missing()
         and "OPENAI_API_KEY" in ask("https://upstage.ai.example.com").missing()
@@ -487,7 +493,7 @@ def test_a_key_is_sent_only_where_it_belongs(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         (dict(url="ftp://x"), "cannot be read"),
         (dict(url="https://u:p4ss@x.com"), "holds a user name"),

@@ -77,7 +77,9 @@ def test_a_row_whose_dialogue_is_right_keeps_its_summary():
 def test_damage_in_both_is_mended_in_both():
     import unicodedata
 
-    nfd = lambda text: unicodedata.normalize("NFD", text)
+    def nfd(text):
+        return unicodedata.normalize("NFD", text)
+
     cleaned = repaired(
         frame_of(
             [
@@ -107,7 +109,10 @@ def test_the_words_that_a_pair_shares_are_never_fewer_after_cleaning():
             lambda t: t,
         ),
     )
-    words = lambda t: set(re.findall(r"#?[A-Za-z]+\d#?|[가-힣]+", t))
+
+    def words(t):
+        return set(re.findall(r"#?[A-Za-z]+\d#?|[가-힣]+", t))
+
     for row in SAMPLE.itertuples():
         slip = draw.choice(slips)
         frame = frame_of([(slip(row.dialogue), tuple(map(slip, row.summaries)))])
@@ -124,7 +129,7 @@ def test_the_words_that_a_pair_shares_are_never_fewer_after_cleaning():
 
 
 @pytest.mark.parametrize(
-    "text, mended",
+    ("text", "mended"),
     [
         ("#Person1과 #Person2는 간다.", "#Person1#과 #Person2#는 간다."),
         ("＃Person1은 ＃Person2와", "#Person1#은 #Person2#와"),
@@ -222,7 +227,9 @@ def test_a_summary_is_mended_as_the_same_words_of_its_dialogue(text):
 
 @pytest.mark.parametrize("slip", [r"#Person\1", r"Person\1#", r"＃Person\1", r"# Person\1 #", r"#person\1"])
 def test_cleaning_undoes_a_sign_lost_from_every_tag(slip):
-    halved = lambda text: re.sub(r"#Person(\d+)#", slip, text)
+    def halved(text):
+        return re.sub(r"#Person(\d+)#", slip, text)
+
     cleaned = repaired(
         SAMPLE.assign(
             dialogue=SAMPLE["dialogue"].map(halved),

@@ -11,7 +11,7 @@ from dialsum.runs import sample_path
 
 
 @pytest.mark.parametrize(
-    "line, words",
+    ("line", "words"),
     [
         (["run", "--models", "qwen-4b"], "did you mean 'qwen3-4b'"),
         (["run", "--epoch", "3"], "did you mean '--epochs'"),

@@ -107,18 +107,21 @@ def test_no_dialogue_writes_a_control_token(name, tags):
     many(given(dialogues)(lambda text: check(codec, text)))()
 
 
-@pytest.mark.parametrize("name, folder", [("kobart", "kobart"), ("qwen3-4b", "qwen3")])
+@pytest.mark.parametrize(("name", "folder"), [("kobart", "kobart"), ("qwen3-4b", "qwen3")])
 def test_no_dialogue_writes_a_control_token_of_the_real_tokenizers(name, folder, shared):
     codec = codec_of(name, shared / "tokenizers" / folder)
     assert smuggled(codec, EVIL) == {}
-    known = lambda text: (
-        codec.tokenizer.unk_token_id is None or codec.tokenizer.unk_token_id not in codec.ids(text)
-    )  # KoBART has no bytes to fall back on
+
+    def known(text):
+        return codec.tokenizer.unk_token_id is None or codec.tokenizer.unk_token_id not in codec.ids(
+            text
+        )  # KoBART has no bytes to fall back on
+
     many(given(dialogues.filter(known))(lambda text: check(codec, text)))()
 
 
 @pytest.mark.parametrize(
-    "name, folder", [*((name, None) for name in CARDS), ("kobart", "kobart"), ("qwen3-4b", "qwen3")]
+    ("name", "folder"), [*((name, None) for name in CARDS), ("kobart", "kobart"), ("qwen3-4b", "qwen3")]
 )
 def test_plain_dialogues_keep_the_ids_that_models_were_trained_with(name, folder, request):
     where = folder and request.getfixturevalue("shared") / "tokenizers" / folder
@@ -157,7 +160,7 @@ def test_a_template_that_reads_its_texts_cannot_be_led_by_them():
 
 @pytest.mark.parametrize("tags", ["special", "added"])
 @pytest.mark.parametrize(
-    "name, folder", [*((name, None) for name in CARDS), ("kobart", "kobart"), ("qwen3-4b", "qwen3")]
+    ("name", "folder"), [*((name, None) for name in CARDS), ("kobart", "kobart"), ("qwen3-4b", "qwen3")]
 )
 def test_tags_come_back_whatever_they_are_in_the_tokenizer(name, folder, tags, request):
     codec = codec_of(name, folder and request.getfixturevalue("shared") / "tokenizers" / folder, tags)

@@ -85,7 +85,7 @@ def test_score_refuses_a_name_that_neither_file_has(files, typed):
     assert done.returncode == 0 and "100" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("stage, part", [("evaluate", "dev"), ("predict", "test"), ("train", "dev")])
+@pytest.mark.parametrize(("stage", "part"), [("evaluate", "dev"), ("predict", "test"), ("train", "dev")])
 def test_a_stage_refuses_a_name_that_no_file_has(stage, part, files):
     from dialsum.data import rows_of
     from dialsum.runs import begin

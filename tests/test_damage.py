@@ -279,7 +279,7 @@ def test_an_engine_counts_over_all_of_its_groups():
 
 
 @pytest.mark.parametrize(
-    "seq2seq,written,expected",
+    ("seq2seq", "written", "expected"),
     [
         (
             True,

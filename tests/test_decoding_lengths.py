@@ -95,7 +95,7 @@ def test_a_checkpoint_from_elsewhere_is_used_with_the_samples_lengths():
 
 
 @pytest.mark.parametrize(
-    "name, options, words",
+    ("name", "options", "words"),
     [
         (
             "kobart",
@@ -117,7 +117,7 @@ def test_lengths_beyond_the_positions_are_refused(name, options, words):
 
 
 @pytest.mark.parametrize(
-    "name, options, where",
+    ("name", "options", "where"),
     [
         ("kobart", dict(max_target=2000), "max_target"),
         ("kobart", dict(max_new_tokens=1500), "max_new_tokens"),
@@ -131,13 +131,13 @@ def test_the_preflight_refuses_lengths_beyond_the_positions(name, options, where
     from dialsum.preflight import check_options
 
     found = [f for f in check_options(card(name), "replica", options) if f.severity == "error"]
-    assert [f.where for f in found if "positions" in f.what][0].startswith(where.split(",")[0]), found
+    assert next(f.where for f in found if "positions" in f.what).startswith(where.split(",")[0]), found
     assert all(korean(getattr(f, part), part) for f in found for part in ("what", "remedy"))
     assert (" + " in found[0].remedy) == ("positions for both" in found[0].what)
 
 
 @pytest.mark.parametrize(
-    "name, options",
+    ("name", "options"),
     [
         ("kobart", dict(max_source=1024, max_target=1026, max_new_tokens=1026)),
         ("kobart", dict(max_source=1000, max_target=500)),
@@ -179,7 +179,7 @@ def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
 
 
 @pytest.mark.parametrize(
-    "settings, advised",
+    ("settings", "advised"),
     [
         (dict(length_ratio=0.5, max_new_tokens=100, reached=49), True),
         (dict(length_ratio=0.95, max_new_tokens=99, reached=0), False),

@@ -818,7 +818,7 @@ def told(text, tmp_path):
     return [d.kind for d in diagnose_file(tmp_path / "train.json")]
 
 
-@pytest.mark.parametrize("kind, text", EXAMPLES, ids=[f"{i}-{k}" for i, (k, _) in enumerate(EXAMPLES)])
+@pytest.mark.parametrize(("kind", "text"), EXAMPLES, ids=[f"{i}-{k}" for i, (k, _) in enumerate(EXAMPLES)])
 def test_each_message_has_its_own_cause_and_no_other(kind, text, tmp_path):
     assert told(text, tmp_path) == [kind]
 
@@ -1105,7 +1105,7 @@ PROVOKED = {
 @pytest.mark.parametrize("kind", PROVOKED)
 def test_what_the_installed_libraries_say(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(BaseException) as caught:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
         PROVOKED[kind](tmp_path)
     if caught.type is pytest.skip.Exception:
         raise caught.value

@@ -227,7 +227,7 @@ def test_a_conversion_is_made_once_and_anew_for_other_weights(tmp_path, monkeypa
         and (second / "model.bin").stat().st_size < (checkpoint / "model.safetensors").stat().st_size / 2
     )
     monkeypatch.setattr(engines, "_specification", lambda loaded: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="disk full"):
         convert(KOBART, str(checkpoint))
     assert list((tmp_path / "model.ctranslate2").iterdir()) == [second]
 
@@ -500,7 +500,7 @@ def test_only_what_was_measured_in_the_same_way_is_used(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         (
             ["--optimize_inference", "--optimization_method", "tensorrt", "--use_batch_optimization"],

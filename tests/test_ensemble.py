@@ -94,7 +94,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("tags, weights", [("split", None), ("split", "some"), ("whole", None)])
+@pytest.mark.parametrize(("tags", "weights"), [("split", None), ("split", "some"), ("whole", None)])
 def test_choices_equal_those_of_pairwise_rouge_score(tags, weights):
     c = systems(SAMPLE.head(12), [0.1 + 0.05 * i for i in range(10)], seed=1)
     rng = random.Random(2)
@@ -133,14 +133,14 @@ def test_choices_equal_those_of_pairwise_rouge_score(tags, weights):
             [(weights or dict.fromkeys(c.members, 1))[x.member] * bool(x.text.strip()) for x in row]
         )
         expected.append(row[int(np.argmax(np.where(vote > 0, np.round(u @ vote / vote.sum(), 9), -1)))].text)
-    assert list(mbr(c, weights, tags=tags)["summary"]) == expected and len({x for x in mbr(c)["member"]}) > 3
+    assert list(mbr(c, weights, tags=tags)["summary"]) == expected and len(set(mbr(c)["member"])) > 3
 
 
 @pytest.mark.parametrize("cut", ["char", "word"])
 def test_scores_against_references_are_those_of_rouge(cut):
     c = systems(SAMPLE, [0.1, 0.3], seed=3)  # of the last 16 rows each has three references
     found = np.array(against(c, SAMPLE["summaries"], tokenizer=cut))
-    for i, m in enumerate(c.members):
+    for i, _m in enumerate(c.members):
         assert (
             np.abs(
                 found[:, i]
@@ -567,7 +567,9 @@ def test_one_candidate_left_is_said_and_goes_on():
 # ---- soup
 
 
-def model(folder, tensors, config={}, shards=1, **about):
+def model(folder, tensors, config=None, shards=1, **about):
+    if config is None:
+        config = {}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(dict(model_type="toy", hidden=64) | config))
     (folder / "tokenizer.json").write_text("{}")
@@ -715,7 +717,7 @@ def test_a_soup_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(ensemble, "_write_mean", full)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="No space left"):
         soup(folders, out, [1, 9])
     assert (out / "model.safetensors").read_bytes() == before and sorted(
         p.name for p in tmp_path.iterdir()
@@ -754,7 +756,7 @@ def test_a_soup_of_adapters_adds_the_mean_of_what_they_add(tmp_path):
             ),
         )
         torch.manual_seed(i)
-        for n, p in tuned.named_parameters():
+        for _n, p in tuned.named_parameters():
             if p.requires_grad:
                 torch.nn.init.normal_(p, std=0.2)
         folders.append(tmp_path / f"a{i}")

@@ -96,11 +96,24 @@ class Page(HTMLParser):
 def check_html(text, *shown):
     "No element but plain ones, nothing that runs, no colour of text or ground, and the texts as they are"
     page = Page(text)
-    assert not page.open and {tag for tag, _ in page.elements} <= set(
-        ["div", "p", "b", "u", "i", "code", "small", "pre", "a", "span", "table", "tr", "th", "td"]
-    )
+    assert not page.open and {tag for tag, _ in page.elements} <= {
+        "div",
+        "p",
+        "b",
+        "u",
+        "i",
+        "code",
+        "small",
+        "pre",
+        "a",
+        "span",
+        "table",
+        "tr",
+        "th",
+        "td",
+    }
     assert {name for _, attributes in page.elements for name in attributes} <= {"style", "href"}
-    for tag, attributes in page.elements:
+    for _tag, attributes in page.elements:
         assert not re.search(r"(?<![-\w])(color|background[-\w]*)\s*:", attributes.get("style") or ""), (
             attributes
         )
@@ -213,8 +226,8 @@ texts = st.lists(
             "漢字",
             "😀",
             "a",
+            *HELL[:12],
         ]
-        + HELL[:12]
     ),
     max_size=14,
 ).map("".join)
@@ -225,7 +238,10 @@ texts = st.lists(
 def test_marks_are_what_the_score_counts(text, other, tags, name):
     found, back = matches(text, other, name, tags), matches(other, text, name, tags)
     theirs = RougeScorer(["rouge1", "rougeL"], tokenizer=tokenizer(name, tags)).score(other, text)
-    f1 = lambda *kinds: 2 * found.count(*kinds) / max(1, len(found.tokens) + len(back.tokens))
+
+    def f1(*kinds):
+        return 2 * found.count(*kinds) / max(1, len(found.tokens) + len(back.tokens))
+
     assert (
         abs(f1("order", "elsewhere") - theirs["rouge1"].fmeasure) < 1e-9
         and abs(f1("order") - theirs["rougeL"].fmeasure) < 1e-9
@@ -514,7 +530,9 @@ def test_too_few_experiments_are_refused(build, poor):
 
 @pytest.fixture
 def hostile(build, poor, good):
-    say = lambda texts: [t + readable(HELL[i % len(HELL)]).replace("\r", "") for i, t in enumerate(texts)]
+    def say(texts):
+        return [t + readable(HELL[i % len(HELL)]).replace("\r", "") for i, t in enumerate(texts)]
+
     name = "<b>|_x_`*"
     return [
         build(

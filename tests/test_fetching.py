@@ -21,7 +21,12 @@ from dialsum.prompt import Codec
 from dialsum.runs import DialsumError, sha256
 
 gguf = pytest.importorskip("gguf")
-yes = lambda c: True
+
+
+def yes(c):
+    return True
+
+
 SMOLLM_WHEEL = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 SMOLLM_GGUF = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -545,7 +550,7 @@ def test_what_others_made_of_it_may_be_under_another_licence():
         )
 
 
-@pytest.mark.parametrize("answer, code", [("y\n", 0), ("n\n", 2), ("", 2)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("", 2)])
 def test_on_a_terminal_the_question_is_asked_beside_the_output(small_card, typed, monkeypatch, answer, code):
     terminal = io.StringIO(answer)
     terminal.isatty = lambda: True

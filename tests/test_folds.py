@@ -117,7 +117,7 @@ def test_more_copies_than_a_set_phrase_has_stay_together():
     assert groups(rows) == [0, 1] * 70
 
 
-@pytest.mark.parametrize("fold, k_folds, words", [(0, 0, "folds.csv"), (7, 2, "2, from 0")])
+@pytest.mark.parametrize(("fold", "k_folds", "words"), [(0, 0, "folds.csv"), (7, 2, "2, from 0")])
 def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     run = new_run("none", {}, tmp_path)
     assert (

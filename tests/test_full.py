@@ -80,7 +80,7 @@ def fact(run, *key):
 
 
 def test_every_option_has_arrived(experiment, models):
-    run, _, said = experiment
+    run, _, _said = experiment
     asked, typed = (
         read_fact(run / "experiment.json")["options"],
         {w[2:].replace("-", "_") for w in WORDS if w.startswith("--")},
@@ -155,7 +155,7 @@ def test_the_data_is_judged_grown_and_dealt(experiment, folds):
 
 
 def test_prediction_decodes_as_asked_with_the_engine_that_was_picked(experiment, models):
-    run, report, _ = experiment
+    run, _report, _ = experiment
     for model in models:
         best, m = fact(run, model, "optimize")["metrics"], fact(run, model, "predict")["metrics"]
         measured = {r["engine"] for r in best["rows"]}
@@ -261,7 +261,7 @@ def test_the_folds_facts_agree_with_their_evaluations(folded, folds):
 
 
 @pytest.mark.parametrize(
-    "damage, words",
+    ("damage", "words"),
     [
         (lambda p: p.write_text("\n".join(p.read_text().split("\n")[1:])), "fname"),
         (
@@ -301,7 +301,7 @@ def test_the_api_is_asked_about_some_rows_and_compared_on_those(experiment, mode
     assert set(m["compared"]) == set(models) and all(
         c["difference"]["n"] == 6 for c in m["compared"].values()
     )
-    for name, c in m["compared"].items():
+    for _name, c in m["compared"].items():
         assert c["difference"]["difference"] == pytest.approx(
             m["split"]["mean"]["f"] - c["mean"]["f"], abs=1e-3
         )

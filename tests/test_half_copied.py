@@ -129,7 +129,7 @@ UNLIKE = [
 
 
 @pytest.mark.parametrize("name", ["kobart", "qwen3-4b"])
-@pytest.mark.parametrize("damage, words", UNLIKE, ids=lambda d: getattr(d, "__name__", ""))
+@pytest.mark.parametrize(("damage", "words"), UNLIKE, ids=lambda d: getattr(d, "__name__", ""))
 def test_every_command_tells_a_damage_by_one_sentence(name, damage, words, typed, tmp_path):
     from dialsum.findings import korean
     from dialsum.preflight import check_model

@@ -233,6 +233,6 @@ def test_what_was_stopped_before_its_first_stage_is_called_interrupted(tmp_path)
     with pytest.raises(KeyboardInterrupt), pipeline.working_on(run):
         raise KeyboardInterrupt
     assert pipeline.state(run) == "interrupted"
-    with pytest.raises(ValueError), pipeline.working_on(run):
-        raise ValueError
+    with pytest.raises(ValueError, match="anything"), pipeline.working_on(run):
+        raise ValueError("anything")
     assert pipeline.state(run) == "ended"

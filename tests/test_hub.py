@@ -261,7 +261,7 @@ def cut_config(folder):
 
 
 @pytest.mark.parametrize(
-    "damage, words",
+    ("damage", "words"),
     [
         (truncated, "its header says"),
         (other_family, "the architecture is 'llama'"),

@@ -2,6 +2,7 @@
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -14,7 +15,7 @@ from dialsum.runs import DialsumError
 class Answers(BaseHTTPRequestHandler):
     "Answers by file name: a status, or None to hang up; 404 for others"
 
-    by_file = {}
+    by_file: ClassVar = {}
 
     def answer(self):
         status = self.by_file.get(self.path.rpartition("/")[2], 404)
@@ -58,7 +59,7 @@ FAILING = [
 
 @pytest.mark.parametrize("files", [files for files, _ in FAILING], ids=[name for _, name in FAILING])
 @pytest.mark.parametrize(
-    "status, words",
+    ("status", "words"),
     [
         (None, "the hub cannot be reached"),
         (429, "the hub answered with status 429"),

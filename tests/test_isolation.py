@@ -34,14 +34,16 @@ def probe(checkout):
     "One more stage in the copy, whose middle cell does what a test wants"
 
     def stage(code):
-        cell = lambda source, **metadata: dict(
-            cell_type="code",
-            metadata=metadata,
-            source=source,
-            outputs=[],
-            execution_count=None,
-            id=f"c{len(source)}",
-        )
+        def cell(source, **metadata):
+            return dict(
+                cell_type="code",
+                metadata=metadata,
+                source=source,
+                outputs=[],
+                execution_count=None,
+                id=f"c{len(source)}",
+            )
+
         cells = [
             cell("run: str = ''  # run folder\nseed: int = 1  # of nothing", tags=["parameters"]),
             cell("from dialsum.runs import begin\nstage = begin('probe', globals())"),

@@ -306,7 +306,7 @@ def test_13_tags_as_special_tokens_of_a_replica():
 
 
 @pytest.mark.parametrize(
-    "name, quantization", [("qwen3-4b", ""), ("qwen3-4b", "nf4"), ("polyglot", "nf4"), ("llama", "")]
+    ("name", "quantization"), [("qwen3-4b", ""), ("qwen3-4b", "nf4"), ("polyglot", "nf4"), ("llama", "")]
 )
 def test_14_new_tokens_under_an_adapter(name, quantization, rows, tmp_path):
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -322,7 +322,10 @@ def test_14_new_tokens_under_an_adapter(name, quantization, rows, tmp_path):
     assert Codec(card(name), again.tokenizer).target(text) == Codec(card(name), loaded.tokenizer).target(
         text
     ) and not spoiled(Codec(card(name), again.tokenizer))
-    trained = lambda m: {n: p for n, p in m.model.named_parameters() if p.requires_grad}
+
+    def trained(m):
+        return {n: p for n, p in m.model.named_parameters() if p.requires_grad}
+
     assert set(trained(loaded)) == set(trained(again)) and any(
         "trainable_tokens" in n for n in trained(again)
     )
@@ -343,7 +346,10 @@ def test_14_new_tokens_under_an_adapter(name, quantization, rows, tmp_path):
     get_peft_model(usual, LoraConfig(target_modules="all-linear")).save_pretrained(tmp_path / "usual")
     with pytest.raises(RuntimeError, match="size mismatch"):
         PeftModel.from_pretrained(toy(name).model, tmp_path / "usual")
-    size = lambda folder: (folder / "adapter_model.safetensors").stat().st_size
+
+    def size(folder):
+        return (folder / "adapter_model.safetensors").stat().st_size
+
     assert size(tmp_path / "model") < size(tmp_path / "usual") / 4
 
 

@@ -38,15 +38,18 @@ def small_memory(monkeypatch):
 
 def test_out_of_memory_the_batch_is_halved_and_the_update_stays(small_memory, tmp_path, capsys):
     rows, c = read(sample_path() / "train.csv", summaries=True).head(32), card("kobart")
-    ask = lambda folder, **how: train(
-        load(c, str(replica(c))),
-        rows,
-        rows.head(2),
-        recipe(c, "replica", dict(epochs=1, seed=7) | how),
-        tmp_path / folder,
-        here(c, "replica"),
-        say=print,
-    )
+
+    def ask(folder, **how):
+        return train(
+            load(c, str(replica(c))),
+            rows,
+            rows.head(2),
+            recipe(c, "replica", dict(epochs=1, seed=7) | how),
+            tmp_path / folder,
+            here(c, "replica"),
+            say=print,
+        )
+
     happened = ask("asked", batch_size=16, gradient_accumulation_steps=2)
     assert (
         happened["recipe"]["batch_size"],
@@ -76,16 +79,19 @@ def test_what_is_kept_beside_the_best_survives_out_of_memory_and_a_kill(small_me
         return write
 
     rows, c = read(sample_path() / "train.csv", summaries=True).head(16), card("kobart")
-    go = lambda write: train(
-        load(c, str(replica(c))),
-        rows,
-        rows.head(2),
-        recipe(c, "replica", dict(epochs=3, batch_size=8, keep_checkpoints=1)),
-        tmp_path,
-        here(c, "replica"),
-        write,
-        say=lambda line: None,
-    )
+
+    def go(write):
+        return train(
+            load(c, str(replica(c))),
+            rows,
+            rows.head(2),
+            recipe(c, "replica", dict(epochs=3, batch_size=8, keep_checkpoints=1)),
+            tmp_path,
+            here(c, "replica"),
+            write,
+            say=lambda line: None,
+        )
+
     with pytest.raises(Killed):
         go(scores(1.0, 2.0, None))
     happened = go(

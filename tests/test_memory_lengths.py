@@ -148,7 +148,7 @@ def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, peak",
+    ("name", "peak"),
     [
         ("NVIDIA L40", 181e12),
         ("NVIDIA L40S", 362e12),
@@ -172,7 +172,7 @@ def test_a_gpu_is_known_by_its_whole_name(name, peak):
 
 
 @pytest.mark.parametrize(
-    "seen, workers, scale, count",
+    ("seen", "workers", "scale", "count"),
     [
         ("0", 3, "full", 1),
         ("0,1", 3, "full", 2),

@@ -91,7 +91,7 @@ def test_only_the_answer_is_learned_and_its_end_with_it(name):
         assert row["input_ids"][: -len(learned)] == codec.source("#Person1#: 안녕.\n#Person2#: 응.")
 
 
-@pytest.mark.parametrize("name, folder", [("kobart", "kobart"), ("qwen3-4b", "qwen3")])
+@pytest.mark.parametrize(("name", "folder"), [("kobart", "kobart"), ("qwen3-4b", "qwen3")])
 def test_tags_survive_the_real_tokenizers_byte_for_byte(name, folder, shared):
     codec = Codec(card(name), load_tokenizer(card(name), str(shared / "tokenizers" / folder)))
     rows = read(shared / "data" / "kodialogsum" / "dev.csv", summaries=True)

@@ -51,9 +51,10 @@ def saving_is_killed(monkeypatch):
         def killed(*args, **kwargs):
             raise Killed
 
-        with monkeypatch.context() as m, pytest.raises(Killed):
+        with monkeypatch.context() as m:
             m.setattr(training, "save", killed)
-            trained(folder, write)
+            with pytest.raises(Killed):
+                trained(folder, write)
 
     return attempt
 
@@ -192,7 +193,10 @@ def test_a_training_is_done_wherever_the_weights_lie_that_it_began_with(tmp_path
     stage = Stage("train", complete("train", asked), "kobart")
     stage.use(weights)
     stage.record({})
-    given = lambda checkpoint: dict(scale="replica", checkpoint=str(checkpoint))
+
+    def given(checkpoint):
+        return dict(scale="replica", checkpoint=str(checkpoint))
+
     run = moved(run, tmp_path / NEW)
     copy = shutil.copytree(weights, tmp_path / "다른 곳" / "copy")
     assert why(run, given(weights), "train", "kobart") == why(run, given(copy), "train", "kobart") == ""

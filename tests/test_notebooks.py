@@ -25,8 +25,14 @@ STAGES = [
     "submit",
     "report",
 ]
-cells = lambda path: json.loads(path.read_text(encoding="utf-8"))["cells"]
-code = lambda path: ["".join(c["source"]) for c in cells(path) if c["cell_type"] == "code"]
+
+
+def cells(path):
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def code(path):
+    return ["".join(c["source"]) for c in cells(path) if c["cell_type"] == "code"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

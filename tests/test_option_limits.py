@@ -45,7 +45,7 @@ def test_no_number_is_without_limits_and_no_default_is_outside():
             assert parameter.convert(parameter.default) == parameter.default, (stage, name)
 
 
-@pytest.mark.parametrize("name, kind", NUMBERS)
+@pytest.mark.parametrize(("name", "kind"), NUMBERS)
 def test_a_number_out_of_range_is_refused_by_every_stage_that_has_it(name, kind):
     for value in out_of_range(name, kind):
         for stage in owners(name):
@@ -55,7 +55,7 @@ def test_a_number_out_of_range_is_refused_by_every_stage_that_has_it(name, kind)
                 begin(stage, {name: value})  # as papermill starts it
 
 
-@pytest.mark.parametrize("name, kind", NUMBERS)
+@pytest.mark.parametrize(("name", "kind"), NUMBERS)
 def test_the_ends_of_a_range_belong_to_it(name, kind):
     limits = runs.LIMITS[name]
     inside = [
@@ -82,7 +82,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("command", ["run", "resume", "demo"])
-@pytest.mark.parametrize("option, value", WRONG)
+@pytest.mark.parametrize(("option", "value"), WRONG)
 def test_commands_refuse_it_before_anything_is_made(typed, tmp_path, monkeypatch, command, option, value):
     def started(*_, **__):
         raise AssertionError("an experiment was started")
@@ -111,7 +111,7 @@ def test_commands_refuse_it_before_anything_is_made(typed, tmp_path, monkeypatch
     assert sorted((tmp_path / "runs").glob("*")) == ([before] if before else [])
 
 
-@pytest.mark.parametrize("option, value", WRONG)
+@pytest.mark.parametrize(("option", "value"), WRONG)
 def test_the_preflight_finds_it_once(typed, tmp_path, option, value):
     done = typed("preflight", "--scale", "replica", "--runs", tmp_path, option, value)
     told = [line for line in (done.stdout + done.stderr).splitlines() if "expected" in line]
@@ -123,7 +123,7 @@ def test_the_preflight_finds_it_once(typed, tmp_path, option, value):
 
 
 @pytest.mark.parametrize(
-    "stage, name, value",
+    ("stage", "name", "value"),
     [
         ("train", "epochs", "-1"),
         ("train", "seed", "-1"),
@@ -147,7 +147,7 @@ def test_a_stage_refuses_it_before_its_notebook_starts(typed, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "option, value",
+    ("option", "value"),
     [
         ("--seed", "-1"),
         ("--top-k", "-1"),
@@ -181,17 +181,14 @@ def test_score_refuses_a_seed_out_of_range(typed, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        n
-        for n in (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "lora_alpha",
-            "lora_dropout",
-            "seed",
-            "weight_decay",
-            "max_source",
-        )
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "lora_alpha",
+        "lora_dropout",
+        "seed",
+        "weight_decay",
+        "max_source",
     ],
 )
 def test_a_recipe_asks_the_same_table(name):
@@ -296,7 +293,7 @@ def test_an_option_without_effect_is_refused_with_what_it_acts_with(typed, tmp_p
     ids=str,
 )
 def test_an_option_with_an_effect_is_not(options):
-    assert pipeline.idle(options) == {}
+    assert runs.idle(options) == {}
 
 
 @pytest.mark.parametrize("command", ["run", "demo", "preflight"])
@@ -410,7 +407,7 @@ IDLE_IN = {  # what a stage is given that does nothing there
 }
 
 
-@pytest.mark.parametrize("stage, given, other", IDLE_IN.values(), ids=IDLE_IN)
+@pytest.mark.parametrize(("stage", "given", "other"), IDLE_IN.values(), ids=IDLE_IN)
 def test_a_stage_refuses_what_does_nothing_in_it(typed, tmp_path, monkeypatch, stage, given, other):
     def started(*_, **__):
         raise AssertionError("a stage was started")
@@ -477,7 +474,7 @@ ACTING = [
 ]
 
 
-@pytest.mark.parametrize("stage, given", ACTING, ids=str)
+@pytest.mark.parametrize(("stage", "given"), ACTING, ids=str)
 def test_a_stage_takes_what_acts_in_it(stage, given):
     assert begin(stage, dict(given)).params == runs.complete(stage, given)
 

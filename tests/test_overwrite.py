@@ -132,11 +132,13 @@ def test_so_is_it_where_a_notebook_is_started_without_the_command_line(experimen
 
 
 def test_a_report_may_lie_beside_its_run_and_changes_nothing_in_it(experiment, typed):
-    files = lambda: {
-        p: p.read_bytes()
-        for p in experiment.rglob("*")
-        if p.is_file() and p.name not in ("events.jsonl", ".lock")
-    }
+    def files():
+        return {
+            p: p.read_bytes()
+            for p in experiment.rglob("*")
+            if p.is_file() and p.name not in ("events.jsonl", ".lock")
+        }
+
     before = files()
     from dialsum.report import write_report
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from itertools import product
 from xml.etree import ElementTree
 
@@ -32,89 +33,85 @@ NAMES = [
     "</title><svg onload=alert(1)>".replace("/", ""),
     "'onmouseover='alert(1)",
 ]
-TAGS = set(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "div",
-        "header",
-        "nav",
-        "strong",
-        "ol",
-        "ul",
-        "li",
-        "a",
-        "main",
-        "h1",
-        "h2",
-        "h3",
-        "p",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "code",
-        "pre",
-        "blockquote",
-        "br",
-        "em",
-        "s",
-        "b",
-        "ins",
-        "hr",
-        "details",
-        "summary",
-        "figure",
-        "img",
-        "figcaption",
-        "svg",
-        "rect",
-        "text",
-        "line",
-        "path",
-    ]
-)
-ATTRIBUTES = set(
-    [
-        "lang",
-        "charset",
-        "http-equiv",
-        "content",
-        "name",
-        "class",
-        "aria-label",
-        "href",
-        "rel",
-        "id",
-        "tabindex",
-        "src",
-        "width",
-        "height",
-        "alt",
-        "style",
-        "role",
-        "viewBox",
-        "x",
-        "y",
-        "rx",
-        "x1",
-        "x2",
-        "y1",
-        "y2",
-        "d",
-        "text-anchor",
-        "font-size",
-        "font-weight",
-        "stroke-dasharray",
-        "start",
-    ]
-)
+TAGS = {
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "div",
+    "header",
+    "nav",
+    "strong",
+    "ol",
+    "ul",
+    "li",
+    "a",
+    "main",
+    "h1",
+    "h2",
+    "h3",
+    "p",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "code",
+    "pre",
+    "blockquote",
+    "br",
+    "em",
+    "s",
+    "b",
+    "ins",
+    "hr",
+    "details",
+    "summary",
+    "figure",
+    "img",
+    "figcaption",
+    "svg",
+    "rect",
+    "text",
+    "line",
+    "path",
+}
+ATTRIBUTES = {
+    "lang",
+    "charset",
+    "http-equiv",
+    "content",
+    "name",
+    "class",
+    "aria-label",
+    "href",
+    "rel",
+    "id",
+    "tabindex",
+    "src",
+    "width",
+    "height",
+    "alt",
+    "style",
+    "role",
+    "viewBox",
+    "x",
+    "y",
+    "rx",
+    "x1",
+    "x2",
+    "y1",
+    "y2",
+    "d",
+    "text-anchor",
+    "font-size",
+    "font-weight",
+    "stroke-dasharray",
+    "start",
+}
 
 
 def write(run, tmp_path):
@@ -172,9 +169,12 @@ def named(build, name):
 def test_a_name_breaks_nothing(build, name):
     md, html = both(named(build, name))
     elements = read(html)
-    count = lambda found: Counter(
-        e.tag for e in found if e.tag not in ("text", "strong", "b", "ins")
-    )  # long labels have more lines, only a tag is a speaker, and words are marked
+
+    def count(found):
+        return Counter(
+            e.tag for e in found if e.tag not in ("text", "strong", "b", "ins")
+        )  # long labels have more lines, only a tag is a speaker, and words are marked
+
     assert count(elements) == count(read(both(named(build, f"{'plain':.<{len(name)}}"))[1]))
     shown = " ".join(name.split())
     assert words(elements[0].find(".//h1")) == f"실험 보고서: {shown}" == elements[0].findtext(".//title")
@@ -262,7 +262,7 @@ def crowd(build):
 
 
 @pytest.mark.parametrize(
-    "models, drawn, arrows, told",
+    ("models", "drawn", "arrows", "told"),
     [
         (15, dict(success=45, failed=1, blocked=1), 15 * 5, "학습(폴드 5개 포함) 실패 1, 성공 5"),
         (30, dict(success=31, failed=1), 30 * 2, "13개 단계 실패 1, 미실행 1, 성공 11"),
@@ -280,9 +280,12 @@ def test_what_is_too_much_to_see_stands_together(build, models, drawn, arrows, t
     )
     md, html = both(run)
     drawings = [e for e in read(html) if e.tag == "svg"]
-    marks = lambda drawing: Counter(
-        r.get("class") for r in drawing.iter("rect") if r.get("class") not in ("band", "plain")
-    )
+
+    def marks(drawing):
+        return Counter(
+            r.get("class") for r in drawing.iter("rect") if r.get("class") not in ("band", "plain")
+        )
+
     assert marks(drawings[1]) == drawn and sum(marks(drawings[0]).values()) == sum(drawn.values())
     assert (
         told in boxes.mermaid() and boxes.mermaid().count("-->") == len(boxes.grouped.edges) == arrows < 500
@@ -318,7 +321,7 @@ def test_what_one_failure_stopped_stands_together(build, models):
         and len(diagrams(e)[2].grouped.nodes) <= MANY
         and f"model 0 폴드 4 학습 외 {models * 13 + 1 - 12:,}개\n" in md
     )
-    chart, flow, path = parse(mermaid_blocks(md))
+    chart, _flow, path = parse(mermaid_blocks(md))
     assert all(b.count("-->") < 500 for b in blocks) and len(chart["tasks"]) == 1
     assert len(path["nodes"]) == {3: 42, 30: 33, 100: 4}[models] and path["edges"] == len(path["nodes"]) - 1
     assert ("여러 단계를 하나로 묶었으며" in md) == (models > 3)
@@ -327,7 +330,7 @@ def test_what_one_failure_stopped_stands_together(build, models):
 @pytest.fixture
 def resumed(build):
     "An experiment that was resumed three times, the first time before any stage of today"
-    run, leave = whole(build, name="20261121_012847_resumed")
+    run, _leave = whole(build, name="20261121_012847_resumed")
     path = run / "experiment.json"
     path.write_text(
         to_json(
@@ -454,10 +457,8 @@ def lab(tmp_path_factory):
         )
     yield top, lambda name: f"http://127.0.0.1:{port}/lab/tree/{name}?token=t"
     server.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):  # its shutdown is not what is tested
         server.wait(60)
-    except subprocess.TimeoutExpired:
-        pass  # its shutdown is not what is tested
     if server.poll() is None:
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()

@@ -203,7 +203,7 @@ def edited_by_hand(path):
 
 
 @pytest.mark.parametrize(
-    "damage, words",
+    ("damage", "words"),
     [
         (half_written, "not valid JSON"),
         (another_schema, "schema"),

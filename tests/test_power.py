@@ -17,7 +17,7 @@ def found_share(gap, spread, dialogues, level=0.05, times=4000):
     return (samples.mean(1) > bound).mean()
 
 
-@pytest.mark.parametrize("gap,spread", [(2.0, 20.0), (1.43, 11.4), (4.0, 11.4)])
+@pytest.mark.parametrize(("gap", "spread"), [(2.0, 20.0), (1.43, 11.4), (4.0, 11.4)])
 @pytest.mark.parametrize("comparisons", [1, 4])
 def test_the_advised_number_finds_the_difference_in_four_of_five(gap, spread, comparisons):
     needed = rouge.dialogues_needed(gap, spread, comparisons=comparisons)

@@ -224,7 +224,7 @@ def first(build, shared):
 
 
 def test_the_first_is_told_with_every_number_that_is_a_fact(first):
-    text, run, sizes, solar = first
+    _text, run, sizes, _solar = first
     md = render(read_experiment(run))
     assert [h for h in SECTIONS if f"\n## {h}\n" not in md] == []
     for number in (

@@ -34,7 +34,7 @@ def config_of(name="qwen3-4b", **options):
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         (dict(num_return_sequences=2), "num_return_sequences=2 cannot be followed"),
         (dict(num_beams=4, num_beam_groups=2, diversity_penalty=0.5), "num_beam_groups=2"),
@@ -248,7 +248,7 @@ def test_progress_is_drawn_where_it_is_asked_for(capsys):
 
 
 @pytest.mark.parametrize(
-    "texts, words",
+    ("texts", "words"),
     [
         (DIALOGUE, r"call predict_single\(text\)"),
         ([None], "dialogue 0 is None"),
@@ -351,7 +351,7 @@ FRAME = pd.DataFrame(dict(fname=["a", "b"], dialogue=[DIALOGUE, DIALOGUE]))
 
 @pytest.mark.parametrize("made", ENGINES.values(), ids=ENGINES)
 @pytest.mark.parametrize(
-    "texts, words",
+    ("texts", "words"),
     [
         (FRAME, r"DataFrame was given: call predict_dataframe\(frame\)"),
         (dict(a=DIALOGUE), r"dict was given: call predict_dataframe"),
@@ -401,7 +401,7 @@ def test_numbers_of_other_libraries_are_taken():
 
 
 @pytest.mark.parametrize(
-    "instructions, words",
+    ("instructions", "words"),
     [
         (["{dialogue}"], "1 instructions for 2 dialogues"),
         ("{dialogue}", "str was given"),

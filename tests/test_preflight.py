@@ -141,7 +141,7 @@ def test_a_whole_folder_has_no_findings(folder):
     assert len(safetensors_header(folder / "model-00001-of-00002.safetensors")) == 10
 
 
-@pytest.mark.parametrize("damage, words", DAMAGE, ids=lambda d: getattr(d, "__name__", ""))
+@pytest.mark.parametrize(("damage", "words"), DAMAGE, ids=lambda d: getattr(d, "__name__", ""))
 def test_a_damaged_checkpoint_is_found(damage, words, folder):
     damage(folder)
     errors = [f for f in check_model(card("qwen3-4b"), "replica", {}, str(folder)) if f.severity == "error"]
@@ -161,7 +161,7 @@ def test_a_tokenizer_with_far_fewer_ids_and_one_without_pad_are_warnings(folder)
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         (dict(max_source=40960), "positions"),
         (dict(batch_size=-1), "batch_size"),
@@ -193,7 +193,10 @@ def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
     [more] = check_disk(
         card("kobart"), "full", dict(save_total_limit=2, keep_checkpoints=2), Path("."), free=2**30
     )
-    size = lambda found: float(re.search(r"need ([\d.]+) GiB", found.what)[1])
+
+    def size(found):
+        return float(re.search(r"need ([\d.]+) GiB", found.what)[1])
+
     assert (
         size(more) > size(disk)
         and "--keep-checkpoints" in more.remedy
@@ -258,7 +261,7 @@ def test_a_model_that_an_option_does_not_fit_stops_no_other(typed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, options",
+    ("name", "options"),
     [
         ("kobart", dict(label_smoothing=0.1, num_beams=2)),
         ("llama", dict(method="qlora", gradient_checkpointing=True)),
@@ -339,9 +342,12 @@ def test_an_adapter_is_looked_at_whole(tmp_path):
     made = load(card("qwen3-4b"), str(replica(card("qwen3-4b"))))
     made.model = add_lora(made.model, Recipe(method="lora", lora_r=8))
     folder = save(made, tmp_path / "adapter")
-    check = lambda c="qwen3-4b", **options: [
-        f.what for f in check_model(card(c), "replica", options, str(folder)) if f.severity == "error"
-    ]
+
+    def check(c="qwen3-4b", **options):
+        return [
+            f.what for f in check_model(card(c), "replica", options, str(folder)) if f.severity == "error"
+        ]
+
     assert check() == check(lora_r=8) == []
     assert (
         "rank 8" in check(lora_r=16)[0]

@@ -32,7 +32,7 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "found, cause",
+    ("found", "cause"),
     [
         (
             dict(what="there is no pad token", where="tokenizer_config.json"),
@@ -68,7 +68,7 @@ def rows_of(count):
 
 
 @pytest.mark.parametrize(
-    "rows, options, count",
+    ("rows", "options", "count"),
     [
         (8, dict(epochs=1, batch_size=8), 1),
         (9, dict(epochs=1, batch_size=8), 2),
@@ -169,7 +169,7 @@ def test_what_limits_cut_is_stated_for_each_model_in_its_own_tokens(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, option, most",
+    ("words", "option", "most"),
     [
         (["--max-target", "2000"], "max_target", "1026"),
         (["--max-source", "5000"], "max_source", "1024"),

@@ -72,7 +72,7 @@ def test_a_configuration_that_is_cut_off_is_filed_under_its_own_name(file, tmp_p
     assert error.where == file and file in error.what
 
 
-@pytest.mark.parametrize("name, cut", [("qwen3-4b", 1.0), ("kobart", 0.0)])
+@pytest.mark.parametrize(("name", "cut"), [("qwen3-4b", 1.0), ("kobart", 0.0)])
 def test_dialogues_are_counted_with_the_instructions_of_their_rows(name, cut):
     c = card(name)
     codec = Codec(c, load_tokenizer(c, str(replica(c))))

@@ -86,7 +86,7 @@ def test_without_being_asked_such_rows_are_refused_or_kept(tmp_path):
 
 
 def test_fail_means_fail_and_a_lower_threshold_lets_rows_pass(tmp_path):
-    files, names = damaged(tmp_path)
+    files, _names = damaged(tmp_path)
     run, fact = data(tmp_path, **files, validate_data_quality=True, quality_action="fail")
     assert (
         fact["status"] == "failed"
@@ -96,7 +96,7 @@ def test_fail_means_fail_and_a_lower_threshold_lets_rows_pass(tmp_path):
         and not (run / "data" / "train.csv").exists()
     )
     (tmp_path / "more").mkdir()
-    more, fact = data(tmp_path / "more", **files, validate_data_quality=True, quality_threshold=0.45)
+    _more, fact = data(tmp_path / "more", **files, validate_data_quality=True, quality_threshold=0.45)
     assert fact["status"] == "success" and 1 <= fact["metrics"]["quality"]["dropped"] < 5, fact[
         "error"
     ]  # the mojibake and the missing summary are still below
@@ -119,7 +119,7 @@ def test_dev_is_never_made_smaller(tmp_path):
                 ),
             ]
         )
-    run, fact = data(tmp_path, **files, validate_data_quality=True)
+    _run, fact = data(tmp_path, **files, validate_data_quality=True)
     assert (
         fact["status"] == "success"
         and fact["metrics"]["dev"]["rows"] == 16
@@ -139,7 +139,7 @@ def test_mending_touches_dialogues_and_no_reference(tmp_path):
 
 
 def test_what_was_made_is_marked_and_only_of_training_rows(tmp_path):
-    run, fact = data(tmp_path, augmentation_methods="synonym,instruction", augmentation_ratio=0.5)
+    run, _fact = data(tmp_path, augmentation_methods="synonym,instruction", augmentation_ratio=0.5)
     rows = read(run / "data" / "train.csv", summaries=True, provenance=True)
     made = rows[rows["origin"] != ""]
     assert (
@@ -177,7 +177,7 @@ def test_an_instruction_is_learned_by_a_causal_model_and_left_out_by_a_seq2seq_o
 
 
 @pytest.mark.parametrize(
-    "option, words",
+    ("option", "words"),
     [
         (["--augmentation-methods", "synonim"], "'synonym'"),
         (["--augmentation-methods", "paraphrase"], "augmentation_backend"),
@@ -203,7 +203,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(option, words, typed, 
 def test_the_real_data_passes_in_time_with_the_counts_that_are_stated(shared, tmp_path):
     folder = shared / "data" / "kodialogsum"
     files = {f"{part}_csv": str(folder / f"{part}.csv") for part in ("train", "dev", "test")}
-    run, fact = data(tmp_path, **files, validate_data_quality=True)
+    _run, fact = data(tmp_path, **files, validate_data_quality=True)
     assert fact["status"] == "success", fact["error"]
     told = fact["metrics"]["quality"]
     assert {p: f["rows"] for p, f in told["parts"].items()} == dict(train=2500, dev=250, test=499) and told[

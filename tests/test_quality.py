@@ -42,7 +42,7 @@ NAMES = [
 def change_word(r, text):
     words = text.split(" ")
     i = r.choice([i for i, w in enumerate(words) if "#" not in w and "\n" not in w])
-    return " ".join(words[:i] + ["완전히" if words[i] != "완전히" else "전혀"] + words[i + 1 :])
+    return " ".join([*words[:i], "완전히" if words[i] != "완전히" else "전혀", *words[i + 1 :]])
 
 
 def registration(r):
@@ -81,9 +81,18 @@ def at(r, text, extra):  # somewhere between two words of a turn
     return text[:i] + extra + text[i:]
 
 
-said = lambda f: lambda r, row: row | dict(dialogue=f(r, row["dialogue"]))
-told = lambda f: lambda r, row: row | dict(summaries=(f(r, row),))
-inserted = lambda make: said(lambda r, d: at(r, d, make(r)))
+def said(f):
+    return lambda r, row: row | dict(dialogue=f(r, row["dialogue"]))
+
+
+def told(f):
+    return lambda r, row: row | dict(summaries=(f(r, row),))
+
+
+def inserted(make):
+    return said(lambda r, d: at(r, d, make(r)))
+
+
 DAMAGE = {  # name → (kind that must be found, what is done to a row)
     "UTF-8 as cp1252": ("mojibake", said(lambda r, d: d.encode().decode("sloppy-windows-1252"))),
     "UTF-8 as cp1253": ("mojibake", said(lambda r, d: d.encode().decode("sloppy-windows-1253"))),
@@ -293,7 +302,7 @@ def test_what_is_dropped_is_told_and_dev_and_test_stay():
     train, dev, test = (
         read(sample_path() / f"{p}.csv", summaries=p != "test") for p in ("train", "dev", "test")
     )
-    parts, planted, _ = plant(train, dev, 20, 1, seed=3)
+    parts, _planted, _ = plant(train, dev, 20, 1, seed=3)
     parts["dev"] = pd.concat([dev, dev.head(1).assign(fname="again")], ignore_index=True)
     parts["test"] = test
     quality = check(parts)
@@ -323,7 +332,10 @@ def test_what_is_dropped_is_told_and_dev_and_test_stay():
 
 def test_the_warnings_that_are_not_planted_above():
     train, dev = (read(sample_path() / f"{p}.csv", summaries=True) for p in ("train", "dev"))
-    reworded = lambda d: re.sub("(?<=요)[.]", ", 알겠죠?", d.replace("네,", "그래요,").replace("그", "저"))
+
+    def reworded(d):
+        return re.sub("(?<=요)[.]", ", 알겠죠?", d.replace("네,", "그래요,").replace("그", "저"))
+
     rows = train.to_dict("records")
     rows[0] |= dict(summaries=("#Weather#이 맑다고 한다.",))
     rows[1] |= dict(dialogue=rows[1]["dialogue"] + " 谢谢你")

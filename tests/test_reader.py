@@ -43,14 +43,16 @@ def objections(md):
 
 
 def judged(rng, models):
-    kinds = lambda n: {
-        k: dict(
-            count=rng.randint(0, n),
-            references=None if k == "omission" else rng.randint(0, 2),
-            examples=[dict(fname="dev_1", found=["#Ferson1#은"])],
-        )
-        for k in FAULTS
-    }
+    def kinds(n):
+        return {
+            k: dict(
+                count=rng.randint(0, n),
+                references=None if k == "omission" else rng.randint(0, 2),
+                examples=[dict(fname="dev_1", found=["#Ferson1#은"])],
+            )
+            for k in FAULTS
+        }
+
     tried = {"plain": 30.1, "length_control + whole_sentences": rng.uniform(20, 50)}
     for m in models:
         mean = rng.uniform(5, 60)
@@ -131,9 +133,12 @@ def answered(rng, models):
         ],
         rng.randint(0, 2),
     )
-    difference = lambda: rng.choice(
-        [None, dict(n=50, difference=rng.uniform(-5, 5), low=-6.0, high=6.0, wins=rng.randint(0, 50))]
-    )
+
+    def difference():
+        return rng.choice(
+            [None, dict(n=50, difference=rng.uniform(-5, 5), low=-6.0, high=6.0, wins=rng.randint(0, 50))]
+        )
+
     beside = {
         m: dict(
             mean=dict(f=rng.uniform(5, 60), **rng.choice([{}, dict(low=4.0, high=61.0)])),
@@ -294,7 +299,9 @@ def imagined(rng, build):
         ),
     )
     leave("data")
-    bad = lambda: rng.choice(["success"] * 5 + ["failed", "blocked"])
+
+    def bad():
+        return rng.choice(["success"] * 5 + ["failed", "blocked"])
 
     def optional(stage, model="", **more):  # or it had nothing to do
         if rng.random() < 0.2:
@@ -396,7 +403,7 @@ def test_no_reader_objects(build, rng):
     md = render(read_experiment(imagined(rng, build)))
     assert not objections(md), objections(md)
     headings = re.findall(r"^## (.*)$", md, re.M)
-    assert not [why for why in sum(NOTHING.values(), []) if why in md]
+    assert not [why for reasons in NOTHING.values() for why in reasons if why in md]
     before = md.split("## 사전 점검")[1].split("\n## ")[0]
     assert not [
         f for f in FINDINGS[:3] if f[1] in before or f[3] in before or f[4] in before

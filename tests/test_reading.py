@@ -78,7 +78,7 @@ def test_one_table_in_many_spellings(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, pack",
+    ("name", "pack"),
     [
         ("rows.csv.gz", gzip.compress),
         ("rows.csv.bz2", bz2.compress),
@@ -176,7 +176,7 @@ def test_a_header_of_any_length_makes_a_short_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("column", ["fname", "dialogue", "summary", "topic"])
-@pytest.mark.parametrize("half", ["\ud83d", "\ude00", "\x00"])
+@pytest.mark.parametrize("half", ["\ud83d", "\ude00", "\x00"])  # noqa: PT014
 def test_half_an_emoji_is_refused_where_it_stands(column, half, tmp_path):
     rows = [
         *ROWS,
@@ -257,7 +257,7 @@ def test_names_that_are_not_there_are_asked_for_only_where_they_are_needed(tmp_p
 
 
 @pytest.mark.parametrize(
-    "text, word",
+    ("text", "word"),
     [("dialog=대화", "did you mean 'dialogue'"), ("대화", "equals sign"), ("dialogue=", "equals sign")],
 )
 def test_a_mapping_that_cannot_be_followed_is_refused(text, word):
@@ -307,7 +307,7 @@ def test_every_command_that_reads_dialogues_takes_the_names(typed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "stage, part",
+    ("stage", "part"),
     [
         ("evaluate", "dev"),
         ("train", "train"),
@@ -490,7 +490,7 @@ NO_DICTS = [
 
 
 @pytest.mark.parametrize(
-    "turn, words, as_text",
+    ("turn", "words", "as_text"),
     [
         *((*case, as_text) for case in UNKNOWN_TURNS for as_text in (False, True)),
         *((*case, False) for case in NO_DICTS),
@@ -509,7 +509,7 @@ def test_a_turn_that_cannot_be_read_is_told_which_names_are(turn, words, as_text
 
 
 @pytest.mark.parametrize(
-    "summary, renamed",
+    ("summary", "renamed"),
     [
         ("김철수가 이영희에게 인사한다.", "#Person1#가 #Person2#에게 인사한다."),
         ("이영희, 김철수: 둘이 만난다.", "#Person2#, #Person1#: 둘이 만난다."),
@@ -525,7 +525,7 @@ def test_a_summary_calls_speakers_by_their_tags(summary, renamed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "speaker, summary",
+    ("speaker", "summary"),
     [
         ("A", "A가 인사한다."),
         ("1", "1은 인사한다."),
@@ -540,7 +540,7 @@ def test_a_label_that_may_be_another_word_stays_and_is_told(speaker, summary, tm
 
 
 @pytest.mark.parametrize(
-    "speakers, summary",
+    ("speakers", "summary"),
     [
         (("A", "B"), "AI가 B급 영화를 고른다."),
         (("1", "2"), "1시에 2만 원을 내고 12가지를 산다."),

@@ -63,7 +63,7 @@ def tables(md):
 
 
 @pytest.mark.parametrize(
-    "word,pair,expected",
+    ("word", "pair", "expected"),
     [
         *(
             (w, "은/는", e)
@@ -139,7 +139,7 @@ def test_no_particle_is_left_open_in_a_report(build, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "null,lead2,expected,poor",
+    ("null", "lead2", "expected", "poor"),
     [
         (16.0, 22.0, "무작위 기준(16.00)과 앞 두 발화 기준(22.00)을 모두 분명히 넘습니다", False),
         (50.0, 60.0, "무작위 기준(50.00)과 앞 두 발화 기준(60.00)을 모두 넘지 못합니다", True),
@@ -210,7 +210,7 @@ def test_a_tie_is_no_ranking(build):
     paired(leave, "kobart", HARD)
     paired(leave, "qwen3-4b", HARD)
     paired(leave, "kullm-v2", [x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)])
-    first, between, next_steps = told(run)
+    first, between, _next_steps = told(run)
     assert (
         "0.00점[0.00, 0.00]이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다(p = 1.000)"
         in first
@@ -317,7 +317,7 @@ def advice(
 
 
 @pytest.mark.parametrize(
-    "kind,option,done",
+    ("kind", "option", "done"),
     [
         ("cut", "--whole-sentences", dict(whole_sentences="on")),
         (
@@ -410,7 +410,7 @@ def test_advice_does_not_contradict_itself(build):
 
 
 @pytest.mark.parametrize(
-    "prices,cost,test,expected",
+    ("prices", "cost", "test", "expected"),
     [
         (
             [0.25, 1.0],
@@ -430,7 +430,10 @@ def test_what_an_api_cost_is_told(build, prices, cost, test, expected):
     used = dict(
         rows=16, answered=16, requests=16, retries=0, cached=0, prompt_tokens=4000, completion_tokens=900
     )
-    priced = lambda cost: {} if prices is None else dict(prices=prices, cost=cost)
+
+    def priced(cost):
+        return {} if prices is None else dict(prices=prices, cost=cost)
+
     leave(
         "solar",
         found=used
@@ -492,7 +495,7 @@ def test_replicas_are_called_what_they_are(build, tmp_path):
 
 
 def test_the_report_is_korean(build, tmp_path):
-    run, leave = whole(build, epochs=3)
+    run, _leave = whole(build, epochs=3)
     md = outside_code(write(run, tmp_path)[0][1].decode())
     md = re.sub(r"`[^`]*`", "", md)
     assert not re.search(r"(?:\b[a-z]{2,}\b[ ,:]+){4}", md), "an English sentence"
@@ -695,7 +698,10 @@ def test_what_was_optional_and_left_out_is_told(build):
 )
 def test_epochs_are_compared_without_an_ensemble(build, end):
     run, leave = whole(build)
-    row = lambda system, mean, **more: dict(system=system, mean=mean, low=mean - 1, high=mean + 1) | more
+
+    def row(system, mean, **more):
+        return dict(system=system, mean=mean, low=mean - 1, high=mean + 1) | more
+
     leave(
         "checkpoints",
         "kobart",
@@ -755,7 +761,7 @@ def test_folds_stand_for_themselves(build):
 
 
 def test_a_later_run_on_other_versions_is_named(build):
-    run, leave = whole(build)
+    run, _leave = whole(build)
     path = next(run.glob("*/evaluate.json"))
     fact = json.loads(path.read_text())
     path.write_text(json.dumps(fact | dict(environment=ENVIRONMENT | dict(package_code="f" * 16))))
@@ -767,7 +773,7 @@ def test_a_later_run_on_other_versions_is_named(build):
 def test_refusals(build, tmp_path):
     with pytest.raises(DialsumError, match="neither experiment.json nor fact files"):
         write_report(tmp_path / "nothing", tmp_path / "reports")
-    run, leave = whole(build)
+    run, _leave = whole(build)
     (tmp_path / "file").write_text("")
     with pytest.raises(DialsumError, match="cannot write"):
         write_report(run, tmp_path / "file")
@@ -811,7 +817,10 @@ def test_hostile_text_breaks_no_table_and_no_heading(hell, tmp_path):
 def test_an_escaped_text_is_one_line_and_keeps_its_letters(text):
     line = escape(text)
     assert "\n" not in line and len(cells(table(["a", "b"], [[line, line]]).split("\n")[2])) == 2
-    letters = lambda s: [c for c in s if c.isalnum()]
+
+    def letters(s):
+        return [c for c in s if c.isalnum()]
+
     assert letters(line) == letters(re.sub("[\0\x07\x1b\u202e]", "", text))
 
 

@@ -192,9 +192,9 @@ def test_stages_that_are_kept_do_not_shorten_what_is_left(tmp_path):
 
 
 def test_what_a_stage_will_take_is_told_by_others_like_it():
-    end = lambda model, stage, seconds, fold=None, status="success": dict(
-        event="end", model=model, stage=stage, fold=fold, status=status, seconds=seconds
-    )
+    def end(model, stage, seconds, fold=None, status="success"):
+        return dict(event="end", model=model, stage=stage, fold=fold, status=status, seconds=seconds)
+
     happened = [
         end("kobart", "train", 100, 0),
         end("kobart", "train", 200, 1),

@@ -176,7 +176,7 @@ def test_a_resume_knows_what_runs_again_and_how_long_that_takes(
     run = finished(tmp_path)
     change(run, monkeypatch)
     typed("resume", run)
-    specs, workers, undone = planned[0][0], planned[0][1], planned[0][5]
+    specs, _workers, undone = planned[0][0], planned[0][1], planned[0][5]
     awaited = pipeline.due(specs, undone)
     assert set(awaited) == ALL
     log_event(run, "open")

@@ -139,7 +139,7 @@ def test_whole_tags_equal_to_rouge_score():
                 for t in ("#Person1#", "#Person2#", "#Person3#", "#PhoneNumber#")
                 if t in rest
             )
-            tokens += morphs(rest[:start]) + [tag]
+            tokens += [*morphs(rest[:start]), tag]
             rest = rest[start + len(tag) :]
         return tokens + morphs(rest)
 
@@ -162,7 +162,7 @@ def test_identical_texts_are_100_without_a_warning(name, tags):
 
 @needs_data
 @pytest.mark.parametrize(
-    "tags, null, lead",
+    ("tags", "null", "lead"),
     [("split", (32.6, 16.7, 27.2), (32.7, 14.4, 25.1)), ("whole", (24.9, 5.2, 19.5), (26.7, 5.5, 20.1))],
 )
 def test_real_references_give_the_known_null_and_lead_2(tags, null, lead):
@@ -242,7 +242,7 @@ def test_empty_predictions_count_as_0(files):
 
 
 def test_several_references_mean_or_max(files):
-    references, predictions, write, path = files
+    references, predictions, write, _path = files
     extra = texts(20, 9)
     per = [rouge(predictions["summary"], r).per_dialogue[:, :3] for r in (references["summary"], extra)]
     both = list(zip(references["summary"], extra))

@@ -252,7 +252,7 @@ def test_killed_and_resumed_no_answer_is_paid_for_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "answer, words, most",
+    ("answer", "words", "most"),
     [
         (
             (401, {}, dict(error=dict(message=f"Incorrect API key: {KEY}"))),
@@ -590,9 +590,12 @@ def test_the_client_lists_what_failed_and_keeps_refusals(tmp_path):
 
     with serving(reply) as server:
         why = {}
-        ask = lambda *questions, **more: Chat(server.url, "m", retries=1, cache=tmp_path / "a.sqlite").many(
-            list(questions), refused="", **more
-        )
+
+        def ask(*questions, **more):
+            return Chat(server.url, "m", retries=1, cache=tmp_path / "a.sqlite").many(
+                list(questions), refused="", **more
+            )
+
         assert ask("a", "long", "no", "torn", "b", "nul", why=why) == [
             "fine",
             "",

@@ -60,7 +60,7 @@ def project(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given, notebooks, tests, code",
+    ("given", "notebooks", "tests", "code"),
     [
         ({}, "2 notebooks passed, 0 failed", "1 passed", 0),
         (dict(second_notebook="raise ValueError('x')"), "1 notebooks passed, 1 failed", "1 passed", 1),

@@ -123,7 +123,7 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         (["--ensemble-strategy", "stacking"], "--k-folds"),
         (["--use-solar-api", "--prompt-strategy", "few_shots"], "few_shot"),

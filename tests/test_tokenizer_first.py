@@ -41,8 +41,7 @@ def test_a_stage_refuses_it_before_the_weights_are_read(stage, spoiling, tmp_pat
     exec(first, names)
     names |= dict(run=str(run), model="kobart", scale="replica", checkpoint=str(spoiling))
     with pytest.raises(DialsumError, match="does not give tags back"):
-        for source in rest:
-            exec(source, names)
+        exec("\n".join(rest), names)
     assert "loaded" not in names and "predictor" not in names
     for folder in (run, run / "kobart"):
         release(folder)

@@ -126,8 +126,8 @@ def learned_from(name, method, rows, folder, smoothing, checkpointing):
     return loss.item(), {n: p.grad for n, p in model.named_parameters() if p.requires_grad}, seen
 
 
-@pytest.mark.parametrize("smoothing, checkpointing", [(0.0, False), (0.1, True)])
-@pytest.mark.parametrize("name, method", [(n, m) for n, m in FULL + ADAPTED if not card(n).seq2seq])
+@pytest.mark.parametrize(("smoothing", "checkpointing"), [(0.0, False), (0.1, True)])
+@pytest.mark.parametrize(("name", "method"), [(n, m) for n, m in FULL + ADAPTED if not card(n).seq2seq])
 def test_logits_at_labels_alone_teach_the_same(
     name, method, smoothing, checkpointing, rows, tmp_path, monkeypatch
 ):
@@ -207,7 +207,7 @@ def few_epochs(method, new_tokens=""):
     )
 
 
-@pytest.mark.parametrize("name, method", FULL + ADAPTED)
+@pytest.mark.parametrize(("name", "method"), FULL + ADAPTED)
 def test_what_is_kept_is_the_best_epoch_whole(name, method, rows, tmp_path):
     precision = here(card(name), "replica", method)
     new_tokens = "#Person1#" if method != "full" else ""
@@ -230,7 +230,7 @@ def test_what_is_kept_is_the_best_epoch_whole(name, method, rows, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, method", [("polyglot-ko-12.8b", "full"), ("kobart", "full"), ("qwen3-4b", "qlora")]
+    ("name", "method"), [("polyglot-ko-12.8b", "full"), ("kobart", "full"), ("qwen3-4b", "qlora")]
 )
 def test_going_on_begins_with_all_weights_of_the_checkpoint(name, method, rows, tmp_path):
     precision, recipe = here(card(name), "replica", method), few_epochs(method)
@@ -275,7 +275,7 @@ def test_a_second_gpu_that_is_only_visible_is_not_used(monkeypatch, rows, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "name, method",
+    ("name", "method"),
     [("kobart", "full"), ("qwen3-4b", "lora"), ("qwen3-4b", "qlora"), ("polyglot-ko-12.8b", "qlora")],
 )
 def test_the_model_that_was_measured_is_the_one_that_is_loaded(name, method, rows, tmp_path):
@@ -341,7 +341,7 @@ def unseen_losses(monkeypatch, name, method):
 
 
 @pytest.mark.parametrize(
-    "name, method", [("kobart", "full"), ("llama-3.2-korean-3b", "lora"), ("kullm-v2", "qlora")]
+    ("name", "method"), [("kobart", "full"), ("llama-3.2-korean-3b", "lora"), ("kullm-v2", "qlora")]
 )
 def test_the_rehearsal_sees_that_the_best_epoch_is_not_read_back(monkeypatch, name, method):
     [found] = unseen_losses(monkeypatch, name, method)
@@ -349,7 +349,7 @@ def test_the_rehearsal_sees_that_the_best_epoch_is_not_read_back(monkeypatch, na
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, method", FULL + ADAPTED)
+@pytest.mark.parametrize(("name", "method"), FULL + ADAPTED)
 def test_the_rehearsal_sees_it_for_every_card_and_method(monkeypatch, name, method):
     assert rehearse(card(name), "replica", dict(method=method)) == []
     [found] = unseen_losses(monkeypatch, name, method)

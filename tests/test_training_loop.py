@@ -35,7 +35,9 @@ def changed(before, after):
     return [name for name in before if not torch.equal(before[name], after[name])]
 
 
-@pytest.mark.parametrize("batch, accumulation, epochs, count", [(8, 1, 1, 8), (4, 2, 1, 9), (2, 3, 2, 13)])
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "epochs", "count"), [(8, 1, 1, 8), (4, 2, 1, 9), (2, 3, 2, 13)]
+)
 def test_the_number_of_updates_is_what_the_trainer_takes(batch, accumulation, epochs, count, tmp_path):
     from dialsum.training import updates
 
@@ -95,7 +97,7 @@ FAST = Recipe(epochs=4, batch_size=8, learning_rate=1e-3, early_stopping_patienc
 
 
 @pytest.mark.parametrize(
-    "rouge, loss, best",
+    ("rouge", "loss", "best"),
     [
         ([5, 5, 5, 4], [8.0, 7.0, 7.5, 6.0], 2),  # of equal ROUGE the lower loss
         ([5, 5, 5, 5], [8.0, 8.0, 8.0, 8.0], 1),  # of equal loss the first
@@ -133,9 +135,10 @@ def test_a_training_that_stopped_early_does_not_go_on_after_a_kill(monkeypatch, 
     def killed(*args, **kwargs):
         raise Killed
 
-    with monkeypatch.context() as m, pytest.raises(Killed):
+    with monkeypatch.context() as m:
         m.setattr(training, "save", killed)
-        trained(toy("kobart"), rows(8), patient, tmp_path / "torn", scores(2, 1))
+        with pytest.raises(Killed):
+            trained(toy("kobart"), rows(8), patient, tmp_path / "torn", scores(2, 1))
     again = trained(toy("kobart"), rows(8), patient, tmp_path / "torn", scores())
     assert again["steps"] == whole["steps"] == 2 and again["evaluations"] == whole["evaluations"]
     one, other = (weights(toy("kobart", tmp_path / name / "model")) for name in ("whole", "torn"))
@@ -163,7 +166,7 @@ class Poison:
 
 
 @pytest.mark.parametrize(
-    "step, sentence",
+    ("step", "sentence"),
     [
         (1, "the loss became nan .* at step 2"),
         (3, "the loss became nan .* at step 4"),
@@ -315,7 +318,7 @@ def test_dropout_belongs_to_the_training(adapter, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given, words",
+    ("given", "words"),
     [
         (dict(lora_r=8), "has rank 4, lora_r is 8"),
         (dict(lora_alpha=32), "has alpha 12, lora_alpha is 32"),
@@ -360,7 +363,7 @@ def test_a_card_may_have_its_own_kind_of_new_adapter(adapter):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("lora_r", 8), ("lora_alpha", 16), ("lora_dropout", 0.1), ("lora_targets", "q_proj")]
+    ("name", "value"), [("lora_r", 8), ("lora_alpha", 16), ("lora_dropout", 0.1), ("lora_targets", "q_proj")]
 )
 def test_full_training_refuses_the_options_of_adapters(name, value, typed):
     from dialsum.findings import korean
@@ -420,7 +423,7 @@ def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypat
 
 
 @pytest.mark.parametrize(
-    "count, remedy, other",
+    ("count", "remedy", "other"),
     [
         (1, "--epochs", "--learning-rate"),
         (19, "--epochs", "--learning-rate"),
