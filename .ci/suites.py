@@ -24,9 +24,8 @@ def environment() -> dict:
 
 def run_notebooks(env: dict, workers: int = 2) -> tuple[list[str], list[str]]:
     "Run every notebook; returns the names of those that ended well and of those that did not"
-    notebooks = {
-        path.name for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
-    }
+    every = [p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    notebooks = {str(p.relative_to(ROOT / "nbs")) for p in every}
     command = [str(BIN / "nbdev_test"), "--n_workers", str(workers), "--do_print", "--timing"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -36,9 +35,9 @@ def run_notebooks(env: dict, workers: int = 2) -> tuple[list[str], list[str]]:
         print(line, end="", flush=True)
         words = line.strip()
         if words.startswith("- Completed "):
-            completed.add(Path(words.removeprefix("- Completed ")).name)
-        if in_list and words.endswith(".ipynb"):
-            failed.add(words)
+            completed.add(str(Path(words.removeprefix("- Completed ")).relative_to(ROOT / "nbs")))
+        if in_list and words.endswith(".ipynb"):  # a name without its folder
+            failed |= {n for n in notebooks if n.split("/")[-1] == words} or {words}
         in_list = in_list or words == FAILED
     if process.wait() and not failed:
         failed = notebooks - completed or {"nbdev_test itself"}

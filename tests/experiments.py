@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from dialsum.runs import SCHEMA, to_json
+from dialsum.runs.files import to_json
+from dialsum.runs.folders import SCHEMA
 
 # as users of an older project typed it: everything at once
 TYPED = """--mode full --models all --epochs 20 --batch_size 8 --learning_rate 5e-6
@@ -79,7 +80,7 @@ def at(second):
 
 
 def scored(mean, tags="split", null=16.0, lead2=22.0, **diagnostics):
-    "A score table as dialsum.rouge writes it"
+    "A score table as dialsum.scores.rouge writes it"
 
     def row(f):
         return (

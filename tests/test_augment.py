@@ -18,31 +18,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_chat import serving
 
-from dialsum.augment import (
-    ADJECTIVES,
-    ADVERBS,
-    BAND,
-    INSTRUCTIONS,
-    METHODS,
-    NOUNS,
-    VERBS,
-    Checkpoint,
-    _chances,
-    _join,
-    _kiwi,
-    _sites,
-    augment,
-    backend,
-    check_methods,
-    lexicon,
-    method,
-    swap,
-    syllable_rouge,
-)
-from dialsum.chat import Answers
-from dialsum.data import TAG, check_disjoint, read, to_csv
-from dialsum.models import card, replica
-from dialsum.runs import DialsumError, sample_path
+from dialsum.augment.backends import Checkpoint, _chances, backend
+from dialsum.augment.instructions import INSTRUCTIONS
+from dialsum.augment.methods import METHODS, method
+from dialsum.augment.rewriting import BAND, syllable_rouge
+from dialsum.augment.rows import augment, check_methods
+from dialsum.augment.swap import swap
+from dialsum.augment.synonyms import ADJECTIVES, ADVERBS, NOUNS, VERBS, _join, _sites, lexicon
+from dialsum.data.dialogues import read, to_csv
+from dialsum.data.rows import check_disjoint
+from dialsum.endpoints.client import Answers
+from dialsum.korean.names import _kiwi
+from dialsum.korean.tags import TAG
+from dialsum.models.cards import card
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
 
 LOCAL = ["speaker_swap", "synonym", "turn_shuffle", "instruction"]
 
@@ -164,9 +155,9 @@ def test_swapping_takes_the_particles_along():
 
 DIGEST = """
 import hashlib, sys
-from dialsum.augment import augment
-from dialsum.data import read
-from dialsum.runs import sample_path
+from dialsum.augment.rows import augment
+from dialsum.data.dialogues import read
+from dialsum.runs.places import sample_path
 made = augment(read(sample_path()/'train.csv', summaries=True), sys.argv[1:], 2.0, seed=7)
 print(hashlib.sha256(made.to_json(orient='records', force_ascii=False).encode()).hexdigest())
 """
@@ -248,7 +239,7 @@ def test_a_method_without_its_backend_is_refused_before_anything_is_made(train, 
         check_methods(["instruction", "later"], 0.5)
     with pytest.raises(DialsumError, match="needs an endpoint"):
         augment(train, ["later"], 0.5)
-    monkeypatch.setattr("dialsum.augment.find_spec", lambda name: None)
+    monkeypatch.setattr("dialsum.augment.synonyms.find_spec", lambda name: None)
     with pytest.raises(DialsumError, match="install kiwipiepy"):
         check_methods(["synonym"], 0.5)
     assert check_methods(["speaker_swap"], 0.5)
@@ -639,7 +630,7 @@ def test_an_endpoint_that_fails_midway_loses_nothing(train, tmp_path, monkeypatc
 
 def test_progress_is_told(train, monkeypatch):
     ticks, seen = iter(range(0, 10**6, 6)), []
-    monkeypatch.setattr("dialsum.augment.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
     augment(train.head(4), ["instruction"], 1.0, progress=lambda *told: seen.append(told))
     assert [s[:2] for s in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -656,7 +647,7 @@ def checkpoint(folder, name="qwen3-4b", without=(), **config):
 def test_what_a_backend_lacks_is_known_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: pytest.fail("asked the network"))
     monkeypatch.setattr(
-        "dialsum.augment.Checkpoint.model", property(lambda self: pytest.fail("read weights"))
+        "dialsum.augment.backends.Checkpoint.model", property(lambda self: pytest.fail("read weights"))
     )
     for name in ("UPSTAGE_API_KEY", "SOLAR_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -749,7 +740,7 @@ def test_random_checkpoints_write_noise_that_is_dropped_and_kept_in_the_cache(
         and facts["backend"]["written"] > 0
     )
     monkeypatch.setattr(
-        "dialsum.augment.Checkpoint.model", property(lambda self: pytest.fail("the cache has it"))
+        "dialsum.augment.backends.Checkpoint.model", property(lambda self: pytest.fail("the cache has it"))
     )
     again = ask(tmp_path / "a.sqlite")
     assert (
@@ -871,7 +862,7 @@ def test_syllable_rouge_is_rouge():
 
 def test_real_rewritings_lie_within_the_band(shared):
     "The translators of the real data were given some English dialogues twice"
-    from dialsum.quality import twins
+    from dialsum.data.duplicates import twins
 
     texts = [
         t

@@ -5,13 +5,21 @@ import shutil
 
 import pytest
 
-from dialsum import models
-from dialsum.engines import engine
-from dialsum.generation import Decoding, Predictor
-from dialsum.models import card, fingerprint, load, locate, move_base, replica
-from dialsum.preflight import check_model
-from dialsum.runs import DialsumError, parameters, sample_path
-from dialsum.training import Recipe, add_lora, save
+from dialsum.checks.preflight import check_model
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.factory import engine
+from dialsum.generation.predictor import Predictor
+from dialsum.models import checkpoints
+from dialsum.models.cards import card
+from dialsum.models.checkpoints import BASES, adapter_base, fingerprint, locate, move_base
+from dialsum.models.loading import load
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.parameters import parameters
+from dialsum.runs.places import sample_path
+from dialsum.training.lora import add_lora
+from dialsum.training.recipe import Recipe
+from dialsum.training.saves import save
 
 QWEN = card("qwen3-4b")
 TEXT = "#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요."
@@ -38,7 +46,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def moved(trained, tmp_path, monkeypatch):
     "(its folder, the new place of its base, what it writes)"
-    monkeypatch.setattr(models, "BASES", {})
+    monkeypatch.setattr(checkpoints, "BASES", {})
     top, texts = trained
     shutil.copytree(top / "adapter", tmp_path / "adapter")
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
@@ -140,7 +148,7 @@ def test_predict_names_the_base_and_takes_it(moved, typed, tmp_path):
 
 
 def test_predict_on_a_folder_without_tokenizer_files_is_a_sentence(typed, tmp_path):
-    from dialsum.diagnosis import diagnose
+    from dialsum.checks.diagnosis import diagnose
 
     for name in ("llama-3.2-korean-3b", "kobart"):
         shutil.copytree(replica(card(name)), tmp_path / name, ignore=shutil.ignore_patterns("token*"))
@@ -161,7 +169,7 @@ def test_predict_on_a_folder_without_tokenizer_files_is_a_sentence(typed, tmp_pa
             and len(done.stderr.strip().splitlines()) == 1
         )
         assert [
-            d.kind for d in diagnose(done.stderr.replace("dialsum: ", "dialsum.runs.DialsumError: "))
+            d.kind for d in diagnose(done.stderr.replace("dialsum: ", "dialsum.runs.errors.DialsumError: "))
         ] == ["tokenizer-files-missing"]
 
 
@@ -177,14 +185,15 @@ def test_an_adapter_that_was_gone_on_with_names_the_new_place_of_its_base(moved,
     adapter, base, texts = moved
     move_base(QWEN, str(adapter), str(base))
     again = save(load(QWEN, str(adapter)), tmp_path / "again")
-    models.BASES.clear()  # as in the next process
+    BASES.clear()  # as in the next process
     assert json.loads((again / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
     assert write(load(QWEN, str(again))) == texts
 
 
 def test_an_adapter_of_a_run_keeps_the_base_that_it_names(moved, trained, tmp_path):
-    from dialsum.generation import trained as checkpoint_in
-    from dialsum.runs import begin, new_run
+    from dialsum.generation.checkpoints import trained as checkpoint_in
+    from dialsum.runs.folders import new_run
+    from dialsum.runs.stage import begin
 
     adapter, base, _ = moved
     for folder, expected in ((trained[0] / "adapter", str(trained[0] / "base")), (adapter, str(base))):
@@ -192,12 +201,12 @@ def test_an_adapter_of_a_run_keeps_the_base_that_it_names(moved, trained, tmp_pa
         shutil.copytree(folder, run / QWEN.name / "model")
         stage = begin("evaluate", dict(run=str(run), model=QWEN.name, base=str(base)))
         stage.model = QWEN.name
-        assert models.adapter_base(checkpoint_in(stage, QWEN, "full")) == expected
+        assert adapter_base(checkpoint_in(stage, QWEN, "full")) == expected
 
 
 def test_a_base_is_given_to_the_model_alone_that_starts_from_an_adapter(moved, typed, tmp_path):
-    from dialsum.pipeline import plan
-    from dialsum.preflight import preflight
+    from dialsum.checks.preflight import preflight
+    from dialsum.pipeline.plan import plan
 
     adapter, base, _ = moved
     specs = plan(
@@ -235,7 +244,8 @@ def test_a_base_is_given_to_the_model_alone_that_starts_from_an_adapter(moved, t
 
 
 def test_an_experiment_that_goes_on_elsewhere_finds_the_base_of_its_only_adapter(tmp_path):
-    from dialsum.pipeline import check_base, plan
+    from dialsum.pipeline.plan import plan
+    from dialsum.pipeline.rules import check_base
 
     options = dict(base="/new/place")
     specs = plan(tmp_path, ["kobart", "qwen3-4b"], options)
@@ -295,9 +305,10 @@ def test_a_base_of_other_sizes_is_a_sentence(moved, tmp_path):
 
 def test_a_training_on_another_base_reads_nothing_of_the_old_one(moved, tmp_path):
     "Its own saves, too, name the new base: the old folder may be damaged, or another model's by now"
-    from dialsum.data import read
-    from dialsum.precision import here
-    from dialsum.training import recipe, train
+    from dialsum.data.dialogues import read
+    from dialsum.models.precision import here
+    from dialsum.training.fine_tuning import train
+    from dialsum.training.recipe import recipe
 
     adapter, base, _ = moved
     old = tmp_path / "gone" / "base"
@@ -330,7 +341,7 @@ def test_the_preflight_counts_the_rows_of_an_adapters_own_base(moved):
 
 
 def test_the_preflight_refuses_new_tokens_for_an_adapter_that_is_gone_on_with(moved):
-    from dialsum.findings import korean
+    from dialsum.checks.findings import korean
 
     adapter, base, _ = moved
 
@@ -345,7 +356,9 @@ def test_the_preflight_refuses_new_tokens_for_an_adapter_that_is_gone_on_with(mo
     )
     assert all(korean(getattr(found, part), part) for part in ("what", "why", "remedy"))
     loaded = load(QWEN, str(adapter))  # training says the same
-    from dialsum.training import add_tokens, keep_on, recipe
+    from dialsum.training.lora import keep_on
+    from dialsum.training.new_tokens import add_tokens
+    from dialsum.training.recipe import recipe
 
     add_tokens(loaded, "#Zebra#", "lora")
     with pytest.raises(DialsumError, match="cannot get new tokens any more"):

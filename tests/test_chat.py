@@ -15,9 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from dialsum import chat as chat_module
-from dialsum.chat import Answers, Chat, Rate, Refused
-from dialsum.runs import DialsumError
+from dialsum.endpoints import client as chat_module
+from dialsum.endpoints.client import Answers, Chat, Rate, Refused
+from dialsum.runs.errors import DialsumError
 
 KEY = "sk-test-do-not-tell-4711"
 
@@ -437,7 +437,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
         Answers(tmp_path / "other.sqlite").get(["k"])
 
 
-WRITER = "import sys; from dialsum.chat import Answers; a = Answers(sys.argv[1]); print(*[a.put({k: sys.argv[2]})[k] for k in (f'{i%20:03}' for i in range(40))], sep='')"
+WRITER = "import sys; from dialsum.endpoints.client import Answers; a = Answers(sys.argv[1]); print(*[a.put({k: sys.argv[2]})[k] for k in (f'{i%20:03}' for i in range(40))], sep='')"
 
 
 def test_processes_share_a_cache_and_the_first_answer_stays(tmp_path):

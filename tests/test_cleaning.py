@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum.data import Dialogue, read
-from dialsum.prepare import prepare
-from dialsum.quality import broken_tag, check, control, jamo, mend, mend_pair, repaired, turns
-from dialsum.runs import DialsumError, Stage, complete, new_run, sample_path
+from dialsum.augment.prepare import prepare
+from dialsum.data.characters import control, jamo
+from dialsum.data.dialogues import Dialogue, read
+from dialsum.data.mending import broken_tag, mend, mend_pair
+from dialsum.data.pairs import turns
+from dialsum.data.quality import check, repaired
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.folders import new_run
+from dialsum.runs.parameters import complete
+from dialsum.runs.places import sample_path
+from dialsum.runs.stage import Stage
 
 SAMPLE = read(sample_path() / "train.csv", summaries=True)
 

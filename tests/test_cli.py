@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from dialsum.models import card, locate
-from dialsum.runs import sample_path
+from dialsum.models.cards import card
+from dialsum.models.checkpoints import locate
+from dialsum.runs.places import sample_path
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,8 @@ def test_a_wrong_call_is_one_sentence_and_exit_code_2(line, words, typed):
 
 def test_every_option_of_run_reaches_a_stage(tmp_path):
     from dialsum.cli import _options, parser
-    from dialsum.pipeline import plan
-    from dialsum.runs import parameters
+    from dialsum.pipeline.plan import plan
+    from dialsum.runs.parameters import parameters
 
     values = {str: "x", int: "7", float: "0.7", bool: None}
     options = {
@@ -158,7 +159,9 @@ def test_one_stage_with_its_output_where_asked(dialsum, tmp_path):
 
 
 def test_runs_lists_them(dialsum, tmp_path):
-    from dialsum.runs import make_fact, new_run, to_json, write_atomic
+    from dialsum.runs.facts import make_fact
+    from dialsum.runs.files import to_json, write_atomic
+    from dialsum.runs.folders import new_run
 
     run = new_run("listed", dict(models=["kobart"]), tmp_path)
     write_atomic(
@@ -181,7 +184,7 @@ def test_runs_lists_them(dialsum, tmp_path):
 @pytest.mark.parametrize("command", ["run", "demo", "preflight", "resume"])
 @pytest.mark.parametrize("names", [[""], [","], ["", ", ,"], [" "]], ids=str)
 def test_no_model_at_all_is_refused(command, names, typed, tmp_path):
-    from dialsum.runs import new_run
+    from dialsum.runs.folders import new_run
 
     run = (
         [new_run("single", dict(models=["kobart"], scale="replica", checkpoints={}), tmp_path)]

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from dialsum.data import read
-from dialsum.pipeline import check_switches
-from dialsum.prepare import check_data
-from dialsum.runs import DialsumError
+from dialsum.augment.prepare import check_data
+from dialsum.data.dialogues import read
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.switches import check_switches
 
 ROWS = pd.DataFrame(
     dict(
@@ -87,8 +87,8 @@ def test_score_refuses_a_name_that_neither_file_has(files, typed):
 
 @pytest.mark.parametrize(("stage", "part"), [("evaluate", "dev"), ("predict", "test"), ("train", "dev")])
 def test_a_stage_refuses_a_name_that_no_file_has(stage, part, files):
-    from dialsum.data import rows_of
-    from dialsum.runs import begin
+    from dialsum.data.rows import rows_of
+    from dialsum.runs.stage import begin
 
     more = dict(train_csv=str(files / "rows.csv")) if stage == "train" else {}
     begun = begin(

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from experiments import scored
 
-from dialsum.data import read, to_csv
-from dialsum.faults import FAULTS, counted
-from dialsum.rouge import rouge, score_files
-from dialsum.runs import sample_path
+from dialsum.data.dialogues import read, to_csv
+from dialsum.runs.places import sample_path
+from dialsum.scores.files import score_files
+from dialsum.scores.rouge import rouge
+from dialsum.scores.summary_errors import FAULTS, counted
 
 ROWS = pd.concat(
     [read(sample_path() / f"{part}.csv", summaries=True) for part in ("train", "dev")], ignore_index=True
@@ -20,7 +21,7 @@ GOOD = list(ROWS["summaries"].str[0])
 
 
 def without_tags(text):
-    from dialsum.data import TAG
+    from dialsum.korean.tags import TAG
 
     return TAG.sub("", text).strip()
 
@@ -111,7 +112,8 @@ def test_the_command_tells_it(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", [n for n in DAMAGE if n != "empty"])
 def test_the_report_tells_it_in_korean(build, name):
-    from dialsum.report import SECTIONS, read_experiment
+    from dialsum.report.document import SECTIONS
+    from dialsum.report.experiment import read_experiment
 
     run, leave = build()
     kind = DAMAGE[name][2]
@@ -130,7 +132,8 @@ def test_the_report_tells_it_in_korean(build, name):
 
 
 def test_the_report_says_what_the_references_hold(build):
-    from dialsum.report import SECTIONS, read_experiment
+    from dialsum.report.document import SECTIONS
+    from dialsum.report.experiment import read_experiment
 
     def told(name, **more):
         run, leave = build(name)
@@ -151,7 +154,8 @@ def test_the_report_says_what_the_references_hold(build):
 
 
 def test_facts_without_the_new_diagnostics_are_still_read(build):
-    from dialsum.report import SECTIONS, read_experiment
+    from dialsum.report.document import SECTIONS
+    from dialsum.report.experiment import read_experiment
 
     run, leave = build()
     old = dict(rows=16, faulty=8, kinds=dict(empty=dict(count=8, references=0, examples=[])))
@@ -174,7 +178,7 @@ def test_the_limit_of_equal_scores_is_each_tokenizer_s_own():
     )  # of other dialogues: few words are shared between blanks
     share, warned = equal_share(predictions, references, "word")
     assert share > 0.57 and bool(warned) == (share > 0.8)
-    from dialsum.rouge import limits
+    from dialsum.scores.damage import limits
 
     assert not {"equal_r1_rl"} & (set(limits("kiwi")) | set(limits("char")))  # nothing was measured for these
     assert limits()["equal_r1_rl"][1] == 0.3 < limits("word")["equal_r1_rl"][1]
@@ -225,7 +229,7 @@ def test_damaged_real_references_are_called_by_their_damage(shared):
 
 
 def cut_advice(reached, **settings):
-    from dialsum.judgement import advise
+    from dialsum.report.verdicts import advise
 
     faults = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
     settings |= dict(whole_sentences="auto", fitted=dict(tried=["plain", "whole_sentences"]))
@@ -244,7 +248,8 @@ def test_a_larger_limit_is_advised_where_summaries_reached_it_and_only_there(lim
 
 
 def test_the_report_says_how_many_reached_the_limit(build):
-    from dialsum.report import SECTIONS, read_experiment
+    from dialsum.report.document import SECTIONS
+    from dialsum.report.experiment import read_experiment
 
     run, leave = build()
     decoding = dict(num_beams=1, do_sample=False, max_new_tokens=100)
@@ -260,7 +265,7 @@ def test_the_report_says_how_many_reached_the_limit(build):
 
 
 def test_an_engine_counts_over_all_of_its_groups():
-    from dialsum.engines import Engine
+    from dialsum.generation.engines import Engine
 
     class Grouped(Engine):
         def __init__(self):
@@ -292,8 +297,8 @@ def test_an_engine_counts_over_all_of_its_groups():
 def test_ctranslate2_knows_which_summaries_ended_by_themselves(seq2seq, written, expected):
     from types import SimpleNamespace
 
-    from dialsum.engines import CTranslate2
-    from dialsum.generation import Decoding
+    from dialsum.generation.ctranslate2 import CTranslate2
+    from dialsum.generation.decoding import Decoding
 
     made = CTranslate2.__new__(CTranslate2)
     made.loaded = SimpleNamespace(card=SimpleNamespace(seq2seq=seq2seq))

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dialsum.data import TAG, read, to_csv
-from dialsum.folds import split
-from dialsum.runs import sample_path
+from dialsum.data.dialogues import read, to_csv
+from dialsum.data.folds import split
+from dialsum.korean.tags import TAG
+from dialsum.runs.places import sample_path
 
 ROW = "#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요."
 

@@ -3,11 +3,14 @@
 import pandas as pd
 import pytest
 
-from dialsum.data import read
-from dialsum.lengths import cut_shares, known_lengths, needed_lengths, sample_lengths
-from dialsum.models import CARDS, card, load_tokenizer, replica
-from dialsum.prompt import Codec
-from dialsum.runs import DialsumError, sample_path
+from dialsum.data.dialogues import read
+from dialsum.models.cards import CARDS, card
+from dialsum.models.lengths import cut_shares, known_lengths, needed_lengths, sample_lengths
+from dialsum.models.loading import load_tokenizer
+from dialsum.models.prompts import Codec
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
 
 
 def codec_of(name):
@@ -127,8 +130,8 @@ def test_lengths_beyond_the_positions_are_refused(name, options, words):
     ],
 )
 def test_the_preflight_refuses_lengths_beyond_the_positions(name, options, where):
-    from dialsum.findings import korean
-    from dialsum.preflight import check_options
+    from dialsum.checks.findings import korean
+    from dialsum.checks.options import check_options
 
     found = [f for f in check_options(card(name), "replica", options) if f.severity == "error"]
     assert next(f.where for f in found if "positions" in f.what).startswith(where.split(",")[0]), found
@@ -146,7 +149,7 @@ def test_the_preflight_refuses_lengths_beyond_the_positions(name, options, where
     ],
 )
 def test_the_preflight_lets_through_what_the_positions_hold(name, options):
-    from dialsum.preflight import check_options
+    from dialsum.checks.options import check_options
 
     assert check_options(card(name), "replica", options) == []
 
@@ -154,9 +157,10 @@ def test_the_preflight_lets_through_what_the_positions_hold(name, options):
 def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
     import torch
 
-    from dialsum.generation import Decoding, Predictor
-    from dialsum.models import load
-    from dialsum.prompt import example
+    from dialsum.generation.decoding import Decoding
+    from dialsum.generation.predictor import Predictor
+    from dialsum.models.loading import load
+    from dialsum.models.prompts import example
 
     loaded = load(card("kobart"), str(replica(card("kobart"))))
     codec = Codec(card("kobart"), loaded.tokenizer)
@@ -187,7 +191,7 @@ def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
     ],
 )
 def test_more_tokens_are_advised_where_summaries_took_all_that_they_might_have(settings, advised):
-    from dialsum.judgement import advise
+    from dialsum.report.verdicts import advise
 
     faulty = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
     told = [
@@ -202,10 +206,11 @@ def test_more_tokens_are_advised_where_summaries_took_all_that_they_might_have(s
 def test_a_trained_folder_tells_its_limits_to_whoever_uses_it(tmp_path):
     from dataclasses import asdict
 
-    from dialsum.engines import engine
-    from dialsum.generation import Decoding, Predictor, with_lengths
-    from dialsum.models import load
-    from dialsum.training import save
+    from dialsum.generation.decoding import Decoding, with_lengths
+    from dialsum.generation.factory import engine
+    from dialsum.generation.predictor import Predictor
+    from dialsum.models.loading import load
+    from dialsum.training.saves import save
 
     loaded = load(card("solar"), str(replica(card("solar"))))
     assert Predictor(loaded).limits.measured == "sample" and Predictor(loaded).decoding.max_new_tokens >= 100
@@ -249,10 +254,13 @@ def test_summaries_of_at_least_so_many_tokens_need_no_other_option(tmp_path):
     "In the preflight at full size, and by what was trained on short references"
     from dataclasses import asdict
 
-    from dialsum.generation import Decoding, Predictor
-    from dialsum.memory import longest_rows
-    from dialsum.models import load
-    from dialsum.preflight import check_memory, check_options, limited, limits_here
+    from dialsum.checks.options import check_options
+    from dialsum.checks.outlook import limited, limits_here
+    from dialsum.checks.room import check_memory
+    from dialsum.generation.decoding import Decoding
+    from dialsum.generation.predictor import Predictor
+    from dialsum.models.loading import load
+    from dialsum.models.row_lengths import longest_rows
 
     codec, rows = codec_of("kobart"), spelled(4)
     options = dict(min_new_tokens=200)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from dialsum.diagnosis import _KNOWN, KINDS, Diagnosis, catalogue, diagnose, diagnose_file, read
-from dialsum.runs import DialsumError, TimeLimit
+from dialsum.checks.diagnosis import _KNOWN, KINDS, Diagnosis, catalogue, diagnose, diagnose_file, read
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.time_limits import TimeLimit
 
 SITE = "/opt/conda/lib/python3.11/site-packages"
 
@@ -876,7 +877,9 @@ def test_the_catalogue_is_a_table():
 
 
 def _toy(name):
-    from dialsum.models import card, load, replica
+    from dialsum.models.cards import card
+    from dialsum.models.loading import load
+    from dialsum.models.replicas import replica
 
     return load(card(name), str(replica(card(name))))
 
@@ -886,7 +889,8 @@ def _copy(tmp_path, change):
 
     import transformers
 
-    from dialsum.models import card, replica
+    from dialsum.models.cards import card
+    from dialsum.models.replicas import replica
 
     folder = tmp_path / "checkpoint"
     shutil.copytree(replica(card("qwen3-4b")), folder)
@@ -1492,7 +1496,7 @@ def test_a_long_log_takes_little_memory(tmp_path):
         for _ in range(20):
             f.write(line * 10_000)
         f.write("x" * 1_000_000 + "\n" + tb(FP16) * 2000)
-    code = f"import resource; from dialsum.diagnosis import diagnose_file as d; m = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024; a = m(); print([x.kind for x in d({str(tmp_path / 'long.log')!r})], m() - a)"
+    code = f"import resource; from dialsum.checks.diagnosis import diagnose_file as d; m = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024; a = m(); print([x.kind for x in d({str(tmp_path / 'long.log')!r})], m() - a)"
     out = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -12,14 +12,23 @@ import torch
 from peft import LoraConfig, get_peft_model
 from toys import known_rows, learn, learned
 
-import dialsum.engines as engines
-from dialsum.data import read
-from dialsum.engines import ENGINES, EXACT, Engine, choose, convert, engine, named, optimize
-from dialsum.generation import Decoding, Predictor
-from dialsum.lengths import LengthRule
-from dialsum.models import LoadedModel, card, load, load_tokenizer, locate
-from dialsum.pipeline import plan, run_stage
-from dialsum.runs import DialsumError, new_run, sample_path, to_json
+from dialsum.data.dialogues import read
+from dialsum.data.lengths import LengthRule
+from dialsum.generation.ctranslate2 import convert
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.engines import ENGINES, EXACT, Engine, named
+from dialsum.generation.factory import engine
+from dialsum.generation.predictor import Predictor
+from dialsum.generation.search import SIZES, _Search, choose, optimize
+from dialsum.models.cards import card
+from dialsum.models.checkpoints import locate
+from dialsum.models.loading import LoadedModel, load, load_tokenizer
+from dialsum.pipeline.plan import plan
+from dialsum.pipeline.process import run_stage
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.files import to_json
+from dialsum.runs.folders import new_run
+from dialsum.runs.places import sample_path
 
 KOBART, CPU = card("kobart"), dict(device="cpu")
 MODELS = ["kobart", "llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "kullm-v2"]  # Polyglot is what KULLM is
@@ -192,7 +201,7 @@ def test_an_engine_is_a_predictor(copies, tmp_path, monkeypatch):
         True,
     )
     monkeypatch.setattr(
-        engines, "time", SimpleNamespace(monotonic=lambda: next(clock))
+        "dialsum.generation.engines.time", SimpleNamespace(monotonic=lambda: next(clock))
     )  # seconds pass with each look at the clock
     e, plain = (
         engine("hf", KOBART, copies("kobart"), *given, loading=CPU),
@@ -214,7 +223,7 @@ def test_a_conversion_is_made_once_and_anew_for_other_weights(tmp_path, monkeypa
     first = convert(KOBART, str(checkpoint), "int8")
     assert first.parent == tmp_path / "model.ctranslate2"
     with monkeypatch.context() as m:
-        m.setattr(engines, "_specification", lambda *a: pytest.fail("converted again"))
+        m.setattr("dialsum.generation.ctranslate2._specification", lambda *a: pytest.fail("converted again"))
         assert convert(KOBART, str(checkpoint), "int8") == first
     loaded = load(KOBART, str(checkpoint))
     with torch.no_grad():
@@ -226,7 +235,10 @@ def test_a_conversion_is_made_once_and_anew_for_other_weights(tmp_path, monkeypa
         and not first.exists()
         and (second / "model.bin").stat().st_size < (checkpoint / "model.safetensors").stat().st_size / 2
     )
-    monkeypatch.setattr(engines, "_specification", lambda loaded: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        "dialsum.generation.ctranslate2._specification",
+        lambda loaded: (_ for _ in ()).throw(OSError("disk full")),
+    )
     with pytest.raises(OSError, match="disk full"):
         convert(KOBART, str(checkpoint))
     assert list((tmp_path / "model.ctranslate2").iterdir()) == [second]
@@ -236,7 +248,7 @@ def test_a_conversion_is_made_once_and_anew_for_other_weights(tmp_path, monkeypa
 def test_beside_a_place_that_cannot_be_written_the_cache_serves(tmp_path, monkeypatch):
     shutil.copytree(locate(KOBART, "replica"), tmp_path / "model")
     monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(engines.os, "access", lambda *a: False)  # who is root may write anywhere
+    monkeypatch.setattr("os.access", lambda *a: False)  # who is root may write anywhere
     assert (tmp_path / "cache" / "ctranslate2") in convert(KOBART, str(tmp_path / "model")).parents
 
 
@@ -334,15 +346,16 @@ class Clocked(Engine):
 @pytest.fixture
 def search(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(engines, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for module in ("engines", "search"):
+        monkeypatch.setattr(f"dialsum.generation.{module}.time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def run(max_loss=0.5, identical=False, seconds=60.0, room=lambda name, size: True, **how):
         made = {n.replace("_", "-"): Clocked(n.replace("_", "-"), clock, *h) for n, h in how.items()}
-        return engines._Search(
+        return _Search(
             made.__getitem__,
             [t[:80] for t in TEXTS] * 4,
             None,
-            list(engines.SIZES),
+            list(SIZES),
             max_loss,
             identical,
             room,

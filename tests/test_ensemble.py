@@ -15,31 +15,32 @@ from mecab import MeCab
 from rouge_score.rouge_scorer import RougeScorer
 from safetensors.torch import load_file, save_file
 
-from dialsum import ensemble
-from dialsum.data import read
-from dialsum.ensemble import (
-    Candidate,
-    Candidates,
-    Stacker,
+from dialsum.data.dialogues import read
+from dialsum.data.folds import deal
+from dialsum.ensemble import soup as soup_module
+from dialsum.ensemble.assessment import alone, assess
+from dialsum.ensemble.candidates import Candidate, Candidates, candidates
+from dialsum.ensemble.mbr import (
     Standing,
     against,
-    alone,
-    assess,
     best,
-    candidates,
-    compare,
     drop_weak,
     mbr,
     oracle,
-    soup,
     standing,
     utility,
     votes,
     weighted_avg,
 )
-from dialsum.folds import deal
-from dialsum.rouge import KINDS, rouge
-from dialsum.runs import DialsumError, sample_path, to_json
+from dialsum.ensemble.soup import soup
+from dialsum.ensemble.stacking import Stacker
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.files import to_json
+from dialsum.runs.places import sample_path
+from dialsum.scores import significance
+from dialsum.scores.rouge import rouge
+from dialsum.scores.scorer import KINDS
+from dialsum.scores.significance import _holm, _interval, _randomization, compare
 
 SAMPLE = pd.concat(
     [read(sample_path() / f"{part}.csv", summaries=True) for part in ("train", "dev", "test_references")],
@@ -461,13 +462,10 @@ def null_pairs(rng, n=80):
 
 
 def test_p_values_of_a_true_null_are_uniform(monkeypatch):
-    monkeypatch.setattr(ensemble, "SWAPS", 2000)
+    monkeypatch.setattr(significance, "SWAPS", 2000)
     rng = np.random.default_rng(11)
     p = np.sort(
-        [
-            ensemble._randomization((lambda a, b: (b - a)[:, None])(*null_pairs(rng)), seed)[0]
-            for seed in range(200)
-        ]
+        [_randomization((lambda a, b: (b - a)[:, None])(*null_pairs(rng)), seed)[0] for seed in range(200)]
     )
     apart = max(np.max(np.arange(1, 201) / 200 - p), np.max(p - np.arange(200) / 200))  # Kolmogorov-Smirnov
     assert apart < 1.36 / 200**0.5, apart  # 5 % level
@@ -480,8 +478,8 @@ def test_intervals_cover():
     hits = []
     for seed in range(repeats):
         a, b = null_pairs(rng, n)
-        difference = ensemble._interval(b - a, seed)
-        one = ensemble._interval(45 + rng.gamma(2, 6, n) - 12, seed)
+        difference = _interval(b - a, seed)
+        one = _interval(45 + rng.gamma(2, 6, n) - 12, seed)
         hits.append([difference.low <= 0 <= difference.high, one.low <= truth <= one.high])
     assert all(0.93 <= share <= 0.97 for share in np.mean(hits, 0)), np.mean(hits, 0)
 
@@ -514,9 +512,9 @@ def test_comparison_is_paired_corrected_and_deterministic():
 
 
 def test_holm_by_hand():
-    assert ensemble._holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx(
-        [0.03, 0.06, 0.06, 0.02]
-    ) and ensemble._holm([0.6, 0.7]) == [1, 1]
+    assert _holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02]) and _holm(
+        [0.6, 0.7]
+    ) == [1, 1]
 
 
 def test_facts_are_whole(tmp_path):
@@ -716,7 +714,7 @@ def test_a_soup_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ensemble, "_write_mean", full)
+    monkeypatch.setattr(soup_module, "_write_mean", full)
     with pytest.raises(OSError, match="No space left"):
         soup(folders, out, [1, 9])
     assert (out / "model.safetensors").read_bytes() == before and sorted(

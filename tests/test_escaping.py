@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from dialsum.scores.escaping import html_table
+
 IMAGE = "<img src=x onerror=alert(1)>"
 NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
 OWN = {"html_table"}  # the one function that may style a table
@@ -112,19 +114,15 @@ def shown(stage):
 
 @pytest.mark.parametrize("stage", STUBS)
 def test_a_stage_s_table_shows_hostile_text_as_text(stage):
-    from dialsum import rouge
 
     tables = list(shown(stage))
     assert tables
     for table in tables:
-        html = eval(
-            table, dict(html_table=getattr(rouge, "html_table", None), pd=pd), STUBS[stage]
-        )._repr_html_()
+        html = eval(table, dict(html_table=html_table, pd=pd), STUBS[stage])._repr_html_()
         assert "<img" not in html and "&lt;img src=x onerror=alert(1)&gt;" in html, table
 
 
 def test_headers_labels_and_lists_are_escaped_too():
-    from dialsum.rouge import html_table
 
     frame = pd.DataFrame({IMAGE: [[IMAGE], None, 1.23456]}, index=[IMAGE, "b", "c"])
     frame.index.name = frame.columns.name = IMAGE
@@ -140,7 +138,7 @@ def test_an_executed_notebook_holds_no_element_that_a_text_made(tmp_path):
     dev = tmp_path / "dev.csv"
     pd.DataFrame(dict(fname=["a", "b"], text=[IMAGE, "안녕"])).to_csv(dev, index=False)
     cells = [
-        "import pandas as pd\nfrom dialsum.rouge import html_table",
+        "import pandas as pd\nfrom dialsum.scores.escaping import html_table",
         f"html_table(pd.read_csv({str(dev)!r}), precision=1)",
     ]
     book = nbformat.v4.new_notebook(

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from dialsum.cases import Case, read_cases, systems
-from dialsum.comparison import (
+from dialsum.checks.diagnosis import Diagnosis
+from dialsum.checks.finding import Finding
+from dialsum.checks.preflight import Preflight
+from dialsum.data.dialogues import Dialogue, read, to_csv
+from dialsum.report.cases import Case, read_cases, systems
+from dialsum.report.comparison import (
     changed_code,
     changed_data,
     changed_options,
@@ -20,12 +24,16 @@ from dialsum.comparison import (
     compare_experiments,
     render_comparison,
 )
-from dialsum.data import Dialogue, read, to_csv
-from dialsum.diagnosis import Diagnosis
-from dialsum.preflight import Finding, Preflight
-from dialsum.report import Experiment, read_experiment
-from dialsum.rouge import Score, ScoreTable, matches, plain_markdown, rouge, tokenizer
-from dialsum.runs import SCHEMA, DialsumError, sample_path, sha256, to_json
+from dialsum.report.experiment import Experiment, read_experiment
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.files import sha256, to_json
+from dialsum.runs.folders import SCHEMA
+from dialsum.runs.places import sample_path
+from dialsum.scores.escaping import plain_markdown
+from dialsum.scores.matches import matches
+from dialsum.scores.rouge import ScoreTable, rouge
+from dialsum.scores.significance import Score
+from dialsum.scores.tokenizers import tokenizer
 
 HELL = [
     "a|b",

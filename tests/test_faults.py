@@ -5,9 +5,10 @@ import re
 import pandas as pd
 import pytest
 
-from dialsum.data import TAG, read
-from dialsum.faults import FAULTS, counted, faults
-from dialsum.runs import sample_path
+from dialsum.data.dialogues import read
+from dialsum.korean.tags import TAG
+from dialsum.runs.places import sample_path
+from dialsum.scores.summary_errors import FAULTS, counted, faults
 
 ROWS = pd.concat(
     [read(sample_path() / f"{part}.csv", summaries=True) for part in ("train", "dev")], ignore_index=True

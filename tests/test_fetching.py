@@ -14,11 +14,15 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from dialsum import fetching
-from dialsum.fetching import Wheels, check_licence, fetch_model, is_accepted
-from dialsum.models import CARDS, ModelCard, card, fetched_path, load, locate, provenance, replica
-from dialsum.prompt import Codec
-from dialsum.runs import DialsumError, sha256
+from dialsum.models import fetching
+from dialsum.models.cards import CARDS, ModelCard, card
+from dialsum.models.checkpoints import fetched_path, locate, provenance
+from dialsum.models.fetching import Wheels, check_licence, fetch_model, is_accepted
+from dialsum.models.loading import load
+from dialsum.models.prompts import Codec
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.files import sha256
 
 gguf = pytest.importorskip("gguf")
 
@@ -494,7 +498,7 @@ def test_a_torn_note_is_no_acceptance(registry, note):
 
 
 def test_a_relative_cache_is_found_from_the_folders_of_stages(registry, tmp_path, monkeypatch):
-    from dialsum.runs import home_folders
+    from dialsum.runs.places import home_folders
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIALSUM_CACHE", "here")
@@ -506,14 +510,14 @@ def test_a_relative_cache_is_found_from_the_folders_of_stages(registry, tmp_path
 
 
 def test_a_home_that_can_only_be_read_still_has_the_weights(registry, tmp_path, monkeypatch):
-    from dialsum import runs
+    from dialsum.runs import places
 
     home = tmp_path / "home"
     monkeypatch.setenv("DIALSUM_CACHE", str(home / ".cache" / "dialsum"))
     place = fetch_model(registry, yes, say=lambda line: None)
     monkeypatch.delenv("DIALSUM_CACHE")
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(runs, "_can_write", lambda folder: not Path(folder).is_relative_to(home))
+    monkeypatch.setattr(places, "_can_write", lambda folder: not Path(folder).is_relative_to(home))
     assert locate(registry) == place
 
 
@@ -531,7 +535,7 @@ def test_a_special_token_of_no_text_may_have_no_row(registry, tmp_path):
     assert len(tokenizer) == rows + 1
     tokenizer.save_pretrained(place)
     assert load(registry, str(place)).tokenizer.convert_tokens_to_ids("<image_soft_token>") == rows
-    from dialsum.preflight import check_tokenizer
+    from dialsum.checks.tokenizer import check_tokenizer
 
     assert not [f for f in check_tokenizer(registry, str(place)) if f.severity == "error"]
     tokenizer.add_tokens(["낱말"])

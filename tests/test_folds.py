@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum import pipeline
-from dialsum.augment import augment
-from dialsum.data import read
-from dialsum.folds import deal, groups, split
-from dialsum.runs import DialsumError, new_run, sample_path
+from dialsum.augment.rows import augment
+from dialsum.data.dialogues import read
+from dialsum.data.folds import deal, groups, split
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.folders import new_run
+from dialsum.runs.places import sample_path
 
 SAMPLE = read(sample_path() / "train.csv", summaries=True)
 
@@ -120,13 +123,8 @@ def test_more_copies_than_a_set_phrase_has_stay_together():
 @pytest.mark.parametrize(("fold", "k_folds", "words"), [(0, 0, "folds.csv"), (7, 2, "2, from 0")])
 def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     run = new_run("none", {}, tmp_path)
-    assert (
-        pipeline.run_stage(pipeline.StageSpec(run, "data", "", dict(debug=True, k_folds=k_folds)))["status"]
-        == "success"
-    )
-    fact = pipeline.run_stage(
-        pipeline.StageSpec(run, "train", "kobart", dict(scale="replica", fold=fold), fold=fold)
-    )
+    assert run_stage(StageSpec(run, "data", "", dict(debug=True, k_folds=k_folds)))["status"] == "success"
+    fact = run_stage(StageSpec(run, "train", "kobart", dict(scale="replica", fold=fold), fold=fold))
     assert fact["status"] == "failed" and words in fact["error"]["message"]
 
 

@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 from experiments import TYPED
 
-from dialsum import pipeline
-from dialsum.cases import read_cases, systems
-from dialsum.data import read
-from dialsum.engines import ENGINES
-from dialsum.models import CARDS
-from dialsum.runs import parameters, read_fact
-from dialsum.solar import stand_in
+from dialsum.api.summaries import stand_in
+from dialsum.data.dialogues import read
+from dialsum.generation.engines import ENGINES
+from dialsum.models.cards import CARDS
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.report.cases import read_cases, systems
+from dialsum.runs.facts import read_fact
+from dialsum.runs.parameters import parameters
 
 pytestmark = pytest.mark.slow  # some twenty stages, a training for each fold
 KEY = "sk-never-to-be-seen-0123456789"
@@ -274,7 +276,7 @@ def test_the_folds_facts_agree_with_their_evaluations(folded, folds):
 def test_predictions_that_do_not_fit_the_folds_are_refused(folded, tmp_path, damage, words):
     run = Path(shutil.copytree(folded, tmp_path / "copy"))
     damage(run / "kobart" / "fold1" / "predictions_held_out.csv")
-    again = pipeline.run_stage(pipeline.StageSpec(run, "folds", "kobart"))
+    again = run_stage(StageSpec(run, "folds", "kobart"))
     assert (
         again["status"] == "failed"
         and again["error"]["kind"] == "user"

@@ -5,9 +5,16 @@ import shutil
 
 import pytest
 
-from dialsum.generation import checkpoint_of, trained
-from dialsum.models import CARDS, card, check_whole, load, replica, skeleton
-from dialsum.runs import DialsumError, begin, new_run, sample_path
+from dialsum.generation.checkpoints import checkpoint_of, trained
+from dialsum.models.cards import CARDS, card
+from dialsum.models.checkpoints import check_whole
+from dialsum.models.loading import load
+from dialsum.models.replicas import replica
+from dialsum.models.sizes import skeleton
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.folders import new_run
+from dialsum.runs.places import sample_path
+from dialsum.runs.stage import begin
 
 QWEN = card("qwen3-4b")
 TORN = ["model.safetensors", "config.json"]
@@ -55,7 +62,9 @@ def test_a_stage_says_it_before_it_loads(half, tmp_path, found):
 
 
 def test_the_model_that_a_run_trained_and_an_adapter_are_looked_at_too(tmp_path):
-    from dialsum.training import Recipe, add_lora, save
+    from dialsum.training.lora import add_lora
+    from dialsum.training.recipe import Recipe
+    from dialsum.training.saves import save
 
     base = shutil.copytree(replica(QWEN), tmp_path / "base")
     loaded = load(QWEN, str(base))
@@ -131,8 +140,8 @@ UNLIKE = [
 @pytest.mark.parametrize("name", ["kobart", "qwen3-4b"])
 @pytest.mark.parametrize(("damage", "words"), UNLIKE, ids=lambda d: getattr(d, "__name__", ""))
 def test_every_command_tells_a_damage_by_one_sentence(name, damage, words, typed, tmp_path):
-    from dialsum.findings import korean
-    from dialsum.preflight import check_model
+    from dialsum.checks.findings import korean
+    from dialsum.checks.preflight import check_model
 
     folder = shutil.copytree(replica(card(name)), tmp_path / name)
     damage(folder)
@@ -217,7 +226,9 @@ def test_weights_that_are_no_numbers_are_not_used(name, typed, tmp_path):
 def test_an_adapter_that_is_no_number_is_not_used(tmp_path):
     import torch
 
-    from dialsum.training import Recipe, add_lora, save
+    from dialsum.training.lora import add_lora
+    from dialsum.training.recipe import Recipe
+    from dialsum.training.saves import save
 
     loaded = load(QWEN, str(replica(QWEN)))
     loaded.model = add_lora(loaded.model, Recipe(method="lora", lora_r=4))

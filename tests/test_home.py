@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from dialsum import pipeline, runs
-from dialsum.pipeline import StageSpec, run_stage
-from dialsum.report import read_experiment, render
-from dialsum.runs import DialsumError, cache_path, facts, new_run
+from dialsum.pipeline import process
+from dialsum.pipeline.executor import leave, state, take, working_on
+from dialsum.pipeline.process import _error, _fail, _look, _make_sockets, _remove_sockets, run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.report.document import render
+from dialsum.report.experiment import read_experiment
+from dialsum.runs import places as runs
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.facts import facts
+from dialsum.runs.folders import new_run
+from dialsum.runs.places import cache_path
 
 UNWRITABLE = Path("/sys")  # not even root makes a folder there
 
@@ -160,7 +167,8 @@ def test_nowhere_to_write_is_one_sentence(homeless, call):
 
 
 def test_a_cache_that_was_named_and_cannot_be_written_to_is_one_sentence(monkeypatch):
-    from dialsum.models import card, replica
+    from dialsum.models.cards import card
+    from dialsum.models.replicas import replica
 
     monkeypatch.setenv("DIALSUM_CACHE", "/sys/dialsum")
     with pytest.raises(DialsumError, match="cannot write to the folder '/sys/dialsum'"):
@@ -169,10 +177,10 @@ def test_a_cache_that_was_named_and_cannot_be_written_to_is_one_sentence(monkeyp
 
 def test_sockets_lie_in_a_new_folder_of_this_user_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    first, second = pipeline._make_sockets(tmp_path / "run"), pipeline._make_sockets(tmp_path / "run")
+    first, second = _make_sockets(tmp_path / "run"), _make_sockets(tmp_path / "run")
     assert first != second and {stat.S_IMODE(p.stat().st_mode) for p in (first, second)} == {0o700}
-    others = pipeline._make_sockets(tmp_path / "other")
-    pipeline._remove_sockets(tmp_path / "run", os.getpid())
+    others = _make_sockets(tmp_path / "other")
+    _remove_sockets(tmp_path / "run", os.getpid())
     assert not first.exists() and not second.exists() and others.exists()
 
 
@@ -180,9 +188,9 @@ def test_a_long_path_of_temporary_files_gets_short_sockets(tmp_path, monkeypatch
     long = tmp_path / ("d" * 60) / ("e" * 60)
     long.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    made = pipeline._make_sockets(tmp_path / "run")
+    made = _make_sockets(tmp_path / "run")
     assert len(f"{made}/kernel-5") <= 100 and not list(long.iterdir())
-    pipeline._remove_sockets(tmp_path / "run", "*")
+    _remove_sockets(tmp_path / "run", "*")
     assert not made.exists()
 
 
@@ -191,13 +199,13 @@ def test_a_stage_takes_no_folder_that_was_there_and_leaves_none(tmp_path, monkey
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     monkeypatch.setenv("TMPDIR", str(short))
     run, seen = new_run("small", {}, tmp_path / "runs"), []
-    begun = pipeline._look
+    begun = _look
 
     def look(pid, tree):  # what the stage's process has made so far
         seen.extend(p for p in short.glob("dialsum-*") if p not in seen)
         begun(pid, tree)
 
-    monkeypatch.setattr(pipeline, "_look", look)
+    monkeypatch.setattr(process, "_look", look)
     assert run_stage(StageSpec(run, "data", "", dict(debug=True)))["status"] == "success"
     assert seen and all(len(p.name.rpartition("-")[2]) == 8 for p in seen), (
         seen
@@ -208,21 +216,21 @@ def test_a_stage_takes_no_folder_that_was_there_and_leaves_none(tmp_path, monkey
 
 def interrupted_run(folder):
     run = new_run("small", dict(models=["kobart"]), folder, stages=["data", "kobart/train"])
-    pipeline.take(run)
+    take(run)
     spec = StageSpec(run, "train", "kobart")
-    pipeline._fail(
+    _fail(
         spec,
         "2026-01-01T00:00:00.000+00:00",
         1,
-        pipeline._error("interrupted", "Interrupted", "kobart/train was interrupted."),
+        _error("interrupted", "Interrupted", "kobart/train was interrupted."),
     )
     return run
 
 
 def test_what_somebody_stopped_is_called_interrupted(tmp_path, typed):
     run = interrupted_run(tmp_path)
-    pipeline.leave(run)
-    assert pipeline.state(run) == "interrupted"
+    leave(run)
+    assert state(run) == "interrupted"
     assert " interrupted " in typed("runs", "--runs", tmp_path).stdout
     text = render(read_experiment(run))
     assert "중단되었습니다" in text and "끝났습니다(" not in text
@@ -230,9 +238,9 @@ def test_what_somebody_stopped_is_called_interrupted(tmp_path, typed):
 
 def test_what_was_stopped_before_its_first_stage_is_called_interrupted(tmp_path):
     run = new_run("small", dict(models=["kobart"]), tmp_path, stages=["data", "kobart/train"])
-    with pytest.raises(KeyboardInterrupt), pipeline.working_on(run):
+    with pytest.raises(KeyboardInterrupt), working_on(run):
         raise KeyboardInterrupt
-    assert pipeline.state(run) == "interrupted"
-    with pytest.raises(ValueError, match="anything"), pipeline.working_on(run):
+    assert state(run) == "interrupted"
+    with pytest.raises(ValueError, match="anything"), working_on(run):
         raise ValueError("anything")
-    assert pipeline.state(run) == "ended"
+    assert state(run) == "ended"

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from dialsum.findings import korean
-from dialsum.models import card, load, locate, replica
-from dialsum.preflight import check_disk, check_model, preflight
-from dialsum.runs import DialsumError
+from dialsum.checks.findings import korean
+from dialsum.checks.preflight import check_model, preflight
+from dialsum.checks.room import check_disk
+from dialsum.models.cards import card
+from dialsum.models.checkpoints import locate
+from dialsum.models.loading import load
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
@@ -166,9 +170,9 @@ def test_what_else_the_hub_lacks_is_said(hub, qwen):
 
 @pytest.mark.parametrize("shards", [False, True], ids=["one file", "shards"])
 def test_weights_are_fetched_before_they_are_loaded(hub, qwen, shards, tmp_path):
-    from dialsum.generation import checkpoint_of
-    from dialsum.models import in_cache
-    from dialsum.runs import begin
+    from dialsum.generation.checkpoints import checkpoint_of
+    from dialsum.models.hub import in_cache
+    from dialsum.runs.stage import begin
 
     folder = hub.repository("a/whole", replica(qwen))
     files = sharded(folder) if shards else ["model.safetensors"]
@@ -199,7 +203,7 @@ def test_of_a_model_that_the_cache_holds_whole_the_hub_is_asked_nothing(hub, qwe
 
 
 def test_an_adapter_waits_for_its_base_before_loading_is_timed(hub, qwen, tmp_path):
-    from dialsum.models import fetch
+    from dialsum.models.checkpoints import fetch
 
     hub.repository("a/base", replica(qwen))
     (tmp_path / "adapter").mkdir()
@@ -311,11 +315,11 @@ def test_the_disk_must_hold_the_downloads_of_all_models_and_the_checkpoints(hub,
     [none] = check_disk(qwen, "full", {}, tmp_path, free=8 * gb, download=9 * gb)
     assert "download" in none.what
     assert all(korean(getattr(f, part), part) for f in (short, none) for part in ("what", "why", "remedy"))
-    import dialsum.preflight
+    import dialsum.checks.preflight
 
     told = []
     monkeypatch.setattr(
-        dialsum.preflight, "check_disk", lambda c, *args, download=0: told.append(download) or []
+        dialsum.checks.preflight, "check_disk", lambda c, *args, download=0: told.append(download) or []
     )
     sizes = []
     for name in ("qwen3-4b", "llama-3.2-korean-3b"):

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import pytest
 
-from dialsum.findings import korean
-from dialsum.models import card, locate
-from dialsum.preflight import preflight
-from dialsum.runs import DialsumError
+from dialsum.checks.findings import korean
+from dialsum.checks.preflight import preflight
+from dialsum.models.cards import card
+from dialsum.models.checkpoints import locate
+from dialsum.runs.errors import DialsumError
 
 
 class Answers(BaseHTTPRequestHandler):

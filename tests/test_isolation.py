@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dialsum.runs import read_fact
+from dialsum.runs.facts import read_fact
 
 PROBE = {
     "raise": ("raise RuntimeError('boom')", "failed", "exception", "boom"),
@@ -46,7 +46,7 @@ def probe(checkout):
 
         cells = [
             cell("run: str = ''  # run folder\nseed: int = 1  # of nothing", tags=["parameters"]),
-            cell("from dialsum.runs import begin\nstage = begin('probe', globals())"),
+            cell("from dialsum.runs.stage import begin\nstage = begin('probe', globals())"),
             cell(code),
             cell("fact = stage.record(dict(done=True))"),
         ]
@@ -70,7 +70,7 @@ def test_however_a_stage_ends_its_fact_tells(how, probe, call, tmp_path):
     code, status, kind, words = PROBE[how]
     probe(code)
     command = (
-        "import sys\nfrom pathlib import Path\nfrom dialsum.pipeline import StageSpec, leave, run_stage, take\nfrom dialsum.runs import new_run\n"
+        "import sys\nfrom pathlib import Path\nfrom dialsum.pipeline.spec import StageSpec; from dialsum.pipeline.executor import leave, take; from dialsum.pipeline.process import run_stage\nfrom dialsum.runs.folders import new_run\n"
         'run = new_run("probe", {}, Path(sys.argv[1]))\ntake(run)\nrun_stage(StageSpec(run, "probe"), timeout=float(sys.argv[2]))\nleave(run)'
     )
     done = call(sys.executable, "-P", "-c", command, tmp_path, 8 if how == "hang" else 600)
@@ -168,7 +168,7 @@ mount -o remount,ro disk; {dialsum} {run}; echo third $?"""
 
 
 def test_a_clock_that_is_set_back():
-    from dialsum.pipeline import progress
+    from dialsum.pipeline.status import progress
 
     events = [
         dict(time="2026-01-01T10:00:00.000+00:00", event="open"),
@@ -188,7 +188,7 @@ def test_a_clock_that_is_set_back():
 
 
 def test_an_event_after_a_torn_line_is_not_lost(tmp_path):
-    from dialsum.runs import events, log_event
+    from dialsum.runs.events import events, log_event
 
     log_event(tmp_path, "open", pid=1)
     with open(tmp_path / "events.jsonl", "a") as f:

@@ -10,15 +10,25 @@ import psutil
 import pytest
 import torch
 
-from dialsum.data import read
-from dialsum.generation import Decoding, Predictor
-from dialsum.memory import refuse_offload
-from dialsum.models import CARDS, card, load, replica
-from dialsum.precision import Device, Precision, decide, here
-from dialsum.preflight import check_folder, check_model, check_prompt
-from dialsum.prompt import Codec, example, spoiled
-from dialsum.runs import DialsumError, sample_path
-from dialsum.training import Recipe, _trainer, add_lora, add_tokens, recipe, targets, train
+from dialsum.checks.checkpoint import check_folder
+from dialsum.checks.preflight import check_model
+from dialsum.checks.tokenizer import check_prompt
+from dialsum.data.dialogues import read
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.predictor import Predictor
+from dialsum.models.cards import CARDS, card
+from dialsum.models.loading import load
+from dialsum.models.memory_plan import refuse_offload
+from dialsum.models.precision import Device, Precision, decide, here
+from dialsum.models.prompts import Codec, example, spoiled
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
+from dialsum.training.fine_tuning import train
+from dialsum.training.lora import add_lora, targets
+from dialsum.training.new_tokens import add_tokens
+from dialsum.training.recipe import Recipe, recipe
+from dialsum.training.trainer import _trainer
 
 GPUS = [Device("cuda", bf16) for bf16 in (True, False)]
 
@@ -253,7 +263,7 @@ def test_11_a_loss_on_the_prompt_or_none_on_the_end():
 def test_12_penalties_that_break_tags():
     from transformers import RepetitionPenaltyLogitsProcessor
 
-    from dialsum.generation import _sparing_tags, tag_pieces
+    from dialsum.generation.decoding import _sparing_tags, tag_pieces
 
     tokenizer = toy("qwen3-4b").tokenizer
     pieces, written = (
@@ -287,7 +297,7 @@ def test_13_tags_that_vanish_or_get_a_blank(shared):
         and not check_prompt(mended)
         and mended.text(usual(text)["input_ids"]) == text
     )
-    from dialsum.models import load_tokenizer
+    from dialsum.models.loading import load_tokenizer
 
     codec = Codec(card("kobart"), load_tokenizer(card("kobart"), str(folder)))
     assert not spoiled(codec, text) and not check_prompt(codec)
@@ -355,9 +365,11 @@ def test_14_new_tokens_under_an_adapter(name, quantization, rows, tmp_path):
 
 def test_15_a_stage_that_was_skipped_in_silence(tmp_path):
     "A model that cannot start is a failure with its cause, and what waited for it is named, in facts and report"
-    from dialsum.pipeline import plan, run_plan
-    from dialsum.report import write_report
-    from dialsum.runs import facts, new_run
+    from dialsum.pipeline.executor import run_plan
+    from dialsum.pipeline.plan import plan
+    from dialsum.report.document import write_report
+    from dialsum.runs.facts import facts
+    from dialsum.runs.folders import new_run
 
     run = new_run("skipped", dict(models=["qwen3-4b"], scale="replica"), tmp_path)
     specs = plan(

@@ -9,14 +9,20 @@ import pytest
 import torch
 from toys import TAUGHT
 
-import dialsum.generation
-from dialsum.data import read
-from dialsum.generation import Decoding, Predictor
-from dialsum.models import CARDS, card, load, replica
-from dialsum.precision import here
-from dialsum.rouge import broken_tags, rouge
-from dialsum.runs import DialsumError, sample_path
-from dialsum.training import REPLICA, Recipe, train
+import dialsum.generation.predictor
+from dialsum.data.dialogues import read
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.predictor import Predictor
+from dialsum.korean.tags import broken_tags
+from dialsum.models.cards import CARDS, card
+from dialsum.models.loading import load
+from dialsum.models.precision import here
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
+from dialsum.scores.rouge import rouge
+from dialsum.training.fine_tuning import train
+from dialsum.training.recipe import REPLICA, Recipe
 
 MOST = 150  # tokens of a summary
 
@@ -65,7 +71,7 @@ def short_rows(count):
 @contextmanager
 def new_ids(seq2seq):
     "The ids that are written for each dialogue while this lasts, in the order of writing"
-    generate, ids = dialsum.generation._generate, []
+    generate, ids = dialsum.generation.predictor._generate, []
 
     def noting(*args):
         rows = generate(*args)
@@ -74,7 +80,7 @@ def new_ids(seq2seq):
         )  # an encoder-decoder's begin with its start token
         return rows
 
-    with patch("dialsum.generation._generate", noting):
+    with patch("dialsum.generation.predictor._generate", noting):
         yield ids
 
 

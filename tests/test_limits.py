@@ -8,13 +8,21 @@ import pytest
 import torch
 from toys import known_rows, learned
 
-from dialsum import pipeline
-from dialsum.data import read
-from dialsum.generation import Decoding, Predictor
-from dialsum.models import card, load, replica
-from dialsum.precision import here
-from dialsum.runs import DialsumError, hold, new_run, release, sample_path
-from dialsum.training import recipe, train
+from dialsum.data.dialogues import read
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.predictor import Predictor
+from dialsum.models.cards import card
+from dialsum.models.loading import load
+from dialsum.models.precision import here
+from dialsum.models.replicas import replica
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.folders import new_run
+from dialsum.runs.locks import hold, release
+from dialsum.runs.places import sample_path
+from dialsum.training.fine_tuning import train
+from dialsum.training.recipe import recipe
 
 SMALL = dict(scale="replica", debug=True, epochs=1, max_new_tokens=8)
 
@@ -144,8 +152,8 @@ def test_out_of_memory_writing_goes_on_with_fewer_at_once(small_memory, capsys):
 @pytest.mark.parametrize("stage", ["train", "predict"])
 def test_loading_that_takes_too_long_ends_with_a_fact(stage, tmp_path):
     run = new_run("slow", {}, tmp_path)
-    fact = pipeline.run_stage(
-        pipeline.StageSpec(run, stage, "kobart", dict(scale="replica", load_timeout=0.05)), timeout=600
+    fact = run_stage(
+        StageSpec(run, stage, "kobart", dict(scale="replica", load_timeout=0.05)), timeout=600
     )  # importing transformers alone takes longer
     assert fact["status"] == "failed" and fact["error"]["kind"] == "timeout", fact["error"]
     assert (
@@ -164,7 +172,7 @@ def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
     long.to_csv(many, index=False)
     params = dict(SMALL, dev_csv=str(many), train_csv=str(sample_path() / "train.csv"), first_step_timeout=1)
     params.pop("debug")
-    fact = pipeline.run_stage(pipeline.StageSpec(run, "train", "kobart", params), timeout=1200)
+    fact = run_stage(StageSpec(run, "train", "kobart", params), timeout=1200)
     assert (
         fact["status"] == "failed"
         and fact["error"]["kind"] == "timeout"
@@ -176,7 +184,7 @@ def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
 def test_a_limit_ends_what_a_script_has_started_in_the_background(call, tmp_path):
     "There shells let interruptions be ignored"
     code = (
-        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom dialsum.runs import TimeLimit, begin\n"
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom dialsum.runs.stage import begin\nfrom dialsum.runs.time_limits import TimeLimit\n"
         f'stage = begin("train", dict(run={str(new_run("background", {}, tmp_path))!r}))\nstage.model = "kobart"\n'
         'try:\n    with stage.limit("loading", 1, "--load-timeout"): time.sleep(600)\nexcept TimeLimit: print("ended")\n'
     )
@@ -185,7 +193,7 @@ def test_a_limit_ends_what_a_script_has_started_in_the_background(call, tmp_path
 
 def test_where_an_interruption_is_not_heard_the_process_ends(call, tmp_path):
     code = (
-        "import signal, time\nfrom dialsum.runs import Limit, begin\nLimit.deaf = 1\n"
+        "import signal, time\nfrom dialsum.runs.stage import begin\nfrom dialsum.runs.time_limits import Deadline\nDeadline.deaf = 1\n"
         f'stage = begin("train", dict(run={str(new_run("deaf", {}, tmp_path))!r}))\nstage.model = "kobart"\n'
         'signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\nwith stage.limit("loading", 1, "--load-timeout"): time.sleep(60)\n'
     )

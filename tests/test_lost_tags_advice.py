@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 
 def advised(count, **settings):
-    from dialsum.judgement import advise
+    from dialsum.report.verdicts import advise
 
     faults = dict(rows=100, kinds=dict(lost_tags=dict(count=count, references=None)))
     return " ".join(a.what for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings)))
@@ -19,14 +19,14 @@ def test_lost_tags_ask_for_more_training_and_blame_no_decoding():
 
 
 def test_the_report_blames_no_decoding_and_a_score_of_foreign_files_does():
-    from dialsum.report import _alarms
-    from dialsum.rouge import LIMITS
+    from dialsum.report.sections.scores import _alarms
+    from dialsum.scores.damage import LIMITS
 
     assert "디코딩" not in _alarms["lost_tags"][2] and "decoding" in LIMITS["lost_tags"][3]
 
 
 def test_models_that_are_not_ranked_are_told_in_whole_sentences():
-    from dialsum.report import _unranked
+    from dialsum.report.sections.overview import _unranked
 
     def step(label, f):
         return SimpleNamespace(

@@ -8,20 +8,15 @@ import psutil
 import pytest
 import torch
 
-from dialsum.memory import (
-    Memory,
-    available_memory,
-    estimate_generation,
-    estimate_memory,
-    measure_training,
-    plan_memory,
-    refuse_offload,
-    release_memory,
-    within_memory,
-)
-from dialsum.models import card, skeleton
-from dialsum.precision import Device
-from dialsum.runs import DialsumError
+from dialsum.models.cards import card
+from dialsum.models.measured_memory import measure_training
+from dialsum.models.memory import Memory, estimate_memory
+from dialsum.models.memory_plan import available_memory, plan_memory, refuse_offload
+from dialsum.models.out_of_memory import release_memory, within_memory
+from dialsum.models.precision import Device
+from dialsum.models.sizes import skeleton
+from dialsum.models.writing_memory import estimate_generation
+from dialsum.runs.errors import DialsumError
 
 TINY = dict(
     hidden_size=256,

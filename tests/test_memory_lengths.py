@@ -1,14 +1,23 @@
 "Memory by the rows at hand, by what the machine gives, and after it was not enough"
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from dialsum import memory, pipeline, speed
-from dialsum.memory import available_memory, estimate_memory, plan_memory, within_memory
-from dialsum.models import card, load, replica
-from dialsum.runs import DialsumError
+from dialsum.models import memory_plan
+from dialsum.models.cards import card
+from dialsum.models.loading import load
+from dialsum.models.memory import estimate_memory
+from dialsum.models.memory_plan import available_memory, cgroup_room, plan_memory
+from dialsum.models.out_of_memory import within_memory
+from dialsum.models.replicas import replica
+from dialsum.pipeline import process
+from dialsum.pipeline.process import _error, _fail
+from dialsum.runs import events as events_module
+from dialsum.runs.errors import DialsumError
+from dialsum.training import speed
 
 EXHAUSTED = [  # how libraries say that a device has no memory left
     torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory."),
@@ -64,7 +73,8 @@ def test_another_error_ends_the_training_at_once(error):
     "error", [EXHAUSTED[2], EXHAUSTED[3], MemoryError()], ids=["cuda", "cublas", "python"]
 )
 def test_writing_goes_on_with_half_as_many_after_the_same_errors(error, capsys):
-    from dialsum.generation import Decoding, Predictor
+    from dialsum.generation.decoding import Decoding
+    from dialsum.generation.predictor import Predictor
 
     c = card("kobart")
     loaded = load(c, str(replica(c)))
@@ -113,16 +123,16 @@ def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):
     )
     group(root / "kube" / "pod", memory__max="max", memory__current=gb, memory__stat="inactive_file 0")
     assert (
-        memory.cgroup_room(self, root) == 5 * gb
+        cgroup_room(self, root) == 5 * gb
     )  # version 2, limited from above; what can be given back counts as free
     group(root / "kube" / "pod", memory__max=3 * gb)
-    assert memory.cgroup_room(self, root) == 2 * gb  # the smallest counts
+    assert cgroup_room(self, root) == 2 * gb  # the smallest counts
     group(root / "kube" / "pod", memory__max=gb // 2)
-    assert memory.cgroup_room(self, root) == 0
+    assert cgroup_room(self, root) == 0
     self.write_text("0::/kube/elsewhere\n")  # in a container whose own group is the root of what it sees
     group(root, memory__max=4 * gb, memory__current=gb, memory__stat="inactive_file 0")
-    assert memory.cgroup_room(self, root) == 3 * gb
-    assert memory.cgroup_room(tmp_path / "none", root) is None
+    assert cgroup_room(self, root) == 3 * gb
+    assert cgroup_room(tmp_path / "none", root) is None
 
     old = tmp_path / "v1"
     self.write_text("5:cpu,cpuacct:/slurm\n4:memory:/slurm/job\n0::/\n")
@@ -138,12 +148,12 @@ def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):
         memory__usage_in_bytes=3 * gb,
         memory__stat=f"cache 7\ntotal_inactive_file {gb}",
     )
-    assert memory.cgroup_room(self, old) == 6 * gb
+    assert cgroup_room(self, old) == 6 * gb
 
     free = available_memory("cpu")
-    monkeypatch.setattr(memory, "cgroup_room", lambda: 64 * 2**20)
+    monkeypatch.setattr(memory_plan, "cgroup_room", lambda: 64 * 2**20)
     assert available_memory("cpu") == 64 * 2**20 < free
-    monkeypatch.setattr(memory, "cgroup_room", lambda: 2**62)
+    monkeypatch.setattr(memory_plan, "cgroup_room", lambda: 2**62)
     assert available_memory("cpu") < 2**50  # a limit beyond what there is gives nothing
 
 
@@ -187,7 +197,7 @@ def test_a_gpu_is_known_by_its_whole_name(name, peak):
 )
 def test_more_stages_than_gpus_wait_for_their_turn(seen, workers, scale, count, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    at_once, why = pipeline.at_once(workers, scale)
+    at_once, why = process.at_once(workers, scale)
     assert at_once == count and bool(why) == (count < workers)
     if why:
         assert f"--workers {workers}" in why and why.endswith(".") and "\n" not in why
@@ -195,23 +205,22 @@ def test_more_stages_than_gpus_wait_for_their_turn(seen, workers, scale, count, 
 
 def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_path, monkeypatch):
     from dialsum import cli
-    from dialsum.runs import events
+    from dialsum.runs.events import events
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     threads = []
 
-    class Pool(pipeline.ThreadPoolExecutor):
+    class Pool(ThreadPoolExecutor):
         def __init__(self, workers):
             threads.append(workers)
             super().__init__(workers)
 
-    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("dialsum.pipeline.executor.ThreadPoolExecutor", Pool)
     monkeypatch.setattr(cli, "_outcome", lambda *args: 0)
     monkeypatch.setattr(
-        pipeline,
-        "run_stage",
-        lambda spec, *args: pipeline._fail(
-            spec, pipeline.now(), 0, pipeline._error("exception", "Stopped", "here the test ends")
+        "dialsum.pipeline.executor.run_stage",
+        lambda spec, *args: _fail(
+            spec, events_module.now(), 0, _error("exception", "Stopped", "here the test ends")
         ),
     )
     done = typed(
@@ -249,8 +258,8 @@ def many(rows, count, seed=0):
 
 @pytest.fixture(scope="module")
 def sample():
-    from dialsum.data import read
-    from dialsum.runs import sample_path
+    from dialsum.data.dialogues import read
+    from dialsum.runs.places import sample_path
 
     return read(sample_path() / "train.csv", summaries=True)
 
@@ -259,9 +268,9 @@ def sample():
     "name", ["kobart", "llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "polyglot-ko-12.8b", "kullm-v2"]
 )
 def test_no_row_is_longer_than_its_bound_and_short_ones_are_not_counted(name, sample):
-    from dialsum.memory import GRAIN, longest_rows
-    from dialsum.models import load_tokenizer
-    from dialsum.prompt import Codec, example
+    from dialsum.models.loading import load_tokenizer
+    from dialsum.models.prompts import Codec, example
+    from dialsum.models.row_lengths import GRAIN, longest_rows
 
     c = card(name)
     rows = many(sample, 400)
@@ -284,9 +293,9 @@ def test_no_row_is_longer_than_its_bound_and_short_ones_are_not_counted(name, sa
 
 
 def test_a_bound_holds_where_the_densest_row_is_not_the_longest(sample):
-    from dialsum.memory import longest_rows
-    from dialsum.models import load_tokenizer
-    from dialsum.prompt import Codec
+    from dialsum.models.loading import load_tokenizer
+    from dialsum.models.prompts import Codec
+    from dialsum.models.row_lengths import longest_rows
 
     c = card("kobart")
     codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
@@ -301,9 +310,9 @@ def test_a_bound_holds_where_the_densest_row_is_not_the_longest(sample):
 @pytest.mark.parametrize("name", ["solar-10.7b", "kobart", "qwen3-4b"])
 @pytest.mark.parametrize("place", [3, 200, 396])
 def test_one_dense_row_among_many_is_in_the_bound(name, place, sample):
-    from dialsum.memory import GRAIN, longest_rows
-    from dialsum.models import load_tokenizer
-    from dialsum.prompt import Codec
+    from dialsum.models.loading import load_tokenizer
+    from dialsum.models.prompts import Codec
+    from dialsum.models.row_lengths import GRAIN, longest_rows
 
     c = card(name)
     codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
@@ -315,9 +324,9 @@ def test_one_dense_row_among_many_is_in_the_bound(name, place, sample):
 
 
 def test_rows_without_summaries_and_no_rows(sample):
-    from dialsum.memory import longest_rows
-    from dialsum.models import load_tokenizer
-    from dialsum.prompt import Codec
+    from dialsum.models.loading import load_tokenizer
+    from dialsum.models.prompts import Codec
+    from dialsum.models.row_lengths import longest_rows
 
     c = card("qwen3-4b")
     codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
@@ -327,8 +336,8 @@ def test_rows_without_summaries_and_no_rows(sample):
 
 
 def test_short_rows_are_planned_in_larger_batches():
-    from dialsum.memory import RowLengths
-    from dialsum.training import Recipe, row_size
+    from dialsum.models.row_lengths import RowLengths
+    from dialsum.training.recipe import Recipe, row_size
 
     c, short = card("qwen3-4b"), RowLengths(source=416, target=96, row=480)
     r = Recipe(method="lora", max_source=1024, max_target=256)
@@ -356,7 +365,7 @@ def test_short_rows_are_planned_in_larger_batches():
 
 def room_between(name, rows, options):
     "Bytes in which the rows at hand fit, and rows as long as allowed do not"
-    from dialsum.training import asked, lengths_here, memory_needed
+    from dialsum.training.recipe import asked, lengths_here, memory_needed
 
     c = card(name)
     r, how = asked(c, "full", options)
@@ -368,17 +377,18 @@ def room_between(name, rows, options):
 
 @pytest.mark.parametrize("name", ["kobart", "qwen3-4b"])
 def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, monkeypatch):
-    import dialsum.preflight
-    import dialsum.training
-    from dialsum.preflight import check_memory, preflight
+    import dialsum.checks.preflight
+    import dialsum.training.trainer
+    from dialsum.checks.preflight import preflight
+    from dialsum.checks.room import check_memory
 
     options = dict(batch_size=8)
     room = room_between(name, sample, options)
-    monkeypatch.setattr(dialsum.preflight, "available_memory", lambda *device: room)
-    monkeypatch.setattr(dialsum.training, "available_memory", lambda *device: room)
+    monkeypatch.setattr(dialsum.checks.room, "available_memory", lambda *device: room)
+    monkeypatch.setattr(dialsum.training.recipe, "available_memory", lambda *device: room)
     told = preflight([name], "full", options, {name: str(replica(card(name)))}, tmp_path)
     assert told.ok(), told
-    from dialsum.findings import korean
+    from dialsum.checks.findings import korean
 
     [refused] = [f for f in check_memory(card(name), "full", options, room) if f.severity == "error"]
     lengths = told.outlooks[name].lengths
@@ -396,9 +406,9 @@ def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, 
 def test_a_training_plans_with_the_lengths_that_the_preflight_used(sample, tmp_path):
     import json
 
-    from dialsum.preflight import preflight
-    from dialsum.runs import nbs_path
-    from dialsum.training import lengths_here
+    from dialsum.checks.preflight import preflight
+    from dialsum.runs.places import nbs_path
+    from dialsum.training.recipe import lengths_here
 
     where = str(replica(card("kobart")))
     told = preflight(["kobart"], "full", {}, {"kobart": where}, tmp_path)
@@ -415,14 +425,17 @@ def test_a_training_plans_with_the_lengths_that_the_preflight_used(sample, tmp_p
     [cell] = [c for c in cells if "fitted(" in c]
     assert (
         "lengths_here(card, scale, stage.params, checkpoint, train_rows)" in cell
-        and "lengths=lengths)" in cell
+        and "lengths=lengths" in cell
     )
     assert cell.index("lengths_here(") < cell.index("fitted(")
 
 
 def test_writing_is_estimated_for_the_dialogues_at_hand():
-    from dialsum.memory import RowLengths, estimate_generation
-    from dialsum.preflight import _check_writing, asked, decoding
+    from dialsum.checks.room import _check_writing
+    from dialsum.generation.decoding import decoding
+    from dialsum.models.row_lengths import RowLengths
+    from dialsum.models.writing_memory import estimate_generation
+    from dialsum.training.recipe import asked
 
     c = card("qwen3-4b")
     r, how = asked(c, "full", {})
@@ -441,12 +454,12 @@ def test_writing_is_estimated_for_the_dialogues_at_hand():
 
 @pytest.mark.parametrize("name", ["solar-10.7b"])
 def test_a_long_dialogue_is_planned_for_where_no_limit_was_given(name, sample, tmp_path, monkeypatch):
-    import dialsum.preflight
-    import dialsum.training
-    from dialsum.data import to_csv
-    from dialsum.models import load_tokenizer
-    from dialsum.preflight import preflight
-    from dialsum.prompt import Codec
+    import dialsum.checks.preflight
+    import dialsum.training.trainer
+    from dialsum.checks.preflight import preflight
+    from dialsum.data.dialogues import to_csv
+    from dialsum.models.loading import load_tokenizer
+    from dialsum.models.prompts import Codec
 
     c = card(name)
     rows = sample.copy()
@@ -456,8 +469,8 @@ def test_a_long_dialogue_is_planned_for_where_no_limit_was_given(name, sample, t
     (tmp_path / "train.csv").write_text(to_csv(rows), encoding="utf-8")
     true = len(Codec(c, load_tokenizer(c, str(replica(c)))).source(rows["dialogue"][0]))
     assert true > 1280
-    monkeypatch.setattr(dialsum.preflight, "available_memory", lambda *device: 2**30)
-    monkeypatch.setattr(dialsum.training, "available_memory", lambda *device: 2**30)
+    monkeypatch.setattr(dialsum.checks.room, "available_memory", lambda *device: 2**30)
+    monkeypatch.setattr(dialsum.training.recipe, "available_memory", lambda *device: 2**30)
     told = preflight(
         [name], "full", dict(train_csv=str(tmp_path / "train.csv")), {name: str(replica(c))}, tmp_path
     )

@@ -4,10 +4,13 @@ import json
 
 import pytest
 
-from dialsum.data import TAG, read
-from dialsum.models import CARDS, card, load_tokenizer, locate
-from dialsum.prompt import Codec, example
-from dialsum.runs import DialsumError
+from dialsum.data.dialogues import read
+from dialsum.korean.tags import TAG
+from dialsum.models.cards import CARDS, card
+from dialsum.models.checkpoints import locate
+from dialsum.models.loading import load_tokenizer
+from dialsum.models.prompts import Codec, example
+from dialsum.runs.errors import DialsumError
 
 SIZES = {
     "kobart": (123_859_968, None),

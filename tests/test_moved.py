@@ -10,13 +10,21 @@ import pytest
 import torch
 from toys import Killed, scores
 
-from dialsum import pipeline, training
-from dialsum.data import read
-from dialsum.models import card, load, replica
-from dialsum.precision import here
-from dialsum.prepare import prepare
-from dialsum.runs import Stage, complete, new_run, sample_path
-from dialsum.training import Recipe, train
+from dialsum.augment.prepare import prepare
+from dialsum.data.dialogues import read
+from dialsum.models.cards import card
+from dialsum.models.loading import load
+from dialsum.models.precision import here
+from dialsum.models.replicas import replica
+from dialsum.pipeline.done import why_undone
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.folders import new_run
+from dialsum.runs.parameters import complete
+from dialsum.runs.places import sample_path
+from dialsum.runs.stage import Stage
+from dialsum.training.fine_tuning import train
+from dialsum.training.recipe import Recipe
+from dialsum.training.saves import save
 
 FAST = Recipe(epochs=3, batch_size=8, learning_rate=1e-3)
 
@@ -52,7 +60,7 @@ def saving_is_killed(monkeypatch):
             raise Killed
 
         with monkeypatch.context() as m:
-            m.setattr(training, "save", killed)
+            m.setattr("dialsum.training.fine_tuning.save", killed)
             with pytest.raises(Killed):
                 trained(folder, write)
 
@@ -113,14 +121,14 @@ def test_other_weights_in_the_same_place_are_not(tmp_path):
     other = load(card("kobart"), str(place))
     with torch.no_grad():
         other.model.get_input_embeddings().weight[7] += 1
-    training.save(other, place)
+    save(other, place)
     assert not trained(tmp_path / "run", scores(9, 1, 2), place)[1]
 
 
 def test_an_adapter_is_known_by_what_its_base_holds(tmp_path):
     import json
 
-    from dialsum.models import fingerprint
+    from dialsum.models.checkpoints import fingerprint
 
     c, r = card("qwen3-4b"), Recipe(method="lora", epochs=1, batch_size=8)
     trained(tmp_path, scores(1), name=c.name, r=r)
@@ -158,7 +166,7 @@ def prepared(tmp_path, given):
 
 
 def why(run, given, stage="data", model=""):
-    return pipeline.why_undone(pipeline.StageSpec(run, stage, model, given))
+    return why_undone(StageSpec(run, stage, model, given))
 
 
 def test_a_data_stage_is_done_wherever_the_run_and_its_sources_lie(sources, tmp_path):
@@ -206,7 +214,7 @@ def test_a_training_is_done_wherever_the_weights_lie_that_it_began_with(tmp_path
 
 
 def test_the_folder_of_a_backend_counts_by_what_is_in_it():
-    from dialsum.runs import by_content, identity
+    from dialsum.runs.identity import by_content, identity
 
     digests = {"<augmentation_backend>/ko-en": "a" * 64, "<augmentation_backend 2>/en-ko": "b" * 64}
     here, there = (
@@ -220,7 +228,8 @@ def test_the_folder_of_a_backend_counts_by_what_is_in_it():
 
 @pytest.mark.slow
 def test_an_experiment_that_is_killed_and_moved_ends_as_an_undisturbed_one(dialsum, env, tmp_path):
-    from dialsum.runs import read_fact, sha256
+    from dialsum.runs.facts import read_fact
+    from dialsum.runs.files import sha256
 
     small = ["--scale", "replica", "--epochs", "3", "--debug", "--max-new-tokens", "8", "--no-rehearse"]
     weights = shutil.copytree(replica(card("kobart")), tmp_path / "weights")
@@ -255,8 +264,8 @@ def test_an_experiment_that_is_killed_and_moved_ends_as_an_undisturbed_one(dials
 
 
 def test_a_mean_of_models_is_the_same_wherever_it_is_made(tmp_path):
-    from dialsum.ensemble import soup
-    from dialsum.runs import sha256
+    from dialsum.ensemble.soup import soup
+    from dialsum.runs.files import sha256
 
     models = [
         shutil.copytree(replica(card("kobart")), tmp_path / "here" / f"fold{i}" / "model") for i in (0, 1)
@@ -269,7 +278,8 @@ def test_a_mean_of_models_is_the_same_wherever_it_is_made(tmp_path):
 def test_a_long_parameter_is_no_path(tmp_path):
     import json
 
-    from dialsum.runs import check_kept, named_places
+    from dialsum.runs.identity import named_places
+    from dialsum.runs.outputs import check_kept
 
     long = json.dumps({f"option_{i}": "x" * 20 for i in range(40)})
     check_kept("data", tmp_path, [long])

@@ -6,12 +6,18 @@ import shutil
 
 import pytest
 
-from dialsum import pipeline, runs
-from dialsum.generation import Decoding
-from dialsum.models import card
-from dialsum.preflight import check_options
-from dialsum.runs import DialsumError, begin, convert, new_run, parameters, stages
-from dialsum.training import Recipe
+from dialsum.checks.options import check_options
+from dialsum.generation.decoding import Decoding
+from dialsum.models.cards import card
+from dialsum.runs import folders
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.folders import new_run
+from dialsum.runs.limits import LIMITS
+from dialsum.runs.parameters import complete, convert, parameters, stages
+from dialsum.runs.places import sample_path
+from dialsum.runs.stage import begin
+from dialsum.runs.switches import idle
+from dialsum.training.recipe import Recipe
 
 NUMBERS = sorted(
     {(p.name, p.type) for stage in stages() for p in parameters(stage).values() if p.type in (int, float)},
@@ -20,7 +26,7 @@ NUMBERS = sorted(
 
 
 def out_of_range(name, kind):  # what a number cannot be
-    limits = runs.LIMITS[name]
+    limits = LIMITS[name]
     step = 1 if kind is int else 0.5
     outside = [limits.low - step, math.nan, math.inf, -math.inf]
     if limits.above:
@@ -38,7 +44,7 @@ def owners(name):  # the stages that have a parameter
 
 def test_no_number_is_without_limits_and_no_default_is_outside():
     assert len(NUMBERS) > 40
-    assert not {name for name, _ in NUMBERS} - set(runs.LIMITS)
+    assert not {name for name, _ in NUMBERS} - set(LIMITS)
     for name, _ in NUMBERS:
         for stage in owners(name):
             parameter = parameters(stage)[name]
@@ -57,7 +63,7 @@ def test_a_number_out_of_range_is_refused_by_every_stage_that_has_it(name, kind)
 
 @pytest.mark.parametrize(("name", "kind"), NUMBERS)
 def test_the_ends_of_a_range_belong_to_it(name, kind):
-    limits = runs.LIMITS[name]
+    limits = LIMITS[name]
     inside = [
         end
         for end, shut in ((limits.low, limits.above), (limits.high, limits.below))
@@ -87,7 +93,7 @@ def test_commands_refuse_it_before_anything_is_made(typed, tmp_path, monkeypatch
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr(pipeline, "run_plan", started)
+    monkeypatch.setattr("dialsum.cli.run_plan", started)
     asked = dict(
         command="dialsum run",
         mode="single",
@@ -139,8 +145,8 @@ def test_a_stage_refuses_it_before_its_notebook_starts(typed, tmp_path, monkeypa
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr(pipeline, "run_stage", started)
-    monkeypatch.setattr(runs, "runs_path", lambda: tmp_path)
+    monkeypatch.setattr("dialsum.cli.run_stage", started)
+    monkeypatch.setattr(folders, "runs_path", lambda: tmp_path)
     done = typed("stage", stage, "-p", name, value)
     assert done.returncode == 2 and f"{name} is {value}" in done.stderr
     assert not list(tmp_path.iterdir())
@@ -196,7 +202,7 @@ def test_a_recipe_asks_the_same_table(name):
     for value in out_of_range(name, float if isinstance(getattr(Recipe(), name), float) else int):
         with pytest.raises(DialsumError) as refused:
             Recipe(**{name: value})
-        assert str(runs.LIMITS[name]) in str(refused.value)
+        assert str(LIMITS[name]) in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +212,7 @@ def test_decoding_asks_the_same_table(name):
     for value in out_of_range(name, float if isinstance(getattr(Decoding(), name), float) else int):
         with pytest.raises(DialsumError) as refused:
             Decoding(**{name: value})
-        assert str(runs.LIMITS[name]) in str(refused.value)
+        assert str(LIMITS[name]) in str(refused.value)
 
 
 def test_the_preflight_stage_checks_the_options_that_it_is_given():
@@ -230,7 +236,7 @@ def test_a_stage_puts_its_run_where_it_is_told_and_finds_one_by_name(typed, tmp_
 
 
 def given(folder):  # a training set without dev and test rows
-    shutil.copy(runs.sample_path() / "train.csv", folder / "train.csv")
+    shutil.copy(sample_path() / "train.csv", folder / "train.csv")
     return ["--train-csv", folder / "train.csv"]
 
 
@@ -264,7 +270,7 @@ def test_an_option_without_effect_is_refused_with_what_it_acts_with(typed, tmp_p
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr(pipeline, "run_plan", started)
+    monkeypatch.setattr("dialsum.cli.run_plan", started)
     words = [w for word in words for w in (word(tmp_path) if callable(word) else [word])]
     done = typed(
         "run", "--scale", "replica", "--runs", tmp_path / "runs", "--reports", tmp_path / "reports", *words
@@ -293,7 +299,7 @@ def test_an_option_without_effect_is_refused_with_what_it_acts_with(typed, tmp_p
     ids=str,
 )
 def test_an_option_with_an_effect_is_not(options):
-    assert runs.idle(options) == {}
+    assert idle(options) == {}
 
 
 @pytest.mark.parametrize("command", ["run", "demo", "preflight"])
@@ -301,8 +307,8 @@ def test_an_experiment_that_has_not_begun_has_nothing_to_be_strict_about(typed, 
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr(pipeline, "run_plan", started)
-    monkeypatch.setattr("dialsum.preflight.preflight", started)
+    monkeypatch.setattr("dialsum.cli.run_plan", started)
+    monkeypatch.setattr("dialsum.checks.preflight.preflight", started)
     done = typed(command, "--scale", "replica", "--strict")
     assert done.returncode == 2 and "--strict" in done.stderr
 
@@ -341,7 +347,7 @@ def test_the_preflight_asks_for_what_a_run_would(typed, tmp_path):
 
 
 def test_predict_refuses_a_penalty_of_beams_that_it_has_not(typed, tmp_path):
-    from dialsum.models import locate
+    from dialsum.models.checkpoints import locate
 
     done = typed(
         "predict",
@@ -350,7 +356,7 @@ def test_predict_refuses_a_penalty_of_beams_that_it_has_not(typed, tmp_path):
         "--model",
         "kobart",
         "--input",
-        runs.sample_path() / "test.csv",
+        sample_path() / "test.csv",
         "--output",
         tmp_path / "out.csv",
         "--num-beams",
@@ -412,7 +418,7 @@ def test_a_stage_refuses_what_does_nothing_in_it(typed, tmp_path, monkeypatch, s
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr(pipeline, "run_stage", started)
+    monkeypatch.setattr("dialsum.cli.run_stage", started)
     words = [w for name, value in given.items() for w in ("-p", name, value)]
     done = typed("stage", stage, *words, "--runs", tmp_path)
     assert (
@@ -431,7 +437,7 @@ def test_a_penalty_of_beams_that_a_stage_s_model_does_not_take_is_refused(typed,
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr(pipeline, "run_stage", started)
+    monkeypatch.setattr("dialsum.cli.run_stage", started)
     done = typed(
         "stage",
         "evaluate",
@@ -476,7 +482,7 @@ ACTING = [
 
 @pytest.mark.parametrize(("stage", "given"), ACTING, ids=str)
 def test_a_stage_takes_what_acts_in_it(stage, given):
-    assert begin(stage, dict(given)).params == runs.complete(stage, given)
+    assert begin(stage, dict(given)).params == complete(stage, given)
 
 
 def test_a_stage_takes_its_defaults_though_they_do_nothing():

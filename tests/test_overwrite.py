@@ -5,8 +5,12 @@ import os
 
 import pytest
 
-from dialsum import pipeline
-from dialsum.runs import Stage, nbs_path, new_run, release, sample_path
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.folders import new_run
+from dialsum.runs.locks import release
+from dialsum.runs.places import nbs_path, sample_path
+from dialsum.runs.stage import Stage
 
 ROWS = "fname,dialogue\nt_0,#Person1#: 안녕하세요.\n"
 
@@ -122,7 +126,7 @@ def test_a_model_from_where_training_writes_is_refused(experiment, typed):
 
 
 def test_so_is_it_where_a_notebook_is_started_without_the_command_line(experiment):
-    from dialsum.runs import DialsumError
+    from dialsum.runs.errors import DialsumError
 
     stage = Stage("data", dict(run=str(experiment)))
     with pytest.raises(DialsumError, match="writes anew"):
@@ -140,7 +144,7 @@ def test_a_report_may_lie_beside_its_run_and_changes_nothing_in_it(experiment, t
         }
 
     before = files()
-    from dialsum.report import write_report
+    from dialsum.report.document import write_report
 
     write_report(experiment, experiment.parent)
     after = files()
@@ -148,20 +152,18 @@ def test_a_report_may_lie_beside_its_run_and_changes_nothing_in_it(experiment, t
 
 
 def test_a_stage_that_is_run_by_the_pipeline_is_held_to_the_same(experiment):
-    from dialsum.runs import DialsumError
+    from dialsum.runs.errors import DialsumError
 
-    spec = pipeline.StageSpec(
-        experiment, "data", "", dict(train_csv=str(experiment / "data" / "low_quality.csv"))
-    )
+    spec = StageSpec(experiment, "data", "", dict(train_csv=str(experiment / "data" / "low_quality.csv")))
     with pytest.raises(DialsumError, match="writes anew"):
-        pipeline.run_stage(spec)
+        run_stage(spec)
     assert (experiment / "data" / "low_quality.csv").exists()
 
 
 @pytest.fixture
 def trained(experiment):
     "That run, in which an evaluation has left its notebook and its facts"
-    spec = pipeline.StageSpec(experiment, "evaluate", "kobart", dict(scale="replica"))
+    spec = StageSpec(experiment, "evaluate", "kobart", dict(scale="replica"))
     stage = Stage("evaluate", spec.all_params, "kobart")
     stage.record({})
     (experiment / "kobart" / "evaluate.ipynb").write_text('{"cells": []}')
@@ -322,7 +324,7 @@ def test_a_stage_puts_its_notebook_into_no_folder_that_its_model_is_read_from(
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr(pipeline, "run_stage", started)
+    monkeypatch.setattr("dialsum.cli.run_stage", started)
     before = files_below(tmp_path)
     base = ["-p", "base", tmp_path / "moved"] if copy.startswith("moved") else []
     done = typed(
@@ -354,7 +356,7 @@ def test_no_experiment_is_made_in_a_model_that_it_starts_from(option, adapter, t
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr(pipeline, "run_plan", started)
+    monkeypatch.setattr("dialsum.cli.run_plan", started)
     before = files_below(tmp_path)
     done = typed(
         "run",

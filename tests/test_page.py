@@ -18,10 +18,12 @@ import pytest
 from experiments import at, case, scored, whole
 from mermaid import mermaid_blocks, parse
 
-from dialsum.diagrams import MANY
-from dialsum.page import page, write_page
-from dialsum.report import SECTIONS, diagrams, flowchart, gantt, read_experiment, render, write_report
-from dialsum.runs import to_json
+from dialsum.report.diagrams import MANY
+from dialsum.report.document import SECTIONS, diagrams, render, write_report
+from dialsum.report.experiment import read_experiment
+from dialsum.report.html import page, write_page
+from dialsum.report.sections.timeline import flowchart, gantt
+from dialsum.runs.files import to_json
 
 NAMES = [
     '"; DROP TABLE models; --',

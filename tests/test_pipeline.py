@@ -9,8 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dialsum import pipeline
-from dialsum.runs import facts, new_run, read_fact
+from dialsum.pipeline.done import is_done, why_undone
+from dialsum.pipeline.executor import state
+from dialsum.pipeline.process import _environment, run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.facts import facts, read_fact
+from dialsum.runs.folders import new_run
+from dialsum.runs.stage import begin
 
 
 def outcome(done):
@@ -71,9 +77,7 @@ def test_a_killed_kernel_is_a_failed_stage(tmp_path):
     import psutil
 
     run = new_run("killed", {}, tmp_path)
-    spec = pipeline.StageSpec(
-        run, "train", "kobart", dict(scale="replica", epochs=500, early_stopping_patience=0)
-    )
+    spec = StageSpec(run, "train", "kobart", dict(scale="replica", epochs=500, early_stopping_patience=0))
 
     def kill_kernel():
         for _ in range(6000):
@@ -93,25 +97,25 @@ def test_a_killed_kernel_is_a_failed_stage(tmp_path):
 
     killer = threading.Thread(target=kill_kernel)
     killer.start()
-    fact = pipeline.run_stage(spec)
+    fact = run_stage(spec)
     killer.join()
     assert fact["status"] == "failed" and fact["error"]["kind"] == "died" and read_fact(spec.fact) == fact, (
         fact["error"]
     )
     print(fact["error"])
-    assert not pipeline.is_done(spec)
+    assert not is_done(spec)
 
 
 def test_a_stage_that_takes_too_long_is_ended(tmp_path):
     import psutil
 
-    spec = pipeline.StageSpec(
+    spec = StageSpec(
         new_run("slow", {}, tmp_path),
         "train",
         "kobart",
         dict(scale="replica", epochs=500, early_stopping_patience=0),
     )
-    fact = pipeline.run_stage(spec, timeout=12)
+    fact = run_stage(spec, timeout=12)
     assert fact["error"]["kind"] == "timeout" and "12 s" in fact["error"]["message"]
     assert not [
         p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
@@ -186,7 +190,7 @@ def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     assert (
         any(f["status"] == "failed" and f["error"]["kind"] == "interrupted" for f in facts(run))
         and not list(run.rglob("*.tmp"))
-        and pipeline.state(run) == "interrupted"
+        and state(run) == "interrupted"
     )
 
 
@@ -212,10 +216,10 @@ def edited_by_hand(path):
     ids=lambda d: getattr(d, "__name__", ""),
 )
 def test_a_fact_file_that_cannot_be_believed_is_set_aside_and_done_again(damage, words, tmp_path):
-    spec, said = pipeline.StageSpec(new_run("broken", {}, tmp_path), "data", "", dict(debug=True)), []
-    first = pipeline.run_stage(spec)
+    spec, said = StageSpec(new_run("broken", {}, tmp_path), "data", "", dict(debug=True)), []
+    first = run_stage(spec)
     damage(spec.fact)
-    again = pipeline.run_stage(spec, say=said.append)
+    again = run_stage(spec, say=said.append)
     assert (
         again["status"] == "success"
         and again["outputs"] == first["outputs"]
@@ -227,64 +231,59 @@ def test_a_fact_file_that_cannot_be_believed_is_set_aside_and_done_again(damage,
         and words in said[0]
         and (spec.run / "data.json.set-aside").is_file()
     )
-    assert pipeline.why_undone(spec) == ""
+    assert why_undone(spec) == ""
 
 
 def test_what_has_changed_is_said_and_only_that_runs_again(tmp_path):
-    spec = pipeline.StageSpec(new_run("changed", {}, tmp_path), "data", "", dict(debug=True))
-    assert pipeline.why_undone(spec) == "it has not run" and pipeline.run_stage(spec)["status"] == "success"
-    assert (
-        pipeline.why_undone(pipeline.StageSpec(spec.run, "data", "", dict(debug=True, seed=7)))
-        == "seed was 42, now 7"
-    )
+    spec = StageSpec(new_run("changed", {}, tmp_path), "data", "", dict(debug=True))
+    assert why_undone(spec) == "it has not run" and run_stage(spec)["status"] == "success"
+    assert why_undone(StageSpec(spec.run, "data", "", dict(debug=True, seed=7))) == "seed was 42, now 7"
     kept = (spec.run / "data" / "dev.csv").read_bytes()
     (spec.run / "data" / "dev.csv").write_bytes(kept + b"x")
-    assert pipeline.why_undone(spec) == "its output 'data' has changed"
+    assert why_undone(spec) == "its output 'data' has changed"
     (spec.run / "data" / "dev.csv").write_bytes(kept)
-    assert pipeline.why_undone(spec) == ""
+    assert why_undone(spec) == ""
     fact = read_fact(spec.fact)
     fact["environment"]["package_code"] = "older"
-    from dialsum.runs import write_fact
+    from dialsum.runs.facts import write_fact
 
     write_fact(spec.run, spec.fact, fact)
-    assert (
-        pipeline.why_undone(spec) == ""
-        and pipeline.why_undone(spec, strict=True) == "dialsum itself has changed"
-    )
+    assert why_undone(spec) == "" and why_undone(spec, strict=True) == "dialsum itself has changed"
 
 
 @pytest.mark.slow
 def test_training_goes_on_from_an_adapter_and_replaces_it_whole(tmp_path):
-    from dialsum.models import card, load
+    from dialsum.models.cards import card
+    from dialsum.models.loading import load
 
     run = new_run("again", {}, tmp_path)
     small = dict(scale="replica", epochs=1, max_new_tokens=8, eval_rows=4)
-    first = pipeline.run_stage(pipeline.StageSpec(run, "train", "qwen3-4b", small))
+    first = run_stage(StageSpec(run, "train", "qwen3-4b", small))
     assert first["status"] == "success", first["error"]
     more = new_run("more", {}, tmp_path)
-    second = pipeline.run_stage(
-        pipeline.StageSpec(
-            more, "train", "qwen3-4b", small | dict(checkpoint=str(run / "qwen3-4b" / "model"))
-        )
+    second = run_stage(
+        StageSpec(more, "train", "qwen3-4b", small | dict(checkpoint=str(run / "qwen3-4b" / "model")))
     )
     assert second["status"] == "success" and second["metrics"]["dev_loss_before"] == pytest.approx(
         first["metrics"]["best"]["loss"], rel=1e-4
     ), second["error"]
     assert load(card("qwen3-4b"), str(more / "qwen3-4b" / "model")).parameters
-    whole = pipeline.run_stage(
-        pipeline.StageSpec(run, "train", "qwen3-4b", small | dict(method="full", learning_rate=1e-3))
-    )
+    whole = run_stage(StageSpec(run, "train", "qwen3-4b", small | dict(method="full", learning_rate=1e-3)))
     assert whole["status"] == "success", whole["error"]
     assert not hasattr(load(card("qwen3-4b"), str(run / "qwen3-4b" / "model")).model, "peft_config")
 
 
 def test_a_stage_keeps_few_compiled_kernels_unless_somebody_wants_more(tmp_path, monkeypatch):
     def kernels():
-        return pipeline._environment(pipeline.StageSpec(tmp_path, "data"), 1, 0)[
-            "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-        ]
+        return _environment(StageSpec(tmp_path, "data"), 1, 0)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
 
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     assert kernels() == "128"
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "2000")
     assert kernels() == "2000"
+
+
+def test_what_another_stage_should_have_left_is_asked_for_by_name(tmp_path):
+    stage = begin("soup", dict(run=str(new_run("x", {}, tmp_path))))
+    with pytest.raises(DialsumError, match="^soup: there is no 'kobart/model' in the run"):
+        stage.use(stage.run / "kobart" / "model")

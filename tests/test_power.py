@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dialsum import rouge
+from dialsum.scores.significance import TYPICAL_SPREAD, detectable_difference, dialogues_needed, spread_of
 
 
 def found_share(gap, spread, dialogues, level=0.05, times=4000):
@@ -20,29 +20,29 @@ def found_share(gap, spread, dialogues, level=0.05, times=4000):
 @pytest.mark.parametrize(("gap", "spread"), [(2.0, 20.0), (1.43, 11.4), (4.0, 11.4)])
 @pytest.mark.parametrize("comparisons", [1, 4])
 def test_the_advised_number_finds_the_difference_in_four_of_five(gap, spread, comparisons):
-    needed = rouge.dialogues_needed(gap, spread, comparisons=comparisons)
+    needed = dialogues_needed(gap, spread, comparisons=comparisons)
     assert abs(found_share(gap, spread, needed, 0.05 / comparisons) - 0.8) < 0.04
-    assert rouge.dialogues_needed(gap, spread, comparisons=4) > rouge.dialogues_needed(gap, spread)
+    assert dialogues_needed(gap, spread, comparisons=4) > dialogues_needed(gap, spread)
 
 
 def test_eighty_percent_take_twice_as_many_as_the_half_width():
     gap, n = 2.0, 1000
-    spread = rouge.spread_of(gap, n)  # the interval just touches zero: found in half of the cases
+    spread = spread_of(gap, n)  # the interval just touches zero: found in half of the cases
     assert abs(found_share(gap, spread, n) - 0.5) < 0.04
-    assert abs(rouge.dialogues_needed(gap, spread) / n - 2.04) < 0.01
+    assert abs(dialogues_needed(gap, spread) / n - 2.04) < 0.01
 
 
 def test_what_a_dev_set_shows_is_the_same_formula_turned_round():
     for n in (16, 100, 499):
         for comparisons in (1, 5):
-            least = rouge.detectable_difference(n, comparisons=comparisons)
-            assert rouge.dialogues_needed(least, comparisons=comparisons) in (n, n + 1)
-    assert 1.3 < rouge.detectable_difference(499) < 1.5 < 1.9 < rouge.detectable_difference(250) < 2.1
+            least = detectable_difference(n, comparisons=comparisons)
+            assert dialogues_needed(least, comparisons=comparisons) in (n, n + 1)
+    assert 1.3 < detectable_difference(499) < 1.5 < 1.9 < detectable_difference(250) < 2.1
 
 
 def test_the_typical_spread_gives_the_measured_intervals():
-    assert rouge.spread_of(1.0, 499) == pytest.approx(rouge.TYPICAL_SPREAD, abs=0.1)
-    assert rouge.spread_of(1.4, 250) == pytest.approx(rouge.TYPICAL_SPREAD, abs=0.15)
+    assert spread_of(1.0, 499) == pytest.approx(TYPICAL_SPREAD, abs=0.1)
+    assert spread_of(1.4, 250) == pytest.approx(TYPICAL_SPREAD, abs=0.15)
 
 
 # what a report says
@@ -66,7 +66,7 @@ def test_the_report_advises_the_number_for_eighty_percent_power(build):
     shifted = [x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)]
     needed = advised(build, HARD, shifted)
     gap, spread = 0.25, float(np.std([b - a for a, b in zip(HARD, shifted)]))
-    assert abs(needed / rouge.dialogues_needed(gap, spread) - 1) < 0.15  # the interval is a bootstrap's
+    assert abs(needed / dialogues_needed(gap, spread) - 1) < 0.15  # the interval is a bootstrap's
     assert abs(found_share(gap, spread, needed) - 0.8) < 0.06
 
 
@@ -84,7 +84,8 @@ def spoken(build, null, better=40.0, worse=30.0):
     "Report sections on two systems that differ by much, whose null rows are as given"
     from experiments import metrics, paired, scored
 
-    from dialsum.report import SECTIONS, read_experiment
+    from dialsum.report.document import SECTIONS
+    from dialsum.report.experiment import read_experiment
 
     run, leave = build()
     for name, mean in (("kobart", better), ("qwen3-4b", worse)):
@@ -122,7 +123,7 @@ def test_one_of_two_that_beats_chance_is_compared(build):
 
 
 def test_compare_leaves_p_out_between_two_of_chance():
-    from dialsum.ensemble import compare, comparison_rows
+    from dialsum.scores.significance import compare, comparison_rows
 
     scores = {name: np.arange(20.0) + gap for name, gap in (("best", 0), ("near", 1), ("far", 9))}
     rows = {row["system"]: row for row in comparison_rows(compare(scores, "best", chance={"best", "near"}))}
@@ -132,7 +133,8 @@ def test_compare_leaves_p_out_between_two_of_chance():
 
 
 def test_an_ensemble_of_noise_says_nothing_of_itself(build):
-    from dialsum.report import SECTIONS, read_experiment
+    from dialsum.report.document import SECTIONS
+    from dialsum.report.experiment import read_experiment
 
     rows = [dict(system="best", mean=10.0, low=9.0, high=11.0)]
     rows += [
@@ -166,7 +168,8 @@ def test_an_ensemble_of_noise_says_nothing_of_itself(build):
 def test_the_choices_of_an_ensemble_know_their_null_rows():
     import pandas as pd
 
-    from dialsum.ensemble import Candidate, Candidates, assess
+    from dialsum.ensemble.assessment import assess
+    from dialsum.ensemble.candidates import Candidate, Candidates
 
     references = [
         f"{word} 이야기를 나눈다."
@@ -191,7 +194,7 @@ def test_two_experiments_of_noise_are_not_ranked(monkeypatch):
 
     import pandas as pd
 
-    from dialsum import comparison
+    from dialsum.report import comparison
 
     monkeypatch.setattr(comparison, "_difference", lambda a, b: None)
 

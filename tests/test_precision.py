@@ -5,12 +5,17 @@ import itertools
 import pytest
 import torch
 
-from dialsum.data import read
-from dialsum.models import CARDS, card, load, locate
-from dialsum.precision import METHODS, Device, Precision, decide, here
-from dialsum.prompt import Codec, example
-from dialsum.runs import DialsumError, sample_path
-from dialsum.training import Recipe, add_lora, save, targets
+from dialsum.data.dialogues import read
+from dialsum.models.cards import CARDS, card
+from dialsum.models.checkpoints import locate
+from dialsum.models.loading import load
+from dialsum.models.precision import METHODS, Device, Precision, decide, here
+from dialsum.models.prompts import Codec, example
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
+from dialsum.training.lora import add_lora, targets
+from dialsum.training.recipe import Recipe
+from dialsum.training.saves import save
 
 DEVICES = [Device("cpu", False), Device("cpu", True), Device("cuda", False), Device("cuda", True)]
 BLOCKS = {"llama": 7, "qwen3": 7, "gpt_neox": 4}  # linear layers of one block

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from dialsum.diagnosis import diagnose
-from dialsum.models import CARDS
-from dialsum.report import SECTIONS, read_experiment, render
+from dialsum.checks.diagnosis import diagnose
+from dialsum.models.cards import CARDS
+from dialsum.report.document import SECTIONS, render
+from dialsum.report.experiment import read_experiment
 
 SIX = [c.name for c in CARDS.values() if c.group == "all"]
 

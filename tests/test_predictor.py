@@ -7,10 +7,14 @@ import pandas as pd
 import pytest
 from transformers import GenerationConfig
 
-from dialsum.data import read
-from dialsum.generation import REFUSED, Decoding, Predictor, create_predictor
-from dialsum.models import CARDS, card, load, replica
-from dialsum.runs import DialsumError, sample_path
+from dialsum.data.dialogues import read
+from dialsum.generation.decoding import REFUSED, Decoding
+from dialsum.generation.predictor import Predictor, create_predictor
+from dialsum.models.cards import CARDS, card
+from dialsum.models.loading import load
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
 
 DIALOGUE = "#Person1#: 안녕하세요, 내일 뵐까요?\n#Person2#: 네, 세 시에 뵐게요."
 
@@ -312,7 +316,7 @@ def test_a_model_that_is_loaded_already():
 
 
 def test_the_options_of_a_call_reach_other_engines(tmp_path):
-    from dialsum.engines import engine
+    from dialsum.generation.factory import engine
 
     p = predictor("kobart")
     fast = engine(
@@ -333,7 +337,7 @@ def test_the_options_of_a_call_reach_other_engines(tmp_path):
 
 def fast(size=4):
     "Another engine, which takes the same calls"
-    from dialsum.engines import engine
+    from dialsum.generation.factory import engine
 
     return engine(
         "hf",

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dialsum.findings import korean
-from dialsum.models import CARDS, card, replica
-from dialsum.preflight import check_disk, check_memory, check_model, rehearse, safetensors_header
-from dialsum.training import fitted, memory_needed, recipe
+from dialsum.checks.dry_run import rehearse
+from dialsum.checks.findings import korean
+from dialsum.checks.preflight import check_model
+from dialsum.checks.room import check_disk, check_memory
+from dialsum.models.cards import CARDS, card
+from dialsum.models.checkpoints import safetensors_header
+from dialsum.models.replicas import replica
+from dialsum.training.recipe import fitted, memory_needed, recipe
 
 
 @pytest.fixture
@@ -336,8 +340,10 @@ def test_what_does_not_fit_is_planned_or_refused():
 
 
 def test_an_adapter_is_looked_at_whole(tmp_path):
-    from dialsum.models import load
-    from dialsum.training import Recipe, add_lora, save
+    from dialsum.models.loading import load
+    from dialsum.training.lora import add_lora
+    from dialsum.training.recipe import Recipe
+    from dialsum.training.saves import save
 
     made = load(card("qwen3-4b"), str(replica(card("qwen3-4b"))))
     made.model = add_lora(made.model, Recipe(method="lora", lora_r=8))

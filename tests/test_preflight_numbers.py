@@ -4,10 +4,13 @@ import shutil
 
 import pytest
 
-from dialsum.models import CARDS, card, replica
-from dialsum.pipeline import plan, run_plan
-from dialsum.report import read_experiment, render
-from dialsum.runs import new_run
+from dialsum.models.cards import CARDS, card
+from dialsum.models.replicas import replica
+from dialsum.pipeline.executor import run_plan
+from dialsum.pipeline.plan import plan
+from dialsum.report.document import render
+from dialsum.report.experiment import read_experiment
+from dialsum.runs.folders import new_run
 
 
 def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_path):
@@ -49,7 +52,7 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
     ],
 )
 def test_a_cause_names_the_file_or_part_once(found, cause):
-    from dialsum.pipeline import _cause_of
+    from dialsum.pipeline.executor import _cause_of
 
     assert _cause_of(found) == cause
 
@@ -79,8 +82,8 @@ def rows_of(count):
     ],
 )
 def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, options, count):
-    from dialsum.findings import korean
-    from dialsum.preflight import FEW, check_updates, look_ahead
+    from dialsum.checks.findings import korean
+    from dialsum.checks.outlook import FEW, check_updates, look_ahead
 
     outlook = look_ahead(card("kobart"), "full", options, None, dict(train=rows_of(rows)))
     assert outlook.updates == count and str(outlook).startswith(f"{count} updates ({options['epochs']} epoch")
@@ -97,7 +100,7 @@ def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, opt
 def test_the_preflight_says_what_a_run_would_be(typed, tmp_path):
     import json
 
-    from dialsum.rouge import detectable_difference
+    from dialsum.scores.significance import detectable_difference
 
     words = (
         "preflight",
@@ -131,17 +134,17 @@ def test_the_preflight_says_what_a_run_would_be(typed, tmp_path):
 
 
 def told_of(tmp_path, name="solar-10.7b", **options):
-    from dialsum.preflight import preflight
+    from dialsum.checks.preflight import preflight
 
     return preflight([name], "full", options, {name: str(replica(card(name)))}, tmp_path)
 
 
 def test_what_limits_cut_is_stated_for_each_model_in_its_own_tokens(tmp_path):
-    from dialsum.data import read
-    from dialsum.findings import korean
-    from dialsum.models import load_tokenizer
-    from dialsum.prompt import Codec
-    from dialsum.runs import sample_path
+    from dialsum.checks.findings import korean
+    from dialsum.data.dialogues import read
+    from dialsum.models.loading import load_tokenizer
+    from dialsum.models.prompts import Codec
+    from dialsum.runs.places import sample_path
 
     rows, c = read(sample_path() / "train.csv", summaries=True), card("solar-10.7b")
     codec = Codec(c, load_tokenizer(c, str(replica(c))), 1024)
@@ -212,7 +215,8 @@ def test_a_length_beyond_one_models_positions_is_a_finding_of_that_model(
     ],
 )
 def test_memory_is_no_matter_of_options_that_are_told_elsewhere(options):
-    from dialsum.preflight import check_memory, check_options
+    from dialsum.checks.options import check_options
+    from dialsum.checks.room import check_memory
 
     assert check_memory(card("kobart"), "full", options, available=2**40) == [] and check_options(
         card("kobart"), "full", options
@@ -231,7 +235,8 @@ def test_memory_is_no_matter_of_options_that_are_told_elsewhere(options):
     ],
 )
 def test_memory_is_looked_at_wherever_the_options_may_be(name, options):
-    from dialsum.preflight import check_memory, check_options
+    from dialsum.checks.options import check_options
+    from dialsum.checks.room import check_memory
 
     assert check_options(card(name), "full", options) or check_memory(
         card(name), "full", options, available=2**29
@@ -240,16 +245,16 @@ def test_memory_is_looked_at_wherever_the_options_may_be(name, options):
 
 def test_what_a_model_is_refused_for_is_its_own_finding(monkeypatch, tmp_path):
     "Whatever check raises"
-    from dialsum import preflight
-    from dialsum.runs import DialsumError
+    from dialsum.checks import preflight as preflight_module
+    from dialsum.runs.errors import DialsumError
 
     def refuse(c, *args, **kwargs):
         if c.name == "kobart":
             raise DialsumError("the sky is low: raise it.")
         return []
 
-    monkeypatch.setattr(preflight, "check_memory", refuse)
-    found = preflight.preflight(["kobart", "qwen3-4b"], "replica", runs=tmp_path)
+    monkeypatch.setattr("dialsum.checks.preflight.check_memory", refuse)
+    found = preflight_module.preflight(["kobart", "qwen3-4b"], "replica", runs=tmp_path)
     assert (
         not found.ok("kobart")
         and found.ok("qwen3-4b")
@@ -260,7 +265,7 @@ def test_what_a_model_is_refused_for_is_its_own_finding(monkeypatch, tmp_path):
 def test_a_list_in_a_sentence_is_no_remedy(tmp_path, typed):
     import json
 
-    from dialsum.findings import korean
+    from dialsum.checks.findings import korean
 
     (tmp_path / "bare.csv").write_text("fname,talk: all\nx,y\n", encoding="utf-8")
     (tmp_path / "more.csv").write_text("fname,dialogue,summary,talk: all\nx,y,z,w\n", encoding="utf-8")

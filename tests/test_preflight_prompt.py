@@ -6,10 +6,14 @@ import shutil
 import pandas as pd
 import pytest
 
-from dialsum.findings import korean
-from dialsum.models import card, load_tokenizer, replica
-from dialsum.preflight import check_config, check_tokenizer, look_ahead
-from dialsum.prompt import Codec
+from dialsum.checks.checkpoint import check_config
+from dialsum.checks.findings import korean
+from dialsum.checks.outlook import look_ahead
+from dialsum.checks.tokenizer import check_tokenizer
+from dialsum.models.cards import card
+from dialsum.models.loading import load_tokenizer
+from dialsum.models.prompts import Codec
+from dialsum.models.replicas import replica
 
 
 def copied(name, folder):

@@ -5,13 +5,17 @@ import csv
 import pandas as pd
 import pytest
 
-from dialsum import pipeline
-from dialsum.augment import augment
-from dialsum.data import read
-from dialsum.models import card, load_tokenizer, replica
-from dialsum.prompt import INSTRUCTION, Codec, example
-from dialsum.runs import new_run, sample_path
-from dialsum.training import _readable
+from dialsum.augment.rows import augment
+from dialsum.data.dialogues import read
+from dialsum.models.cards import card
+from dialsum.models.loading import load_tokenizer
+from dialsum.models.prompts import INSTRUCTION, Codec, example
+from dialsum.models.replicas import replica
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.folders import new_run
+from dialsum.runs.places import sample_path
+from dialsum.training.fine_tuning import _readable
 
 SAMPLE = read(sample_path() / "train.csv", summaries=True)
 DEV = read(sample_path() / "dev.csv", summaries=True)
@@ -44,7 +48,7 @@ def damaged(folder):
 
 def data(folder, **params):
     run = new_run("data", {}, folder / "runs")
-    return run, pipeline.run_stage(pipeline.StageSpec(run, "data", "", params))
+    return run, run_stage(StageSpec(run, "data", "", params))
 
 
 def test_rows_that_score_too_low_leave_the_training_set_and_are_kept_in_a_file(tmp_path):

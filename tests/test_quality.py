@@ -8,20 +8,14 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum.data import read
-from dialsum.quality import (
-    DEFECTS,
-    _row,
-    _texts,
-    amounts,
-    check,
-    mend,
-    mend_mojibake,
-    mojibake,
-    repaired,
-    twins,
-)
-from dialsum.runs import sample_path, to_json
+from dialsum.data.characters import mend_mojibake, mojibake
+from dialsum.data.dialogues import read
+from dialsum.data.duplicates import twins
+from dialsum.data.mending import mend
+from dialsum.data.quality import DEFECTS, _row, _texts, check, repaired
+from dialsum.korean.numerals import amounts
+from dialsum.runs.files import to_json
+from dialsum.runs.places import sample_path
 
 NAMES = [
     "김민수",

@@ -7,9 +7,11 @@ from experiments import metrics, scored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialsum.faults import FAULTS
-from dialsum.models import CARDS
-from dialsum.report import SECTIONS, _options, anchor, read_experiment, render
+from dialsum.models.cards import CARDS
+from dialsum.report.document import SECTIONS, anchor, render
+from dialsum.report.experiment import read_experiment
+from dialsum.report.sections.request import _options
+from dialsum.scores.summary_errors import FAULTS
 
 TITLES = [
     c.title for c in CARDS.values() if not c.title.endswith("M")

@@ -9,11 +9,15 @@ import warnings
 import pandas as pd
 import pytest
 
-from dialsum.cases import _measured
-from dialsum.data import check_disjoint, read, rows_of, to_csv
-from dialsum.prepare import check_data
-from dialsum.rouge import score_files
-from dialsum.runs import DialsumError, Stage, new_run, sha256
+from dialsum.augment.prepare import check_data
+from dialsum.data.dialogues import read, to_csv
+from dialsum.data.rows import check_disjoint, rows_of
+from dialsum.report.cases import _measured
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.files import sha256
+from dialsum.runs.folders import new_run
+from dialsum.runs.stage import Stage
+from dialsum.scores.files import score_files
 
 TALK = '#Person1#: 세 시; 맞죠?\n#Person2#: 네, "세 시"예요.'
 ROW = dict(fname="t_0", dialogue=TALK, summary="#Person2#는 세 시라고 한다.")
@@ -261,7 +265,7 @@ def test_names_that_are_not_there_are_asked_for_only_where_they_are_needed(tmp_p
     [("dialog=대화", "did you mean 'dialogue'"), ("대화", "equals sign"), ("dialogue=", "equals sign")],
 )
 def test_a_mapping_that_cannot_be_followed_is_refused(text, word):
-    from dialsum.data import columns_of
+    from dialsum.data.columns import columns_of
 
     with pytest.raises(DialsumError, match=word):
         columns_of(text)
@@ -320,7 +324,7 @@ def test_every_command_that_reads_dialogues_takes_the_names(typed, tmp_path):
     ],
 )
 def test_every_stage_that_takes_a_file_takes_its_names(stage, part, tmp_path):
-    from dialsum.runs import complete
+    from dialsum.runs.parameters import complete
 
     OTHERS.to_csv(tmp_path / "rows.csv", index=False)
     run = new_run("x", {}, tmp_path / "runs")
@@ -329,7 +333,7 @@ def test_every_stage_that_takes_a_file_takes_its_names(stage, part, tmp_path):
 
 
 def test_the_data_stage_takes_them_and_a_plan_gives_them_to_it_alone(tmp_path):
-    from dialsum import pipeline
+    from dialsum.pipeline.plan import plan
 
     OTHERS.to_csv(tmp_path / "train.csv", index=False)
     OTHERS.assign(**{"대화 내용": ["#Person1#: 아침", "#Person1#: 저녁"]}).to_csv(
@@ -338,7 +342,7 @@ def test_the_data_stage_takes_them_and_a_plan_gives_them_to_it_alone(tmp_path):
     options = dict(train_csv=str(tmp_path / "train.csv"), dev_csv=str(tmp_path / "dev.csv"), columns=MAP)
     parts, _ = check_data(options)
     same(parts["train"])
-    having = [s.stage for s in pipeline.plan(tmp_path, ["kobart"], options) if "columns" in s.params]
+    having = [s.stage for s in plan(tmp_path, ["kobart"], options) if "columns" in s.params]
     assert having == ["data"]
 
 

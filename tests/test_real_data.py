@@ -9,8 +9,9 @@ import sys
 import pandas as pd
 import pytest
 
-from dialsum.models import card, locate
-from dialsum.runs import DialsumError
+from dialsum.models.cards import card
+from dialsum.models.checkpoints import locate
+from dialsum.runs.errors import DialsumError
 
 TRAINED, MEASURED = 500, 100  # rows, of all lengths, in the order of the files
 FLOOR = 40  # ROUGE mean; lead-2 of the same rows has 27, chance 22 to 25

@@ -9,32 +9,24 @@ import pytest
 from experiments import ENVIRONMENT, HELL, SIGNATURE, at, metrics, paired, scored, whole
 from mermaid import mermaid_blocks, parse
 
-from dialsum.diagrams import mermaid_text
-from dialsum.faults import FAULTS
-from dialsum.quality import DEFECTS
-from dialsum.report import (
+from dialsum.data.quality import DEFECTS
+from dialsum.korean.particles import particle
+from dialsum.report.diagrams import duration, mermaid_text
+from dialsum.report.document import SECTIONS, render, write_report
+from dialsum.report.experiment import Experiment, Step, read_experiment
+from dialsum.report.figures import (
     FIGURES,
-    SECTIONS,
-    Experiment,
-    Step,
     draw_engines,
     draw_losses,
     draw_quality,
     draw_rouge,
     draw_scores,
-    duration,
-    escape,
-    flowchart,
-    gantt,
-    particle,
     png,
-    read_experiment,
-    render,
-    table,
-    without_paths,
-    write_report,
 )
-from dialsum.runs import DialsumError
+from dialsum.report.markdown import escape, table, without_paths
+from dialsum.report.sections.timeline import flowchart, gantt
+from dialsum.runs.errors import DialsumError
+from dialsum.scores.summary_errors import FAULTS
 
 
 def write(run, tmp_path, name="reports"):
@@ -856,7 +848,7 @@ def test_figures_have_every_letter():
 
 def test_the_letters_are_checked(monkeypatch):
     monkeypatch.setattr(
-        "dialsum.report._fonts", lambda: (["DejaVu Sans"], frozenset(range(0x110000)))
+        "dialsum.report.figures._fonts", lambda: (["DejaVu Sans"], frozenset(range(0x110000)))
     )  # a font without Hangul, said to have everything
     for draw, m in {
         draw_scores: dict(split=scored(40.0)),

@@ -19,10 +19,14 @@ import pandas as pd
 import psutil
 import pytest
 
-from dialsum import pipeline
-from dialsum.pipeline import _sockets, state
-from dialsum.report import Experiment, read_experiment, render
-from dialsum.runs import events, facts, read_fact
+from dialsum.pipeline.done import is_done
+from dialsum.pipeline.executor import state
+from dialsum.pipeline.process import _sockets, run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.report.document import render
+from dialsum.report.experiment import Experiment, read_experiment
+from dialsum.runs.events import events
+from dialsum.runs.facts import facts, read_fact
 
 CALL = [sys.executable, "-P", "-c", "import sys; from dialsum.cli import main; sys.exit(main())"]
 TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second"}
@@ -101,7 +105,7 @@ def of(run):  # processes that belong to an experiment
 def target(driver, kind):  # the process to kill now, if it is there
     if kind == "driver":
         return driver
-    mark = dict(runner="from dialsum.pipeline import child", kernel="ipykernel_launcher")[kind]
+    mark = dict(runner="from dialsum.pipeline.process import child", kernel="ipykernel_launcher")[kind]
     try:
         found = [
             p for p in psutil.Process(driver.pid).children(recursive=True) if mark in " ".join(p.cmdline())
@@ -268,34 +272,30 @@ def test_the_submission_is_the_official_format(experiment):
 def test_what_is_done_is_not_done_again(experiment):
     run = Path(experiment["run"])
     before = read_fact(run / "kobart" / "train.json")
-    spec = pipeline.StageSpec(
-        run, "train", "kobart", {k: v for k, v in before["params"].items() if k != "run"}
-    )
+    spec = StageSpec(run, "train", "kobart", {k: v for k, v in before["params"].items() if k != "run"})
     happened = events(run)
-    assert pipeline.run_stage(spec) == before and [e["event"] for e in events(run)[len(happened) :]] == [
+    assert run_stage(spec) == before and [e["event"] for e in events(run)[len(happened) :]] == [
         "kept"
     ]  # nothing was started
-    assert not pipeline.is_done(pipeline.StageSpec(run, "train", "kobart", spec.params | dict(epochs=7)))
+    assert not is_done(StageSpec(run, "train", "kobart", spec.params | dict(epochs=7)))
 
 
 def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
     import shutil
 
-    from dialsum.runs import to_json
+    from dialsum.runs.files import to_json
 
     run = tmp_path / "copy"
     shutil.copytree(experiment["run"], run)
-    spec = pipeline.StageSpec(run, "submit")
-    assert (
-        pipeline.run_stage(spec)["metrics"]["chosen"] == read_fact(run / "submit.json")["metrics"]["chosen"]
-    )
+    spec = StageSpec(run, "submit")
+    assert run_stage(spec)["metrics"]["chosen"] == read_fact(run / "submit.json")["metrics"]["chosen"]
     other = next(
         m for m in ("kobart", "qwen3-4b") if m != read_fact(run / "submit.json")["metrics"]["chosen"]
     )
     fact = read_fact(run / other / "evaluate.json")
     fact["metrics"]["split"]["mean"]["f"] = 99
     (run / other / "evaluate.json").write_text(to_json(fact))
-    assert pipeline.run_stage(spec)["metrics"]["chosen"] == other
+    assert run_stage(spec)["metrics"]["chosen"] == other
 
 
 @pytest.mark.slow

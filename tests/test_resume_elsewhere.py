@@ -7,22 +7,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dialsum import pipeline
+from dialsum.augment.prepare import prepare
 from dialsum.cli import board
-from dialsum.pipeline import StageSpec, run_stage, why_undone
-from dialsum.prepare import prepare
-from dialsum.runs import (
-    Stage,
-    log_event,
-    make_fact,
-    new_run,
-    read_fact,
-    release,
-    sample_path,
-    sha256,
-    write_atomic,
-    write_fact,
-)
+from dialsum.pipeline.done import why_undone
+from dialsum.pipeline.executor import run_plan
+from dialsum.pipeline.plan import plan
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.pipeline.status import due, time_left
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.events import log_event
+from dialsum.runs.facts import make_fact, read_fact, write_fact
+from dialsum.runs.files import sha256, write_atomic
+from dialsum.runs.folders import new_run
+from dialsum.runs.locks import release
+from dialsum.runs.places import sample_path
+from dialsum.runs.stage import Stage
 
 
 def sources(folder):
@@ -50,7 +50,7 @@ def begun(top, **more):
         use_tta=False,
         optimize_inference=False,
     )
-    specs = pipeline.plan(
+    specs = plan(
         Path(), ["kobart"], options | dict(scale="replica", reports=str(top / "reports")), rehearse=False
     )
     hashes = {Path(path).name: sha256(path) for path in options.values() if str(path).endswith(".csv")}
@@ -82,9 +82,9 @@ def planned(monkeypatch, tmp_path):
 
     def keep(specs, *_, **__):
         plans.append(specs)
-        raise pipeline.DialsumError("far enough")
+        raise DialsumError("far enough")
 
-    monkeypatch.setattr(pipeline, "run_plan", keep)
+    monkeypatch.setattr("dialsum.cli.run_plan", keep)
     monkeypatch.setattr("dialsum.cli.reports_path", lambda: tmp_path / "reports")
     return plans
 
@@ -143,7 +143,7 @@ def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypa
     "Every stage of a plan has succeeded; the folder is moved; nothing is left"
     run = begun(tmp_path / "first")
     asked = read_fact(run / "experiment.json")
-    specs = pipeline.plan(
+    specs = plan(
         run,
         ["kobart"],
         {k: v for k, v in asked["options"].items() if k in ("scale", "reports") or k.endswith("_csv")},
@@ -162,7 +162,7 @@ def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypa
     there.parent.mkdir(parents=True)
     shutil.move(run, there)
     shutil.rmtree(tmp_path / "first")
-    moved = pipeline.plan(
+    moved = plan(
         there,
         ["kobart"],
         {k: v for k, v in asked["options"].items() if k in ("scale", "reports") or k.endswith("_csv")},
@@ -184,7 +184,7 @@ def test_stages_that_are_kept_do_not_shorten_what_is_left(tmp_path):
         release(folder)
     rows = StageSpec(run, "data", "", dict(debug=True))
     log_event(run, "end", **rows.named, status="success", seconds=540)
-    ended = pipeline.run_plan([*kept, rows], workers=1, say=lines.append)
+    ended = run_plan([*kept, rows], workers=1, say=lines.append)
     told = [line for line in lines if line.startswith("[")]
     assert {f["status"] for f in ended.values()} == {"success"} and len(told) == 6
     assert all(" kept " in line and re.search("about 5[34][0-9] s left", line) for line in told[:5]), told
@@ -213,15 +213,14 @@ def test_what_a_stage_will_take_is_told_by_others_like_it():
             time="2026-01-01T09:00:10.000+00:00",
         ),
     ]
-    assert pipeline.time_left(happened, ["kobart/fold2/train"]).seconds == 77  # as it says itself
-    assert pipeline.time_left(happened, ["kobart/fold3/train"]).seconds == 150  # as its model's others took
-    assert pipeline.time_left(happened, ["kobart/fold3/train", "kobart/fold4/train"], 2).seconds == 150
-    assert pipeline.time_left(happened, ["solar-10.7b/train"]).seconds == 1100  # as others took
+    assert time_left(happened, ["kobart/fold2/train"]).seconds == 77  # as it says itself
+    assert time_left(happened, ["kobart/fold3/train"]).seconds == 150  # as its model's others took
+    assert time_left(happened, ["kobart/fold3/train", "kobart/fold4/train"], 2).seconds == 150
+    assert time_left(happened, ["solar-10.7b/train"]).seconds == 1100  # as others took
     assert (
-        str(pipeline.time_left(happened, ["kobart/fold2/train", "kobart/fold2/evaluate"]))
-        == "at least 77 s left"
+        str(time_left(happened, ["kobart/fold2/train", "kobart/fold2/evaluate"])) == "at least 77 s left"
     )  # what fails tells nothing
-    assert str(pipeline.time_left(happened, ["kobart/fold2/evaluate"])) == ""
+    assert str(time_left(happened, ["kobart/fold2/evaluate"])) == ""
 
 
 def test_the_table_says_the_same(tmp_path):
@@ -241,8 +240,8 @@ def test_what_will_run_is_known_before_it_runs(moved):
         for k, v in read_fact(moved / "experiment.json")["options"].items()
         if k in ("scale", "train_csv", "dev_csv", "test_csv")
     }
-    specs = pipeline.plan(moved, ["kobart"], options, rehearse=False)
-    assert pipeline.due(specs) == [
+    specs = plan(moved, ["kobart"], options, rehearse=False)
+    assert due(specs) == [
         "preflight",
         "kobart/train",
         "kobart/evaluate",
@@ -250,5 +249,5 @@ def test_what_will_run_is_known_before_it_runs(moved):
         "submit",
         "report",
     ]
-    other = pipeline.plan(moved, ["kobart"], options | dict(seed=7), rehearse=False)
-    assert "data" in pipeline.due(other)
+    other = plan(moved, ["kobart"], options | dict(seed=7), rehearse=False)
+    assert "data" in due(other)

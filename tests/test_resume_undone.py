@@ -6,10 +6,21 @@ import shutil
 import pandas as pd
 import pytest
 
-from dialsum import pipeline
-from dialsum.pipeline import StageSpec
-from dialsum.prepare import at_hand, check_data, prepare
-from dialsum.runs import Stage, log_event, new_run, parameters, read_fact, release, sample_path, write_atomic
+from dialsum.augment.prepare import at_hand, check_data, prepare
+from dialsum.pipeline.executor import run_plan
+from dialsum.pipeline.plan import plan
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.pipeline.status import due, time_left
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.events import events, log_event
+from dialsum.runs.facts import read_fact
+from dialsum.runs.files import write_atomic
+from dialsum.runs.folders import new_run
+from dialsum.runs.locks import release
+from dialsum.runs.parameters import parameters
+from dialsum.runs.places import sample_path
+from dialsum.runs.stage import Stage
 
 ROWS = dict(train=16, dev=4, test=4)
 MENDED = dict(clean_data=True, validate_data_quality=True, quality_threshold=0.5, quality_action="drop")
@@ -57,9 +68,9 @@ def planned(monkeypatch):
 
     def keep(*given, **more):
         plans.append(given)
-        raise pipeline.DialsumError("far enough")
+        raise DialsumError("far enough")
 
-    monkeypatch.setattr(pipeline, "run_plan", keep)
+    monkeypatch.setattr("dialsum.cli.run_plan", keep)
     return plans
 
 
@@ -131,7 +142,7 @@ def finished(top):
         stages=[],
     )
     options = dict(scale="replica", reports=str(top / "reports"))
-    for spec in pipeline.plan(run, ["kobart"], options, rehearse=False):
+    for spec in plan(run, ["kobart"], options, rehearse=False):
         stage = Stage(spec.stage, spec.all_params, spec.model)
         made = write_atomic(stage.folder / f"{spec.stage}.txt", "as it was")
         stage.record({}, [made])
@@ -155,8 +166,7 @@ def output_changed(run, monkeypatch):
 
 def notebook_changed(run, monkeypatch):
     monkeypatch.setattr(
-        pipeline,
-        "identity",
+        "dialsum.pipeline.done.identity",
         lambda stage, *_: (
             "another"
             if stage == "train"
@@ -177,30 +187,30 @@ def test_a_resume_knows_what_runs_again_and_how_long_that_takes(
     change(run, monkeypatch)
     typed("resume", run)
     specs, _workers, undone = planned[0][0], planned[0][1], planned[0][5]
-    awaited = pipeline.due(specs, undone)
+    awaited = due(specs, undone)
     assert set(awaited) == ALL
     log_event(run, "open")
-    assert str(pipeline.time_left(pipeline.events(run), awaited)) == f"about {540 * len(ALL)} s left"
+    assert str(time_left(events(run), awaited)) == f"about {540 * len(ALL)} s left"
 
 
 def test_strict_lets_everything_run_again(tmp_path, typed, planned, monkeypatch):
     run = finished(tmp_path)
-    monkeypatch.setattr(pipeline, "environment", lambda: dict(package_code="another"))
+    monkeypatch.setattr("dialsum.pipeline.done.environment", lambda: dict(package_code="another"))
     typed("resume", run, "--strict")
-    assert set(pipeline.due(planned[0][0], planned[0][5])) == ALL | {"data"}
+    assert set(due(planned[0][0], planned[0][5])) == ALL | {"data"}
 
 
 def test_a_plan_that_is_told_nothing_finds_it_when_the_stage_begins(tmp_path):
     "A data stage whose rows are away runs, and then what is made of them is awaited"
     run, lines = new_run("small", {}, tmp_path), []
     rows = StageSpec(run, "data", "", dict(debug=True))
-    pipeline.run_stage(rows)
+    run_stage(rows)
     after = StageSpec(run, "submit", "", {}, after=("data",))
     Stage("submit", after.all_params).record({})
     release(run)
     log_event(run, "end", **after.named, status="success", seconds=540)
     (run / "data" / "train.csv").unlink()
-    pipeline.run_plan([rows, after], workers=1, say=lines.append)
+    run_plan([rows, after], workers=1, say=lines.append)
     [of_rows] = [line for line in lines if re.match(r"\[ *1/2\] data", line)]
     assert "about 540 s left" in of_rows, lines
 
@@ -230,7 +240,7 @@ def test_while_a_stage_runs_it_is_never_said_that_nothing_is_left(heard, tmp_pat
         dict(event="start", stage="train", model="kobart", fold=None, time="2026-01-01T00:00:00.000+00:00"),
         *heard,
     ]
-    assert str(pipeline.time_left(happened, ["kobart/train"])) == ""
-    assert str(pipeline.time_left(happened, ["kobart/train", "kobart/fold1/train"])) == (
+    assert str(time_left(happened, ["kobart/train"])) == ""
+    assert str(time_left(happened, ["kobart/train", "kobart/fold1/train"])) == (
         "about 5 s left" if heard else "at least 5 s left"
     )

@@ -1,4 +1,4 @@
-"""What the notebook of dialsum.rouge cannot say of itself: equality over many random texts, the real data, files in any order"""
+"""What the notebook of dialsum.scores.rouge cannot say of itself: equality over many random texts, the real data, files in any order"""
 
 import json
 import random
@@ -13,18 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from dialsum.rouge import (
-    KINDS,
-    TOKENIZERS,
-    broken_tags,
-    foreign,
-    invented_tags,
-    lead2,
-    rouge,
-    score_files,
-    tokenizer,
-)
-from dialsum.runs import DialsumError, to_json
+from dialsum.korean.tags import broken_tags, foreign, invented_tags
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.files import to_json
+from dialsum.scores.baselines import lead2
+from dialsum.scores.files import score_files
+from dialsum.scores.rouge import rouge
+from dialsum.scores.scorer import KINDS
+from dialsum.scores.tokenizers import TOKENIZERS, tokenizer
 
 DEV = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "kodialogsum" / "dev.csv"
 needs_data = pytest.mark.skipif(
@@ -261,7 +257,7 @@ def test_several_references_mean_or_max(files):
 
 def test_the_same_call_gives_the_same_bytes_in_another_process():
     code = (
-        "from dialsum.rouge import rouge; from dialsum.runs import to_json\n"
+        "from dialsum.scores.rouge import rouge; from dialsum.runs.files import to_json\n"
         "print(to_json(rouge(['회의를 옮긴다', '우산을 두고 왔다', '안경'], ['회의가 네 시다', '우산을 찾는다', '안경을 찾는다']).to_dict()))"
     )
     runs = [
@@ -365,7 +361,7 @@ def test_lead_2_takes_both_editions():
 
 def test_kiwi_is_loaded_only_when_asked():
     code = (
-        "import sys; from dialsum.rouge import rouge, tokenizer; rouge(['네'], ['네']); assert 'kiwipiepy=' in tokenizer('kiwi').signature\n"
+        "import sys; from dialsum.scores.rouge import rouge; from dialsum.scores.tokenizers import tokenizer; rouge(['네'], ['네']); assert 'kiwipiepy=' in tokenizer('kiwi').signature\n"
         "assert 'mecab' in sys.modules and 'kiwipiepy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

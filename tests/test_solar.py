@@ -15,10 +15,7 @@ import pandas as pd
 import pytest
 from test_chat import KEY, quickly, serving, told  # noqa: F401 (a fixture that acts by itself)
 
-from dialsum.chat import Chat, Failed, Refused
-from dialsum.data import read
-from dialsum.runs import DialsumError, sample_path
-from dialsum.solar import (
+from dialsum.api.summaries import (
     Contract,
     Neighbours,
     Solar,
@@ -33,6 +30,10 @@ from dialsum.solar import (
     score_rows,
     tidy,
 )
+from dialsum.data.dialogues import read
+from dialsum.endpoints.client import Chat, Failed, Refused
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
 
 DEV, TRAIN = (read(sample_path() / f"{part}.csv", summaries=True) for part in ("dev", "train"))
 
@@ -190,7 +191,7 @@ def test_a_second_run_asks_only_what_failed_on_its_way(tmp_path):
 
 
 CHILD = """import json, sys
-from dialsum.solar import Solar
+from dialsum.api.summaries import Solar
 dialogues = json.load(open(sys.argv[2]))
 done = Solar(sys.argv[1], cache=sys.argv[3], per_minute=10**6, at_once=4).summarize(dialogues, progress=print)
 json.dump(done.rows['text'].tolist(), open(sys.argv[4], 'w')); print(done.facts)

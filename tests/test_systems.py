@@ -12,10 +12,16 @@ import pandas as pd
 import pytest
 from experiments import TYPED
 
-from dialsum import pipeline
-from dialsum.data import read
-from dialsum.runs import DialsumError, make_fact, new_run, read_fact, sample_path, write_fact
-from dialsum.solar import stand_in
+from dialsum.api.summaries import stand_in
+from dialsum.data.dialogues import read
+from dialsum.pipeline.examples import example_predictions, worn
+from dialsum.pipeline.members import members
+from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.facts import make_fact, read_fact, write_fact
+from dialsum.runs.folders import new_run
+from dialsum.runs.places import sample_path
 
 KEY = "sk-never-to-be-seen-0123456789"
 SMALL = [
@@ -35,14 +41,12 @@ SMALL = [
 
 def equals(tmp_path, folds=0):
     "A run folder with two models whose predictions are worn references: neither is weak"
-    return pipeline.example_predictions(("kobart", "qwen3-4b"), folds, tmp_path)
+    return example_predictions(("kobart", "qwen3-4b"), folds, tmp_path)
 
 
 def test_stacking_is_learned_from_the_folds_and_goes_on(tmp_path):
     run = equals(tmp_path, folds=2)
-    fact = pipeline.run_stage(
-        pipeline.StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking", k_folds=2))
-    )
+    fact = run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking", k_folds=2)))
     assert fact["status"] == "success", fact["error"]
     m, written = (
         fact["metrics"],
@@ -67,33 +71,31 @@ def test_stacking_is_learned_from_the_folds_and_goes_on(tmp_path):
 
 def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
     run = equals(tmp_path)
-    fact = pipeline.run_stage(pipeline.StageSpec(run, "ensemble"))
+    fact = run_stage(StageSpec(run, "ensemble"))
     assert fact["status"] == "success", fact["error"]
     m = fact["metrics"]
     assert {s["system"] for s in m["metrics"]["rouge"]["systems"]} == {"best", "mbr", "weighted_avg"} and m[
         "metrics"
     ]["rouge"]["oracle"] >= max(m["metrics"]["rouge"]["members"].values())
     assert len(pd.read_csv(run / "predictions_ensemble_test.csv")) == 10
-    stacking = pipeline.run_stage(pipeline.StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking")))
+    stacking = run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking")))
     assert stacking["status"] == "failed" and "--k-folds" in stacking["error"]["message"]
     assert (
-        pipeline.run_stage(pipeline.StageSpec(run, "ensemble", "", dict(ensemble_strategy="weighted_avg")))[
-            "metrics"
-        ]["strategy"]
+        run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="weighted_avg")))["metrics"][
+            "strategy"
+        ]
         == "weighted_avg"
     )
-    submitted = pipeline.run_stage(pipeline.StageSpec(run, "submit", "", dict(more="ensemble")))
+    submitted = run_stage(StageSpec(run, "submit", "", dict(more="ensemble")))
     assert {c["model"] for c in submitted["metrics"]["candidates"]} == {"kobart", "qwen3-4b", "ensemble"}
-    alone = pipeline.run_stage(pipeline.StageSpec(run, "ensemble", "", dict(models="kobart")))
+    alone = run_stage(StageSpec(run, "ensemble", "", dict(models="kobart")))
     assert (
         alone["status"] == "blocked"
         and alone["error"]["kind"] == "optional"
         and "only 'kobart' is left" in alone["error"]["message"]
         and (run / "predictions_ensemble_test.csv").exists()
     )
-    submitted = pipeline.run_stage(
-        pipeline.StageSpec(run, "submit", "", dict(more="ensemble"))
-    )  # an older choice is not its
+    submitted = run_stage(StageSpec(run, "submit", "", dict(more="ensemble")))  # an older choice is not its
     assert {c["model"] for c in submitted["metrics"]["candidates"]} == {"kobart", "qwen3-4b"} and submitted[
         "metrics"
     ]["chosen"] == "kobart"
@@ -115,7 +117,7 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
         for f in m["findings"]
     )
     run = new_run("keyless", {}, tmp_path / "more")
-    code = 'import sys; from pathlib import Path; from dialsum.pipeline import StageSpec, run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "solar", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
+    code = 'import sys; from pathlib import Path; from dialsum.pipeline.spec import StageSpec; from dialsum.pipeline.process import run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "solar", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
     told = subprocess.run(
         [sys.executable, "-c", code, str(run)], env=os.environ | gone, capture_output=True, text=True
     )
@@ -257,7 +259,7 @@ def wear(run):
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
         if not set(rows["fname"]) <= set(texts[part]):
             continue  # of rows that a fold has held out
-        rows["summary"] = [pipeline.worn(texts[part][f], 0.3, shift) for f in rows["fname"]]
+        rows["summary"] = [worn(texts[part][f], 0.3, shift) for f in rows["fname"]]
         rows.to_csv(path, index=False)
 
 
@@ -282,17 +284,15 @@ def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
         },
     )
     wear(run)
-    fact = pipeline.run_stage(
-        pipeline.StageSpec(
-            run, "ensemble", "", {name: value for name, value in asked.items() if name != "run"}
-        )
+    fact = run_stage(
+        StageSpec(run, "ensemble", "", {name: value for name, value in asked.items() if name != "run"})
     )
     m = fact["metrics"]
     assert fact["status"] == "success", fact["error"]
     assert set(m["members"]) | set(m["dropped"]) == everyone and "api" in m["members"] and m["n"] == 10
     taken = pd.read_csv(run / "predictions_ensemble_test.csv", keep_default_na=False)
     assert len(taken) == 10 and set(taken["member"]) <= set(m["members"])
-    submitted = pipeline.run_stage(pipeline.StageSpec(run, "submit", "", dict(more="tta,soup,ensemble")))
+    submitted = run_stage(StageSpec(run, "submit", "", dict(more="tta,soup,ensemble")))
     assert {c["model"] for c in submitted["metrics"]["candidates"]} == {
         "kobart",
         "kobart/tta",
@@ -341,7 +341,8 @@ def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
 
 def test_what_an_experiment_dropped_is_no_member(tmp_path):
     "The fold of an earlier, larger split has left its facts"
-    from dialsum.runs import Stage, complete
+    from dialsum.runs.parameters import complete
+    from dialsum.runs.stage import Stage
 
     run = new_run("fewer", {}, tmp_path, stages=["kobart/evaluate", "kobart/fold0/evaluate", "kobart/tta"])
     for fold in (None, 0, 1):
@@ -365,6 +366,6 @@ def test_what_an_experiment_dropped_is_no_member(tmp_path):
     )  # of an earlier time: its fact does not name it
     write_fact(run, run / "kobart" / "tta.json", make_fact(run, "tta", "success", "kobart"))
     stage = Stage("ensemble", complete("ensemble", dict(run=str(run))))
-    assert list(pipeline.members(stage, "dev", "", "models, tta, folds")) == ["kobart", "kobart/fold0"]
+    assert list(members(stage, "dev", "", "models, tta, folds")) == ["kobart", "kobart/fold0"]
     with pytest.raises(DialsumError, match="'models'"):
-        pipeline.members(stage, "dev", "", "modles")
+        members(stage, "dev", "", "modles")

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum.data import TAG, read
-from dialsum.runs import sample_path
+from dialsum.data.dialogues import read
+from dialsum.korean.tags import TAG
+from dialsum.runs.places import sample_path
 
 SAYS = {  # a dialogue, and a good summary of it that holds a '#' or letters of another script
     "sharp": (
@@ -57,7 +58,7 @@ TELLS_TAGS = ("broken tags", "not in their dialogue", "neither Hangul nor Latin"
 
 @pytest.mark.parametrize("name", SAYS)
 def test_what_the_dialogue_says_is_no_fault_of_a_score(name):
-    from dialsum.rouge import rouge
+    from dialsum.scores.rouge import rouge
 
     dialogue, summary = SAYS[name]
     table = rouge([summary] * 3, [("다른 말이다.", "또 다른 말이다.")] * 3, dialogues=[dialogue] * 3)
@@ -66,7 +67,7 @@ def test_what_the_dialogue_says_is_no_fault_of_a_score(name):
 
 
 def test_a_reference_scored_against_itself_has_no_warning():
-    from dialsum.rouge import rouge
+    from dialsum.scores.rouge import rouge
 
     for dialogues in (DIALOGUES, None):
         table = rouge(SUMMARIES, SUMMARIES, dialogues=dialogues)
@@ -75,7 +76,7 @@ def test_a_reference_scored_against_itself_has_no_warning():
 
 @pytest.mark.parametrize("name", SAYS)
 def test_what_the_dialogue_says_is_no_fault_of_a_summary(name):
-    from dialsum.faults import faults
+    from dialsum.scores.summary_errors import faults
 
     dialogue, summary = SAYS[name]
     [found] = faults([summary], [dialogue])
@@ -84,7 +85,7 @@ def test_what_the_dialogue_says_is_no_fault_of_a_summary(name):
 
 @pytest.mark.parametrize("name", SAYS)
 def test_what_the_dialogue_says_is_no_fault_of_an_answer(name):
-    from dialsum.solar import faults
+    from dialsum.api.summaries import faults
 
     dialogue, summary = SAYS[name]
     assert not {"tags", "hangul"} & set(faults(summary, dialogue))
@@ -92,7 +93,7 @@ def test_what_the_dialogue_says_is_no_fault_of_an_answer(name):
 
 @pytest.mark.parametrize("name", SAYS)
 def test_what_the_dialogue_says_costs_no_candidate_of_an_ensemble(name):
-    from dialsum.ensemble import _features, _seen
+    from dialsum.ensemble.stacking import _features, _seen
 
     dialogue, summary = SAYS[name]
     seen = dict(zip(("precision", "pairs", "coverage", "tags"), _seen(summary, dialogue, str.split)))
@@ -103,7 +104,7 @@ def test_what_the_dialogue_says_costs_no_candidate_of_an_ensemble(name):
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("name", [n for n in SAYS if n not in ("sign", "bare speakers")])
 def test_a_broken_tag_stays_broken_beside_other_signs(name, broken):
-    from dialsum.tags import broken_tags
+    from dialsum.korean.tags import broken_tags
 
     dialogue, summary = SAYS[name]
     assert broken_tags(f"{broken}은 간다. {summary}", dialogue)
@@ -111,8 +112,8 @@ def test_a_broken_tag_stays_broken_beside_other_signs(name, broken):
 
 
 def test_a_reference_excuses_what_its_dialogue_does_not_have():
-    from dialsum.rouge import rouge
-    from dialsum.tags import broken_tags, foreign, invented_tags
+    from dialsum.korean.tags import broken_tags, foreign, invented_tags
+    from dialsum.scores.rouge import rouge
 
     text, dialogue = "#Person3#은 C#과 α를 배운다.", "#Person1#: 씨샵 배워."
     assert broken_tags(text, dialogue) and invented_tags(text, dialogue) and foreign(text, dialogue)
@@ -126,7 +127,7 @@ def test_a_reference_excuses_what_its_dialogue_does_not_have():
 
 
 def test_a_warning_says_what_was_counted_in_the_references():
-    from dialsum.rouge import rouge
+    from dialsum.scores.rouge import rouge
 
     bad, dialogue = "#Ferson1#은 간다.", "#Person1#: 간다.\n#Person2#: 응."
 
@@ -143,7 +144,7 @@ def test_a_warning_says_what_was_counted_in_the_references():
 
 
 def test_references_with_as_many_give_no_warning():
-    from dialsum.rouge import rouge
+    from dialsum.scores.rouge import rouge
 
     references = [f"#Pson{i}#은 온다." for i in range(1, 5)]
     predictions = [f"#Ferson{i}#은 온다." for i in range(1, 5)]
@@ -153,8 +154,8 @@ def test_references_with_as_many_give_no_warning():
 
 @pytest.mark.parametrize("name", ["hanja", "kana", "greek", "mask"])
 def test_what_the_dialogue_says_is_no_defect_of_a_reference(name):
-    from dialsum.data import Dialogue
-    from dialsum.quality import _row
+    from dialsum.data.dialogues import Dialogue
+    from dialsum.data.quality import _row
 
     dialogue, summary = SAYS[name]
     kinds = ("script", "unknown_tag", "broken_tag")
@@ -170,7 +171,7 @@ def test_what_the_dialogue_says_is_no_defect_of_a_reference(name):
 @settings(max_examples=200, deadline=None)
 @given(st.text(), st.text())
 def test_no_text_breaks_a_rule_that_it_is_measured_against(text, other):
-    from dialsum import tags
+    from dialsum.korean import tags
 
     plain = re.sub(r"(?:[#＃]\S*)", "", text)
     for measured in (tags.broken_tags, tags.invented_tags, tags.foreign, tags.control_tokens):
@@ -183,7 +184,7 @@ def test_no_text_breaks_a_rule_that_it_is_measured_against(text, other):
 
 
 def test_real_masks_of_the_sample_are_tags():
-    from dialsum.tags import KNOWN_TAG, broken_tags, foreign, invented_tags
+    from dialsum.korean.tags import KNOWN_TAG, broken_tags, foreign, invented_tags
 
     for part in ("train", "dev"):
         rows = read(sample_path() / f"{part}.csv", summaries=True)
@@ -197,7 +198,7 @@ def test_real_masks_of_the_sample_are_tags():
 
 
 def test_people_s_summaries_of_real_dialogues_hold_nothing_of_the_kind(shared):
-    from dialsum.tags import (
+    from dialsum.korean.tags import (
         broken_tags,
         control_tokens,
         foreign,
@@ -219,7 +220,7 @@ def test_people_s_summaries_of_real_dialogues_hold_nothing_of_the_kind(shared):
 
 
 def test_masks_of_another_data_set_are_scored_without_a_warning(shared):
-    from dialsum.rouge import score_files
+    from dialsum.scores.files import score_files
 
     folder = shared / "cases" / "data"
     assert score_files(folder / "masks_pred.csv", folder / "masks.csv").warnings == []
@@ -239,7 +240,7 @@ class Steps:
 
 
 def test_a_run_without_blanks_is_read_once(monkeypatch):
-    from dialsum import tags
+    from dialsum.korean import tags
 
     steps = Steps(tags._fragment)
     monkeypatch.setattr(tags, "_fragment", steps)
@@ -251,7 +252,7 @@ def test_a_run_without_blanks_is_read_once(monkeypatch):
 @settings(max_examples=200, deadline=None)
 @given(st.text("ab1#＃ㅋ \0P") | st.text("#Person1 은\0"))
 def test_fragments_are_what_a_search_from_every_place_finds(text):
-    from dialsum import tags
+    from dialsum.korean import tags
 
     everywhere = re.compile("\0?[^\\s\0]*[#＃][^\\s\0]*\0?|(?<![A-Za-z])[Pp]erson\\d[^\\s\0]*")
     assert tags._fragment.findall(text) == everywhere.findall(text)
@@ -259,8 +260,8 @@ def test_fragments_are_what_a_search_from_every_place_finds(text):
 
 @pytest.mark.parametrize("nothing", ["#N/A", "#NULL!", "#NaN#", "＃N/A"])
 def test_a_missing_value_that_is_spelled_with_a_sharp_is_that_alone(nothing):
-    from dialsum.faults import faults
-    from dialsum.rouge import rouge
+    from dialsum.scores.rouge import rouge
+    from dialsum.scores.summary_errors import faults
 
     dialogue, summary = (
         "#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요.",
@@ -273,6 +274,6 @@ def test_a_missing_value_that_is_spelled_with_a_sharp_is_that_alone(nothing):
 
 
 def test_a_broken_tag_within_a_text_is_still_one():
-    from dialsum.tags import broken_tags
+    from dialsum.korean.tags import broken_tags
 
     assert broken_tags("#Person1#은 #N/A라고 한다.", "#Person1#: 없어요.") == ["#N/A라고"]

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from dialsum.models import card, replica
-from dialsum.runs import DialsumError, new_run, release, stage_notebook
+from dialsum.models.cards import card
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.folders import new_run
+from dialsum.runs.locks import release
+from dialsum.runs.parameters import stage_notebook
 
 
 @pytest.fixture(scope="module")

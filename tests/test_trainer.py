@@ -8,13 +8,18 @@ import torch
 from safetensors.torch import load_file
 from toys import TAUGHT
 
-from dialsum.data import read
-from dialsum.models import card, load, replica
-from dialsum.precision import Device, decide, here
-from dialsum.preflight import rehearse
-from dialsum.prompt import Codec
-from dialsum.runs import sample_path
-from dialsum.training import Recipe, _trainer, add_tokens, train
+from dialsum.checks.dry_run import rehearse
+from dialsum.data.dialogues import read
+from dialsum.models.cards import card
+from dialsum.models.loading import load
+from dialsum.models.precision import Device, decide, here
+from dialsum.models.prompts import Codec
+from dialsum.models.replicas import replica
+from dialsum.runs.places import sample_path
+from dialsum.training.fine_tuning import train
+from dialsum.training.new_tokens import add_tokens
+from dialsum.training.recipe import Recipe
+from dialsum.training.trainer import _trainer
 
 FULL = [(name, "full") for name in TAUGHT]
 ADAPTED = [(name, method) for name in TAUGHT if not card(name).seq2seq for method in ("lora", "qlora")]
@@ -132,7 +137,7 @@ def test_logits_at_labels_alone_teach_the_same(
     name, method, smoothing, checkpointing, rows, tmp_path, monkeypatch
 ):
     loss, gradients, seen = learned_from(name, method, rows, tmp_path / "picked", smoothing, checkpointing)
-    monkeypatch.setattr("dialsum.training.label_places", lambda labels: None)
+    monkeypatch.setattr("dialsum.training.trainer.label_places", lambda labels: None)
     whole, expected, all_seen = learned_from(name, method, rows, tmp_path / "whole", smoothing, checkpointing)
     assert 2 * sum(seen) < sum(all_seen)
     assert loss == pytest.approx(whole, rel=1e-5) and set(gradients) == set(expected)
@@ -323,7 +328,7 @@ def stock(model, checkpoint):
 
 
 def test_the_rehearsal_sees_a_head_that_has_another_name_on_the_disk(monkeypatch):
-    monkeypatch.setattr("dialsum.training.restore", stock)
+    monkeypatch.setattr("dialsum.training.trainer.restore", stock)
     [found] = rehearse(card("polyglot"), "replica", dict(method="full"))
     assert (
         "lm_head" in found.what
@@ -335,7 +340,7 @@ def test_the_rehearsal_sees_a_head_that_has_another_name_on_the_disk(monkeypatch
 
 def unseen_losses(monkeypatch, name, method):
     "What the rehearsal finds where the best epoch is never read back"
-    monkeypatch.setattr("dialsum.training.restore", lambda model, checkpoint: None)
+    monkeypatch.setattr("dialsum.training.trainer.restore", lambda model, checkpoint: None)
     monkeypatch.setattr("transformers.Trainer._load_best_model", lambda trainer: None)
     return rehearse(card(name), "replica", dict(method=method))
 

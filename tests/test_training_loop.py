@@ -7,11 +7,15 @@ import pytest
 import torch
 from toys import Killed, scores
 
-from dialsum.data import read
-from dialsum.models import card, load, replica
-from dialsum.precision import here
-from dialsum.runs import DialsumError, sample_path
-from dialsum.training import Recipe, adapter_options, train
+from dialsum.data.dialogues import read
+from dialsum.models.cards import card
+from dialsum.models.loading import load
+from dialsum.models.precision import here
+from dialsum.models.replicas import replica
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.places import sample_path
+from dialsum.training.fine_tuning import train
+from dialsum.training.recipe import Recipe, adapter_options
 
 
 def rows(count):
@@ -39,7 +43,7 @@ def changed(before, after):
     ("batch", "accumulation", "epochs", "count"), [(8, 1, 1, 8), (4, 2, 1, 9), (2, 3, 2, 13)]
 )
 def test_the_number_of_updates_is_what_the_trainer_takes(batch, accumulation, epochs, count, tmp_path):
-    from dialsum.training import updates
+    from dialsum.training.recipe import updates
 
     r = Recipe(batch_size=batch, gradient_accumulation_steps=accumulation, epochs=epochs, learning_rate=1e-3)
     assert trained(toy("kobart"), rows(count), r, tmp_path)["steps"] == updates(r, count)
@@ -48,7 +52,7 @@ def test_the_number_of_updates_is_what_the_trainer_takes(batch, accumulation, ep
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.99])
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 11, 100])
 def test_warm_up_leaves_an_update(ratio, count):
-    from dialsum.training import updates, warmup
+    from dialsum.training.recipe import updates, warmup
 
     r = Recipe(batch_size=1, epochs=1, warmup_ratio=ratio)
     assert 0 <= warmup(r, count) < updates(r, count) == count
@@ -127,7 +131,6 @@ def test_a_tie_without_falling_loss_is(losses, tmp_path):
 
 def test_a_training_that_stopped_early_does_not_go_on_after_a_kill(monkeypatch, tmp_path):
     "It was killed while its model was saved: the next attempt saves the same one, and trains nothing"
-    from dialsum import training
 
     patient = replace(FAST, early_stopping_patience=1)
     whole = trained(toy("kobart"), rows(8), patient, tmp_path / "whole", scores(2, 1))
@@ -136,7 +139,7 @@ def test_a_training_that_stopped_early_does_not_go_on_after_a_kill(monkeypatch, 
         raise Killed
 
     with monkeypatch.context() as m:
-        m.setattr(training, "save", killed)
+        m.setattr("dialsum.training.fine_tuning.save", killed)
         with pytest.raises(Killed):
             trained(toy("kobart"), rows(8), patient, tmp_path / "torn", scores(2, 1))
     again = trained(toy("kobart"), rows(8), patient, tmp_path / "torn", scores())
@@ -199,7 +202,8 @@ def test_a_score_that_is_no_number_is_refused(tmp_path):
 def test_an_update_that_the_scaler_leaves_out_has_no_gradient_norm():
     from types import SimpleNamespace
 
-    from dialsum.training import _history, check_logged
+    from dialsum.training.fine_tuning import _history
+    from dialsum.training.trainer import check_logged
 
     logged = dict(loss=2.0, grad_norm=math.inf, step=1)
     check_logged(logged, 1)
@@ -212,11 +216,11 @@ def test_the_time_left_after_a_resume_is_that_of_the_pace_since_then(monkeypatch
     "Ten updates took a minute since the training went on at the 900th: the last ninety take nine"
     from types import SimpleNamespace
 
-    from dialsum import training
+    from dialsum.training.trainer import _progress_class
 
     beats, clock = [], iter([0.0, 100.0, 160.0])
-    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
-    progress = training._progress_class()(
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    progress = _progress_class()(
         say=lambda line: None,
         beat=lambda **facts: beats.append(facts),
         first=None,
@@ -229,7 +233,10 @@ def test_the_time_left_after_a_resume_is_that_of_the_pace_since_then(monkeypatch
 
 
 def test_facts_refuse_what_is_not_finite_by_name(tmp_path):
-    from dialsum.runs import Stage, complete, new_run, to_json
+    from dialsum.runs.files import to_json
+    from dialsum.runs.folders import new_run
+    from dialsum.runs.parameters import complete
+    from dialsum.runs.stage import Stage
 
     run = new_run("nan", {}, tmp_path)
     stage = Stage("train", complete("train", dict(run=str(run))), "kobart")
@@ -248,7 +255,7 @@ def test_facts_refuse_what_is_not_finite_by_name(tmp_path):
 def test_a_cell_of_a_table_that_holds_nothing_is_none():
     import pandas as pd
 
-    from dialsum.runs import records, to_json
+    from dialsum.runs.files import records, to_json
 
     table = pd.DataFrame([dict(system="one", mean=2.0), dict(system="two", mean=3.0, p=0.5)])
     assert records(table) == [dict(system="one", mean=2.0, p=None), dict(system="two", mean=3.0, p=0.5)]
@@ -326,8 +333,8 @@ def test_dropout_belongs_to_the_training(adapter, tmp_path):
     ],
 )
 def test_another_adapter_than_the_one_to_start_from_is_refused(given, words, adapter, tmp_path):
-    from dialsum.findings import korean
-    from dialsum.preflight import check_model
+    from dialsum.checks.findings import korean
+    from dialsum.checks.preflight import check_model
 
     with pytest.raises(DialsumError, match=f"{words}: .*leave it out, or start from its base checkpoint"):
         trained(toy("qwen3-4b", adapter[0]), rows(8), Recipe(method="lora", **given), tmp_path)
@@ -336,8 +343,8 @@ def test_another_adapter_than_the_one_to_start_from_is_refused(given, words, ada
 
 
 def test_what_an_adapter_has_may_be_given_and_is_planned_with(adapter):
-    from dialsum.preflight import check_model
-    from dialsum.training import recipe
+    from dialsum.checks.preflight import check_model
+    from dialsum.training.recipe import recipe
 
     given = dict(lora_r=4, lora_alpha=12, lora_targets="v_proj,q_proj", lora_dropout=0.0)
     assert not errors(check_model(card("qwen3-4b"), "replica", given, str(adapter[0])))
@@ -349,7 +356,7 @@ def test_what_an_adapter_has_may_be_given_and_is_planned_with(adapter):
 
 
 def test_a_card_may_have_its_own_kind_of_new_adapter(adapter):
-    from dialsum.training import recipe
+    from dialsum.training.recipe import recipe
 
     c = replace(card("qwen3-4b"), training=dict(epochs=7, lora_dropout=0.0))
     assert (recipe(c, "full", {}).epochs, recipe(c, "full", {}).lora_dropout) == (7, 0.0)
@@ -366,9 +373,9 @@ def test_a_card_may_have_its_own_kind_of_new_adapter(adapter):
     ("name", "value"), [("lora_r", 8), ("lora_alpha", 16), ("lora_dropout", 0.1), ("lora_targets", "q_proj")]
 )
 def test_full_training_refuses_the_options_of_adapters(name, value, typed):
-    from dialsum.findings import korean
-    from dialsum.preflight import check_options
-    from dialsum.training import recipe
+    from dialsum.checks.findings import korean
+    from dialsum.checks.options import check_options
+    from dialsum.training.recipe import recipe
 
     [told] = check_options(card("kobart"), "replica", {name: value})
     assert korean(told.what, "what").startswith("전체 학습에는") and korean(told.remedy, "remedy")
@@ -380,8 +387,8 @@ def test_full_training_refuses_the_options_of_adapters(name, value, typed):
 
 
 def test_beside_a_model_with_an_adapter_one_without_ignores_its_options(tmp_path):
-    from dialsum.pipeline import plan
-    from dialsum.preflight import preflight
+    from dialsum.checks.preflight import preflight
+    from dialsum.pipeline.plan import plan
 
     given = dict(scale="replica", lora_r=8)
     trainings = [s for s in plan(tmp_path, ["kobart", "qwen3-4b"], given) if s.stage == "train"]
@@ -410,9 +417,8 @@ def test_a_weight_that_no_loss_shows_is_looked_at(tmp_path):
 
 def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypatch, tmp_path):
     "Every third update is logged, and four are an epoch: what is logged next does not begin in the epoch before"
-    from dialsum import training
 
-    monkeypatch.setattr(training, "updates", lambda r, rows: 120)
+    monkeypatch.setattr("dialsum.training.trainer.updates", lambda r, rows: 120)
     r = Recipe(epochs=2, batch_size=2, learning_rate=1e-3, warmup_ratio=0.0)
     whole = trained(toy("kobart"), rows(8), r, tmp_path / "whole", scores(1, 2))
     with pytest.raises(Killed):
@@ -431,7 +437,7 @@ def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypat
     ],
 )
 def test_after_few_updates_another_rate_is_not_advised(count, remedy, other):
-    from dialsum.judgement import advise, judge_training
+    from dialsum.report.verdicts import advise, judge_training
 
     verdicts = judge_training(dict(dev_loss_before=8.2, best=dict(loss=8.2)))
     told = " ".join(

@@ -8,10 +8,12 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from dialsum.data import read
-from dialsum.models import CARDS, card, load, replica
-from dialsum.prompt import Codec, example
-from dialsum.runs import cache_path, sample_path
+from dialsum.data.dialogues import read
+from dialsum.models.cards import CARDS, card
+from dialsum.models.loading import load
+from dialsum.models.prompts import Codec, example
+from dialsum.models.replicas import replica
+from dialsum.runs.places import cache_path, sample_path
 
 TAUGHT = [
     name for name in CARDS if name != "qwen3-14b"
