@@ -2,7 +2,7 @@
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo real test test-slow test-anywhere format lint lab clean
+.PHONY: demo real fast test test-slow test-anywhere format lint lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
@@ -14,6 +14,10 @@ real: .venv/ready
 # both suites run, whatever the first one does, and either one's failure fails
 test: .venv/ready
 	$(BIN)/python .ci/suites.py
+
+# before a commit: layout, lint, and the tests that start no process and train no model
+fast: lint
+	$(BIN)/python -m pytest -m 'unit and not slow and not real_data' -n auto
 
 # what takes long by its nature: kills, browsers, every README block, every model
 test-slow: .venv/ready

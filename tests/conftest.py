@@ -36,9 +36,13 @@ def pytest_addoption(parser):
     )
 
 
+TOY = r"replica|learned\(|example_run|example_predictions|measure_(training|generation)"
+PROCESS = r"subprocess|Popen|run_stage|run_plan|\bcall\b|\bcheckout\b|playwright"
+
+
 @cache
-def toy_parts(path: Path) -> set[str]:
-    "The tests and other top-level names of a test file that have to do with a toy model: by what is written in them, or by what they use of the same file"
+def parts_with(pattern: str, path: Path) -> set[str]:
+    "The tests and other top-level names of a test file that a pattern is found in, or in what they use of that file"
     parts = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -53,14 +57,7 @@ def toy_parts(path: Path) -> set[str]:
         }
         for name, node in parts.items()
     }
-    found = {
-        name
-        for name, node in parts.items()
-        if re.search(
-            r"replica|learned\(|example_run|example_predictions|measure_(training|generation)",
-            ast.unparse(node),
-        )
-    }
+    found = {name for name, node in parts.items() if re.search(pattern, ast.unparse(node))}
     while more := {name for name in parts if name not in found and used[name] & found}:
         found |= more
     return found
@@ -80,11 +77,12 @@ def pytest_collection_modifyitems(
     config, items
 ):  # the longest files first: a worker that begins one last lets the others wait
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
-    for (
-        item
-    ) in items:  # what trains or writes with a toy is tried with other toys and on other processors, too
-        if item.function.__name__ in toy_parts(item.path):
-            item.add_marker("model")
+    for item in items:
+        name = item.function.__name__
+        if name in parts_with(TOY, item.path):
+            item.add_marker("model")  # is tried with other toys and on other processors, too
+        elif name not in parts_with(PROCESS, item.path):
+            item.add_marker("unit")
     if seed := config.getoption("--shuffle"):
         chance, files = random.Random(seed), sorted({item.path for item in items})
         chance.shuffle(files)

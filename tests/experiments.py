@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import re
 
 import pytest
 
+from dialsum.runs.error_facts import make_error
 from dialsum.runs.files import to_json
 from dialsum.runs.folders import SCHEMA
 
@@ -183,6 +185,12 @@ def paired(leave, model, values, data="d" * 64, **more):
     )
 
 
+def is_korean(finding, *parts: str) -> bool:
+    "Whether the report tells these parts of a finding in Korean (without any: what, why and remedy)"
+    message = finding.message("ko")
+    return all(re.search("[가-힣]", getattr(message, part)) for part in parts or ("what", "why", "remedy"))
+
+
 @pytest.fixture
 def build(tmp_path):
     "A function that writes an experiment.json and returns (run folder, function that leaves a fact)"
@@ -217,19 +225,12 @@ def build(tmp_path):
             folder=None,
             inputs=None,
             params=None,
+            code="",
+            fields=None,
         ):
-            error = (
-                None
-                if status == "success"
-                else dict(
-                    kind=kind,
-                    type="RuntimeError",
-                    message=message,
-                    cause=None,
-                    remedy=None,
-                    traceback=f"errors/{stage}.log",
-                )
-            )
+            error = None
+            if status != "success":
+                error = make_error(kind, "RuntimeError", code, fields, message, f"errors/{stage}.log")
             fact = dict(
                 schema=SCHEMA,
                 experiment=name,

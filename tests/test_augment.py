@@ -18,17 +18,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_chat import serving
 
-from dialsum.augment.backends import Checkpoint, _chances, backend
+from dialsum.augment.backends import Checkpoint, backend, seeded_sampling
 from dialsum.augment.instructions import INSTRUCTIONS
 from dialsum.augment.methods import METHODS, method
 from dialsum.augment.rewriting import BAND, syllable_rouge
 from dialsum.augment.rows import augment, check_methods
 from dialsum.augment.swap import swap
-from dialsum.augment.synonyms import ADJECTIVES, ADVERBS, NOUNS, VERBS, _join, _sites, lexicon
+from dialsum.augment.synonyms import (
+    ADJECTIVES,
+    ADVERBS,
+    NOUNS,
+    VERBS,
+    join_morphemes,
+    lexicon,
+    replacement_sites,
+)
 from dialsum.data.dialogues import read, to_csv
 from dialsum.data.rows import check_disjoint
 from dialsum.endpoints.client import Answers
-from dialsum.korean.names import _kiwi
+from dialsum.korean.names import kiwi
 from dialsum.korean.tags import TAG
 from dialsum.models.cards import card
 from dialsum.models.replicas import replica
@@ -49,7 +57,7 @@ def repeated(rows, times):
 
 def named(text):
     "The words that hold a numeral or a name"
-    found = [t for t in _kiwi().tokenize(text) if t.tag in ("NNP", "NR", "SN", "SL", "MM")]
+    found = [t for t in kiwi().tokenize(text) if t.tag in ("NNP", "NR", "SN", "SL", "MM")]
     return {w[0] for w in re.finditer(r"\S+", text) for t in found if w.start() <= t.start < w.end()}
 
 
@@ -232,9 +240,10 @@ def test_what_cannot_be_is_refused_in_one_sentence(methods, ratio, words, train)
 
 def test_a_method_without_its_backend_is_refused_before_anything_is_made(train, monkeypatch):
     monkeypatch.setitem(METHODS, "later", None)
-    method("later", missing=lambda: "the augmentation method later needs an endpoint: give one.")(
-        lambda d, rng: pytest.fail("was called")
-    )
+    method(
+        "later",
+        obstacle=lambda: DialsumError("the augmentation method later needs an endpoint: give one."),
+    )(lambda d, rng: pytest.fail("was called"))
     with pytest.raises(DialsumError, match="needs an endpoint"):
         check_methods(["instruction", "later"], 0.5)
     with pytest.raises(DialsumError, match="needs an endpoint"):
@@ -281,7 +290,7 @@ def test_the_lexicon_is_of_words_that_can_be_replaced():
     ],
 )
 def test_particles_agree(word, particle, joined):
-    assert _join([(word, "NNG"), particle]) == joined
+    assert join_morphemes([(word, "NNG"), particle]) == joined
 
 
 @pytest.mark.parametrize(
@@ -304,7 +313,7 @@ def test_particles_agree(word, particle, joined):
     ],
 )
 def test_words_are_replaced_with_their_endings(text, expected):
-    assert [news[0] for _, _, news in _sites(text, set())] == expected
+    assert [news[0] for _, _, news in replacement_sites(text, set())] == expected
 
 
 def test_a_word_of_the_summary_stays(train):
@@ -778,7 +787,7 @@ def test_what_comes_out_of_the_noise_is_a_sample():
     import torch
 
     logits, n = torch.tensor([2.0, 1.0, 0.5, -3.0]), 4000
-    drawn = [int((_chances([i], 0.7)(None, logits[None].clone())).argmax()) for i in range(n)]
+    drawn = [int((seeded_sampling([i], 0.7)(None, logits[None].clone())).argmax()) for i in range(n)]
     p = torch.softmax(logits / 0.7, 0)
     kept = p[:2] / p[:2].sum() if p[:2].sum() >= 0.9 else p[:3] / p[:3].sum()
     assert max(drawn) < len(kept) and all(

@@ -76,7 +76,7 @@ def test_every_option_of_run_reaches_a_stage(tmp_path):
             "tta",
             "optimize",
             "folds",
-            "solar",
+            "api",
             "ensemble",
             "submit",
         )
@@ -245,3 +245,10 @@ def test_predict_asks_which_model_a_folder_holds_that_is_there(typed, tmp_path):
         tmp_path / "out.csv",
     )
     assert done.returncode == 2 and "Say it with --model" in done.stderr, done.stderr
+
+
+def test_what_takes_several_values_says_so():
+    from dialsum.cli import LISTS, _stage_parameters
+
+    known = _stage_parameters()
+    assert set(LISTS) == {name for name, q in known.items() if "separated by commas" in q.help}

@@ -130,12 +130,13 @@ def test_lengths_beyond_the_positions_are_refused(name, options, words):
     ],
 )
 def test_the_preflight_refuses_lengths_beyond_the_positions(name, options, where):
-    from dialsum.checks.findings import korean
+    from experiments import is_korean
+
     from dialsum.checks.options import check_options
 
     found = [f for f in check_options(card(name), "replica", options) if f.severity == "error"]
     assert next(f.where for f in found if "positions" in f.what).startswith(where.split(",")[0]), found
-    assert all(korean(getattr(f, part), part) for f in found for part in ("what", "remedy"))
+    assert all(is_korean(f, "what", "remedy") for f in found)
     assert (" + " in found[0].remedy) == ("positions for both" in found[0].what)
 
 

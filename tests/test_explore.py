@@ -160,7 +160,13 @@ def test_every_object_shows_hostile_text_as_text(hell):
     )
     check_html(
         Preflight(
-            {"kobart": [Finding("error", hell, hell, hell, hell), Finding(hell, "", "", "", "")], hell: []},
+            {
+                "kobart": [
+                    Finding.error("as_written", hell, what=hell, why=hell, remedy=hell),
+                    Finding(hell, "as_written", "", dict(what="", why="", remedy="")),
+                ],
+                hell: [],
+            },
             1.0,
         )._repr_html_(),
         hell.replace("`", ""),
@@ -435,19 +441,25 @@ def test_many_pairs_are_corrected_for(build, poor, good):
 def test_what_cannot_be_compared_is_refused_and_kept_apart(build, rows, poor):
     first = build("a", dict(kobart=poor))
     others = dict(
-        rows=build("fewer", dict(kobart=poor[1:]), rows=rows[1:].reset_index(drop=True)),
-        texts=build(
+        dev_rows_differ=build("fewer", dict(kobart=poor[1:]), rows=rows[1:].reset_index(drop=True)),
+        dev_texts_differ=build(
             "mended", dict(kobart=poor), rows=rows.assign(summaries=[("다른 정답.",), *rows["summaries"][1:]])
         ),
-        scorer=build("kiwi", dict(kobart=poor), signature="f1x100|tok:kiwi|tags:split|refs:1|multi:mean"),
+        scorers_differ=build(
+            "kiwi", dict(kobart=poor), signature="f1x100|tok:kiwi|tags:split|refs:1|multi:mean"
+        ),
     )
-    words = dict(rows="16 and 15, 15 in both", texts="1 of the 16 dev rows", scorer="tok:kiwi")
-    for kind, run in others.items():
-        with pytest.raises(DialsumError, match=words[kind]):
+    words = dict(
+        dev_rows_differ="16 and 15, 15 in both",
+        dev_texts_differ="1 of the 16 dev rows",
+        scorers_differ="tok:kiwi",
+    )
+    for code, run in others.items():
+        with pytest.raises(DialsumError, match=words[code]):
             check_comparable(systems(first)["kobart"], systems(run)["kobart"])
         [p] = compare_experiments(first, run).pairs
         assert (
-            p.why[0] == kind
+            p.why[0] == code
             and p.difference is None
             and p.p is None
             and "견줄 수 없" in render_comparison([first, run])

@@ -13,6 +13,7 @@ from dialsum.data.dialogues import read
 from dialsum.data.folds import deal, groups, split
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.folders import new_run
 from dialsum.runs.places import sample_path
@@ -125,7 +126,7 @@ def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     run = new_run("none", {}, tmp_path)
     assert run_stage(StageSpec(run, "data", "", dict(debug=True, k_folds=k_folds)))["status"] == "success"
     fact = run_stage(StageSpec(run, "train", "kobart", dict(scale="replica", fold=fold), fold=fold))
-    assert fact["status"] == "failed" and words in fact["error"]["message"]
+    assert fact["status"] == "failed" and words in error_sentence(fact["error"])
 
 
 def test_one_fold_is_refused(typed, tmp_path):

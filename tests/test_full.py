@@ -17,6 +17,7 @@ from dialsum.models.cards import CARDS
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.report.cases import read_cases, systems
+from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.facts import read_fact
 from dialsum.runs.parameters import parameters
 
@@ -101,7 +102,7 @@ def test_every_option_has_arrived(experiment, models):
             ("kobart", "tta"),
             ("kobart", "optimize"),
             ("ensemble",),
-            ("solar",),
+            ("api",),
             ("report",),
         )
         for p in parameters(s[-1])
@@ -280,7 +281,7 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(folded, tmp_path, dam
     assert (
         again["status"] == "failed"
         and again["error"]["kind"] == "user"
-        and words in again["error"]["message"]
+        and words in error_sentence(again["error"])
     ), again["error"]
 
 
@@ -290,7 +291,7 @@ def test_folds_are_told_in_the_report(experiment, folds):
 
 def test_the_api_is_asked_about_some_rows_and_compared_on_those(experiment, models):
     run, report, _ = experiment
-    solar = fact(run, "solar")
+    solar = fact(run, "api")
     m = solar["metrics"]
     assert (
         solar["status"] == "success"
@@ -308,7 +309,7 @@ def test_the_api_is_asked_about_some_rows_and_compared_on_those(experiment, mode
             m["split"]["mean"]["f"] - c["mean"]["f"], abs=1e-3
         )
     assert (
-        len(pd.read_csv(run / "predictions_solar_dev.csv")) == 6
+        len(pd.read_csv(run / "predictions_api_dev.csv")) == 6
         and "검증 대화 6개를 `self_consistency` 프롬프트로 물었습니다" in report
     )
 
@@ -327,7 +328,7 @@ def test_the_ensemble_chooses_among_the_models_or_says_why_not(experiment, model
     if ended["status"] == "blocked":
         assert (
             ended["error"]["kind"] == "optional"
-            and "is left" in ended["error"]["message"]
+            and "is left" in error_sentence(ended["error"])
             and submitted["chosen"] != "ensemble"
             and "앙상블은 하지 않았습니다" in report
         )

@@ -11,11 +11,12 @@ import pytest
 
 from dialsum.pipeline import process
 from dialsum.pipeline.executor import leave, state, take, working_on
-from dialsum.pipeline.process import _error, _fail, _look, _make_sockets, _remove_sockets, run_stage
+from dialsum.pipeline.process import _look, make_sockets, record_failure, remove_sockets, run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.report.document import render
 from dialsum.report.experiment import read_experiment
 from dialsum.runs import places as runs
+from dialsum.runs.error_facts import make_error
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.facts import facts
 from dialsum.runs.folders import new_run
@@ -177,10 +178,10 @@ def test_a_cache_that_was_named_and_cannot_be_written_to_is_one_sentence(monkeyp
 
 def test_sockets_lie_in_a_new_folder_of_this_user_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    first, second = _make_sockets(tmp_path / "run"), _make_sockets(tmp_path / "run")
+    first, second = make_sockets(tmp_path / "run"), make_sockets(tmp_path / "run")
     assert first != second and {stat.S_IMODE(p.stat().st_mode) for p in (first, second)} == {0o700}
-    others = _make_sockets(tmp_path / "other")
-    _remove_sockets(tmp_path / "run", os.getpid())
+    others = make_sockets(tmp_path / "other")
+    remove_sockets(tmp_path / "run", os.getpid())
     assert not first.exists() and not second.exists() and others.exists()
 
 
@@ -188,9 +189,9 @@ def test_a_long_path_of_temporary_files_gets_short_sockets(tmp_path, monkeypatch
     long = tmp_path / ("d" * 60) / ("e" * 60)
     long.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    made = _make_sockets(tmp_path / "run")
+    made = make_sockets(tmp_path / "run")
     assert len(f"{made}/kernel-5") <= 100 and not list(long.iterdir())
-    _remove_sockets(tmp_path / "run", "*")
+    remove_sockets(tmp_path / "run", "*")
     assert not made.exists()
 
 
@@ -218,11 +219,11 @@ def interrupted_run(folder):
     run = new_run("small", dict(models=["kobart"]), folder, stages=["data", "kobart/train"])
     take(run)
     spec = StageSpec(run, "train", "kobart")
-    _fail(
+    record_failure(
         spec,
         "2026-01-01T00:00:00.000+00:00",
         1,
-        _error("interrupted", "Interrupted", "kobart/train was interrupted."),
+        make_error("interrupted", "Interrupted", "stage_interrupted", dict(stage="kobart/train")),
     )
     return run
 

@@ -5,8 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+from experiments import is_korean
 
-from dialsum.checks.findings import korean
 from dialsum.checks.preflight import preflight
 from dialsum.models.cards import card
 from dialsum.models.checkpoints import locate
@@ -80,7 +80,7 @@ def test_a_hub_that_falls_silent_is_a_finding_of_the_preflight(hub, tmp_path):
     found = preflight(["qwen3-4b"], "full", {}, {"qwen3-4b": "a/model"}, tmp_path)
     [error] = [f for f in found.models["qwen3-4b"] if f.where == "checkpoint"]
     assert error.severity == "error" and "the hub cannot be reached" in error.what and not found.ok()
-    assert korean(error.what, "what") and korean(error.remedy, "remedy")
+    assert is_korean(error, "what", "remedy")
 
 
 def test_weights_are_called_pickled_only_where_there_are_no_others(hub):

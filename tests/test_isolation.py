@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.facts import read_fact
 
 PROBE = {
@@ -82,7 +83,7 @@ def test_however_a_stage_ends_its_fact_tells(how, probe, call, tmp_path):
     )
     assert fact["status"] == status, fact
     if kind:
-        assert fact["error"]["kind"] == kind and words in fact["error"]["message"], fact["error"]
+        assert fact["error"]["kind"] == kind and words in error_sentence(fact["error"]), fact["error"]
         assert (
             "".join(notebook["cells"][0]["source"]).startswith("**This stage did not succeed**")
             and (run / fact["error"]["traceback"]).is_file()
@@ -149,7 +150,7 @@ mount -o remount,ro disk; {dialsum} {run}; echo third $?"""
     assert len(failed) == 2 and all(
         f["status"] == "failed"
         and f["error"]["kind"] == "exception"
-        and re.search("No space left|not enough space|disk is full", f["error"]["message"])
+        and re.search("No space left|not enough space|disk is full", error_sentence(f["error"]))
         for f in failed
     ), [f and f["error"] for f in failed]  # of each its own cause
     assert all(

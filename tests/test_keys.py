@@ -11,7 +11,7 @@ import pytest
 from dialsum.api.summaries import Solar
 from dialsum.augment.backends import backend
 from dialsum.endpoints.client import Chat
-from dialsum.models.hub import _require_on_hub
+from dialsum.models.hub import require_on_hub
 from dialsum.pipeline.rules import check_systems
 from dialsum.runs.errors import DialsumError
 
@@ -186,7 +186,7 @@ def test_a_mirror_of_the_hub_gets_no_token_unencrypted(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with listening() as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://localhost:{server.server_port}")
-        _require_on_hub("some/model")
+        require_on_hub("some/model")
         monkeypatch.setattr(constants, "ENDPOINT", by_name(server).removesuffix("/v1"))
-        _require_on_hub("some/model")
+        require_on_hub("some/model")
         assert server.keys == [f"Bearer {KEY}", None]

@@ -22,13 +22,14 @@ from dialsum.models.memory_plan import refuse_offload
 from dialsum.models.precision import Device, Precision, decide, here
 from dialsum.models.prompts import Codec, example, spoiled
 from dialsum.models.replicas import replica
+from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
 from dialsum.training.lora import add_lora, targets
 from dialsum.training.new_tokens import add_tokens
 from dialsum.training.recipe import Recipe, recipe
-from dialsum.training.trainer import _trainer
+from dialsum.training.trainer import make_trainer
 
 GPUS = [Device("cuda", bf16) for bf16 in (True, False)]
 
@@ -193,7 +194,7 @@ def test_9_logits_of_the_whole_evaluation_set(rows, tmp_path):
     assert (
         usual.evaluate()["eval_kept"] == loaded.model.config.vocab_size
     )  # rows x tokens x vocabulary, all at once
-    ours = _trainer(
+    ours = make_trainer(
         loaded,
         codec,
         rows,
@@ -263,7 +264,7 @@ def test_11_a_loss_on_the_prompt_or_none_on_the_end():
 def test_12_penalties_that_break_tags():
     from transformers import RepetitionPenaltyLogitsProcessor
 
-    from dialsum.generation.decoding import _sparing_tags, tag_pieces
+    from dialsum.generation.decoding import penalty_processors, tag_pieces
 
     tokenizer = toy("qwen3-4b").tokenizer
     pieces, written = (
@@ -272,7 +273,7 @@ def test_12_penalties_that_break_tags():
     )
     ids, scores = torch.tensor([written]), torch.ones(1, 3008)
     assert (RepetitionPenaltyLogitsProcessor(2.0)(ids, scores.clone())[0, pieces] < 1).any()
-    [ours] = _sparing_tags(Decoding(repetition_penalty=2.0), pieces, 0)
+    [ours] = penalty_processors(Decoding(repetition_penalty=2.0), pieces, 0)
     changed = ours(ids, scores)
     assert (changed[0, pieces] == 1).all() and (changed[0, [i for i in written if i not in pieces]] < 1).all()
 
@@ -383,7 +384,10 @@ def test_15_a_stage_that_was_skipped_in_silence(tmp_path):
     found = {(f["model"], f["stage"]): f for f in facts(run)}
     error = found["qwen3-4b", "train"]["error"]
     assert (
-        error["kind"] == "preflight" and "nowhere" in error["message"] and error["cause"] and error["remedy"]
+        error["kind"] == "preflight"
+        and "nowhere" in error_sentence(error)
+        and error["cause"]
+        and error["remedy"]
     )
     assert {found["qwen3-4b", s]["status"] for s in ("evaluate", "predict")} == {"blocked"} and found[
         None, "data"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from toys import TAUGHT
 
-import dialsum.generation.predictor
+import dialsum.generation.writer
 from dialsum.data.dialogues import read
 from dialsum.generation.decoding import Decoding
 from dialsum.generation.predictor import Predictor
@@ -71,7 +71,7 @@ def short_rows(count):
 @contextmanager
 def new_ids(seq2seq):
     "The ids that are written for each dialogue while this lasts, in the order of writing"
-    generate, ids = dialsum.generation.predictor._generate, []
+    generate, ids = dialsum.generation.writer.Writer._generate, []
 
     def noting(*args):
         rows = generate(*args)
@@ -80,7 +80,7 @@ def new_ids(seq2seq):
         )  # an encoder-decoder's begin with its start token
         return rows
 
-    with patch("dialsum.generation.predictor._generate", noting):
+    with patch("dialsum.generation.writer.Writer._generate", noting):
         yield ids
 
 

@@ -19,10 +19,10 @@ def test_lost_tags_ask_for_more_training_and_blame_no_decoding():
 
 
 def test_the_report_blames_no_decoding_and_a_score_of_foreign_files_does():
-    from dialsum.report.sections.scores import _alarms
+    from dialsum.report.labels import labels
     from dialsum.scores.damage import LIMITS
 
-    assert "디코딩" not in _alarms["lost_tags"][2] and "decoding" in LIMITS["lost_tags"][3]
+    assert "디코딩" not in labels("diagnostic_meaning")["lost_tags"] and "decoding" in LIMITS["lost_tags"][3]
 
 
 def test_models_that_are_not_ranked_are_told_in_whole_sentences():

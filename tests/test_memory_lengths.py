@@ -14,10 +14,10 @@ from dialsum.models.memory_plan import available_memory, cgroup_room, plan_memor
 from dialsum.models.out_of_memory import within_memory
 from dialsum.models.replicas import replica
 from dialsum.pipeline import process
-from dialsum.pipeline.process import _error, _fail
+from dialsum.pipeline.process import record_failure
 from dialsum.runs import events as events_module
+from dialsum.runs.error_facts import make_error
 from dialsum.runs.errors import DialsumError
-from dialsum.training import speed
 
 EXHAUSTED = [  # how libraries say that a device has no memory left
     torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory."),
@@ -158,30 +158,6 @@ def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "peak"),
-    [
-        ("NVIDIA L40", 181e12),
-        ("NVIDIA L40S", 362e12),
-        ("NVIDIA L4", 121e12),
-        ("NVIDIA H100 PCIe", 756e12),
-        ("NVIDIA H100 80GB HBM3", 989e12),
-        ("NVIDIA H200", 989e12),
-        ("NVIDIA A100-SXM4-80GB", 312e12),
-        ("NVIDIA A10", 125e12),
-        ("NVIDIA A10G", 70e12),
-        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
-        ("NVIDIA RTX A1000", None),
-        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
-        ("NVIDIA GeForce RTX 3090 Ti", None),
-        ("NVIDIA GeForce RTX 3090", 71e12),
-        ("", None),
-    ],
-)
-def test_a_gpu_is_known_by_its_whole_name(name, peak):
-    assert speed.peak_flops(name) == peak
-
-
-@pytest.mark.parametrize(
     ("seen", "workers", "scale", "count"),
     [
         ("0", 3, "full", 1),
@@ -219,8 +195,8 @@ def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_p
     monkeypatch.setattr(cli, "_outcome", lambda *args: 0)
     monkeypatch.setattr(
         "dialsum.pipeline.executor.run_stage",
-        lambda spec, *args: _fail(
-            spec, events_module.now(), 0, _error("exception", "Stopped", "here the test ends")
+        lambda spec, *args: record_failure(
+            spec, events_module.now(), 0, make_error("exception", "Stopped", text="here the test ends")
         ),
     )
     done = typed(
@@ -388,7 +364,7 @@ def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, 
     monkeypatch.setattr(dialsum.training.recipe, "available_memory", lambda *device: room)
     told = preflight([name], "full", options, {name: str(replica(card(name)))}, tmp_path)
     assert told.ok(), told
-    from dialsum.checks.findings import korean
+    from experiments import is_korean
 
     [refused] = [f for f in check_memory(card(name), "full", options, room) if f.severity == "error"]
     lengths = told.outlooks[name].lengths
@@ -397,7 +373,7 @@ def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, 
     ]
     [planned] = [f for f in check_memory(card(name), "full", {}, room // 4, lengths) if f.where == "memory"]
     assert "(the longest of the data)" in tight.what + planned.what or "does not fit" in tight.what
-    assert all(korean(f.what, "what") for f in (refused, tight, planned)), (tight, planned)
+    assert all(is_korean(f, "what") for f in (refused, tight, planned)), (tight, planned)
     assert (
         "1,280 tokens" if name == "qwen3-4b" else "1,024 and 256 tokens"
     ) in refused.what  # without data the most that is allowed
@@ -407,7 +383,7 @@ def test_a_training_plans_with_the_lengths_that_the_preflight_used(sample, tmp_p
     import json
 
     from dialsum.checks.preflight import preflight
-    from dialsum.runs.places import nbs_path
+    from dialsum.runs.checkout import nbs_path
     from dialsum.training.recipe import lengths_here
 
     where = str(replica(card("kobart")))

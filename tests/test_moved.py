@@ -166,7 +166,7 @@ def prepared(tmp_path, given):
 
 
 def why(run, given, stage="data", model=""):
-    return why_undone(StageSpec(run, stage, model, given))
+    return str(why_undone(StageSpec(run, stage, model, given)) or "")
 
 
 def test_a_data_stage_is_done_wherever_the_run_and_its_sources_lie(sources, tmp_path):

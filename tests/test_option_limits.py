@@ -136,7 +136,7 @@ def test_the_preflight_finds_it_once(typed, tmp_path, option, value):
         ("train", "eval_rows", "-1"),
         ("train", "fold", "-2"),
         ("evaluate", "max_new_tokens", "-1"),
-        ("solar", "solar_price_in", "-1"),
+        ("api", "solar_price_in", "-1"),
         ("data", "fold_seed", "-1"),
         ("predict", "load_timeout", "inf"),
     ],
@@ -408,8 +408,8 @@ IDLE_IN = {  # what a stage is given that does nothing there
     ),
     "a project that nobody is told of": ("train", dict(wandb_project="x"), "use_wandb"),
     "a model that no form is asked of": ("tta", dict(augmentation_model="m"), "paraphrase"),
-    "a key of an endpoint that is not asked": ("solar", dict(solar_key_variable="KEY"), "use_solar_api"),
-    "samples of another strategy": ("solar", dict(self_consistency_samples=3), "self_consistency"),
+    "a key of an endpoint that is not asked": ("api", dict(solar_key_variable="KEY"), "use_solar_api"),
+    "samples of another strategy": ("api", dict(self_consistency_samples=3), "self_consistency"),
 }
 
 
@@ -472,11 +472,11 @@ ACTING = [
     ("ensemble", dict(utility="chrf", ensemble_members="models,tta")),
     ("tta", dict(tta_num_aug=2, tta_strategies="paraphrase", augmentation_backend="folder")),
     ("optimize", dict(max_quality_loss=1.0)),
-    ("solar", dict(solar_samples=4, prompt_strategy="few_shot")),
+    ("api", dict(solar_samples=4, prompt_strategy="few_shot")),
     ("predict", dict(engine="hf", test_csv="a.csv")),
     ("submit", dict(metric="rouge1")),
     ("predict", dict(length_penalty=2.0, num_beams=4)),
-    ("solar", dict(solar_test=True, dev_csv="a.csv")),
+    ("api", dict(solar_test=True, dev_csv="a.csv")),
 ]
 
 

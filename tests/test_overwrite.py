@@ -7,9 +7,10 @@ import pytest
 
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.checkout import nbs_path
 from dialsum.runs.folders import new_run
 from dialsum.runs.locks import release
-from dialsum.runs.places import nbs_path, sample_path
+from dialsum.runs.places import sample_path
 from dialsum.runs.stage import Stage
 
 ROWS = "fname,dialogue\nt_0,#Person1#: 안녕하세요.\n"

@@ -339,7 +339,12 @@ def resumed(build):
             json.loads(path.read_text())
             | dict(
                 attempts=[
-                    dict(time=time, command="", changed={}, left={"kobart/train": "it failed"})
+                    dict(
+                        time=time,
+                        command="",
+                        changed={},
+                        left={"kobart/train": dict(code="failed_before", fields={})},
+                    )
                     for time in ("2026-11-20T01:00:00.000+00:00", at(7), at(33))
                 ]
             )

@@ -196,7 +196,7 @@ def test_two_experiments_of_noise_are_not_ranked(monkeypatch):
 
     from dialsum.report import comparison
 
-    monkeypatch.setattr(comparison, "_difference", lambda a, b: None)
+    monkeypatch.setattr(comparison, "_why_incomparable", lambda a, b: None)
 
     def system(mean, null):
         fact = dict(metrics=dict(split=dict(mean=dict(f=mean), null=dict(mean=dict(f=null, high=null + 1)))))

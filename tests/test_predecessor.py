@@ -161,7 +161,7 @@ def first(build, shared):
     ]
     solar = rouges(text, "solar_rouge_", "1_f1", "2_f1", "l_f1")
     leave(
-        "solar",
+        "api",
         start=1283,
         seconds=1,
         found=dict(
@@ -320,7 +320,7 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
         after=r"\**\s*\|\s*",
     )
     leave(
-        "solar",
+        "api",
         start=2100,
         found=dict(
             model="solar-1-chat",

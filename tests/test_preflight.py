@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from experiments import is_korean
 
 from dialsum.checks.dry_run import rehearse
-from dialsum.checks.findings import korean
 from dialsum.checks.preflight import check_model
 from dialsum.checks.room import check_disk, check_memory
 from dialsum.models.cards import CARDS, card
@@ -151,9 +151,7 @@ def test_a_damaged_checkpoint_is_found(damage, words, folder):
     errors = [f for f in check_model(card("qwen3-4b"), "replica", {}, str(folder)) if f.severity == "error"]
     assert any(words in f.what for f in errors), errors
     assert all(f.what and f.where and f.why and f.remedy for f in errors)
-    assert all(korean(getattr(f, part), part) for f in errors for part in ("what", "why", "remedy")), (
-        errors
-    )  # as the report tells it
+    assert all(is_korean(f) for f in errors), errors  # as the report tells it
 
 
 def test_a_tokenizer_with_far_fewer_ids_and_one_without_pad_are_warnings(folder):
@@ -179,12 +177,10 @@ def test_a_tokenizer_with_far_fewer_ids_and_one_without_pad_are_warnings(folder)
 )
 def test_settings_that_cannot_work_are_found(options, words):
     errors = [f for f in check_model(card("qwen3-4b"), "replica", options) if f.severity == "error"]
-    assert (
+    assert errors and any(words in f.what + f.remedy for f in errors) and all(is_korean(f) for f in errors), (
         errors
-        and any(words in f.what + f.remedy for f in errors)
-        and all(korean(getattr(f, part), part) for f in errors for part in ("what", "why", "remedy"))
-    ), errors
-    assert all("lorra" in korean(f.what, "what") for f in errors if "lorra" in f.what)
+    )
+    assert all("lorra" in f.message("ko").what for f in errors if "lorra" in f.what)
 
 
 def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
@@ -204,7 +200,7 @@ def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
     assert (
         size(more) > size(disk)
         and "--keep-checkpoints" in more.remedy
-        and "--keep-checkpoints" in korean(more.remedy, "remedy")
+        and "--keep-checkpoints" in more.message("ko").remedy
         and "--keep-checkpoints" not in disk.remedy
     )
     [memory] = check_memory(card("kobart"), "full", dict(batch_size=16), available=8 * 2**30)
@@ -228,7 +224,8 @@ def test_preflight_json_is_the_contract(typed, tmp_path):
     )
     for m in told["models"].values():
         assert not m["ok"] and all(
-            set(f) == {"severity", "what", "where", "why", "remedy"} for f in m["findings"]
+            set(f) == {"severity", "code", "fields", "effect", "where", "what", "why", "remedy"}
+            for f in m["findings"]
         )
         assert any("none.csv" in f["what"] for f in m["findings"]) and any(
             "weights" in f["what"] for f in m["findings"]

@@ -4,12 +4,14 @@ import shutil
 
 import pytest
 
+from dialsum.checks.finding import Finding
 from dialsum.models.cards import CARDS, card
 from dialsum.models.replicas import replica
 from dialsum.pipeline.executor import run_plan
 from dialsum.pipeline.plan import plan
 from dialsum.report.document import render
 from dialsum.report.experiment import read_experiment
+from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.folders import new_run
 
 
@@ -22,14 +24,14 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
     ended = run_plan([s for s in specs if s.stage in ("preflight", "data", "train")], say=lambda line: None)
     error = ended["qwen3-4b/train"]["error"]
     assert ended["preflight"]["status"] == "success" and error["kind"] == "preflight"
-    assert "'model.safetensors' is cut off inside its header" in error["message"]
+    assert "'model.safetensors' is cut off inside its header" in error_sentence(error)
     assert (
-        error["cause"] == "파일의 머리가 잘려 있습니다: `model.safetensors`."
-        and error["remedy"] == "다시 받으십시오."
+        error["cause"] == "`model.safetensors` 파일이 헤더 중간에서 끊겼습니다."
+        and error["remedy"] == "다시 내려받으십시오."
     )
     told = render(read_experiment(run))
     assert (
-        "원인: 파일의 머리가 잘려 있습니다: `model.safetensors`" in told
+        "원인: `model.safetensors` 파일이 헤더 중간에서 끊겼습니다" in told
         and "원인: 불러오기를 시작하고 몇 분 뒤" not in told
     )
 
@@ -38,15 +40,15 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
     ("found", "cause"),
     [
         (
-            dict(what="there is no pad token", where="tokenizer_config.json"),
+            Finding.warning("no_pad_token", "tokenizer_config.json"),
             "패딩 토큰이 없습니다 (`tokenizer_config.json`)",
         ),
         (
-            dict(what="the shard a.safetensors is missing", where="a.safetensors"),
-            "가중치의 조각 파일이 없습니다: `a.safetensors`",
+            Finding.error("shard_missing", "a.safetensors", shard="a.safetensors"),
+            "`a.safetensors` 샤드가 없습니다",
         ),
         (
-            dict(what="OSError: no room", where="rehearsal, training"),
+            Finding.error("rehearsal_stopped", "rehearsal, training", type="OSError", text="no room"),
             "`OSError: no room` (`rehearsal, training`)",
         ),
     ],
@@ -82,7 +84,8 @@ def rows_of(count):
     ],
 )
 def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, options, count):
-    from dialsum.checks.findings import korean
+    from experiments import is_korean
+
     from dialsum.checks.outlook import FEW, check_updates, look_ahead
 
     outlook = look_ahead(card("kobart"), "full", options, None, dict(train=rows_of(rows)))
@@ -90,11 +93,7 @@ def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, opt
     found = check_updates("full", outlook)
     assert bool(found) == (count < FEW) and not check_updates("replica", outlook)
     for f in found:
-        assert (
-            f.severity == "warning"
-            and f"{count} time" in f.what
-            and all(korean(getattr(f, part), part) for part in ("what", "why", "remedy"))
-        )
+        assert f.severity == "warning" and f"{count} time" in f.what and is_korean(f)
 
 
 def test_the_preflight_says_what_a_run_would_be(typed, tmp_path):
@@ -140,7 +139,8 @@ def told_of(tmp_path, name="solar-10.7b", **options):
 
 
 def test_what_limits_cut_is_stated_for_each_model_in_its_own_tokens(tmp_path):
-    from dialsum.checks.findings import korean
+    from experiments import is_korean
+
     from dialsum.data.dialogues import read
     from dialsum.models.loading import load_tokenizer
     from dialsum.models.prompts import Codec
@@ -164,7 +164,7 @@ def test_what_limits_cut_is_stated_for_each_model_in_its_own_tokens(tmp_path):
         found.severity == "warning"
         and f"{100 * share:.0f} % of the references have more than {limit} tokens" == found.what
     )
-    assert all(korean(getattr(found, part), part) for part in ("what", "why", "remedy"))
+    assert is_korean(found)
     short = told_of(tmp_path, max_source=220, max_target=512, max_new_tokens=200)
     assert short.outlooks["solar-10.7b"].cut["dialogues"] > 0.05 and [
         f.where for f in short.models["solar-10.7b"] if "dialogues have more" in f.what
@@ -250,7 +250,7 @@ def test_what_a_model_is_refused_for_is_its_own_finding(monkeypatch, tmp_path):
 
     def refuse(c, *args, **kwargs):
         if c.name == "kobart":
-            raise DialsumError("the sky is low: raise it.")
+            raise DialsumError("one_row_too_many")
         return []
 
     monkeypatch.setattr("dialsum.checks.preflight.check_memory", refuse)
@@ -258,14 +258,15 @@ def test_what_a_model_is_refused_for_is_its_own_finding(monkeypatch, tmp_path):
     assert (
         not found.ok("kobart")
         and found.ok("qwen3-4b")
-        and [f.what for f in found.models["kobart"] if f.severity == "error"] == ["the sky is low"]
+        and [f.what for f in found.models["kobart"] if f.severity == "error"]
+        == ["out of memory with one row at once"]
     )
 
 
 def test_a_list_in_a_sentence_is_no_remedy(tmp_path, typed):
     import json
 
-    from dialsum.checks.findings import korean
+    from experiments import is_korean
 
     (tmp_path / "bare.csv").write_text("fname,talk: all\nx,y\n", encoding="utf-8")
     (tmp_path / "more.csv").write_text("fname,dialogue,summary,talk: all\nx,y,z,w\n", encoding="utf-8")
@@ -292,4 +293,4 @@ def test_a_list_in_a_sentence_is_no_remedy(tmp_path, typed):
         )
         [found] = [f for f in json.loads(done.stdout)["models"]["kobart"]["findings"] if f["where"] == "data"]
         assert what in found["what"] and found["remedy"].startswith(remedy), found
-        assert all(korean(found[part], part) for part in ("what", "why", "remedy")), found
+        assert is_korean(Finding.from_dict(found)), found

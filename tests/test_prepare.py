@@ -13,9 +13,10 @@ from dialsum.models.prompts import INSTRUCTION, Codec, example
 from dialsum.models.replicas import replica
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.folders import new_run
 from dialsum.runs.places import sample_path
-from dialsum.training.fine_tuning import _readable
+from dialsum.training.fine_tuning import readable_rows
 
 SAMPLE = read(sample_path() / "train.csv", summaries=True)
 DEV = read(sample_path() / "dev.csv", summaries=True)
@@ -83,8 +84,8 @@ def test_without_being_asked_such_rows_are_refused_or_kept(tmp_path):
     run, fact = data(tmp_path, **files)
     assert (
         fact["status"] == "failed"
-        and names[1] in fact["error"]["message"]
-        and "--validate-data-quality" in fact["error"]["message"]
+        and names[1] in error_sentence(fact["error"])
+        and "--validate-data-quality" in error_sentence(fact["error"])
         and not (run / "data").exists()
     )
 
@@ -95,7 +96,7 @@ def test_fail_means_fail_and_a_lower_threshold_lets_rows_pass(tmp_path):
     assert (
         fact["status"] == "failed"
         and fact["error"]["kind"] == "user"
-        and "below 0.8" in fact["error"]["message"]
+        and "below 0.8" in error_sentence(fact["error"])
         and (run / "data" / "low_quality.csv").is_file()
         and not (run / "data" / "train.csv").exists()
     )
@@ -177,7 +178,7 @@ def test_an_instruction_is_learned_by_a_causal_model_and_left_out_by_a_seq2seq_o
         and INSTRUCTION.split("{")[0] in usual
         and INSTRUCTION.split("{")[0] not in other
     )
-    assert len(_readable(c, rows)) == 77 and len(_readable(card("kobart"), rows)) == 64
+    assert len(readable_rows(c, rows)) == 77 and len(readable_rows(card("kobart"), rows)) == 64
 
 
 @pytest.mark.parametrize(

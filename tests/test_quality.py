@@ -12,7 +12,7 @@ from dialsum.data.characters import mend_mojibake, mojibake
 from dialsum.data.dialogues import read
 from dialsum.data.duplicates import twins
 from dialsum.data.mending import mend
-from dialsum.data.quality import DEFECTS, _row, _texts, check, repaired
+from dialsum.data.quality import DEFECTS, check, dialogues_with_gaps, repaired, row_findings
 from dialsum.korean.numerals import amounts
 from dialsum.runs.files import to_json
 from dialsum.runs.places import sample_path
@@ -275,8 +275,8 @@ def test_mojibake_of_any_hangul_is_mended_without_loss(text, codec):
 @given(st.text(max_size=60))
 def test_any_text_can_be_checked_and_mending_twice_is_mending_once(text):
     frame = pd.DataFrame([dict(fname="a", dialogue=text, topic="", summaries=(text[::-1],))])
-    [row] = _texts(frame)
-    _row("train", row)
+    [row] = dialogues_with_gaps(frame)
+    row_findings("train", row)
     assert mend(mend(text)) == mend(text)
 
 

@@ -7,10 +7,13 @@ from experiments import metrics, scored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dialsum.checks.finding import Finding
 from dialsum.models.cards import CARDS
 from dialsum.report.document import SECTIONS, anchor, render
 from dialsum.report.experiment import read_experiment
-from dialsum.report.sections.request import _options
+from dialsum.report.sections.request import OPTIONS
+from dialsum.runs.error_facts import error_sentence
+from dialsum.runs.errors import DialsumError
 from dialsum.scores.summary_errors import FAULTS
 
 TITLES = [
@@ -103,7 +106,7 @@ def engines(rng):
         batch_size=8,
         reason="",
         rows=rows,
-        skipped=rng.choice([{}, dict(ctranslate2="a package that is not installed")]),
+        skipped=rng.choice([{}, dict(ctranslate2=dict(code="engine_does_not_fit", fields={}))]),
         seconds=rng.uniform(1, 60),
     )
 
@@ -196,7 +199,10 @@ def chosen(rng, models):
     )
     weak = rng.sample(members, rng.randint(0, len(members) - 1))
     dropped = {
-        m: f"{m} scores 12.3, {best} 40.1, chance 8.0: surely less than 50% of the best's distance from chance"
+        m: dict(
+            code="member_too_weak",
+            fields=dict(member=m, score=12.3, best=best, best_score=40.1, chance=8.0, share=0.5),
+        )
         for m in weak
         if m != best
     }
@@ -225,47 +231,40 @@ def chosen(rng, models):
     )
 
 
-NOTHING = dict(
-    solar=[
-        "api.upstage.ai needs a key: set the environment variable UPSTAGE_API_KEY or SOLAR_API_KEY to it."
-    ],  # what an optional stage says that had nothing to do
-    ensemble=[
-        "only 'kobart' is left, with one candidate a dialogue: an ensemble needs a second member, or samples or views of the one.",
-        "kobart and qwen3-4b say the same of every dialogue: there is nothing to choose.",
-        "no model has been evaluated: there is nothing to choose from.",
+NOTHING = dict(  # what an optional stage says that had nothing to do: of `leave`
+    api=[
+        dict(
+            code="key_missing",
+            fields=dict(host="api.upstage.ai", variables=["UPSTAGE_API_KEY", "SOLAR_API_KEY"]),
+        )
     ],
-    checkpoints=["kobart: its training kept no epoch besides the best."],
+    ensemble=[
+        dict(code="one_member_left", fields=dict(member="kobart")),
+        dict(code="members_agree", fields=dict(members=["kobart", "qwen3-4b"])),
+        dict(code="nothing_evaluated"),
+    ],
+    epoch_candidates=[dict(code="no_other_epoch_kept", fields=dict(model="kobart"))],
 )
 
 
 FINDINGS = [
-    (
-        "warning",
-        "there is no pad token",
-        "tokenizer_config.json",
-        "batches need one; the end token is taken, and labels are masked by place, not by id",
-        "nothing, unless you pad elsewhere",
-    ),
-    (
-        "error",
-        "precision fp16 was asked, but a CPU has no fp16 arithmetic",
-        "precision",
-        "the stage would stop at its start",
-        "leave precision empty, or ask for fp32 or bf16",
-    ),
-    (
-        "error",
-        "a step of up to 8 rows needs 24.1 GiB, 15.5 GiB are free",
+    Finding.warning("no_pad_token", "tokenizer_config.json"),
+    Finding.of(DialsumError("fp16_asked_on_cpu"), "precision", "would_stop_stage"),
+    Finding.error(
+        "batch_too_large",
         "batch_size, method",
-        "training would end out of memory",
-        "--method qlora --batch-size 2 --gradient-accumulation-steps 4 would fit",
+        batch=8,
+        row="1,024 and 256 tokens",
+        source=1024,
+        needed="24.1 GiB",
+        free="15.5 GiB",
+        options="--method qlora --batch-size 2 --gradient-accumulation-steps 4",
     ),
-    (
-        "error",
-        "RuntimeError: expected scalar type Half but found Float",
+    Finding.error(
+        "rehearsal_stopped",
         "rehearsal, training (x.py, line 3)",
-        "the run would stop there, too",
-        "install the versions that `pip install dialsum` asks for, or change the option that leads there",
+        type="RuntimeError",
+        text="expected scalar type Half but found Float",
     ),
 ]
 
@@ -275,7 +274,7 @@ def imagined(rng, build):
     models = rng.sample(list(CARDS), rng.randint(1, 6))
     values = {
         k: rng.choice([1, 0.25, True, "auto", ["a", "b"], ""])
-        for k in rng.sample(sorted(_options), 12)
+        for k in rng.sample(sorted(OPTIONS), 12)
         if k not in ("models", "checkpoints")
     }
     run, leave = build(
@@ -289,10 +288,7 @@ def imagined(rng, build):
             models={
                 m: dict(
                     ok=rng.random() < 0.5,
-                    findings=[
-                        dict(zip(("severity", "what", "where", "why", "remedy"), f))
-                        for f in rng.sample(FINDINGS, rng.randint(0, 4))
-                    ],
+                    findings=[f.to_dict() for f in rng.sample(FINDINGS, rng.randint(0, 4))],
                 )
                 for m in models
             },
@@ -307,7 +303,7 @@ def imagined(rng, build):
 
     def optional(stage, model="", **more):  # or it had nothing to do
         if rng.random() < 0.2:
-            leave(stage, model, "blocked", kind="optional", message=rng.choice(NOTHING[stage]))
+            leave(stage, model, "blocked", kind="optional", **rng.choice(NOTHING[stage]))
         else:
             leave(stage, model, bad(), message="x", **more)
 
@@ -361,7 +357,9 @@ def imagined(rng, build):
             )
         if rng.random() < 0.3:
             optional(
-                "checkpoints", m, found=dict(systems=compared(rng, "best", "epoch2", "epoch10"), splits={})
+                "epoch_candidates",
+                m,
+                found=dict(systems=compared(rng, "best", "epoch2", "epoch10"), splits={}),
             )
         if rng.random() < 0.3:
             leave(
@@ -375,7 +373,7 @@ def imagined(rng, build):
             )
         leave("predict", m, bad(), start=10 * i + 4, message="x")
     if rng.random() < 0.8:
-        optional("solar", start=90, found=answered(rng, models))
+        optional("api", start=90, found=answered(rng, models))
     if rng.random() < 0.8:
         optional("ensemble", start=95, found=chosen(rng, models))
     leave(
@@ -405,10 +403,11 @@ def test_no_reader_objects(build, rng):
     md = render(read_experiment(imagined(rng, build)))
     assert not objections(md), objections(md)
     headings = re.findall(r"^## (.*)$", md, re.M)
-    assert not [why for reasons in NOTHING.values() for why in reasons if why in md]
+    sentences = [error_sentence(error) for errors in NOTHING.values() for error in errors]
+    assert not [sentence for sentence in sentences if sentence in md]
     before = md.split("## 사전 점검")[1].split("\n## ")[0]
     assert not [
-        f for f in FINDINGS[:3] if f[1] in before or f[3] in before or f[4] in before
+        f for f in FINDINGS[:3] if f.what in before or f.why in before or f.remedy in before
     ]  # ours: told in Korean
     assert headings == list(SECTIONS) and all(f"](#{anchor(h)})" in md.split("\n## ")[0] for h in headings)
 
@@ -451,7 +450,7 @@ def test_every_option_has_a_korean_name():
             "rehearse",
             "checkpoints",
         ]
-        if n not in _options
+        if n not in OPTIONS
     ]
 
 

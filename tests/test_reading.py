@@ -12,7 +12,7 @@ import pytest
 from dialsum.augment.prepare import check_data
 from dialsum.data.dialogues import read, to_csv
 from dialsum.data.rows import check_disjoint, rows_of
-from dialsum.report.cases import _measured
+from dialsum.report.cases import _dev_rows
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.files import sha256
 from dialsum.runs.folders import new_run
@@ -319,8 +319,8 @@ def test_every_command_that_reads_dialogues_takes_the_names(typed, tmp_path):
         ("tta", "dev"),
         ("soup", "dev"),
         ("optimize", "dev"),
-        ("checkpoints", "dev"),
-        ("solar", "dev"),
+        ("epoch_candidates", "dev"),
+        ("api", "dev"),
     ],
 )
 def test_every_stage_that_takes_a_file_takes_its_names(stage, part, tmp_path):
@@ -353,7 +353,7 @@ def test_what_was_measured_under_other_names_is_read_again_for_the_cases(tmp_pat
         params=dict(dev_csv=str(tmp_path / "rows.csv"), columns=MAP),
         inputs=dict(rows=sha256(tmp_path / "rows.csv")),
     )
-    same(_measured(tmp_path, fact))
+    same(_dev_rows(tmp_path, fact))
 
 
 # lists of turns

@@ -427,7 +427,7 @@ def test_what_an_api_cost_is_told(build, prices, cost, test, expected):
         return {} if prices is None else dict(prices=prices, cost=cost)
 
     leave(
-        "solar",
+        "api",
         found=used
         | priced(cost)
         | dict(
@@ -571,7 +571,8 @@ def test_failures_are_told_with_their_message(build, tmp_path):
             stage,
             "kobart",
             "blocked",
-            message=f"kobart/{stage} could not run because kobart/train did not succeed.",
+            code="stage_blocked",
+            fields=dict(stage=f"kobart/{stage}", missing="kobart/train"),
             kind="blocked",
         )
     md = write(run, tmp_path)[0][1].decode()
@@ -645,13 +646,13 @@ def test_sparse_facts_do_not_break_a_section(build, tmp_path):
     assert "기록된 단계가 없습니다" in render(empty) and gantt(empty) is None and flowchart(empty) is None
 
 
-def skip(leave, stage, model, message):
-    leave(stage, model, "blocked", kind="optional", message=message)
+def skip(leave, stage, of, code, **fields):
+    leave(stage, of, "blocked", kind="optional", code=code, fields=fields)
 
 
 def test_a_model_without_an_optional_stage_has_finished(build):
     run, leave = whole(build)
-    skip(leave, "checkpoints", "kobart", "kobart: its training kept no epoch besides the best.")
+    skip(leave, "epoch_candidates", "kobart", "no_other_epoch_kept", model="kobart")
     e = read_experiment(run)
     assert (
         "모델 2개가 모두 끝까지 실행되었습니다. 전체 8개 단계가 모두 성공했습니다(성공률 100.0%)."
@@ -669,12 +670,14 @@ def test_what_was_optional_and_left_out_is_told(build):
     assert "건너뛴" not in SECTIONS["실패와 성공률"](read_experiment(run))
     skip(
         leave,
-        "solar",
+        "api",
         "",
-        "api.upstage.ai needs a key: set the environment variable UPSTAGE_API_KEY or SOLAR_API_KEY to it.",
+        "key_missing",
+        host="api.upstage.ai",
+        variables=["UPSTAGE_API_KEY", "SOLAR_API_KEY"],
     )
     assert (
-        "| API 요약 | API 키가 없습니다. 환경 변수에 키를 넣으면 됩니다: `UPSTAGE_API_KEY or SOLAR_API_KEY` |"
+        "| API 요약 | api.upstage.ai에 접속하려면 키가 필요합니다. 환경 변수"
         in SECTIONS["실패와 성공률"](read_experiment(run)).split("### 건너뛴 선택 단계")[1]
     )
 
@@ -683,7 +686,7 @@ def test_what_was_optional_and_left_out_is_told(build):
     "end",
     [
         None,
-        dict(kind="optional", message="no model has been evaluated: there is nothing to choose from."),
+        dict(kind="optional", code="nothing_evaluated"),
         dict(message="x"),
     ],
     ids=["none", "skipped", "failed"],
@@ -695,7 +698,7 @@ def test_epochs_are_compared_without_an_ensemble(build, end):
         return dict(system=system, mean=mean, low=mean - 1, high=mean + 1) | more
 
     leave(
-        "checkpoints",
+        "epoch_candidates",
         "kobart",
         found=dict(
             systems=[

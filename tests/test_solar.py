@@ -19,10 +19,10 @@ from dialsum.api.summaries import (
     Contract,
     Neighbours,
     Solar,
-    _judge,
     compare,
     consensus,
     faults,
+    judge,
     learn,
     messages,
     needs,
@@ -420,12 +420,12 @@ def test_cot_takes_what_stands_behind_the_marker():
         text,
     ):
         assert (
-            _judge(answer, None, DEV["dialogue"][0], Contract(), "cot").text == text
-            and not _judge(answer, None, DEV["dialogue"][0], Contract(), "cot").faults
+            judge(answer, None, DEV["dialogue"][0], Contract(), "cot").text == text
+            and not judge(answer, None, DEV["dialogue"][0], Contract(), "cot").faults
         ), answer
     assert (
-        "marker" in _judge(f"[생각] {text}", None, DEV["dialogue"][0], Contract(), "cot").faults
-        and "empty" in _judge("[생각] 가\n[요약]", None, DEV["dialogue"][0], Contract(), "cot").faults
+        "marker" in judge(f"[생각] {text}", None, DEV["dialogue"][0], Contract(), "cot").faults
+        and "empty" in judge("[생각] 가\n[요약]", None, DEV["dialogue"][0], Contract(), "cot").faults
     )
     with serving(lambda n, asked, handler: f"[생각] 음.\n[요약] {text}") as server:
         assert (

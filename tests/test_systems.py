@@ -18,6 +18,7 @@ from dialsum.pipeline.examples import example_predictions, worn
 from dialsum.pipeline.members import members
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.facts import make_fact, read_fact, write_fact
 from dialsum.runs.folders import new_run
@@ -79,7 +80,7 @@ def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
     ]["rouge"]["oracle"] >= max(m["metrics"]["rouge"]["members"].values())
     assert len(pd.read_csv(run / "predictions_ensemble_test.csv")) == 10
     stacking = run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking")))
-    assert stacking["status"] == "failed" and "--k-folds" in stacking["error"]["message"]
+    assert stacking["status"] == "failed" and "--k-folds" in error_sentence(stacking["error"])
     assert (
         run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="weighted_avg")))["metrics"][
             "strategy"
@@ -92,7 +93,7 @@ def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
     assert (
         alone["status"] == "blocked"
         and alone["error"]["kind"] == "optional"
-        and "only 'kobart' is left" in alone["error"]["message"]
+        and "only 'kobart' is left" in error_sentence(alone["error"])
         and (run / "predictions_ensemble_test.csv").exists()
     )
     submitted = run_stage(StageSpec(run, "submit", "", dict(more="ensemble")))  # an older choice is not its
@@ -117,7 +118,7 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
         for f in m["findings"]
     )
     run = new_run("keyless", {}, tmp_path / "more")
-    code = 'import sys; from pathlib import Path; from dialsum.pipeline.spec import StageSpec; from dialsum.pipeline.process import run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "solar", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
+    code = 'import sys; from pathlib import Path; from dialsum.pipeline.spec import StageSpec; from dialsum.pipeline.process import run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "api", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
     told = subprocess.run(
         [sys.executable, "-c", code, str(run)], env=os.environ | gone, capture_output=True, text=True
     )
@@ -305,7 +306,7 @@ def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
 def test_another_epoch_is_a_model_of_its_own(one_model):
     run, report = one_model
     trained, m = (
-        read_fact(run / "kobart" / f"{stage}.json")["metrics"] for stage in ("train", "checkpoints")
+        read_fact(run / "kobart" / f"{stage}.json")["metrics"] for stage in ("train", "epoch_candidates")
     )
     other = 3 - round(trained["best"]["epoch"])
     assert (

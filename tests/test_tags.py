@@ -93,12 +93,12 @@ def test_what_the_dialogue_says_is_no_fault_of_an_answer(name):
 
 @pytest.mark.parametrize("name", SAYS)
 def test_what_the_dialogue_says_costs_no_candidate_of_an_ensemble(name):
-    from dialsum.ensemble.stacking import _features, _seen
+    from dialsum.ensemble.stacking import FEATURES, overlap
 
     dialogue, summary = SAYS[name]
-    seen = dict(zip(("precision", "pairs", "coverage", "tags"), _seen(summary, dialogue, str.split)))
-    assert "tags" in _features and seen["tags"] == 0
-    assert _seen("#Ferson1#은 간다.", dialogue, str.split)[3] == 1
+    seen = dict(zip(("precision", "pairs", "coverage", "tags"), overlap(summary, dialogue, str.split)))
+    assert "tags" in FEATURES and seen["tags"] == 0
+    assert overlap("#Ferson1#은 간다.", dialogue, str.split)[3] == 1
 
 
 @pytest.mark.parametrize("broken", BROKEN)
@@ -155,16 +155,16 @@ def test_references_with_as_many_give_no_warning():
 @pytest.mark.parametrize("name", ["hanja", "kana", "greek", "mask"])
 def test_what_the_dialogue_says_is_no_defect_of_a_reference(name):
     from dialsum.data.dialogues import Dialogue
-    from dialsum.data.quality import _row
+    from dialsum.data.quality import row_findings
 
     dialogue, summary = SAYS[name]
     kinds = ("script", "unknown_tag", "broken_tag")
     assert not [
         f
-        for f in _row("train", Dialogue("a", dialogue, (summary,)))
+        for f in row_findings("train", Dialogue("a", dialogue, (summary,)))
         if f.where == "summary" and f.kind in kinds
     ]
-    slipped = _row("train", Dialogue("a", "#Person1#: 뜻이 뭐야?", ("#Person1#은 豫約을 묻는다.",)))
+    slipped = row_findings("train", Dialogue("a", "#Person1#: 뜻이 뭐야?", ("#Person1#은 豫約을 묻는다.",)))
     assert [f for f in slipped if f.where == "summary" and f.kind == "script"]
 
 
@@ -242,8 +242,8 @@ class Steps:
 def test_a_run_without_blanks_is_read_once(monkeypatch):
     from dialsum.korean import tags
 
-    steps = Steps(tags._fragment)
-    monkeypatch.setattr(tags, "_fragment", steps)
+    steps = Steps(tags.TAG_FRAGMENT)
+    monkeypatch.setattr(tags, "TAG_FRAGMENT", steps)
     assert tags.broken_tags("ㅋ" * 2000 + "#Ferson1#") and steps.read <= 2 * 2009
     steps.read = 0
     assert not tags.broken_tags("ㅋ" * 2000, "ㅎ" * 2000) and steps.read == 0
@@ -255,7 +255,7 @@ def test_fragments_are_what_a_search_from_every_place_finds(text):
     from dialsum.korean import tags
 
     everywhere = re.compile("\0?[^\\s\0]*[#＃][^\\s\0]*\0?|(?<![A-Za-z])[Pp]erson\\d[^\\s\0]*")
-    assert tags._fragment.findall(text) == everywhere.findall(text)
+    assert tags.TAG_FRAGMENT.findall(text) == everywhere.findall(text)
 
 
 @pytest.mark.parametrize("nothing", ["#N/A", "#NULL!", "#NaN#", "＃N/A"])

@@ -19,7 +19,7 @@ from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
 from dialsum.training.new_tokens import add_tokens
 from dialsum.training.recipe import Recipe
-from dialsum.training.trainer import _trainer
+from dialsum.training.trainer import make_trainer
 
 FULL = [(name, "full") for name in TAUGHT]
 ADAPTED = [(name, method) for name in TAUGHT if not card(name).seq2seq for method in ("lora", "qlora")]
@@ -44,7 +44,7 @@ def fresh(name, precision, new_tokens=""):
 
 def trainer_of(loaded, precision, recipe, folder, train_rows, dev_rows):
     codec = Codec(loaded.card, loaded.tokenizer)
-    return _trainer(
+    return make_trainer(
         loaded,
         codec,
         train_rows,

@@ -202,13 +202,13 @@ def test_a_score_that_is_no_number_is_refused(tmp_path):
 def test_an_update_that_the_scaler_leaves_out_has_no_gradient_norm():
     from types import SimpleNamespace
 
-    from dialsum.training.fine_tuning import _history
+    from dialsum.training.fine_tuning import training_history
     from dialsum.training.trainer import check_logged
 
     logged = dict(loss=2.0, grad_norm=math.inf, step=1)
     check_logged(logged, 1)
     evaluation = dict(eval_loss=2.0, eval_rouge_mean=1.0, step=1, epoch=1.0)
-    history = _history(SimpleNamespace(log_history=[logged, evaluation], best_global_step=1))
+    history = training_history(SimpleNamespace(log_history=[logged, evaluation], best_global_step=1))
     assert history["curve"] == [dict(loss=2.0, grad_norm=None, step=1)]
 
 
@@ -216,11 +216,11 @@ def test_the_time_left_after_a_resume_is_that_of_the_pace_since_then(monkeypatch
     "Ten updates took a minute since the training went on at the 900th: the last ninety take nine"
     from types import SimpleNamespace
 
-    from dialsum.training.trainer import _progress_class
+    from dialsum.training.trainer import progress_callback
 
     beats, clock = [], iter([0.0, 100.0, 160.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    progress = _progress_class()(
+    progress = progress_callback(
         say=lambda line: None,
         beat=lambda **facts: beats.append(facts),
         first=None,
@@ -333,13 +333,14 @@ def test_dropout_belongs_to_the_training(adapter, tmp_path):
     ],
 )
 def test_another_adapter_than_the_one_to_start_from_is_refused(given, words, adapter, tmp_path):
-    from dialsum.checks.findings import korean
+    from experiments import is_korean
+
     from dialsum.checks.preflight import check_model
 
     with pytest.raises(DialsumError, match=f"{words}: .*leave it out, or start from its base checkpoint"):
         trained(toy("qwen3-4b", adapter[0]), rows(8), Recipe(method="lora", **given), tmp_path)
     [told] = errors(check_model(card("qwen3-4b"), "replica", given, str(adapter[0])))
-    assert words in told.what and korean(told.what, "what") and korean(told.remedy, "remedy")
+    assert words in told.what and is_korean(told, "what", "remedy")
 
 
 def test_what_an_adapter_has_may_be_given_and_is_planned_with(adapter):
@@ -373,12 +374,13 @@ def test_a_card_may_have_its_own_kind_of_new_adapter(adapter):
     ("name", "value"), [("lora_r", 8), ("lora_alpha", 16), ("lora_dropout", 0.1), ("lora_targets", "q_proj")]
 )
 def test_full_training_refuses_the_options_of_adapters(name, value, typed):
-    from dialsum.checks.findings import korean
+    from experiments import is_korean
+
     from dialsum.checks.options import check_options
     from dialsum.training.recipe import recipe
 
     [told] = check_options(card("kobart"), "replica", {name: value})
-    assert korean(told.what, "what").startswith("전체 학습에는") and korean(told.remedy, "remedy")
+    assert told.message("ko").what.startswith("전체 학습에는") and is_korean(told, "remedy")
     for model, method in (("kobart", ""), ("qwen3-4b", "full")):
         with pytest.raises(DialsumError, match=f"^{name} is {value}, and full training has no adapter"):
             recipe(card(model), "replica", {"method": method, name: value})

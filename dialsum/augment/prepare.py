@@ -8,12 +8,14 @@ __all__ = ['ACTIONS', 'gather', 'methods_asked', 'check_data', 'at_hand', 'Prepa
 # %% ../../nbs/modules/augment/prepare.ipynb #890df32b
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from .backends import backend
+from .methods import Backend
 from .rows import augment, check_methods
 from ..data.columns import check_mapping
 from ..data.dialogues import read, to_csv
@@ -29,57 +31,65 @@ from ..runs.places import cache_path, sample_path
 from ..runs.stage import Stage
 
 # %% ../../nbs/modules/augment/prepare.ipynb #fe52fdeb
+def _has_gap(summaries: tuple[str, ...]) -> bool:
+    return any(not summary.strip() for summary in summaries)
+
+
 def _gaps(rows: pd.DataFrame) -> pd.Series:  # of bool: which rows lack a text
-    return (rows["dialogue"].str.strip() == "") | rows["summaries"].map(
-        lambda told: any(not s.strip() for s in told)
-    )
-
-
-_drop = ", or let --validate-data-quality drop such rows from what is learned"
+    return (rows["dialogue"].str.strip() == "") | rows["summaries"].map(_has_gap)
 
 
 def gather(
-    train_csv: str = "",
+    train_csv: str = "",  # path, as of the next two; all empty: the shipped sample
     dev_csv: str = "",
-    test_csv: str = "",  # paths; all empty: the shipped sample
+    test_csv: str = "",
     dev_fraction: float = 0.1,  # share of train split off when there is no dev_csv
     debug: bool = False,  # 50 train, 10 dev, 10 test rows
     seed: int = 42,  # of the split
-    columns: str = "",  # what the files' columns are called, as `data.columns_of` takes it
+    columns: str = "",  # what the files' columns are called, as `data.columns.columns_of` takes it
     strict: bool = True,  # whether missing texts, and dialogues of train that stand in dev, are errors
 ) -> tuple[
     dict[str, pd.DataFrame], list[Path]
-]:  # (rows by 'train', 'dev' and, where there is one, 'test'; the files that were read)
+]:  # (rows by 'train', 'dev' and perhaps 'test'; files that were read)
     "Read and check the rows of an experiment; raises `DialsumError` for what cannot be used"
-    given = {
-        k: Path(v).expanduser() for k, v in dict(train=train_csv, dev=dev_csv, test=test_csv).items() if v
-    }
-    if given and "train" not in given:
+    options = dict(train=train_csv, dev=dev_csv, test=test_csv)
+    files = {part: Path(path).expanduser() for part, path in options.items() if path}
+    if files and "train" not in files:
         raise DialsumError(
-            f"a {' and a '.join(f'{k}_csv' for k in given)} came without a train_csv: give the rows to learn from as well."
+            "parts_without_train", files=[f"{part}_csv" for part in files], parts=_parts(files)
         )
     check_number("dev_fraction", dev_fraction)
-    paths = given or {k: sample_path() / f"{k}.csv" for k in ("train", "dev", "test")}
-    how = dict(gaps=not strict, columns=columns if given else "")
-    parts = {
-        k: read(p, summaries=k != "test", remedy=_drop if k == "train" else "", **how)
-        for k, p in paths.items()
-    }
-    if given:
-        check_mapping(list(given.values()), columns)
+    paths = files or {part: sample_path() / f"{part}.csv" for part in options}
+    parts = {}
+    for part, path in paths.items():
+        parts[part] = read(
+            path,
+            summaries=part != "test",
+            droppable=part == "train",
+            gaps=not strict,
+            columns=columns if files else "",
+        )
+    if files:
+        check_mapping(list(files.values()), columns)
     if "dev" not in parts:
-        rows = parts["train"]
-        gap = _gaps(rows)
-        parts["train"], parts["dev"] = split(rows[~gap], dev_fraction, seed)
-        if gap.any():
-            parts["train"] = pd.concat(
-                [parts["train"], rows[gap]], ignore_index=True
-            )  # to be dropped, and not from dev
+        parts["train"], parts["dev"] = _split_off_dev(parts["train"], dev_fraction, seed)
     if strict:
         check_disjoint(parts["train"], parts["dev"])
     if debug:
-        parts = {k: rows.head(50 if k == "train" else 10) for k, rows in parts.items()}
+        parts = {part: rows.head(50 if part == "train" else 10) for part, rows in parts.items()}
     return parts, list(paths.values())
+
+
+def _parts(files: dict[str, Path]) -> str:
+    return " and a ".join(f"{part}_csv" for part in files)
+
+
+def _split_off_dev(rows: pd.DataFrame, fraction: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    gap = _gaps(rows)
+    train, dev = split(rows[~gap], fraction, seed)
+    if gap.any():
+        train = pd.concat([train, rows[gap]], ignore_index=True)  # to be dropped, and not from dev
+    return train, dev
 
 # %% ../../nbs/modules/augment/prepare.ipynb #dbbac88f
 ACTIONS = ("drop", "fail")
@@ -89,77 +99,67 @@ def methods_asked(
     options: dict,  # the data stage's parameters, those that were given
 ) -> list[str]:  # names; none: no augmentation
     "The augmentation methods of an experiment"
-    named = options.get("augmentation_methods", "").replace(",", " ").split()
-    return named or ["synonym", "speaker_swap"] * bool(options.get("use_augmentation"))
+    methods = options.get("augmentation_methods", "").replace(",", " ").split()
+    if not methods and options.get("use_augmentation"):
+        return ["synonym", "speaker_swap"]
+    return methods
 
 
-def _backend(options: dict):
+def _backend(options: dict) -> Backend | None:
     return backend(
-        *(options.get(f"augmentation_{name}", "") for name in ("backend", "model")),
+        options.get("augmentation_backend", ""),
+        options.get("augmentation_model", ""),
         cache_path() / "augment.sqlite",
         options.get("augmentation_key_variable", ""),
     )
+
+
+_of_gather = ("train_csv", "dev_csv", "test_csv", "dev_fraction", "debug", "seed", "columns")
 
 
 def check_data(
     options: dict,  # the data stage's parameters, those that were given
 ) -> tuple[dict[str, pd.DataFrame], list[Path]]:  # as from `gather`
     "Raises `DialsumError` for data that cannot be read, and for options that cannot be followed"
-    k, threshold, action = (
-        options.get("k_folds", 0),
-        options.get("quality_threshold", 0.8),
-        options.get("quality_action", "drop"),
-    )
-    check_number("quality_threshold", threshold)
+    check_number("quality_threshold", options.get("quality_threshold", 0.8))
+    action = options.get("quality_action", "drop")
     if action not in ACTIONS:
         raise unknown("quality_action", action, list(ACTIONS))
     if methods := methods_asked(options):
         check_methods(methods, options.get("augmentation_ratio", 0.5), _backend(options))
-    parts, paths = gather(
-        **{
-            n: options[n]
-            for n in ("train_csv", "dev_csv", "test_csv", "dev_fraction", "debug", "seed", "columns")
-            if n in options
-        },
-        strict=not options.get("validate_data_quality"),
-    )
+    gather_options = {name: options[name] for name in _of_gather if name in options}
+    parts, paths = gather(**gather_options, strict=not options.get("validate_data_quality"))
+    k = options.get("k_folds", 0)
     if k and not 2 <= k <= len(parts["train"]):
-        raise DialsumError(
-            f"k_folds is {k}: 0 for none, or from 2 to {len(parts['train'])} (the training rows) was expected."
-        )
+        raise DialsumError("folds_more_than_rows", k=k, rows=len(parts["train"]))
     return parts, paths
 
 
 _sources = ("train_csv", "dev_csv", "test_csv", "augmentation_backend")
 
-_dealt_with = {*parameters("data")} - {
-    "run",
-    "seed",
-    "k_folds",
-    "fold_seed",
-}  # what rows that were made have been through
+
+# what rows that were made have been through
+_dealt_with = {*parameters("data")} - {"run", "seed", "k_folds", "fold_seed"}
 
 
 def at_hand(
     run: Path,  # run folder
     options: dict,  # parameter name → value
 ) -> dict:  # parameter name → value; `options` itself where nothing is away, or the run has no rows yet
-    "The options with the run's own rows in place of sources that are not on this machine, and without what these rows have been through"
-    away = [
-        name
-        for name, path in named_places(options).items()
-        if name.partition(" ")[0] in _sources and not os.path.exists(path)
-    ]
-    own = {f"{part}_csv": Path(run) / "data" / f"{part}.csv" for part in ("train", "dev", "test")}
-    if not away or not own["train_csv"].is_file():
+    "The options with the run's own rows in place of files that are not here, without what these rows have been through"
+    places = {
+        name: path for name, path in named_places(options).items() if name.partition(" ")[0] in _sources
+    }
+    files = {f"{part}_csv": Path(run) / "data" / f"{part}.csv" for part in ("train", "dev", "test")}
+    if all(os.path.exists(path) for path in places.values()) or not files["train_csv"].is_file():
         return options
-    left = {name: value for name, value in options.items() if name not in _dealt_with}
-    return left | {name: str(path) for name, path in own.items() if path.is_file()}
+    remaining = {name: value for name, value in options.items() if name not in _dealt_with}
+    return remaining | {name: str(path) for name, path in files.items() if path.is_file()}
 
 # %% ../../nbs/modules/augment/prepare.ipynb #fbc66240
 @dataclass
 class Prepared:
-    "What the data stage made"
+    "The result of the data stage"
 
     parts: dict[str, pd.DataFrame]  # by 'train', 'dev' and, where there is one, 'test'
     quality: Quality | None = None  # of the rows as they came; None: not asked for
@@ -170,138 +170,136 @@ class Prepared:
     @property
     def examples(self) -> pd.DataFrame:  # fname, origin, method, dialogue
         "One row that augmentation made by each method"
-        made = self.parts["train"]
-        return (
-            made[made["method"] != ""].groupby("method").head(1)[["method", "fname", "origin", "dialogue"]]
-            if "method" in made
-            else pd.DataFrame()
-        )
+        rows = self.parts["train"]
+        if "method" not in rows:
+            return pd.DataFrame()
+        first = rows[rows["method"] != ""].groupby("method").head(1)
+        return first[["method", "fname", "origin", "dialogue"]]
 
 
-def _judge(p: Prepared, options: dict):
+def _judge(p: Prepared, options: dict) -> int:  # training rows below the threshold
     threshold, action = options["quality_threshold"], options["quality_action"]
     p.quality = check(p.parts)
-    kept, bad = p.quality.drop(p.parts, threshold)
+    good, bad = p.quality.drop(p.parts, threshold)
     rows = p.parts["train"].merge(bad[["fname", "score", "kinds", "reasons"]], on="fname")
     p.dropped = rows.sort_values(["score", "fname"], kind="stable").reset_index(drop=True)
     p.facts["quality"] = p.quality.to_dict(threshold) | dict(
         action=action, dropped=len(bad) if action == "drop" else 0, rows=len(p.parts["train"])
     )
     if action == "drop":
-        p.parts = kept
+        p.parts = good
     return len(bad)
 
 
-_mended = (
-    "mojibake",
-    "broken_tag",
-    "control",
-    "html",
-    "jamo",
-    "turns",
-)  # the kinds that `repaired` puts right
+# the kinds that `repaired` puts right
+_mendable = ("mojibake", "broken_tag", "control", "html", "jamo", "turns")
 
 
-def _hopeless(
-    p: Prepared, options: dict
-) -> DialsumError:  # no row is left: which kind hits how many, and what mends it
+def _no_good_row(p: Prepared, options: dict) -> DialsumError:
+    "Which kind hits how many, and what mends it"
     counts = Counter(kind for kinds in p.dropped["kinds"] for kind in kinds.split(","))
-    kind = max(counts, key=lambda k: (counts[k], DEFECTS[k].weight))
+    kind = max(counts, key=lambda kind: (counts[kind], DEFECTS[kind].weight))
     first = next(f for f in p.quality.findings if f.part == "train" and f.kind == kind)
-    remedy = "let --clean-data mend that, " if kind in _mended and not options["clean_data"] else ""
-    return DialsumError(
-        f"no train row is good enough: {counts[kind]} of {len(p.dropped)} have '{kind}' (first: '{first.fname}', {first.where}: {first.what}): {remedy}lower quality_threshold, or look at data/low_quality.csv."
-    )
+    fields = dict(count=counts[kind], rows=len(p.dropped), kind=kind, title=DEFECTS[kind].title)
+    fields |= dict(fname=first.fname, where=first.where, evidence=first.what)
+    if kind in _mendable and not options["clean_data"]:
+        return DialsumError("no_good_row_but_mendable", **fields)
+    return DialsumError("no_good_row", **fields)
 
 
-def _whole(p: Prepared, options: dict):  # what is left must be what `read` would take
-    parts = p.parts
-    for name, rows in parts.items():
+def _check_rest(p: Prepared, options: dict):  # what is left must be what `read` would take
+    for part, rows in p.parts.items():
         if not len(rows):
-            raise _hopeless(p, options)
-        gap = rows["fname"][_gaps(rows)]
-        if len(gap):
-            raise DialsumError(
-                f"{name} row '{gap.iloc[0]}' has no dialogue or no summary, and rows of {name} are not dropped: fill it in or take it out."
-                if name != "train"
-                else f"train row '{gap.iloc[0]}' has no dialogue or no summary: fill it in, or let a quality_threshold above 0 drop it."
-            )
-    check_disjoint(parts["train"], parts["dev"])
+            raise _no_good_row(p, options)
+        with_gap = rows["fname"][_gaps(rows)]
+        if len(with_gap) and part == "train":
+            raise DialsumError("train_row_with_gap", fname=with_gap.iloc[0])
+        if len(with_gap):
+            raise DialsumError("row_with_gap", part=part, fname=with_gap.iloc[0])
+    check_disjoint(p.parts["train"], p.parts["dev"])
 
 # %% ../../nbs/modules/augment/prepare.ipynb #7d64542c
-def _grow(p: Prepared, options: dict, progress):
+def _grow(p: Prepared, options: dict, progress: Callable):
     methods = methods_asked(options)
     if not methods:
         return
-    made = augment(
-        p.parts["train"], methods, options["augmentation_ratio"], options["seed"], _backend(options), progress
-    )
-    p.facts["augmentation"] = made.attrs["augmentation"] | dict(
-        rows=len(p.parts["train"]), ratio=options["augmentation_ratio"]
-    )
-    p.parts["train"] = pd.concat([p.parts["train"], made], ignore_index=True).fillna("")
+    rows = p.parts["train"]
+    ratio = options["augmentation_ratio"]
+    new = augment(rows, methods, ratio, options["seed"], _backend(options), progress)
+    p.facts["augmentation"] = new.attrs["augmentation"] | dict(rows=len(rows), ratio=ratio)
+    p.parts["train"] = pd.concat([rows, new], ignore_index=True).fillna("")
 
 
 def _fold(p: Prepared, options: dict):
-    if not options["k_folds"]:
+    k, seed = options["k_folds"], options["fold_seed"]
+    if not k:
         return
     rows = p.parts["train"]
-    p.folds = pd.DataFrame(
-        dict(fname=rows["fname"], fold=deal(rows, options["k_folds"], options["fold_seed"]))
-    )
-    own = p.folds["fold"][(rows["origin"] == "") if "origin" in rows else slice(None)]
-    p.facts["folds"] = dict(
-        k=options["k_folds"],
-        seed=options["fold_seed"],
-        rows=[int((own == f).sum()) for f in range(options["k_folds"])],
-    )
+    p.folds = pd.DataFrame(dict(fname=rows["fname"], fold=deal(rows, k, seed)))
+    folds = p.folds["fold"]
+    if "origin" in rows:
+        folds = folds[rows["origin"] == ""]
+    p.facts["folds"] = dict(k=k, seed=seed, rows=[int((folds == fold).sum()) for fold in range(k)])
 
 
-def _write_low(p: Prepared, folder: Path):
-    told = p.dropped[["fname", "score", "kinds", "reasons", "dialogue", "topic"]].assign(
-        **{
-            f"summary{i or ''}": p.dropped["summaries"].str[i]
-            for i in range(p.dropped["summaries"].map(len).max() if len(p.dropped) else 0)
-        }
-    )
-    write_atomic(folder / "low_quality.csv", told.to_csv(index=False, lineterminator="\n"))
+def _csv(rows: pd.DataFrame) -> str:
+    return rows.to_csv(index=False, lineterminator="\n")
+
+
+def _write_low_quality(p: Prepared, folder: Path):
+    table = p.dropped[["fname", "score", "kinds", "reasons", "dialogue", "topic"]].copy()
+    count = p.dropped["summaries"].map(len).max() if len(p.dropped) else 0
+    for i in range(count):
+        table[f"summary{i or ''}"] = p.dropped["summaries"].str[i]
+    write_atomic(folder / "low_quality.csv", _csv(table))
+
+
+def _write_parts(p: Prepared, folder: Path):
+    results = {"folds.csv": p.folds, "low_quality.csv": p.dropped, "test.csv": p.parts.get("test")}
+    for name, rows in results.items():
+        if rows is None:  # of an earlier time, with other options
+            (folder / name).unlink(missing_ok=True)
+    for name, rows in p.parts.items():
+        write_atomic(folder / f"{name}.csv", to_csv(rows))
+    if p.folds is not None:
+        write_atomic(folder / "folds.csv", _csv(p.folds))
+
+
+def _mend(p: Prepared):
+    as_read = p.parts
+    p.parts = {name: repaired(rows) for name, rows in as_read.items()}
+    p.facts["cleaned"] = {
+        name: int((rows["dialogue"] != as_read[name]["dialogue"]).sum()) for name, rows in p.parts.items()
+    }
 
 
 def prepare(
     stage: Stage,  # of the data stage
 ) -> Prepared:
-    "Make the rows of an experiment and write them into its run folder, as data/train.csv and so on; raises `DialsumError` for what cannot be used"
+    "Make an experiment's rows, in its run folder as data/train.csv …; raises `DialsumError` for what cannot be used"
     options, folder = stage.params, stage.run / "data"
     parts, paths = check_data(options)
     for path in paths:
         stage.use(path)
     if methods_asked(options):
         stage.use_named("augmentation_backend")
-    p = Prepared({name: repaired(rows) for name, rows in parts.items()} if options["clean_data"] else parts)
+    p = Prepared(parts)
     if options["clean_data"]:
-        p.facts["cleaned"] = {
-            name: int((rows["dialogue"] != parts[name]["dialogue"]).sum()) for name, rows in p.parts.items()
-        }
+        _mend(p)
     if options["validate_data_quality"]:
         bad = _judge(p, options)
-        _write_low(p, folder)
+        _write_low_quality(p, folder)
         if bad and options["quality_action"] == "fail":
             raise DialsumError(
-                f"{bad} of {len(parts['train'])} training rows score below {options['quality_threshold']:g} (worst: '{p.dropped['fname'][0]}', {p.dropped['reasons'][0]}): "
-                "see data/low_quality.csv in the run folder, and mend them, lower quality_threshold, or let quality_action drop them."
+                "rows_of_low_quality",
+                count=bad,
+                rows=len(parts["train"]),
+                threshold=options["quality_threshold"],
+                fname=p.dropped["fname"][0],
+                reasons=p.dropped["reasons"][0],
             )
-    _whole(p, options)
+    _check_rest(p, options)
     _grow(p, options, stage.progress)
     _fold(p, options)
-    for name, there in (
-        ("folds.csv", p.folds),
-        ("low_quality.csv", p.dropped),
-        ("test.csv", p.parts.get("test")),
-    ):  # of an earlier time, with other options
-        if there is None:
-            (folder / name).unlink(missing_ok=True)
-    for name, rows in p.parts.items():
-        write_atomic(folder / f"{name}.csv", to_csv(rows))
-    if p.folds is not None:
-        write_atomic(folder / "folds.csv", p.folds.to_csv(index=False, lineterminator="\n"))
+    _write_parts(p, folder)
     return p

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .methods import method
-from .synonyms import _no_kiwi, _tokens
+from .synonyms import kiwi_obstacle, morphemes_of
 from ..data.dialogues import Dialogue
 
 # %% ../../nbs/modules/augment/reorder.ipynb #213d418b
 _back = re.compile(
-    r"(그|이[거건게것런렇 ]|저[거건게것런렇기]|[네예아어오와하참자음흠][,.!~… ]|넵|넹|아[니뇨]|응|엉|우와|헐|하하|왜|글쎄|맞|좋|물론|알[겠았]|하지만|하긴|근데|정말|진짜|역시|또|다른|고마|감사|죄송|미안|설마|당연|괜찮|확실"
-    r"|마찬가지|사실|아무튼|어쨌든|게다가|따라서|대신|말씀|안타깝|다행|훌륭|멋|세상에|얼마나 |언제|누[가구]|어디|몇 )"
+    "("
+    r"그|이[거건게것런렇 ]|저[거건게것런렇기]|[네예아어오와하참자음흠][,.!~… ]|넵|넹|아[니뇨]|응|엉|우와|헐|하하|왜|글쎄|"
+    "맞|좋|물론|알[겠았]|하지만|하긴|근데|정말|진짜|역시|또|다른|고마|감사|죄송|미안|설마|당연|괜찮|확실|마찬가지|사실|"
+    "아무튼|어쨌든|게다가|따라서|대신|말씀|안타깝|다행|훌륭|멋|세상에|얼마나 |언제|누[가구]|어디|몇 "
+    ")"
 )
 
 
@@ -87,68 +90,81 @@ _further = {
 _empty = {"하", "수", "때", "거", "것", "뭐", "무엇", "시", "원", "분", "명", "개", "번", "정도"}
 
 
+_points_back = re.compile("[건게] 어[때떠떨]")
+
+
+_asks_a_favour = re.compile("주시겠|주실|줄래")
+
+
 @dataclass(frozen=True)
 class _Turn:
-    speaker: str
+    speaker: str  # tag
     words: str
 
-    def has(self, forms):
-        return any(t.form in forms and t.tag != "IC" for t in _tokens(self.words))
+    def has(self, forms: set[str]) -> bool:  # of morphemes, interjections not counted
+        return any(t.form in forms and t.tag != "IC" for t in morphemes_of(self.words))
 
     @property
-    def asks(self):
+    def asks(self) -> bool:
         return "?" in self.words
 
     @property
-    def requests(self):
+    def requests(self) -> bool:
         return bool(re.search(r"(세요|주라|줘|줘요|시다)[.!~ ]*$", self.words))
 
     @property
-    def opens(
-        self,
-    ):  # one question that stands on its own feet: nothing looks back, and a noun with a particle names its topic
-        if (
-            not _one_question.fullmatch(self.words)
-            or _back.match(self.words)
-            or self.has(_pointing | _further)
-            or re.search("[건게] 어[때떠떨]", self.words)
-        ):
-            return False
-        tokens = _tokens(self.words)
-        return any(
-            a.tag[:2] in ("NN", "XS") and b.tag in ("JX", "JKS", "JKO") for a, b in pairwise(tokens)
-        ) or bool(re.search("주시겠|주실|줄래", self.words))
+    def names_topic(self) -> bool:  # by a noun with a particle
+        pairs = pairwise(morphemes_of(self.words))
+        return any(a.tag[:2] in ("NN", "XS") and b.tag in ("JX", "JKS", "JKO") for a, b in pairs)
 
     @property
-    def nouns(self):
-        return {
-            t.form for t in _tokens(self.words) if t.tag in ("NNG", "NNP", "SL", "SN", "NR", "XR")
-        } - _empty
+    def looks_back(self) -> bool:
+        if _back.match(self.words) or _points_back.search(self.words):
+            return True
+        return self.has(_pointing | _further)
+
+    @property
+    def opens(self) -> bool:
+        "Whether it is one question that stands on its own feet"
+        if not _one_question.fullmatch(self.words) or self.looks_back:
+            return False
+        return self.names_topic or bool(_asks_a_favour.search(self.words))
+
+    @property
+    def nouns(self) -> set[str]:
+        kinds = ("NNG", "NNP", "SL", "SN", "NR", "XR")
+        return {t.form for t in morphemes_of(self.words) if t.tag in kinds} - _empty
 
 # %% ../../nbs/modules/augment/reorder.ipynb #de88d097
 def _free(turns: list[_Turn], i: int) -> bool:  # whether turns i, i+1 and i+2, i+3 can change places
-    (before, ask, answer, ask2, answer2), after = turns[i - 1 : i + 4], turns[i + 4 : i + 5]
-    if not ask.speaker == ask2.speaker != answer.speaker == answer2.speaker or any(
-        _inner.search(t.words) for t in turns[i : i + 4]
-    ):
+    before, question, answer, question2, answer2 = turns[i - 1 : i + 4]
+    after = turns[i + 4] if i + 4 < len(turns) else None
+    if not question.speaker == question2.speaker != answer.speaker == answer2.speaker:
         return False
-    if not (ask.asks and ask2.asks) or before.asks or answer.asks or answer2.asks or answer.requests:
+    if any(_inner.search(turn.words) for turn in turns[i : i + 4]):
         return False
-    if after and _back.match(after[0].words) and not _thanks.match(after[0].words):
+    if before.asks or answer.asks or answer2.asks or answer.requests:
         return False
-    if not (ask.opens and ask2.opens) or answer.has(_pointing) or answer2.has(_pointing):
+    if after and _back.match(after.words) and not _thanks.match(after.words):
         return False
-    return not (ask.nouns | answer.nouns) & (ask2.nouns | answer2.nouns)
+    if not (question.asks and question2.asks and question.opens and question2.opens):
+        return False
+    if answer.has(_pointing) or answer2.has(_pointing):
+        return False
+    return not (question.nouns | answer.nouns) & (question2.nouns | answer2.nouns)
 
 
-@method("turn_shuffle", same=True, missing=_no_kiwi)
+@method("turn_shuffle", same=True, obstacle=kiwi_obstacle)
 def turn_shuffle(
-    d: Dialogue, rng: random.Random
+    d: Dialogue,
+    rng: random.Random,
 ) -> dict | None:  # None: no two exchanges are independent of each other
     "The same dialogue with two adjacent exchanges in the other order"
-    turns, lines = [_Turn(tag, words.strip()) for tag, words in d.turns], d.text.split("\n")
+    turns = [_Turn(tag, words.strip()) for tag, words in d.turns]
     places = [i for i in range(1, len(turns) - 3) if _free(turns, i)]
     if not places:
         return None
     i = rng.choice(places)
-    return dict(dialogue="\n".join(lines[:i] + lines[i + 2 : i + 4] + lines[i : i + 2] + lines[i + 4 :]))
+    lines = d.text.split("\n")
+    swapped = lines[:i] + lines[i + 2 : i + 4] + lines[i : i + 2] + lines[i + 4 :]
+    return dict(dialogue="\n".join(swapped))

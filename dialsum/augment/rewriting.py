@@ -12,35 +12,50 @@ from collections import Counter
 
 from rapidfuzz.distance import LCSseq
 
-from .backends import _rebuilt
+from .backends import with_words
 from .methods import Backend, method
 from ..data.dialogues import Dialogue
 from ..korean.tags import TAG
 
 # %% ../../nbs/modules/augment/rewriting.ipynb #a1d947e3
-def _anew(name: str, told: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
-    texts = [d.text for d in told]
-    new = backend.rewrite(name, texts, [c.getrandbits(31) for c in chances])
+def _speakers(text: str) -> list[str]:
+    return [tag for tag, _ in Dialogue("", text).turns]
 
-    def speakers(text):
-        return [tag for tag, _ in Dialogue("", text).turns]
 
-    return [
-        dict(dialogue=_rebuilt(a, [w for _, w in Dialogue("", b).turns]) if speakers(a) == speakers(b) else b)
-        for a, b in zip(texts, new, strict=True)
-    ]
+def _words(text: str) -> list[str]:
+    return [words for _, words in Dialogue("", text).turns]
+
+
+def _anew(name: str, originals: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
+    texts = [d.text for d in originals]
+    rows = []
+    for old, new in zip(
+        texts, backend.rewrite(name, texts, [c.getrandbits(31) for c in chances]), strict=True
+    ):
+        if _speakers(old) == _speakers(new):
+            new = with_words(old, _words(new))  # with the blanks of the old one
+        rows.append(dict(dialogue=new))
+    return rows
 
 
 @method("paraphrase", backed=True)
-def paraphrase(told: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
+def paraphrase(
+    originals: list[Dialogue],
+    chances: list[random.Random],  # one each
+    backend: Backend,
+) -> list[dict]:
     "The same dialogues in other words"
-    return _anew("paraphrase", told, chances, backend)
+    return _anew("paraphrase", originals, chances, backend)
 
 
 @method("back_translation", backed=True)
-def back_translation(told: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
+def back_translation(
+    originals: list[Dialogue],
+    chances: list[random.Random],  # one each
+    backend: Backend,
+) -> list[dict]:
     "The same dialogues, by way of English"
-    return _anew("back_translation", told, chances, backend)
+    return _anew("back_translation", originals, chances, backend)
 
 # %% ../../nbs/modules/augment/rewriting.ipynb #dcba659c
 BAND = 40, 92  # syllable ROUGE between a dialogue and its rewriting, percent
@@ -53,14 +68,19 @@ def _grams(text: str, n: int) -> Counter:
     return Counter(zip(*(text[i:] for i in range(n))))
 
 
+def _f1(shared: int, total: int) -> float:  # percent
+    return 200 * shared / max(1, total)
+
+
 def syllable_rouge(
-    old: str,
-    new: str,  # texts
+    old: str,  # a text
+    new: str,  # another one
 ) -> tuple[float, float, float]:  # ROUGE-1, ROUGE-2, ROUGE-L; F1, 0-100
     "How much of two texts is the same, syllable by syllable; blanks and tags left out"
-    a, b = (re.sub(r"\s", "", TAG.sub("", text)) for text in (old, new))
-    pairs = [(_grams(a, n), _grams(b, n)) for n in (1, 2)]
-    shared = [((x & y).total(), x.total() + y.total()) for x, y in pairs] + [
-        (LCSseq.similarity(a, b), len(a) + len(b))
-    ]
-    return tuple(200 * s / max(1, all) for s, all in shared)
+    old, new = (re.sub(r"\s", "", TAG.sub("", text)) for text in (old, new))
+    scores = []
+    for n in (1, 2):
+        grams, other_grams = _grams(old, n), _grams(new, n)
+        scores.append(_f1((grams & other_grams).total(), grams.total() + other_grams.total()))
+    scores.append(_f1(LCSseq.similarity(old, new), len(old) + len(new)))
+    return tuple(scores)

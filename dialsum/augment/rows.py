@@ -10,18 +10,18 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain, count, islice
 
 import pandas as pd
 
-# what is imported here for nothing else puts its methods into METHODS
-from . import instructions, reorder, swap  # noqa: F401
-from .backends import _figures
-from .methods import METHODS, Backend, Method, ordered_methods
+from . import instructions, reorder, swap  # noqa: F401  (they add their methods)
+from .backends import KEPT_TOKENS
+from .methods import METHODS, Backend, Method
 from .rewriting import BAND, LENGTHS, syllable_rouge
-from .synonyms import _fixed, _words
+from .synonyms import is_fixed, words_of
 from ..data.dialogues import Dialogue, dialogues
-from ..data.quality import DEFECTS, _row
+from ..data.quality import DEFECTS, row_findings
 from ..korean.names import names
 from ..runs.errors import DialsumError, unknown
 
@@ -30,116 +30,148 @@ def check_methods(
     methods: list[str],  # names
     ratio: float,  # new rows for each old one
     backend: Backend | None = None,  # for the methods that need one
-) -> list[Method]:  # each once, in the order of `ordered_methods`, whatever the order asked
-    "Raises `DialsumError` for no method, an unknown one, one that lacks what it needs, or a ratio that they cannot reach"
+) -> list[Method]:  # each once, in the order of `METHODS`, whatever the order asked
+    "Raises `DialsumError` for no method, one unknown or without what it needs, or a ratio that they cannot reach"
     for name in methods:
         if name not in METHODS:
-            raise unknown("augmentation method", name, [m.name for m in ordered_methods()])
-    chosen = [m for m in ordered_methods() if m.name in methods]
+            raise unknown("augmentation method", name, list(METHODS))
+    chosen = [m for m in METHODS.values() if m.name in methods]
     if not chosen:
-        raise DialsumError(
-            f"augmentation without a method: give at least one of {', '.join(m.name for m in ordered_methods())}."
-        )
+        raise DialsumError("augmentation_without_method", methods=list(METHODS))
     for m in chosen:
-        lack = m.missing() or (_lack(m.name, backend) if m.backed else "")
-        if lack:
-            raise DialsumError(lack)
+        obstacle = m.obstacle()
+        if not obstacle and m.backed:
+            obstacle = _obstacle(m.name, backend)
+        if obstacle:
+            raise obstacle
     if not 0 < ratio <= len(chosen):
-        raise DialsumError(
-            f"augmentation_ratio is {ratio}: more than 0 and at most {len(chosen)} was expected, because each method makes at most one new row of a row."
-        )
+        raise DialsumError("augmentation_ratio_out_of_range", ratio=str(ratio), most=len(chosen))
     return chosen
 
 
-def _lack(name: str, backend: Backend | None) -> str:
+def _obstacle(name: str, backend: Backend | None) -> DialsumError | None:
     if backend is None:
-        return (
-            f"the augmentation method {name} needs a model that writes: give augmentation_backend, the address of an OpenAI-compatible endpoint "
-            f"(with its augmentation_model) or the folder of a checkpoint."
-        )
-    lack = backend.missing(name)
-    return f"the augmentation method {name} cannot work: {lack}" if lack else ""
+        return DialsumError("augmentation_without_backend", method=name)
+    reason = backend.obstacle(name)
+    return DialsumError("augmentation_backend_unfit", method=name, reason=reason) if reason else None
 
 # %% ../../nbs/modules/augment/rows.ipynb #e17a0a55
 def keeps(
-    old: str,
-    new: str,  # dialogues
+    old: str,  # a dialogue
+    new: str,  # what was made of it
 ) -> bool:
     "Whether tags, Latin words, numbers, and the words with a numeral or a name of `old` are as often in `new`"
-    named = {old[word[0].start : word[-1].end] for word in _words(old) if _fixed(word)}
-    there = [Counter(w for w in text.split() if w in named) for text in (old, new)]
-    return there[0] == there[1] and Counter(_figures.findall(old)) == Counter(_figures.findall(new))
+    fixed = {old[word[0].start : word[-1].end] for word in words_of(old) if is_fixed(word)}
+    return _count(fixed, old) == _count(fixed, new) and _has_same_tokens(old, new)
 
 
-def _strayed(
-    d: Dialogue, new: Dialogue
-) -> str:  # why what a model wrote is not the same conversation; '' where it may be
-    if Counter(_figures.findall(d.text)) != Counter(_figures.findall(new.text)):
+def _count(words: set[str], text: str) -> Counter:
+    return Counter(word for word in text.split() if word in words)
+
+
+def _has_same_tokens(old: str, new: str) -> bool:
+    return Counter(KEPT_TOKENS.findall(old)) == Counter(KEPT_TOKENS.findall(new))
+
+
+def _unknown_names(text: str, summaries: tuple[str, ...]) -> set[str]:  # of the summaries, to the dialogue
+    return set(chain.from_iterable(names([text] * len(summaries), list(summaries))))
+
+
+def _strayed(d: Dialogue, new: Dialogue) -> str:
+    "Why what a model wrote is not the same conversation; '' where it may be"
+    if not _has_same_tokens(d.text, new.text):
         return "figures"
     if not LENGTHS[0] <= len(new.text) / len(d.text) <= LENGTHS[1]:
         return "length"
     likeness = sum(syllable_rouge(d.text, new.text)) / 3
-    lines = [(a, b) for (_, a), (_, b) in zip(d.turns, new.turns) if len(a) >= 25]
-    if likeness < BAND[0] or any(syllable_rouge(a, b)[0] < 25 for a, b in lines):
+    long_turns = [(old, other) for (_, old), (_, other) in zip(d.turns, new.turns) if len(old) >= 25]
+    if likeness < BAND[0] or any(syllable_rouge(old, other)[0] < 25 for old, other in long_turns):
         return "far"
     if likeness > BAND[1]:
         return "copy"
-    lost = [
-        set(found)
-        for text in (d.text, new.text)
-        for found in [chain(*names([text] * len(d.summaries), list(d.summaries)))]
-    ]
-    return "name" if lost[1] - lost[0] else ""
+    return "name" if _unknown_names(new.text, d.summaries) - _unknown_names(d.text, d.summaries) else ""
 
 
-def _fault(m: Method, d: Dialogue, made: dict) -> str:  # why a row is dropped; '' where it is not
-    new = Dialogue(d.fname, made.get("dialogue", d.text), made.get("summaries", d.summaries))
+def _turns_differ(m: Method, d: Dialogue, new: Dialogue) -> bool:
+    speakers = [tag for tag, _ in d.turns]
+    new_speakers = [tag for tag, _ in new.turns]
+    if m.same or m.backed:
+        return speakers != new_speakers
+    return sorted(Counter(speakers).values()) != sorted(Counter(new_speakers).values())
+
+
+def _new_defect(m: Method, d: Dialogue, new: Dialogue) -> str:  # its kind; '' for none
+    findings = row_findings("train", new)
+    kinds = {f.kind for f in findings if m.backed or DEFECTS[f.kind].severity == "error"}
+    if not kinds:
+        return ""
+    return min(kinds - {f.kind for f in row_findings("train", d)}, default="")
+
+
+def _fault(m: Method, d: Dialogue, columns: dict) -> str:  # why a row is dropped; '' where it is not
+    new = Dialogue(d.fname, columns.get("dialogue", d.text), columns.get("summaries", d.summaries))
     if not new.text.strip():
         return "empty"
     if (d.text, d.summaries) == (new.text, new.summaries):
-        return "" if "instruction" in made else "copy"
-    speakers = [[tag for tag, _ in x.turns] for x in (d, new)]
-    if (
-        speakers[0] != speakers[1]
-        if m.same or m.backed
-        else sorted(Counter(speakers[0]).values()) != sorted(Counter(speakers[1]).values())
-    ):
+        return "" if "instruction" in columns else "copy"
+    if _turns_differ(m, d, new):
         return "turns"
     if m.same and not keeps(d.text, new.text):
         return "figures"
-    if m.backed and (why := _strayed(d, new)):
-        return why
-    found = {f.kind for f in _row("train", new) if m.backed or DEFECTS[f.kind].severity == "error"}
-    return min(found - {f.kind for f in _row("train", d)}, default="") if found else ""
+    strayed = _strayed(d, new) if m.backed else ""
+    return strayed or _new_defect(m, d, new)
 
 # %% ../../nbs/modules/augment/rows.ipynb #d76b62a0
 BATCH, PATIENCE = 16, 64  # dialogues that a backend gets at once; rows in vain until it gets no more
 
 
+@dataclass
+class _Tally:
+    "What became of the dialogues that a method was tried on"
+
+    made: int = 0  # rows
+    left_out: int = 0  # the method can do nothing with them
+    dropped: int = 0  # rows that failed the check
+    reasons: Counter = field(default_factory=Counter)  # why → rows
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(made=self.made, left_out=self.left_out, dropped=self.dropped)
+
+    @property
+    def reasons_text(self) -> str:  # 'figures 3, far 1'
+        return ", ".join(f"{reason} {n}" for reason, n in self.reasons.most_common())
+
+
+def _try(
+    m: Method, originals: list[Dialogue], seed: int, backend: Backend | None
+) -> list[tuple[Dialogue, dict | None]]:
+    "(the dialogue, what changes) for each"
+    chances = [random.Random(f"{seed} {m.name} {d.fname}") for d in originals]
+    variants = m.make(originals, chances, backend) if m.backed else map(m.make, originals, chances)
+    return list(zip(originals, variants, strict=True))
+
+
 def _variants(
-    m: Method,
-    told: list[Dialogue],
-    seed: int,
-    backend: Backend | None,
-    size: int,
-    counts: dict,
-    reasons: Counter,
+    m: Method, originals: list[Dialogue], seed: int, backend: Backend | None, size: int, tally: _Tally
 ) -> Iterator[tuple[Dialogue, dict]]:  # a row and what changes
-    order = random.Random(f"{seed} {m.name}").sample(told, len(told))
-    for some in (order[i : i + size] for i in range(0, len(order), size)):
-        chances = [random.Random(f"{seed} {m.name} {d.fname}") for d in some]
-        for d, made in zip(
-            some, m.make(some, chances, backend) if m.backed else map(m.make, some, chances), strict=True
-        ):
-            why = "" if made is None else _fault(m, d, made)
-            counts["left_out" if made is None else "dropped" if why else "made"] += 1
-            if why:
-                reasons[why] += 1
-            elif made is not None:
-                yield d, dict(method=m.name, **made)
-        if m.backed and counts["dropped"] >= PATIENCE and not counts["made"]:
+    order = random.Random(f"{seed} {m.name}").sample(originals, len(originals))
+    for batch in (order[i : i + size] for i in range(0, len(order), size)):
+        for d, columns in _try(m, batch, seed, backend):
+            if columns is None:
+                tally.left_out += 1
+                continue
+            fault = _fault(m, d, columns)
+            if fault:
+                tally.dropped += 1
+                tally.reasons[fault] += 1
+                continue
+            tally.made += 1
+            yield d, dict(method=m.name, **columns)
+        if m.backed and tally.dropped >= PATIENCE and not tally.made:
             print(
-                f"{m.name}: {backend.name} wrote {counts['dropped']} dialogues and none could be kept ({_listed(reasons)}); it is not asked further.",
+                f"{m.name}: {backend.name} wrote {tally.dropped} dialogues and none could be kept "
+                f"({tally.reasons_text}); it is not asked further.",
                 flush=True,
             )
             return
@@ -147,24 +179,20 @@ def _variants(
 
 def rewritten(
     name: str,  # of `METHODS`
-    told: list[Dialogue],
+    originals: list[Dialogue],
     seed: int = 42,
     backend: Backend | None = None,  # from `backend`, for the methods that need one
-) -> list[
-    str | None
-]:  # for each dialogue its other text; None where the method has none, or it failed the check
+) -> list[str | None]:  # for each its other text; None where the method has none, or it failed the check
     "Other texts of dialogues by one method, checked like rows to be learned"
-    m, found = METHODS[name], []
-    for some in (told[i : i + BATCH] for i in range(0, len(told), BATCH)):
-        chances = [random.Random(f"{seed} {name} {d.fname}") for d in some]
-        found += zip(
-            some, m.make(some, chances, backend) if m.backed else map(m.make, some, chances), strict=True
-        )
-    return [None if made is None or _fault(m, d, made) else made["dialogue"] for d, made in found]
-
-
-def _listed(reasons: Counter) -> str:
-    return ", ".join(f"{why} {n}" for why, n in reasons.most_common())
+    m = METHODS[name]
+    variants = []
+    for batch in (originals[i : i + BATCH] for i in range(0, len(originals), BATCH)):
+        variants += _try(m, batch, seed, backend)
+    texts = []
+    for d, columns in variants:
+        good = columns is not None and not _fault(m, d, columns)
+        texts.append(columns["dialogue"] if good else None)
+    return texts
 
 
 def _in_turn(sources: list[Iterator]) -> Iterator:
@@ -176,81 +204,83 @@ def _in_turn(sources: list[Iterator]) -> Iterator:
                 sources.remove(source)
 
 
-def _name(d: Dialogue, made: dict, taken: set[str]) -> str:
-    base = f"{d.fname}_{made['method']}"
-    name = next(n for n in chain([base], (f"{base}_{i}" for i in count(2))) if n not in taken)
+def _name(d: Dialogue, method: str, taken: set[str]) -> str:
+    base = f"{d.fname}_{method}"
+    candidates = chain([base], (f"{base}_{i}" for i in count(2)))
+    name = next(name for name in candidates if name not in taken)
     taken.add(name)
     return name
 
 
-def _watched(rows: Iterator, asked: int, progress: Callable | None) -> Iterator:
+def _watched(rows: Iterator, total: int, progress: Callable | None) -> Iterator:
     started = last = time.monotonic()
     for n, row in enumerate(rows, 1):
         yield row
         if progress and time.monotonic() - last > 5:
             last = time.monotonic()
-            progress(n, asked, (last - started) / n * (asked - n))
+            progress(n, total, (last - started) / n * (total - n))
 
 # %% ../../nbs/modules/augment/rows.ipynb #0e0a6b3f
 def augment(
-    rows: pd.DataFrame,  # training rows as `dialsum.data.dialogues.read` returns them; never dev or test rows, whose copies would be learned by heart
+    rows: pd.DataFrame,  # training rows, from `data.dialogues.read`; never dev or test rows, which would be memorized
     methods: list[str],  # of `METHODS`, in any order
     ratio: float,  # new rows for each old one: more than 0, at most one for each method
     seed: int = 42,  # the same seed gives the same bytes
     backend: Backend | None = None,  # from `backend`, for the methods that need one
     progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
-) -> pd.DataFrame:  # the new rows only: fname, dialogue, topic, summaries; origin (fname), method, instruction ('' for the usual one)
-    "Round `ratio` x rows new rows; fewer where the methods find no more. `.attrs['augmentation']` counts them by method, and why rows were dropped. Raises `DialsumError` when none can be made"
-    chosen, told, taken, asked = (
-        check_methods(methods, ratio, backend),
-        dialogues(rows),
-        set(rows["fname"]),
-        round(ratio * len(rows)),
-    )
-    counts, reasons = (
-        {m.name: dict(made=0, left_out=0, dropped=0) for m in chosen},
-        {m.name: Counter() for m in chosen},
-    )
-    sources = [
-        _variants(
-            m,
-            told,
-            seed,
-            backend,
-            max(1, min(BATCH, asked)) if m.backed else 1,
-            counts[m.name],
-            reasons[m.name],
-        )
-        for m in chosen
-    ]
-    made = list(_watched(islice(_in_turn(sources), asked), asked, progress))
-    why = "; ".join(
-        f"of {name} {c['dropped']} dropped: {_listed(reasons[name])}"
-        for name, c in counts.items()
-        if c["dropped"]
-    )
-    if not made:
-        raise DialsumError(
-            f"augmentation made no row of {len(rows)} (ratio {ratio}, {', '.join(counts)}{f'; {why}' if why else ''}): give more rows, a larger ratio or other methods{', or another backend' if backend else ''}."
-        )
-    new = [
-        dict(
-            fname=_name(d, c, taken),
-            dialogue=d.text,
-            topic=d.topic,
-            summaries=d.summaries,
-            origin=d.fname,
-            instruction="",
-        )
-        | c
-        for d, c in made
-    ]
-    frame = pd.DataFrame(new)[["fname", "dialogue", "topic", "summaries", "origin", "method", "instruction"]]
+) -> pd.DataFrame:  # the new rows only: `_columns`, where instruction is '' for the usual one
+    """Round `ratio` x rows new rows; fewer where the methods find no more.
+
+    `.attrs['augmentation']` counts them by method, and why rows were dropped.
+    Raises `DialsumError` when none can be made.
+    """
+    chosen = check_methods(methods, ratio, backend)
+    originals = dialogues(rows)
+    wanted = round(ratio * len(rows))
+    tallies = {m.name: _Tally() for m in chosen}
+    sources = []
+    for m in chosen:
+        size = max(1, min(BATCH, wanted)) if m.backed else 1
+        sources.append(_variants(m, originals, seed, backend, size, tallies[m.name]))
+    variants = list(_watched(islice(_in_turn(sources), wanted), wanted, progress))
+    if not variants:
+        raise _made_nothing(len(rows), ratio, tallies, backend)
+    taken = set(rows["fname"])
+    frame = pd.DataFrame([_new_row(d, columns, taken) for d, columns in variants])[_columns]
     frame.attrs["augmentation"] = dict(
-        asked=asked,
-        made=len(made),
-        methods=counts,
-        reasons={name: dict(r) for name, r in reasons.items() if r},
+        asked=wanted,
+        made=len(variants),
+        methods={name: tally.counts for name, tally in tallies.items()},
+        reasons={name: dict(tally.reasons) for name, tally in tallies.items() if tally.reasons},
         backend=dict(name=backend.name, **backend.used()) if any(m.backed for m in chosen) else None,
     )
     return frame
+
+
+_columns = ["fname", "dialogue", "topic", "summaries", "origin", "method", "instruction"]
+
+
+def _new_row(d: Dialogue, columns: dict, taken: set[str]) -> dict:
+    row = dict(
+        fname=_name(d, columns["method"], taken), dialogue=d.text, topic=d.topic, summaries=d.summaries
+    )
+    return row | dict(origin=d.fname, instruction="") | columns
+
+
+def _made_nothing(
+    rows: int, ratio: float, tallies: dict[str, _Tally], backend: Backend | None
+) -> DialsumError:
+    drops = [
+        f"; of {name} {tally.dropped} dropped: {tally.reasons_text}"
+        for name, tally in tallies.items()
+        if tally.dropped
+    ]
+    return DialsumError(
+        "augmentation_made_nothing",
+        rows=rows,
+        ratio=ratio,
+        methods=list(tallies),
+        drops="".join(drops),
+        dropped=sum(tally.dropped for tally in tallies.values()),
+        other_backend=DialsumError("other_backend_may_help") if backend else "",
+    )

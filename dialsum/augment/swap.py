@@ -25,7 +25,7 @@ _pairs = (
 )
 
 
-_partner = {a: b for pair in _pairs for a, b in (pair, pair[::-1])}
+_partner = dict(_pairs) | {after_vowel: after_consonant for after_consonant, after_vowel in _pairs}
 
 
 _particle = "|".join(sorted(_partner, key=len, reverse=True))

@@ -11,10 +11,10 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from .finding import Finding, _error, _of
+from .finding import Finding
 from ..data.dialogues import read
 from ..generation.choices import judge
-from ..generation.decoding import decoding
+from ..generation.decoding import Decoding, decoding
 from ..generation.predictor import Predictor
 from ..models.cards import ModelCard
 from ..models.loading import load
@@ -23,7 +23,7 @@ from ..runs.errors import DialsumError
 from ..runs.places import sample_path
 from ..training.fine_tuning import train
 from ..training.new_tokens import add_tokens
-from ..training.recipe import asked
+from ..training.recipe import Recipe, asked
 
 # %% ../../nbs/modules/checks/dry_run.ipynb #88679b6d
 def rehearse(
@@ -37,16 +37,14 @@ def rehearse(
         try:
             _rehearsal(c, scale, options, Path(top), at)
         except DialsumError as e:
-            return [_of(e, f"rehearsal, {at[-1]}", "the run would stop there, too")]
+            return [Finding.of(e, f"rehearsal, {at[-1]}", "would_stop_run")]
         except Exception as e:  # whatever it is, the run would meet it as well
             frame = traceback.extract_tb(e.__traceback__)[-1]
+            place = f"{Path(frame.filename).name}, line {frame.lineno}"
+            text = (str(e).splitlines() or [""])[0][:200]
+            kind = type(e).__name__
             return [
-                _error(
-                    f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:200]}",
-                    f"rehearsal, {at[-1]} ({Path(frame.filename).name}, line {frame.lineno})",
-                    "the run would stop there, too",
-                    "install the versions that `pip install dialsum` asks for, or change the option that leads there",
-                )
+                Finding.error("rehearsal_stopped", f"rehearsal, {at[-1]} ({place})", type=kind, text=text)
             ]
     return []
 
@@ -55,9 +53,8 @@ class _Interrupted(Exception):
     "Ends a rehearsed training in its second epoch"
 
 
-def _rehearsal(c: ModelCard, scale: str, options: dict, top: Path, at: list[str]):
-    r, how = asked(c, scale, options)
-    r = replace(
+def _short(r: Recipe) -> Recipe:  # so that two epochs differ
+    return replace(
         r,
         epochs=2,
         batch_size=min(r.batch_size, 2),
@@ -65,32 +62,29 @@ def _rehearsal(c: ModelCard, scale: str, options: dict, top: Path, at: list[str]
         learning_rate=1e-2,
         warmup_ratio=0.0,
         early_stopping_patience=0,
-    )  # so that two epochs differ
-    search = decoding(c, scale, options)
-    search = replace(
-        search,
-        max_new_tokens=min(8, search.max_new_tokens or 8),
-        min_new_tokens=min(8, search.min_new_tokens),
-    )
-    rows = read(sample_path() / "train.csv", summaries=True).head(
-        2 * r.batch_size * r.gradient_accumulation_steps
     )
 
+
+def _short_search(c: ModelCard, scale: str, options: dict) -> Decoding:
+    search = decoding(c, scale, options)
+    most, least = min(8, search.max_new_tokens or 8), min(8, search.min_new_tokens)
+    return replace(search, max_new_tokens=most, min_new_tokens=least)
+
+
+def _rehearsal(c: ModelCard, scale: str, options: dict, top: Path, at: list[str]):  # at: how far it has come
+    r, precision = asked(c, scale, options)
+    r, search = _short(r), _short_search(c, scale, options)
+    count = 2 * r.batch_size * r.gradient_accumulation_steps
+    rows = read(sample_path() / "train.csv", summaries=True).head(count)
+
     def learn(epoch, note=None):  # from this epoch on, by a model as a new process would load it
-        loaded = load(c, str(replica(c)), **how.loading())
+        loaded = load(c, str(replica(c)), **precision.loading())
         add_tokens(loaded, options.get("new_tokens", ""), r.method)
         at.append("training" if epoch == 1 else "going on")
-        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), rows.head(2))
-        train(
-            loaded,
-            rows,
-            rows.head(2),
-            r,
-            top,
-            how,
-            _falling(loaded, writing, epoch, note),
-            say=lambda line: None,
-        )
+        few = rows.head(2)
+        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), few)
+        scores = _falling(loaded, writing, epoch, note)
+        train(loaded, rows, few, r, top, precision, scores, say=lambda line: None)
         return loaded
 
     at.append("loading")
@@ -100,10 +94,10 @@ def _rehearsal(c: ModelCard, scale: str, options: dict, top: Path, at: list[str]
     except _Interrupted:
         loaded = learn(2)
     at.append("loading again")
-    again = load(c, str(top / "model"), **how.loading())
-    _same(c, _weights(loaded), _weights(again), "from the saved folder")
+    again = load(c, str(top / "model"), **precision.loading())
+    _check_same(c, _weights(loaded), _weights(again), "weights_not_in_saved_folder")
     at.append("the best epoch")
-    _same(c, best, _weights(again), "from the checkpoint of the best epoch")
+    _check_same(c, best, _weights(again), "weights_not_in_best_epoch")
     at.append("predicting")
     Predictor(again, 2, r.max_source, search).predict_batch(list(rows["dialogue"][:2]))
 
@@ -135,17 +129,15 @@ def _weights(
     }
 
 
-def _same(
-    c: ModelCard, before: dict, after: dict, whence: str
-):  # raises `DialsumError` when they differ, be it in their dtype
+def _check_same(
+    c: ModelCard, before: dict, after: dict, code: str
+):  # raises `DialsumError` of that code when they differ, be it in their dtype
     import torch
 
     astray = [
-        n
-        for n, p in before.items()
-        if n not in after or p.dtype != after[n].dtype or not torch.equal(p, after[n])
+        name
+        for name, weight in before.items()
+        if name not in after or weight.dtype != after[name].dtype or not torch.equal(weight, after[name])
     ]
     if astray:
-        raise DialsumError(
-            f"{c.name}: {len(astray)} of {len(before)} weights do not come back {whence} (first: {astray[0]}): take the tested versions."
-        )
+        raise DialsumError(code, model=c.name, lost=len(astray), count=len(before), first=astray[0])

@@ -6,10 +6,11 @@
 __all__ = ['Finding']
 
 # %% ../../nbs/modules/checks/finding.ipynb #0ced15ef
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from ..runs.error_facts import AS_WRITTEN
 from ..runs.errors import DialsumError
+from ..runs.messages import Message, message, messages
 
 # %% ../../nbs/modules/checks/finding.ipynb #4d90da51
 @dataclass(frozen=True)
@@ -17,35 +18,71 @@ class Finding:
     "Something that will go wrong ('error'), or may ('warning')"
 
     severity: str  # 'error' or 'warning'
-    what: str  # what is wrong
+    code: str  # a heading of messages.toml
     where: str  # the option, file or part that it is about
-    why: str  # what it would do
-    remedy: str  # what to do
+    fields: dict = field(default_factory=dict)  # what the code's templates name
+    effect: str = ""  # heading of messages.toml that says what it would do; empty: the code's own `why` does
 
-    def sentence(self) -> str:
-        return f"{self.what}: {self.remedy}"  # of what is wrong, for a user
+    @classmethod
+    def error(cls, code: str, where: str, **fields) -> "Finding":
+        "What will go wrong"
+        return cls("error", code, where, fields)
 
+    @classmethod
+    def warning(cls, code: str, where: str, **fields) -> "Finding":
+        "What may go wrong"
+        return cls("warning", code, where, fields)
 
-def _error(what, where, why, remedy):
-    return Finding("error", what, where, why, remedy)
+    @classmethod
+    def of(
+        cls,
+        error: DialsumError,  # what an attempt has raised
+        where: str,
+        effect: str,  # heading of messages.toml
+    ) -> "Finding":
+        "What will go wrong, since an attempt already has"
+        if error.code in messages():
+            return cls("error", error.code, where, error.fields, effect)
+        return cls("error", AS_WRITTEN, where, dict(what=str(error), why="", remedy=""), effect)
 
+    @classmethod
+    def from_dict(
+        cls,
+        facts: dict,  # from `to_dict`
+    ) -> "Finding":
+        "A finding of a fact file"
+        return cls(facts["severity"], facts["code"], facts["where"], facts["fields"], facts["effect"])
 
-def _warning(what, where, why, remedy):
-    return Finding("warning", what, where, why, remedy)
+    def message(
+        self,
+        language: str = "en",  # or 'ko'
+    ) -> Message:
+        "What is wrong, why that matters, what to do"
+        parts = message(self.code, self.fields, language)
+        if self.code == AS_WRITTEN:  # what was not said is nothing to quote
+            parts = replace(parts, **{name: "" for name in ("why", "remedy") if not self.fields[name]})
+        if self.effect:
+            parts = replace(parts, why=message(self.effect, {}, language).what)
+        if not parts.remedy:
+            parts = replace(parts, remedy=message("as_it_says", {}, language).what)
+        return parts
 
+    @property
+    def what(self) -> str:  # is wrong, in English
+        return self.message().what
 
-_listed = re.compile(
-    r"(.+ (?:Its|Their) columns: .+)\. ((?:Name|If|Put) .+)", re.S
-)  # a list behind a colon, and then the remedy
+    @property
+    def why(self) -> str:  # that matters
+        return self.message().why
 
+    @property
+    def remedy(self) -> str:  # what to do
+        return self.message().remedy
 
-def _of(
-    e: DialsumError, where: str, why: str
-) -> Finding:  # a sentence of ours carries its remedy behind its last colon
-    what, known, remedy = str(e).rpartition(" Known: ")
-    if known:
-        return _error(what, where, why, f"take one of {remedy}")
-    if listed := _listed.fullmatch(str(e)):
-        return _error(listed[1], where, why, listed[2])
-    what, _, remedy = str(e).rpartition(": ")
-    return _error(what or str(e), where, why, remedy if what else "as it says")
+    def refusal(self) -> DialsumError:  # to be raised where nothing goes on
+        return DialsumError(self.code, **self.fields)
+
+    def to_dict(self) -> dict:  # JSON-ready
+        "severity, code, fields, effect, where, and in English what, why, remedy"
+        facts = dict(severity=self.severity, code=self.code, fields=self.fields, effect=self.effect)
+        return facts | dict(where=self.where, what=self.what, why=self.why, remedy=self.remedy)

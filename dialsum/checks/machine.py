@@ -8,39 +8,30 @@ __all__ = ['check_versions', 'check_packages']
 # %% ../../nbs/modules/checks/machine.ipynb #acca5359
 from importlib import metadata, util
 
-from .finding import Finding, _error, _warning
+from .finding import Finding
 
 # %% ../../nbs/modules/checks/machine.ipynb #ef3117c8
 def check_versions() -> list[Finding]:
     "Whether the installed packages are in the ranges that dialsum was made for"
     from packaging.requirements import Requirement
 
-    found = []
-    for r in map(Requirement, metadata.requires("dialsum") or []):
-        if r.marker and not r.marker.evaluate(dict(extra="")):
-            continue
-        try:
-            version = metadata.version(r.name)
-        except metadata.PackageNotFoundError:
-            found.append(
-                _error(
-                    f"{r.name} is not installed",
-                    "packages",
-                    "a stage that needs it would fail",
-                    f"pip install '{r}'",
-                )
-            )
-            continue
-        if not r.specifier.contains(version, prereleases=True):
-            found.append(
-                _warning(
-                    f"{r.name} is {version}, {r.specifier} was expected",
-                    "packages",
-                    "names and defaults change between versions",
-                    f"pip install '{r}'",
-                )
-            )
-    return found
+    requirements = map(Requirement, metadata.requires("dialsum") or [])
+    needed = [r for r in requirements if not r.marker or r.marker.evaluate(dict(extra=""))]
+    return [finding for finding in map(_check_version, needed) if finding]
+
+
+def _check_version(r) -> Finding | None:  # `Requirement`
+    named = dict(package=r.name, requirement=str(r))
+    try:
+        version = metadata.version(r.name)
+    except metadata.PackageNotFoundError:
+        return Finding.error("package_missing", "packages", **named)
+    if r.specifier.contains(version, prereleases=True):
+        return None
+    expected = str(r.specifier)
+    return Finding.warning(
+        "package_version_untested", "packages", version=version, expected=expected, **named
+    )
 
 # %% ../../nbs/modules/checks/machine.ipynb #e5d9cffc
 def check_packages(
@@ -48,13 +39,7 @@ def check_packages(
 ) -> list[Finding]:
     "Whether the packages are there that only some settings need"
     needed = {"peft": method != "full", "bitsandbytes": method == "qlora"}
+    missing = [name for name, wanted in needed.items() if wanted and util.find_spec(name) is None]
     return [
-        _error(
-            f"{name} is not installed, which {method} needs",
-            "packages",
-            "training would stop at its start",
-            f"pip install {name}",
-        )
-        for name, wanted in needed.items()
-        if wanted and util.find_spec(name) is None
+        Finding.error("method_package_missing", "packages", package=name, method=method) for name in missing
     ]

@@ -8,7 +8,7 @@ __all__ = ['check_options']
 # %% ../../nbs/modules/checks/options.ipynb #a9cecf60
 from functools import partial
 
-from .finding import Finding, _of
+from .finding import Finding
 from ..generation.decoding import decoding
 from ..models.cards import ModelCard
 from ..models.precision import here
@@ -17,18 +17,24 @@ from ..models.sizes import skeleton
 from ..runs.errors import DialsumError
 from ..runs.limits import check_numbers
 from ..training.lora import targets
-from ..training.recipe import recipe
+from ..training.recipe import Recipe, recipe
 
 # %% ../../nbs/modules/checks/options.ipynb #1df3d192
-def check_options(
-    c: ModelCard,
-    scale: str,  # 'full' or 'replica'
-    options: dict,  # stage parameters that were given
-) -> list[Finding]:
-    "Whether the settings are in range, fit the model, and do not clash"
-    found, made = [], {}
-    tries = {name: partial(check_numbers, {name: value}) for name, value in options.items()}
-    tries |= dict(
+def _option_of(
+    error: DialsumError, options: dict, otherwise: str
+) -> str:  # the option that an error is about: one of its fields has its name, or holds it
+    values = [value for value in error.fields.values() if isinstance(value, str)]
+    named = [option for option in options if option in error.fields or option in values]
+    return named[0] if named else otherwise
+
+
+def _once(findings: list[Finding]) -> list[Finding]:  # what is wrong with two parts is said of the later one
+    return list({finding.what: finding for finding in reversed(findings)}.values())
+
+
+def _check_parts(c: ModelCard, scale: str, options: dict) -> tuple[list[Finding], Recipe | None]:
+    attempts = {name: partial(check_numbers, {name: value}) for name, value in options.items()}
+    attempts |= dict(
         recipe=lambda: recipe(c, scale, options),
         max_source=lambda: check_source(c, recipe(c, scale, options).max_source),
         decoding=lambda: decoding(c, scale, options),
@@ -40,30 +46,34 @@ def check_options(
             options.get("gradient_checkpointing", False),
         ),
     )
-    for name, make in tries.items():
+    findings, results = [], {}
+    for name, attempt in attempts.items():
         try:
-            made[name] = make()
+            results[name] = attempt()
         except DialsumError as e:
-            found.append(
-                _of(e, next((o for o in options if o in str(e)), name), "the stage would stop at its start")
-            )
-    found = list({f.what: f for f in reversed(found)}.values())  # a recipe that cannot be made says so once
-    if "recipe" not in made:
-        return found
-    r = made["recipe"]
+            findings.append(Finding.of(e, _option_of(e, options, name), "would_stop_stage"))
+    return _once(findings), results.get("recipe")  # a recipe that cannot be made says so once
+
+
+def check_options(
+    c: ModelCard,
+    scale: str,  # 'full' or 'replica'
+    options: dict,  # stage parameters that were given
+) -> list[Finding]:
+    "Whether the settings are in range, fit the model, and do not clash"
+    findings, r = _check_parts(c, scale, options)
+    if r is None:
+        return findings
     for name in ("max_target", "max_new_tokens", "min_new_tokens"):
         try:
             check_written(c, options.get("max_source", 0), **{name: options.get(name, 0)})
         except DialsumError as e:
-            found.append(
-                _of(e, name if c.seq2seq else f"max_source, {name}", "positions beyond do not exist")
-            )
-    found = list({f.what: f for f in reversed(found)}.values())[
-        ::-1
-    ]  # a max_source that leaves nothing is said once
+            where = name if c.seq2seq else f"max_source, {name}"
+            findings.append(Finding.of(e, where, "would_exceed_positions"))
+    findings = _once(findings)[::-1]  # a max_source that leaves nothing is said once
     if r.method != "full" and r.lora_targets:
         try:
             targets(skeleton(c), r.lora_targets)
         except DialsumError as e:
-            found.append(_of(e, "lora_targets", "parts of the model would silently have no adapter"))
-    return found
+            findings.append(Finding.of(e, "lora_targets", "would_miss_adapters"))
+    return findings

@@ -8,6 +8,7 @@ __all__ = ['columns_of', 'named', 'check_mapping', 'check_columns']
 # %% ../../nbs/modules/data/columns.ipynb #dc8db32e
 import re
 import shlex
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -20,15 +21,15 @@ _kinds = re.compile(r"fname|dialogue|topic|summary\d*|summaries|origin|method|in
 
 
 _LAYOUTS = (
-    dict(
+    dict(  # AI Hub
         fname="header.dialogueInfo.dialogueID",
         dialogue="body.dialogue",
         summary="body.summary",
         topic="header.dialogueInfo.topic",
-    ),  # AI Hub
-    dict(
+    ),
+    dict(  # the National Institute of Korean Language
         fname="id", dialogue="input.conversation", summary="output", topic="input.subject_keyword"
-    ),  # the National Institute of Korean Language
+    ),
     dict(fname="id", dialogue="utterance"),
 )
 
@@ -44,19 +45,16 @@ def columns_of(
     text: str,  # 'dialogue=대화, summary=요약': ours, an equals sign, the file's
 ) -> dict[str, str]:  # our name → the file's
     "What a file's columns are called; raises `DialsumError` for a name that is not ours"
-    found = {}
+    mapping = {}
     for part in filter(str.strip, text.split(",")):
         ours, equals, theirs = (p.strip() for p in part.partition("="))
         if not equals or not theirs:
-            raise DialsumError(
-                f"columns has '{part.strip()}': our name, an equals sign and the file's name were expected, as in dialogue=대화."
-            )
+            raise DialsumError("columns_no_mapping", part=part.strip())
         if not _kinds.fullmatch(ours):
-            raise DialsumError(
-                f"columns has '{ours}'{nearest(ours, list(_alike)) or '.'} Ours are fname, dialogue, summary (or summary1 …) and topic."
-            )
-        found[ours] = theirs
-    return found
+            near = nearest(ours, list(_alike))
+            raise DialsumError("columns_unknown_near" if near else "columns_unknown", ours=ours, near=near)
+        mapping[ours] = theirs
+    return mapping
 
 # %% ../../nbs/modules/data/columns.ipynb #38df1013
 def named(
@@ -64,8 +62,10 @@ def named(
     columns: str = "",  # as `columns_of` takes it
 ) -> pd.DataFrame:  # as `tables.table` returns it, with our names for what was named
     "A file's table under our names: those that were given, a public layout's, or ours with other capitals"
-    frame, theirs = table(path), columns_of(columns)
-    own = dict(header=list(frame.columns), columns=dict(theirs))  # for whoever has to say what is missing
+    frame = table(path)
+    theirs = columns_of(columns)
+    # for whoever has to say what is missing
+    attributes = dict(header=list(frame.columns), columns=dict(theirs))
     if "dialogue" not in frame:
         layouts = [
             layout for layout in _LAYOUTS if {layout["fname"], layout["dialogue"]} <= set(frame.columns)
@@ -79,7 +79,7 @@ def named(
     frame = frame.drop(columns=[ours for ours, c in theirs.items() if ours in frame and ours != c])
     copies = {ours: frame[c] for ours, c in theirs.items() if c in frame}
     frame = frame.drop(columns=[c for c in set(theirs.values()) if c in frame]).assign(**copies)
-    frame.attrs |= own
+    frame.attrs |= attributes
     return frame
 
 # %% ../../nbs/modules/data/columns.ipynb #0825db7c
@@ -92,14 +92,12 @@ def check_mapping(
     if not theirs:
         return
     headers = [list(table(path).columns) for path in paths]
-    present = {name for header in headers for name in header}
+    present = set(chain.from_iterable(headers))
     for ours, name in theirs.items():
         if name in present:
             continue
-        listed = ", ".join(cut(c) for c in dict.fromkeys(name for header in headers for name in header[:12]))
-        raise DialsumError(
-            f"--columns says {ours}={name}, but no file that was given has a column '{name}'. Their columns: {listed}. Name one of these, or leave it out."
-        )
+        first = dict.fromkeys(chain.from_iterable(header[:12] for header in headers))
+        raise DialsumError("mapped_column_missing", ours=ours, name=name, columns=[cut(c) for c in first])
 
 
 def _like(ours: str, columns: list[str]) -> str:  # the file's column that probably is ours
@@ -120,10 +118,13 @@ def check_columns(
     header = frame.attrs.get("header", list(frame.columns))
     right = {ours: c for ours, c in frame.attrs.get("columns", {}).items() if c in header}
     others = [c for c in header if not _kinds.fullmatch(c) and c not in right.values()]
-    pairs = [f"{ours}={c}" for ours, c in (right | {name: _like(name, others) for name in missing}).items()]
-    how = " ".join(shlex.quote(p) if " " in p else p for p in pairs)
-    listed = ", ".join(cut(c) for c in header[:12])
+    columns = DialsumError("columns_all", columns=[cut(c) for c in header])
     if len(header) > 12:
-        listed += f" and {len(header) - 12} more"
-    remedy = f"If one of them is meant, say so: --columns {how}." if others else "Put it in."
-    raise DialsumError(f"'{path}' has no column '{missing[0]}'. Its columns: {listed}. {remedy}")
+        columns = DialsumError("columns_first", columns=[cut(c) for c in header[:12]], more=len(header) - 12)
+    fields = dict(file=path, column=missing[0], columns=columns)
+    if not others:
+        raise DialsumError("column_missing", **fields)
+    mapping = right | {name: _like(name, others) for name in missing}
+    pairs = [f"{ours}={theirs}" for ours, theirs in mapping.items()]
+    option = " ".join(shlex.quote(pair) if " " in pair else pair for pair in pairs)
+    raise DialsumError("column_missing_or_named_otherwise", mapping=option, **fields)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from .columns import check_columns, named
 from .tables import cut
-from .turns import _check_turns, _labels_left, _listed, _renamed, _warn_of_labels, spoken
+from .turns import check_turns, labels_left, spoken, tag_speakers, turn_list, warn_of_labels
 from ..korean.tags import TAG, is_literal_nothing
 from ..runs.errors import DialsumError
 
@@ -35,8 +35,9 @@ class Dialogue:
     @property
     def turns(self) -> list[tuple[str, str]]:  # (speaker's tag or '', words)
         "Who said what, in order"
-        found = [_opening.match(line) for line in self.text.split("\n")]
-        return [(m[1], m[2]) if m else ("", line) for m, line in zip(found, self.text.split("\n"))]
+        lines = self.text.split("\n")
+        openings = [_opening.match(line) for line in lines]
+        return [(m[1], m[2]) if m else ("", line) for m, line in zip(openings, lines)]
 
     @property
     def speakers(self) -> list[str]:  # tags, in order of appearance
@@ -47,6 +48,9 @@ class Dialogue:
     def tags(self) -> list[str]:  # in order of appearance
         "Every tag of the dialogue, speakers and masks"
         return list(dict.fromkeys(TAG.findall(self.text)))
+
+    def _repr_html_(self) -> str:
+        return _html(self)
 
 # %% ../../nbs/modules/data/dialogues.ipynb #d9d1edb3
 _bars = (
@@ -60,29 +64,31 @@ _bars = (
 )
 
 
+_turn_style = "border-left:4px {bar};padding-left:.6em;margin:1px 0"
+
+
+_style = "max-width:48em;text-align:left;overflow-wrap:anywhere"
+
+
 def _marked(text: str) -> str:
     return TAG.sub(lambda m: f"<code>{m[0]}</code>", html.escape(text))
 
 
-def _repr_html_(self: Dialogue) -> str:
-    bar = {s: _bars[i % len(_bars)] for i, s in enumerate(self.speakers)}
-    turns = "".join(
-        f'<div style="border-left:4px {bar.get(tag, "solid transparent")};padding-left:.6em;margin:1px 0"><b>{html.escape(tag)}</b> {_marked(words)}</div>'
-        for tag, words in self.turns
-    )
-    ends = "".join(f'<div style="margin-top:.4em">→ {_marked(s)}</div>' for s in self.summaries)
-    head = html.escape(
-        " · ".join(
-            filter(None, (self.fname, self.topic, f"{len(self.turns)} turns", f"{len(self.text)} characters"))
-        )
-    )
-    return f'<div style="max-width:48em;text-align:left;overflow-wrap:anywhere"><small>{head}</small>{turns}{ends}</div>'
+def _turn_html(tag: str, words: str, bars: dict[str, str]) -> str:  # bars: speaker → style
+    style = _turn_style.format(bar=bars.get(tag, "solid transparent"))
+    return f'<div style="{style}"><b>{html.escape(tag)}</b> {_marked(words)}</div>'
 
 
-Dialogue._repr_html_ = _repr_html_
+def _html(d: Dialogue) -> str:
+    bars = {speaker: _bars[i % len(_bars)] for i, speaker in enumerate(d.speakers)}
+    turns = "".join(_turn_html(tag, words, bars) for tag, words in d.turns)
+    summaries = "".join(f'<div style="margin-top:.4em">→ {_marked(s)}</div>' for s in d.summaries)
+    facts = (d.fname, d.topic, f"{len(d.turns)} turns", f"{len(d.text)} characters")
+    head = html.escape(" · ".join(filter(None, facts)))
+    return f'<div style="{_style}"><small>{head}</small>{turns}{summaries}</div>'
 
 # %% ../../nbs/modules/data/dialogues.ipynb #2c945d16
-_written_out = re.compile(r"(?:\\+r)?\\+n(?=\s*#[A-Za-z]+\d*#\s*[:：])")  # the letters \n before a speaker
+_written_out = re.compile(r"(?:\\+r)?\\+n(?=\s*#[A-Za-z]+\d*#\s*[:：])")  # the characters \n before a speaker
 
 
 def _line_ends(text: str) -> str:
@@ -94,24 +100,22 @@ def _tidy(text: str) -> str:  # a dialogue
     return re.sub(r"[ \t]+(?=\n|$)", "", text).strip("\n")
 
 # %% ../../nbs/modules/data/dialogues.ipynb #0522b426
-_lost = re.compile("[\ud800-\udfff\0]")  # half of a character, and none
+_unwritable = re.compile("[\ud800-\udfff\0]")  # half of a character, and none
 
 
-def _there(value) -> bool:
+def _is_text(value) -> bool:  # with something in it
     return isinstance(value, str) and bool(value.strip()) and not is_literal_nothing(value)
 
 
-def _whole(
-    path: Path, place: str, column: str, text: str
-) -> str:  # the text; refuses what no file of ours could hold
-    lost = _lost.search(text)
-    if not lost:
+def _whole(path: Path, place: str, column: str, text: str) -> str:
+    "The text itself; refuses what no file of ours could hold"
+    match = _unwritable.search(text)
+    if not match:
         return text
-    if lost[0] == "\0":
-        raise DialsumError(f"'{path}', {place}: its {column} holds a NUL character: take it out.")
-    raise DialsumError(
-        f"'{path}', {place}: its {column} holds half a character (\\u{ord(lost[0]):04x}, as of an emoji that was cut): write the whole one, or take it out."
-    )
+    fields = dict(file=path, place=place, column=column)
+    if match[0] == "\0":
+        raise DialsumError("text_with_nul", **fields)
+    raise DialsumError("text_with_half_character", character=f"\\u{ord(match[0]):04x}", **fields)
 
 
 def cell(
@@ -129,7 +133,7 @@ def cell(
     if loose and isinstance(value, (int, float)):
         value = str(value)
     if not isinstance(value, str):
-        raise DialsumError(f"'{path}', {place}: a text as {column} was expected, not {cut(repr(value))}.")
+        raise DialsumError("cell_no_text", file=path, place=place, column=column, value=cut(repr(value)))
     return _whole(path, place, column, value)
 
 # %% ../../nbs/modules/data/dialogues.ipynb #de01ce33
@@ -137,37 +141,49 @@ def _summary_columns(frame: pd.DataFrame) -> list[str]:
     return sorted((c for c in frame.columns if re.fullmatch(r"summary\d*", c)), key=lambda c: int(c[7:] or 0))
 
 
-def _references(
-    path: Path, place: str, row: dict, names: list[str], needed: bool
-) -> list[str]:  # '' for one that is missing
+def _references(path: Path, place: str, row: dict, names: list[str], needed: bool) -> list[str]:
+    "The summaries of a row; '' for one that is missing"
     many = row.get("summaries")
-    if isinstance(many, str) and _listed(many) is not None:
-        many = _listed(many)
+    if isinstance(many, str) and turn_list(many) is not None:
+        many = turn_list(many)
     if not needed:  # then whatever is no text is nobody's business
         values = many if isinstance(many, list) else [row[n] for n in names]
-        return [s for s in values if isinstance(s, str) and not _lost.search(s)]
+        return [s for s in values if isinstance(s, str) and not _unwritable.search(s)]
     if many is None:
         return [cell(path, place, n, row[n]) for n in names]
     if not isinstance(many, list):
-        raise DialsumError(f"'{path}', {place}: a list of texts as summaries was expected.")
+        raise DialsumError("summaries_no_list", file=path, place=place)
     return [cell(path, place, "summaries", s) for s in many]
 
 
-def _summaries(
-    path: Path, place: str, row: dict, names: list[str], needed: bool, gaps: bool, remedy: str
-) -> tuple[str, ...]:
-    told = [_line_ends(s).rstrip("\r") for s in _references(path, place, row, names, needed)]
-    if needed and not told:
-        raise DialsumError(f"'{path}' has no summary in {place}: fill it in or take the row out{remedy}.")
-    first, others = told[:1], [s for s in told[1:] if _there(s)]
-    if not needed:
-        return tuple([s for s in first if _there(s)] + others)
-    if not gaps and not _there(first[0]):
-        shown = f"is '{cut(first[0])}', which stands for a missing one" if first[0].strip() else "is empty"
-        raise DialsumError(
-            f"'{path}', {place}: the summary of '{cut(row['fname'])}' {shown}: fill it in or take the row out{remedy}."
-        )
-    return tuple([s if _there(s) else "" for s in first] + others)
+@dataclass(frozen=True)
+class _SummaryRules:
+    "What `read` wants of a row's summaries"
+
+    names: list[str]  # the columns that hold them
+    needed: bool  # whether each row must have one
+    gaps: bool  # whether it may be '' all the same
+    droppable: bool  # whether something else can drop a row without one
+
+
+def _without_summary(code: str, rules: _SummaryRules, **fields) -> DialsumError:
+    way_out = DialsumError("rows_can_be_dropped") if rules.droppable else ""
+    return DialsumError(code, way_out=way_out, **fields)
+
+
+def _summaries(path: Path, place: str, row: dict, rules: _SummaryRules) -> tuple[str, ...]:
+    texts = [_line_ends(s).rstrip("\r") for s in _references(path, place, row, rules.names, rules.needed)]
+    if rules.needed and not texts:
+        raise _without_summary("summaries_missing", rules, file=path, place=place)
+    first, others = texts[:1], [s for s in texts[1:] if _is_text(s)]
+    if not rules.needed:
+        return tuple([s for s in first if _is_text(s)] + others)
+    if not rules.gaps and not _is_text(first[0]):
+        fields = dict(file=path, place=place, fname=cut(row["fname"]))
+        if not first[0].strip():
+            raise _without_summary("summary_empty", rules, **fields)
+        raise _without_summary("summary_literal_nothing", rules, value=cut(first[0]), **fields)
+    return tuple([s if _is_text(s) else "" for s in first] + others)
 
 # %% ../../nbs/modules/data/dialogues.ipynb #687c18eb
 PROVENANCE = ("origin", "method", "instruction")
@@ -175,80 +191,86 @@ PROVENANCE = ("origin", "method", "instruction")
 
 def read(
     path: Path,  # a CSV or JSON file with fname, dialogue and, where known, summary (or summary1 …) and topic
-    summaries: bool = False,  # whether every row must have one; else those that are texts are read, and nothing is said of the others
+    summaries: bool = False,  # whether every row must have one; else those that are texts are read
     dialogues: bool = True,  # whether every row must have one (predictions do not)
     provenance: bool = False,  # whether the columns of `PROVENANCE` that are there are read, too
     gaps: bool = False,  # whether dialogues and summaries may be missing, as ''
     columns: str = "",  # what the file's columns are called, as `columns_of` takes it
-    remedy: str = "",  # what else can be done about a row without a summary, the end of a sentence
+    droppable: bool = False,  # whether --validate-data-quality could drop a row without a summary
 ) -> pd.DataFrame:  # fname, dialogue, topic, summaries (tuple); of provenance texts, '' for none
-    "Read dialogues of either edition; raises `DialsumError` with one sentence for whatever cannot be used, warns of summaries that keep a speaker's label"
+    "Read dialogues of either edition, warn of labels in summaries; raises `DialsumError` for what cannot be used"
     frame = named(path, columns)
     if not len(frame):
-        raise DialsumError(f"'{path}' has a header but no rows: at least one dialogue was expected.")
+        raise DialsumError("file_without_rows", file=path)
     names = _summary_columns(frame)
+    _check_columns(path, frame, dialogues, summaries)
+    _refuse_turns(path, frame)
+    if not summaries:
+        names = [n for n in names if frame[n].notna().any()]  # a column of a test set, left empty
+    rules = _SummaryRules(names, summaries, gaps, droppable)
+    extra = [c for c in PROVENANCE if provenance and c in frame]
+    rows, labels = [], []
+    for place, cells in zip(frame.index, frame.to_dict("records")):
+        row = _row(path, place, cells, dialogues and not gaps)
+        tags = row.pop("tags")
+        texts = _summaries(path, place, cells | row, rules)
+        row["summaries"] = tuple(tag_speakers(s, tags) for s in texts)
+        if summaries:
+            names_left = labels_left("\n".join(row["summaries"]), tags)
+            labels += [(place, name, tags[name]) for name in names_left]
+        rows.append(row | {c: cell(path, place, c, cells[c]) for c in extra})
+    warn_of_labels(path, labels)
+    table = pd.DataFrame(rows)
+    _refuse_repeated_names(path, table["fname"], frame.index)
+    return table
+
+
+def _check_columns(path: Path, frame: pd.DataFrame, dialogues: bool, summaries: bool):
     needed = ["fname"]
     if dialogues:
         needed.append("dialogue")
-    if summaries and not names and "summaries" not in frame:
+    if summaries and not _summary_columns(frame) and "summaries" not in frame:
         needed.append("summary")
     check_columns(path, frame, needed)
-    if not summaries:
-        names = [n for n in names if frame[n].notna().any()]  # a column of a test set, left empty
-    extra = [c for c in PROVENANCE if provenance and c in frame]
-    _refuse_turns(path, frame)
-    rows, left = [], []
-    for place, row in zip(frame.index, frame.to_dict("records")):
-        made = _row(path, place, row, dialogues and not gaps)
-        tags = made.pop("tags")
-        told = _summaries(path, place, row | made, names, summaries, gaps, remedy)
-        made["summaries"] = tuple(_renamed(s, tags) for s in told)
-        if summaries:
-            left += [
-                (place, label, tags[label]) for label in _labels_left("\n".join(made["summaries"]), tags)
-            ]
-        rows.append(made | {c: cell(path, place, c, row[c]) for c in extra})
-    _warn_of_labels(path, left)
-    read = pd.DataFrame(rows)
-    twice = read["fname"][read["fname"].duplicated()]
-    if len(twice):
-        raise DialsumError(
-            f"'{path}' has the fname '{cut(twice.iloc[0])}' twice (again in {frame.index[twice.index[0]]}): each row needs a name of its own."
-        )
-    return read
 
 
-def _refuse_turns(
-    path: Path, frame: pd.DataFrame
-):  # a dialogue without quotes: each of its lines has become a row
+def _refuse_turns(path: Path, frame: pd.DataFrame):
+    "A dialogue without quotes: each of its lines has become a row"
     for place, fname in frame["fname"].items():
-        if not re.match(r"\s*#\w+#\s*[:：]", str(fname)):
-            continue
-        raise DialsumError(
-            f"'{path}', {place}: the fname is a turn ('{cut(fname.strip())}'): a dialogue with line breaks needs quotes around it."
-        )
+        if re.match(r"\s*#\w+#\s*[:：]", str(fname)):
+            raise DialsumError("fname_is_turn", file=path, place=place, fname=cut(fname.strip()))
 
 
-def _row(
-    path: Path, place: str, row: dict, needed: bool
-) -> dict:  # fname, dialogue, topic; tags: of its speakers, by their names
-    fname = cell(path, place, "fname", row["fname"], loose=True).strip()
+def _refuse_repeated_names(path: Path, fnames: pd.Series, places: pd.Index):
+    repeated = fnames[fnames.duplicated()]
+    if len(repeated):
+        place = places[repeated.index[0]]
+        raise DialsumError("fname_twice", file=path, fname=cut(repeated.iloc[0]), place=place)
+
+
+def _row(path: Path, place: str, cells: dict, needed: bool) -> dict:
+    "fname, dialogue, topic; tags: of its speakers, by their names"
+    fname = cell(path, place, "fname", cells["fname"], loose=True).strip()
     if not fname:
-        raise DialsumError(f"'{path}' has no fname in {place}: fill it in or take the row out.")
-    turns, tags = _listed(row.get("dialogue")), {}
-    if turns is None and isinstance(row.get("dialogue"), list):
-        turns = row["dialogue"]
+        raise DialsumError("fname_missing", file=path, place=place)
+    text, tags = _dialogue(path, place, cells.get("dialogue"))
+    if needed and not _is_text(text):
+        raise DialsumError("dialogue_missing", file=path, place=place)
+    topic = cell(path, place, "topic", cells.get("topic"), loose=True)
+    return dict(fname=fname, dialogue=_tidy(text) if _is_text(text) else "", topic=topic, tags=tags)
+
+
+def _dialogue(path: Path, place: str, value) -> tuple[str, dict[str, str]]:  # (text, speaker → tag)
+    turns = turn_list(value)
+    if turns is None and isinstance(value, list):
+        turns = value
     if turns:
-        _check_turns(path, place, turns)
+        check_turns(path, place, turns)
     if turns is None:
-        text = cell(path, place, "dialogue", row.get("dialogue"))
+        text, tags = cell(path, place, "dialogue", value), {}
     else:
         text, tags = spoken(turns)
-    text = _whole(path, place, "dialogue", text)
-    if needed and not _there(text):
-        raise DialsumError(f"'{path}' has no dialogue in {place}: fill it in or take the row out.")
-    topic = cell(path, place, "topic", row.get("topic"), loose=True)
-    return dict(fname=fname, dialogue=_tidy(text) if _there(text) else "", topic=topic, tags=tags)
+    return _whole(path, place, "dialogue", text), tags
 
 # %% ../../nbs/modules/data/dialogues.ipynb #28c38ba8
 def dialogues(
@@ -262,13 +284,11 @@ def to_csv(
     frame: pd.DataFrame,  # as `read` returns it
 ) -> str:  # the file's content
     "The frame in the competition's format"
-    most = frame["summaries"].map(len).max() if len(frame) else 0
-    names = [] if not most else ["summary"] if most == 1 else [f"summary{i + 1}" for i in range(most)]
-    columns = (
-        dict(fname=frame["fname"], dialogue=frame["dialogue"])
-        | {n: frame["summaries"].str[i] for i, n in enumerate(names)}
-        | dict(topic=frame["topic"])
-    )
+    count = frame["summaries"].map(len).max() if len(frame) else 0
+    names = ["summary"] if count == 1 else [f"summary{i + 1}" for i in range(count)]
+    columns = dict(fname=frame["fname"], dialogue=frame["dialogue"])
+    columns |= {n: frame["summaries"].str[i] for i, n in enumerate(names)}
+    columns["topic"] = frame["topic"]
     columns |= {c: frame[c] for c in PROVENANCE if c in frame}
     return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
 
@@ -277,10 +297,12 @@ def profile(
     rows: pd.DataFrame,  # as `read` returns it
 ) -> dict:  # counts, and mean and maximum of lengths
     "What a part looks like, in numbers"
-    turns, summaries = rows["dialogue"].str.count("\n") + 1, rows["summaries"].str[0].dropna()
-    lengths = dict(dialogue=rows["dialogue"].str.len(), turns=turns) | (
-        dict(summary=summaries.str.len()) if len(summaries) else {}
-    )
-    return dict(rows=len(rows)) | {
-        f"{k}_{how}": round(getattr(v, how)(), 1) for k, v in lengths.items() for how in ("mean", "max")
-    }
+    lengths = dict(dialogue=rows["dialogue"].str.len(), turns=rows["dialogue"].str.count("\n") + 1)
+    summaries = rows["summaries"].str[0].dropna()
+    if len(summaries):
+        lengths["summary"] = summaries.str.len()
+    numbers = dict(rows=len(rows))
+    for name, values in lengths.items():
+        numbers[f"{name}_mean"] = round(values.mean(), 1)
+        numbers[f"{name}_max"] = round(values.max(), 1)
+    return numbers

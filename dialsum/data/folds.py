@@ -20,22 +20,26 @@ from ..runs.facts import place
 from ..runs.stage import Stage
 
 # %% ../../nbs/modules/data/folds.ipynb #2f601f6b
+def _origins(rows: pd.DataFrame) -> list[str]:  # fname of what each row was made of; '' of none
+    return list(rows["origin"]) if "origin" in rows else [""] * len(rows)
+
+
 def groups(
     rows: pd.DataFrame,  # fname, dialogue and, where some rows were made of others, origin (fname, '' for none)
 ) -> list[int]:  # for each row the number of its group, from 0 in order of appearance
     "Which rows belong together: the same dialogue, nearly the same, one made of the other, also by way of third ones"
-    names = [o or f for f, o in zip(rows["fname"], rows["origin"] if "origin" in rows else [""] * len(rows))]
-    above = {n: n for n in names}
+    names = [origin or fname for fname, origin in zip(rows["fname"], _origins(rows))]
+    parent = {name: name for name in names}  # of a forest whose trees are the groups
 
-    def top(n):
-        while above[n] != n:
-            above[n] = n = above[above[n]]
-        return n
+    def root(name):
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
 
     for a, b, _ in twins(list(rows["dialogue"])):
-        above[top(names[a])] = top(names[b])
+        parent[root(names[a])] = root(names[b])
     number = {}
-    return [number.setdefault(top(n), len(number)) for n in names]
+    return [number.setdefault(root(name), len(number)) for name in names]
 
 # %% ../../nbs/modules/data/folds.ipynb #5ae8af16
 def deal(
@@ -44,20 +48,17 @@ def deal(
     seed: int = 42,
 ) -> list[int]:  # for each row its fold, 0 to k - 1
     "Rows dealt into folds that share no group; raises `DialsumError` when there are fewer groups than folds"
-    number = groups(rows)
-    sizes = Counter(
-        n for n, o in zip(number, rows["origin"] if "origin" in rows else [""] * len(rows)) if not o
-    )
+    numbers = groups(rows)
+    sizes = Counter(number for number, origin in zip(numbers, _origins(rows)) if not origin)
     if not 2 <= k <= len(sizes):
-        raise DialsumError(
-            f"k_folds is {k}: from 2 to {len(sizes)} was expected, because {len(rows)} rows are {len(sizes)} that do not repeat each other."
-        )
+        raise DialsumError("folds_more_than_groups", k=k, groups=len(sizes), rows=len(rows))
     order = random.Random(seed).sample(sorted(sizes), len(sizes))
-    filled, fold = [0] * k, {}
-    for n in sorted(order, key=lambda n: -sizes[n]):
-        fold[n] = filled.index(min(filled))
-        filled[fold[n]] += sizes[n]
-    return [fold.get(n, n % k) for n in number]
+    filled = [0] * k  # rows in each fold
+    fold = {}  # group → fold
+    for number in sorted(order, key=lambda number: -sizes[number]):
+        fold[number] = filled.index(min(filled))
+        filled[fold[number]] += sizes[number]
+    return [fold.get(number, number % k) for number in numbers]
 
 # %% ../../nbs/modules/data/folds.ipynb #2b6e8567
 def split(
@@ -66,20 +67,19 @@ def split(
     seed: int = 42,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # (first, second), each in file order
     "Split rows by seed; raises `DialsumError` when all rows belong together"
-    number, taken, second = groups(rows), 0, set()
-    sizes = Counter(number)
-    for n in random.Random(seed).sample(range(len(sizes)), len(sizes)):
-        if taken >= max(1, round(len(rows) * fraction)):
+    numbers = groups(rows)
+    sizes = Counter(numbers)
+    second, size = set(), 0
+    for number in random.Random(seed).sample(range(len(sizes)), len(sizes)):
+        if size >= max(1, round(len(rows) * fraction)):
             break
-        if taken + sizes[n] < len(rows):
-            second.add(n)
-            taken += sizes[n]
-    there = pd.Series([n in second for n in number], index=rows.index)
-    if not there.any():
-        raise DialsumError(
-            f"a dev set cannot be split off {len(rows)} rows that are all the same or nearly so: give a dev_csv."
-        )
-    return rows[~there].reset_index(drop=True), rows[there].reset_index(drop=True)
+        if size + sizes[number] < len(rows):
+            second.add(number)
+            size += sizes[number]
+    in_second = pd.Series([number in second for number in numbers], index=rows.index)
+    if not in_second.any():
+        raise DialsumError("rows_not_splittable", rows=len(rows))
+    return rows[~in_second].reset_index(drop=True), rows[in_second].reset_index(drop=True)
 
 # %% ../../nbs/modules/data/folds.ipynb #d492cd2d
 _held_out = "predictions_held_out.csv"
@@ -92,31 +92,24 @@ def measured_path(
     return stage.folder / ("predictions_dev.csv" if stage.fold is None else _held_out)
 
 
+def _predictions_of_fold(stage: Stage, fold: int) -> pd.DataFrame:  # fname, fold, prediction
+    path = stage.use(place(stage.run, stage.model, fold) / _held_out)
+    rows = read(path, dialogues=False, summaries=True, gaps=True)
+    return pd.DataFrame(dict(fname=rows["fname"], fold=fold, prediction=rows["summaries"].str[0]))
+
+
 def collect(
     stage: Stage,  # of the folds stage, with its model
 ) -> pd.DataFrame:  # fname, dialogue, summaries, fold, prediction; in the order of the training rows
-    "A model's out-of-fold predictions; raises `DialsumError` unless there is exactly one for each training row that was not made of another, by the model that has not seen it"
-    rows, fold = rows_of_run(stage), folds_of_run(stage)
-    rows = rows[["fname", "dialogue", "summaries"]].assign(fold=rows["fname"].map(fold))
-    found = [
-        read(
-            stage.use(place(stage.run, stage.model, int(k)) / _held_out),
-            dialogues=False,
-            summaries=True,
-            gaps=True,
-        ).assign(fold=k)
-        for k in sorted(rows["fold"].unique())
-    ]
-    written = pd.concat(found, ignore_index=True).assign(prediction=lambda w: w["summaries"].str[0])[
-        ["fname", "fold", "prediction"]
-    ]
-    odd = (
-        Counter(zip(rows["fname"], rows["fold"]))
-        - Counter(zip(written["fname"], written["fold"]))
-        + (Counter(zip(written["fname"], written["fold"])) - Counter(zip(rows["fname"], rows["fold"])))
-    )
+    "A model's out-of-fold predictions; raises `DialsumError` unless each original row has one, by its fold's model"
+    rows = rows_of_run(stage)[["fname", "dialogue", "summaries"]]
+    rows = rows.assign(fold=rows["fname"].map(folds_of_run(stage)))
+    folds = sorted(rows["fold"].unique())
+    written = pd.concat([_predictions_of_fold(stage, int(k)) for k in folds], ignore_index=True)
+    expected = Counter(zip(rows["fname"], rows["fold"]))
+    present = Counter(zip(written["fname"], written["fold"]))
+    odd = (expected - present) + (present - expected)
     if odd:
-        raise DialsumError(
-            f"{stage.model}: the held-out predictions do not fit the folds (first: row '{min(odd)[0]}', fold {min(odd)[1]}): run the folds' evaluations again."
-        )
+        fname, fold = min(odd)
+        raise DialsumError("held_out_predictions_misfit", model=stage.model, fname=fname, fold=int(fold))
     return rows.merge(written, on=["fname", "fold"])

@@ -29,9 +29,9 @@ class LengthRule:
     ) -> tuple[int, int]:  # (at least, at most) so many tokens, the end not counted
         "What its summary should have"
         middle = self.intercept + self.slope * math.log(max(tokens, 1))
-        return max(1, math.floor(math.exp(middle + self.low))), max(
-            2, math.ceil(math.exp(middle + self.high))
-        )
+        shortest = math.floor(math.exp(middle + self.low))
+        longest = math.ceil(math.exp(middle + self.high))
+        return max(1, shortest), max(2, longest)
 
 
 def fit_lengths(
@@ -41,10 +41,9 @@ def fit_lengths(
 ) -> LengthRule:
     "Learn a rule by least squares; raises `DialsumError` for fewer than ten rows"
     if len(dialogues) < 10:
-        raise DialsumError(
-            f"a length rule was to be learned from {len(dialogues)} rows: at least 10 are needed; give more training rows, or leave length_control off."
-        )
-    x, y = np.log(np.maximum(dialogues, 1)), np.log(np.maximum(summaries, 1))
+        raise DialsumError("too_few_rows_for_lengths", rows=len(dialogues))
+    x = np.log(np.maximum(dialogues, 1))
+    y = np.log(np.maximum(summaries, 1))
     slope = float(np.cov(x, y, bias=True)[0, 1] / x.var()) if x.var() > 1e-9 else 0.0
     intercept = float(y.mean() - slope * x.mean())
     low, high = np.quantile(y - intercept - slope * x, [(1 - share) / 2, (1 + share) / 2])

@@ -8,13 +8,15 @@ __all__ = ['lengths']
 # %% ../../nbs/modules/data/outliers.ipynb #8ae0f7e1
 import numpy as np
 
-from .pairs import _letters
+from .pairs import letters_only
 
 # %% ../../nbs/modules/data/outliers.ipynb #27c8205d
-def _far(lengths: list[float]) -> np.ndarray:  # robust z-scores of the logarithms
+def _far(lengths: list[float]) -> np.ndarray:  # robust z-scores of the logarithms; 0 for fewer than 20
+    if len(lengths) < 20:
+        return np.zeros(len(lengths))
     logs = np.log(np.maximum(np.asarray(lengths, float), 1e-9))
-    spread = 1.4826 * np.median(np.abs(logs - np.median(logs))) if len(logs) else 0
-    return (logs - np.median(logs)) / max(spread, 0.1) if len(logs) > 19 else np.zeros(len(logs))
+    spread = 1.4826 * np.median(np.abs(logs - np.median(logs)))
+    return (logs - np.median(logs)) / max(spread, 0.1)
 
 
 def lengths(
@@ -22,19 +24,17 @@ def lengths(
     summaries: list[str],  # one reference each, '' for none
     far: float = 4.5,  # how many robust standard deviations are too many
 ) -> list[list[str]]:  # for each pair what is odd, Korean
-    "Dialogues and summaries that are much shorter or longer than the others, and summaries that are so for their dialogue"
-    have = [i for i, s in enumerate(summaries) if s]
-    found = [
-        [f"대화 {len(d)}자"] if abs(z) > far or len(_letters(d)) < 10 else []
-        for d, z in zip(dialogues, _far([len(d) for d in dialogues]))
-    ]
-    told, ratio = (
-        _far([len(summaries[i]) for i in have]),
-        _far([len(summaries[i]) / max(len(dialogues[i]), 1) for i in have]),
-    )
-    for i, t, r in zip(have, told, ratio):
-        if abs(t) > far or len(_letters(summaries[i])) < 6:
-            found[i].append(f"요약 {len(summaries[i])}자")
-        elif abs(r) > far:
-            found[i].append(f"요약이 대화의 {len(summaries[i]) / max(len(dialogues[i]), 1):.0%}")
-    return found
+    "Dialogues and summaries whose length, or the ratio of the two, is far from that of the others"
+    odd = [[] for _ in dialogues]
+    for i, distance in enumerate(_far([len(d) for d in dialogues])):
+        if abs(distance) > far or len(letters_only(dialogues[i])) < 10:
+            odd[i].append(f"대화 {len(dialogues[i])}자")
+    rows = [i for i, s in enumerate(summaries) if s]
+    sizes = [len(summaries[i]) for i in rows]
+    ratios = [size / max(len(dialogues[i]), 1) for i, size in zip(rows, sizes)]
+    for i, size, ratio, size_distance, ratio_distance in zip(rows, sizes, ratios, _far(sizes), _far(ratios)):
+        if abs(size_distance) > far or len(letters_only(summaries[i])) < 6:
+            odd[i].append(f"요약 {size}자")
+        elif abs(ratio_distance) > far:
+            odd[i].append(f"요약이 대화의 {ratio:.0%}")
+    return odd

@@ -9,9 +9,13 @@ __all__ = ['private']
 import re
 
 # %% ../../nbs/modules/data/privacy.ipynb #c308db5e
-_phone = re.compile(
-    r"(?<![\d-])(?:(?:\+?82[- ]?|0)1[016789][-. ]?\d{3,4}[-. ]?\d{4}|0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|50\d)[-.) ]{1,2}\d{3,4}[-. ]\d{4})(?![\d-])"
-)
+_mobile = r"(?:\+?82[- ]?|0)1[016789][-. ]?\d{3,4}[-. ]?\d{4}"
+
+
+_landline = r"0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|50\d)[-.) ]{1,2}\d{3,4}[-. ]\d{4}"
+
+
+_phone = re.compile(rf"(?<![\d-])(?:{_mobile}|{_landline})(?![\d-])")
 
 
 _rrn = re.compile(r"(?<!\d)(\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])[- ]?([1-8])(\d{6})(?!\d)")
@@ -31,22 +35,23 @@ def _luhn(digits: str) -> bool:
 
 def _registered(m: re.Match) -> bool:  # whether a resident-registration number can be one
     digits = re.sub(r"\D", "", m[0])
-    check = (11 - sum(int(d) * w for d, w in zip(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5))) % 11) % 10
-    return check == int(digits[-1]) or (m[4] in "3478" and "2010" <= m[1] + m[2] < "5000")
+    weighted = sum(int(digit) * weight for digit, weight in zip(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)))
+    if (11 - weighted % 11) % 10 == int(digits[-1]):
+        return True
+    return m[4] in "3478" and "2010" <= m[1] + m[2] < "5000"  # since October 2020 without a check digit
+
+
+def _is_card(number: str) -> bool:
+    digits = re.sub(r"\D", "", number)
+    return _luhn(digits) and len(set(digits)) > 1
 
 
 def private(
     text: str,  # a dialogue or a summary
 ) -> list[str]:  # masked but for its beginning
     "Personal data without a mask: Korean phone numbers, resident-registration numbers, card numbers, e-mail addresses"
-    found = (
-        [m[0] for m in _phone.finditer(text)]
-        + [m[0] for m in _rrn.finditer(text) if _registered(m)]
-        + _email.findall(text)
-    )
-    found += [
-        m[0]
-        for m in _card.finditer(text)
-        if _luhn(re.sub(r"\D", "", m[0])) and len(set(re.sub(r"\D", "", m[0]))) > 1
-    ]
-    return [f[:3] + re.sub(r"\w", "*", f[3:]) for f in found]
+    details = [m[0] for m in _phone.finditer(text)]
+    details += [m[0] for m in _rrn.finditer(text) if _registered(m)]
+    details += _email.findall(text)
+    details += [number for number in _card.findall(text) if _is_card(number)]
+    return [detail[:3] + re.sub(r"\w", "*", detail[3:]) for detail in details]

@@ -21,22 +21,30 @@ from ..runs.places import sample_path
 from ..runs.stage import Stage
 
 # %% ../../nbs/modules/data/rows.ipynb #5d165cfb
-def _same(text: str) -> str:
+def _without_blanks(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
 def check_disjoint(
-    train: pd.DataFrame,
-    dev: pd.DataFrame,  # as `read` returns them
+    train: pd.DataFrame,  # as `read` returns it
+    dev: pd.DataFrame,  # as `read` returns it
     names: tuple[str, str] = ("train", "dev"),  # what to call them
 ) -> None:
     "Raises `DialsumError` when a dialogue stands in both"
-    known = {_same(t): f for f, t in zip(train["fname"], train["dialogue"])}
-    both = [(known[_same(t)], f) for f, t in zip(dev["fname"], dev["dialogue"]) if _same(t) in known]
+    fnames = {_without_blanks(text): fname for fname, text in zip(train["fname"], train["dialogue"])}
+    both = []
+    for fname, text in zip(dev["fname"], dev["dialogue"]):
+        if _without_blanks(text) in fnames:
+            both.append((fnames[_without_blanks(text)], fname))
     if both:
         raise DialsumError(
-            f"{len(both)} of {len(dev)} {names[1]} dialogues are also in {names[0]} (first: '{cut(both[0][1])}' = '{cut(both[0][0])}'): "
-            f"take them out of one of the two, or the score will be of memorized rows."
+            "dialogues_in_both",
+            count=len(both),
+            rows=len(dev),
+            first=names[0],
+            second=names[1],
+            fname=cut(both[0][1]),
+            same=cut(both[0][0]),
         )
 
 # %% ../../nbs/modules/data/rows.ipynb #96f1b7c0
@@ -44,45 +52,43 @@ def rows_of(
     stage: Stage,  # from `begin`
     part: str,  # 'train', 'dev' or 'test'
 ) -> pd.DataFrame:  # as `read` returns it; train and dev have summaries
-    "The rows that a stage works on; raises `DialsumError` where there are none, and for a name among its columns that no file has"
-    given, run = stage.params.get(f"{part}_csv"), stage.params.get("run")
-    if not given and stage.params.get("train_csv"):
-        raise DialsumError(f"train_csv came without {part}_csv: give the rows to measure on as well.")
-    made = (
-        existing_run(run) / "data" if run and (Path(run) / "data").is_dir() else sample_path()
-    ) / f"{part}.csv"
-    if not given and not made.is_file():
-        raise DialsumError(
-            f"the run '{Path(run).name}' has no {part} rows: run its data stage with a {part}_csv, or give this stage one."
-        )
+    "The rows that a stage works on; raises `DialsumError` for rows, or mapped columns, that are not there"
+    path = stage.params.get(f"{part}_csv")
     rows = read(
-        stage.use(Path(given).expanduser() if given else made),
+        stage.use(Path(path).expanduser() if path else _own_file(stage, part)),
         summaries=part != "test",
-        provenance=not given,
-        columns=stage.params.get("columns", "") if given else "",
+        provenance=not path,
+        columns=stage.params.get("columns", "") if path else "",
     )
-    if given:
-        check_mapping(
-            [path for name, path in named_places(stage.params).items() if name.endswith("_csv")],
-            stage.params.get("columns", ""),
-        )
-    return (
-        rows if part != "train" or stage.fold is None else rows[~_inside(stage, rows)].reset_index(drop=True)
-    )
+    if path:
+        places = named_places(stage.params)
+        files = [file for name, file in places.items() if name.endswith("_csv")]
+        check_mapping(files, stage.params.get("columns", ""))
+    if part != "train" or stage.fold is None:
+        return rows
+    return rows[~_inside(stage, rows)].reset_index(drop=True)
+
+
+def _own_file(stage: Stage, part: str) -> Path:  # of the run, or shipped
+    if stage.params.get("train_csv"):
+        raise DialsumError("train_without_part", part=part)
+    run = stage.params.get("run")
+    if not run or not (Path(run) / "data").is_dir():
+        return sample_path() / f"{part}.csv"
+    path = existing_run(run) / "data" / f"{part}.csv"
+    if not path.is_file():
+        raise DialsumError("run_without_part", run=Path(run).name, part=part)
+    return path
 
 
 def _inside(stage: Stage, rows: pd.DataFrame) -> pd.Series:  # of bool: which rows are in the stage's fold
     if not stage.params["run"]:
-        raise DialsumError(
-            f"fold {stage.fold} was asked for without a run: folds are dealt by a run's data stage."
-        )
+        raise DialsumError("fold_without_run", fold=stage.fold)
     fold = folds_of_run(stage)
     if stage.fold not in set(fold):
-        raise DialsumError(f"fold {stage.fold} was asked for: the run has {fold.nunique()}, from 0.")
-    if lost := set(rows["fname"]) - set(fold.index):
-        raise DialsumError(
-            f"'folds.csv' of the run does not know the row '{cut(min(lost))}': folds and rows must be of one data stage."
-        )
+        raise DialsumError("fold_missing", fold=stage.fold, folds=fold.nunique())
+    if unknown_rows := set(rows["fname"]) - set(fold.index):
+        raise DialsumError("row_without_fold", fname=cut(min(unknown_rows)))
     return rows["fname"].map(fold) == stage.fold
 
 
@@ -92,10 +98,9 @@ def folds_of_run(
     "Into which fold the run's data stage has dealt each training row; raises `DialsumError` when it has dealt none"
     path = existing_run(stage.params["run"]) / "data" / "folds.csv"
     if not path.is_file():
-        raise DialsumError(f"there is no '{path.name}' in the run's data: run its data stage with k_folds.")
-    return pd.read_csv(stage.use(path), dtype=dict(fname=str), keep_default_na=False).set_index("fname")[
-        "fold"
-    ]
+        raise DialsumError("folds_missing", file=path.name)
+    table = pd.read_csv(stage.use(path), dtype=dict(fname=str), keep_default_na=False)
+    return table.set_index("fname")["fold"]
 
 
 def held_out(
@@ -112,6 +117,6 @@ def rows_of_run(
     "The training rows of a run, without those that were made of others"
     path = existing_run(stage.params["run"]) / "data" / "train.csv"
     if not path.is_file():
-        raise DialsumError(f"the run '{stage.params['run']}' has no training rows: run its data stage.")
+        raise DialsumError("run_without_training_rows", run=stage.params["run"])
     rows = read(stage.use(path), summaries=True, provenance=True)
     return rows[rows["origin"] == ""].reset_index(drop=True) if "origin" in rows else rows

@@ -15,12 +15,11 @@ import numpy as np
 from ..korean.tags import TAG
 
 # %% ../../nbs/modules/data/swaps.ipynb #1049a574
-def _pairs(text: str) -> set[str]:
-    return {
-        w[i : i + 2]
-        for w in re.findall(r"[가-힣]+|[a-z]+|\d+", TAG.sub(" ", text).lower())
-        for i in range(max(1, len(w) - 1))
-    }
+def _pairs(text: str) -> set[str]:  # of letters that stand side by side in a word
+    pairs = set()
+    for word in re.findall(r"[가-힣]+|[a-z]+|\d+", TAG.sub(" ", text).lower()):
+        pairs |= {word[i : i + 2] for i in range(max(1, len(word) - 1))}
+    return pairs
 
 
 class Overlap:
@@ -29,47 +28,54 @@ class Overlap:
     def __init__(self, texts: list[str]):  # dialogues
         self.pairs = [_pairs(t) for t in texts]
         holders = defaultdict(list)
-        for i, p in enumerate(self.pairs):
-            for g in p:
-                holders[g].append(i)
-        self.holders = {g: np.array(rows) for g, rows in holders.items()}
-        self.rarity = {g: math.log((len(texts) + 1) / (len(rows) + 0.5)) for g, rows in self.holders.items()}
-        self.unknown = math.log((len(texts) + 1) / 0.5)
-        sizes = np.array([len(p) for p in self.pairs], float)
-        self.long = 0.4 + 0.6 * sizes / max(sizes.sum() / max(len(sizes), 1), 1)
+        for i, pairs in enumerate(self.pairs):
+            for pair in pairs:
+                holders[pair].append(i)
+        self.holders = {pair: np.array(rows) for pair, rows in holders.items()}
+        self.rarity = {
+            pair: math.log((len(texts) + 1) / (len(rows) + 0.5)) for pair, rows in self.holders.items()
+        }
+        self.rarity_of_unknown = math.log((len(texts) + 1) / 0.5)
+        sizes = np.array([len(pairs) for pairs in self.pairs], float)
+        self.length = 0.4 + 0.6 * sizes / max(sizes.sum() / max(len(sizes), 1), 1)  # about 1 for the mean one
+
+    def _weight(self, pairs: set[str]) -> float:  # of a whole summary
+        return max(sum(self.rarity.get(pair, self.rarity_of_unknown) for pair in pairs), 1e-9)
 
     def __call__(self, summary: str) -> np.ndarray:  # for each dialogue a share, somewhat more for short ones
-        told, found = _pairs(summary), np.zeros(len(self.pairs))
-        for g in told & self.holders.keys():
-            found[self.holders[g]] += self.rarity[g]
-        return found / self.long / max(sum(self.rarity.get(g, self.unknown) for g in told), 1e-9)
+        pairs = _pairs(summary)
+        shared = np.zeros(len(self.pairs))
+        for pair in pairs & self.holders.keys():
+            shared[self.holders[pair]] += self.rarity[pair]
+        return shared / self.length / self._weight(pairs)
 
     def own(self, i: int, summary: str) -> float:  # of dialogue `i` alone
-        told = _pairs(summary)
-        return (
-            sum(self.rarity[g] for g in told & self.pairs[i])
-            / self.long[i]
-            / max(sum(self.rarity.get(g, self.unknown) for g in told), 1e-9)
-        )
+        pairs = _pairs(summary)
+        shared = sum(self.rarity[pair] for pair in pairs & self.pairs[i])
+        return shared / self.length[i] / self._weight(pairs)
 
 # %% ../../nbs/modules/data/swaps.ipynb #7749ebf0
 def swaps(
     texts: list[str],  # dialogues
-    told: list[tuple[int, str]],  # (position of its dialogue, summary)
+    summaries: list[tuple[int, str]],  # (position of its dialogue, summary)
     ratio: float = 3.0,  # how many times as much another dialogue must have
     least: float = 0.02,  # what a summary must share with its dialogue at all
 ) -> list[
     tuple[int, str, str]
-]:  # (position in `told`, kind, evidence: the other dialogue's position, or the share)
+]:  # (position in `summaries`, kind, the other dialogue's position or the share)
     "Summaries that belong to another dialogue, and those that share next to nothing with theirs"
-    overlap, found = Overlap(texts), []
-    for n, (i, summary) in enumerate(told if len(texts) > 9 else ()):
-        if (own := overlap.own(i, summary)) > 0.2:
+    if len(texts) < 10:
+        return []
+    overlap = Overlap(texts)
+    odd = []
+    for position, (i, summary) in enumerate(summaries):
+        share = overlap.own(i, summary)
+        if share > 0.2:
             continue
-        scores = overlap(summary)
-        best = int(scores.argmax())
-        if (scores[best] + 0.01) / (own + 0.01) > ratio and scores[best] > 0.15:
-            found.append((n, "swapped", str(best)))
-        elif own < least:
-            found.append((n, "unrelated", f"{own:.0%}"))
-    return found
+        shares = overlap(summary)
+        best = int(shares.argmax())
+        if (shares[best] + 0.01) / (share + 0.01) > ratio and shares[best] > 0.15:
+            odd.append((position, "swapped", str(best)))
+        elif share < least:
+            odd.append((position, "unrelated", f"{share:.0%}"))
+    return odd

@@ -24,20 +24,18 @@ from ..runs.errors import DialsumError
 
 # %% ../../nbs/modules/data/tables.ipynb #fd77866e
 _packed = ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ\x00", lzma.decompress))
-_foreign = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file that it stands for",
-        "fetch that with `git lfs pull`",
-    ),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook", 'save it as "CSV UTF-8"'),
-    (b"PK\x03\x04", "a ZIP archive", "unpack it and give the file in it"),
-    (b"PAR1", "a Parquet file", "write its rows as CSV or JSON lines"),
-    (b"%PDF", "a PDF document", "write its rows as CSV or JSON lines"),
-    (b"<!doctype html", "a web page, not a table", "download the file itself"),
-    (b"<html", "a web page, not a table", "download the file itself"),
-    (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
-    (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+
+
+_foreign = (  # the first bytes of files that are no table, and what to say of them
+    (b"version https://git-lfs", "file_is_lfs_pointer"),
+    (b"\xd0\xcf\x11\xe0", "file_is_excel"),
+    (b"PK\x03\x04", "file_is_zip"),
+    (b"PAR1", "file_is_parquet"),
+    (b"%PDF", "file_is_pdf"),
+    (b"<!doctype html", "file_is_web_page"),
+    (b"<html", "file_is_web_page"),
+    (b"\xff\xfe", "file_is_utf16"),
+    (b"\xfe\xff", "file_is_utf16"),
 )
 
 
@@ -53,31 +51,27 @@ def _bytes(path: Path) -> bytes:
     try:
         raw = Path(path).read_bytes()
     except OSError as e:
-        raise DialsumError(
-            f"cannot read '{path}' ({e.strerror}): give the path of a CSV or JSONL file."
-        ) from None
+        raise DialsumError("file_unreadable", file=path, reason=e.strerror) from None
     for mark, unpack in _packed:
         if not raw.startswith(mark):
             continue
         try:
             return unpack(raw)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as e:
-            raise DialsumError(
-                f"cannot unpack '{path}' ({e}): it is cut off or damaged, get it again."
-            ) from None
+            raise DialsumError("file_not_unpackable", file=path, reason=str(e)) from None
     return raw
 
 
 def _refuse_foreign(path: Path, raw: bytes):
     if not raw.strip():
-        raise DialsumError(f"'{path}' is empty: a CSV or JSONL file with rows was expected.")
+        raise DialsumError("file_empty", file=path)
     start = raw[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     excel = b"xl/workbook" in raw or Path(path).suffix.lower() in (".xlsx", ".xlsm")
     if raw.startswith(b"PK\x03\x04") and excel:
-        raise DialsumError(f"'{path}' is an Excel workbook: save it as \"CSV UTF-8\".")
-    for mark, what, remedy in _foreign:
+        raise DialsumError("file_is_excel", file=path)
+    for mark, code in _foreign:
         if raw.startswith(mark) or start.startswith(mark.lower()):
-            raise DialsumError(f"'{path}' is {what}: {remedy}.")
+            raise DialsumError(code, file=path)
 
 # %% ../../nbs/modules/data/tables.ipynb #542e0bb4
 def text_of(
@@ -89,17 +83,14 @@ def text_of(
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        place = e.start
-    at = f"byte {place}, line {raw[:place].count(10) + 1}"
-    if sum(byte > 127 for byte in raw[:place]) > 36:
-        raise DialsumError(
-            f"'{path}' is UTF-8 with a damaged character ({at}): write it again there, or get the file again."
-        )
+        before = raw[: e.start]
+    fields = dict(file=path, byte=len(before), line=before.count(b"\n") + 1)
+    if sum(byte > 127 for byte in before) > 36:
+        raise DialsumError("text_damaged", **fields)
     try:
         return raw.decode("cp949")
     except UnicodeDecodeError:
-        pass
-    raise DialsumError(f"'{path}' is neither UTF-8 nor CP949 ({at}): save it as UTF-8 and try again.")
+        raise DialsumError("text_of_other_encoding", **fields) from None
 
 # %% ../../nbs/modules/data/tables.ipynb #db05d4c3
 _end = "\x1aend of the file"
@@ -116,38 +107,37 @@ def _name(cell: str) -> str:
     return cell.strip().strip("\ufeff").strip()
 
 
-def _records(
-    path: Path, text: str
-) -> tuple[str, list[tuple[int, list[str]]]]:  # (separator, (line, cells) of each row that is not blank)
-    before, stated = 1, re.match(r'"?sep=(.)"?(?:\r\n|\n|\r)', text)
+_Row = tuple[int, list[str]]  # the line at which it begins, its cells
+
+
+def _records(path: Path, text: str) -> tuple[str, list[_Row]]:  # (separator, rows that are not blank)
+    lines_before = 1
+    stated = re.match(r'"?sep=(.)"?(?:\r\n|\n|\r)', text)
     if stated:
-        before, text = 2, text[stated.end() :]
+        lines_before, text = 2, text[stated.end() :]
     header = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     separator = stated[1] if stated else _separator(header)
     csv.field_size_limit(sys.maxsize)
     lines = chain(io.StringIO(text, newline=""), ["\n", _end])
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=f"{separator} " in header)
-    found, line = [], before
+    rows, line = [], lines_before
     for cells in reader:
         if any(c.strip() for c in cells):
-            found.append((line, cells))
-        line = before + reader.line_num
-    line, last = found.pop()
+            rows.append((line, cells))
+        line = lines_before + reader.line_num
+    line, last = rows.pop()
     if last != [_end]:
-        raise DialsumError(
-            f"'{path}': a quote in the row that begins at line {line} is never closed: check its quotes."
-        )
-    if not found:
-        raise DialsumError(f"'{path}' is empty: a CSV or JSONL file with rows was expected.")
-    return separator, found
+        raise DialsumError("quote_never_closed", file=path, line=line)
+    if not rows:
+        raise DialsumError("file_empty", file=path)
+    return separator, rows
 
 # %% ../../nbs/modules/data/tables.ipynb #fb93f7be
 _ours = re.compile(r"fname|dialogue|summary\d*|summaries|topic", re.I)
 
 
-def _has_index(
-    header: list[str], rows: list[tuple[int, list[str]]]
-) -> bool:  # whether a column of numbers stands before the header's
+def _has_index(header: list[str], rows: list[_Row]) -> bool:
+    "Whether a column of numbers stands before the header's"
     numbers = [cells[0].strip() for _, cells in rows]
     if not all(re.fullmatch(r'"?\d+"?', n) for n in numbers) or len(set(numbers)) < len(numbers):
         return False
@@ -156,41 +146,50 @@ def _has_index(
     return len(set(names)) == len(names) and all(re.fullmatch(r"\S*\d\S*", n) for n in names)
 
 
-def _fitted(
-    path: Path, header: list[str], rows: list[tuple[int, list[str]]], separator: str
-) -> list[str]:  # the header, perhaps with one more in front
-    filled = [max(i for i, c in enumerate(cells, 1) if c.strip()) for _, cells in rows]
-    longer = [(line, n) for (line, _), n in zip(rows, filled) if n > len(header)]
+def _width(cells: list[str]) -> int:  # without empty ones at the end
+    return max(i for i, cell in enumerate(cells, 1) if cell.strip())
+
+
+def _fitted(path: Path, header: list[str], rows: list[_Row], separator: str) -> list[str]:
+    "The header, perhaps with one more in front"
+    widths = [_width(cells) for _, cells in rows]
+    longer = [(line, width) for (line, _), width in zip(rows, widths) if width > len(header)]
     if not longer:
         return header
-    if all(n == len(header) + 1 for n in filled) and _has_index(header, rows):
+    if all(width == len(header) + 1 for width in widths) and _has_index(header, rows):
         return ["", *header]
-    line, n = longer[0]
+    line, width = longer[0]
     raise DialsumError(
-        f"'{path}', line {line}: {n} cells, where the header has {len(header)}: check its quotes, which a text with a line break or the separator {separator!r} needs."
+        "row_too_long",
+        file=path,
+        line=line,
+        cells=width,
+        columns=len(header),
+        separator=repr(separator),
     )
 
 
+def _is_header(cells: list[str], columns: set[str]) -> bool:
+    names = {_name(cell) for cell in cells} - {""}
+    return len(names) > 1 and all(name in columns or _ours.fullmatch(name) for name in names)
+
+
 def _csv(path: Path, text: str) -> pd.DataFrame:
-    separator, ((_, header), *rows) = _records(path, text)
-    header = [_name(c) for c in header]
-    header = _fitted(path, header, rows, separator)
-    known, made = set(filter(None, header)), []
-    twice = [n for n in known if header.count(n) > 1]
-    if twice:
-        raise DialsumError(
-            f"'{path}' has the column '{cut(min(twice))}' twice: rename one of them, or take it out."
-        )
+    separator, ((_, first), *rows) = _records(path, text)
+    header = _fitted(path, [_name(cell) for cell in first], rows, separator)
+    columns = set(filter(None, header))
+    repeated = [name for name in columns if header.count(name) > 1]
+    if repeated:
+        raise DialsumError("column_twice", file=path, column=cut(min(repeated)))
+    table = []
     for line, cells in rows:
-        names = {_name(c) for c in cells} - {""}
-        if len(names) > 1 and all(n in known or _ours.fullmatch(n) for n in names):
-            raise DialsumError(
-                f"'{path}', line {line}: the header stands here again, as in files that were joined: take that line out."
-            )
-        made.append([c or None for c in [*cells, *[""] * len(header)][: len(header)]])
+        if _is_header(cells, columns):
+            raise DialsumError("header_again", file=path, line=line)
+        padded = [*cells, *[""] * len(header)]
+        table.append([cell or None for cell in padded[: len(header)]])
     places = [f"row {i} (line {line})" for i, (line, _) in enumerate(rows, 1)]
-    frame = pd.DataFrame(made, index=places, columns=header, dtype=object)
-    return frame[[n for n in header if n]]
+    frame = pd.DataFrame(table, index=places, columns=header, dtype=object)
+    return frame[[name for name in header if name]]
 
 # %% ../../nbs/modules/data/tables.ipynb #8cce3be0
 def is_turn(
@@ -213,6 +212,10 @@ def _flat(row: dict, before: str = "") -> dict:
     return flat
 
 
+def _is_list_of_objects(value) -> bool:  # but not of turns
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and not is_turn(value[0])
+
+
 def _inner(whole) -> list:  # the rows of a file that is one value
     if isinstance(whole, list):
         return whole
@@ -222,11 +225,7 @@ def _inner(whole) -> list:  # the rows of a file that is one value
         return pd.DataFrame(whole).to_dict("records")  # as pandas writes columns
     if "dialogue" in whole:
         return [whole]
-    lists = [
-        v
-        for v in whole.values()
-        if isinstance(v, list) and v and isinstance(v[0], dict) and not is_turn(v[0])
-    ]
+    lists = [value for value in whole.values() if _is_list_of_objects(value)]
     return lists[0] if len(lists) == 1 else [whole]
 
 
@@ -239,20 +238,24 @@ def _whole(path: Path, text: str) -> list[tuple[str, object]]:
 
 def _broken(path: Path, line: int, e: Exception) -> DialsumError:
     return DialsumError(
-        f"cannot read '{path}' as JSON (line {line}: {getattr(e, 'msg', e)}, character {getattr(e, 'colno', 1)}): check its quotes, commas and line breaks."
+        "json_unreadable",
+        file=path,
+        line=line,
+        reason=str(getattr(e, "msg", e)),
+        character=getattr(e, "colno", 1),
     )
 
 
 def _lines(path: Path, text: str) -> list[tuple[str, object]]:
-    found = []
-    for line, written in enumerate(text.split("\n"), 1):
-        if not written.strip():
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
             continue
         try:
-            found.append((f"line {line}", json.loads(written)))
+            rows.append((f"line {number}", json.loads(line)))
         except (ValueError, RecursionError) as e:
-            raise _broken(path, line, e) from None
-    return found
+            raise _broken(path, number, e) from None
+    return rows
 
 
 def _is_json(text: str) -> bool:
@@ -263,27 +266,31 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _json(path: Path, text: str) -> pd.DataFrame:
+def _has_rows_by_line(path: Path, text: str) -> bool:  # one JSON value a line
     first, _, rest = text.strip().partition("\n")
-    named_lines = Path(path).suffix.lower() in (".jsonl", ".ndjson")
-    of_lines = (
-        text.lstrip()[0] != "[" and bool(rest) and (_is_json(first) or (named_lines and not _is_json(text)))
-    )
-    rows = _lines(path, text) if of_lines else _whole(path, text)
+    if text.lstrip()[0] == "[" or not rest:
+        return False
+    if _is_json(first):
+        return True
+    return Path(path).suffix.lower() in (".jsonl", ".ndjson") and not _is_json(text)
+
+
+def _json(path: Path, text: str) -> pd.DataFrame:
+    rows = _lines(path, text) if _has_rows_by_line(path, text) else _whole(path, text)
     for place, row in rows:
         if not isinstance(row, dict):
-            raise DialsumError(
-                f"'{path}', {place}: an object was expected: write one JSON object a line, with texts as values."
-            )
+            raise DialsumError("json_row_no_object", file=path, place=place)
     flat = [_flat(row) for _, row in rows]
-    names = list(dict.fromkeys(n for row in flat for n in row))
-    made = [[row.get(n) for n in names] for row in flat]
-    return pd.DataFrame(made, index=[place for place, _ in rows], columns=names, dtype=object)
+    names = list(dict.fromkeys(chain.from_iterable(flat)))
+    table = []
+    for row in flat:
+        table.append([row.get(name) for name in names])
+    return pd.DataFrame(table, index=[place for place, _ in rows], columns=names, dtype=object)
 
 # %% ../../nbs/modules/data/tables.ipynb #5f01d99e
 def table(
     path: Path,  # CSV of any separator, or JSON; packed by gzip, bz2 or xz or not
-) -> pd.DataFrame:  # texts, None for what is empty, from JSON whatever there is; its index tells where rows stand, 'row 3 (line 5)'
+) -> pd.DataFrame:  # texts or None (from JSON any value); its index says where: 'row 3 (line 5)'
     "The rows of a file; raises `DialsumError` with one sentence, and the line, for what is no table"
     text = text_of(path)
     start = text.lstrip()[:1]

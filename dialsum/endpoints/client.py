@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIRST_WAIT', 'LONGEST_WAIT', 'PATIENCE', 'is_loopback', 'unencrypted', 'check_secret', 'address', 'key_variables',
-           'Rate', 'Answers', 'hashed', 'Used', 'Refused', 'Failed', 'Chat']
+           'Rate', 'Answers', 'hashed', 'Used', 'Refused', 'Failed', 'Connection', 'Chat']
 
 # %% ../../nbs/modules/endpoints/client.ipynb #3ebf4f67
 import hashlib
@@ -55,30 +55,24 @@ def check_secret(
 ) -> None:
     "Raises `DialsumError` for a secret that would travel unencrypted"
     if unencrypted(url):
-        raise DialsumError(
-            f"the key in {variable} would travel to {urlsplit(url).hostname} unencrypted, and everybody on the way could read it: "
-            "give an address that begins with https, or name no key."
-        )
+        raise DialsumError("key_unencrypted", variable=variable, host=urlsplit(url).hostname)
 
 
 def address(
     url: str,  # 'https://api.upstage.ai/v1', or with /chat/completions at its end; without a path, /v1 is meant
 ) -> str:  # of the chat completions
-    "The address that questions are sent to; raises `DialsumError` for what is none (and never repeats it: it may hold a key)"
+    "Where questions are sent; raises `DialsumError` for what is no address, which may hold a key and is not repeated"
     try:
         parts = urlsplit(url.strip())
         _ = parts.port  # raises where it is no number
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise DialsumError(
-            "the endpoint's address cannot be read: one like 'https://api.upstage.ai/v1' was expected."
-        )
+        raise DialsumError("address_unreadable")
     if "@" in parts.netloc or parts.query:
-        raise DialsumError(
-            f"the address of {parts.hostname} holds a user name or a query: give the address alone, and the key in an environment variable."
-        )
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/chat/completions') or '/v1'}/chat/completions"
+        raise DialsumError("address_with_user_or_query", host=parts.hostname)
+    base_path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{base_path}/chat/completions"
 
 
 def key_variables(
@@ -88,24 +82,27 @@ def key_variables(
     parts = urlsplit(url)
     if parts.scheme == "http" or is_loopback(parts.hostname or ""):
         return ()
-    return (
-        ("UPSTAGE_API_KEY", "SOLAR_API_KEY")
-        if f".{parts.hostname}".endswith(".upstage.ai")
-        else ("OPENAI_API_KEY",)
-    )
+    if f".{parts.hostname}".endswith(".upstage.ai"):
+        return ("UPSTAGE_API_KEY", "SOLAR_API_KEY")
+    return ("OPENAI_API_KEY",)
 
 # %% ../../nbs/modules/endpoints/client.ipynb #a633a120
 class Rate:
-    "At most `most` requests within any `window` seconds, for all threads together"
+    "At most `limit` requests within any `window` seconds, for all threads together"
 
-    def __init__(self, most: int, window: float = 60.0):
-        self.moments, self.window, self.free, self.lock = deque(maxlen=most), window, 0.0, threading.Lock()
+    def __init__(self, limit: int, window: float = 60.0):
+        self.moments = deque(maxlen=limit)  # when the last requests were, or will be, sent
+        self.window = window  # seconds
+        self.free = 0.0  # nobody sends before
+        self.lock = threading.Lock()
 
     def wait(self) -> float:  # seconds until the caller may send
         "Take the next free moment"
         with self.lock:
-            now, full = time.monotonic(), len(self.moments) == self.moments.maxlen
-            moment = max(now, self.free, self.moments[0] + self.window if full else 0.0)
+            now = time.monotonic()
+            moment = max(now, self.free)
+            if len(self.moments) == self.moments.maxlen:
+                moment = max(moment, self.moments[0] + self.window)
             self.moments.append(moment)
             return moment - now
 
@@ -128,33 +125,33 @@ class Answers:
                 "create table if not exists answers (key text primary key, text text not null) without rowid"
             )
             db.executemany("insert or ignore into answers values (?, ?)", texts.items())
-            parts = [keys[i : i + 500] for i in range(0, len(keys), 500)]
-            return {
-                k: t
-                for some in parts
-                for k, t in db.execute(
-                    f"select key, text from answers where key in ({','.join('?' * len(some))})", some
-                )
-            }
+            stored = {}
+            for start in range(0, len(keys), 500):
+                part = keys[start : start + 500]
+                marks = ",".join("?" * len(part))
+                stored |= dict(db.execute(f"select key, text from answers where key in ({marks})", part))
+            return stored
 
-    def _safely(self, keys: list[str], texts: dict[str, str]) -> dict[str, str]:  # noqa: RET503
-        for again in (True, False):
-            try:
-                return self._do(keys, texts)
-            except (sqlite3.Error, OSError) as e:
-                if (
-                    type(e) is not sqlite3.DatabaseError or not again
-                ):  # locked for too long, no room, no permission
-                    raise DialsumError(
-                        f"cannot keep answers in '{self.path}' ({e}): give another cache file, or make room there."
-                    ) from None
-            self._set_aside()
+    def _safely(self, keys: list[str], texts: dict[str, str]) -> dict[str, str]:
+        try:
+            return self._do(keys, texts)
+        except (sqlite3.Error, OSError) as e:
+            if type(e) is not sqlite3.DatabaseError:  # locked for too long, no room, no permission
+                raise self._not_writable(e) from None
+        self._set_aside()
+        try:
+            return self._do(keys, texts)
+        except (sqlite3.Error, OSError) as e:
+            raise self._not_writable(e) from None
 
-    def _set_aside(
-        self,
-    ):  # what is no SQLite file, or a torn one; with its journal, which must not be played into a new one
+    def _not_writable(self, e: Exception) -> DialsumError:
+        return DialsumError("answers_not_writable", file=self.path, reason=str(e))
+
+    def _set_aside(self):
+        "Rename what is no SQLite file, or a torn one, with its journal, which must not be played into a new one"
         print(
-            f"'{self.path.name}' is no whole SQLite file: it is kept as '{self.path.name}.broken', and answers are collected anew.",
+            f"'{self.path.name}' is no whole SQLite file: it is kept as '{self.path.name}.broken', "
+            "and answers are collected anew.",
             flush=True,
         )
         for end in ("", "-journal"):
@@ -181,7 +178,7 @@ def hashed(
 # %% ../../nbs/modules/endpoints/client.ipynb #574f16a8
 @dataclass
 class Used:
-    "What was asked of an endpoint"
+    "The use that was made of an endpoint"
 
     requests: int = 0  # sent, with repetitions
     retries: int = 0  # of these, repetitions
@@ -202,12 +199,12 @@ class Failed(Refused):
 
 
 class _Halted(Exception):
-    pass  # another question has failed for good
+    "Another question has failed for good"
 
 
-class _Key(
-    requests.auth.AuthBase
-):  # knows where the key is, not the key; an own class also keeps requests from taking one out of ~/.netrc
+class _Key(requests.auth.AuthBase):
+    "Knows where the key is, not the key; a class of our own also keeps requests from taking one out of ~/.netrc"
+
     def __init__(self, variable: str):
         self.variable = variable
 
@@ -218,8 +215,14 @@ class _Key(
         return request
 
 # %% ../../nbs/modules/endpoints/client.ipynb #cac97c4f
-class Chat:
-    "A model behind an OpenAI-compatible endpoint"
+def _check_limits(**limits: tuple[float, float]):  # option → (its value, the least that it may be)
+    for name, (value, least) in limits.items():
+        if not value >= least:  # False for NaN
+            raise DialsumError("endpoint_option_too_small", name=name, value=str(value), least=least)
+
+
+class Connection:
+    "Where a model behind an OpenAI-compatible endpoint is asked, and with which key"
 
     def __init__(
         self,
@@ -231,63 +234,63 @@ class Chat:
         timeout: float = 60,  # seconds without a word from the endpoint
         retries: int = 5,  # repetitions of a question that failed in a way that may pass
         cache: Path | None = None,  # SQLite file of answers; None: none are kept
-        prices: tuple[float, float] = (
-            0.0,
-            0.0,
-        ),  # of a million prompt tokens, of a million completion tokens
+        prices: tuple[float, float] = (0.0, 0.0),  # of a million prompt, of a million completion tokens
     ):
         if not model:
-            raise DialsumError("an endpoint without a model: give the name that it has there.")
+            raise DialsumError("endpoint_without_model")
         if key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", key_variable):
-            raise DialsumError(
-                "key_variable is no name of an environment variable (capitals, digits, underscores): the name was expected, not the key."
-            )
-        for name, value, least in (
-            ("per_minute", per_minute, 1),
-            ("at_once", at_once, 1),
-            ("timeout", timeout, 0.001),
-            ("retries", retries, 0),
-        ):
-            if not value >= least:
-                raise DialsumError(f"{name} is {value}: at least {least} was expected.")
-        self.address, self.model, self.named = address(url), model, key_variable
+            raise DialsumError("key_variable_malformed")
+        _check_limits(
+            per_minute=(per_minute, 1), at_once=(at_once, 1), timeout=(timeout, 0.001), retries=(retries, 0)
+        )
+        self.address = address(url)
+        self.host = urlsplit(self.address).hostname
+        self.model = model
+        self.key_variable = key_variable
         if key_variable:
             check_secret(key_variable, self.address)
-        self.at_once, self.timeout, self.retries, self.prices = at_once, timeout, retries, prices
-        self.host, self.rate, self.used, self.lock, self.heard = (
-            urlsplit(self.address).hostname,
-            Rate(per_minute),
-            Used(),
-            threading.Lock(),
-            False,
-        )
-        self.cache, self.session = Answers(cache) if cache else None, requests.Session()
+        self.at_once = at_once
+        self.timeout = timeout
+        self.retries = retries
+        self.prices = prices
+        self.rate = Rate(per_minute)
+        self.used = Used()
+        self.has_answered = False  # any question, ever
+        self.lock = threading.Lock()  # of the two
+        self.cache = Answers(cache) if cache else None
+        self.session = requests.Session()
         self.session.trust_env = not is_loopback(self.host)  # no proxy stands between this machine and itself
 
     def __repr__(self) -> str:
-        return f"Chat({self.address!r}, {self.model!r})"
+        return f"{type(self).__name__}({self.address!r}, {self.model!r})"
 
     @property
     def variables(self) -> tuple[str, ...]:
-        return (self.named,) if self.named else key_variables(self.address)  # where a key may be
+        "Environment variables where a key may be"
+        return (self.key_variable,) if self.key_variable else key_variables(self.address)
 
     @property
     def variable(self) -> str:  # the environment variable of the key; '' where none is needed
         "Where the key is"
         return next((v for v in self.variables if os.environ.get(v, "").strip()), (*self.variables, "")[0])
 
-    def missing(self) -> str:  # '' when it can work, else one sentence
-        "Whether there is a key, where one is needed; asks nobody"
-        key = os.environ.get(self.variable, "").strip() if self.variable else "-"
-        if not key:
-            return (
-                f"{self.host} needs a key: set the environment variable {' or '.join(self.variables)} to it."
-            )
-        return (
-            ""
-            if re.fullmatch("[!-~]+", key)
-            else f"the key in {self.variable} holds blanks or characters that no key has: copy it anew."
-        )
+    @property
+    def key(self) -> str:  # '' where there is none
+        return os.environ.get(self.variable, "").strip() if self.variable else ""
+
+    def obstacle(self) -> DialsumError | None:  # to be raised; None when it can work
+        "Whether the key is there, where one is needed; asks nobody"
+        if not self.variable:
+            return None
+        if not self.key:
+            return DialsumError("key_missing", host=self.host, variables=list(self.variables))
+        if not re.fullmatch("[!-~]+", self.key):
+            return DialsumError("key_malformed", variable=self.variable)
+        return None
+
+    def missing(self) -> str:  # '' when it can work
+        "The sentence of `obstacle`"
+        return str(self.obstacle() or "")
 
 # %% ../../nbs/modules/endpoints/client.ipynb #5d02cc54
 FIRST_WAIT, LONGEST_WAIT = 0.5, 120.0  # seconds
@@ -301,281 +304,337 @@ def _torn(answer: requests.Response) -> bool:  # JSON of which a part is missing
     return False
 
 
-def _passing(answer: requests.Response) -> bool:
+def _passing(answer: requests.Response) -> bool:  # a failure that the next try may not meet
     return answer.status_code in (408, 409, 429) or answer.status_code >= 500 or _torn(answer)
 
 
-def _asked_wait(
-    answer: requests.Response | None,
-) -> float | None:  # seconds; None: nothing (readable) was asked for
+def _retry_after(answer: requests.Response | None) -> float | None:
+    "Seconds that the endpoint wants to be left alone; None where it says nothing that can be read"
     value = answer.headers.get("Retry-After", "").strip() if answer is not None else ""
     try:
-        return max(
-            0.0,
-            float(value)
-            if re.match(r"[\d.]+$", value)
-            else (parsedate_to_datetime(value).astimezone(UTC) - datetime.now(UTC)).total_seconds(),
-        )
+        if re.match(r"[\d.]+$", value):
+            return max(0.0, float(value))
+        moment = parsedate_to_datetime(value).astimezone(UTC)
     except ValueError:
         return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _rest(self: Chat) -> str:
-    return f"what it has answered is {'kept' if self.cache else 'lost, because no cache was given'}"
+def _fate_of_answers(connection: Connection) -> DialsumError:
+    return DialsumError("answers_kept") if connection.cache else DialsumError("answers_lost")
 
 
-def _send(self: Chat, body: dict) -> tuple[requests.Response | None, str]:  # (answer, what became of it)
-    with self.lock:
-        self.used.requests += 1
+def _send(
+    connection: Connection,
+    body: dict,  # of the request
+) -> tuple[requests.Response | None, DialsumError]:  # the answer, and what became of the request
+    "One try"
+    with connection.lock:
+        connection.used.requests += 1
     try:
-        answer = self.session.post(
-            self.address,
+        answer = connection.session.post(
+            connection.address,
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
-            auth=_Key(self.variable),
-            timeout=(min(10, self.timeout), self.timeout),
+            auth=_Key(connection.variable),
+            timeout=(min(10, connection.timeout), connection.timeout),
             allow_redirects=False,
         )
-        return answer, f"answered {answer.status_code}{' with broken JSON' if _torn(answer) else ''}"
     except requests.Timeout:
-        return None, f"said nothing for {self.timeout:g} s"
+        return None, DialsumError("endpoint_silent", seconds=connection.timeout)
     except requests.exceptions.SSLError:
-        return None, "has a certificate that cannot be trusted"
+        return None, DialsumError("endpoint_untrusted")
     except requests.RequestException:
-        return None, "cannot be reached or broke off"
+        return None, DialsumError("endpoint_unreachable")
+    if _torn(answer):
+        return answer, DialsumError("endpoint_answer_torn", status=answer.status_code)
+    return answer, DialsumError("endpoint_answered", status=answer.status_code)
 
 
-def _ask(self: Chat, body: dict, halt: threading.Event) -> dict:  # the endpoint's JSON
-    for tried in range(self.retries + 1):
-        if halt.wait(self.rate.wait()):
+def _ask(
+    connection: Connection,
+    body: dict,  # of the request
+    halt: threading.Event,  # set: ask no more
+) -> dict:  # the endpoint's JSON
+    "Ask as often as it takes, and as it may"
+    for attempt in range(connection.retries + 1):
+        if halt.wait(connection.rate.wait()):
             raise _Halted
-        if tried:
-            with self.lock:
-                self.used.retries += 1
-        answer, what = _send(self, body)
+        if attempt:
+            with connection.lock:
+                connection.used.retries += 1
+        answer, outcome = _send(connection, body)
         if answer is not None and not _passing(answer):
-            return _json(self, answer)
-        asked = _asked_wait(answer)
-        wait = min(60.0, FIRST_WAIT * 2**tried) * random.uniform(0.5, 1.5) if asked is None else asked
+            return _json(connection, answer)
+        wait = _retry_after(answer)
+        if wait is None:
+            wait = min(60.0, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.5)
         if wait > LONGEST_WAIT:
+            answers = _fate_of_answers(connection)
             raise DialsumError(
-                f"{self.host} {what} and wants to be left alone for {wait:.0f} s: try again later; {_rest(self)}."
+                "endpoint_wants_pause", host=connection.host, outcome=outcome, seconds=wait, answers=answers
             )
-        if tried == self.retries:
+        if attempt == connection.retries:
             break
         if answer is not None and answer.status_code == 429:
-            self.rate.pause(wait)
+            connection.rate.pause(wait)
         elif halt.wait(wait):
             raise _Halted
     raise Failed(
-        f"{self.host} {what}{_message(self, answer)}, the last of {self.retries + 1} tries: try again later, or with fewer per minute; {_rest(self)}."
+        "question_failed",
+        host=connection.host,
+        outcome=outcome,
+        detail=_detail(connection, answer),
+        tries=connection.retries + 1,
+        answers=_fate_of_answers(connection),
     )
 
 # %% ../../nbs/modules/endpoints/client.ipynb #c45aa2a5
-def _message(self: Chat, answer: requests.Response | None) -> str:  # ' (what the endpoint says)', or ''
+def _detail(
+    connection: Connection,
+    answer: requests.Response | None,
+) -> str:  # ' (what the endpoint says)'; '' where it says nothing
+    "An endpoint's own words, without those that resemble the key"
     try:
-        said = answer.json()["error"]
+        error = answer.json()["error"]
     except (AttributeError, ValueError, KeyError, TypeError):
         return ""
-    said, key = (
-        str(said.get("message", "") if isinstance(said, dict) else said),
-        os.environ.get(self.variable, "").strip() if self.variable else "",
-    )
-    words = ("…" if any(w[i : i + 6] in key for i in range(len(w) - 5)) else w for w in said[:1000].split())
-    return f" ({' '.join(words)[:200]})" if said else ""
+    text = str(error.get("message", "") if isinstance(error, dict) else error)
+    words = [_without_key(word, connection.key) for word in text[:1000].split()]
+    return f" ({' '.join(words)[:200]})" if text else ""
 
 
-def _json(self: Chat, answer: requests.Response) -> dict:
-    status, at = answer.status_code, f"{self.host} answered {answer.status_code}"
+def _without_key(word: str, key: str) -> str:
+    shared = any(word[i : i + 6] in key for i in range(len(word) - 5))
+    return "…" if shared else word
+
+
+def _refusal_of_key(connection: Connection, status: int) -> DialsumError:
+    fields = dict(host=connection.host, status=status)
+    if connection.variable:
+        return DialsumError("key_not_accepted", variable=connection.variable, **fields)
+    return DialsumError("key_wanted", **fields)
+
+
+def _json(connection: Connection, answer: requests.Response) -> dict:
+    status = answer.status_code
+    detail = _detail(connection, answer)
+    fields = dict(host=connection.host, status=status, address=connection.address)
     if status in (401, 403):
-        raise DialsumError(
-            f"{at}: it does not accept the key in {self.variable}; set the variable to a valid one."
-            if self.variable
-            else f"{at}: it wants a key; put it in an environment variable and give that name as key_variable."
-        )
+        raise _refusal_of_key(connection, status)
     if status == 404:
-        raise DialsumError(
-            f"{at}{_message(self, answer)}: there is no chat endpoint at {self.address} or no model '{self.model}' there; check both."
-        )
+        raise DialsumError("endpoint_not_found", model=connection.model, detail=detail, **fields)
     if 300 <= status < 400:
-        raise DialsumError(f"{at}: {self.address} leads to another address; give that one.")
+        raise DialsumError("endpoint_moved", **fields)
     if status == 402:
-        raise DialsumError(f"{at}{_message(self, answer)}: it wants to be paid first; {_rest(self)}.")
+        raise DialsumError(
+            "endpoint_wants_payment", detail=detail, answers=_fate_of_answers(connection), **fields
+        )
     if status != 200:
-        raise Failed(f"{at} to a question for '{self.model}'{_message(self, answer)}: change what was asked.")
+        raise Failed("question_not_accepted", model=connection.model, detail=detail, **fields)
     try:
         body = answer.json()
     except ValueError:
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
-        raise Failed(
-            f"{self.address} did not answer as a chat endpoint does (JSON with 'choices'){_message(self, answer)}: check the address."
-        )
+        raise Failed("endpoint_no_chat", detail=detail, **fields)
     return body
 
 
-def _text(self: Chat, body: dict) -> str:
+def _reason_for_silence(choice: dict, content: str) -> DialsumError | str | None:  # None: it is an answer
+    refusal = (choice.get("message") or {}).get("refusal")
+    end = choice.get("finish_reason")
+    if refusal:
+        return str(refusal)[:200]
+    if end == "content_filter":
+        return DialsumError("answer_filtered")
+    if content.strip():
+        return None
+    if not choice:
+        return DialsumError("answer_without_choices")
+    if end == "length":
+        return DialsumError("answer_empty_at_limit")
+    return DialsumError("answer_empty")
+
+
+def _text(connection: Connection, body: dict) -> str:
     choice = body["choices"][0] if body["choices"] and isinstance(body["choices"][0], dict) else {}
-    message, end = choice.get("message") or {}, choice.get("finish_reason") or ""
-    content, refusal = message.get("content") or "", message.get("refusal") or ""
+    content = (choice.get("message") or {}).get("content") or ""
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    why = refusal or (
-        "its filter stopped it"
-        if end == "content_filter"
-        else "it gave no choices"
-        if not choice
-        else f"its answer is empty{', max_tokens was too little' if end == 'length' else ''}"
-    )
     content = str(content).replace("\0", "")
-    if refusal or end == "content_filter" or not content.strip():
-        raise Refused(
-            f"{self.model} at {self.host} did not answer ({str(why)[:200]}): ask something else, or in other words."
-        )
-    with self.lock:
-        self.used.cut += end == "length"
+    reason = _reason_for_silence(choice, content)
+    if reason:
+        raise Refused("question_refused", model=connection.model, host=connection.host, reason=reason)
+    with connection.lock:
+        connection.used.cut += choice.get("finish_reason") == "length"
     return content.encode(errors="replace").decode()  # half a surrogate cannot be written anywhere
 
 # %% ../../nbs/modules/endpoints/client.ipynb #8028977c
 PATIENCE = 10  # questions in a row that fail
 
-
-def _told(self: Chat, body: dict, halt: threading.Event) -> str:
-    told = _ask(self, body, halt)
-    usage = told["usage"] if isinstance(told.get("usage"), dict) else {}
-    tokens = [n if isinstance(n := usage.get(f"{k}_tokens"), int) else 0 for k in ("prompt", "completion")]
-    with self.lock:
-        self.heard = True
-        self.used.prompt_tokens, self.used.completion_tokens = (
-            self.used.prompt_tokens + tokens[0],
-            self.used.completion_tokens + tokens[1],
-        )
-        self.used.cost += sum(n * price for n, price in zip(tokens, self.prices)) / 1e6
-    return _text(self, told)
+_refusal_mark = "\0"  # begins what is kept in place of an answer that was paid for and holds none
 
 
-_no = "\0"  # begins what is kept in place of an answer that was paid for and holds none
+def _count_tokens(connection: Connection, body: dict):
+    usage = body["usage"] if isinstance(body.get("usage"), dict) else {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    prompt = prompt if isinstance(prompt, int) else 0
+    completion = completion if isinstance(completion, int) else 0
+    with connection.lock:
+        connection.has_answered = True
+        connection.used.prompt_tokens += prompt
+        connection.used.completion_tokens += completion
+        connection.used.cost += (prompt * connection.prices[0] + completion * connection.prices[1]) / 1e6
 
 
-class _Halt(threading.Event):  # set when it is no use to ask on
+class _Halt(threading.Event):
+    "Set when it is no use to ask on"
+
     def __init__(self):
         super().__init__()
-        self.vain, self.lock, self.error = (
-            0,
-            threading.Lock(),
-            None,
-        )  # questions in a row that failed; the failure that was one too many
+        self.failures_in_a_row = 0
+        self.lock = threading.Lock()
+        self.error = None  # the failure that was one too many
 
     def count(self, failure: Failed | None):  # of a question; None: it was answered, or refused
         with self.lock:
-            self.vain = self.vain + 1 if failure else 0
-            if self.vain < PATIENCE or self.error:
+            self.failures_in_a_row = self.failures_in_a_row + 1 if failure else 0
+            if self.failures_in_a_row < PATIENCE or self.error:
                 return
             self.error = failure
             self.set()
 
 
-def _answer(self: Chat, key: str, body: dict, halt: _Halt) -> str:
+def _question_refused_earlier(text: str) -> Refused:  # as the cache keeps it
+    return Refused("question_refused_earlier", refusal=text.removeprefix(_refusal_mark))
+
+
+def _answer(connection: Connection, key: str, body: dict, halt: _Halt) -> str:
     try:
-        text = _told(self, body, halt)
+        answer = _ask(connection, body, halt)
+        _count_tokens(connection, answer)
+        text = _text(connection, answer)
     except Refused as e:
-        with self.lock:
-            self.used.refused += 1
+        with connection.lock:
+            connection.used.refused += 1
         halt.count(e if isinstance(e, Failed) else None)
-        if self.cache and not isinstance(e, Failed):
-            self.cache.put({key: f"{_no}{e}"})
+        if connection.cache and not isinstance(e, Failed):
+            connection.cache.put({key: f"{_refusal_mark}{e}"})
         raise
     except DialsumError:  # it is no use to ask the others
         halt.set()
         raise
     halt.count(None)
-    if self.cache:
-        text = self.cache.put({key: text})[key]
-    if text.startswith(_no):
-        raise Refused(text[1:])  # another process was first
+    if connection.cache:
+        text = connection.cache.put({key: text})[key]
+    if text.startswith(_refusal_mark):
+        raise _question_refused_earlier(text)  # another process was first
     return text
 
 # %% ../../nbs/modules/endpoints/client.ipynb #5c69d34d
-def _together(
-    self: Chat, questions: dict[str, dict], strict: bool, progress: Callable | None
-) -> tuple[dict[str, str], dict[str, Refused]]:  # (key → answer, key → why there is none)
-    halt, pool = _Halt(), ThreadPoolExecutor(self.at_once)
-    kept = self.cache.get(list(questions)) if self.cache else {}
-    answers, lost = (
-        {k: t for k, t in kept.items() if not t.startswith(_no)},
-        {k: Refused(t[1:]) for k, t in kept.items() if t.startswith(_no)},
-    )
-    if strict and lost:
-        raise next(iter(lost.values()))
-    with self.lock:
-        self.used.cached, self.heard = self.used.cached + len(kept), self.heard or bool(kept)
-    new = {k: body for k, body in questions.items() if k not in kept}
+@dataclass
+class _Outcome:
+    "What became of some questions"
+
+    answers: dict[str, str]  # key → answer
+    refusals: dict[str, Refused]  # key → why there is none
+
+
+def _from_cache(connection: Connection, keys: list[str]) -> _Outcome:
+    texts = connection.cache.get(keys) if connection.cache else {}
+    with connection.lock:
+        connection.used.cached += len(texts)
+        connection.has_answered = connection.has_answered or bool(texts)
+    outcome = _Outcome({}, {})
+    for key, text in texts.items():
+        if text.startswith(_refusal_mark):
+            outcome.refusals[key] = _question_refused_earlier(text)
+        else:
+            outcome.answers[key] = text
+    return outcome
+
+
+def _ask_together(
+    connection: Connection,
+    questions: dict[str, dict],  # key → body
+    strict: bool,  # whether the first failure ends it
+    progress: Callable | None,  # as of `Chat.many`
+) -> _Outcome:
+    "Ask what the cache does not have, in threads"
+    outcome = _from_cache(connection, list(questions))
+    if strict and outcome.refusals:
+        raise next(iter(outcome.refusals.values()))
+    cached = outcome.answers.keys() | outcome.refusals.keys()
+    new = {key: body for key, body in questions.items() if key not in cached}
+    halt = _Halt()
+    pool = ThreadPoolExecutor(connection.at_once)
     started = last = time.monotonic()
     try:
-        asked = {pool.submit(_answer, self, key, body, halt): key for key, body in new.items()}
-        for n, done in enumerate(as_completed(asked), 1):
+        keys = {pool.submit(_answer, connection, key, body, halt): key for key, body in new.items()}
+        for n, future in enumerate(as_completed(keys), 1):
+            key = keys[future]
             try:
-                answers[asked[done]] = done.result()
+                outcome.answers[key] = future.result()
             except Refused as e:
-                lost[asked[done]] = e
-                if strict or e is halt.error or (n == len(asked) and not self.heard):
+                outcome.refusals[key] = e
+                none_answered = n == len(keys) and not connection.has_answered
+                if strict or e is halt.error or none_answered:
                     raise
             except _Halted:
                 continue  # by one that comes yet
             if progress and time.monotonic() - last > 5:
                 last = time.monotonic()
-                progress(n, len(asked), (last - started) / n * (len(asked) - n))
+                progress(n, len(keys), (last - started) / n * (len(keys) - n))
     finally:
         halt.set()
         pool.shutdown(cancel_futures=True)
-    return answers, lost
+    return outcome
 
 # %% ../../nbs/modules/endpoints/client.ipynb #992d4794
-def _many(
-    self: Chat,
-    messages: list,  # of each question its text, or its messages as [{'role': …, 'content': …}, …]
-    temperature: float = 0.0,  # 0: the likeliest words
-    max_tokens: int | None = 1024,  # of an answer; None: as the endpoint likes
-    n: int = 1,  # samples of each question
-    seed: int
-    | list[int]
-    | None = None,  # of the sampling, one for all or one each; endpoints honour it as well as they can
-    refused: str
-    | None = None,  # what stands for an answer that could not be had (refused, empty, failed as often as it may); None: that is an error
-    why: dict | None = None,  # takes the `Refused` of each of those, by its position
-    progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
-    **more,  # other fields of the request, such as top_p
-) -> list[str]:  # answers in the order of the questions; the n of one question side by side
-    "Ask many questions; raises `DialsumError` with one sentence when it cannot go on"
-    if lack := self.missing():
-        raise DialsumError(lack)
-    seeds = seed if isinstance(seed, list) else [seed] * len(messages)
-    options = (
-        dict(model=self.model, temperature=temperature)
-        | ({} if max_tokens is None else dict(max_tokens=max_tokens))
-        | more
-    )
-    bodies = [
-        options
-        | dict(messages=[dict(role="user", content=m)] if isinstance(m, str) else m)
-        | ({} if s is None else dict(seed=s + k))
-        for m, s in zip(messages, seeds, strict=True)
-        for k in range(n)
-    ]
-    keys = [hashed(self.address, body, i % n) for i, body in enumerate(bodies)]
-    answers, lost = _together(self, dict(zip(keys, bodies)), refused is None, progress)
-    if why is not None:
-        why |= {i: lost[k] for i, k in enumerate(keys) if k in lost}
-    return [answers.get(k, refused) for k in keys]
+class Chat(Connection):
+    "A model behind an OpenAI-compatible endpoint"
+
+    def many(
+        self,
+        messages: list,  # of each question its text, or its messages as [{'role': …, 'content': …}, …]
+        temperature: float = 0.0,  # 0: the likeliest words
+        max_tokens: int | None = 1024,  # of an answer; None: as the endpoint likes
+        n: int = 1,  # samples of each question
+        seed: int | list[int] | None = None,  # of the sampling, one or one each; honoured as the endpoint can
+        refused: str | None = None,  # stands for an answer that could not be had; None: that is an error
+        why: dict | None = None,  # takes the `Refused` of each of those, by its position
+        progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
+        **more,  # other fields of the request, such as top_p
+    ) -> list[str]:  # answers in the order of the questions; the n of one question side by side
+        "Ask many questions; raises `DialsumError` when it cannot go on"
+        if obstacle := self.obstacle():
+            raise obstacle
+        options = dict(model=self.model, temperature=temperature)
+        if max_tokens is not None:
+            options["max_tokens"] = max_tokens
+        options |= more
+        seeds = seed if isinstance(seed, list) else [seed] * len(messages)
+        bodies = []
+        for message, own_seed in zip(messages, seeds, strict=True):
+            bodies += [_body(options, message, own_seed, sample) for sample in range(n)]
+        keys = [hashed(self.address, body, i % n) for i, body in enumerate(bodies)]
+        outcome = _ask_together(self, dict(zip(keys, bodies)), refused is None, progress)
+        if why is not None:
+            why |= {i: outcome.refusals[key] for i, key in enumerate(keys) if key in outcome.refusals}
+        return [outcome.answers.get(key, refused) for key in keys]
+
+    def one(
+        self,
+        messages,  # a text, or messages
+        **options,  # as of `many`
+    ) -> str:  # the answer
+        "Ask one question"
+        return self.many([messages], **options)[0]
 
 
-def _one(
-    self: Chat,
-    messages,  # a text, or messages
-    **options,  # as of `many`
-) -> str:  # the answer
-    "Ask one question"
-    return self.many([messages], **options)[0]
-
-
-Chat.many, Chat.one = _many, _one
+def _body(options: dict, messages: str | list, seed: int | None, sample: int) -> dict:
+    if isinstance(messages, str):
+        messages = [dict(role="user", content=messages)]
+    body = options | dict(messages=messages)
+    return body if seed is None else body | dict(seed=seed + sample)

@@ -6,38 +6,68 @@
 __all__ = ['assess', 'alone']
 
 # %% ../../nbs/modules/ensemble/assessment.ipynb #05ddee72
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from .candidates import Candidate, Candidates
-from .mbr import UTILITIES, _first, against
+from .mbr import UTILITIES, against, first_texts, first_values
 from ..runs.errors import DialsumError, unknown
-from ..scores.baselines import _others
-from ..scores.significance import SWAPS, _interval, compare, comparison_rows
+from ..scores.baselines import shuffled_references
+from ..scores.significance import SWAPS, compare, comparison_rows, mean_interval
 
 # %% ../../nbs/modules/ensemble/assessment.ipynb #eb682c0c
-def _scored(
-    texts: list[str], c: Candidates, references: list, kind: str, tags: str
-) -> np.ndarray:  # n scores, 0-100
-    return np.concatenate(
-        against(
-            Candidates(c.fnames, c.dialogues, tuple((Candidate("", t),) for t in texts)),
-            references,
-            kind,
-            tags,
+def _scores(texts: list[str], c: Candidates, references: list, kind: str, tags: str) -> np.ndarray:
+    "n scores, 0-100, of one text for each dialogue of a table"
+    table = tuple((Candidate("", t),) for t in texts)
+    return np.concatenate(against(Candidates(c.fnames, c.dialogues, table), references, kind, tags))
+
+
+def _only_chance(texts: list[str], c: Candidates, references: list, tags: str, seed: int) -> bool:
+    "Whether a choice is no better than its null row"
+    nulls = []
+    for order in shuffled_references(len(texts), seed):
+        foreign = [references[j] for j in order]
+        nulls.append(_scores(texts, c, foreign, "rouge", tags))
+    if not nulls:
+        return False
+    score = _scores(texts, c, references, "rouge", tags).mean()
+    return bool(score <= mean_interval(np.mean(nulls, 0), seed)[2])
+
+
+def _check_rows(c: Candidates, chosen: dict[str, pd.DataFrame]):
+    for name, frame in chosen.items():
+        if list(frame["fname"]) != list(c.fnames):
+            raise DialsumError("strategy_rows_differ", strategy=name, rows=len(frame), dialogues=len(c))
+
+
+@dataclass(frozen=True)
+class _Assessment:
+    "Strategies and members under one measure after the other"
+
+    c: Candidates
+    references: list
+    texts: dict[str, list[str]]  # strategy → its summaries, without the best single
+    best: str
+    chance: set[str]  # strategies no better than their null rows
+    tags: str
+    seed: int
+
+    def under(self, measure: str, is_utility: bool) -> dict:  # JSON-ready
+        "Means, the oracle's included, and the comparison with the best single"
+        every = against(self.c, self.references, measure, self.tags)
+        single = first_values(self.c, every)
+        scores = {"best": single[self.best]}
+        for name, texts in self.texts.items():
+            scores[name] = _scores(texts, self.c, self.references, measure, self.tags)
+        return dict(
+            was_utility=is_utility,
+            members={m: float(v.mean()) for m, v in single.items()},
+            mean_single=float(np.mean(list(single.values()))),
+            oracle=float(np.mean([v.max() for v in every])),
+            systems=comparison_rows(compare(scores, "best", self.seed, self.chance)),
         )
-    )
-
-
-def _only_chance(
-    texts: list[str], c: Candidates, references: list, tags: str, seed: int
-) -> bool:  # whether a choice is no better than its null row
-    score = _scored(texts, c, references, "rouge", tags).mean()
-    nulls = [
-        _scored(texts, c, [references[j] for j in other], "rouge", tags)
-        for other in _others(len(texts), seed)
-    ]
-    return bool(nulls) and bool(score <= _interval(np.mean(nulls, 0), seed)[2])
 
 
 def assess(
@@ -48,34 +78,18 @@ def assess(
     kind: str = "rouge",  # the utility that the strategies used
     tags: str = "split",  # as `utility` takes them
     seed: int = 42,  # of bootstrap and swaps
-) -> dict:  # JSON-ready: n, members, best, utility, chance (strategies no better than their null rows), and under metrics for 'rouge' and 'chrf': members (name → mean), mean_single, oracle, systems (rows of `compare`, the best single first)
-    "The facts of an ensemble; raises `DialsumError` where a strategy's rows are not the table's"
+) -> dict:  # JSON-ready: n, members, best, utility, swaps, chance and metrics
+    """The facts of an ensemble; raises `DialsumError` where a strategy's rows are not the table's.
+
+    `chance` names the strategies that are no better than their null rows. `metrics` has for 'rouge' and for 'chrf'
+    `members` (name → mean), `mean_single`, `oracle` and `systems` (rows of `compare`, the best single first)."""
     if best not in c.members:
         raise unknown("member", best, list(c.members))
-    for name, frame in chosen.items():
-        if list(frame["fname"]) != list(c.fnames):
-            raise DialsumError(
-                f"{name}: its {len(frame)} rows are not the table's {len(c)} in their order: choose from the same table."
-            )
-    written = {"best": [next(x.text for x in row if x.member == best) for row in c.table]}
-    written |= {name: list(frame["summary"]) for name, frame in chosen.items() if name != "best"}
-    chance = {name for name, texts in written.items() if _only_chance(texts, c, references, tags, seed)}
-    metrics = {}
-    for measure in UTILITIES:
-        every = against(c, references, measure, tags)
-        single = _first(c, every)
-        scores = {"best": single[best]} | {
-            name: _scored(list(frame["summary"]), c, references, measure, tags)
-            for name, frame in chosen.items()
-            if name != "best"
-        }
-        metrics[measure] = dict(
-            was_utility=measure == kind,
-            members={m: float(v.mean()) for m, v in single.items()},
-            mean_single=float(np.mean(list(single.values()))),
-            oracle=float(np.mean([v.max() for v in every])),
-            systems=comparison_rows(compare(scores, "best", seed, chance)),
-        )
+    _check_rows(c, chosen)
+    texts = {name: list(frame["summary"]) for name, frame in chosen.items() if name != "best"}
+    written = {"best": first_texts(c, best)} | texts
+    chance = {name for name, own in written.items() if _only_chance(own, c, references, tags, seed)}
+    assessment = _Assessment(c, references, texts, best, chance, tags, seed)
     return dict(
         n=len(c),
         members=list(c.members),
@@ -83,20 +97,25 @@ def assess(
         utility=kind,
         swaps=SWAPS,
         chance=sorted(chance),
-        metrics=metrics,
+        metrics={measure: assessment.under(measure, measure == kind) for measure in UTILITIES},
     )
 
 # %% ../../nbs/modules/ensemble/assessment.ipynb #78d1c4a9
+def _has_choice(row: tuple[Candidate, ...]) -> bool:  # whether two of its texts differ
+    return len({x.text for x in row if x.text.strip()}) > 1
+
+
 def alone(
     c: Candidates,
-    dropped: dict[str, str] | None = None,  # from `drop_weak`
-) -> str:  # a sentence; '' when there is something to choose
+    dropped: dict[str, DialsumError] | None = None,  # from `drop_weak`
+) -> DialsumError | None:  # None when there is something to choose
     "Why a table is no ensemble"
-    if dropped is None:
-        dropped = {}
-    if any(len({x.text for x in row if x.text.strip()}) > 1 for row in c.table):
-        return ""
+    if any(_has_choice(row) for row in c.table):
+        return None
     if len(c.members) > 1:
-        return f"{' and '.join(c.members)} say the same of every dialogue: there is nothing to choose."
-    why = f" ({'; '.join(dropped.values())})" if dropped else ""
-    return f"only '{c.members[0]}' is left, with one candidate a dialogue{why}: an ensemble needs a second member, or samples or views of the one."
+        return DialsumError("members_agree", members=list(c.members))
+    [member] = c.members
+    if not dropped:
+        return DialsumError("one_member_left", member=member)
+    weak = "; ".join(error.message().what for error in dropped.values())
+    return DialsumError("one_member_left_of_weak", member=member, weak=weak)

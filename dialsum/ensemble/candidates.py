@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..data.columns import named
 from ..runs.errors import DialsumError, unknown
-from ..scores.files import _predictions
+from ..scores.files import read_predictions
 
 # %% ../../nbs/modules/ensemble/candidates.ipynb #f27e502c
 class Candidate(NamedTuple):
@@ -34,27 +34,25 @@ class Candidates:
 
     fnames: tuple[str, ...]  # of n dialogues
     dialogues: tuple[str, ...]  # their texts
-    table: tuple[tuple[Candidate, ...], ...] = field(
-        repr=False
-    )  # of each dialogue its candidates, members in one order
-    known: dict = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )  # utilities that were computed before
+    # of each dialogue its candidates, members in one order
+    table: tuple[tuple[Candidate, ...], ...] = field(repr=False)
+    # utilities that were computed before
+    known: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         if not self.table or not self.members:
-            raise DialsumError(
-                "there is nothing to choose from: at least one dialogue with one candidate was expected."
-            )
+            raise DialsumError("no_candidates")
         if not len(self.fnames) == len(self.dialogues) == len(self.table):
             raise DialsumError(
-                f"{len(self.fnames)} fnames, {len(self.dialogues)} dialogues and {len(self.table)} rows of candidates: one of each for every dialogue was expected."
+                "candidate_counts_differ",
+                fnames=len(self.fnames),
+                dialogues=len(self.dialogues),
+                rows=len(self.table),
             )
         for fname, row in zip(self.fnames, self.table):
-            if odd := set(self.members) ^ {x.member for x in row}:
-                raise DialsumError(
-                    f"'{min(odd)}' has no candidate of '{fname}' or not of every dialogue: give '' where a member wrote nothing."
-                )
+            odd = set(self.members) ^ {x.member for x in row}
+            if odd:
+                raise DialsumError("candidate_missing", member=min(odd), fname=fname)
 
     def __len__(self) -> int:
         return len(self.fnames)
@@ -69,50 +67,63 @@ class Candidates:
         for m in members:
             if m not in self.members:
                 raise unknown("member", m, list(self.members))
-        return Candidates(
-            self.fnames,
-            self.dialogues,
-            tuple(tuple(x for x in row if x.member in members) for row in self.table),
-        )
+        table = tuple(_of_members(row, members) for row in self.table)
+        return Candidates(self.fnames, self.dialogues, table)
+
+
+def _of_members(row: tuple[Candidate, ...], members: list[str]) -> tuple[Candidate, ...]:
+    return tuple(x for x in row if x.member in members)
 
 # %% ../../nbs/modules/ensemble/candidates.ipynb #3bc73439
-def _column(path: Path, frame: pd.DataFrame, name: str) -> list[float | None]:  # of optional numbers
+def _numbers(path: Path, frame: pd.DataFrame, name: str) -> list[float | None]:  # of an optional column
+    if name not in frame:
+        return [None] * len(frame)
     try:
-        numbers = pd.to_numeric(frame[name]) if name in frame else pd.Series(math.nan, frame.index)
+        numbers = pd.to_numeric(frame[name])
     except (ValueError, TypeError):
-        raise DialsumError(
-            f"'{path}': the column '{name}' holds something that is no number: correct it or take the column out."
-        ) from None
+        raise DialsumError("column_no_number", path=path, column=name) from None
     return [float(x) if math.isfinite(x) else None for x in numbers]
 
 
+def _check_fnames(member: str, path: Path, texts: dict[str, str], fnames: list[str]):
+    missing = [f for f in fnames if f not in texts]
+    if missing:
+        raise DialsumError("member_lacks_fnames", **_fname_fields(member, path, missing, fnames))
+    extra = sorted(set(texts) - set(fnames))
+    if extra:
+        raise DialsumError("member_has_other_fnames", **_fname_fields(member, path, extra, fnames))
+
+
+def _fname_fields(member: str, path: Path, odd: list[str], fnames: list[str]) -> dict:
+    examples = ", ".join(odd[:3])
+    if len(odd) > 3:
+        examples += " …"
+    return dict(member=member, path=path, count=len(odd), dialogues=len(fnames), examples=examples)
+
+
 def _member(name: str, path: Path, fnames: list[str]) -> list[Candidate]:  # one for each fname
-    texts, frame = _predictions(path), named(path)
-    extras = dict(zip(texts, zip(_column(path, frame, "likelihood"), _column(path, frame, "fold"))))
-    for what, some in (
-        ("lacks", [f for f in fnames if f not in texts]),
-        ("also has", sorted(set(texts) - set(fnames))),
-    ):
-        if some:
-            raise DialsumError(
-                f"{name}: '{path}' {what} {len(some)} of the {len(fnames)} dialogues' fnames ({', '.join(some[:3])}{' …' if len(some) > 3 else ''})"
-                f"{'' if what == 'lacks' else ', beyond them'}: every member needs one summary of each dialogue, and no other."
-            )
-    return [
-        Candidate(name, texts[f], extras[f][0], None if extras[f][1] is None else int(extras[f][1]))
-        for f in fnames
-    ]
+    texts = read_predictions(path)
+    frame = named(path)
+    likelihoods = dict(zip(texts, _numbers(path, frame, "likelihood")))
+    folds = dict(zip(texts, _numbers(path, frame, "fold")))
+    _check_fnames(name, path, texts, fnames)
+    return [Candidate(name, texts[f], likelihoods[f], _whole(folds[f])) for f in fnames]
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def candidates(
-    members: dict,  # name → CSV or JSONL with fname, summary and perhaps likelihood and fold; a list of files for samples or views, the plain one first
-    rows: pd.DataFrame,  # fname and dialogue, as `data.read` returns them
+    # name → CSV or JSONL with fname, summary and perhaps likelihood and fold; a list of files for samples
+    # or views, the plain one first
+    members: dict,
+    rows: pd.DataFrame,  # fname and dialogue, as `data.dialogues.read` returns them
 ) -> Candidates:  # in the order of `rows`
     "The members' predictions in one table; raises `DialsumError` where a file does not have just the fnames of `rows`"
     fnames = list(rows["fname"])
-    read = [
-        _member(name, path, fnames)
-        for name, paths in members.items()
-        for path in ([paths] if isinstance(paths, (str, Path)) else paths)
-    ]
-    return Candidates(tuple(fnames), tuple(rows["dialogue"]), tuple(zip(*read)))
+    columns = []
+    for name, paths in members.items():
+        files = [paths] if isinstance(paths, (str, Path)) else paths
+        columns += [_member(name, path, fnames) for path in files]
+    return Candidates(tuple(fnames), tuple(rows["dialogue"]), tuple(zip(*columns)))

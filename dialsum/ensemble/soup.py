@@ -11,6 +11,8 @@ import math
 import os
 import shutil
 import struct
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..models.checkpoints import origin, safetensors_header
@@ -18,7 +20,8 @@ from ..runs.errors import DialsumError
 from ..runs.files import to_json, write_atomic
 
 # %% ../../nbs/modules/ensemble/soup.ipynb #e614f2df
-_unlike = {
+# settings that say nothing about the weights
+_NOT_COMPARED = {
     "_name_or_path",
     "transformers_version",
     "peft_version",
@@ -26,108 +29,150 @@ _unlike = {
     "use_cache",
     "dtype",
     "torch_dtype",
-}  # says nothing about the weights
+}
+_SETS = ("target_modules", "modules_to_save")  # peft writes them in any order
+_KINDS = {
+    "adapter_config.json": "adapter_model",
+    "config.json": "model",
+}  # configuration → name of its weights
 
 
-def _parts(
-    folder: Path,
-) -> tuple[
-    str, dict[str, tuple[Path, dict]]
-]:  # (configuration's file name, tensor → its file and header entry)
-    for config, weights in (("adapter_config.json", "adapter_model"), ("config.json", "model")):
-        if not (folder / config).is_file():
-            continue
+@dataclass(frozen=True)
+class _Member:
+    "One checkpoint of a soup"
+
+    folder: Path
+    config: str  # file name of its configuration
+    tensors: dict[str, tuple[Path, dict]]  # name → its file and its header entry
+
+    @classmethod
+    def read(cls, folder: Path) -> "_Member":
+        for config, weights in _KINDS.items():
+            if (folder / config).is_file():
+                return cls(folder, config, _headers(_weight_files(folder, weights)))
+        raise DialsumError("soup_folder_no_checkpoint", folder=folder)
+
+    def settings(self) -> dict:  # what two models of one architecture and start have in common
+        text = (self.folder / self.config).read_text(encoding="utf-8")
+        settings = {name: _in_order(name, value) for name, value in json.loads(text).items()}
+        made_of = origin(str(self.folder))
+        for name in ("card", "scale", "start"):
+            settings[f"dialsum.json: {name}"] = made_of.get(name)
+        return {name: value for name, value in settings.items() if name not in _NOT_COMPARED}
+
+
+def _in_order(name: str, value):
+    return sorted(value) if name in _SETS and isinstance(value, list) else value
+
+
+def _headers(files: list[Path]) -> dict[str, tuple[Path, dict]]:
+    tensors = {}
+    for file in files:
+        for name, entry in safetensors_header(file).items():
+            tensors[name] = (file, entry)
+    return tensors
+
+
+def _weight_files(folder: Path, weights: str) -> list[Path]:
+    index = folder / f"{weights}.safetensors.index.json"
+    if not index.is_file():
         files = sorted(folder.glob(f"{weights}*.safetensors"))
-        if (index := folder / f"{weights}.safetensors.index.json").is_file():
-            files = sorted(
-                {
-                    folder / name
-                    for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-                }
-            )
-        if gone := [f.name for f in files if not f.is_file()]:
+    else:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        files = sorted({folder / name for name in names})
+    for file in files:
+        if not file.is_file():
+            raise DialsumError("soup_shard_missing", folder=folder, file=file.name)
+    if not files:
+        raise DialsumError("soup_no_safetensors", folder=folder, weights=weights)
+    return files
+
+
+def _check_alike(members: list[_Member]):
+    first = members[0]
+    for other in members[1:]:
+        if other.config != first.config:
             raise DialsumError(
-                f"'{folder}' lacks {gone[0]}, which its index names: copy the checkpoint again."
+                "soup_kinds_differ",
+                first=first.folder,
+                folder=other.folder,
+                first_config=first.config,
+                config=other.config,
             )
-        if not files:
-            raise DialsumError(
-                f"'{folder}' holds no {weights}.safetensors: a soup is made of safetensors only, save the checkpoint with `save_pretrained`."
-            )
-        return config, {name: (f, entry) for f in files for name, entry in safetensors_header(f).items()}
-    raise DialsumError(
-        f"'{folder}' holds neither config.json nor adapter_config.json: give the folder that `save_pretrained` wrote."
-    )
+        _check_settings(first, other)
+        _check_tensors(first, other)
 
 
-def _settings(
-    path: Path,
-) -> dict:  # what two models of one architecture have in common; peft writes sets, in any order
-    read = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        k: sorted(v) if k in ("target_modules", "modules_to_save") and isinstance(v, list) else v
-        for k, v in read.items()
-        if k not in _unlike
-    }
-
-
-def _check_alike(folders: list[Path], parts: list[tuple[str, dict]]):
-    (first, *others), (config, tensors) = folders, parts[0]
-    for folder, (its, theirs) in zip(others, parts[1:]):
-        if its != config:
-            raise DialsumError(
-                f"'{first}' has a {config} but '{folder}' a {its}: a soup is made of whole models or of adapters, not of both."
-            )
-        a, b = (
-            _settings(f / config)
-            | {f"dialsum.json: {k}": origin(str(f)).get(k) for k in ("card", "scale", "start")}
-            for f in (first, folder)
+def _check_settings(first: _Member, other: _Member):
+    ours = first.settings()
+    theirs = other.settings()
+    for name in sorted({*ours, *theirs}, key=lambda name: (name != "model_type", name)):
+        if ours.get(name) == theirs.get(name):
+            continue
+        raise DialsumError(
+            "soup_settings_differ",
+            folder=other.folder,
+            first=first.folder,
+            setting=name,
+            value=theirs.get(name),
+            first_value=ours.get(name),
         )
-        if odd := [k for k in sorted({*a, *b}, key=lambda k: (k != "model_type", k)) if a.get(k) != b.get(k)]:
+
+
+def _check_tensors(first: _Member, other: _Member):
+    odd = sorted(set(first.tensors) ^ set(other.tensors))
+    if odd:
+        raise DialsumError("soup_tensor_missing", first=first.folder, folder=other.folder, tensor=odd[0])
+    for name, (_, ours) in first.tensors.items():
+        theirs = other.tensors[name][1]
+        for trait in ("shape", "dtype"):
+            if theirs[trait] == ours[trait]:
+                continue
             raise DialsumError(
-                f"'{folder}' is not of the same architecture and start as '{first}': {odd[0]} is {b.get(odd[0])!r}, not {a.get(odd[0])!r}."
+                "soup_tensors_differ",
+                tensor=name,
+                trait=trait,
+                first_value=ours[trait],
+                first=first.folder,
+                value=theirs[trait],
+                folder=other.folder,
             )
-        if odd := sorted(set(tensors) ^ set(theirs)):
-            raise DialsumError(
-                f"only one of '{first}' and '{folder}' has the tensor {odd[0]}: a soup needs the same architecture."
-            )
-        for name, (_, entry) in tensors.items():
-            for what in ("shape", "dtype"):
-                if theirs[name][1][what] != entry[what]:
-                    raise DialsumError(
-                        f"{name} has {what} {entry[what]} in '{first}' but {theirs[name][1][what]} in '{folder}': a soup needs the same architecture and type."
-                    )
 
 # %% ../../nbs/modules/ensemble/soup.ipynb #165bbac2
-def _mean(
-    name: str, tensors: list, weights: list[float], folders: list[Path]
-):  # of one name in each model; a tensor of their type
+def _mean(name: str, tensors: list, weights: list[float], folders: list[Path]):
+    "Of the tensors of one name in each model; a tensor of their type"
     import torch
 
     first = tensors[0]
     if not first.is_floating_point():
         if not all(torch.equal(first, t) for t in tensors[1:]):
-            raise DialsumError(
-                f"{name} is of type {first.dtype} and differs between '{folders[0]}' and others: quantized weights have no mean, make the soup before quantizing."
-            )
+            raise DialsumError("soup_quantized", tensor=name, dtype=str(first.dtype), folder=folders[0])
         return first
     kind = torch.float64 if first.dtype == torch.float64 else torch.float32
     total = sum(w * t.to(kind) for w, t in zip(weights, tensors))
     if not torch.isfinite(total).all():
-        raise DialsumError(
-            f"{name} holds NaN or infinity in one of {len(folders)} checkpoints: leave out the one whose training diverged."
-        )
+        raise DialsumError("soup_not_finite", tensor=name, checkpoints=len(folders))
     if first.ndim == 2 and min(first.shape) >= 32:
-        for t, folder in zip(tensors[1:], folders[1:]):
-            if torch.equal(t, first):
-                continue
-            near = torch.nn.functional.cosine_similarity(
-                first.to(kind).flatten(), t.to(kind).flatten(), dim=0
-            ).item()
-            if near < 0.5:
-                raise DialsumError(
-                    f"'{folder}' did not start from the same weights as '{folders[0]}': the cosine of {name} is {near:.2f}, above 0.5 was expected."
-                )
+        _check_start(name, tensors, folders, kind)
     return total.to(first.dtype)
+
+
+def _check_start(
+    name: str, tensors: list, folders: list[Path], kind
+):  # raises for another start than the first's
+    import torch
+
+    first = tensors[0]
+    for tensor, folder in zip(tensors[1:], folders[1:]):
+        if torch.equal(tensor, first):
+            continue
+        ours = first.to(kind).flatten()
+        theirs = tensor.to(kind).flatten()
+        near = torch.nn.functional.cosine_similarity(ours, theirs, dim=0).item()
+        if near < 0.5:
+            raise DialsumError(
+                "soup_starts_differ", folder=folder, first=folders[0], tensor=name, cosine=near
+            )
 
 
 def _factor(name: str, tensors: list, weights: list[float], folders: list[Path]):  # of an adapter
@@ -142,67 +187,87 @@ def _factor(name: str, tensors: list, weights: list[float], folders: list[Path])
 
 def _stacked_config(folder: Path, n: int) -> dict:  # the adapter_config.json of n adapters side by side
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    odd = next(
-        (k for k in ("use_dora", "rank_pattern", "alpha_pattern") if config.get(k)),
-        "peft_type" if config.get("peft_type") != "LORA" else "",
-    )
+    odd = [name for name in ("use_dora", "rank_pattern", "alpha_pattern") if config.get(name)]
+    if config.get("peft_type") != "LORA":
+        odd.append("peft_type")
     if odd:
-        raise DialsumError(
-            f"'{folder}' has {odd} {config.get(odd)!r}: only plain LoRA adapters have an exact soup, merge each into its base and give the whole models."
-        )
-    return config | dict(
-        r=n * config["r"], lora_alpha=config["lora_alpha"] * (n**0.5 if config.get("use_rslora") else n)
-    )
+        raise DialsumError("soup_adapter_not_plain", folder=folder, setting=odd[0], value=config.get(odd[0]))
+    growth = n**0.5 if config.get("use_rslora") else n
+    return config | dict(r=n * config["r"], lora_alpha=config["lora_alpha"] * growth)
 
 # %% ../../nbs/modules/ensemble/soup.ipynb #47a4bce6
-def _copy_header(source: Path, f) -> list[tuple[str, dict]]:  # tensors in the order of their bytes
-    with open(source, "rb") as old:
-        f.write(start := old.read(8))
-        f.write(old.read(struct.unpack("<Q", start)[0]))
-    return sorted(safetensors_header(source).items(), key=lambda t: t[1]["data_offsets"])
+def _copy_header(source: Path, target) -> list[str]:  # names of the tensors in the order of their bytes
+    with open(source, "rb") as file:
+        size = file.read(8)
+        target.write(size)
+        target.write(file.read(struct.unpack("<Q", size)[0]))
+    header = safetensors_header(source)
+    return sorted(header, key=lambda name: header[name]["data_offsets"])
 
 
-def _write_mean(
-    fresh: Path, folders: list[Path], parts: list[dict], weights: list[float]
-):  # files with the headers of the first model's, and the means as content
+class _Reader:
+    "The tensors of a soup's checkpoints, by name"
+
+    def __init__(self, members: list[_Member]):
+        from safetensors import safe_open
+
+        self.members = members
+        self.open = cache(lambda path: safe_open(path, "pt"))
+
+    def tensors(self, name: str) -> list:  # one for each checkpoint
+        return [self.open(m.tensors[name][0]).get_tensor(name) for m in self.members]
+
+
+def _write_mean(fresh: Path, members: list[_Member], weights: list[float]):
+    "Files with the headers of the first model's, and the means as content"
     import torch
-    from safetensors import safe_open
 
-    opened = {path: safe_open(path, "pt") for tensors in parts for path in {p for p, _ in tensors.values()}}
-    for source in sorted({path for path, _ in parts[0].values()}):
+    folders = [m.folder for m in members]
+    reader = _Reader(members)
+    for source in sorted({path for path, _ in members[0].tensors.values()}):
         with open(fresh / source.name, "wb") as f:
-            for name, _ in _copy_header(source, f):
-                mean = _mean(
-                    name, [opened[tensors[name][0]].get_tensor(name) for tensors in parts], weights, folders
-                )
+            for name in _copy_header(source, f):
+                mean = _mean(name, reader.tensors(name), weights, folders)
                 f.write(mean.contiguous().reshape(-1).view(torch.uint8).numpy())
             f.flush()
             os.fsync(f.fileno())
 
 
-def _write_stacked(fresh: Path, folders: list[Path], parts: list[dict], weights: list[float]):
-    from safetensors import safe_open
+def _write_stacked(fresh: Path, members: list[_Member], weights: list[float]):
+    "One adapter that adds the mean of what the adapters add"
     from safetensors.torch import save_file
 
+    folders = [m.folder for m in members]
     write_atomic(fresh / "adapter_config.json", to_json(_stacked_config(folders[0], len(folders))))
-    opened = {path: safe_open(path, "pt") for tensors in parts for path in {p for p, _ in tensors.values()}}
-    save_file(
-        {
-            name: _factor(
-                name, [opened[tensors[name][0]].get_tensor(name) for tensors in parts], weights, folders
-            ).contiguous()
-            for name in parts[0]
-        },
-        fresh / "adapter_model.safetensors",
-        metadata={"format": "pt"},
-    )
+    reader = _Reader(members)
+    stacked = {}
+    for name in members[0].tensors:
+        stacked[name] = _factor(name, reader.tensors(name), weights, folders).contiguous()
+    save_file(stacked, fresh / "adapter_model.safetensors", metadata={"format": "pt"})
 
 # %% ../../nbs/modules/ensemble/soup.ipynb #93e50779
-def _within(
-    folders: list[Path],
-) -> list[str]:  # their names below what they have in common, which are the same wherever that lies
+def _names_within(folders: list[Path]) -> list[str]:
+    "The folders' names below what they have in common, which are the same wherever that lies"
     common = os.path.commonpath([folder.absolute() for folder in folders])
     return [Path(os.path.relpath(folder, common)).as_posix() for folder in folders]
+
+
+def _check_soup(folders: list[Path], out: Path, weights: list[float]):
+    if len(folders) < 2:
+        raise DialsumError("soup_of_one", checkpoints=len(folders))
+    if len(weights) != len(folders) or not all(math.isfinite(w) and w > 0 for w in weights):
+        raise DialsumError("soup_weights_bad", weights=str(weights), checkpoints=len(folders))
+    if out.resolve() in [f.resolve() for f in folders]:
+        raise DialsumError("soup_over_checkpoint", out=out)
+    is_checkpoint = (out / "dialsum.json").is_file()
+    if out.exists() and not is_checkpoint and (out.is_file() or any(out.iterdir())):
+        raise DialsumError("soup_over_files", out=out)
+
+
+def _copy_other_files(folder: Path, fresh: Path):  # all but the weights
+    for path in folder.iterdir():
+        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
+            shutil.copy(path, fresh / path.name)
 
 
 def soup(
@@ -210,36 +275,23 @@ def soup(
     out: Path,  # gets the soup; an older checkpoint there is replaced
     weights: list[float] | None = None,  # one a folder, above 0; None: all the same
 ) -> Path:  # `out`, with the configuration and the tokenizer of the first folder
-    "The mean of several models' weights (of LoRA adapters: of what they add); raises `DialsumError` unless they have the same architecture and start. Written whole or not at all"
-    folders, out = [Path(f) for f in folders], Path(out)
+    """The mean of several models' weights (of LoRA adapters: of what they add), written whole or not at all.
+    Raises `DialsumError` unless they have the same architecture and start."""
+    folders = [Path(f) for f in folders]
+    out = Path(out)
     weights = [1.0] * len(folders) if weights is None else [float(w) for w in weights]
-    if len(folders) < 2:
-        raise DialsumError(f"a soup of {len(folders)} checkpoints was asked for: at least two were expected.")
-    if len(weights) != len(folders) or not all(math.isfinite(w) and w > 0 for w in weights):
-        raise DialsumError(
-            f"the soup's weights are {weights}: one number above 0 was expected for each of {len(folders)} checkpoints."
-        )
-    if out.resolve() in [f.resolve() for f in folders]:
-        raise DialsumError(f"'{out}' is one of the soup's checkpoints: choose another folder for it.")
-    if out.exists() and not (out / "dialsum.json").is_file() and (out.is_file() or any(out.iterdir())):
-        raise DialsumError(
-            f"'{out}' exists and is no checkpoint of dialsum: choose another folder for the soup."
-        )
-    parts, shares = [_parts(f) for f in folders], [w / sum(weights) for w in weights]
-    _check_alike(folders, parts)
+    _check_soup(folders, out, weights)
+    members = [_Member.read(f) for f in folders]
+    _check_alike(members)
+    shares = [w / sum(weights) for w in weights]
+    recorded = origin(str(folders[0])) | dict(soup=dict(zip(_names_within(folders), shares)))
+    write = _write_mean if members[0].config == "config.json" else _write_stacked
     fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         fresh.mkdir(parents=True)
-        for p in folders[0].iterdir():
-            if p.is_file() and p.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
-                shutil.copy(p, fresh / p.name)
-        (_write_mean if parts[0][0] == "config.json" else _write_stacked)(
-            fresh, folders, [tensors for _, tensors in parts], shares
-        )
-        write_atomic(
-            fresh / "dialsum.json",
-            to_json(origin(str(folders[0])) | dict(soup=dict(zip(_within(folders), shares)))),
-        )
+        _copy_other_files(folders[0], fresh)
+        write(fresh, members, shares)
+        write_atomic(fresh / "dialsum.json", to_json(recorded))
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
     finally:

@@ -6,6 +6,7 @@
 __all__ = ['STRATEGIES', 'SAMPLING', 'View', 'check_strategies', 'views', 'agreed', 'predict_tta']
 
 # %% ../../nbs/modules/generation/augmentation.ipynb #ac2506f1
+import itertools
 import random
 import re
 from collections.abc import Callable
@@ -30,53 +31,64 @@ class View:
     strategy: str  # whose it is; '' for the dialogue itself
     text: str
     instruction: str = ""  # a template with a place for {dialogue}; '' for the usual one
-    drawn: int = 0  # the how many-th answer drawn at random; 0: the answer is decoded as usual
+    drawn: int = 0  # from 1: which of the answers that are drawn at random; 0: the answer is decoded as usual
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        "What two different forms differ in"
+        return self.text, self.instruction, self.drawn
 
 
 _filler = re.compile(r"(?<![가-힣])(?:음+|어+|아+|저기|저|그|글쎄|뭐|막|네|예|응|와|아이고|참)[,.…]+[ ]*")
 _greeting = re.compile(
-    r"(안녕|반갑|잘 지내|오랜만|감사합니다|고마워요?|고맙습니다|천만에|별말씀|수고|들어가세요|잘 가|또 (봐|뵈)|좋은 (하루|저녁|밤|주말)|여보세요|네|예)[^?]{0,12}"
+    "(안녕|반갑|잘 지내|오랜만|감사합니다|고마워요?|고맙습니다|천만에|별말씀|수고|들어가세요|잘 가|또 (봐|뵈)"
+    "|좋은 (하루|저녁|밤|주말)|여보세요|네|예)[^?]{0,12}"
 )
 
 
-def _mask(d: Dialogue, rng: random.Random) -> list[str]:  # without some or all of its fillers
-    places = [
-        m.span()
-        for m in _filler.finditer(d.text)
-        if d.text[: m.start()].rsplit("\n", 1)[-1].split(":", 1)[-1].strip()
-        or d.text[m.end() : m.end() + 1] not in ("", "\n")
-    ]
-    found = []
+def _stands_alone(text: str, start: int, end: int) -> bool:  # whether a filler is all that a turn says
+    before = text[:start].rsplit("\n", 1)[-1].split(":", 1)[-1].strip()
+    return not before and text[end : end + 1] in ("", "\n")
+
+
+def _mask(d: Dialogue, rng: random.Random) -> list[str]:
+    "Without all, and without some, of its fillers"
+    fillers = [m.span() for m in _filler.finditer(d.text) if not _stands_alone(d.text, *m.span())]
+    forms = []
     for share in (1.0, 0.5):
         text = d.text
-        for a, b in reversed([p for p in places if share == 1 or rng.random() < share]):
-            text = text[:a] + text[b:]
-        found.append(text)
-    return found
+        removed = [span for span in fillers if share == 1 or rng.random() < share]
+        for start, end in reversed(removed):
+            text = text[:start] + text[end:]
+        forms.append(text)
+    return forms
 
 
-def _greetings(
-    d: Dialogue, rng: random.Random
-) -> list[str]:  # without turns at either end that are only a greeting
-    lines, turns = d.text.split("\n"), d.turns
-    first = next((i for i, (_, words) in enumerate(turns) if not _greeting.fullmatch(words.strip())), 0)
-    last = next(
-        (i for i in range(len(turns), 0, -1) if not _greeting.fullmatch(turns[i - 1][1].strip())), len(turns)
-    )
-    return ["\n".join(lines[first:last])] if last - first >= 2 else []
+def _is_greeting(words: str) -> bool:
+    return bool(_greeting.fullmatch(words.strip()))
 
 
-def _windows(
-    d: Dialogue, rng: random.Random
-) -> list[str]:  # without the last tenth of its turns, and without the first
+def _greetings(d: Dialogue, rng: random.Random) -> list[str]:
+    "Without turns at either end that are only a greeting"
+    content = [i for i, (_, words) in enumerate(d.turns) if not _is_greeting(words)]
+    first, last = (content[0], content[-1] + 1) if content else (0, len(d.turns))
+    if last - first < 2:
+        return []
+    return ["\n".join(d.text.split("\n")[first:last])]
+
+
+def _windows(d: Dialogue, rng: random.Random) -> list[str]:
+    "Without the last tenth of its turns, and without the first"
     lines = d.text.split("\n")
+    if len(lines) < 6:
+        return []
     n = max(1, len(lines) // 10)
-    return ["\n".join(lines[:-n]), "\n".join(lines[n:])] if len(lines) >= 6 else []
+    return ["\n".join(lines[:-n]), "\n".join(lines[n:])]
 
 # %% ../../nbs/modules/generation/augmentation.ipynb #5cd70331
-_own: dict[str, Callable] = dict(mask=_mask, greeting=_greetings, window=_windows)
-_made = dict(synonym="synonym", reorder="turn_shuffle", paraphrase="paraphrase")
-STRATEGIES = (*_made, *_own, "prompt", "sample")
+_OWN: dict[str, Callable] = dict(mask=_mask, greeting=_greetings, window=_windows)
+_METHODS = dict(synonym="synonym", reorder="turn_shuffle", paraphrase="paraphrase")  # strategy → of `METHODS`
+STRATEGIES = (*_METHODS, *_OWN, "prompt", "sample")
 SAMPLING = dict(temperature=0.7, num_beams=1)  # how `sample` decodes
 
 
@@ -90,18 +102,64 @@ def check_strategies(
         if name not in STRATEGIES:
             raise unknown("TTA strategy", name, list(STRATEGIES))
     if not names:
-        raise DialsumError(
-            f"test-time augmentation without a strategy: give at least one of {', '.join(STRATEGIES)}."
-        )
+        raise DialsumError("tta_no_strategy", strategies=list(STRATEGIES))
     check_number("tta_num_aug", num_aug)
     if "paraphrase" in names and backend is None:
-        raise DialsumError(
-            "the TTA strategy paraphrase needs a model that paraphrases: give --augmentation-backend, or leave it out."
-        )
-    for lack in (METHODS[_made[n]].missing() for n in names if n in _made and n != "paraphrase"):
-        if lack:
-            raise DialsumError(lack)
+        raise DialsumError("tta_needs_backend")
+    for name in names:
+        if name in _METHODS and name != "paraphrase":
+            reason = METHODS[_METHODS[name]].missing()
+            if reason:
+                raise DialsumError("tta_strategy_unavailable", strategy=name, reason=reason)
     return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class _Forms:
+    "What the strategies make of dialogues"
+
+    num_aug: int
+    seed: int
+    causal: bool
+    backend: Backend | None
+
+    def of(self, strategy: str, sources: list[Dialogue]) -> list[list[View]]:  # one list a dialogue
+        if strategy in _METHODS:
+            texts = rewritten(_METHODS[strategy], sources, self.seed, self.backend)
+            return [_views_of(strategy, [text]) for text in texts]
+        if strategy in _OWN:
+            return [_views_of(strategy, self._own_texts(strategy, d)) for d in sources]
+        if strategy == "sample":
+            return [self._draws(d) for d in sources]
+        return [self._prompts(d) for d in sources]
+
+    def _own_texts(self, strategy: str, d: Dialogue) -> list[str]:
+        rng = random.Random(f"{self.seed} {strategy} {d.fname}")
+        return _OWN[strategy](d, rng)
+
+    def _draws(self, d: Dialogue) -> list[View]:
+        return [View("sample", d.text, drawn=k) for k in range(1, self.num_aug + 1)]
+
+    def _prompts(self, d: Dialogue) -> list[View]:
+        if not self.causal:
+            return []
+        return [View("prompt", d.text, template) for template in INSTRUCTIONS]
+
+
+def _views_of(strategy: str, texts: list[str]) -> list[View]:
+    return [View(strategy, text) for text in texts if text and text.strip()]
+
+
+def _in_turns(queues: list[list[View]]) -> list[View]:  # the first of each, the second of each, …
+    rounds = itertools.zip_longest(*queues)
+    return [view for view in itertools.chain.from_iterable(rounds) if view]
+
+
+def _distinct(views: list[View], limit: int) -> list[View]:  # the first ones that differ
+    distinct = {}
+    for view in views:
+        distinct.setdefault(view.key, view)
+    return list(distinct.values())[:limit]
 
 
 def views(
@@ -112,35 +170,17 @@ def views(
     causal: bool = False,  # whether the model reads instructions
     backend: Backend | None = None,  # for paraphrase
 ) -> list[list[View]]:  # for each row its forms, all different, the dialogue itself first
-    "The forms of dialogues; the strategies take turns, and where one has no more, the others go on. Raises `DialsumError` as `check_strategies` does"
-    names, told = (
-        check_strategies(names, num_aug, backend),
-        [Dialogue(d.fname, d.text) for d in dialogues(rows)],
-    )
-    texts = {
-        n: [[t] if t else [] for t in rewritten(_made[n], told, seed, backend)] for n in names if n in _made
-    }
-    texts |= {
-        n: [_own[n](d, random.Random(f"{seed} {n} {d.fname}")) for d in told] for n in names if n in _own
-    }
-    found = []
-    for i, d in enumerate(told):
-        queues = [
-            [View(n, t) for t in texts[n][i] if t.strip()]
-            if n in texts
-            else [View(n, d.text, drawn=k + 1) for k in range(num_aug)]
-            if n == "sample"
-            else [View(n, d.text, t) for t in INSTRUCTIONS if causal]
-            for n in names
-        ]
-        kept, every = [View("", d.text)], {(d.text, "", 0)}
-        for v in (q[k] for k in range(max(map(len, queues), default=0)) for q in queues if k < len(q)):
-            if len(kept) > num_aug or (v.text, v.instruction, v.drawn) in every:
-                continue
-            every.add((v.text, v.instruction, v.drawn))
-            kept.append(v)
-        found.append(kept)
-    return found
+    """The forms of dialogues; the strategies take turns, and where one has no more, the others go on.
+    Raises `DialsumError` as `check_strategies` does."""
+    names = check_strategies(names, num_aug, backend)
+    sources = [Dialogue(d.fname, d.text) for d in dialogues(rows)]
+    forms = _Forms(num_aug, seed, causal, backend)
+    by_strategy = [forms.of(name, sources) for name in names]
+    rows_of_views = []
+    for i, d in enumerate(sources):
+        others = _in_turns([queues[i] for queues in by_strategy])
+        rows_of_views.append(_distinct([View("", d.text), *others], 1 + num_aug))
+    return rows_of_views
 
 # %% ../../nbs/modules/generation/augmentation.ipynb #37d1bde5
 def agreed(
@@ -148,15 +188,18 @@ def agreed(
     forms: list[list[View]],  # from `views`
     summaries: list[str],  # of all forms, one row's after the other's
 ) -> pd.DataFrame:  # fname, summary, view (whose answer was taken: '' for the dialogue itself)
-    "Of each dialogue the summary that agrees most with those of its other forms; the dialogue's own where none is better"
-    left = iter(summaries)
-    table = tuple(tuple(Candidate("model", next(left)) for _ in row) for row in forms)
-    chosen = mbr(Candidates(tuple(fnames), tuple(row[0].text for row in forms), table))
-    taken = [
-        next(v.strategy for v, c in zip(row, candidates) if c.text == text)
-        for row, candidates, text in zip(forms, table, chosen["summary"])
-    ]
-    return chosen[["fname", "summary"]].assign(view=taken)
+    """Of each dialogue the summary that agrees most with those of its other forms.
+    The dialogue's own, where none is better."""
+    rest = iter(summaries)
+    table = []
+    for row in forms:
+        table.append(tuple(Candidate("model", next(rest)) for _ in row))
+    own_texts = tuple(row[0].text for row in forms)
+    best = mbr(Candidates(tuple(fnames), own_texts, tuple(table)))
+    origins = []
+    for row, written, text in zip(forms, table, best["summary"]):
+        origins.append(next(view.strategy for view, x in zip(row, written) if x.text == text))
+    return best[["fname", "summary"]].assign(view=origins)
 
 
 def predict_tta(
@@ -165,20 +208,17 @@ def predict_tta(
     forms: list[list[View]],  # of the rows, from `views`
 ) -> pd.DataFrame:  # fname, summary, view, plain (the summary of the dialogue itself)
     "Summaries of every form, and of each dialogue the one that agrees with the others"
-    every = [v for row in forms for v in row]
+    every = list(itertools.chain.from_iterable(forms))
+    usual = [i for i, view in enumerate(every) if not view.drawn]
+    drawn = [i for i, view in enumerate(every) if view.drawn]
     written = [""] * len(every)
-    for some, options in (
-        ([i for i, v in enumerate(every) if not v.drawn], {}),
-        ([i for i, v in enumerate(every) if v.drawn], SAMPLING),
-    ):
-        answers = (
-            predictor.predict_batch(
-                [every[i].text for i in some], [every[i].instruction for i in some], **options
-            )
-            if some
-            else []
-        )
-        for i, text in zip(some, answers):
-            written[i] = text
-    starts = [sum(map(len, forms[:i])) for i in range(len(forms))]
-    return agreed(list(rows["fname"]), forms, written).assign(plain=[written[i] for i in starts])
+    for places, options in ((usual, {}), (drawn, SAMPLING)):
+        if not places:
+            continue
+        texts = [every[i].text for i in places]
+        instructions = [every[i].instruction for i in places]
+        for i, summary in zip(places, predictor.predict_batch(texts, instructions, **options)):
+            written[i] = summary
+    starts = itertools.accumulate(map(len, forms[:-1]), initial=0)
+    plain = [written[start] for start in starts] if forms else []
+    return agreed(list(rows["fname"]), forms, written).assign(plain=plain)

@@ -19,28 +19,34 @@ def trained(
     stage: Stage,  # from `begin`
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
-) -> str:  # what `models.load` takes
+) -> str:  # what `models.loading.load` takes
     "The checkpoint that a stage works with; one that the run trained is noted as an input"
-    given, run = stage.params["checkpoint"], stage.params["run"]
-    if run and not given and (made := place(existing_run(run), card.name, stage.fold) / "model").is_dir():
-        if (made / "adapter_config.json").is_file():
-            move_base(card, str(made), stage.params.get("base", ""), lost=True)
-        fetch(card, str(made))  # an adapter's base
-        check_whole(card, str(made))
-        return str(stage.use(made))
-    return checkpoint_of(stage, card, scale)
+    run = stage.params["run"]
+    if not run or stage.params["checkpoint"]:
+        return checkpoint_of(stage, card, scale)
+    folder = place(existing_run(run), card.name, stage.fold) / "model"
+    if not folder.is_dir():
+        return checkpoint_of(stage, card, scale)
+    if (folder / "adapter_config.json").is_file():
+        move_base(card, str(folder), stage.params.get("base", ""), lost=True)
+    fetch(card, str(folder))  # an adapter's base
+    check_whole(card, str(folder))
+    return str(stage.use(folder))
 
 
 def checkpoint_of(
     stage: Stage,  # from `begin`
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
-) -> str:  # what `models.load` takes
+) -> str:  # what `models.loading.load` takes
     "The checkpoint that a stage was given, or the card's own; a local folder that was given is noted as an input"
-    found = locate(card, scale, stage.params["checkpoint"])
-    adapter = (Path(found) / "adapter_config.json").is_file()
-    if adapter or (stage.params["checkpoint"] and not stage.params["run"]):
-        move_base(card, found, stage.params.get("base", ""))  # in a run, another model's
-    fetch(card, found)  # before the time that loading may take begins
-    check_whole(card, found)
-    return stage.use(found) if stage.params["checkpoint"] and Path(found).is_dir() else found
+    requested = stage.params["checkpoint"]
+    checkpoint = locate(card, scale, requested)
+    is_adapter = (Path(checkpoint) / "adapter_config.json").is_file()
+    if is_adapter or (requested and not stage.params["run"]):
+        move_base(card, checkpoint, stage.params.get("base", ""))  # in a run, another model's
+    fetch(card, checkpoint)  # before the time that loading may take begins
+    check_whole(card, checkpoint)
+    if requested and Path(checkpoint).is_dir():
+        return stage.use(checkpoint)
+    return checkpoint

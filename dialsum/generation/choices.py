@@ -6,6 +6,8 @@
 __all__ = ['CHOICES', 'learned_lengths', 'fitting', 'chosen', 'judge']
 
 # %% ../../nbs/modules/generation/choices.ipynb #c1ad4113
+from typing import NamedTuple
+
 import pandas as pd
 
 from ..data.lengths import LengthRule, fit_lengths
@@ -20,15 +22,53 @@ from ..scores.rouge import rouge
 # %% ../../nbs/modules/generation/choices.ipynb #bbc77dff
 def learned_lengths(
     codec: Codec,
-    rows: pd.DataFrame,  # training rows, as `data.read` returns them
+    rows: pd.DataFrame,  # training rows, as `data.dialogues.read` returns them
 ) -> LengthRule:
     "The length rule of the training rows, in a model's own tokens"
-    return fit_lengths(
-        [codec.tokens(d) for d in rows["dialogue"]], [codec.tokens(s[0]) for s in rows["summaries"]]
-    )
+    sources = [codec.tokens(dialogue) for dialogue in rows["dialogue"]]
+    return fit_lengths(sources, [codec.tokens(summaries[0]) for summaries in rows["summaries"]])
 
 
 CHOICES = ("off", "on", "auto")
+_TRIED = dict(off=(False,), on=(True,), auto=(False, True))  # choice → whether it is used
+_OPTIONS = ("length_control", "whole_sentences")
+
+
+def _check_choice(name: str, value: str):
+    if value not in CHOICES:
+        raise unknown(name, value, list(CHOICES))
+
+
+class _Trial(NamedTuple):
+    "Summaries that were written in one way"
+
+    length_control: bool
+    whole_sentences: bool
+    texts: list[str]
+    reached: list[bool]  # whether each took every token that it might have
+
+    @property
+    def options(self) -> list[str]:
+        "What is used beyond the plain way"
+        return [name for name in _OPTIONS if getattr(self, name)]
+
+    @property
+    def name(self) -> str:
+        return " + ".join(self.options) or "plain"
+
+
+def _trials(
+    predictor: Predictor, rows: pd.DataFrame, length_control: str, whole: str, rule: LengthRule | None
+) -> list[_Trial]:
+    trials = []
+    for control in _TRIED[length_control]:
+        predictor.lengths = rule if control else None
+        predictor.whole = False
+        written = predictor.predict_batch(list(rows["dialogue"]))
+        for cut in _TRIED[whole]:
+            texts = [whole_sentences(text) for text in written] if cut else written
+            trials.append(_Trial(control, cut, texts, predictor.reached))
+    return trials
 
 
 def fitting(
@@ -39,36 +79,23 @@ def fitting(
     rule: LengthRule | None = None,  # needed unless length_control is 'off'
 ) -> tuple[
     list[str], dict
-]:  # (the summaries as chosen, what was tried: name → mean ROUGE, and what was chosen)
-    "Write summaries of rows in each way that is asked about, and keep the one with the highest mean ROUGE; the plainest where they are equal"
-    for name, asked in (("length_control", length_control), ("whole_sentences", whole)):
-        if asked not in CHOICES:
-            raise unknown(name, asked, list(CHOICES))
-    tried, texts, reached = {}, {}, {}
-    for control in dict(off=(False,), on=(True,), auto=(False, True))[length_control]:
-        predictor.lengths, predictor.whole = rule if control else None, False
-        written = predictor.predict_batch(list(rows["dialogue"]))
-        reached[control] = predictor.reached
-        for cut in dict(off=(False,), on=(True,), auto=(False, True))[whole]:
-            texts[control, cut] = [whole_sentences(t) for t in written] if cut else written
-    for key, written in texts.items():
-        tried[key] = (
-            rouge(written, list(rows["summaries"])).rows["score"]["mean"].f if len(texts) > 1 else None
-        )
-    best = max(texts, key=lambda key: (tried[key] or 0, -sum(key)))
-    predictor.lengths, predictor.whole, predictor.reached = (
-        rule if best[0] else None,
-        best[1],
-        reached[best[0]],
-    )
-
-    def name(key):
-        return " + ".join(filter(None, ("length_control" * key[0], "whole_sentences" * key[1]))) or "plain"
-
-    return texts[best], dict(
-        length_control=best[0],
-        whole_sentences=best[1],
-        tried={name(k): v for k, v in tried.items()} if len(texts) > 1 else {},
+]:  # (the summaries as chosen; length_control, whole_sentences and tried: name → mean ROUGE)
+    """Write summaries of rows in each way that is asked about, and keep the one with the highest mean ROUGE.
+    The plainest, where they are equal."""
+    _check_choice("length_control", length_control)
+    _check_choice("whole_sentences", whole)
+    trials = _trials(predictor, rows, length_control, whole, rule)
+    scores = {}
+    if len(trials) > 1:
+        for trial in trials:
+            score = rouge(trial.texts, list(rows["summaries"])).rows["score"]["mean"].f
+            scores[trial.name] = score
+    best = max(trials, key=lambda trial: (scores.get(trial.name, 0), -len(trial.options)))
+    predictor.lengths = rule if best.length_control else None
+    predictor.whole = best.whole_sentences
+    predictor.reached = best.reached
+    return best.texts, dict(
+        length_control=best.length_control, whole_sentences=best.whole_sentences, tried=scores
     )
 
 # %% ../../nbs/modules/generation/choices.ipynb #8e969ec5
@@ -76,27 +103,39 @@ def chosen(
     stage: Stage,  # of predict
 ) -> tuple[bool, bool]:  # (length control, whole sentences)
     "What was asked for, or on 'auto' what the model's evaluation in the same run found better"
-    for name in ("length_control", "whole_sentences"):
-        if stage.params[name] not in CHOICES:
-            raise unknown(name, stage.params[name], list(CHOICES))
-    path = place(stage.run, stage.model, stage.fold) / "evaluate.json" if stage.params["run"] else None
-    asked = {name: stage.params[name] for name in ("length_control", "whole_sentences")}
-    fact = read_fact(stage.use(path)) if "auto" in asked.values() and path and path.is_file() else None
-    found = (fact or {}).get("metrics", {}).get("fitted", {})
-    return tuple(found.get(name, False) if how == "auto" else how == "on" for name, how in asked.items())
+    wanted = [stage.params[name] for name in _OPTIONS]
+    for name, value in zip(_OPTIONS, wanted):
+        _check_choice(name, value)
+    evaluated = _evaluated_choices(stage) if "auto" in wanted else {}
+    length_control, whole = (
+        evaluated.get(name, False) if value == "auto" else value == "on"
+        for name, value in zip(_OPTIONS, wanted)
+    )
+    return length_control, whole
+
+
+def _evaluated_choices(stage: Stage) -> dict[str, bool]:  # empty where the run has no evaluation of the model
+    if not stage.params["run"]:
+        return {}
+    path = place(stage.run, stage.model, stage.fold) / "evaluate.json"
+    if not path.is_file():
+        return {}
+    fact = read_fact(stage.use(path)) or {}
+    return fact.get("metrics", {}).get("fitted", {})
 
 # %% ../../nbs/modules/generation/choices.ipynb #744d1dc7
 def judge(
     predictor: Predictor,  # its model may change between calls
-    rows: pd.DataFrame,  # dialogue and summaries, as `data.read` returns them
+    rows: pd.DataFrame,  # dialogue and summaries, as `data.dialogues.read` returns them
     limit: int = 0,  # rows to write, from the first; 0: all
 ):  # () -> dict of rouge1, rouge2, rougeL, rouge_mean (F1, 0-100)
     "A function that writes summaries of `rows` and scores them"
     rows = rows.head(limit) if limit else rows
 
     def write() -> dict:
-        score = rouge(predictor.predict_batch(list(rows["dialogue"])), list(rows["summaries"])).rows["score"]
-        return {("rouge_mean" if k == "mean" else k): s.f for k, s in score.items()}
+        summaries = predictor.predict_batch(list(rows["dialogue"]))
+        score = rouge(summaries, list(rows["summaries"])).rows["score"]
+        return {("rouge_mean" if kind == "mean" else kind): value.f for kind, value in score.items()}
 
     write.about = [len(rows), predictor.decoding.options()]  # what its scores depend on
     return write

@@ -11,13 +11,13 @@ import os
 import shutil
 import tempfile
 from copy import copy
-from hashlib import sha256 as _digest
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from .decoding import Decoding
-from .engines import Engine, _folders, _merged
+from .engines import Engine, checkpoint_folders, merge_adapter
 from ..korean.sentences import whole_sentences
 from ..models.cards import ModelCard
 from ..models.checkpoints import origin
@@ -30,74 +30,83 @@ def _ctranslate2():
     try:
         import ctranslate2
     except ImportError:
-        raise DialsumError(
-            "the engines ctranslate2 and ctranslate2-int8 need a package that is not installed: `pip install 'dialsum[fast]'`, or use hf, hf-bf16 or int8."
-        ) from None
+        raise DialsumError("ctranslate2_missing") from None
     return ctranslate2
 
 
-def _names(
-    loaded: LoadedModel,
-) -> list[str]:  # a distinct one for each row of the embedding: CTranslate2 speaks in names
+def _row_names(loaded: LoadedModel) -> list[str]:
+    "A distinct name for each row of the embedding: CTranslate2 speaks in names"
     names = loaded.tokenizer.convert_ids_to_tokens(list(range(loaded.model.config.vocab_size)))
-    return [f"<row {i}>" if n is None else n for i, n in enumerate(names)]
+    return [f"<row {i}>" if name is None else name for i, name in enumerate(names)]
 
 
-def _specification(
-    loaded: LoadedModel,
-):  # CTranslate2's picture of a model; what it was made of is of no use afterwards
-    import torch
-    from ctranslate2.converters.transformers import _MODEL_LOADERS
-
-    model, config, names = loaded.model, loaded.model.config, _names(loaded)
-    if type(config).__name__ not in _MODEL_LOADERS:
-        raise DialsumError(
-            f"{loaded.card.name}: CTranslate2 does not convert the architecture '{config.model_type}': use hf, hf-bf16 or int8."
-        )
-    if config.model_type == "bart" and not hasattr(config, "normalize_before"):
-        config.normalize_before = False
+def _rotary_numbers(config) -> dict:  # of rotary embeddings, those that the converter forgets
+    rope = getattr(config, "rope_parameters", None) or {}
     if config.model_type == "gpt_neox":
-        config.rotary_pct, model.embed_out = (
-            config.rope_parameters.get("partial_rotary_factor", 1.0),
-            model.get_output_embeddings(),
-        )
-    maker = copy(_MODEL_LOADERS[type(config).__name__])
-    maker.get_vocabulary = lambda model, tokenizer: names
-    with torch.no_grad():
-        spec = maker(model, loaded.tokenizer)
-    for token in ("bos_token", "unk_token"):
-        setattr(spec.config, token, getattr(spec.config, token) or "")
-    rope, numbers = getattr(config, "rope_parameters", None) or {}, {}
+        return dict(rotary_base=np.float32(rope.get("rope_theta", 10000)))
     if rope.get("rope_type") == "llama3":
-        numbers = dict(
+        return dict(
             rotary_scaling_factor=np.float32(rope["factor"]),
             original_max_position_embeddings=np.int32(rope["original_max_position_embeddings"]),
         )
+    return {}
+
+
+def _name_as_before(model):  # what the converter looks for under a former name
+    config = model.config
+    if config.model_type == "bart" and not hasattr(config, "normalize_before"):
+        config.normalize_before = False
     if config.model_type == "gpt_neox":
-        numbers = dict(rotary_base=np.float32(rope.get("rope_theta", 10000)))
-    for layer in spec.decoder.layer if numbers else ():
-        vars(layer.self_attention).update(numbers)
+        config.rotary_pct = config.rope_parameters.get("partial_rotary_factor", 1.0)
+        model.embed_out = model.get_output_embeddings()
+
+
+def _specification(loaded: LoadedModel):
+    "CTranslate2's picture of a model; what it was made of is of no use afterwards"
+    import torch
+    from ctranslate2.converters.transformers import _MODEL_LOADERS
+
+    model = loaded.model
+    architecture = type(model.config).__name__
+    if architecture not in _MODEL_LOADERS:
+        raise DialsumError(
+            "ctranslate2_architecture", model=loaded.card.name, architecture=model.config.model_type
+        )
+    names = _row_names(loaded)
+    _name_as_before(model)
+    loader = copy(_MODEL_LOADERS[architecture])
+    loader.get_vocabulary = lambda model, tokenizer: names
+    with torch.no_grad():
+        spec = loader(model, loaded.tokenizer)
+    for token in ("bos_token", "unk_token"):
+        setattr(spec.config, token, getattr(spec.config, token) or "")
+    numbers = _rotary_numbers(model.config)
+    if numbers:
+        for layer in spec.decoder.layer:
+            vars(layer.self_attention).update(numbers)
     return spec
 
 # %% ../../nbs/modules/generation/ctranslate2.ipynb #082a59fa
+def _key(*words: str) -> str:
+    return sha256("\n".join(words).encode()).hexdigest()[:12]
+
+
 def converted(
     checkpoint: str,  # from `locate`
     kind: str = "float32",  # 'float32' or 'int8': how weights are kept
 ) -> Path:  # may not exist yet
     "Where a checkpoint is kept in CTranslate2's format; another place when its files change"
-    files = sorted(p for folder in _folders(checkpoint) for p in folder.rglob("*") if p.is_file())
-    told = [
-        _ctranslate2().__version__,
-        *(f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files),
-    ]
-
-    def key(*words):
-        return _digest("\n".join(words).encode()).hexdigest()[:12]
-
-    near = Path(checkpoint).is_dir() and os.access(Path(checkpoint).parent, os.W_OK)
-    return (
-        Path(f"{checkpoint}.ctranslate2") if near else cache_path() / "ctranslate2" / key(str(checkpoint))
-    ) / f"{kind}-{key(*told)}"
+    files = []
+    for folder in checkpoint_folders(checkpoint):
+        files += [path for path in folder.rglob("*") if path.is_file()]
+    stamps = [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in sorted(files)]
+    version = _ctranslate2().__version__
+    source = Path(checkpoint)
+    if source.is_dir() and os.access(source.parent, os.W_OK):
+        place = Path(f"{checkpoint}.ctranslate2")
+    else:
+        place = cache_path() / "ctranslate2" / _key(str(checkpoint))
+    return place / f"{kind}-{_key(version, *stamps)}"
 
 
 def convert(
@@ -105,132 +114,139 @@ def convert(
     checkpoint: str,  # from `locate`; an adapter is merged into its base
     kind: str = "float32",  # 'float32' or 'int8': how weights are kept
 ) -> Path:  # a folder for CTranslate2
-    "A checkpoint in CTranslate2's format, made when it is not there yet; raises `DialsumError` for an architecture that it does not know"
-    if (folder := converted(checkpoint, kind)).is_dir():
+    """A checkpoint in CTranslate2's format, made when it is not there yet.
+    Raises `DialsumError` for an architecture that it does not know."""
+    folder = converted(checkpoint, kind)
+    if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+    fresh = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
-        spec = _specification(_merged(load(card, checkpoint)))
+        spec = _specification(merge_adapter(load(card, checkpoint)))
         spec.validate()
         spec.optimize(quantization=kind)
-        spec.save(str(tmp))
+        spec.save(str(fresh))
         for old in folder.parent.glob(f"{kind}-*"):
             shutil.rmtree(old, ignore_errors=True)
-        tmp.rename(folder)
+        fresh.rename(folder)
     except OSError:
         if not folder.is_dir():
             raise  # else another process was first
     finally:
-        shutil.rmtree(tmp, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 # %% ../../nbs/modules/generation/ctranslate2.ipynb #598d3062
 class CTranslate2(Engine):
     "A `Predictor` by CTranslate2"
 
-    def __init__(self, name, card, checkpoint, device, *given):
+    def __init__(
+        self,
+        name: str,  # 'ctranslate2' or 'ctranslate2-int8'
+        card: ModelCard,
+        checkpoint: str,  # from `locate`
+        device: str,  # 'cpu' or 'cuda'
+        *given,  # as `Predictor` takes them
+    ):
         import torch
 
-        ctranslate2, kind = _ctranslate2(), "int8" if name.endswith("int8") else "float32"
-        super().__init__(
-            name,
-            0,
-            LoadedModel(
-                card,
-                None,
-                load_tokenizer(card, checkpoint),
-                checkpoint,
-                lengths=origin(checkpoint).get("lengths", {}),
-            ),
-            *given,
-        )
+        ctranslate2 = _ctranslate2()
+        kind = "int8" if name.endswith("int8") else "float32"
+        lengths = origin(checkpoint).get("lengths", {})
+        loaded = LoadedModel(card, None, load_tokenizer(card, checkpoint), checkpoint, lengths=lengths)
+        super().__init__(name, 0, loaded, *given)
         self.check(self.decoding)
         folder = convert(card, checkpoint, kind)
         self.disk = (folder / "model.bin").stat().st_size
         self.names = json.loads(next(folder.glob("*vocabulary.json")).read_text(encoding="utf-8"))
-        self.ids = {n: i for i, n in enumerate(self.names)}
-        self.model = (ctranslate2.Translator if card.seq2seq else ctranslate2.Generator)(
+        self.ids = {name: i for i, name in enumerate(self.names)}
+        model_class = ctranslate2.Translator if card.seq2seq else ctranslate2.Generator
+        self.model = model_class(
             str(folder), device=device, compute_type=kind, intra_threads=torch.get_num_threads()
         )
 
     def check(self, d: Decoding) -> None:
         "Raises `DialsumError` for what this engine cannot do as `Predictor` does it"
-        lacks = dict(
-            sampling=d.temperature,
-            repetition_penalty=d.repetition_penalty != 1,
-            no_repeat_ngram_size=d.no_repeat_ngram_size,
-            length_control=self.lengths,
-        ) | {n: True for n, _ in d.more}
-        lacks["min_new_tokens with beams"] = (
-            d.min_new_tokens and d.num_beams > 1 and not self.loaded.card.seq2seq
-        )
-        if wrong := [n for n, asked in lacks.items() if asked]:
-            raise DialsumError(
-                f"the engine {self.name} cannot follow {', '.join(wrong)} as the model was judged with: use hf, hf-bf16 or int8, or leave it out."
-            )
+        is_causal = not self.loaded.card.seq2seq
+        wanted = {
+            "sampling": d.temperature,
+            "repetition_penalty": d.repetition_penalty != 1,
+            "no_repeat_ngram_size": d.no_repeat_ngram_size,
+            "length_control": self.lengths,
+            **{name: True for name, _ in d.more},
+            "min_new_tokens with beams": d.min_new_tokens and d.num_beams > 1 and is_causal,
+        }
+        lacking = [name for name, is_wanted in wanted.items() if is_wanted]
+        if lacking:
+            raise DialsumError("ctranslate2_cannot_follow", engine=self.name, options=lacking)
 
     def _group(self, texts, instructions, options):
         d = self._with(options)
         self.check(d)
-        sources = [
-            [self.names[i] for i in self.codec.source(t, w)]
-            for t, w in zip(texts, instructions or [""] * len(texts), strict=True)
-        ]
+        sources = []
+        for text, instruction in zip(texts, instructions or [""] * len(texts), strict=True):
+            sources.append([self.names[i] for i in self.codec.source(text, instruction)])
         self._check_room(sources, d)
-        found = self._search(sources, d)
-        most = (
-            d.max_new_tokens - self.loaded.card.seq2seq
-        )  # as in `_search`: the last token of an encoder-decoder is a forced end
-        self.reached = [len(ids) >= most and not set(ids) & set(self._ends(d)) for ids in found]
-        texts = [self.codec.text(ids) for ids in found]
+        written = self._search(sources, d)
+        self.reached = [self._is_cut(ids, d) for ids in written]
+        summaries = [self.codec.text(ids) for ids in written]
         if self._bar is not None:
-            self._bar.update(len(texts))
-        return [whole_sentences(t) for t in texts] if self.whole else texts
+            self._bar.update(len(summaries))
+        if self.whole:
+            return [whole_sentences(text) for text in summaries]
+        return summaries
 
-# %% ../../nbs/modules/generation/ctranslate2.ipynb #4ec142a1
-def _search(self: CTranslate2, sources: list[list[str]], d: Decoding) -> list[list[int]]:  # ids
-    ends = [self.names[i] for i in sorted({self.loaded.tokenizer.eos_token_id, self.codec.target(".")[-1]})]
-    how = dict(
-        beam_size=d.num_beams,
-        length_penalty=d.length_penalty,
-        end_token=ends,
-        max_batch_size=0,
-        batch_type="examples",
-    )
-    if not self.loaded.card.seq2seq:
-        return [
-            r.sequences_ids[0]
-            for r in self.model.generate_batch(
-                sources,
-                max_length=d.max_new_tokens,
-                min_length=d.min_new_tokens,
-                include_prompt_in_result=False,
-                sampling_topk=1,
-                **how,
-            )
-        ]
-    most = d.max_new_tokens - 1  # transformers' last token is a forced end
-    found = self.model.translate_batch(
-        sources,
-        max_decoding_length=max(1, most),
-        min_decoding_length=min(d.min_new_tokens, most),
-        max_input_length=0,
-        num_hypotheses=d.num_beams,
-        return_scores=True,
-        return_end_token=True,
-        **how,
-    )
+    def _is_cut(
+        self, ids: list[int], d: Decoding
+    ) -> bool:  # whether a summary took every token that it might have
+        return len(ids) >= self._most(d) and not set(ids) & set(self._ends(d))
 
-    def score(names, value):
-        return (
-            value
-            if names[-1:] and names[-1] in ends
-            else value * (most / d.max_new_tokens) ** d.length_penalty
-        )  # as if its end had been forced
+    def _most(
+        self, d: Decoding
+    ) -> int:  # tokens; transformers' last token of an encoder-decoder is a forced end
+        return d.max_new_tokens - 1 if self.loaded.card.seq2seq else d.max_new_tokens
 
-    best = (max(zip(r.hypotheses, r.scores), key=lambda h: score(*h))[0] for r in found)
-    return [[self.ids[n] for n in names][:most] for names in best]
+    def _search(self, sources: list[list[str]], d: Decoding) -> list[list[int]]:  # ids
+        ends = {self.loaded.tokenizer.eos_token_id, self.codec.target(".")[-1]}
+        options = dict(
+            beam_size=d.num_beams,
+            length_penalty=d.length_penalty,
+            end_token=[self.names[i] for i in sorted(ends)],
+            max_batch_size=0,
+            batch_type="examples",
+        )
+        if self.loaded.card.seq2seq:
+            return self._translate(sources, d, options)
+        results = self.model.generate_batch(
+            sources,
+            max_length=d.max_new_tokens,
+            min_length=d.min_new_tokens,
+            include_prompt_in_result=False,
+            sampling_topk=1,
+            **options,
+        )
+        return [result.sequences_ids[0] for result in results]
 
+    def _translate(self, sources: list[list[str]], d: Decoding, options: dict) -> list[list[int]]:
+        limit = self._most(d)
+        results = self.model.translate_batch(
+            sources,
+            max_decoding_length=max(1, limit),
+            min_decoding_length=min(d.min_new_tokens, limit),
+            max_input_length=0,
+            num_hypotheses=d.num_beams,
+            return_scores=True,
+            return_end_token=True,
+            **options,
+        )
+        unended = (limit / d.max_new_tokens) ** d.length_penalty  # as if its end had been forced
 
-CTranslate2._search = _search
+        def score(hypothesis):
+            names, value = hypothesis
+            return value if names and names[-1] in options["end_token"] else value * unended
+
+        summaries = []
+        for result in results:
+            names, _ = max(zip(result.hypotheses, result.scores), key=score)
+            summaries.append([self.ids[name] for name in names][:limit])
+        return summaries

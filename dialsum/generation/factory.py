@@ -8,9 +8,9 @@ __all__ = ['engine']
 # %% ../../nbs/modules/generation/factory.ipynb #9a97cc2a
 from .ctranslate2 import CTranslate2
 from .decoding import Decoding
-from .engines import Engine, _merged, _quantized, _weights, check_engines
+from .engines import Engine, check_engines, merge_adapter, quantized, weight_bytes
 from ..models.cards import ModelCard
-from ..models.loading import load
+from ..models.loading import LoadedModel, load
 from ..models.precision import this_device
 from ..runs.errors import DialsumError
 
@@ -26,22 +26,27 @@ def engine(
     progress=None,  # called with (done, all, seconds left) every few seconds
     lengths=None,
     whole: bool = False,  # as for `Predictor`
-    loading: dict
-    | None = None,  # how `hf` loads it, from `Precision.loading`, and on which device all do; None: float32, on this machine's
+    # how `hf` loads it, from `Precision.loading`, and on which device all do; None: float32, on this machine's
+    loading: dict | None = None,
 ) -> Engine:
-    "A model, ready to write; raises `DialsumError` for an unknown engine, a missing package, and for what an engine cannot do"
+    """A model, ready to write.
+    Raises `DialsumError` for an unknown engine, a missing package, and for what an engine cannot do."""
     check_engines([name])
     loading = loading or dict(device=this_device().kind)
-    device, given = loading["device"], (batch_size, max_source, decoding, seed, progress, lengths, whole)
+    device = loading["device"]
+    given = (batch_size, max_source, decoding, seed, progress, lengths, whole)
     if name == "int8" and device != "cpu":
-        raise DialsumError("the engine int8 works on a CPU only: use hf-bf16 or ctranslate2-int8 on a GPU.")
+        raise DialsumError("int8_needs_cpu")
     if name.startswith("ctranslate2"):
         return CTranslate2(name, card, checkpoint, device, *given)
-    loaded = (
-        load(card, checkpoint, **loading)
-        if name == "hf"
-        else _merged(load(card, checkpoint, "bfloat16" if name == "hf-bf16" else "float32", device))
-    )
+    return Engine(name, weight_bytes(checkpoint), _loaded(name, card, checkpoint, loading), *given)
+
+
+def _loaded(name: str, card: ModelCard, checkpoint: str, loading: dict) -> LoadedModel:
+    if name == "hf":
+        return load(card, checkpoint, **loading)
+    dtype = "bfloat16" if name == "hf-bf16" else "float32"
+    loaded = merge_adapter(load(card, checkpoint, dtype, loading["device"]))
     if name == "int8":
-        loaded.model = _quantized(loaded.model)
-    return Engine(name, _weights(checkpoint), loaded, *given)
+        loaded.model = quantized(loaded.model)
+    return loaded

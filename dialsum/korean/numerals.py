@@ -44,13 +44,97 @@ _days = dict(
 )
 
 
-_counter = (
-    "시간|시|분|초|년|월|일|주|개월|달|명|분|사람|인|개|살|세|번|층|호|호선|장|권|병|잔|마리|대|벌|켤레|쌍|달러|원|유로|파운드|위안|엔|센트|퍼센트|%|프로|킬로|미터|그램|리터|도|점|배|통|봉지|상자|조각|곡|편|채|"
-    "송이|그루|줄|쪽|페이지|회|차|등|위|학년|학기|교시|인분|박|가지|종류|곳|군데|군|차례|끼|블록|정거장|마일|인치|피트|평"
+_counter = "|".join(
+    [
+        "시간",
+        "시",
+        "분",
+        "초",
+        "년",
+        "월",
+        "일",
+        "주",
+        "개월",
+        "달",
+        "명",
+        "분",
+        "사람",
+        "인",
+        "개",
+        "살",
+        "세",
+        "번",
+        "층",
+        "호",
+        "호선",
+        "장",
+        "권",
+        "병",
+        "잔",
+        "마리",
+        "대",
+        "벌",
+        "켤레",
+        "쌍",
+        "달러",
+        "원",
+        "유로",
+        "파운드",
+        "위안",
+        "엔",
+        "센트",
+        "퍼센트",
+        "%",
+        "프로",
+        "킬로",
+        "미터",
+        "그램",
+        "리터",
+        "도",
+        "점",
+        "배",
+        "통",
+        "봉지",
+        "상자",
+        "조각",
+        "곡",
+        "편",
+        "채",
+        "송이",
+        "그루",
+        "줄",
+        "쪽",
+        "페이지",
+        "회",
+        "차",
+        "등",
+        "위",
+        "학년",
+        "학기",
+        "교시",
+        "인분",
+        "박",
+        "가지",
+        "종류",
+        "곳",
+        "군데",
+        "군",
+        "차례",
+        "끼",
+        "블록",
+        "정거장",
+        "마일",
+        "인치",
+        "피트",
+        "평",
+    ]
 )
 
 
-_part = r"(?:\d[\d,]*(?:\.\d+)?[십백천]?(?:[만억조]|[ ][만억조](?=[ ]?[원명개달위]))?|[영공일이삼사오육칠팔구십백천]+[만억조]*|[만억조])"
+_digits = r"\d[\d,]*(?:\.\d+)?[십백천]?(?:[만억조]|[ ][만억조](?=[ ]?[원명개달위]))?"
+
+
+_part = rf"(?:{_digits}|[영공일이삼사오육칠팔구십백천]+[만억조]*|[만억조])"
 
 
 _sino = rf"{_part}(?:(?:(?<=[만억조천])[ ]|(?<=[십백천만억조])){_part})*"
@@ -60,17 +144,21 @@ _native = rf"(?:{'|'.join(_tens)})?(?:{'|'.join(_ones)})|(?:{'|'.join(_tens)})"
 
 
 def _value(written: str) -> float:  # of digits and Sino-Korean numerals
-    total = section = 0.0
-    number = None
-    for t in re.findall(r"\d[\d,]*(?:\.\d+)?|.", written.replace(" ", "")):
-        if t[0].isdecimal():
-            number = float(t.replace(",", ""))
-        elif t in _digit:
-            number = (number or 0) * 10 + _digit[t]
-        elif _unit[t] < 10**4:
-            section, number = section + (1 if number is None else number) * _unit[t], None
+    total = 0.0  # of what stands before 만, 억 and 조
+    section = 0.0  # of what stands before 십, 백 and 천, since then
+    number = None  # read since then; None: no digit
+    for sign in re.findall(r"\d[\d,]*(?:\.\d+)?|.", written.replace(" ", "")):
+        if sign[0].isdecimal():
+            number = float(sign.replace(",", ""))
+        elif sign in _digit:
+            number = (number or 0) * 10 + _digit[sign]
+        elif _unit[sign] < 10**4:
+            section += (1 if number is None else number) * _unit[sign]
+            number = None
         else:
-            total, section, number = total + ((section + (number or 0)) or 1) * _unit[t], 0.0, None
+            total += ((section + (number or 0)) or 1) * _unit[sign]
+            section = 0.0
+            number = None
     return total + section + (number or 0)
 
 
@@ -79,40 +167,71 @@ def _spoken(written: str) -> int:  # of native numerals
     return _tens.get(tens, 0) + _ones.get(written[len(tens) :], 0)
 
 # %% ../../nbs/modules/korean/numerals.ipynb #180cbd01
+def _is_certain(match: re.Match, text: str) -> bool:  # that it is a number, and not a part of a word
+    before = text[max(match.start() - 1, 0) : match.start()]
+    after = text[match.end() :]
+    if match[0][0].isdecimal():
+        return not re.search("[A-Za-z]", before + after[:1])
+    if len(match[0]) < 2 or re.match("[가-힣]", before):
+        return False
+    return bool(re.match(rf"[ ]?(?:{_counter})", after))
+
+
+def _other_readings(written: str) -> dict[float, str]:  # value → as written
+    readings = {}
+    if "억" in written:  # 1억 9천 is said for 1억 9천만
+        hundred_millions, rest = divmod(_value(written), 10**8)
+        readings[10**8 * hundred_millions + 10**4 * rest] = written
+    parts = re.findall(rf"\d+|{_sino}", written.replace(",", " "))
+    parts += re.split(r"(?<=[만억조])", written)
+    return readings | {_value(part): part for part in parts if part.strip()}
+
+
+def _quoted(match: re.Match, text: str) -> str:  # a number with its counter
+    return match[0] + text[match.end() : match.end() + 2].rstrip()
+
+
 def amounts(
     text: str,  # a dialogue or a summary
     strict: bool = False,  # only what is a number for certain
 ) -> dict[float, str]:  # value → as written
     "The numbers that a text names, in digits or in words"
-    text, found = TAG.sub(" ", text), {}
-    for m in re.finditer(_sino, text):
-        digits, before, after = m[0][0].isdecimal(), text[max(m.start() - 1, 0) : m.start()], text[m.end() :]
-        certain = (
-            not re.search("[A-Za-z]", before + after[:1])
-            if digits
-            else len(m[0]) > 1 and re.match(rf"[ ]?(?:{_counter})", after) and not re.match("[가-힣]", before)
-        )
-        if certain or not strict:
-            found.setdefault(_value(m[0]), m[0] + text[m.end() : m.end() + 2].rstrip())
-        if not strict and "억" in m[0]:
-            found[10**8 * (_value(m[0]) // 10**8) + 10**4 * (_value(m[0]) % 10**8)] = m[
-                0
-            ]  # 1억 9천 is said for 1억 9천만
+    text = TAG.sub(" ", text)
+    values = {}
+    for match in re.finditer(_sino, text):
+        if not strict or _is_certain(match, text):
+            values.setdefault(_value(match[0]), _quoted(match, text))
         if not strict:
-            found |= {
-                _value(p): p
-                for p in re.findall(rf"\d+|{_sino}", m[0].replace(",", " "))
-                + re.split(r"(?<=[만억조])", m[0])
-                if p.strip()
-            }
+            values |= _other_readings(match[0])
     native = rf"(?<![가-힣])(?:{_native})(?!대)(?=[ ]?(?:{_counter}))" if strict else _native
-    for m in re.finditer(native, text):
-        found.setdefault(float(_spoken(m[0])), m[0] + text[m.end() : m.end() + 2].rstrip())
-    return (
-        found
-        | {float(v): w for w, v in _days.items() if w in text and not strict}
-        | ({v % 100: w for v, w in found.items() if 1000 < v < 2100} if not strict else {})
-    )
+    for match in re.finditer(native, text):
+        values.setdefault(float(_spoken(match[0])), _quoted(match, text))
+    if strict:
+        return values
+    days = {float(value): word for word, value in _days.items() if word in text}
+    short_years = {value % 100: written for value, written in values.items() if 1000 < value < 2100}
+    return values | days | short_years
+
+
+_several_values = dict(반=(30.0, 50.0, 0.5, 6.0), 주=(7.0,), 분기=(3.0,))
+
+
+def _values_in(dialogue: str) -> set[float]:  # its numbers; and totals, change, durations
+    values = set(amounts(dialogue))
+    for word, meanings in _several_values.items():
+        if word in dialogue:
+            values |= set(meanings)
+    for a, b in combinations(list(amounts(dialogue, strict=True))[:8], 2):
+        values |= {a + b, abs(a - b), a * b}
+    return values
+
+
+def _is_among(values: set[float], value: float, written: str) -> bool:
+    if value in values or value <= 2 or (value >= 10**5 and value / 10**4 in values):
+        return True  # 385만 원 is often said as 385
+    if "시" in written[-2:] and {value - 12, value + 12, value - 1, value + 1} & values:
+        return True  # 15시 is 오후 3시; 네 시 오 분 전 is 3시 55분
+    return value != int(value) and float(int(value)) in values
 
 
 def number(
@@ -120,22 +239,6 @@ def number(
     summary: str,  # one reference
 ) -> list[str]:  # as written in the summary
     "Numbers of the summary that the dialogue does not have, in digits or in words"
-    said = set(amounts(dialogue)) | {
-        v
-        for w, vs in dict(반=(30.0, 50.0, 0.5, 6.0), 주=(7.0,), 분기=(3.0,)).items()
-        if w in dialogue
-        for v in vs
-    }
-    certain = list(amounts(dialogue, strict=True))[:8]
-    said |= {
-        x for a, b in combinations(certain, 2) for x in (a + b, abs(a - b), a * b)
-    }  # totals, change, durations
-
-    def there(v: float, written: str) -> bool:
-        if v in said or v <= 2 or (v >= 10**5 and v / 10**4 in said):
-            return True  # 385만 원 is often said as 385
-        if "시" in written[-2:] and {v - 12, v + 12, v - 1, v + 1} & said:
-            return True  # 15시 is 오후 3시; 네 시 오 분 전 is 3시 55분
-        return v != int(v) and float(int(v)) in said
-
-    return [w for v, w in amounts(summary, strict=True).items() if not there(v, w)]
+    values = _values_in(dialogue)
+    claims = amounts(summary, strict=True)
+    return [written for value, written in claims.items() if not _is_among(values, value, written)]

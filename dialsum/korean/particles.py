@@ -9,17 +9,19 @@ __all__ = ['particle']
 import re
 
 # %% ../../nbs/modules/korean/particles.ipynb #7ed3e4df
+_letter_finals = dict(L="ㄹ", R="ㄹ", M="ㅁ", N="ㄴ")  # 엘, 알, 엠, 엔; all other letters end in a vowel
+
+
 def _latin(run: str) -> str:  # final consonant of Latin letters as Koreans read them: '' for none
     capitals = re.search(r"[A-Z]*$", run)[0]
-    spelled = len(run) == 1 or (capitals and not (len(capitals) > 3 and re.search("[AEIOUY]", capitals)))
-    if spelled:
-        return dict(L="ㄹ", R="ㄹ", M="ㅁ", N="ㄴ").get(
-            run[-1].upper(), ""
-        )  # 엘, 알, 엠, 엔; all other letters end in a vowel
+    is_word = len(capitals) > 3 and re.search("[AEIOUY]", capitals)
+    if len(run) == 1 or (capitals and not is_word):
+        return _letter_finals.get(run[-1].upper(), "")
     word = run.lower()
     if re.search("le?$", word):
         return "ㄹ"  # 모델, 파일
-    stop = "([mn]e?|ng|ck|ook|[aeiou]c|(?<![aeiou])[aeiou][kpt])$"  # 타임, 라인, 블록, 노트북, 메트릭, 스텝, 데이터셋; not 파트, 루프
+    # 타임, 라인, 블록, 노트북, 메트릭, 스텝, 데이터셋; not 파트, 루프
+    stop = "([mn]e?|ng|ck|ook|[aeiou]c|(?<![aeiou])[aeiou][kpt])$"
     return "ㄱ" if re.search(stop, word) else ""
 
 
@@ -30,21 +32,19 @@ def _number(digits: str) -> str:  # final consonant of a number as it is read
     return "" if digits.isdigit() and 12 <= zeros < 16 else "ㅂ"  # 조; else 영, 십, 백, 천, 만, 억
 
 
-def _final(
-    word: str,
-) -> str | None:  # final consonant of the last syllable, '' for none, None where the sound is not known
-    word = (
-        re.sub(r"\s*[(\[][^()\[\]]*[)\]]$", "", word.strip()) or word
-    )  # what stands in brackets is not read
-    word = word.strip(" \"'`.,;:!?)]}>*_").replace("%", "퍼센트").replace(",", "")
+_finals = " ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"
+
+
+def _final(word: str) -> str | None:
+    "Final consonant of the last syllable; '' for none, None where the sound is not known"
+    unbracketed = re.sub(r"\s*[(\[][^()\[\]]*[)\]]$", "", word.strip())  # what stands in brackets is not read
+    word = (unbracketed or word).strip(" \"'`.,;:!?)]}>*_").replace("%", "퍼센트").replace(",", "")
     if run := re.search("[A-Za-z]+$", word):
         return _latin(run[0])
     if run := re.search(r"[0-9]+(\.[0-9]+)*$", word):
         return _number(run[0])
     if re.search("[가-힣]$", word):
-        return " ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"[
-            (ord(word[-1]) - 0xAC00) % 28
-        ].strip()
+        return _finals[(ord(word[-1]) - ord("가")) % 28].strip()
     return None
 
 # %% ../../nbs/modules/korean/particles.ipynb #154f3b38
@@ -52,7 +52,7 @@ def particle(
     word: str,  # what stands before
     pair: str,  # '은/는', '이/가', '을/를', '과/와', '으로/로', …: the form after a consonant, and after a vowel
 ) -> str:  # the fitting one; both, as in '은(는)', where the sound of `word` is not known
-    "The particle that fits the sound of a word; Latin words are read by rules of thumb that hold for the names that reports print"
+    "The particle that fits the sound of a word; Latin words are read by rules of thumb that hold for a report's names"
     after_consonant, after_vowel = pair.split("/")
     final = _final(word)
     if final is None:

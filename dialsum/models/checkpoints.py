@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['BASES', 'LIMITED', 'READ_QUANTIZED', 'HEADS', 'NOTES', 'json_of', 'base_now', 'adapter_base', 'fetch', 'fetched_path',
            'own_checkpoint', 'locate', 'locate_base', 'move_base', 'safetensors_header', 'origin', 'provenance',
-           'damages', 'check_whole', 'fingerprint']
+           'Damage', 'damages', 'weight_damages', 'check_whole', 'fingerprint', 'cached_revision']
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #0d4c7056
 import json
 import struct
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from .cards import ModelCard
-from .hub import INDEX, WEIGHTS, _is_hub_name, asks_nothing, hub_weights, in_cache
+from .hub import INDEX, WEIGHTS, asks_nothing, hub_weights, in_cache, is_hub_name
 from .replicas import replica
 from .sizes import skeleton_of
 from ..runs.errors import DialsumError
@@ -27,12 +28,12 @@ def json_of(
 ) -> dict:
     "What the file holds; raises `DialsumError` when it was cut off, or is something else"
     try:
-        held = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError:
-        held = None
-    if isinstance(held, dict):
-        return held
-    raise DialsumError(f"'{Path(path).name}' is cut off, or no JSON: fetch it again.")
+        content = None
+    if isinstance(content, dict):
+        return content
+    raise DialsumError("json_torn", file=Path(path).name)
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #564246d4
 BASES: dict[str, str] = {}  # the base that an adapter's folder names → where it lies now, as somebody said
@@ -61,59 +62,52 @@ def fetch(
     checkpoint: str,  # from `locate`
     say=print,  # called with a line a file
 ) -> None:
-    "Download the weights that `load` would wait for: a hub model's, or those of the base that an adapter's folder names; raises `DialsumError` when the download breaks off"
+    """Download the weights that `load` would wait for: a hub model's, or those of the base that an adapter's
+    folder names; raises `DialsumError` when the download breaks off"""
     import requests
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import disable_progress_bars
 
     name = adapter_base(checkpoint) if (Path(checkpoint) / "adapter_config.json").is_file() else checkpoint
-    if not _is_hub_name(name) or Path(name).is_dir() or in_cache(name):
+    if not is_hub_name(name) or Path(name).is_dir() or in_cache(name):
         return
     disable_progress_bars()
     weights = hub_weights(c, name)
-    small = (
-        ["config.json"] if WEIGHTS in weights else ["config.json", INDEX]
-    )  # with them the cache holds it whole
-    for file in (*small, *weights):
+    described = ["config.json"] if WEIGHTS in weights else ["config.json", INDEX]
+    for file in (*described, *weights):  # with what describes them the cache holds the weights whole
         if file in weights:
-            say(
-                f"downloading {file} of {name}"
-                + (f" ({weights[file] / 2**30:.2f} GiB)" if weights[file] else "")
-            )
+            size = f" ({weights[file] / 2**30:.2f} GiB)" if weights[file] else ""
+            say(f"downloading {file} of {name}{size}")
         try:
             hf_hub_download(name, file)
         except (OSError, ValueError, HfHubHTTPError, requests.RequestException) as e:
+            kind = type(e).__name__
             raise DialsumError(
-                f"{c.name}: the download of '{file}' of '{name}' broke off ({type(e).__name__}): start again, what has come is kept."
+                "download_broke_off", model=c.name, file=file, checkpoint=name, kind=kind
             ) from e
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #e43f2e3a
 def _check_folder(c: ModelCard, folder: Path):
-    for config, weights in (
-        ("adapter_config.json", "adapter_model.safetensors"),
-        ("config.json", "model.safetensors"),
-    ):
-        if not (folder / config).is_file():
-            continue
-        if (folder / weights).is_file() or (folder / f"{weights}.index.json").is_file():
-            return
-        raise DialsumError(
-            f"{c.name}: the folder '{folder}' holds no {weights}: give the folder that `save_pretrained` wrote (pickled .bin weights can run code and are not read)."
-        )
-    raise DialsumError(
-        f"{c.name}: the folder '{folder}' holds no config.json: give the folder that `save_pretrained` wrote."
-    )
+    if (folder / "adapter_config.json").is_file():
+        weights = "adapter_model.safetensors"
+    elif (folder / "config.json").is_file():
+        weights = WEIGHTS
+    else:
+        raise DialsumError("folder_without_config", model=c.name, folder=folder)
+    if not (folder / weights).is_file() and not (folder / f"{weights}.index.json").is_file():
+        raise DialsumError("folder_without_safetensors", model=c.name, folder=folder, weights=weights)
 
 
 def fetched_path(
     c: ModelCard,
 ) -> Path:  # may not be there
     "Where the weights of a model lie that came from elsewhere than the hub"
-    return next(
-        (folder for cache in caches() if (folder := cache / "models" / c.name).is_dir()),
-        cache_path() / "models" / c.name,
-    )
+    for cache in caches():
+        folder = cache / "models" / c.name
+        if folder.is_dir():
+            return folder
+    return cache_path() / "models" / c.name
 
 
 def own_checkpoint(
@@ -125,12 +119,12 @@ def own_checkpoint(
     return str(fetched_path(c))
 
 
-def _made_again(
-    c: ModelCard, name: str
-) -> str:  # what lay in a cache that was emptied, moved, or is another user's
-    if Path(name).parent.name == "replicas" and Path(name).name.startswith(f"{c.name}-"):
+def _restored(c: ModelCard, name: str) -> str:
+    "The place of what lay in a cache that was emptied, moved, or is another user's"
+    kind, folder = Path(name).parent.name, Path(name).name
+    if kind == "replicas" and folder.startswith(f"{c.name}-"):
         return str(replica(c))
-    if Path(name).parent.name == "models" and Path(name).name == c.name and fetched_path(c).is_dir():
+    if kind == "models" and folder == c.name and fetched_path(c).is_dir():
         return str(fetched_path(c))
     return name
 
@@ -141,16 +135,17 @@ def locate(
     checkpoint: str = "",  # a folder or a hub name; empty: the card's own
 ) -> str:  # what `from_pretrained` takes
     "Where a model's weights are; raises `DialsumError` in seconds when they are nowhere"
-    name = checkpoint or (str(replica(c)) if scale == "replica" else own_checkpoint(c))
+    name = checkpoint
+    if not name:
+        name = str(replica(c)) if scale == "replica" else own_checkpoint(c)
     if not Path(name).is_dir():
-        name = _made_again(c, name)
-    if (folder := Path(name).expanduser()).is_dir():
+        name = _restored(c, name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
         _check_folder(c, folder)
         return str(folder.absolute())
-    if not _is_hub_name(name):
-        raise DialsumError(
-            f"{c.name}: there is no folder '{name}': give a checkpoint folder or a hub name like '{c.checkpoint}'."
-        )
+    if not is_hub_name(name):
+        raise DialsumError("checkpoint_folder_missing", model=c.name, folder=name, example=c.checkpoint)
     if not in_cache(name):
         hub_weights(c, name)
     return name
@@ -165,13 +160,9 @@ def locate_base(
     try:
         return locate(c, "full", base)
     except DialsumError as e:
-        if _is_hub_name(base):
-            raise DialsumError(
-                f"the base of the adapter '{checkpoint}' cannot be had ({e}): give its folder with --base FOLDER."
-            ) from None
-        raise DialsumError(
-            f"{c.name}: the base of the adapter '{checkpoint}' is not at '{base}' any more: give its new folder with --base FOLDER."
-        ) from None
+        if is_hub_name(base):
+            raise DialsumError("adapter_base_not_on_hub", adapter=checkpoint, reason=e) from None
+        raise DialsumError("adapter_base_moved", model=c.name, adapter=checkpoint, base=base) from None
 
 
 def _base_is_there(c: ModelCard, checkpoint: str) -> bool:  # where the adapter's folder says
@@ -188,22 +179,21 @@ def move_base(
     base: str,  # folder or hub name; empty: where the adapter's folder says
     lost: bool = False,  # whether a base that is where the adapter's folder says stays the one
 ) -> None:
-    "Say where the base of an adapter lies now, for this process; raises `DialsumError` for what is no adapter, and for a base that is not there"
+    """Say where the base of an adapter lies now, for this process; raises `DialsumError` for what is no adapter,
+    and for a base that is not there"""
     if not base:
         return
     config = Path(checkpoint).expanduser() / "adapter_config.json"
     if not config.is_file():
-        raise DialsumError(
-            f"{c.name}: '{checkpoint}' is no adapter and has no base beside it: leave base out."
-        )
+        raise DialsumError("base_of_no_adapter", model=c.name, checkpoint=checkpoint)
     if lost and _base_is_there(c, checkpoint):
         return
     try:
         place = locate(c, "full", base)
     except DialsumError as e:
-        why = str(e).removeprefix(f"{c.name}: ").partition(": ")[0]
+        reason = e.message().what.removeprefix(f"{c.name}: ")
         raise DialsumError(
-            f"{c.name}: the base of the adapter '{checkpoint}' cannot be had from '{base}' ({why}): give its folder with --base FOLDER."
+            "adapter_base_unusable", model=c.name, adapter=checkpoint, base=base, reason=reason
         ) from None
     BASES[json_of(config).get("base_model_name_or_path") or ""] = place
 
@@ -212,51 +202,48 @@ def safetensors_header(
     path: Path,  # a safetensors file
 ) -> dict:  # tensor name → {'dtype', 'shape', 'data_offsets'}
     "The header of a safetensors file; raises `DialsumError` when the file is shorter or longer than its header says"
+    name = Path(path).name
     size = Path(path).stat().st_size
     with open(path, "rb") as f:
         start = f.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if length > size - 8:
-            raise DialsumError(f"'{Path(path).name}' is cut off inside its header: fetch it again.")
+            raise DialsumError("safetensors_header_cut", file=name)
         try:
             header = json.loads(f.read(length))
         except ValueError:
-            raise DialsumError(
-                f"'{Path(path).name}' has no readable safetensors header: fetch it again."
-            ) from None
+            raise DialsumError("safetensors_header_unreadable", file=name) from None
     header.pop("__metadata__", None)
-    need = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
-    if need != size:
-        raise DialsumError(
-            f"'{Path(path).name}' has {size:,} bytes, its header says {need:,}: fetch it again."
-        )
+    end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    expected = 8 + length + end
+    if expected != size:
+        raise DialsumError("safetensors_size_wrong", file=name, size=size, expected=expected)
     return header
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #464de731
 def origin(
     checkpoint: str,  # from `locate`
 ) -> dict:  # card, scale, method and lengths; empty for a checkpoint from elsewhere
-    "How a checkpoint folder came to be, as training noted it there; raises `DialsumError` for a note that is not as training wrote it"
+    """How a checkpoint folder came to be, as training noted it there; raises `DialsumError` for a note that is not
+    as training wrote it"""
     note = Path(checkpoint).expanduser() / "dialsum.json"
     if not note.is_file():
         return {}
     try:
-        held = json_of(note)
+        content = json_of(note)
     except DialsumError:
-        held = None
-    if held is None:
-        raise DialsumError(f"the note '{note}' is cut off, or no JSON: fetch it again, or remove it.")
-    if not _is_note(held):
-        raise DialsumError(f"the note '{note}' is not as a training writes it: fetch it again, or remove it.")
-    return held
+        raise DialsumError("note_torn", note=note) from None
+    if not _is_note(content):
+        raise DialsumError("note_not_from_training", note=note)
+    return content
 
 
 LIMITED = ("max_source", "max_target", "max_new_tokens")  # what a note says of lengths, in tokens
 
 
-def _is_note(held: dict) -> bool:  # of dialsum.json: what is read of it
-    texts = [held.get(name, "") for name in ("card", "scale", "method")]
-    lengths = held.get("lengths", {})
+def _is_note(content: dict) -> bool:  # of dialsum.json: what is read of it
+    texts = [content.get(name, "") for name in ("card", "scale", "method")]
+    lengths = content.get("lengths", {})
     if not all(isinstance(text, str) for text in texts) or not isinstance(lengths, dict):
         return False
     if not lengths:
@@ -272,20 +259,24 @@ def provenance(
 ) -> dict:  # licence, terms (address; '' where nothing has to be accepted), origin, and what else was noted
     "Under which licence weights are used, and where they come from, as far as it is known; of an adapter its base's"
     base = adapter_base(checkpoint) or checkpoint
-    of_hub = _is_hub_name(base) and not Path(base).is_dir()
-    noted = {} if of_hub else origin(base).get("source") or {}
-    own = base == c.checkpoint  # what others made of it may be under another licence
-    return (
-        dict(
-            licence=c.licence if own else "",
-            terms=c.terms if own else "",
-            origin=f"https://huggingface.co/{base}" if of_hub else "",
-        )
-        | noted
-    )
+    from_hub = is_hub_name(base) and not Path(base).is_dir()
+    source = dict(licence="", terms="", origin="")
+    if base == c.checkpoint:  # what others made of it may be under another licence
+        source |= dict(licence=c.licence, terms=c.terms)
+    if from_hub:
+        return source | dict(origin=f"https://huggingface.co/{base}")
+    return source | (origin(base).get("source") or {})
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #a41c07de
 READ_QUANTIZED = ("bitsandbytes",)  # ways of quantizing whose weights are read here
+
+
+@dataclass(frozen=True)
+class Damage:
+    "Something that a local checkpoint's weights lack"
+
+    file: str  # its name
+    error: DialsumError  # what is wrong with it, and what to do
 
 
 def damages(
@@ -294,100 +285,129 @@ def damages(
     | None = None,  # whose it should be: names and shapes are compared as well; None: they are not
 ) -> list[tuple[str, str, str]]:  # (what is wrong, the file's name, what to do)
     "What a local checkpoint's weights lack, from its configuration, its index and the headers alone"
-    if foreign := _quantized_otherwise(folder):
-        return [foreign]
+    found = []
+    for damage in weight_damages(folder, c):
+        message = damage.error.message()
+        found.append((message.what, damage.file, message.remedy))
+    return found
+
+
+def weight_damages(
+    folder: Path,  # of a whole model
+    c: ModelCard | None = None,  # as for `damages`
+) -> list[Damage]:
+    "As `damages`, each with its error"
+    quantization = _unreadable_quantization(folder)
+    if quantization:
+        return [Damage("config.json", DialsumError("quantization_unreadable", method=quantization))]
     index, single = folder / INDEX, folder / WEIGHTS
     if not index.is_file() and not single.is_file():
-        pickled = next(folder.glob("*.bin"), None)
-        only = f" (only {pickled.name})" if pickled else ""
-        remedy = (
-            "convert the checkpoint with `save_pretrained` (pickled weights can run code and are not read)"
-        )
-        return [(f"there are no safetensors weights{only}", folder.name, remedy)]
+        return [Damage(folder.name, _no_safetensors(folder))]
     try:
-        wanted = json_of(index)["weight_map"] if index.is_file() else {}
+        shard_of = json_of(index)["weight_map"] if index.is_file() else {}
     except DialsumError as e:
-        return [_damage(e, index.name)]
-    found, held, shapes = [], {}, {}
-    for name in sorted(set(wanted.values()) or {single.name}):
+        return [Damage(index.name, e)]
+    weights = _stored_weights(folder, sorted(set(shard_of.values()) or {single.name}))
+    found = weights.damages + _astray(folder, shard_of, weights)
+    if found or c is None:
+        return found
+    unlike = _unlike_configuration(folder, c, weights.shapes)
+    if unlike is None:
+        return []
+    in_configuration = unlike.code == "configuration_builds_no_model"
+    weights_file = index.name if index.is_file() else single.name
+    return [Damage("config.json" if in_configuration else weights_file, unlike)]
+
+
+def _no_safetensors(folder: Path) -> DialsumError:
+    pickled = next(folder.glob("*.bin"), None)
+    if pickled is None:
+        return DialsumError("safetensors_missing")
+    return DialsumError("safetensors_missing_but_pickled", pickled=pickled.name)
+
+# %% ../../nbs/modules/models/checkpoints.ipynb #a41c07e0
+@dataclass(frozen=True)
+class _StoredWeights:
+    files: dict[str, str]  # tensor → the file that holds it
+    shapes: dict[str, tuple]  # tensor → its shape
+    damages: list[Damage]  # of files that are missing or torn
+
+
+def _stored_weights(folder: Path, names: list[str]) -> _StoredWeights:  # of the files of these names
+    weights = _StoredWeights({}, {}, [])
+    for name in names:
         if not (folder / name).is_file():
-            found.append((f"the shard {name} is missing", name, "fetch the checkpoint again"))
+            weights.damages.append(Damage(name, DialsumError("shard_missing", shard=name)))
             continue
         try:
             header = safetensors_header(folder / name)
         except DialsumError as e:
-            found.append(_damage(e, name))
+            weights.damages.append(Damage(name, e))
             continue
-        held |= dict.fromkeys(header, name)
-        shapes |= {t: tuple(about["shape"]) for t, about in header.items()}
-    here = {t for t, name in wanted.items() if (folder / name).is_file()}
-    astray = [t for t, name in wanted.items() if held.get(t, name) != name]
-    astray += [t for t in wanted if t in here and t not in held and not found]
-    if astray:
-        what = f"{len(astray)} tensors are not in the shard that the index names (first: {astray[0]})"
-        found.append((what, index.name, "fetch the index and the shards from one revision"))
-    if found or c is None:
-        return found
-    return _unlike_configuration(folder, c, shapes, index.name if index.is_file() else single.name)
+        for tensor, entry in header.items():
+            weights.files[tensor] = name
+            weights.shapes[tensor] = tuple(entry["shape"])
+    return weights
 
 
-def _damage(e: DialsumError, name: str) -> tuple[str, str, str]:  # of a sentence that ends with its remedy
-    what, _, remedy = str(e).rpartition(": ")
-    return what, name, remedy
+def _astray(folder: Path, shard_of: dict[str, str], weights: _StoredWeights) -> list[Damage]:
+    "Tensors that are in another shard than the index says, or in none although no shard is missing or torn"
+    astray = [t for t, shard in shard_of.items() if weights.files.get(t, shard) != shard]
+    if not weights.damages:
+        astray += [t for t in shard_of if t not in weights.files]
+    if not astray:
+        return []
+    return [Damage(INDEX, DialsumError("tensors_astray", number=len(astray), first=astray[0]))]
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #455bfe13
-def _quantized_otherwise(
-    folder: Path,
-) -> tuple[str, str, str] | None:  # weights that only another library can read
+def _unreadable_quantization(folder: Path) -> str:  # the method of weights that only another library can read
     config = folder / "config.json"
     settings = json_of(config).get("quantization_config") if config.is_file() else None
     if not settings:
-        return None
-    way = settings.get("quant_method") or "bitsandbytes"  # older ones do not say
-    if way in READ_QUANTIZED:
-        return None
-    return (
-        f"its weights are quantized by '{way}', which is not read",
-        config.name,
-        "take the unquantized checkpoint",
-    )
+        return ""
+    method = settings.get("quant_method") or "bitsandbytes"  # older ones do not say
+    return "" if method in READ_QUANTIZED else method
 
 
-HEADS = {
-    "lm_head.weight",
-    "embed_out.weight",
-}  # names of one matrix, by the version of transformers that saved it
+# names of one matrix, by the version of transformers that saved it
+HEADS = {"lm_head.weight", "embed_out.weight"}
 
 
 def _unlike_configuration(
-    folder: Path, c: ModelCard, shapes: dict[str, tuple], file: str
-) -> list[tuple[str, str, str]]:  # `shapes`: by the tensor's name; `file`: where they stand
+    folder: Path,
+    c: ModelCard,
+    shapes: dict[str, tuple],  # by the tensor's name
+) -> DialsumError | None:
     config = json_of(folder / "config.json")
     if config.get("model_type") != c.family or config.get("quantization_config"):
-        return []  # another architecture is another finding; what is packed has other shapes
+        return None  # another architecture is another finding; what is packed has other shapes
     try:
         model = skeleton_of(folder, c.seq2seq)
     except Exception as e:  # whatever a broken number leads to
-        why = " ".join(str(e).split())[:160]
-        return [
-            (f"its configuration makes no model ({type(e).__name__}: {why})", "config.json", "fetch it again")
-        ]
-    stored = {
-        alias: shape for name, shape in shapes.items() for alias in _aliases(name, model.base_model_prefix)
-    }
-    tied = {}  # weights that are one are stored under one of their names
-    for name, weight in model.named_parameters(remove_duplicate=False):
-        tied.setdefault(id(weight), []).append(name)
-    missing = [names[0] for names in tied.values() if stored.keys().isdisjoint(names)]
+        reason = " ".join(str(e).split())[:160]
+        return DialsumError("configuration_builds_no_model", kind=type(e).__name__, reason=reason)
+    stored = {}
+    for name, shape in shapes.items():
+        stored |= dict.fromkeys(_aliases(name, model.base_model_prefix), shape)
+    missing = [names[0] for names in _tied_names(model) if stored.keys().isdisjoint(names)]
     if missing:
-        return [(f"it lacks {len(missing)} weights (first: {missing[0]})", file, "fetch it again")]
+        return DialsumError("weights_missing", number=len(missing), first=missing[0])
     for name, weight in model.state_dict().items():
         expected = tuple(weight.shape)
-        if stored.get(name, expected) == expected:
-            continue
-        what = f"the weights '{name}' are {_by(stored[name])}, by the configuration {_by(expected)}"
-        return [(what, file, "take configuration and weights of one checkpoint")]
-    return []
+        if stored.get(name, expected) != expected:
+            return DialsumError(
+                "weight_shape_differs", name=name, shape=_by(stored[name]), expected=_by(expected)
+            )
+    return None
+
+
+def _tied_names(
+    model,
+) -> list[list[str]]:  # of each weight: one that is tied is stored under one of its names
+    names = {}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(weight), []).append(name)
+    return list(names.values())
 
 
 def _by(shape: tuple) -> str:
@@ -409,29 +429,34 @@ def check_whole(
     if folder is None:
         return  # still on the hub
     try:
-        found = _first_damage(c, folder)
+        _check_weights(c, folder)
     except DialsumError as e:
-        found = _damage(e, "")
-    if found:
+        english, korean = e.message("en"), e.message("ko")
         raise DialsumError(
-            f"{c.name}: the checkpoint '{checkpoint}' is not whole, {found[0]}: {found[2].rstrip('.')}."
-        )
+            "checkpoint_not_whole",
+            model=c.name,
+            checkpoint=checkpoint,
+            damage=english.what,
+            remedy=english.remedy,
+            damage_ko=korean.what,
+            remedy_ko=korean.remedy,
+        ) from None
     origin(checkpoint)
     if adapter_base(checkpoint):
         check_whole(c, locate_base(c, checkpoint))
 
 
-def _first_damage(
-    c: ModelCard, folder: Path
-) -> tuple[str, str, str] | None:  # raises `DialsumError` for a torn file, too
+def _check_weights(c: ModelCard, folder: Path) -> None:
+    "Raises `DialsumError` for the first damage"
     adapter = folder / "adapter_config.json"
     json_of(adapter if adapter.is_file() else folder / "config.json")
     if not adapter.is_file():
-        return next(iter(damages(folder, c)), None)
+        for damage in weight_damages(folder, c):
+            raise damage.error
+        return
     weights = folder / "adapter_model.safetensors"
     if weights.is_file():
         safetensors_header(weights)
-    return None
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #23d222e8
 NOTES = ("README.md", "dialsum.json")  # of people and of this project: loading a model reads neither
@@ -448,11 +473,13 @@ def fingerprint(
     "What a checkpoint holds, wherever it lies; an adapter with what its base holds"
     folder = Path(checkpoint).expanduser()
     if not folder.is_dir():
-        return dict(name=checkpoint, revision=_revision(checkpoint))
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name[0] != "." and p.name not in NOTES]
-    content = {
-        p.relative_to(folder).as_posix(): _digest(p, p.stat().st_size, p.stat().st_mtime_ns) for p in files
-    }
+        return dict(name=checkpoint, revision=cached_revision(checkpoint))
+    content = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name[0] == "." or path.name in NOTES:
+            continue
+        status = path.stat()
+        content[path.relative_to(folder).as_posix()] = _digest(path, status.st_size, status.st_mtime_ns)
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
         return content
@@ -462,7 +489,10 @@ def fingerprint(
     return content | {adapter.name: config, "base": fingerprint(base) if base else None}
 
 
-def _revision(name: str) -> str | None:  # of a hub name, as it lies in the cache; None where it does not
+def cached_revision(
+    name: str,  # of a model on the hub
+) -> str | None:  # a commit; None where the cache does not hold it
+    "The revision of a model in the Hugging Face cache"
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json")

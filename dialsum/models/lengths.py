@@ -8,6 +8,7 @@ __all__ = ['MARGIN', 'MOST_WRITTEN', 'UNKNOWN', 'Lengths', 'needed_lengths', 'sa
 # %% ../../nbs/modules/models/lengths.ipynb #31c8fa34
 import math
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,8 @@ class Lengths:
     max_source: int  # of a dialogue and its prompt
     max_target: int  # of a summary that is learned, its end included
     max_new_tokens: int  # of a summary that is written, its end included
-    measured: str = ""  # what they follow from: 'training', 'sample' (of another checkpoint than ours), or '' where all were given
+    # what they follow from: 'training', 'sample' (of another checkpoint than ours), or '' where all were given
+    measured: str = ""
 
 
 def _up(tokens: float, step: int) -> int:
@@ -38,36 +40,39 @@ def _up(tokens: float, step: int) -> int:
 
 def needed_lengths(
     codec: Codec,
-    rows: pd.DataFrame,  # training rows, as `data.read` returns them
+    rows: pd.DataFrame,  # training rows, as `data.dialogues.read` returns them
     *,
     max_source: int = 0,
     max_target: int = 0,
     max_new_tokens: int = 0,  # as given; 0: as many as suit
     measured: str = "training",
 ) -> Lengths:
-    "Limits that cut no training reference and no dialogue, as far as the model has positions; raises `DialsumError` for given ones beyond"
+    """Limits that cut no training reference and no dialogue, as far as the model has positions; raises
+    `DialsumError` for given ones beyond"""
     check_written(codec.card, max_source, max_target=max_target, max_new_tokens=max_new_tokens)
     lengths = [len(codec.target(summaries[0])) for summaries in rows["summaries"]] or [UNKNOWN]
     positions = codec.card.config["max_position_embeddings"]
-    most = min(MOST_WRITTEN, positions if codec.card.seq2seq else positions - (max_source or positions // 2))
+    room = positions if codec.card.seq2seq else positions - (max_source or positions // 2)
+    most = min(MOST_WRITTEN, room)
     learned = max_target or min(most, _up(max(lengths), 16))
     written = max_new_tokens or min(most, _up(np.quantile(lengths, 0.99) * MARGIN, 8))
-    given = max_source and max_target and max_new_tokens
+    all_given = max_source and max_target and max_new_tokens
     return Lengths(
-        max_source or most_source(codec.card, max(learned, written)),
-        learned,
-        written,
-        "" if given else measured,
+        max_source=max_source or most_source(codec.card, max(learned, written)),
+        max_target=learned,
+        max_new_tokens=written,
+        measured="" if all_given else measured,
     )
 
 # %% ../../nbs/modules/models/lengths.ipynb #47f1dbf5
 def sample_lengths(
     codec: Codec,
 ) -> Lengths:
-    "Limits for a model of which no training references are known: those of the shipped sample, in the model's own tokens"
-    found = needed_lengths(codec, read(sample_path() / "train.csv", summaries=True), measured="sample")
-    written = max(UNKNOWN, found.max_new_tokens)
-    return replace(found, max_source=most_source(codec.card), max_new_tokens=written)
+    """Limits for a model of which no training references are known: those of the shipped sample, in the model's
+    own tokens"""
+    lengths = needed_lengths(codec, read(sample_path() / "train.csv", summaries=True), measured="sample")
+    written = max(UNKNOWN, lengths.max_new_tokens)
+    return replace(lengths, max_source=most_source(codec.card), max_new_tokens=written)
 
 
 def known_lengths(
@@ -81,36 +86,40 @@ def known_lengths(
     "The limits that a trained model is used with; raises `DialsumError` for given ones beyond its positions"
     check_written(codec.card, max_source, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens)
     usual = Lengths(**noted) if noted else sample_lengths(codec)
-    read_most = max_source or usual.max_source
-    longer = 0
-    if min_new_tokens > usual.max_new_tokens:
-        longer = min(_up(min_new_tokens * MARGIN, 8), codec.card.config["max_position_embeddings"])
-    asked = max_new_tokens or longer
-    if asked and not max_source:
-        read_most = min(read_most, most_source(codec.card, asked))
-    written = asked or usual.max_new_tokens
+    positions = codec.card.config["max_position_embeddings"]
+    source = max_source or usual.max_source
+    wanted = max_new_tokens
+    if not wanted and min_new_tokens > usual.max_new_tokens:
+        wanted = min(_up(min_new_tokens * MARGIN, 8), positions)
+    if wanted and not max_source:
+        source = min(source, most_source(codec.card, wanted))
+    written = wanted or usual.max_new_tokens
     if not codec.card.seq2seq:
-        written = min(written, codec.card.config["max_position_embeddings"] - read_most)
-    return replace(usual, max_source=read_most, max_new_tokens=written)
+        written = min(written, positions - source)
+    return replace(usual, max_source=source, max_new_tokens=written)
 
 # %% ../../nbs/modules/models/lengths.ipynb #da14ee33
 def cut_shares(
     codec: Codec,
-    rows: pd.DataFrame,  # as `data.read` returns them; without summaries, dialogues alone are counted; asked with their own instructions where they have some
+    # as `data.dialogues.read` returns them; without summaries, dialogues alone are counted;
+    # with their own instructions where they have some
+    rows: pd.DataFrame,
     max_source: int,  # tokens
     max_target: int,
     max_new_tokens: int,
     most: int = 2000,  # rows that are looked at, evenly spread
-) -> dict:  # rows, and shares (0 to 1) of dialogues, learned (references beyond max_target) and written (beyond max_new_tokens)
-    "What limits would cut"
+) -> dict:
+    """What limits would cut: rows, and shares (0 to 1) of dialogues, learned (references beyond max_target)
+    and written (references beyond max_new_tokens)"""
     rows = rows.iloc[:: max(1, math.ceil(len(rows) / most))]
 
     def share(lengths, limit):
         return sum(n > limit for n in lengths) / len(lengths) if lengths else 0.0
 
     instructions = rows.get("instruction", [""] * len(rows))
-    sources = [codec.length(text, asked) for text, asked in zip(rows["dialogue"], instructions)]
-    targets = [len(codec.target(s)) for summaries in rows.get("summaries", []) for s in summaries]
+    sources = [codec.length(text, instruction) for text, instruction in zip(rows["dialogue"], instructions)]
+    references = chain.from_iterable(rows.get("summaries", []))
+    targets = [len(codec.target(reference)) for reference in references]
     return dict(
         rows=len(rows),
         dialogues=share(sources, max_source),

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from .cards import ModelCard
-from .checkpoints import _revision, base_now, check_whole, locate_base, origin
+from .checkpoints import base_now, cached_revision, check_whole, locate_base, origin
 from .hub import asks_nothing, has_tokenizer
-from .sizes import _quiet
+from .sizes import auto_class, quiet_transformers
 from ..runs.errors import DialsumError
 
 # %% ../../nbs/modules/models/loading.ipynb #0deefd06
@@ -28,23 +28,23 @@ class LoadedModel:
     new_tokens: dict = field(
         default_factory=dict
     )  # id of an added token → ids of the pieces that it replaces
-    lengths: dict = field(
-        default_factory=dict
-    )  # of `lengths.Lengths`, how many tokens it reads, learns and writes; empty for a checkpoint from elsewhere
+    # of `lengths.Lengths`, how many tokens it reads, learns and writes; empty for a checkpoint from elsewhere
+    lengths: dict = field(default_factory=dict)
 
     @cached_property
     def parameters(self) -> tuple[int, int]:  # (all, trainable)
         "How many parameters there are, and how many are trained"
-        return sum(p.numel() for p in self.model.parameters()), sum(
-            p.numel() for p in self.model.parameters() if p.requires_grad
-        )
+        parameters = list(self.model.parameters())
+        trainable = [p for p in parameters if p.requires_grad]
+        return sum(p.numel() for p in parameters), sum(p.numel() for p in trainable)
 
 # %% ../../nbs/modules/models/loading.ipynb #94be8148
 def ids_beyond(
     tokenizer,  # a transformers tokenizer
     rows: int,  # of the embedding
-) -> int:  # how many; special tokens are not counted: no text has them, and Gemma's names a picture, which its text models have no row for
-    "How many ids of texts an embedding has no row for"
+) -> int:
+    """How many ids of texts an embedding has no row for; special tokens are not counted: no text has them, and
+    Gemma's names a picture, which its text models have no row for"""
     special = sum(i >= rows and token.special for i, token in tokenizer.added_tokens_decoder.items())
     return max(0, len(tokenizer) - rows - special)
 
@@ -53,27 +53,25 @@ def load_tokenizer(
     c: ModelCard,
     checkpoint: str,  # from `locate`
 ):  # a transformers tokenizer
-    "The tokenizer of a checkpoint, able to pad and, for causal models, to speak the chat format; raises `DialsumError` where there is none"
+    """The tokenizer of a checkpoint, able to pad and, for causal models, to speak the chat format; raises
+    `DialsumError` where there is none"""
     from transformers import AutoTokenizer
 
-    folder, remedy = (
-        Path(checkpoint),
-        "fetch the tokenizer files as well (tokenizer.json and tokenizer_config.json).",
-    )
-    nothing = f"{c.name}: the folder '{checkpoint}' holds no tokenizer: {remedy}"
+    folder = Path(checkpoint)
+    missing = DialsumError("tokenizer_missing", model=c.name, folder=checkpoint)
     if folder.is_dir() and not has_tokenizer(folder):
-        raise DialsumError(nothing)
+        raise missing
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint, trust_remote_code=False, local_files_only=asks_nothing(checkpoint)
         )
     except Exception as e:  # a torn tokenizer.json is one of no kind
-        why = " ".join(str(e).split())[:160]
+        kind, reason = type(e).__name__, " ".join(str(e).split())[:160]
         raise DialsumError(
-            f"{c.name}: the tokenizer of '{checkpoint}' does not load ({type(e).__name__}: {why}): {remedy}"
+            "tokenizer_unloadable", model=c.name, checkpoint=checkpoint, kind=kind, reason=reason
         ) from None
     if not tokenizer("가나다", add_special_tokens=False)["input_ids"]:
-        raise DialsumError(nothing)  # what loads of a folder without knows no text
+        raise missing  # transformers makes one up that knows no text
     tokenizer.clean_up_tokenization_spaces = False  # it would take the blank out of "#Person1# ,"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # labels are masked by place, never by the pad id
@@ -90,20 +88,20 @@ def shared_tokenizer(
     checkpoint: str,  # from `locate`
 ):  # a transformers tokenizer, not to be changed
     "As `load_tokenizer`, but read once while the checkpoint's files stay the same"
-    folder = Path(checkpoint)
-    files = (
-        tuple(
-            (p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()
-        )
-        if folder.is_dir()
-        else _revision(checkpoint)
-    )
-    key = c.name, c.chat_template, checkpoint, files
+    key = c.name, c.chat_template, checkpoint, _state_of(checkpoint)
     if key not in _shared:
         tokenizer = load_tokenizer(c, checkpoint)
         _shared.clear()
         _shared[key] = tokenizer
     return _shared[key]
+
+
+def _state_of(checkpoint: str) -> tuple | str | None:  # another one where a file has changed
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return cached_revision(checkpoint)
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 # %% ../../nbs/modules/models/loading.ipynb #10027c9f
 def _nf4(dtype):  # 4-bit NormalFloat with double quantization (Dettmers et al. 2023)
@@ -118,7 +116,8 @@ def _nf4(dtype):  # 4-bit NormalFloat with double quantization (Dettmers et al. 
 
 
 def keep_unpacked(model) -> None:  # a transformers model
-    "bitsandbytes packs four-bit weights for a CPU at the first evaluation; packed ones pass no gradient and round otherwise: what is trained, measured and used stays unpacked"
+    """bitsandbytes packs four-bit weights for a CPU at the first evaluation; packed ones pass no gradient and
+    round otherwise: what is trained, measured and used stays unpacked"""
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
@@ -126,25 +125,21 @@ def keep_unpacked(model) -> None:  # a transformers model
 
 def _let_ends_learn(model, end: int):  # `end`: id of the end token
     embedding = model.get_input_embeddings()
-    if embedding.padding_idx == end:
-        embedding.padding_idx = (
-            None  # pads are masked by place; here it would only keep the end from being learned
-        )
+    if (
+        embedding.padding_idx == end
+    ):  # pads are masked by place; it would only keep the end from being learned
+        embedding.padding_idx = None
 
 # %% ../../nbs/modules/models/loading.ipynb #f6c4971c
 def _of_another(c: ModelCard, checkpoint: str, base: str, family: str) -> DialsumError:
+    fields = dict(model=c.name, checkpoint=checkpoint, family=family, expected=c.family)
     if base == checkpoint:
-        return DialsumError(
-            f"{c.name}: '{checkpoint}' is a checkpoint of the architecture '{family}', not '{c.family}': give one of this model, or name the model that it is of."
-        )
-    return DialsumError(
-        f"{c.name}: the base of the adapter '{checkpoint}', '{base}', is a checkpoint of the architecture '{family}', not '{c.family}': give the adapter's own with --base FOLDER."
-    )
+        return DialsumError("architecture_differs", **fields)
+    return DialsumError("base_architecture_differs", base=base, **fields)
 
 
-def _check_finite(
-    c: ModelCard, checkpoint: str, weights
-):  # raises for a NaN or infinity; smallest and largest tell it, in one pass without a copy
+def _check_finite(c: ModelCard, checkpoint: str, weights):
+    "Raises for a NaN or infinity: the smallest or the largest weight shows it, in one pass without a copy"
     import torch
 
     for name, weight in weights:
@@ -152,14 +147,11 @@ def _check_finite(
             continue
         if torch.stack(torch.aminmax(weight.detach())).isfinite().all():
             continue
-        raise DialsumError(
-            f"{c.name}: the weights '{name}' of the checkpoint '{checkpoint}' hold what is no number: fetch it again, or take another checkpoint."
-        )
+        raise DialsumError("weights_not_finite", model=c.name, weights=name, checkpoint=checkpoint)
 
 
-def _with_adapter(
-    c: ModelCard, model, checkpoint: str, base: str
-):  # a PeftModel that a training can go on with; raises where it does not fit
+def _with_adapter(c: ModelCard, model, checkpoint: str, base: str):
+    "A PeftModel that a training can go on with; raises where the adapter does not fit"
     from peft import PeftModel
 
     try:
@@ -167,13 +159,10 @@ def _with_adapter(
     except RuntimeError as e:
         if "size mismatch" not in str(e):
             raise
-        raise DialsumError(
-            f"{c.name}: the adapter '{checkpoint}' does not fit its base '{base}', whose layers have other sizes: give the adapter's own with --base FOLDER."
-        ) from None
+        raise DialsumError("adapter_does_not_fit", model=c.name, adapter=checkpoint, base=base) from None
     _check_finite(c, checkpoint, ((n, p) for n, p in model.named_parameters() if p.requires_grad))
-    config = model.peft_config[
-        "default"
-    ]  # what is saved of it names the place where its base lies now, whoever saves it
+    config = model.peft_config["default"]
+    # whoever saves it, what is saved names the place where its base lies now
     config.base_model_name_or_path = base_now(config.base_model_name_or_path or "")
     return model
 
@@ -186,43 +175,60 @@ def load(
     quantization: str = "",  # '' or 'nf4': linear layers in four bits, quantized while they are read
     attention: str = "sdpa",  # attention implementation
 ) -> LoadedModel:  # in evaluation mode
-    "Load a model and its tokenizer; raises `DialsumError` when the checkpoint is damaged or of another architecture, or its tokenizer is not its own"
-    _quiet()
+    """Load a model and its tokenizer; raises `DialsumError` when the checkpoint is damaged or of another
+    architecture, or its tokenizer is not its own"""
+    quiet_transformers()
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoConfig
 
     adapter = Path(checkpoint) / "adapter_config.json"
     check_whole(c, checkpoint)
     base = locate_base(c, checkpoint) if adapter.is_file() else checkpoint
-    alone = asks_nothing(base)
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=alone)
-    found = config.model_type
-    if found != c.family:
-        raise _of_another(c, checkpoint, base, found)
-    tokenizer = load_tokenizer(c, checkpoint)
-    if ids_beyond(tokenizer, config.vocab_size):
-        raise DialsumError(
-            f"{c.name}: the tokenizer of '{checkpoint}' has {len(tokenizer):,} ids, the embedding {config.vocab_size:,} rows: take tokenizer and weights of one checkpoint."
-        )
-    model, info = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_pretrained(
-        base,
-        dtype=getattr(torch, dtype),
-        device_map={"": device},
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=alone,
-        adapter_kwargs=dict(local_files_only=alone),
-        output_loading_info=True,
-        attn_implementation=attention,
-        **(dict(quantization_config=_nf4(getattr(torch, dtype))) if quantization else {}),
-    )
-    if lacking := sorted(info["missing_keys"]):
-        raise DialsumError(
-            f"{c.name}: the checkpoint '{base}' lacks {len(lacking)} weights (first: {lacking[0]}): fetch it again."
-        )
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=asks_nothing(base))
+    if config.model_type != c.family:
+        raise _of_another(c, checkpoint, base, config.model_type)
+    tokenizer = _fitting_tokenizer(c, checkpoint, config.vocab_size)
+    settings = dict(dtype=getattr(torch, dtype), device_map={"": device}, attn_implementation=attention)
+    if quantization:
+        settings["quantization_config"] = _nf4(getattr(torch, dtype))
+    model = _read_weights(c, base, settings)
     keep_unpacked(model)
     _let_ends_learn(model, tokenizer.eos_token_id)
     _check_finite(c, base, model.named_parameters())
     if adapter.is_file():
         model = _with_adapter(c, model, checkpoint, base)
     return LoadedModel(c, model.eval(), tokenizer, checkpoint, lengths=origin(checkpoint).get("lengths", {}))
+
+
+def _fitting_tokenizer(c: ModelCard, checkpoint: str, rows: int):
+    "The tokenizer; raises where it has ids beyond the rows of the embedding"
+    tokenizer = load_tokenizer(c, checkpoint)
+    if ids_beyond(tokenizer, rows):
+        raise DialsumError(
+            "tokenizer_exceeds_embedding", model=c.name, checkpoint=checkpoint, ids=len(tokenizer), rows=rows
+        )
+    return tokenizer
+
+
+def _read_weights(c: ModelCard, base: str, settings: dict):
+    "The transformers model; raises where the checkpoint lacks weights"
+    local = asks_nothing(base)
+    model, info = auto_class(c.seq2seq).from_pretrained(
+        base,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=local,
+        adapter_kwargs=dict(local_files_only=local),
+        output_loading_info=True,
+        **settings,
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise DialsumError(
+            "checkpoint_lacks_weights",
+            model=c.name,
+            checkpoint=base,
+            number=len(missing),
+            first=missing[0],
+        )
+    return model

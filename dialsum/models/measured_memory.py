@@ -10,20 +10,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from .cards import ModelCard, card
-from .memory import Step, _key, _learn, _model, _of, _rows, estimate_memory
+from .memory import Memory, estimate_memory, usual_step
+from .sizes import card_of_config, config_key
+from .training_step import Step, forward_backward, random_model, step_inputs
 from .writing_memory import estimate_generation
 from ..runs.errors import DialsumError
 
 # %% ../../nbs/modules/models/measured_memory.ipynb #21b7e608
 def _status(name: str) -> int:  # of this process, in bytes: VmRSS (now), VmHWM (highest)
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def _measured(act) -> int:  # peak of `act(device)`, in bytes above what imports take
+def _measured(act) -> int:
+    "The peak of `act(device, reset_peak)`, in bytes above what imports take"
     import torch
 
     if torch.cuda.is_available():
@@ -37,39 +42,42 @@ def _measured(act) -> int:  # peak of `act(device)`, in bytes above what imports
     torch.randn(300, 300) @ torch.randn(300, 300)
     before = _status("VmRSS")
 
-    def forget():
+    def reset_peak():
         Path("/proc/self/clear_refs").write_text("5")
 
-    act("cpu", forget)
+    act("cpu", reset_peak)
     return _status("VmHWM") - before
 
 
-def _train(c: ModelCard, step: Step, steps: int, device: str, built):
+def _resident(c: ModelCard, step: Step, device: str):  # a model whose weights were touched
+    model = random_model(c, step, device)
+    for p in model.parameters():
+        p.data = p.data.clone()
+    return model
+
+
+def _train(c: ModelCard, step: Step, steps: int, device: str, reset_peak):
     import torch
 
-    model, rows = _model(c, step, device), _rows(c, step, device)
-    for p in model.parameters():
-        p.data = p.data.clone()  # touched, so that they are resident
+    model, inputs = _resident(c, step, device), step_inputs(c, step, device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
-    built()
+    reset_peak()
     for _ in range(steps):
         for _ in range(step.accumulation):
-            _learn(model, rows, step.amp, device, step.smoothing)
+            forward_backward(model, inputs, step.amp, device, step.smoothing)
         optimizer.step()
         optimizer.zero_grad()
 
 
-def _write(c: ModelCard, step: Step, new_tokens: int, beams: int, device: str, built):
+def _write(c: ModelCard, step: Step, new_tokens: int, beams: int, device: str, reset_peak):
     import torch
 
-    model, rows = _model(c, step, device).eval(), _rows(c, step, device)
-    for p in model.parameters():
-        p.data = p.data.clone()
-    built()
+    model, inputs = _resident(c, step, device).eval(), step_inputs(c, step, device)
+    reset_peak()
     with torch.inference_mode():
         model.generate(
-            input_ids=rows["input_ids"],
-            attention_mask=rows["attention_mask"],
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
             num_beams=beams,
             do_sample=False,
             use_cache=True,
@@ -79,40 +87,33 @@ def _write(c: ModelCard, step: Step, new_tokens: int, beams: int, device: str, b
         )
 
 # %% ../../nbs/modules/models/measured_memory.ipynb #699bbd43
-def _apart(job: dict) -> int:  # done by `_child` in a new process
-    env = os.environ | dict(
+def _apart(job: dict) -> int:  # bytes; done by `_child` in a new process
+    settings = dict(
         MALLOC_MMAP_THRESHOLD_=str(2**18),
         MALLOC_TRIM_THRESHOLD_=str(2**18),
         PYTHONWARNINGS="ignore",
         HF_HUB_OFFLINE="1",
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from dialsum.models.measured_memory import _child; _child(sys.argv[1])",
-            json.dumps(job),
-        ],
-        capture_output=True,
-        text=True,
-        env=env,
-    )
-    if done.returncode:
-        raise DialsumError(
-            f"the measurement ended with code {done.returncode} (-9: the system ran out of memory): {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
-        )
-    return int(done.stdout.split()[-1])
+    code = "import sys; from dialsum.models.measured_memory import _child; _child(sys.argv[1])"
+    command = [sys.executable, "-c", code, json.dumps(job)]
+    process = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
+    if process.returncode:
+        output = process.stderr.strip().splitlines() or ["no message"]
+        raise DialsumError("measurement_failed", exit_code=process.returncode, output=output[-1])
+    return int(process.stdout.split()[-1])
 
 
-def _child(job: str):
+def _child(job: str):  # JSON: what `measure_training` and `measure_generation` pass
     job = json.loads(job)
-    c, step = _of(job["config"]), Step(**job["step"])
-    if "beams" in job:
-        print(
-            _measured(lambda device, built: _write(c, step, job["new_tokens"], job["beams"], device, built))
-        )
-    else:
-        print(_measured(lambda device, built: _train(c, step, job["steps"], device, built)))
+    c, step = card_of_config(job["config"]), Step(**job["step"])
+
+    def act(device, reset_peak):
+        if "beams" in job:
+            _write(c, step, job["new_tokens"], job["beams"], device, reset_peak)
+        else:
+            _train(c, step, job["steps"], device, reset_peak)
+
+    print(_measured(act))
 
 
 def measure_training(
@@ -121,21 +122,13 @@ def measure_training(
     length: int = 512,
     target: int = 128,  # as in `estimate_memory`
     steps: int = 3,  # updates; the optimizer's moments exist from the second
-    **how,  # as in `estimate_memory`
+    **settings,  # as in `estimate_memory`
 ) -> int:  # bytes
     "Peak memory of real training steps with random weights, in a process of its own; Linux or CUDA"
-    step = Step(
-        batch,
-        length,
-        target,
-        **dict(method=card.method, weights="float32" if card.method == "full" else "bfloat16") | how,
-    )
-    step.refuse(card)
+    step = usual_step(card, batch, length, target, **settings)
     if "8bit" in step.optimizer:
-        raise DialsumError(
-            f"'{step.optimizer}' is not measured, only AdamW in float32: leave the optimizer out."
-        )
-    return _apart(dict(config=_key(card), step=asdict(step), steps=steps))
+        raise DialsumError("optimizer_not_measured", optimizer=step.optimizer)
+    return _apart(dict(config=config_key(card), step=asdict(step), steps=steps))
 
 
 def measure_generation(
@@ -148,46 +141,31 @@ def measure_generation(
 ) -> int:  # bytes
     "Peak memory of really writing, with random weights, in a process of its own; Linux or CUDA"
     step = Step(batch, length, 1, method="full", weights=weights)
-    return _apart(dict(config=_key(card), step=asdict(step), new_tokens=new_tokens, beams=beams))
+    return _apart(dict(config=config_key(card), step=asdict(step), new_tokens=new_tokens, beams=beams))
 
 # %% ../../nbs/modules/models/measured_memory.ipynb #bf9c241f
 def _cut(name: str, **numbers) -> ModelCard:
     return replace(card(name), config=card(name).config | numbers)
 
 
-def grid() -> list[
-    tuple[str, ModelCard, dict]
-]:  # (title, card, arguments of estimate and measurement; with `beams` of generation)
+def _grid_cards() -> tuple[ModelCard, ModelCard, ModelCard, ModelCard]:
+    "KoBART's real size, and smaller ones of Qwen3's, Llama's and Polyglot's shape"
+    width = dict(hidden_size=1024, num_attention_heads=16)
+    qwen = _cut("qwen3-4b", intermediate_size=3072, num_hidden_layers=28, **width)
+    llama = _cut("llama-3.2-korean-3b", intermediate_size=4096, num_hidden_layers=16, head_dim=64, **width)
+    neox = _cut("polyglot-ko-12.8b", intermediate_size=4096, num_hidden_layers=16, **width)
+    return card("kobart"), qwen, llama, neox
+
+
+def grid() -> list[tuple[str, ModelCard, dict]]:  # (title, card, arguments; with `beams` of generation)
     "The cases that are measured: KoBART's real size, and half a billion parameters of Qwen3's and Llama's shape"
-    kobart = card("kobart")
-    qwen = _cut(
-        "qwen3-4b", hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16
-    )
-    llama = _cut(
-        "llama-3.2-korean-3b",
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=16,
-        num_attention_heads=16,
-        head_dim=64,
-    )
-    neox = _cut(
-        "polyglot-ko-12.8b",
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=16,
-        num_attention_heads=16,
-    )
-    full, long, ck = (
-        dict(batch=4, length=256, target=64),
-        dict(batch=8, length=512, target=128),
-        dict(checkpointing=True),
-    )
-    lora, qlora, half = (
-        dict(batch=2, length=256),
-        dict(batch=2, length=256, method="qlora", amp="bf16"),
-        dict(amp="bf16"),
-    )
+    kobart, qwen, llama, neox = _grid_cards()
+    full = dict(batch=4, length=256, target=64)
+    long = dict(batch=8, length=512, target=128)
+    lora = dict(batch=2, length=256)
+    qlora = dict(batch=2, length=256, method="qlora", amp="bf16")
+    half = dict(amp="bf16")
+    ck = dict(checkpointing=True)
     return [
         ("KoBART", kobart, full),
         ("KoBART", kobart, long),
@@ -210,16 +188,18 @@ def grid() -> list[
 
 def measured_grid(
     cases=None,  # of `grid`; None: all
-):  # yields (title, arguments, estimate, measured bytes)
+) -> Iterator[tuple[str, dict, Memory, int]]:  # (title, arguments, estimate, measured bytes)
     "Measure case by case (minutes each on a CPU)"
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for title, c, how in cases or grid():
-        estimate, measure = (
-            (estimate_generation, measure_generation)
-            if "beams" in how
-            else (estimate_memory, measure_training)
-        )
-        m = estimate(c, device=device, **how)
-        yield title, how, m if device == "cpu" else replace(m, overhead=0), measure(c, **how)
+    for title, c, arguments in cases or grid():
+        if "beams" in arguments:
+            estimate = estimate_generation(c, device=device, **arguments)
+            measured = measure_generation(c, **arguments)
+        else:
+            estimate = estimate_memory(c, device=device, **arguments)
+            measured = measure_training(c, **arguments)
+        if device != "cpu":
+            estimate = replace(estimate, overhead=0)
+        yield title, arguments, estimate, measured

@@ -8,11 +8,13 @@ __all__ = ['refuse_offload', 'cgroup_room', 'Plan', 'available_memory', 'row_of'
 # %% ../../nbs/modules/models/memory_plan.ipynb #a88bf93f
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from .cards import ModelCard
-from .memory import Memory, Step, _still, estimate_memory, gib
-from .precision import Device, decide
+from .memory import Memory, estimate_memory, fixed_bytes, gib
+from .precision import Device, Precision, decide
+from .training_step import Step
 from ..runs.errors import DialsumError
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #d692fa09
@@ -20,25 +22,25 @@ def refuse_offload(
     model,  # a loaded transformers model or PeftModel
 ) -> None:
     "Raises `DialsumError` when a part of the model is not where it computes"
-    places = {str(p.device).split(":")[0] for p in model.parameters()} | {
-        str(d).split(":")[0] for d in (getattr(model, "hf_device_map", None) or {}).values()
-    }
-    away = "disk" if places & {"meta", "disk"} else "CPU" if "cpu" in places and len(places) > 1 else ""
-    if away:
-        raise DialsumError(
-            f"a part of the model was offloaded to the {away}, and an offloaded model is not trained: let `plan_memory` choose the settings, take a smaller model or --method qlora, or a larger device."
-        )
+    device_map = getattr(model, "hf_device_map", None) or {}
+    devices = [*(p.device for p in model.parameters()), *device_map.values()]
+    kinds = {str(device).split(":")[0] for device in devices}
+    if kinds & {"meta", "disk"}:
+        raise DialsumError("model_offloaded", place="disk")
+    if "cpu" in kinds and len(kinds) > 1:
+        raise DialsumError("model_offloaded", place="CPU")
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #82423cbd
-_limits = dict(  # of the two versions of control groups: the limit's file, that of what is taken, and the line of `memory.stat` that can be given back
+# of the two versions of control groups: the limit's file, that of what is taken,
+# and the line of `memory.stat` that can be given back
+_limits = dict(
     v2=("memory.max", "memory.current", "inactive_file"),
     v1=("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
-def _room_of(
-    group: Path, version: str
-) -> int | None:  # bytes that one control group may still take; None: it sets no limit
+def _room_of(group: Path, version: str) -> int | None:
+    "Bytes that one control group may still take; None: it sets no limit"
     limit_file, taken_file, cache = _limits[version]
     with suppress(OSError, ValueError):  # no such group seen from here, or 'max'
         limit = int((group / limit_file).read_text())
@@ -101,13 +103,15 @@ def row_of(card: ModelCard, length: int, target: int) -> str:  # tokens, as in `
     return f"{length:,} and {target:,} tokens" if card.seq2seq else f"{length:,} tokens"
 
 
-def _largest(
-    batches, estimate, most
-):  # (batch, estimate) of the largest that fits, or of the smallest when none does: memory grows with the batch
+def _largest(batches: list[int], estimate, most: int) -> tuple[int, Memory]:
+    "(batch, estimate) of the largest that fits, or of the smallest when none does: memory grows with the batch"
     low, high = 0, len(batches) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if estimate(batches[middle]).total <= most else (low, middle - 1)
+        if estimate(batches[middle]).total <= most:
+            low = middle
+        else:
+            high = middle - 1
     return batches[low], estimate(batches[low])
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #9ffb2238
@@ -129,45 +133,79 @@ def plan_memory(
 ) -> Plan:
     "Batch, accumulation, checkpointing and method that fit; raises `DialsumError` when nothing does"
     method, most = method or card.method, int(available_bytes * (1 - spare))
-    batches = [b for b in range(1, effective_batch + 1) if effective_batch % b == 0]
-    for m in (method, "qlora") if quantize and method == "lora" else (method,):
-        for again in (True,) if checkpointing else (False, True):
-            p = decide(card, m, device, wish=wish, gradient_checkpointing=again)
-            how = dict(
-                method=m,
-                weights=p.weights,
-                amp=p.amp,
-                optimizer=p.optimizer,
-                checkpointing=again,
-                rank=rank,
-                dropout=dropout,
-                smoothing=smoothing,
-            )
-
-            def estimate(b):
-                return estimate_memory(
-                    card, b, length, target, device.kind, accumulation=effective_batch // b, **how
-                )
-
-            least = sum(_still(card, Step(method=m, weights=p.weights, rank=rank, optimizer=p.optimizer))[:3])
-            if least > most:
-                continue  # no batch is worth an estimate
-            batch, need = _largest(batches, estimate, most)
-            if need.total <= most:
-                return Plan(
-                    m,
-                    batch,
-                    effective_batch // batch,
-                    again,
-                    need,
-                    _reason(m, batch, again, need, available_bytes, row_of(card, length, target)),
-                )
-    need = estimate(1)  # of the last way, which needs least
+    batches = _divisors(effective_batch)
+    row = row_of(card, length, target)
+    for way_method, recompute in _ways(method, quantize, checkpointing):
+        precision = decide(card, way_method, device, wish=wish, gradient_checkpointing=recompute)
+        way = _Way(card, precision, length, target, effective_batch, rank, dropout, smoothing)
+        if way.fixed() > most:
+            continue  # no batch is worth an estimate
+        batch, need = _largest(batches, way.estimate, most)
+        if need.total <= most:
+            reason = _reason(way_method, batch, recompute, need, available_bytes, row)
+            return Plan(way_method, batch, effective_batch // batch, recompute, need, reason)
+    need = way.estimate(1)  # of the last way, which needs least
+    could_quantize = card.method == method == "lora" and not quantize
     raise DialsumError(
-        f"{card.name} does not fit into {gib(available_bytes)}: even {m} of one row of {row_of(card, length, target)} with gradient checkpointing needs {gib(int(need.total / (1 - spare)))} "
-        f"({gib(need.weights)} of it weights): shorten the rows, take a smaller model{', allow QLoRA' if card.method == method == 'lora' and not quantize else ''} or a larger device."
+        "model_does_not_fit_unquantized" if could_quantize else "model_does_not_fit",
+        model=card.name,
+        available=gib(available_bytes),
+        method=way_method,
+        row=row,
+        needed=gib(int(need.total / (1 - spare))),
+        weights=gib(need.weights),
     )
 
 
-def _reason(method: str, batch: int, again: bool, need: Memory, available: int, length: str) -> str:
-    return f"{method}, batch {batch}{', gradient checkpointing' if again else ''}: {gib(need.total)} of {gib(available)} for rows of {length}"
+def _divisors(n: int) -> list[int]:
+    return [b for b in range(1, n + 1) if n % b == 0]
+
+
+def _ways(method: str, quantize: bool, checkpointing: bool) -> list[tuple[str, bool]]:
+    "(method, whether activations are computed again), in the order in which they are tried"
+    methods = [method, "qlora"] if quantize and method == "lora" else [method]
+    recompute = [True] if checkpointing else [False, True]
+    return list(product(methods, recompute))
+
+
+@dataclass(frozen=True)
+class _Way:
+    "One way to train, but for its batch"
+
+    card: ModelCard
+    precision: Precision
+    length: int  # tokens, as in `plan_memory`
+    target: int
+    effective_batch: int  # rows per update
+    rank: int  # of LoRA
+    dropout: bool
+    smoothing: bool
+
+    def fixed(self) -> int:  # bytes of weights, adapter and optimizer
+        p = self.precision
+        step = Step(method=p.method, weights=p.weights, rank=self.rank, optimizer=p.optimizer)
+        fixed = fixed_bytes(self.card, step)
+        return fixed.weights + fixed.adapter + fixed.optimizer
+
+    def estimate(self, batch: int) -> Memory:
+        return estimate_memory(
+            self.card,
+            batch,
+            self.length,
+            self.target,
+            self.precision.device,
+            accumulation=self.effective_batch // batch,
+            method=self.precision.method,
+            weights=self.precision.weights,
+            amp=self.precision.amp,
+            optimizer=self.precision.optimizer,
+            checkpointing=self.precision.gradient_checkpointing,
+            rank=self.rank,
+            dropout=self.dropout,
+            smoothing=self.smoothing,
+        )
+
+
+def _reason(method: str, batch: int, recompute: bool, need: Memory, available: int, row: str) -> str:
+    checkpointing = ", gradient checkpointing" if recompute else ""
+    return f"{method}, batch {batch}{checkpointing}: {gib(need.total)} of {gib(available)} for rows of {row}"

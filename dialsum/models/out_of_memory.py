@@ -48,11 +48,13 @@ def release_memory() -> None:
 
 
 def within_memory(
-    train,  # called with (rows per step, steps per update) until it does not run out of memory; loads its model anew at each call
+    # called with (rows per step, steps per update) until it does not run out of memory; loads its model anew each time
+    train,
     batch: int,  # rows per step to begin with
     accumulation: int = 1,  # steps per update
 ):  # what `train` returns
-    "Train with fewer rows at once after each out-of-memory error, and as many an update; raises `DialsumError` when one row is too many"
+    """Train with fewer rows at once after each out-of-memory error, and as many an update; raises `DialsumError`
+    when one row is too many"""
     update = batch * accumulation
     smaller = [b for b in range(batch - 1, 0, -1) if update % b == 0]
     for b in (batch, *smaller):
@@ -62,6 +64,4 @@ def within_memory(
             if not out_of_memory(e):
                 raise
         release_memory()  # here, where the error and what it holds are gone
-    raise DialsumError(
-        "out of memory with one row at once: set --gradient-checkpointing, take --method qlora, shorten the rows (--max-source) or free the device."
-    )
+    raise DialsumError("one_row_too_many")

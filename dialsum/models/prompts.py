@@ -17,7 +17,10 @@ from .spelling import Spelling, spelling
 from ..runs.errors import DialsumError
 
 # %% ../../nbs/modules/models/prompts.ipynb #698854a3
-INSTRUCTION = "다음 대화를 한두 문장으로 요약하세요. #Person1# 같은 표시는 바꾸지 말고 그대로 쓰고, 대화에 없는 내용은 쓰지 마세요.\n\n{dialogue}"
+INSTRUCTION = (
+    "다음 대화를 한두 문장으로 요약하세요. "
+    "#Person1# 같은 표시는 바꾸지 말고 그대로 쓰고, 대화에 없는 내용은 쓰지 마세요.\n\n{dialogue}"
+)
 
 
 LEAST = 64  # tokens that a summary needs
@@ -44,7 +47,7 @@ def check_source(
     most = card.config["max_position_embeddings"] - (2 if card.seq2seq else 0)
     if not least <= max_source <= most:
         raise DialsumError(
-            f"{card.name} reads {least} to {most} tokens, max_source is {max_source}: give a number between them."
+            "max_source_out_of_range", model=card.name, least=least, most=most, max_source=max_source
         )
 
 
@@ -53,23 +56,26 @@ def check_written(
     max_source: int = 0,  # tokens the model reads; 0: as many as are left
     **written: int,  # max_target, max_new_tokens: tokens that it learns or writes; 0: as many as suit
 ) -> None:
-    "Raises `DialsumError` when a model has no positions for so many tokens: an encoder-decoder counts what it writes apart, a causal model behind what it reads"
+    """Raises `DialsumError` when a model has no positions for so many tokens: an encoder-decoder counts what it
+    writes apart, a causal model behind what it reads"""
     positions = card.config["max_position_embeddings"]
     most = positions if card.seq2seq else positions - (max_source or 16)
     if most < LEAST:
         raise DialsumError(
-            f"max_source is {max_source}, which leaves a summary {max(0, most)} of the {positions} positions of {card.name}: take max_source of at most {positions - LEAST}."
+            "max_source_leaves_no_summary",
+            model=card.name,
+            max_source=max_source,
+            left=max(0, most),
+            positions=positions,
+            most=positions - LEAST,
         )
     for name, tokens in written.items():
         if tokens <= most:
             continue
+        fields = dict(model=card.name, option=name, tokens=tokens, positions=positions)
         if card.seq2seq:
-            raise DialsumError(
-                f"{name} is {tokens}, {card.name} has {positions} positions for what it writes: take {name} of at most {most}."
-            )
-        raise DialsumError(
-            f"max_source and {name} are {max_source} and {tokens}, {card.name} has {positions} positions for both: take max_source + {name} of at most {positions}."
-        )
+            raise DialsumError("summary_exceeds_positions", **fields)
+        raise DialsumError("row_exceeds_positions", max_source=max_source, **fields)
 
 # %% ../../nbs/modules/models/prompts.ipynb #51c9c69b
 PROBE = "#Person1#은 #PhoneNumber#로 #Person2#에게 전화한다."
@@ -77,7 +83,8 @@ PROBE = "#Person1#은 #PhoneNumber#로 #Person2#에게 전화한다."
 
 @dataclass
 class Codec:
-    "Turns dialogues into what one model reads, and what it writes into summaries; raises `DialsumError` for a tokenizer that spoils tags"
+    """Turns dialogues into what one model reads, and what it writes into summaries; raises `DialsumError` for a
+    tokenizer that spoils tags"""
 
     card: ModelCard
     tokenizer: object  # from `load_tokenizer`
@@ -86,14 +93,23 @@ class Codec:
     _frames: dict = field(default_factory=dict, repr=False)  # (template, whether answered) → its parts
 
     def __post_init__(self):
-        for probe in (PROBE, *(f"{w}은 {w} {w}, {w}." for w in self.spelling.words.values())):
-            back = self.text(self.ids(probe))
-            if back != probe:
-                raise DialsumError(
-                    f"{self.card.name}: the tokenizer of '{self.tokenizer.name_or_path}' does not give tags back, '{probe}' becomes '{back}': take one that does, every summary would have broken tags."
-                )
+        probes = [f"{word}은 {word} {word}, {word}." for word in self.spelling.words.values()]
+        for probe in (PROBE, *probes):
+            self._check_kept(probe)
         self.max_source = self.max_source or most_source(self.card)
         check_source(self.card, self.max_source, len(self._source("")) + 8)
+
+    def _check_kept(self, probe: str) -> None:  # raises for a text that does not come back as it was
+        back = self.text(self.ids(probe))
+        if back == probe:
+            return
+        raise DialsumError(
+            "tokenizer_spoils_tags",
+            model=self.card.name,
+            tokenizer=str(self.tokenizer.name_or_path),
+            probe=probe,
+            back=back,
+        )
 
     @property
     def spelling(self) -> Spelling:
@@ -107,13 +123,12 @@ class Codec:
         "How many tokens a dialogue or a summary has"
         return len(self.ids(text))
 
-    def _frame(
-        self, answered: bool
-    ) -> list[str]:  # what the chat template puts around a question (and its answer)
-        about = self.tokenizer.chat_template, answered
-        if about not in self._frames:
-            self._frames[about] = self._rendered(answered)
-        return self._frames[about]
+    def _frame(self, answered: bool) -> list[str]:
+        "What the chat template puts around a question (and its answer)"
+        key = self.tokenizer.chat_template, answered
+        if key not in self._frames:
+            self._frames[key] = self._rendered(answered)
+        return self._frames[key]
 
     def _rendered(self, answered: bool) -> list[str]:
         marks = [secrets.token_hex(16) for _ in range(1 + answered)]
@@ -129,51 +144,53 @@ class Codec:
                 date_string="26 Jul 2024",
             )
         except TemplateError as e:
-            why = " ".join(str(e).split())[:160]
-            raise DialsumError(
-                f"{self.card.name}: the chat template cannot be rendered ({why}): mend it, or take the template of the original checkpoint."
-            ) from e
+            reason = " ".join(str(e).split())[:160]
+            raise DialsumError("chat_template_unrenderable", model=self.card.name, reason=reason) from e
         parts = re.split(f"({'|'.join(marks)})", text)
         if parts[1::2] != marks:
-            raise DialsumError(
-                f"{self.card.name}: the chat template does not put each turn's text in once, as it is: use one that does."
-            )
+            raise DialsumError("chat_template_changes_turns", model=self.card.name)
         return parts[::2]
 
-    def _asked(self, text, instruction):
+    def _question(self, text: str, instruction: str) -> str:
         return (instruction or INSTRUCTION).replace("{dialogue}", text)
 
     def render(
         self, text: str, summary: str | None = None, instruction: str = ""
     ) -> str:  # what a causal model sees, as text
-        "The chat format around a dialogue, with the answer or open for it; `instruction`: a template with a place for {dialogue}, '' for the usual one"
-        turns = [self._asked(text, instruction)] + ([] if summary is None else [summary])
+        """The chat format around a dialogue, with the answer or open for it; `instruction`: a template with a place
+        for {dialogue}, '' for the usual one"""
+        turns = [self._question(text, instruction)]
+        if summary is not None:
+            turns.append(summary)
         frame = self._frame(summary is not None)
         return frame[0] + "".join(turn + part for turn, part in zip(turns, frame[1:]))
 
     def _source(self, text, instruction=""):
-        text = text.replace("\r\n", "\n").replace("\r", "\n")  # as `data.read` gives lines
+        text = text.replace("\r\n", "\n").replace("\r", "\n")  # as `data.dialogues.read` gives lines
         bos = self.tokenizer.bos_token_id
         if self.card.seq2seq:
             return [bos, *self.ids(text), self.tokenizer.eos_token_id]
         before, after = self._frame(False)
-        ids = self.spelling.ids(before, self._asked(text, instruction), after)
-        adds = bos is not None and self.tokenizer("")["input_ids"][:1] == [
-            bos
-        ]  # a tokenizer that begins texts with bos does so for SOLAR's template, which has none
-        return [bos, *ids] if adds and ids[0] != bos else ids
+        ids = self.spelling.ids(before, self._question(text, instruction), after)
+        # a tokenizer that begins texts with bos does so for SOLAR's template, which has none
+        begins_with_bos = bos is not None and self.tokenizer("")["input_ids"][:1] == [bos]
+        return [bos, *ids] if begins_with_bos and ids[0] != bos else ids
 
     def length(self, text: str, instruction: str = "") -> int:  # with its prompt, before anything is cut
         "How many tokens the model would read of a dialogue"
         return len(self._source(text, instruction))
 
     def source(self, text: str, instruction: str = "") -> list[int]:  # at most max_source ids
-        "What the model reads; a dialogue that is too long loses whole turns from its end, then letters of its only turn"
+        """What the model reads; a dialogue that is too long loses whole turns from its end, then characters of its
+        only turn"""
         ids = full = self._source(text, instruction)
         while len(ids) > self.max_source:
             if not text:
                 raise DialsumError(
-                    f"{self.card.name}: an instruction of {len(ids)} tokens does not fit in a max_source of {self.max_source}: raise max_source."
+                    "instruction_exceeds_max_source",
+                    model=self.card.name,
+                    tokens=len(ids),
+                    max_source=self.max_source,
                 )
             text = text.rsplit("\n", 1)[0] if "\n" in text else text[: int(len(text) * 0.9)]
             ids = self._source(text, instruction)
@@ -181,45 +198,47 @@ class Codec:
             self.shortened.append(len(full))
         return ids
 
-# %% ../../nbs/modules/models/prompts.ipynb #e82d09b4
-def _target(self: Codec, summary: str) -> list[int]:  # ends with the end token
-    "What the model shall write"
-    eos = self.tokenizer.eos_token_id
-    if self.card.seq2seq:
-        return [*self.ids(summary), eos]
-    (before, opens), (same, begins, ends) = self._frame(False), self._frame(True)
-    if before != same or not begins.startswith(opens):
-        raise DialsumError(
-            f"{self.card.name}: the chat template opens an answer differently in training ({begins[-40:]!r}) and inference ({opens[-40:]!r}): "
-            "use a template whose generation prompt is how its answers begin."
-        )
-    opening = begins[len(opens) :]
-    ids = self.spelling.ids(opening, summary, ends)
-    special = [i for i, t in enumerate(ids) if t in self.spelling.special]
-    opened = self.spelling.ids(opening) if opening else []
-    before = [t for t in opened if t in self.spelling.special]
-    if len(special) == len(before):
-        return [*self.spelling.ids(opening, summary), eos]  # the template ends an answer with none
-    return ids[: special[-1] + 1]
+    def target(self, summary: str) -> list[int]:  # ends with the end token
+        "What the model shall write"
+        eos = self.tokenizer.eos_token_id
+        if self.card.seq2seq:
+            return [*self.ids(summary), eos]
+        opening, end = self._answer_frame()
+        ids = self.spelling.ids(opening, summary, end)
+        special = [i for i, token in enumerate(ids) if token in self.spelling.special]
+        opening_ids = self.spelling.ids(opening) if opening else []
+        if len(special) == sum(token in self.spelling.special for token in opening_ids):
+            return [*self.spelling.ids(opening, summary), eos]  # the template ends an answer with none
+        return ids[: special[-1] + 1]
 
+    def _answer_frame(self) -> tuple[str, str]:
+        "What the template puts between the open prompt and an answer, and behind the answer"
+        before, prompt = self._frame(False)
+        before_answered, answered, end = self._frame(True)
+        if before != before_answered or not answered.startswith(prompt):
+            raise DialsumError(
+                "chat_template_opens_differently",
+                model=self.card.name,
+                training=answered[-40:],
+                inference=prompt[-40:],
+            )
+        return answered[len(prompt) :], end
 
-def _text(self: Codec, ids) -> str:  # one line
-    "The summary that ids spell; label padding (-100) is ignored"
-    text = self.spelling.text([int(i) for i in ids if i >= 0])
-    text = _whole_jamo(text).replace(
-        "\0", ""
-    )  # a model of bytes may write one, which no file of rows can hold
-    return " ".join(text.split())
-
-
-Codec.target, Codec.text = _target, _text
+    def text(self, ids) -> str:  # one line
+        "The summary that ids spell; label padding (-100) is ignored"
+        text = self.spelling.text([int(i) for i in ids if i >= 0])
+        # a model of bytes may write a NUL, which no file of rows can hold
+        text = _whole_jamo(text).replace("\0", "")
+        return " ".join(text.split())
 
 # %% ../../nbs/modules/models/prompts.ipynb #82df1236
-_jamo = {
-    unicodedata.normalize("NFKC", chr(c)): chr(c)
-    for c in range(0x3131, 0x3164)
-    if len(unicodedata.normalize("NFKC", chr(c))) == 1
-}
+def _composing_jamo() -> dict[str, str]:  # one meant for composing syllables → the same, standing alone
+    alone = map(chr, range(0x3131, 0x3164))
+    composing = {unicodedata.normalize("NFKC", jamo): jamo for jamo in alone}
+    return {normalized: jamo for normalized, jamo in composing.items() if len(normalized) == 1}
+
+
+_jamo = _composing_jamo()
 
 
 def _whole_jamo(text: str) -> str:
@@ -242,13 +261,12 @@ def example(
     max_target: int = 256,  # tokens of a summary; a longer one is cut, and keeps its end token
     instruction: str = "",  # a template with a place for {dialogue}, of a causal model; '': the usual one
 ) -> dict:  # input_ids, attention_mask, labels
-    "One training row: of a seq2seq model source and target; of a causal one both in a row, with -100 for labels of the source"
+    """One training row: of a seq2seq model source and target; of a causal one both in a row, with -100 for labels
+    of the source"""
     source, target = codec.source(text, instruction), codec.target(summary)
     if len(target) > max_target:
         target = [*target[: max_target - 1], target[-1]]
-    ids = source if codec.card.seq2seq else source + target
-    return dict(
-        input_ids=ids,
-        attention_mask=[1] * len(ids),
-        labels=target if codec.card.seq2seq else [-100] * len(source) + target,
-    )
+    if codec.card.seq2seq:
+        return dict(input_ids=source, attention_mask=[1] * len(source), labels=target)
+    ids = source + target
+    return dict(input_ids=ids, attention_mask=[1] * len(ids), labels=[-100] * len(source) + target)

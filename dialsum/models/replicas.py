@@ -8,24 +8,25 @@ __all__ = ['replica']
 # %% ../../nbs/modules/models/replicas.ipynb #4e937022
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from ..data.dialogues import read
-from .cards import CARDS, ModelCard, ReplicaTokenizer, _toy
-from .sizes import _quiet
+from .cards import CARDS, ModelCard, ReplicaTokenizer, toy_config
+from .sizes import auto_class, quiet_transformers
 from ..runs.errors import DialsumError
 from ..runs.outputs import check_writable
 from ..runs.places import cache_path, sample_path
 
 # %% ../../nbs/modules/models/replicas.ipynb #33923df9
-def _blank_bpe(
-    texts, specials, size, prepend
-):  # blanks spelled as ▁, unknown characters as bytes (sentencepiece's manner)
+def _blank_bpe(texts, specials, size, prepend):
+    "Byte-pair encoding with blanks spelled as ▁, unknown characters as bytes (sentencepiece's manner)"
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tok = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
@@ -45,7 +46,8 @@ def _blank_bpe(
     return tok
 
 
-def _byte_bpe(texts, specials, size):  # every byte is a letter of the alphabet (GPT's manner)
+def _byte_bpe(texts, specials, size):
+    "Byte-pair encoding in which every byte is a character of the alphabet (GPT's manner)"
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tok = Tokenizer(models.BPE())
@@ -66,62 +68,62 @@ def _replica_tokenizer(c: ModelCard, texts: list[str], size: int = 3000):
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
-    how = _tokenizer_of(c)
-    control = list(how.control)
-    made = (
-        _byte_bpe(texts, control, size)
-        if how.alphabet == "bytes"
-        else _blank_bpe(texts, control, size, how.prefix)
-    )
-    bos = how.named.get("bos_token")
-    if how.begins:
-        made.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, made.token_to_id(bos))]
+    description = _tokenizer_of(c)
+    control = list(description.control)
+    if description.alphabet == "bytes":
+        bpe = _byte_bpe(texts, control, size)
+    else:
+        bpe = _blank_bpe(texts, control, size, description.prefix)
+    bos = description.named.get("bos_token")
+    if description.begins:
+        bpe.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, bpe.token_to_id(bos))]
         )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=bpe,
         clean_up_tokenization_spaces=False,
-        model_input_names=list(how.inputs),
-        **how.named,
+        model_input_names=list(description.inputs),
+        **description.named,
     )
-    if how.marks:
-        tokenizer.add_tokens(list(how.marks))
+    if description.marks:
+        tokenizer.add_tokens(list(description.marks))
     return tokenizer
 
 
 def _tokenizer_of(c: ModelCard) -> ReplicaTokenizer:  # the card's, or that of the first card of its family
-    found = c.tokenizer or next(
-        (other.tokenizer for other in CARDS.values() if other.family == c.family), None
-    )
-    if found is None:
-        raise DialsumError(
-            f"the card '{c.name}' does not say what the tokenizer of its replica is like, and no other card is of the family '{c.family}': give it a tokenizer."
-        )
-    return found
+    if c.tokenizer:
+        return c.tokenizer
+    family = [other for other in CARDS.values() if other.family == c.family]
+    if not family or family[0].tokenizer is None:
+        raise DialsumError("replica_tokenizer_missing", card=c.name, family=c.family)
+    return family[0].tokenizer
 
 # %% ../../nbs/modules/models/replicas.ipynb #1386f25a
 def _replica_config(c: ModelCard, tokenizer) -> dict:
-    ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
-    size = -(-len(tokenizer) // 64) * 64  # real embeddings, too, have more rows than the tokenizer has tokens
-    return _toy(c) | {k: v for k, v in ids.items() if v is not None} | dict(vocab_size=size)
+    config = toy_config(c)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        token = getattr(tokenizer, name)
+        if token is not None:
+            config[name] = token
+    # real embeddings, too, have more rows than the tokenizer has tokens
+    config["vocab_size"] = math.ceil(len(tokenizer) / 64) * 64
+    return config
 
 
 def _replica_seed() -> int:  # 0 unless $DIALSUM_REPLICA_SEED says otherwise
-    given = os.environ.get("DIALSUM_REPLICA_SEED") or "0"
-    if not re.fullmatch("[0-9]{1,9}", given):
-        raise DialsumError(
-            f"DIALSUM_REPLICA_SEED is '{given}': an integer from 0 on was expected, or leave it unset for 0."
-        )
-    return int(given)
+    seed = os.environ.get("DIALSUM_REPLICA_SEED") or "0"
+    if not re.fullmatch("[0-9]{1,9}", seed):
+        raise DialsumError("replica_seed_invalid", seed=seed)
+    return int(seed)
 
 
 def _build_replica(c: ModelCard, folder: Path):
-    _quiet()
+    quiet_transformers()
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoConfig
 
     rows = read(sample_path() / "train.csv", summaries=True)
-    tokenizer = _replica_tokenizer(c, [*rows["dialogue"], *(s for row in rows["summaries"] for s in row)])
+    tokenizer = _replica_tokenizer(c, [*rows["dialogue"], *chain.from_iterable(rows["summaries"])])
     tokenizer.chat_template = c.chat_template or None
     numbers = _replica_config(c, tokenizer)
     pad = numbers.get("pad_token_id")
@@ -129,9 +131,7 @@ def _build_replica(c: ModelCard, folder: Path):
         numbers["pad_token_id"] = None  # named later: building a model zeroes the row of its pad token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_replica_seed())
-        model = (AutoModelForSeq2SeqLM if c.seq2seq else AutoModelForCausalLM).from_config(
-            AutoConfig.for_model(**numbers)
-        )
+        model = auto_class(c.seq2seq).from_config(AutoConfig.for_model(**numbers))
     model.config.pad_token_id = pad
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -144,19 +144,17 @@ def replica(
     import tokenizers
     import transformers
 
-    what = json.dumps(
-        [
-            _toy(c),
-            c.chat_template,
-            asdict(_tokenizer_of(c)),
-            transformers.__version__,
-            tokenizers.__version__,
-            _replica_seed(),
-            3,
-        ],
-        sort_keys=True,
-    ).encode()
-    key = hashlib.sha256(what + (sample_path() / "train.csv").read_bytes()).hexdigest()[:12]
+    ingredients = [
+        toy_config(c),
+        c.chat_template,
+        asdict(_tokenizer_of(c)),
+        transformers.__version__,
+        tokenizers.__version__,
+        _replica_seed(),
+        3,  # to be raised when this code builds another replica
+    ]
+    described = json.dumps(ingredients, sort_keys=True).encode()
+    key = hashlib.sha256(described + (sample_path() / "train.csv").read_bytes()).hexdigest()[:12]
     folder = cache_path() / "replicas" / f"{c.name}-{key}"
     if folder.is_dir():
         return folder

@@ -11,25 +11,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 # %% ../../nbs/modules/models/row_lengths.ipynb #8d61e9cb
-GRAIN, BORDER = 32, 4  # lengths are multiples; where texts meet, tokens may fall otherwise
+GRAIN = 32  # lengths are multiples of it, in tokens
+BORDER = 4  # tokens that may be more where texts meet
 
 
-def _ceilings(
-    codec, texts: list[str]
-) -> dict[
-    str, int
-]:  # tokens that each text cannot exceed: a token takes a byte, a blank may be spelled by the three of ▁
+def _ceilings(codec, texts: list[str]) -> dict[str, int]:
+    "Tokens that each text cannot exceed: a token takes a byte, a blank may be spelled by the three of ▁"
     normalizer = codec.tokenizer.backend_tokenizer.normalizer
-    found = {}
+    ceilings = {}
     for text in texts:
         spelled = normalizer.normalize_str(text) if normalizer else text
-        found[text] = len(spelled.encode()) + 2 * spelled.count(" ") + 3
-    return found
+        ceilings[text] = len(spelled.encode()) + 2 * spelled.count(" ") + 3
+    return ceilings
 
 
 def _most_tokens(
-    items: list[tuple[str, ...]], tokens, ceilings: dict[str, int]
-) -> int:  # of the texts of one item together; `tokens` counts those of a text
+    items: list[tuple[str, ...]],
+    tokens,  # counts those of a text
+    ceilings: dict[str, int],
+) -> int:
+    "The most tokens that the texts of one item have together"
+
     def ceiling(item):
         return sum(ceilings[text] for text in item)
 
@@ -52,7 +54,7 @@ class RowLengths:
 
 def longest_rows(
     codec,  # `prompt.Codec` of the model
-    rows,  # frame as `data.read` returns it; rows without summaries have targets of length 0
+    rows,  # frame as `data.dialogues.read` returns it; rows without summaries have targets of length 0
 ) -> RowLengths | None:  # None for no rows
     "The lengths that a plan has to reckon with, before `max_source` and `max_target` cut any"
     if not len(rows):
@@ -60,10 +62,8 @@ def longest_rows(
     instructions = set(rows["instruction"]) if "instruction" in rows else {""}
     around = max(len(codec.source("", i)) for i in instructions) + BORDER
     end = len(codec.target("가")) - codec.tokens("가") + BORDER
-    dialogues, summaries = list(rows["dialogue"]), [told[0] if told else "" for told in rows["summaries"]]
-
-    def grain(n):
-        return math.ceil(n / GRAIN) * GRAIN
+    dialogues = list(rows["dialogue"])
+    summaries = [references[0] if references else "" for references in rows["summaries"]]
 
     ceilings = _ceilings(codec, [*dialogues, *summaries])
     tokens = lru_cache(maxsize=None)(codec.tokens)  # a row's texts are asked for twice
@@ -71,5 +71,11 @@ def longest_rows(
     target = _most_tokens([(text,) for text in summaries], tokens, ceilings)
     both = _most_tokens(list(zip(dialogues, summaries)), tokens, ceilings)
     return RowLengths(
-        grain(around + source), grain(target + end) if any(summaries) else 0, grain(around + both + end)
+        source=_rounded_up(around + source),
+        target=_rounded_up(target + end) if any(summaries) else 0,
+        row=_rounded_up(around + both + end),
     )
+
+
+def _rounded_up(tokens: int) -> int:
+    return math.ceil(tokens / GRAIN) * GRAIN

@@ -28,12 +28,16 @@ def note_words(
 
 # %% ../../nbs/modules/models/spelling.ipynb #a3f77a03
 def _renamed(
-    model: dict, marks: dict[str, str]
-) -> dict:  # a `tokenizers` model in which no text spells a control token
+    model: dict,  # a `tokenizers` model, as JSON
+    marks: dict[str, str],  # control token → its secret name
+) -> dict:
+    "The model with other names for control tokens, in which no text spells one"
+
     def name(piece):
         return marks.get(piece, piece)
 
-    vocab, model = model["vocab"], dict(model)
+    model = dict(model)
+    vocab = model["vocab"]
     if isinstance(vocab, dict):
         model["vocab"] = {name(piece): i for piece, i in vocab.items()}
     else:
@@ -44,6 +48,30 @@ def _renamed(
         model["unk_token"] = name(model["unk_token"])
     return model
 
+
+def _renamed_tokenizer(
+    state: dict,  # of a `tokenizers` tokenizer, as JSON
+    marks: dict[str, str],  # as for `_renamed`
+) -> dict:
+    "The tokenizer with other names for control tokens, which adds and cuts nothing"
+    plain = dict(lstrip=False, rstrip=False, single_word=False, normalized=False)
+    added_tokens = []
+    for token in state["added_tokens"]:
+        content = token["content"]
+        added_tokens.append(token | plain | dict(content=marks.get(content, content)))
+    changes = dict(post_processor=None, truncation=None, padding=None)
+    return state | changes | dict(model=_renamed(state["model"], marks), added_tokens=added_tokens)
+
+
+def _blank_tokens(
+    tokens: dict,
+) -> dict[int, str]:  # id → added token; Gemma's ends of lines: text as any other
+    blanks = {}
+    for i, token in tokens.items():
+        if not token.special and not str(token).replace("▁", " ").strip():
+            blanks[i] = str(token)
+    return blanks
+
 # %% ../../nbs/modules/models/spelling.ipynb #8b21def9
 class Spelling:
     "How a tokenizer spells texts, whatever control tokens they talk about; made by `spelling`"
@@ -53,54 +81,46 @@ class Spelling:
         tokenizer,  # from `load_tokenizer`
     ):
         if getattr(tokenizer, "backend_tokenizer", None) is None:
-            raise DialsumError(
-                f"the tokenizer of '{tokenizer.name_or_path}' has no tokenizer.json: convert it with `AutoTokenizer.from_pretrained(…).save_pretrained(…)`."
-            )
+            raise DialsumError("tokenizer_without_json", tokenizer=str(tokenizer.name_or_path))
         self.tokenizer = proxy(tokenizer)  # which keeps its spelling, not the other way round
         self.doubles = self.apart = False
         added, noted = tokenizer.added_tokens_decoder, tokenizer.init_kwargs.get(WORDS, [])
-        self._copied({i for i, t in added.items() if TAG.fullmatch(str(t)) or str(t) in noted})
-        if letters := self._unspelled():
-            self._copied(letters | self.words.keys())
-        self.special = {i for i, t in added.items() if t.special} | set(tokenizer.all_special_ids)
+        self._copy_with({i for i, token in added.items() if TAG.fullmatch(str(token)) or str(token) in noted})
+        unspelled = self._unspelled()
+        if unspelled:
+            self._copy_with(unspelled | self.words.keys())
+        self.special = {i for i, token in added.items() if token.special} | set(tokenizer.all_special_ids)
         self.special -= self.words.keys()
         if self.words:
             self._probe(next(iter(self.words.values())))
 
-    def _unspelled(
-        self,
-    ) -> set[int]:  # added tokens that are letters for which there are no pieces: KoBART's 😀
+    def _unspelled(self) -> set[int]:
+        "Added tokens that are characters for which there are no pieces: KoBART's 😀"
         unknown, named = self.tokenizer.unk_token_id, self.tokenizer.all_special_ids
-        letters = {i: t for i, t in self.controls.items() if i not in named and not any(map(str.isascii, t))}
-        return {i for i, t in letters.items() if unknown is not None and unknown in self.ids("", t)}
+        if unknown is None:
+            return set()
+        unnamed = {i: token for i, token in self.controls.items() if i not in named}
+        characters = {i: token for i, token in unnamed.items() if not any(map(str.isascii, token))}
+        return {i for i, token in characters.items() if unknown in self.ids("", token)}
 
-    def _copied(self, words: set[int]):  # makes the copy in which all added tokens but these are renamed
+    def _copy_with(self, words: set[int]) -> None:
+        "Make the copy in which all added tokens but these are renamed"
         from tokenizers import Tokenizer
 
         tokens = self.tokenizer.added_tokens_decoder
-        added = {i: str(t) for i, t in tokens.items()}
-        blanks = {
-            i: t for i, t in added.items() if not t.replace("▁", " ").strip() and not tokens[i].special
-        }  # Gemma's ends of lines: text as any other
-        self.words = {i: t for i, t in added.items() if i in words}
-        self.controls = {i: t for i, t in added.items() if i not in words and i not in blanks}
+        blanks = _blank_tokens(tokens)
+        self.words = {i: str(token) for i, token in tokens.items() if i in words}
+        kept = self.words.keys() | blanks.keys()
+        self.controls = {i: str(token) for i, token in tokens.items() if i not in kept}
         secret = secrets.token_hex(8)
-        marks = {name: f"{secret}.{i}." for i, name in self.controls.items()}
+        self._marks = {name: f"{secret}.{i}." for i, name in self.controls.items()}
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        state |= dict(
-            post_processor=None, truncation=None, padding=None, model=_renamed(state["model"], marks)
-        )
-        plain = dict(lstrip=False, rstrip=False, single_word=False, normalized=False)
-        state["added_tokens"] = [
-            t | plain | dict(content=marks.get(t["content"], t["content"])) for t in state["added_tokens"]
-        ]
-        self._copy = Tokenizer.from_str(json.dumps(state))
-        names = {i: marks[name] for i, name in self.controls.items()} | self.words | blanks
+        self._copy = Tokenizer.from_str(json.dumps(_renamed_tokenizer(state, self._marks)))
+        names = {i: self._marks[name] for i, name in self.controls.items()} | self.words | blanks
         self._ids = {self._copy.token_to_id(name): i for i, name in names.items()}
-        longest_first = sorted(marks, key=len, reverse=True)
+        longest_first = sorted(self._marks, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._blank_behind = re.compile(f"({'|'.join(map(re.escape, self.words.values()))}) ")
-        self._marks = marks
 
     def _probe(self, word):  # what becomes of the blank behind a word
         self.doubles = self.ids("", f"{word}가") == self.ids("", f"{word} 가")
@@ -119,8 +139,8 @@ class Spelling:
             elif self.doubles:
                 part = self._blank_behind.sub(r"\1  ", part)
             written.append(part)
-        found = self._copy.encode("".join(written), add_special_tokens=False).ids
-        return [self._ids.get(i, i) for i in found]
+        copy_ids = self._copy.encode("".join(written), add_special_tokens=False).ids
+        return [self._ids.get(i, i) for i in copy_ids]
 
     def text(
         self,
@@ -128,28 +148,30 @@ class Spelling:
     ) -> str:
         "The text that ids spell; special tokens are left out, but words are kept, whether special or not"
         ids = [i for i in ids if i not in self.special]
-
-        def read(run):
-            return self.tokenizer.decode(
-                list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False
-            )
-
         if not self.apart:
-            return read(ids)
-        runs = itertools.groupby(ids, key=self.words.__contains__)
-        return "".join("".join(map(self.words.get, run)) if word else read(run) for word, run in runs)
+            return self._decoded(ids)
+        parts = []
+        for are_words, run in itertools.groupby(ids, key=self.words.__contains__):
+            if are_words:
+                parts.extend(map(self.words.get, run))
+            else:
+                parts.append(self._decoded(run))
+        return "".join(parts)
+
+    def _decoded(self, ids) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 # %% ../../nbs/modules/models/spelling.ipynb #69bb0086
-_spellings = (
-    WeakKeyDictionary()
-)  # tokenizer → (what it depends on, spelling): a copy of a large vocabulary takes a second
+_spellings = WeakKeyDictionary()  # tokenizer → (what its spelling depends on, spelling)
 
 
 def spelling(
     tokenizer,  # from `load_tokenizer`
 ) -> Spelling:
     "How a tokenizer spells texts; raises `DialsumError` for one that cannot be copied"
-    about = len(tokenizer), list(tokenizer.all_special_ids), tokenizer.init_kwargs.get(WORDS)
-    if _spellings.get(tokenizer, (None,))[0] != about:
-        _spellings[tokenizer] = about, Spelling(tokenizer)
+    state = len(tokenizer), list(tokenizer.all_special_ids), tokenizer.init_kwargs.get(WORDS)
+    known_state, known = _spellings.get(tokenizer, (None, None))
+    if known_state == state:
+        return known
+    _spellings[tokenizer] = state, Spelling(tokenizer)
     return _spellings[tokenizer][1]

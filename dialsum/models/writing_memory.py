@@ -6,64 +6,63 @@
 __all__ = ['estimate_generation']
 
 # %% ../../nbs/modules/models/writing_memory.ipynb #849da58e
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .cards import ModelCard
-from dialsum.models.memory import (
-    ROWS,
-    Memory,
-    Step,
-    _bytes,
-    _key,
-    _made_fake,
-    _model,
-    _observer,
-    _of,
-    _peak,
-    _rows,
-    _weight_bytes,
-    _with_layers,
-    _with_overhead,
-)
+from .memory import WEIGHT_BYTES, Memory, weight_bytes, with_overhead
+from .sizes import card_of_config, config_key
+from .training_step import Step, random_model, step_inputs
 
 # %% ../../nbs/modules/models/writing_memory.ipynb #c88f3947
 @lru_cache(maxsize=256)
-def _reading(
-    config: str, rows: int, length: int, weights: str
-) -> int:  # bytes at the peak of one layer that reads prompts, its cache not counted
+def _reading(config: str, rows: int, length: int, weights: str) -> int:
+    "Bytes at the peak of one layer that reads prompts, its cache not counted"
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    c = _of(config)
-    c = replace(
-        c,
-        config=c.config | dict(encoder_layers=1, decoder_layers=1)
-        if c.seq2seq
-        else _with_layers(c.config, 1),
-    )
+    from dialsum.models.simulation import ROWS, Observer, as_fake, peak_parts
+
+    c = _with_one_layer(card_of_config(config))
     step = Step(ROWS, length, 1, method="full", weights=weights)
-    model = _model(c, step, "cpu", fake=True).eval()
+    model = random_model(c, step, "cpu", fake=True).eval()
     with FakeTensorMode(), torch.no_grad():
-        model, ids = _made_fake(model), _rows(c, step)
-        del ids["labels"], ids["places"]
-        more = dict(decoder_input_ids=ids["input_ids"][:, :1]) if c.seq2seq else dict(logits_to_keep=1)
-        with _observer()(model, c.config["vocab_size"]) as seen:
-            model(**ids, **more, use_cache=True)
-    return max(0, _peak(seen.moments, rows)["activations"] - _cache_bytes(c, rows, length, 1)[0])
+        model, inputs = as_fake(model), step_inputs(c, step)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        first = dict(decoder_input_ids=ids[:, :1]) if c.seq2seq else dict(logits_to_keep=1)
+        with Observer(model, c.config["vocab_size"]) as observer:
+            model(input_ids=ids, attention_mask=mask, **first, use_cache=True)
+    activations = peak_parts(observer.moments, rows)["activations"]
+    return max(0, activations - _cache_size(c, rows, length, 1).whole)
 
 
-def _cache_bytes(
-    c: ModelCard, rows: int, length: int, new: int
-) -> tuple[int, int]:  # in elements: (cache, what a step copies of it)
+def _with_one_layer(c: ModelCard) -> ModelCard:
+    from dialsum.models.simulation import with_layers
+
+    if c.seq2seq:
+        return replace(c, config=c.config | dict(encoder_layers=1, decoder_layers=1))
+    return replace(c, config=with_layers(c.config, 1))
+
+
+@dataclass(frozen=True)
+class _CacheSize:
+    "Numbers, of whatever dtype"
+
+    whole: int  # keys and values of all tokens and layers
+    copied: int  # what a step copies of them
+
+
+def _cache_size(c: ModelCard, rows: int, length: int, new: int) -> _CacheSize:
     n = c.config
     if c.seq2seq:
         layer = 2 * rows * n["d_model"] * (length + new)  # self- and cross-attention
-        return n["decoder_layers"] * layer + rows * length * n["d_model"], layer // 2
+        encoded = rows * length * n["d_model"]
+        return _CacheSize(n["decoder_layers"] * layer + encoded, layer // 2)
     size = n.get("head_dim") or n["hidden_size"] // n["num_attention_heads"]
     heads = n.get("num_key_value_heads", n["num_attention_heads"])
-    layer, repeated = 2 * rows * size * heads * (length + new), n["num_attention_heads"] // heads
-    return n["num_hidden_layers"] * layer, layer * repeated if repeated > 1 else layer // 2
+    layer = 2 * rows * size * heads * (length + new)
+    repeated = n["num_attention_heads"] // heads  # heads that share keys and values
+    return _CacheSize(n["num_hidden_layers"] * layer, layer * repeated if repeated > 1 else layer // 2)
 
 # %% ../../nbs/modules/models/writing_memory.ipynb #3dbe5312
 def estimate_generation(
@@ -77,19 +76,16 @@ def estimate_generation(
     device: str = "cuda",  # 'cuda' or 'cpu'
 ) -> Memory:  # an adapter that is not merged comes on top
     "Memory of writing summaries, from shapes alone"
-    rows, size = batch * beams, _bytes[weights]
-    cache, copied = _cache_bytes(card, rows, length, new_tokens)
-    prompts = (
-        0 if card.seq2seq else _cache_bytes(card, rows, length, 0)[0]
-    )  # an encoder reads before there is a cache
-    logits = (
-        4 * 4 * rows * card.config["vocab_size"]
-    )  # float32: the step's, their logarithm, and two for the search
-    still = dict(weights=_weight_bytes(card, weights, weights if quantized else ""), logits=logits)
-    reading = Memory(
-        **still,
-        activations=_reading(_key(card), batch if card.seq2seq else rows, length, weights),
-        kv_cache=prompts * size,
-    )
-    writing = Memory(**still, activations=copied * size, kv_cache=cache * size)
-    return _with_overhead(max(reading, writing, key=lambda m: m.total), device)
+    rows = batch * beams
+    width = WEIGHT_BYTES[weights]
+    cache = _cache_size(card, rows, length, new_tokens)
+    # float32: the step's, their logarithm, and two for the search
+    logits = 4 * 4 * rows * card.config["vocab_size"]
+    still = dict(weights=weight_bytes(card, weights, quantized), logits=logits)
+    reading_rows, prompts = rows, _cache_size(card, rows, length, 0).whole
+    if card.seq2seq:  # an encoder reads before there is a cache, and before there are beams
+        reading_rows, prompts = batch, 0
+    read = _reading(config_key(card), reading_rows, length, weights)
+    reading = Memory(**still, activations=read, kv_cache=prompts * width)
+    writing = Memory(**still, activations=cache.copied * width, kv_cache=cache.whole * width)
+    return with_overhead(max(reading, writing, key=lambda memory: memory.total), device)

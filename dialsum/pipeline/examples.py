@@ -48,17 +48,11 @@ def _copied(
     about: list, make: Callable[[Path], Path]
 ) -> Path:  # what `make` makes in a folder, made once as long as code, libraries and sample are the same
     e = environment()
-    told = [
-        about,
-        e["python"],
-        e["packages"],
-        e["package_code"],
-        [sha256(p) for p in sorted(sample_path().glob("*.csv"))],
-    ]
-    folder, there = (
-        cache_path() / "examples" / hashlib.sha256(to_json(told).encode()).hexdigest()[:12],
-        Path(tempfile.mkdtemp()),
-    )
+    sample = [sha256(p) for p in sorted(sample_path().glob("*.csv"))]
+    state = [about, e["python"], e["packages"], e["package_code"], sample]
+    digest = hashlib.sha256(to_json(state).encode()).hexdigest()[:12]
+    folder = cache_path() / "examples" / digest
+    there = Path(tempfile.mkdtemp())
     for old in folder.parent.glob("*"):
         if old != folder and time.time() - old.stat().st_mtime > 86400:
             shutil.rmtree(old, ignore_errors=True)
@@ -79,7 +73,7 @@ def example_run(
     runs: Path | None = None,  # where experiments are kept; None: `runs_path()`
     **options,  # parameter name → value, for every stage that has it
 ) -> Path:  # its run folder
-    "A small finished experiment: replicas trained, evaluated and applied to test rows; notebook tests that want the same one get copies of it"
+    "A small finished experiment of replicas; notebook tests that want the same one get copies of it"
     from dialsum.models.cards import card
     from dialsum.models.replicas import replica
 

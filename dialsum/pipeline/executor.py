@@ -15,11 +15,12 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..checks.findings import readable
+from ..checks.finding import Finding
 from .done import is_done
-from .process import _error, _fail, _interrupted, _remove_sockets, run_stage
+from .process import interruption, record_failure, remove_sockets, run_stage
 from .spec import StageSpec
-from .status import begun, due, time_left
+from .status import Line, begun, due, time_left
+from ..runs.error_facts import error_of, error_sentence, make_error
 from ..runs.errors import DialsumError
 from ..runs.events import events, log_event, now
 from ..runs.facts import RESERVE, facts, key_of, make_fact, read_fact
@@ -35,19 +36,14 @@ def _recorded(
     spec: StageSpec, started: str, error: dict, status: str = "failed"
 ) -> dict:  # also where there is no room or right to write it down
     try:
-        return _fail(spec, started, 0, error, status)
+        return record_failure(spec, started, 0, error, status)
     except (DialsumError, OSError):
         return make_fact(spec.run, spec.stage, status, spec.model, spec.fold, started, 0, error=error)
 
 
 def _blocked(spec: StageSpec, missing: list[str]) -> dict:
-    return _stopped(
-        spec,
-        _error(
-            "blocked", "Blocked", f"{spec.key} could not run because {' and '.join(missing)} did not succeed."
-        ),
-        "blocked",
-    )
+    stages = dict(stage=spec.key, missing=list(missing))
+    return _stopped(spec, make_error("blocked", "Blocked", "stage_blocked", stages), "blocked")
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #805718c6
 def take(
@@ -84,21 +80,20 @@ def state(
     except DialsumError:
         return "running"
     release(run)
-    opened = [e for e in events(run) if e["event"] in ("open", "close")]
-    if opened and (opened[-1]["event"] == "open" or opened[-1].get("interrupted")):
+    marks = [e for e in events(run) if e["event"] in ("open", "close")]
+    if marks and (marks[-1]["event"] == "open" or marks[-1].get("interrupted")):
         return "interrupted"
-    asked, told = read_fact(run / "experiment.json"), facts(run)
-    found, spared = (
-        {key_of(**f): f["status"] for f in told},
-        {key_of(**f) for f in told if (f["error"] or {}).get("kind") == "optional"},
-    )
-    whole = bool(found) and all(
-        found.get(k) == "success" or k in spared for k in asked.get("stages") or found
-    )
-    if whole:
+    stages = facts(run)
+    statuses = {key_of(**fact): fact["status"] for fact in stages}
+    optional = {key_of(**fact) for fact in stages if _kind(fact) == "optional"}
+    planned = read_fact(run / "experiment.json").get("stages") or list(statuses)
+    if statuses and all(statuses.get(key) == "success" or key in optional for key in planned):
         return "complete"
-    broken_off = any((f["error"] or {}).get("kind") == "interrupted" for f in told)
-    return "interrupted" if broken_off else "ended"
+    return "interrupted" if any(_kind(fact) == "interrupted" for fact in stages) else "ended"
+
+
+def _kind(fact: dict) -> str:  # of its error; empty where there is none
+    return (fact["error"] or {}).get("kind", "")
 
 
 def leave(
@@ -107,8 +102,9 @@ def leave(
 ) -> None:
     "Stop working on an experiment"
     (run / RESERVE).unlink(missing_ok=True)
-    log_event(run, "close", pid=os.getpid(), **(dict(interrupted=True) if interrupted else {}))
-    _remove_sockets(run, "*")  # of a killed driver
+    more = dict(interrupted=True) if interrupted else {}
+    log_event(run, "close", pid=os.getpid(), **more)
+    remove_sockets(run, "*")  # of a killed driver
     release(run)
 
 
@@ -126,28 +122,106 @@ def working_on(
     leave(run)
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #d9421741
-def _cause_of(found: dict) -> str:  # what is wrong, and in which file or option; not what it would do
-    what = readable(found["what"], "what")
-    named = found["where"] in what or found["where"] in found["what"]
-    return what if named else f"{what} (`{found['where']}`)"
+def _cause_of(
+    finding: Finding,
+) -> str:  # Korean: what is wrong, and in which file or option; not what it would do
+    what = finding.message("ko").what
+    if finding.where in what or finding.where in finding.what:
+        return what
+    return f"{what} (`{finding.where}`)"
+
+
+def _sentences(texts) -> str:  # each text once
+    return " ".join(f"{text}." for text in dict.fromkeys(texts))
 
 
 def _refused(
     spec: StageSpec, ended: dict
 ) -> dict | None:  # the error of a model that did not pass the preflight
-    passed = ended["preflight"]["metrics"]["models"].get(spec.model) if "preflight" in spec.needs else None
-    if passed is None or passed["ok"]:
+    if "preflight" not in spec.needs:
         return None
-    found = [f for f in passed["findings"] if f["severity"] == "error"]
-    cause, remedy = (
-        " ".join(f"{text}." for text in dict.fromkeys(texts))
-        for texts in ([_cause_of(f) for f in found], [readable(f["remedy"], "remedy") for f in found])
-    )
-    return _error(
-        "preflight", "Finding", f"the preflight found: {'; '.join(dict.fromkeys(f['what'] for f in found))}"
-    ) | dict(cause=cause, remedy=remedy)
+    result = ended["preflight"]["metrics"]["models"].get(spec.model)
+    if result is None or result["ok"]:
+        return None
+    findings = [Finding.from_dict(f) for f in result["findings"] if f["severity"] == "error"]
+    found = "; ".join(dict.fromkeys(finding.what for finding in findings))
+    cause = _sentences(_cause_of(finding) for finding in findings)
+    remedy = _sentences(finding.message("ko").remedy for finding in findings)
+    error = make_error("preflight", "Finding", "preflight_found", dict(findings=found))
+    return error | dict(cause=cause, remedy=remedy)
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #2f30837a
+class _Plan:
+    "A plan while it is executed"
+
+    def __init__(
+        self, specs: list[StageSpec], workers: int, say, timeout: float | None, strict: bool, undone
+    ):  # as for `run_plan`
+        self.specs, self.undone = specs, undone
+        self.workers, self.say = workers, say
+        self.timeout, self.strict = timeout, strict
+        self.ended: dict[str, dict] = {}  # key → facts
+        self.waiting = list(specs)
+        self.running = {}  # future → its stage, and the number of its GPU
+        self.clock, self.opened = time.monotonic(), now()
+        self.pool = ThreadPoolExecutor(workers)
+
+    def execute(self) -> None:
+        "Start what is ready, and wait for one of those that run, until nothing is left"
+        while self.waiting or self.running:
+            for spec in [s for s in self.waiting if self.is_ready(s)]:
+                self.start(spec)
+            if self.running:
+                for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                    spec, _ = self.running.pop(future)
+                    self.end(spec, future.result())
+
+    def is_ready(self, spec: StageSpec) -> bool:
+        return all(key in self.ended for key in (*spec.needs, *spec.after))
+
+    def start(self, spec: StageSpec) -> None:
+        "Start a stage where there is a free worker; one that cannot run ends at once"
+        missing = [key for key in spec.needs if self.ended[key]["status"] != "success"]
+        refusal = None if missing else _refused(spec, self.ended)
+        if (missing or refusal) and is_done(spec, self.strict):
+            missing, refusal = [], None  # what has succeeded is kept, whatever becomes of the stages before
+        if not missing and not refusal and len(self.running) >= self.workers:
+            return
+        self.waiting.remove(spec)
+        if missing:
+            self.end(spec, _blocked(spec, missing))
+        elif refusal:
+            self.end(spec, _stopped(spec, refusal))
+        else:
+            self.submit(spec)
+
+    def submit(self, spec: StageSpec) -> None:
+        slot = min(set(range(self.workers)) - {slot for _, slot in self.running.values()})
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        future = self.pool.submit(_safely, spec, threads, self.timeout, slot, self.strict, self.say)
+        self.running[future] = spec, slot
+
+    def end(self, spec: StageSpec, fact: dict) -> None:
+        "Note what became of a stage, and say it"
+        self.ended[spec.key] = fact
+        happened = events(spec.run)
+        to_come = due(self.specs, {*self.undone, *begun(happened, self.specs)})
+        awaited = [key for key in to_come if key not in self.ended]
+        self.say(self.line(spec, str(time_left(happened, awaited, self.workers))))
+
+    def line(self, spec: StageSpec, left: str) -> Line:
+        fact = self.ended[spec.key]
+        status = "kept" if fact["finished"] < self.opened else fact["status"]
+        what = ""
+        if fact["status"] != "success":
+            first_line = error_sentence(fact["error"]).partition("\n")[0]
+            what = f"  {first_line[:200]}"
+        times = f"{time.monotonic() - self.clock:.0f} s so far" + (f", {left}" if left else "")
+        count = f"[{len(self.ended):3}/{len(self.specs)}]"
+        text = f"{count} {spec.key:28} {status:8} {fact['seconds']:6.1f} s   ({times}){what}"
+        return Line(text, status)
+
+
 def run_plan(
     specs: list[StageSpec],  # from `plan`
     workers: int = 1,  # stages at once
@@ -157,73 +231,20 @@ def run_plan(
     undone=(),  # keys of stages that are known to have to run, for `due`
 ) -> dict[str, dict]:  # key → facts
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
-    ended, waiting, running, clock, opened, pool = (
-        {},
-        list(specs),
-        {},
-        time.monotonic(),
-        now(),
-        ThreadPoolExecutor(workers),
-    )
-    for run in {s.run for s in specs}:
+    plan, runs = _Plan(specs, workers, say, timeout, strict, undone), {s.run for s in specs}
+    for run in runs:
         take(run)
-
-    def told(spec):
-        happened = events(spec.run)
-        awaited = [key for key in due(specs, {*undone, *begun(happened, specs)}) if key not in ended]
-        say(
-            _line(
-                spec,
-                ended,
-                len(specs),
-                time.monotonic() - clock,
-                opened,
-                str(time_left(happened, awaited, workers)),
-            )
-        )
-
     try:
-        while waiting or running:
-            for spec in [s for s in waiting if all(k in ended for k in (*s.needs, *s.after))]:
-                missing = [k for k in spec.needs if ended[k]["status"] != "success"]
-                refused = None if missing else _refused(spec, ended)
-                if (missing or refused) and is_done(spec, strict):
-                    missing, refused = (
-                        [],
-                        None,
-                    )  # what has succeeded is kept, whatever becomes of the stages before
-                if not missing and not refused and len(running) >= workers:
-                    continue
-                waiting.remove(spec)
-                if missing or refused:
-                    ended[spec.key] = _blocked(spec, missing) if missing else _stopped(spec, refused)
-                    told(spec)
-                else:
-                    slot = min(set(range(workers)) - {n for _, n in running.values()})
-                    running[
-                        pool.submit(
-                            _safely,
-                            spec,
-                            max(1, (os.cpu_count() or 1) // workers),
-                            timeout,
-                            slot,
-                            strict,
-                            say,
-                        )
-                    ] = spec, slot
-            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                spec, _ = running.pop(future)
-                ended[spec.key] = future.result()
-                told(spec)
+        plan.execute()
     except BaseException:  # Ctrl-C
-        _interrupted.set()
+        interruption.set()
         raise
     finally:  # what was started is ended, and leaves its fact file
-        pool.shutdown(cancel_futures=True)
-        _interrupted.clear()
-        for run in {s.run for s in specs}:
+        plan.pool.shutdown(cancel_futures=True)
+        interruption.clear()
+        for run in runs:
             leave(run, interrupted=isinstance(sys.exception(), KeyboardInterrupt))
-    return ended
+    return plan.ended
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #7659ae3f
 def _safely(
@@ -233,16 +254,7 @@ def _safely(
     try:
         return run_stage(spec, threads, timeout, slot, strict, say)
     except KeyboardInterrupt:
-        return _recorded(spec, started, _error("interrupted", "Interrupted", f"{spec.key} was interrupted."))
+        stage = dict(stage=spec.key)
+        return _recorded(spec, started, make_error("interrupted", "Interrupted", "stage_interrupted", stage))
     except Exception as e:  # recorded as this stage's result, like whatever ends its notebook
-        return _recorded(spec, started, _error("exception", type(e).__name__, str(e)))
-
-
-def _line(
-    spec: StageSpec, ended: dict, total: int, spent: float, opened: str, left: str
-) -> str:  # `opened`: when the plan began
-    fact = ended[spec.key]
-    how = "kept" if fact["finished"] < opened else fact["status"]
-    what = "" if fact["status"] == "success" else f"  {fact['error']['message'].splitlines()[0][:200]}"
-    times = ", ".join(filter(None, (f"{spent:.0f} s so far", left)))
-    return f"[{len(ended):3}/{total}] {spec.key:28} {how:8} {fact['seconds']:6.1f} s   ({times}){what}"
+        return _recorded(spec, started, error_of(e, "exception"))

@@ -24,40 +24,39 @@ def candidates(
     if metric not in METRICS:
         raise unknown("metric", metric, list(METRICS))
     wanted = [m for m in models.split(",") if m]
+    stages = [f for f in facts(stage.run) if f["stage"] in ("evaluate", "predict") and f["fold"] is None]
+    stages = [f for f in stages if not wanted or f["model"] in wanted]
+    for f in stages:  # also those that failed: they may succeed later
+        stage.use(place(stage.run, f["model"]) / f"{f['stage']}.json")
+    good = {(f["stage"], f["model"]): f for f in stages if f["status"] == "success"}
+    evaluated = {model: f for (name, model), f in good.items() if name == "evaluate"}
     found = [
-        f
-        for f in facts(stage.run)
-        if f["stage"] in ("evaluate", "predict")
-        and f["fold"] is None
-        and (not wanted or f["model"] in wanted)
+        _candidate(model, fact, metric, f"{model}/predictions_test.csv")
+        for model, fact in evaluated.items()
+        if ("predict", model) in good
     ]
-    for f in found:
-        stage.use(
-            place(stage.run, f["model"]) / f"{f['stage']}.json"
-        )  # also of those that failed: they may succeed later
-    good = {(f["stage"], f["model"]): f for f in found if f["status"] == "success"}
-    found = [
-        dict(model=m, score=f["metrics"]["split"][metric]["f"], predictions=f"{m}/predictions_test.csv")
-        for (s, m), f in good.items()
-        if s == "evaluate" and ("predict", m) in good
-    ]
-    paths = [("ensemble", stage.run / "ensemble.json", "predictions_ensemble_test.csv")] * (
-        "ensemble" in more.split(",")
-    )
-    paths += [
-        (f"{m}/{kind}", place(stage.run, m) / f"{kind}.json", f"{m}/predictions_{kind}_test.csv")
-        for kind in ("tta", "soup")
-        for s, m in good
-        if s == "evaluate" and kind in more.split(",")
-    ]
-    for name, path, written in paths:
+    for name, path, written in _others(stage, list(evaluated), more.split(",")):
         fact = read_fact(stage.use(path))
         if fact["status"] == "success" and written in fact["outputs"]:
-            found.append(dict(model=name, score=fact["metrics"]["split"][metric]["f"], predictions=written))
+            found.append(_candidate(name, fact, metric, written))
     if not found:
-        raise DialsumError(
-            f"no model of '{stage.run.name}' has both dev scores and test predictions: see the failures of evaluate and predict."
-        )
-    return sorted(
-        found, key=lambda c: (-c["score"], c["model"] == "ensemble", "/" in c["model"], c["model"])
-    )  # of equals the plainest
+        raise DialsumError("nothing_to_submit", run=stage.run.name)
+    return sorted(found, key=_rank)
+
+
+def _candidate(name: str, fact: dict, metric: str, predictions: str) -> dict:
+    return dict(model=name, score=fact["metrics"]["split"][metric]["f"], predictions=predictions)
+
+
+def _others(stage: Stage, models: list[str], kinds: list[str]):  # (name, fact file, predictions) of each
+    if "ensemble" in kinds:
+        yield "ensemble", stage.run / "ensemble.json", "predictions_ensemble_test.csv"
+    for kind in ("tta", "soup"):
+        if kind in kinds:
+            for m in models:
+                yield f"{m}/{kind}", place(stage.run, m) / f"{kind}.json", f"{m}/predictions_{kind}_test.csv"
+
+
+def _rank(candidate: dict) -> tuple:  # the best first, of equals the plainest
+    name = candidate["model"]
+    return (-candidate["score"], name == "ensemble", "/" in name, name)

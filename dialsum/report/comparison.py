@@ -17,51 +17,42 @@ import numpy as np
 from ..data.dialogues import dialogues
 from ..korean.particles import particle
 from .cases import Case, System, systems
-from .experiment import Experiment, Step, _is_replica, read_experiment
-from .markdown import code_span, escape, number, table
+from .experiment import Experiment, Step, is_replica, read_experiment
+from .labels import labels
+from .markdown import change_text, code_span, escape, interval, number, table
 from .sections.models import state
-from .sections.overview import _replica_note
+from .sections.overview import REPLICA_NOTE
 from ..runs.errors import DialsumError
 from ..runs.identity import is_free
+from ..runs.messages import message
 from ..scores.rouge import beats_chance
-from ..scores.significance import Score, _holm, compare, comparison_rows
+from ..scores.significance import Score, compare, comparison_rows, holm_correction
 
 # %% ../../nbs/modules/report/comparison.ipynb #12924678
-_apart = {  # what differs → the same in English and in Korean
-    "rows": (
-        "their dev rows are not the same ({} and {}, {} in both): evaluate both on one dev_csv",
-        "검증 대화가 다릅니다({}개와 {}개, 공통 {}개)",
-    ),
-    "texts": (
-        "{} of the {} dev rows have another dialogue or another reference: evaluate both on one dev_csv",
-        "검증 대화 {1}개 가운데 {0}개의 대화나 정답이 다릅니다",
-    ),
-    "scorer": (
-        "their scorers are not the same ({} and {}): evaluate both again with one installation",
-        "점수를 매긴 방법이 다릅니다(`{}`, `{}`)",
-    ),
-}
+def _scorer_parts(s: System) -> set[str]:  # of its signature, without what only intervals depend on
+    signature = (s.fact["metrics"].get("split") or {}).get("signature") or "unknown"
+    return {part for part in signature.split("|") if not part.startswith(("interval:", "null:"))}
 
 
-def _signature(s: System) -> set[str]:  # what the score of a dialogue depends on
-    told = (s.fact["metrics"].get("split") or {}).get("signature") or "unknown"
-    return {part for part in told.split("|") if not part.startswith(("interval:", "null:"))}
+def _texts(s: System) -> dict[str, tuple[str, tuple]]:  # fname → dialogue and references
+    return {row.fname: (row.dialogue, row.summaries) for row in s.rows.itertuples()}
 
 
-def _difference(
+def _why_incomparable(
     a: System, b: System
-) -> (
-    tuple[str, tuple] | None
-):  # a key of `_apart` and what to put into its sentences; None: they can be compared
-    one, other = ({r.fname: (r.dialogue, r.summaries) for r in s.rows.itertuples()} for s in (a, b))
-    if set(one) != set(other):
-        return "rows", (len(one), len(other), len(set(one) & set(other)))
-    if odd := sum(one[f] != other[f] for f in one):
-        return "texts", (odd, len(one))
-    left, right = (
-        " ".join(sorted(x)) for x in (_signature(a) - _signature(b), _signature(b) - _signature(a))
-    )
-    return ("scorer", (left or "–", right or "–")) if left or right else None
+) -> tuple[str, dict] | None:  # a code of messages.toml and its fields; None: they can be compared
+    texts, other_texts = _texts(a), _texts(b)
+    if set(texts) != set(other_texts):
+        common = set(texts) & set(other_texts)
+        return "dev_rows_differ", dict(rows=len(texts), other_rows=len(other_texts), common=len(common))
+    changed = sum(texts[f] != other_texts[f] for f in texts)
+    if changed:
+        return "dev_texts_differ", dict(changed=changed, rows=len(texts))
+    scorer = " ".join(sorted(_scorer_parts(a) - _scorer_parts(b)))
+    other_scorer = " ".join(sorted(_scorer_parts(b) - _scorer_parts(a)))
+    if scorer or other_scorer:
+        return "scorers_differ", dict(scorer=scorer or "–", other_scorer=other_scorer or "–")
+    return None
 
 
 def check_comparable(
@@ -69,10 +60,10 @@ def check_comparable(
     b: System,  # from `systems`, of two experiments
 ) -> None:
     "Raises `DialsumError` unless both were measured on the same dialogues and references by the same scorer"
-    if found := _difference(a, b):
-        raise DialsumError(
-            f"{a.name} and {b.name} cannot be compared, since {_apart[found[0]][0].format(*found[1])}."
-        )
+    reason = _why_incomparable(a, b)
+    if reason:
+        code, fields = reason
+        raise DialsumError(code, one=a.name, other=b.name, **fields)
 
 # %% ../../nbs/modules/report/comparison.ipynb #6a3a176d
 @dataclass(frozen=True)
@@ -83,15 +74,13 @@ class Pair:
     one: int
     other: int  # which experiments
     means: tuple[float, float]  # as their facts say; 0-100
-    why: tuple[str, tuple] | None = None  # why they cannot be compared; None: they can
+    why: tuple[str, dict] | None = (
+        None  # a message's code and fields: why they cannot be compared; None: they can
+    )
     difference: Score | None = None  # of `other` minus `one`, with its 95 % interval
     p: float | None = None  # two-sided; None also where both are no better than chance
     p_holm: float | None = None  # the same, corrected for all pairs of the comparison
-    turned: tuple[int, int, int] = (
-        0,
-        0,
-        0,
-    )  # dialogues that got better, that got worse, whose score is the same
+    turned: tuple[int, int, int] = (0, 0, 0)  # dialogues that got better, that got worse, that score the same
 
     @property
     def significant(self) -> bool:
@@ -106,29 +95,26 @@ def paired(
     seed: int = 42,  # of bootstrap and randomization
 ) -> Pair:
     "What became of a system from one experiment to another, dialogue by dialogue"
-    means, why = tuple(s.fact["metrics"]["split"]["mean"]["f"] for s in (a, b)), _difference(a, b)
-    if why:
-        return Pair(b.name, one, other, means, why)
-    at = {f: i for i, f in enumerate(b.rows["fname"])}
-    before, after = a.scores[:, 3], b.scores[[at[f] for f in a.rows["fname"]], 3]
-    chance = {
-        name for name, s in dict(one=a, other=b).items() if beats_chance(s.fact["metrics"]["split"]) is False
-    }
+    tables = [s.fact["metrics"]["split"] for s in (a, b)]
+    means = (tables[0]["mean"]["f"], tables[1]["mean"]["f"])
+    reason = _why_incomparable(a, b)
+    if reason:
+        return Pair(b.name, one, other, means, reason)
+    places = {fname: i for i, fname in enumerate(b.rows["fname"])}
+    before = a.scores[:, 3]
+    after = b.scores[[places[fname] for fname in a.rows["fname"]], 3]
+    chance = {name for name, scores in zip(("one", "other"), tables) if beats_chance(scores) is False}
     row = comparison_rows(compare(dict(one=before, other=after), "one", seed, chance))[1]
-    difference, move = (
-        Score(row["difference"], row["difference_low"], row["difference_high"]),
-        np.round(after - before, 6),
-    )
+    change = np.round(after - before, 6)
     return Pair(
         b.name,
         one,
         other,
         means,
-        None,
-        difference,
-        row.get("p"),
-        row.get("p"),
-        (int((move > 0).sum()), int((move < 0).sum()), int((move == 0).sum())),
+        difference=Score(row["difference"], row["difference_low"], row["difference_high"]),
+        p=row.get("p"),
+        p_holm=row.get("p"),
+        turned=(int((change > 0).sum()), int((change < 0).sum()), int((change == 0).sum())),
     )
 
 # %% ../../nbs/modules/report/comparison.ipynb #f94ba2b9
@@ -150,113 +136,113 @@ _not_compared = {
 }
 
 
-def _plainly(value) -> str:  # Markdown
+def _value_text(value) -> str:  # Markdown
     if isinstance(value, bool):
         return "예" if value else "아니요"
-    return (
-        "–"
-        if value in (None, "", [], {})
-        else escape(
-            ", ".join(map(str, value))
-            if isinstance(value, (list, tuple))
-            else f"{value:g}"
-            if isinstance(value, float)
-            else value
-        )
-    )
+    if value in (None, "", [], {}):
+        return "–"
+    if isinstance(value, (list, tuple)):
+        return escape(", ".join(map(str, value)))
+    return escape(f"{value:g}" if isinstance(value, float) else value)
 
 
 def _in_force(e: Experiment) -> dict[tuple[str, str], object]:  # (name of the step, parameter) → value
-    found = {("", k): v for k, v in e.options.items() if k not in _not_compared}
+    settings = {("", k): v for k, v in e.options.items() if k not in _not_compared}
     for s in e.steps:
         if not s.fact:
             continue
-        own = (
-            (s.fact.get("params") or {}) | (s.metrics.get("recipe") or {}) | (s.metrics.get("decoding") or {})
-        )
-        found |= {
-            (s.name, k): v
-            for k, v in own.items()
-            if k not in _not_compared and not k.endswith("_csv") and not is_free(k)
+        own = {
+            **(s.fact.get("params") or {}),
+            **(s.metrics.get("recipe") or {}),
+            **(s.metrics.get("decoding") or {}),
         }
+        for name, value in own.items():
+            if name not in _not_compared and not name.endswith("_csv") and not is_free(name):
+                settings[s.name, name] = value
         if s.metrics.get("precision"):
-            found[s.name, "precision"] = "/".join(map(str, s.metrics["precision"].values()))
-    return found
+            settings[s.name, "precision"] = "/".join(map(str, s.metrics["precision"].values()))
+    return settings
 
 
 def changed_options(
     experiments: list[Experiment],
 ) -> list[tuple[str, list[str], list]]:  # option, the steps that it changed, its value in each experiment
     "The settings in force that differ, those that belong to a step that all have"
-    every = [_in_force(e) for e in experiments]
-    shared = [k for k in every[0] if all(k in x for x in every)] + [
-        k for k in dict.fromkeys(k for x in every for k in x) if k[0] == "" and not all(k in x for x in every)
-    ]
-    groups = {}
-    for step, name in shared:
-        values = [x.get((step, name)) for x in every]
-        if any(v != values[0] for v in values):
-            groups.setdefault((name, tuple(map(repr, values))), (name, [], values))[1].append(step)
-    told = {name for name, steps, _ in groups.values() if any(steps)}
-    return [
-        (name, [s for s in steps if s], values)
-        for name, steps, values in groups.values()
-        if any(steps) or name not in told
-    ]
+    settings = [_in_force(e) for e in experiments]
+    shared = set.intersection(*map(set, settings))
+    compared = [key for key in settings[0] if key in shared]
+    for key in dict.fromkeys(key for own in settings for key in own):
+        if key[0] == "" and key not in shared:
+            compared.append(key)
+    groups: dict[tuple, tuple[str, list[str], list]] = {}  # one for the same change in several steps
+    for step, name in compared:
+        values = [own.get((step, name)) for own in settings]
+        if any(value != values[0] for value in values):
+            _, steps, _ = groups.setdefault((name, tuple(map(repr, values))), (name, [], values))
+            steps.append(step)
+    in_steps = {name for name, steps, _ in groups.values() if any(steps)}
+    changed = []
+    for name, steps, values in groups.values():
+        if any(steps) or name not in in_steps:
+            changed.append((name, list(filter(None, steps)), values))
+    return changed
 
 # %% ../../nbs/modules/report/comparison.ipynb #45cdadd5
-_files = dict(train="학습 데이터", dev="검증 데이터", test="테스트 데이터")
+_files = labels("part_data")
+
+
+def _input_hashes(e: Experiment) -> dict[str, str]:  # of what its stages read: file name → SHA-256
+    hashes = {}
+    for s in e.steps:
+        if s.fact and s.stage != "data":
+            for path, digest in (s.fact.get("inputs") or {}).items():
+                hashes[Path(path).name] = digest
+    return hashes
 
 
 def changed_data(
     experiments: list[Experiment],
 ) -> list[
     tuple[str, list[str]]
-]:  # part ('train', …), for each experiment the SHA-256 of its file, '' where it is not known
+]:  # part ('train', …); the SHA-256 of its file in each, '' where it is unknown
     "The rows that the experiments do not share"
-    inputs = [
-        {
-            Path(name).name: digest
-            for s in e.steps
-            if s.fact
-            for name, digest in (s.fact.get("inputs") or {}).items()
-            if s.stage != "data"
-        }
-        for e in experiments
-    ]
-    found = [(part, [x.get(f"{part}.csv", "") for x in inputs]) for part in _files]
-    return [(part, hashes) for part, hashes in found if len({h for h in hashes if h}) > 1]
+    inputs = [_input_hashes(e) for e in experiments]
+    changed = []
+    for part in _files:
+        hashes = [known.get(f"{part}.csv", "") for known in inputs]
+        if len(set(filter(None, hashes))) > 1:
+            changed.append((part, hashes))
+    return changed
+
+
+def _commit(environment: dict) -> str:  # Markdown
+    commit = code_span(environment["commit"][:12]) if environment.get("commit") else "–"
+    return commit + (" (커밋하지 않은 변경 있음)" if environment.get("dirty") else "")
 
 
 def changed_code(
     experiments: list[Experiment],
 ) -> list[tuple[str, list[str]]]:  # what, its value in each experiment as Markdown
     "Commit, package, versions and machine, where they differ"
-    every = [(e.asked or {}).get("environment") or {} for e in experiments]
-
-    def commit(env):
-        return (code_span(env["commit"][:12]) if env.get("commit") else "–") + (
-            " (커밋하지 않은 변경 있음)" if env.get("dirty") else ""
-        )
-
+    environments = [(e.asked or {}).get("environment") or {} for e in experiments]
     rows = {
-        "커밋": [commit(x) for x in every],
-        "dialsum 코드 해시": [code_span(x.get("package_code") or "–") for x in every],
+        "커밋": list(map(_commit, environments)),
+        "dialsum 코드 해시": [code_span(env.get("package_code") or "–") for env in environments],
     }
-    rows |= {
-        title: [_plainly(x.get(key)) for x in every]
-        for key, title in dict(python="Python", system="시스템", cores="CPU 코어", gpus="GPU").items()
-    }
-    packages = dict.fromkeys(p for x in every for p in x.get("packages") or {})
-    rows |= {code_span(p): [_plainly((x.get("packages") or {}).get(p)) for x in every] for p in packages}
+    for key, title in labels("environment").items():
+        rows[title] = [_value_text(env.get(key)) for env in environments]
+    versions = [env.get("packages") or {} for env in environments]
+    for package in dict.fromkeys(package for own in versions for package in own):
+        rows[code_span(package)] = [_value_text(own.get(package)) for own in versions]
     return [(name, values) for name, values in rows.items() if len(set(values)) > 1]
 
 # %% ../../nbs/modules/report/comparison.ipynb #e2c3393e
 def _line(p: Pair) -> str:  # for terminals
     head = f"{p.system}: {p.means[0]:.2f} → {p.means[1]:.2f}"
-    if not p.difference:
-        return f"{head} ({_apart[p.why[0]][0].format(*p.why[1])})"
-    head += f", {p.difference.f:+.2f} [{p.difference.low:+.2f}, {p.difference.high:+.2f}]"
+    if p.why:
+        reason = message(*p.why)
+        return f"{head} ({reason.why}: {reason.remedy})"
+    head += f", {change_text(p.difference.f, p.difference.low, p.difference.high)}"
     return f"{head}, both no better than chance" if p.p_holm is None else f"{head}, p = {p.p_holm:.3f}"
 
 
@@ -277,9 +263,20 @@ class Comparison:
     def __repr__(self) -> str:
         return "\n".join([" / ".join(self.names), *map(_line, self.pairs)])
 
+    def _repr_markdown_(self) -> str:
+        parts = [comparison_overview(self), differences(self), "### 점수", score_differences(self)]
+        return "\n\n".join(parts)
 
-def _top(found: dict[str, System]) -> str:
-    return max(found, key=lambda name: found[name].fact["metrics"]["split"]["mean"]["f"])
+
+def _highest(written: dict[str, System]) -> str:  # the name of the system with the highest mean
+    return max(written, key=lambda name: written[name].fact["metrics"]["split"]["mean"]["f"])
+
+
+def _names_to_pair(first: dict[str, System], other: dict[str, System]) -> list[tuple[str, str]]:
+    shared = [(name, name) for name in first if name in other]
+    if shared:
+        return shared
+    return [(_highest(first), _highest(other))] if first and other else []
 
 
 def compare_experiments(
@@ -289,184 +286,202 @@ def compare_experiments(
     "What differs between experiments; raises `DialsumError` for fewer than two, or one that is given twice"
     runs = [Path(r).absolute() for r in runs]
     if len(runs) < 2:
-        raise DialsumError("one experiment was given: a comparison needs two or more run folders.")
+        raise DialsumError("one_experiment_given")
     if len({r.resolve() for r in runs}) < len(runs):
-        raise DialsumError(
-            "an experiment was given twice: a comparison needs two or more different run folders."
-        )
-    experiments, found, pairs = [read_experiment(r) for r in runs], [systems(r) for r in runs], []
-    for i, other in enumerate(found[1:], 1):
-        same = [(name, name) for name in found[0] if name in other] or (
-            [(_top(found[0]), _top(other))] if found[0] and other else []
-        )
-        pairs += [paired(found[0][a], other[b], 0, i, seed) for a, b in same]
+        raise DialsumError("experiment_given_twice")
+    experiments = [read_experiment(r) for r in runs]
+    written = [systems(r) for r in runs]
+    pairs = []
+    for i, other in enumerate(written[1:], 1):
+        for name, other_name in _names_to_pair(written[0], other):
+            pairs.append(paired(written[0][name], other[other_name], 0, i, seed))
     tested = [p for p in pairs if p.p is not None]
-    holm = dict(zip(map(id, tested), _holm([p.p for p in tested])))
-    return Comparison(experiments, found, [replace(p, p_holm=holm.get(id(p))) for p in pairs])
+    corrected = dict(zip(map(id, tested), holm_correction([p.p for p in tested])))
+    return Comparison(experiments, written, [replace(p, p_holm=corrected.get(id(p))) for p in pairs])
 
 # %% ../../nbs/modules/report/comparison.ipynb #42d0a9b7
-def _p(value: float | None) -> str:
-    return "–" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+def _p_text(value: float | None) -> str:  # 'p = 0.012'
+    if value is None:
+        return "–"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _who(c: Comparison, p: Pair) -> str:  # not escaped
-    return (
-        Step.title_of(p.system)
-        if p.system in c.systems[p.one]
-        else f"{Step.title_of(_top(c.systems[p.one]))} → {Step.title_of(p.system)}"
-    )
+def _system_title(c: Comparison, p: Pair) -> str:  # not escaped
+    title = Step.title_of(p.system)
+    if p.system in c.systems[p.one]:
+        return title
+    return f"{Step.title_of(_highest(c.systems[p.one]))} → {title}"
+
+
+def _one_line(value) -> str:  # what stands between backticks, or is a number
+    return " ".join(str(value).split())[:120].replace("`", "´")
+
+
+def _reason(p: Pair) -> str:  # why two scores cannot be compared, in Korean
+    code, fields = p.why
+    return message(code, {name: _one_line(value) for name, value in fields.items()}, "ko").why
+
+
+def _certainty(p: Pair) -> str:  # how sure a difference is
+    d = p.difference
+    if p.significant:
+        return "우연으로 보기 어려운 차이입니다"
+    if d.low * d.high > 0:
+        return "구간은 0을 벗어나지만 검정은 그렇지 않으므로, 우연과 구별되지 않는 차이입니다"
+    return "우연과 구별되지 않는 차이입니다"
 
 
 def _verdict(c: Comparison, p: Pair) -> str:
-    who, other = escape(_who(c, p)), f"{escape(c.names[p.other])}: " if len(c.experiments) > 2 else ""
+    experiment = f"{escape(c.names[p.other])}: " if len(c.experiments) > 2 else ""
+    head = f"- {experiment}**{escape(_system_title(c, p))}**의"
     if p.why:
-        return f"- {other}**{who}**의 점수는 견줄 수 없습니다. {_apart[p.why[0]][1].format(*map(_short, p.why[1]))}."
-    d, after = p.difference, number(p.means[1], 2)
+        return f"{head} 점수는 견줄 수 없습니다. {_reason(p)}."
+    before, after = (number(mean, 2) for mean in p.means)
     if not p.turned[0] and not p.turned[1]:
-        return f"- {other}**{who}**의 점수는 모든 대화에서 같습니다({after})."
+        return f"{head} 점수는 모든 대화에서 같습니다({after})."
     if p.p is None:
-        return f"- {other}**{who}**의 ROUGE 평균은 {p.means[0]:.2f}와 {after}입니다. 둘 다 무작위 기준을 넘지 못하므로 차이를 말하지 않습니다."
+        return (
+            f"{head} ROUGE 평균은 {before}와 {after}입니다. "
+            "둘 다 무작위 기준을 넘지 못하므로 차이를 말하지 않습니다."
+        )
+    d = p.difference
     way = "올랐습니다" if d.f > 0 else "내렸습니다"
-    sure = "우연으로 보기 어려운 차이입니다" if p.significant else "우연과 구별되지 않는 차이입니다"
-    if not p.significant and d.low * d.high > 0:
-        sure = f"구간은 0을 벗어나지만 검정은 그렇지 않으므로, {sure}"
-    return f"- {other}**{who}**의 ROUGE 평균은 {p.means[0]:.2f}에서 {after}{particle(after, '으로/로')} {abs(d.f):.2f}점 {way}(차이의 95% 신뢰 구간 {d.low:+.2f}~{d.high:+.2f}, {_p(p.p_holm)}). {sure}."
-
-
-def _short(value) -> str:
-    return " ".join(str(value).split())[:120].replace("`", "´")  # stands between backticks or is a number
+    return (
+        f"{head} ROUGE 평균은 {before}에서 {after}{particle(after, '으로/로')} {abs(d.f):.2f}점 {way}"
+        f"(차이의 95% 신뢰 구간 {d.low:+.2f}~{d.high:+.2f}, {_p_text(p.p_holm)}). {_certainty(p)}."
+    )
 
 
 def _changes(c: Comparison) -> str:  # a sentence: what is not the same
-    options, parts, code = (
-        changed_options(c.experiments),
-        changed_data(c.experiments),
-        changed_code(c.experiments),
-    )
-    told = (
-        [f"설정 {len(options)}가지"] * bool(options)
-        + [_files[part] for part, _ in parts]
-        + ["코드나 실행 환경"] * bool(code)
-    )
-    if not told:
-        return "- **달라진 것:** 설정, 데이터, 코드가 모두 같습니다. 점수의 차이는 난수와 계산 순서에서만 올 수 있습니다."
-    return f"- **달라진 것:** {', '.join(told)}{particle(told[-1], '이/가')} 다릅니다." + (
-        " 여러 가지가 함께 달라졌으므로 점수의 차이를 어느 하나의 탓으로 돌릴 수 없습니다."
-        if len(options) + len(parts) + len(code) > 1
-        else ""
-    )
+    options = changed_options(c.experiments)
+    parts = changed_data(c.experiments)
+    code = changed_code(c.experiments)
+    changed = [_files[part] for part, _ in parts]
+    if options:
+        changed.insert(0, f"설정 {len(options)}가지")
+    if code:
+        changed.append("코드나 실행 환경")
+    if not changed:
+        return (
+            "- **달라진 것:** 설정, 데이터, 코드가 모두 같습니다. "
+            "점수의 차이는 난수와 계산 순서에서만 올 수 있습니다."
+        )
+    text = f"- **달라진 것:** {', '.join(changed)}{particle(changed[-1], '이/가')} 다릅니다."
+    if len(options) + len(parts) + len(code) > 1:
+        text += " 여러 가지가 함께 달라졌으므로 점수의 차이를 어느 하나의 탓으로 돌릴 수 없습니다."
+    return text
 
 
 def comparison_overview(c: Comparison) -> str:
     "The first screen: what is not the same, and what became of each score"
-    lines = (
-        [_changes(c), *(_verdict(c, p) for p in c.pairs)]
-        if c.pairs
-        else [_changes(c), "- **점수:** 두 실험에 견줄 점수가 없습니다. 평가를 마친 모델이 있어야 합니다."]
-    )
-    return "\n".join(lines) + (f"\n\n{_replica_note}" if any(map(_is_replica, c.experiments)) else "")
+    lines = [_changes(c), *(_verdict(c, p) for p in c.pairs)]
+    if not c.pairs:
+        lines.append("- **점수:** 두 실험에 견줄 점수가 없습니다. 평가를 마친 모델이 있어야 합니다.")
+    note = f"\n\n{REPLICA_NOTE}" if any(map(is_replica, c.experiments)) else ""
+    return "\n".join(lines) + note
 
 # %% ../../nbs/modules/report/comparison.ipynb #8d82c8ba
 def _head(c: Comparison, *first: str) -> list[str]:
     return [*first, *map(escape, c.names)]
 
 
+def _option_row(name: str, steps: list[str], values: list) -> list[str]:
+    changed = escape(", ".join(steps[:3])) or "실험 전체"
+    if len(steps) > 3:
+        changed += f" 외 {len(steps) - 3}개"
+    return [code_span(name), changed, *map(_value_text, values)]
+
+
+def _hash_row(part: str, hashes: list[str]) -> list[str]:
+    return [_files[part], *(f"`{digest[:12]}`" if digest else "–" for digest in hashes)]
+
+
 def differences(c: Comparison) -> str:
     "Everything that is not the same, in tables"
-    options = [
-        [
-            code_span(name),
-            escape(", ".join(steps[:3])) + (f" 외 {len(steps) - 3}개" if len(steps) > 3 else "")
-            or "실험 전체",
-            *map(_plainly, values),
-        ]
-        for name, steps, values in changed_options(c.experiments)
-    ]
-    parts = [
-        [_files[part], *(f"`{h[:12]}`" if h else "–" for h in hashes)]
-        for part, hashes in changed_data(c.experiments)
-    ]
-    code, n = [[name, *values] for name, values in changed_code(c.experiments)], len(c.experiments)
-    return "\n\n".join(
-        [
-            "### 설정",
-            table(_head(c, "설정", "단계"), options, n + 2)
-            if options
-            else "실제로 적용된 설정이 모두 같습니다.",
-            "### 데이터",
-            "SHA-256의 앞 12자리입니다.\n\n" + table(_head(c, "데이터"), parts, n + 1)
-            if parts
-            else "읽은 데이터가 모두 같습니다.",
-            "### 코드와 실행 환경",
-            table(_head(c, "항목"), code, n + 1)
-            if code
-            else "커밋, 코드, 라이브러리 버전, 장치가 모두 같습니다.",
-        ]
-    )
+    columns = len(c.experiments)
+    options = "실제로 적용된 설정이 모두 같습니다."
+    if changes := changed_options(c.experiments):
+        options = table(_head(c, "설정", "단계"), [_option_row(*change) for change in changes], columns + 2)
+    data = "읽은 데이터가 모두 같습니다."
+    if changes := changed_data(c.experiments):
+        rows = [_hash_row(*change) for change in changes]
+        data = "SHA-256의 앞 12자리입니다.\n\n" + table(_head(c, "데이터"), rows, columns + 1)
+    code = "커밋, 코드, 라이브러리 버전, 장치가 모두 같습니다."
+    if changes := changed_code(c.experiments):
+        code = table(_head(c, "항목"), [[name, *values] for name, values in changes], columns + 1)
+    return "\n\n".join(["### 설정", options, "### 데이터", data, "### 코드와 실행 환경", code])
 
 
-def _cells(c: Comparison, p: Pair) -> list[str]:
-    own = [escape(_who(c, p)), escape(c.names[p.other]), *(f"{m:.2f}" for m in p.means)]
+def _pair_cells(c: Comparison, p: Pair) -> list[str]:
+    own = [escape(_system_title(c, p)), escape(c.names[p.other]), *(f"{mean:.2f}" for mean in p.means)]
     if p.why:
         return [*own, "견줄 수 없음", "–", "–", "–"]
     d = p.difference
+    difference = f"**{d.f:+.2f}**" if p.significant else f"{d.f:+.2f}"
     return [
         *own,
-        f"{'**' if p.significant else ''}{d.f:+.2f}{'**' if p.significant else ''} [{d.low:+.2f}, {d.high:+.2f}]",
-        _p(p.p),
-        _p(p.p_holm),
+        f"{difference} {interval(d.low, d.high, signed=True)}",
+        _p_text(p.p),
+        _p_text(p.p_holm),
         " / ".join(map(str, p.turned)),
     ]
 
 
+def _lone_systems(c: Comparison) -> list[str]:  # a sentence for each experiment that has systems of its own
+    shared = set.intersection(*map(set, c.systems))
+    sentences = []
+    for name, own in zip(c.names, c.systems):
+        lone = [system for system in own if system not in shared]
+        if lone:
+            titles = ", ".join(escape(Step.title_of(system)) for system in lone)
+            sentences.append(f"{escape(name)}에만 있는 것: {titles}.")
+    return sentences
+
+
+def _states(c: Comparison) -> str:  # a table of how each model fared; '' where that is the same everywhere
+    models = [e.by_model for e in c.experiments]
+    rows = []
+    for label in dict.fromkeys(label for own in models for label in own):
+        rows.append([escape(label), *(state(own[label]) if label in own else "–" for own in models)])
+    if not any(len(set(row[1:])) > 1 for row in rows):
+        return ""
+    return table(_head(c, "모델"), rows, len(c.names) + 1)
+
+
 def score_differences(c: Comparison) -> str:
     "A row for each pair: both scores, the difference with its interval and p, and how many dialogues it moved"
-    only = [
-        f"{escape(name)}에만 있는 것: {', '.join(escape(Step.title_of(s)) for s in lone)}."
-        for i, name in enumerate(c.names)
-        if (lone := [s for s in c.systems[i] if not all(s in x for x in c.systems)])
-    ]
-    ended = [
-        [escape(label), *(state(e.by_model[label]) if label in e.by_model else "–" for e in c.experiments)]
-        for label in dict.fromkeys(label for e in c.experiments for label in e.by_model)
-    ]
-    status = (
-        table(_head(c, "모델"), ended, len(c.names) + 1)
-        if any(len(set(row[1:])) > 1 for row in ended)
-        else ""
-    )
+    rest = [*_lone_systems(c), _states(c)]
     if not c.pairs:
-        return "\n\n".join(filter(None, ["견줄 점수가 없습니다.", *only, status]))
-    told = (
-        f"{escape(c.names[0])}{particle(c.names[0], '을/를')} 기준으로, 같은 대화의 점수끼리 짝지어 비교했습니다(태그를 나누어 센 ROUGE 평균). 대괄호 안은 차이의 95% 신뢰 구간(부트스트랩)이고, 굵은 차이는 우연으로 보기 어려운 것입니다. "
-        "p는 짝의 부호를 뒤바꾸는 무작위 검정의 값이며, 여러 번 비교한 것을 Holm의 방법으로 보정한 값을 함께 적었습니다."
+        return "\n\n".join(filter(None, ["견줄 점수가 없습니다.", *rest]))
+    text = (
+        f"{escape(c.names[0])}{particle(c.names[0], '을/를')} 기준으로, 같은 대화의 점수끼리 짝지어 비교했습니다"
+        "(태그를 나누어 센 ROUGE 평균). 대괄호 안은 차이의 95% 신뢰 구간(부트스트랩)이고, "
+        "굵은 차이는 우연으로 보기 어려운 것입니다. p는 짝의 부호를 뒤바꾸는 무작위 검정의 값이며, "
+        "여러 번 비교한 것을 Holm의 방법으로 보정한 값을 함께 적었습니다."
     )
     head = ["모델", "실험", "기준 점수", "점수", "차이", "p", "p(보정)", "오른 / 내린 / 같은 대화"]
-    return "\n\n".join(filter(None, [told, table(head, [_cells(c, p) for p in c.pairs], 2), *only, status]))
+    scores = table(head, [_pair_cells(c, p) for p in c.pairs], 2)
+    return "\n\n".join(filter(None, [text, scores, *rest]))
 
 # %% ../../nbs/modules/report/comparison.ipynb #340fd3b9
-def _moved(
+def _moved_cases(
     c: Comparison, p: Pair, most: int
 ) -> list[tuple[float, Case]]:  # (difference, case); the largest losses, then the largest gains
-    a, b = (
-        c.systems[p.one][p.system if p.system in c.systems[p.one] else _top(c.systems[p.one])],
-        c.systems[p.other][p.system],
-    )
-    at = {f: i for i, f in enumerate(b.rows["fname"])}
-    order = [at[f] for f in a.rows["fname"]]
-    move = b.scores[order, 3] - a.scores[:, 3]
-    ranked = np.argsort(move, kind="stable")
-    chosen = [i for i in ranked[:most] if move[i] < -1e-6] + [
-        i for i in ranked[::-1][:most] if move[i] > 1e-6
-    ]
-    told = dialogues(a.rows)
-    return [
-        (
-            float(move[i]),
-            Case(told[i], {c.names[p.one]: a.predictions[i], c.names[p.other]: b.predictions[order[i]]}),
-        )
-        for i in chosen
-    ]
+    first = c.systems[p.one]
+    a = first[p.system] if p.system in first else first[_highest(first)]
+    b = c.systems[p.other][p.system]
+    places = {fname: i for i, fname in enumerate(b.rows["fname"])}
+    order = [places[fname] for fname in a.rows["fname"]]
+    change = b.scores[order, 3] - a.scores[:, 3]
+    ranked = np.argsort(change, kind="stable")
+    losses = [i for i in ranked[:most] if change[i] < -1e-6]
+    gains = [i for i in ranked[::-1][:most] if change[i] > 1e-6]
+    every = dialogues(a.rows)
+    cases = []
+    for i in losses + gains:
+        written = {c.names[p.one]: a.predictions[i], c.names[p.other]: b.predictions[order[i]]}
+        cases.append((float(change[i]), Case(every[i], written)))
+    return cases
 
 
 def moved(
@@ -480,29 +495,23 @@ def moved(
         if not pairs:
             continue
         best = max(pairs, key=lambda p: p.means[1])
-        cases = [
-            f"#### {escape(case.dialogue.fname)} ({change:+.1f}점)\n\n{case.markdown(kind='실험')}"
-            for change, case in _moved(c, best, most)
-        ]
-        parts.append(
-            "\n\n".join(
-                [
-                    f"### {escape(_who(c, best))}, {escape(c.names[i])}",
-                    *(cases or ["점수가 달라진 대화가 없습니다."]),
-                ]
+        parts.append(f"### {escape(_system_title(c, best))}, {escape(c.names[i])}")
+        cases = _moved_cases(c, best, most)
+        for change, case in cases:
+            parts.append(
+                f"#### {escape(case.dialogue.fname)} ({change:+.1f}점)\n\n{case.markdown(kind='실험')}"
             )
-        )
-    note = "굵은 글씨는 정답과 같은 순서로 나온 형태소(ROUGE-L), 밑줄은 정답의 다른 자리에 있는 형태소(ROUGE-1)입니다."
-    return "\n\n".join([note, *parts]) if parts else "견줄 수 있는 대화가 없습니다."
+        if not cases:
+            parts.append("점수가 달라진 대화가 없습니다.")
+    if not parts:
+        return "견줄 수 있는 대화가 없습니다."
+    note = (
+        "굵은 글씨는 정답과 같은 순서로 나온 형태소(ROUGE-L), "
+        "밑줄은 정답의 다른 자리에 있는 형태소(ROUGE-1)입니다."
+    )
+    return "\n\n".join([note, *parts])
 
 # %% ../../nbs/modules/report/comparison.ipynb #4ed53951
-def _markdown(self: Comparison) -> str:
-    return "\n\n".join([comparison_overview(self), differences(self), "### 점수", score_differences(self)])
-
-
-Comparison._repr_markdown_ = _markdown
-
-
 def render_comparison(
     runs: list[Path],  # run folders, two or more; the first is what the others are compared with
 ) -> str:  # Markdown
@@ -514,11 +523,11 @@ def render_comparison(
         "점수의 차이": score_differences(c),
         "점수가 가장 많이 달라진 대화": moved(c),
     }
-    end = "이 보고서는 실험 폴더의 사실 파일과, 그 파일이 해시로 가리키는 예측과 검증 데이터만 읽어 만들었습니다."
-    parts = [
-        f"# 실험 비교: {', '.join(map(escape, c.names))}",
-        *(part for heading, text in sections.items() for part in (f"## {heading}", text)),
+    parts = [f"# 실험 비교: {', '.join(map(escape, c.names))}"]
+    for heading, text in sections.items():
+        parts += [f"## {heading}", text]
+    parts += [
         "---",
-        end,
+        "이 보고서는 실험 폴더의 사실 파일과, 그 파일이 해시로 가리키는 예측과 검증 데이터만 읽어 만들었습니다.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -17,22 +17,22 @@ from functools import cached_property
 from html import escape
 from itertools import groupby, pairwise
 
+from .labels import labels
+
 # %% ../../nbs/modules/report/diagrams.ipynb #447af36f
+_turns = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # what changes the reading direction
+
+
+def _is_printable(c: str) -> bool:
+    return unicodedata.category(c) != "Cc" and c not in _turns
+
+
 def printable(
     text,  # anything
 ) -> str:  # lines
     "Text without what cannot be written to a file, or turns the reading direction around"
     text = str(text).encode("utf-8", "replace").decode("utf-8").replace("\t", " ")
-    lines = [
-        "".join(
-            c
-            for c in line
-            if unicodedata.category(c) != "Cc"
-            and c not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-        )
-        for line in text.splitlines()
-    ]
-    return "\n".join(lines)
+    return "\n".join("".join(filter(_is_printable, line)) for line in text.splitlines())
 
 
 def shortened(
@@ -53,18 +53,18 @@ def duration(
     if seconds < 9.95:
         return f"{seconds:.1f}초" if seconds >= 0.05 else "0.1초 미만"
     whole = round(seconds)
-    parts = (whole // 3600, "시간"), (whole // 60 % 60, "분"), (whole % 60, "초")
+    parts = [(whole // 3600, "시간"), (whole // 60 % 60, "분"), (whole % 60, "초")]
     return " ".join(f"{n}{unit}" for n, unit in parts if n)
 
 # %% ../../nbs/modules/report/diagrams.ipynb #373c8eff
+def _harmless_character(c: str) -> str:
+    if c.isalnum() or c in " .,-()/·~…":
+        return c
+    return chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else "·"
+
+
 def _harmless(line: str) -> str:
-    return (
-        "".join(
-            c if c.isalnum() or c in " .,-()/·~…" else chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else "·"
-            for c in line
-        )
-        or "–"
-    )
+    return "".join(map(_harmless_character, line)) or "–"
 
 
 def mermaid_text(
@@ -74,19 +74,23 @@ def mermaid_text(
     return _harmless(shortened(text))
 
 # %% ../../nbs/modules/report/diagrams.ipynb #11526c45
-SIZE = 13  # of letters, in pixels
+SIZE = 13  # of characters, in pixels
 
 
 def _xml(text: str) -> str:
     return escape(printable(text).replace("\ufffe", "").replace("\uffff", ""))
 
 
-def _em(c: str) -> float:  # a letter's width, of its height
+def _em(c: str) -> float:  # a character's width, of its height
     if unicodedata.combining(c) or unicodedata.category(c) in ("Mn", "Me", "Cf"):
         return 0
     if unicodedata.east_asian_width(c) in "WF":
         return 1
-    return 0.3 if c in " .,:;'|!ilIj·" else 0.68 if c.isupper() or c in "mw%@" else 0.9 if c in "…—" else 0.57
+    if c in " .,:;'|!ilIj·":
+        return 0.3
+    if c.isupper() or c in "mw%@":
+        return 0.68
+    return 0.9 if c in "…—" else 0.57
 
 
 def text_width(text: str) -> float:  # pixels
@@ -110,7 +114,7 @@ def wrapped(
     return [line.rstrip() for line in lines]
 
 # %% ../../nbs/modules/report/diagrams.ipynb #af9d27a7
-STATUS = dict(success="성공", failed="실패", blocked="미실행", skipped="해당 없음", missing="기록 없음")
+STATUS = labels("status")
 _worst = ("failed", "blocked", "missing", "skipped", "success")  # of several, the first counts
 _looks = dict(
     success="fill:#d3f0e0,stroke:#0b6e4f,color:#000000",
@@ -119,13 +123,13 @@ _looks = dict(
     skipped="fill:#eeeeee,stroke:#777777,color:#000000",
     missing="fill:#eeeeee,stroke:#777777,color:#000000,stroke-dasharray:4 3",
 )
-_shades = dict(
+_shades = dict(  # fill and line, then both in the dark
     success=("#d3f0e0", "#0b6e4f", "#123a2d", "#4fc39b"),
     failed=("#ffd8cc", "#b3261e", "#57230f", "#ff9670"),
     blocked=("#fff0c2", "#8a6d00", "#40340a", "#d8b545"),
     skipped=("#eeeeee", "#777777", "#2b3138", "#8d96a0"),
     missing=("#eeeeee", "#777777", "#2b3138", "#8d96a0"),
-)  # fill and line, then both in the dark
+)
 
 
 def worst_state(states) -> str:  # of several
@@ -133,9 +137,11 @@ def worst_state(states) -> str:  # of several
     return min(states, key=_worst.index)
 
 
-def _told(states: list[str]) -> str:  # '성공', or '실패 1, 성공 4'
-    counts = sorted(Counter(states).items(), key=lambda item: _worst.index(item[0]))
-    return STATUS[states[0]] if len(counts) == 1 else ", ".join(f"{STATUS[s]} {n}" for s, n in counts)
+def _state_counts(states: list[str]) -> str:  # '성공', or '실패 1, 성공 4'
+    counts = Counter(states)
+    if len(counts) == 1:
+        return STATUS[states[0]]
+    return ", ".join(f"{STATUS[state]} {counts[state]}" for state in _worst if counts[state])
 
 # %% ../../nbs/modules/report/diagrams.ipynb #5fbf08d4
 MANY = 60  # bars or boxes; of more, some stand together
@@ -144,33 +150,38 @@ MANY = 60  # bars or boxes; of more, some stand together
 def _by(
     items: list, key
 ) -> list[list]:  # those of the same key where the first of them stands, those without a group alone
-    found = {}
+    groups = {}
     for i, item in enumerate(items):
-        found.setdefault(key(item) if item.group else i, []).append(item)
-    return list(found.values())
+        groups.setdefault(key(item) if item.group else i, []).append(item)
+    return list(groups.values())
 
 
 def _together(items: list) -> list[list]:  # as many in one as it takes for `MANY`
     groups = [[item] for item in items]
-    for key in (lambda i: i.group, lambda i: i.group[0]):  # a stage's folds, a model's stages
-        if len(groups) > MANY:
-            groups = _by(items, key)
+    if len(groups) > MANY:
+        groups = _by(items, lambda i: i.group)  # a stage's folds
+    if len(groups) > MANY:
+        groups = _by(items, lambda i: i.group[0])  # a model's stages
     if len(groups) <= MANY:
         return groups
-    ends = {some[0].group[0]: worst_state(i.state for i in some) for some in groups if some[0].group}
+    ends = {}  # model → the worst that came of it
+    for stages in groups:
+        if stages[0].group:
+            ends[stages[0].group[0]] = worst_state(i.state for i in stages)
     return _by(items, lambda i: (ends[i.group[0]],))
 
 
 def _named(
     items: list,
-) -> tuple[
-    str, str
-]:  # whose they are, in full; '학습(폴드 5개)', '학습(폴드 5개 포함)' beside the whole model's, '13개 단계'
-    models, titles = (len({i.group[n] for i in items}) for n in (0, 1))
-    whose, folds = items[0].group[0] if models == 1 else f"모델 {models}개", sum(i.fold for i in items)
-    if models > 1 or titles > 1 or not folds:
+) -> tuple[str, str]:  # whose they are, in full, and what: '학습(폴드 5개)', '13개 단계'
+    models = {i.group[0] for i in items}
+    titles = {i.group[1] for i in items}
+    folds = sum(i.fold for i in items)
+    whose = items[0].group[0] if len(models) == 1 else f"모델 {len(models)}개"
+    if len(models) > 1 or len(titles) > 1 or not folds:
         return whose, f"{len(items)}개 단계"
-    return whose, f"{shortened(items[0].group[1])}(폴드 {folds}개{' 포함' * (folds < len(items))})"
+    with_whole = " 포함" if folds < len(items) else ""  # the whole model's stage stands with its folds
+    return whose, f"{shortened(items[0].group[1])}(폴드 {folds}개{with_whole})"
 
 # %% ../../nbs/modules/report/diagrams.ipynb #16e7ab18
 @dataclass(frozen=True)
@@ -182,9 +193,7 @@ class Bar:
     start: datetime
     seconds: float
     state: str  # a key of `STATUS`
-    group: (
-        tuple[str, str] | tuple[()]
-    ) = ()  # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
+    group: tuple[str, str] | tuple[()] = ()  # in full: its model, and its title, as all folds have it
     fold: bool = False  # whether it is one of a fold
 
     @property
@@ -199,23 +208,21 @@ class Bar:
     def of(cls, bars: list) -> "Bar":  # one that stands for several
         if len(bars) == 1:
             return bars[0]
+        section, title = _named(bars)
         start = min(b.start for b in bars)
-        return cls(
-            *_named(bars),
-            start,
-            (max(b.end for b in bars) - start).total_seconds(),
-            worst_state(b.state for b in bars),
-        )
+        seconds = (max(b.end for b in bars) - start).total_seconds()
+        return cls(section, title, start, seconds, worst_state(b.state for b in bars))
 
 # %% ../../nbs/modules/report/diagrams.ipynb #4b1ab3bc
 _units = dict(second=1, minute=60, hour=3600, day=86400)
-_ticks = [
-    (n, u)
-    for u, steps in dict(
-        second=(1, 2, 5, 10, 15, 30), minute=(1, 2, 5, 10, 15, 30), hour=(1, 2, 3, 6, 12), day=(1, 2, 3)
-    ).items()
-    for n in steps
-]
+_ticks = [(n, "second") for n in (1, 2, 5, 10, 15, 30)]
+_ticks += [(n, "minute") for n in (1, 2, 5, 10, 15, 30)]
+_ticks += [(n, "hour") for n in (1, 2, 3, 6, 12)]
+_ticks += [(n, "day") for n in (1, 2, 3)]
+
+
+def _stamp(time: datetime) -> str:
+    return time.isoformat(" ", "milliseconds")[:23]
 
 
 @dataclass(frozen=True)
@@ -233,7 +240,7 @@ class Gantt:
 
     @property
     def tick(self) -> tuple[int, str]:  # every so many of which unit: at most eight intervals, or weeks
-        return next(((n, u) for n, u in _ticks if self.seconds / (n * _units[u]) <= 8), (7, "day"))
+        return next(((n, unit) for n, unit in _ticks if self.seconds / (n * _units[unit]) <= 8), (7, "day"))
 
     @cached_property
     def grouped(self) -> tuple[Bar, ...]:  # what is drawn
@@ -247,55 +254,61 @@ class Gantt:
     def extent(self) -> float:  # seconds of the axis
         return max(self.seconds, 1, *((b.end - self.start).total_seconds() for b in self.bars))
 
+    def _is_on_axis(self, mark: datetime) -> bool:
+        return 0 <= (mark - self.start).total_seconds() <= self.extent
+
     @property
-    def resumed(
-        self,
-    ) -> list[tuple[int, datetime]]:  # the marks on the axis, counted from 1 with those that are not
-        return [
-            (i, m)
-            for i, m in enumerate(self.marks, 1)
-            if 0 <= (m - self.start).total_seconds() <= self.extent
-        ]
+    def resumed(self) -> list[tuple[int, datetime]]:  # the marks on the axis, counted from 1 with the others
+        return [(i, mark) for i, mark in enumerate(self.marks, 1) if self._is_on_axis(mark)]
 
     def mermaid(self) -> str:
-        (n, unit), lines = (
-            self.tick,
-            [
-                "gantt",
-                "dateFormat YYYY-MM-DD HH:mm:ss.SSS",
-                f"axisFormat {'%m-%d %H:%M' if self.seconds >= 86400 else '%H:%M:%S'}",
-            ],
-        )
-        lines += [f"tickInterval {n}{unit}", "todayMarker off"]
-
-        def stamp(time):
-            return time.isoformat(" ", "milliseconds")[:23]
-
+        n, unit = self.tick
+        lines = [
+            "gantt",
+            "dateFormat YYYY-MM-DD HH:mm:ss.SSS",
+            f"axisFormat {'%m-%d %H:%M' if self.seconds >= 86400 else '%H:%M:%S'}",
+            f"tickInterval {n}{unit}",
+            "todayMarker off",
+        ]
         for section, bars in self.sections:
             lines.append(f"section {mermaid_text(section)}")
             for b in bars:
-                lines.append(
-                    f"{mermaid_text(b.label)} :{'done' if b.state == 'success' else 'crit'}, t{len(lines)}, {stamp(b.start)}, {stamp(b.end)}"
-                )
+                tag = "done" if b.state == "success" else "crit"
+                times = f"{_stamp(b.start)}, {_stamp(b.end)}"
+                lines.append(f"{mermaid_text(b.label)} :{tag}, t{len(lines)}, {times}")
         if self.resumed:
             lines.append("section 이어서 실행")
-        lines += [f"{i}회차 :milestone, m{i}, {stamp(m)}, 0d" for i, m in self.resumed]
+        lines += [f"{i}회차 :milestone, m{i}, {_stamp(mark)}, 0d" for i, mark in self.resumed]
         return "\n".join(lines)
 
     def svg(self) -> str:
         return _gantt_svg(self)
 
 # %% ../../nbs/modules/report/diagrams.ipynb #d0e231ca
-FONT = '-apple-system,"Segoe UI","Apple SD Gothic Neo","Malgun Gothic","Noto Sans KR","Noto Sans CJK KR",NanumGothic,sans-serif'
+FONT = (
+    '-apple-system,"Segoe UI","Apple SD Gothic Neo","Malgun Gothic",'
+    '"Noto Sans KR","Noto Sans CJK KR",NanumGothic,sans-serif'
+)
 
 
-def _shade(i):
-    return "".join(f".diagram .{s}{{fill:{v[i]};stroke:{v[i + 1]}}}" for s, v in _shades.items())
+def _shade(first: int) -> str:  # first: of the two colours in `_shades`
+    return "".join(
+        f".diagram .{state}{{fill:{colours[first]};stroke:{colours[first + 1]}}}"
+        for state, colours in _shades.items()
+    )
 
 
 STYLE = (
-    f".diagram{{font:{SIZE}px {FONT}}}.diagram text{{fill:currentColor;stroke:none}}.diagram .soft{{opacity:.7}}.diagram .line{{fill:none;stroke:currentColor;opacity:.45}}.diagram .head{{fill:currentColor;opacity:.6}}"
-    f".diagram .band{{fill:currentColor;opacity:.05}}.diagram .grid{{stroke:currentColor;opacity:.15}}.diagram .plain{{fill:none;stroke:currentColor}}.diagram .missing{{stroke-dasharray:4 3}}{_shade(0)}"
+    f".diagram{{font:{SIZE}px {FONT}}}"
+    ".diagram text{fill:currentColor;stroke:none}"
+    ".diagram .soft{opacity:.7}"
+    ".diagram .line{fill:none;stroke:currentColor;opacity:.45}"
+    ".diagram .head{fill:currentColor;opacity:.6}"
+    ".diagram .band{fill:currentColor;opacity:.05}"
+    ".diagram .grid{stroke:currentColor;opacity:.15}"
+    ".diagram .plain{fill:none;stroke:currentColor}"
+    ".diagram .missing{stroke-dasharray:4 3}"
+    f"{_shade(0)}"
     f"@media screen and (prefers-color-scheme:dark){{{_shade(2)}}}"
 )
 
@@ -305,13 +318,19 @@ def _n(value: float) -> str:  # a coordinate
 
 
 def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
-    sizes = f'viewBox="0 0 {_n(width)} {_n(height)}" width="{_n(width)}" height="{_n(height)}"'
-    shrinks = f'style="max-width:100%;min-width:{_n(0.85 * width)}px;height:auto"'  # a little; what shows it, scrolls
-    return f'<svg xmlns="http://www.w3.org/2000/svg" class="diagram" role="img" {sizes} {shrinks}><title>{_xml(title)}</title><style>{STYLE}</style>{"".join(parts)}</svg>'
+    size = f'viewBox="0 0 {_n(width)} {_n(height)}" width="{_n(width)}" height="{_n(height)}"'
+    # it shrinks a little; what shows it, scrolls
+    shrinking = f'style="max-width:100%;min-width:{_n(0.85 * width)}px;height:auto"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="diagram" role="img" {size} {shrinking}>'
+    return f"{head}<title>{_xml(title)}</title><style>{STYLE}</style>{''.join(parts)}</svg>"
 
 
-def _text(x: float, y: float, text: str, more: str = "") -> str:
+def _text(x: float, y: float, text: str, more: str = "") -> str:  # more: attributes, with a blank before each
     return f'<text x="{_n(x)}" y="{_n(y)}"{more}>{_xml(text)}</text>'
+
+
+def _soft_text(x: float, y: float, text: str) -> str:
+    return _text(x, y, text, ' class="soft" text-anchor="middle" font-size="12"')
 
 # %% ../../nbs/modules/report/diagrams.ipynb #e9ade8e4
 _left, _wide, _row, _top = 170, 960, 26, 30  # pixels: section names, the whole, a bar's row, the axis
@@ -319,44 +338,53 @@ _left, _wide, _row, _top = 170, 960, 26, 30  # pixels: section names, the whole,
 
 def _axis(g: Gantt, x, bottom: float) -> list[str]:  # x: from a time to pixels
     n, unit = g.tick
-    step, day = n * _units[unit], g.start.replace(hour=0, minute=0, second=0, microsecond=0)
-    first, found = -(-(g.start - day).total_seconds() // step), []
-    form = "%m-%d %H:%M" if g.seconds >= 86400 else "%H:%M:%S" if unit == "second" else "%H:%M"
-    while (time := day + timedelta(seconds=first * step)) <= g.end and len(found) < 60:
-        line = f'<line class="grid" x1="{_n(x(time))}" x2="{_n(x(time))}" y1="{_top - 4}" y2="{_n(bottom)}"/>'
-        found.append(
-            line
-            + _text(
-                x(time), _top - 10, format(time, form), ' class="soft" text-anchor="middle" font-size="12"'
-            )
-        )
-        first += 1
-    return found
+    form = "%H:%M:%S" if unit == "second" else "%H:%M"
+    if g.seconds >= 86400:
+        form = "%m-%d %H:%M"
+    step = timedelta(seconds=n * _units[unit])
+    day = g.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    time = day - (day - g.start) // step * step  # the first tick that is not before the start
+    parts = []
+    while time <= g.end and len(parts) < 60:
+        at = x(time)
+        line = f'<line class="grid" x1="{_n(at)}" x2="{_n(at)}" y1="{_top - 4}" y2="{_n(bottom)}"/>'
+        parts.append(line + _soft_text(at, _top - 10, format(time, form)))
+        time += step
+    return parts
+
+
+def _label_place(
+    left: float, width: float, text: float
+) -> tuple[float, str]:  # where it starts or ends; attributes
+    right = left + width + 6
+    if right + text <= _wide:
+        return right, ""
+    if left - 6 - text >= _left:
+        return left - 6, ' text-anchor="end"'
+    return left + 6, ""  # on the bar
 
 
 def _bar(b: Bar, x, y: float) -> str:
-    left, width = x(b.start), max(3, x(b.end) - x(b.start))
-    label = b.label + (f" · {STATUS[b.state]}" if b.state != "success" else "")
-    wide = text_width(label)
-    at, more = (
-        (left + width + 6, "")
-        if left + width + 6 + wide <= _wide
-        else (left - 6, ' text-anchor="end"')
-        if left - 6 - wide >= _left
-        else (left + 6, "")
-    )
-    return (
-        f'<rect class="{b.state}" x="{_n(left)}" y="{_n(y + 4)}" width="{_n(width)}" height="{_row - 8}" rx="3"/>'
-        + _text(at, y + _row / 2 + 4.5, label, more)
-    )
+    left = x(b.start)
+    width = max(3, x(b.end) - left)
+    label = b.label if b.state == "success" else f"{b.label} · {STATUS[b.state]}"
+    at, attributes = _label_place(left, width, text_width(label))
+    place = f'x="{_n(left)}" y="{_n(y + 4)}" width="{_n(width)}" height="{_row - 8}"'
+    rect = f'<rect class="{b.state}" {place} rx="3"/>'
+    return rect + _text(at, y + _row / 2 + 4.5, label, attributes)
+
+
+def _mark_line(x: float, bottom: float) -> str:
+    place = f'x1="{_n(x)}" x2="{_n(x)}" y1="{_top - 4}" y2="{_n(bottom)}"'
+    return f'<line class="line" stroke-dasharray="5 4" {place}/>'
 
 
 def _gantt_svg(g: Gantt) -> str:
-    y, parts, x = (
-        _top,
-        [],
-        lambda time: _left + 24 + (time - g.start).total_seconds() / g.extent * (_wide - _left - 60),
-    )
+    def x(time: datetime) -> float:
+        return _left + 24 + (time - g.start).total_seconds() / g.extent * (_wide - _left - 60)
+
+    y = _top
+    parts = []
     for i, (section, bars) in enumerate(g.sections):
         names = wrapped(shortened(section), _left - 20)
         height = max(_row * len(bars), 17 * len(names)) + 8
@@ -365,17 +393,10 @@ def _gantt_svg(g: Gantt) -> str:
         parts += [_text(8, y + 22 + 17 * j, name, ' font-weight="600"') for j, name in enumerate(names)]
         parts += [_bar(b, x, y + 4 + _row * j) for j, b in enumerate(bars)]
         y += height
-    parts += [
-        f'<line class="line" stroke-dasharray="5 4" x1="{_n(x(m))}" x2="{_n(x(m))}" y1="{_top - 4}" y2="{_n(y)}"/>'
-        for _, m in g.resumed
-    ]
-    parts += [
-        _text(x(m), y + 16, "이어서 실행", ' class="soft" text-anchor="middle" font-size="12"')
-        for _, m in g.resumed
-    ]
-    return _svg(
-        _wide, y + (24 if g.resumed else 4), f"시간표: {len(g.bars)}개 단계", [*_axis(g, x, y), *parts]
-    )
+    parts += [_mark_line(x(mark), y) for _, mark in g.resumed]
+    parts += [_soft_text(x(mark), y + 16, "이어서 실행") for _, mark in g.resumed]
+    height = y + (24 if g.resumed else 4)
+    return _svg(_wide, height, f"시간표: {len(g.bars)}개 단계", [*_axis(g, x, y), *parts])
 
 # %% ../../nbs/modules/report/diagrams.ipynb #2c88ed0e
 @dataclass(frozen=True)
@@ -385,22 +406,22 @@ class Node:
     id: str  # letters and digits
     lines: tuple[str, ...]  # what it says
     state: str = ""  # a key of `STATUS`; '' for none
-    group: (
-        tuple[str, str] | tuple[()]
-    ) = ()  # its model, which all stages of the model share, and its title, which the same stage of other folds has, too; in full
+    group: tuple[str, str] | tuple[()] = ()  # in full: its model, and its title, as all folds have it
     fold: bool = False  # whether it is one of a fold
 
     def mermaid(self) -> str:
-        return f'{self.id}["{"<br/>".join(map(_harmless, self.lines))}"]' + f":::{self.state}" * bool(
-            self.state
-        )
+        label = "<br/>".join(map(_harmless, self.lines))
+        state = f":::{self.state}" if self.state else ""
+        return f'{self.id}["{label}"]{state}'
 
     @classmethod
     def of(cls, nodes: list) -> "Node":  # one that stands for several
         if len(nodes) == 1:
             return nodes[0]
-        (whose, what), states = _named(nodes), [n.state for n in nodes]
-        return cls(nodes[0].id, (shortened(whose), f"{what} {_told(states)}"), worst_state(states))
+        whose, what = _named(nodes)
+        states = [n.state for n in nodes]
+        lines = (shortened(whose), f"{what} {_state_counts(states)}")
+        return cls(nodes[0].id, lines, worst_state(states))
 
 
 @dataclass(frozen=True)
@@ -415,6 +436,9 @@ class Edge:
         return f"{self.start} {'-.->' if self.dotted else '-->'} {self.end}"
 
 # %% ../../nbs/modules/report/diagrams.ipynb #09abc52d
+_tight = '%%{init: {"flowchart": {"nodeSpacing": 14, "rankSpacing": 44, "padding": 8}}}%%'
+
+
 @dataclass(frozen=True)
 class Flow:
     "Boxes and arrows"
@@ -438,69 +462,77 @@ class Flow:
         if len(self.nodes) <= MANY:
             return self
         groups = _together(self.nodes)
-        same = {n.id: some[0].id for some in groups for n in some}
-        edges = dict.fromkeys(
-            Edge(same[e.start], same[e.end], e.dotted) for e in self.edges if same[e.start] != same[e.end]
-        )
-        return replace(self, parts=(*map(Node.of, groups), *edges))
+        drawn = {n.id: group[0].id for group in groups for n in group}  # a box → the one that stands for it
+        edges = [Edge(drawn[e.start], drawn[e.end], e.dotted) for e in self.edges]
+        between = dict.fromkeys(e for e in edges if e.start != e.end)
+        return replace(self, parts=(*map(Node.of, groups), *between))
 
     def mermaid(self) -> str:
-        lines = (
-            ["flowchart TD"]
-            if self.down
-            else [
-                '%%{init: {"flowchart": {"nodeSpacing": 14, "rankSpacing": 44, "padding": 8}}}%%',
-                "flowchart LR",
-            ]
-        )
-        lines += [p.mermaid() for p in self.grouped.parts] + [f"class {self.fault} failed"] * bool(self.fault)
-        return "\n".join(lines + [f"classDef {state} {_looks[state]}" for state in self.states])
+        lines = ["flowchart TD"] if self.down else [_tight, "flowchart LR"]
+        lines += [p.mermaid() for p in self.grouped.parts]
+        if self.fault:
+            lines.append(f"class {self.fault} failed")
+        lines += [f"classDef {state} {_looks[state]}" for state in self.states]
+        return "\n".join(lines)
 
     def svg(self) -> str:
         return _flow_svg(self.grouped)
 
 # %% ../../nbs/modules/report/diagrams.ipynb #77dd362b
+def _layers(ids: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:  # the layer of each box
+    layer = dict.fromkeys(ids, 0)
+    for _ in ids:  # so many rounds are enough for the longest path, and end where arrows run in a circle
+        before = dict(layer)
+        for a, b in edges:
+            layer[b] = max(layer[b], layer[a] + 1)
+        if layer == before:
+            break
+    arrows_to = Counter(b for _, b in edges)
+    nearest = {}  # box → the lowest layer that it leads to
+    for a, b in edges:
+        nearest[a] = min(layer[b], nearest.get(a, layer[b]))
+    ends = [i for i in ids if i not in nearest]
+    last = max(layer.values())
+    if any(arrows_to[i] <= 1 for i in ends if layer[i] == last):
+        last += 1  # what many lead to stands alone
+    for a, next_layer in nearest.items():
+        if not arrows_to[a]:
+            layer[a] = next_layer - 1
+    for i in ends:
+        if arrows_to[i] > 1:
+            layer[i] = last
+    return layer
+
+
 def _reduced(
     ids: list[str], edges: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:  # without those that follow from others
-    after, layer = {i: set() for i in ids}, _layers(ids, edges)
-    for a, b in sorted(edges, key=lambda e: -layer[e[0]]):
+    layer = _layers(ids, edges)
+    nexts = {i: [] for i in ids}
+    after = {i: set() for i in ids}  # all that follow a box, over any number of arrows
+    for a, b in sorted(edges, key=lambda edge: -layer[edge[0]]):
+        nexts[a].append(b)
         after[a] |= {b} | after[b]
-    return [(a, b) for a, b in edges if not any(b in after[c] for x, c in edges if x == a and c != b)]
 
+    def is_implied(a: str, b: str) -> bool:
+        return any(b in after[c] for c in nexts[a] if c != b)
 
-def _layers(ids: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:  # the layer of each box
-    found, to = dict.fromkeys(ids, 0), Counter(b for _, b in edges)
-    for _ in ids:
-        before = dict(found)
-        for a, b in edges:
-            found[b] = max(found[b], found[a] + 1)
-        if found == before:
-            break
-    nexts = {a: min(found[b] for x, b in edges if x == a) for a in dict.fromkeys(a for a, _ in edges)}
-    alone = all(
-        to[i] > 1 for i in ids if i not in nexts and found[i] == max(found.values())
-    )  # whether the last layer has only such as many lead to
-    last = max(found.values()) + (not alone)
-    return (
-        found
-        | {a: n - 1 for a, n in nexts.items() if not to[a]}
-        | {i: last for i in ids if i not in nexts and to[i] > 1}
-    )
+    return [(a, b) for a, b in edges if not is_implied(a, b)]
 
 
 def _routed(
     ids: list[str], edges: list[tuple[str, str]]
 ) -> tuple[list[list], dict]:  # things by layer; where each box's arrows lead next
-    layer, links = _layers(ids, edges), {i: [] for i in ids}
-    layers = [[i for i in ids if layer[i] == n] for n in range(max(layer.values()) + 1)]
+    layer = _layers(ids, edges)
+    layers = [[] for _ in range(max(layer.values()) + 1)]
+    for i in ids:
+        layers[layer[i]].append(i)
+    links = {i: [] for i in ids}
     for a, b in edges:
-        path = [
-            a,
-            *((a, b, n) for n in range(layer[a] + 1, layer[b])),
-            b,
+        between = [
+            (a, b, n) for n in range(layer[a] + 1, layer[b])
         ]  # a place on the way is (from, to, layer)
-        for x, y in pairwise(path):
+        for x, y in pairwise([a, *between, b]):
             if y not in links:
                 links[y] = []
                 layers[y[2]].append(y)
@@ -512,87 +544,104 @@ def _spread(
     wanted: list[float], sizes: list[float], gap: float
 ) -> list[float]:  # centres nearest to those wanted, in order and apart
     offsets = [sum(sizes[:i]) + gap * i + size / 2 for i, size in enumerate(sizes)]
-    blocks = []  # sum and count
-    for w, o in zip(wanted, offsets):
-        blocks.append((w - o, 1))
+    blocks = []  # (sum, count) of neighbours that stand as close as they can
+    for centre, offset in zip(wanted, offsets):
+        blocks.append((centre - offset, 1))
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            (s, n), (t, m) = blocks[-2:]
-            blocks[-2:] = [(s + t, n + m)]
-    return [at + o for at, o in zip((s / n for s, n in blocks for _ in range(n)), offsets)]
+            (total, count), (last_total, last_count) = blocks[-2:]
+            blocks[-2:] = [(total + last_total, count + last_count)]
+    starts = []
+    for total, count in blocks:
+        starts += [total / count] * count
+    return [start + offset for start, offset in zip(starts, offsets)]
 
 # %% ../../nbs/modules/report/diagrams.ipynb #3f0b9eeb
 def _mean(
-    x, near: dict, at: dict, both: dict
+    x, near: dict, place: dict, both: dict
 ) -> float:  # where its neighbours are; those with many others count less
     weights = [1 / len(both[y]) for y in near[x]]
-    return sum(w * at[y] for w, y in zip(weights, near[x])) / sum(weights) if weights else at[x]
+    if not weights:
+        return place[x]
+    return sum(w * place[y] for w, y in zip(weights, near[x])) / sum(weights)
+
+
+def _places(layers: list[list]) -> dict:  # of each thing in its layer, counted from the middle
+    return {x: i - len(things) / 2 for things in layers for i, x in enumerate(things)}
 
 
 def _crossings(layers: list[list], links: dict) -> int:
-    count, at = 0, {x: i for things in layers for i, x in enumerate(things)}
+    place = {x: i for things in layers for i, x in enumerate(things)}
+    count = 0
     for things in layers:
-        ends = []
-        for end in (end for x in things for end in sorted(at[y] for y in links[x])):
-            count += len(ends) - bisect_right(ends, end)
-            insort(ends, end)
+        ends = []  # of the arrows up to here, sorted
+        for x in things:
+            for end in sorted(place[y] for y in links[x]):
+                count += len(ends) - bisect_right(ends, end)
+                insort(ends, end)
     return count
 
 
 def _ordered(
     layers: list[list], links: dict, back: dict
 ) -> list[list]:  # the order with the fewest crossings that sweeps to and fro find
-    both, tried = {x: back[x] + links[x] for x in links}, [[[*things] for things in layers]]
+    both = {x: back[x] + links[x] for x in links}
+    orders = [[list(things) for things in layers]]
     for sweep in range(6):
-        layers = [[*things] for things in tried[-1]]
-        at = {x: i - len(things) / 2 for things in layers for i, x in enumerate(things)}
-        for things in layers[:: 1 if sweep % 2 == 0 else -1]:
-            things.sort(key=lambda x: _mean(x, (back, links)[sweep % 2], at, both))
-            at |= {x: i - len(things) / 2 for i, x in enumerate(things)}
-        tried.append(layers)
-    return min(tried, key=lambda layers: _crossings(layers, links))
+        forward = sweep % 2 == 0
+        near = back if forward else links
+        layers = [list(things) for things in orders[-1]]
+        place = _places(layers)
+        for things in layers if forward else reversed(layers):
+            things.sort(key=lambda x: _mean(x, near, place, both))
+            place |= _places([things])
+        orders.append(layers)
+    return min(orders, key=lambda order: _crossings(order, links))
 
 
 def _placed(
     layers: list[list], links: dict, size: dict, gap: float
 ) -> dict:  # the centre of each thing, across the layers
-    back = {x: [a for a, to in links.items() if x in to] for x in links}
-    both, layers, at = {x: back[x] + links[x] for x in links}, _ordered(layers, links, back), {}
+    back = {x: [] for x in links}
+    for x, nexts in links.items():
+        for y in nexts:
+            back[y].append(x)
+    both = {x: back[x] + links[x] for x in links}
+    layers = _ordered(layers, links, back)
+    place = {}
     for things in layers:
-        at |= zip(things, _spread([0] * len(things), [size[x] for x in things], gap))
+        place |= zip(things, _spread([0] * len(things), [size[x] for x in things], gap))
     for sweep in range(24):
-        for things in layers[:: 1 if sweep % 2 == 0 else -1]:
-            at |= zip(
-                things, _spread([_mean(x, both, at, both) for x in things], [size[x] for x in things], gap)
-            )
-    least = min(at[x] - size[x] / 2 for x in at)
-    return {x: y - least for x, y in at.items()}
+        for things in layers if sweep % 2 == 0 else reversed(layers):
+            wanted = [_mean(x, both, place, both) for x in things]
+            place |= zip(things, _spread(wanted, [size[x] for x in things], gap))
+    least = min(place[x] - size[x] / 2 for x in place)
+    return {x: y - least for x, y in place.items()}
 
 # %% ../../nbs/modules/report/diagrams.ipynb #255a404a
 _line = 18  # pixels
 
 
-def _boxes(
-    flow: Flow,
-) -> dict[
-    str, tuple[list[tuple[str, bool]], float, float]
-]:  # lines, and whether they are its name; width and height
-    widest = 420 if flow.down else 190
-    found = {
-        n.id: [
-            (line, i == 0 and len(n.lines) > 1)
-            for i, text in enumerate(n.lines)
-            for line in wrapped(text or "–", widest)
-        ]
-        for n in flow.nodes
-    }
-    return {
-        i: (
-            lines,
-            max(text_width(line) * (1 + 0.06 * bold) for line, bold in lines) + 24,
-            _line * len(lines) + 14,
-        )
-        for i, lines in found.items()
-    }
+@dataclass(frozen=True)
+class _Box:
+    "What a box says, and how large it is"
+
+    lines: list[tuple[str, bool]]  # each line, and whether it is part of the name
+
+    @property
+    def width(self) -> float:  # pixels
+        return max(text_width(line) * (1 + 0.06 * bold) for line, bold in self.lines) + 24
+
+    @property
+    def height(self) -> float:
+        return _line * len(self.lines) + 14
+
+    @classmethod
+    def of(cls, node: Node, widest: float) -> "_Box":  # widest: pixels of a line
+        lines = []
+        for i, text in enumerate(node.lines):
+            is_name = i == 0 and len(node.lines) > 1
+            lines += [(line, is_name) for line in wrapped(text or "–", widest)]
+        return cls(lines)
 
 
 def _curve(
@@ -603,46 +652,57 @@ def _curve(
 
     parts = [f"M{spot(*points[0])}"]
     for (a, b), (c, d) in pairwise(points):
-        parts.append(
-            f"L{spot(c, d)}" if b == d else f"C{spot((a + c) / 2, b)} {spot((a + c) / 2, d)} {spot(c, d)}"
-        )
+        if b == d:
+            parts.append(f"L{spot(c, d)}")
+        else:
+            middle = (a + c) / 2
+            parts.append(f"C{spot(middle, b)} {spot(middle, d)} {spot(c, d)}")
     return "".join(parts)
 
 # %% ../../nbs/modules/report/diagrams.ipynb #c59f9e53
-def _laid_out(
-    flow: Flow, boxes: dict
-) -> tuple[
-    dict, list, tuple[float, float]
-]:  # boxes' start, centre and depth; arrows as points, where each ends, whether dotted; the size
-    layers, links = _routed(
-        list(boxes), _reduced(list(boxes), list(dict.fromkeys((e.start, e.end) for e in flow.edges)))
-    )
-    along, across = (2, 1) if flow.down else (1, 2)
-    deep = [max((boxes[x][along] for x in things if x in boxes), default=0) for things in layers]
-    start, size = (
-        [8 + sum(deep[:i]) + 48 * i for i in range(len(deep))],
-        {x: boxes[x][across] if x in boxes else 6 for x in links},
-    )
-    at = {x: y + 8 for x, y in _placed(layers, links, size, 12).items()}
-    of, dotted = (
-        {x: i for i, things in enumerate(layers) for x in things},
-        {(e.start, e.end) for e in flow.edges if e.dotted},
-    )
+@dataclass(frozen=True)
+class _Arrow:
+    "A part of an arrow, from one layer to the next"
+
+    points: list[tuple[float, float]]  # (along, across)
+    ends: bool  # whether it ends there, at a box
+    dotted: bool
+
+
+@dataclass(frozen=True)
+class _Layout:
+    "Where everything stands"
+
+    places: dict[str, tuple[float, float, float]]  # a box's start, centre and depth: along, across, along
+    arrows: list[_Arrow]
+    size: tuple[float, float]  # along, across
+
+
+def _laid_out(flow: Flow, boxes: dict[str, _Box]) -> _Layout:
+    edges = list(dict.fromkeys((e.start, e.end) for e in flow.edges))
+    layers, links = _routed(list(boxes), _reduced(list(boxes), edges))
+    deep = {i: box.height if flow.down else box.width for i, box in boxes.items()}
+    broad = dict.fromkeys(links, 6)  # pixels, of an arrow that passes
+    broad |= {i: box.width if flow.down else box.height for i, box in boxes.items()}
+    start, depth = [], []  # of each layer
+    for things in layers:
+        start.append(8 + sum(depth) + 48 * len(depth))
+        depth.append(max((deep[x] for x in things if x in boxes), default=0))
+    centre = {x: y + 8 for x, y in _placed(layers, links, broad, 12).items()}
+    layer = {x: i for i, things in enumerate(layers) for x in things}
+    dotted = {(e.start, e.end) for e in flow.edges if e.dotted}
     arrows = []
-    for x, y in ((x, y) for x, to in links.items() for y in to):
-        a, b = start[of[x]], start[of[y]] - 6 * (y in boxes)
-        arrows.append(
-            (
-                [(a, at[x])] * (x not in boxes) + [(a + deep[of[x]], at[x]), (b, at[y])],
-                y in boxes,
-                (x, y) in dotted,
-            )
-        )
-    return (
-        {x: (start[of[x]], at[x], deep[of[x]]) for x in boxes},
-        arrows,
-        (start[-1] + deep[-1] + 8, max(at[x] + size[x] / 2 for x in at) + 8),
-    )
+    for x, nexts in links.items():
+        begin = start[layer[x]]
+        own = [(begin + depth[layer[x]], centre[x])]
+        if x not in boxes:
+            own.insert(0, (begin, centre[x]))
+        for y in nexts:
+            end = start[layer[y]] - (6 if y in boxes else 0)
+            arrows.append(_Arrow([*own, (end, centre[y])], y in boxes, (x, y) in dotted))
+    places = {x: (start[layer[x]], centre[x], depth[layer[x]]) for x in boxes}
+    width = max(centre[x] + broad[x] / 2 for x in centre) + 8
+    return _Layout(places, arrows, (start[-1] + depth[-1] + 8, width))
 
 
 def _head(along: float, across: float, down: bool) -> str:  # of an arrow, which ends there
@@ -650,35 +710,37 @@ def _head(along: float, across: float, down: bool) -> str:  # of an arrow, which
     return f'<path class="head" d="{tip}"/>'
 
 
-def _box(
-    lines: list[tuple[str, bool]], x: float, y: float, width: float, height: float, state: str
+def _box_svg(
+    lines: list[tuple[str, bool]], x: float, y: float, *, width: float, height: float, state: str
 ) -> str:  # x, y: its centre
-    rect = f'<rect class="{state or "plain"}" x="{_n(x - width / 2)}" y="{_n(y - height / 2)}" width="{_n(width)}" height="{_n(height)}" rx="5"/>'
+    place = f'x="{_n(x - width / 2)}" y="{_n(y - height / 2)}" width="{_n(width)}" height="{_n(height)}"'
+    parts = [f'<rect class="{state or "plain"}" {place} rx="5"/>']
     top = y - _line * (len(lines) - 1) / 2 + 4.5
-    return rect + "".join(
-        _text(x, top + _line * i, line, ' text-anchor="middle"' + ' font-weight="600"' * bold)
-        for i, (line, bold) in enumerate(lines)
-    )
+    for i, (line, bold) in enumerate(lines):
+        weight = ' font-weight="600"' if bold else ""
+        parts.append(_text(x, top + _line * i, line, f' text-anchor="middle"{weight}'))
+    return "".join(parts)
+
+
+def _arrow_svg(arrow: _Arrow, down: bool) -> str:
+    dashes = ' stroke-dasharray="3 4"' if arrow.dotted else ""
+    return f'<path class="line" d="{_curve(arrow.points, down)}"{dashes}/>'
 
 
 def _flow_svg(flow: Flow) -> str:
-    boxes, parts = _boxes(flow), []
-    rects, arrows, size = _laid_out(flow, boxes)
-    for points, _ends, dotted in arrows:
-        parts.append(
-            f'<path class="line" d="{_curve(points, flow.down)}"' + ' stroke-dasharray="3 4"' * dotted + "/>"
-        )
-    parts += [
-        _head(*end, flow.down)
-        for end in dict.fromkeys((points[-1][0] + 6, points[-1][1]) for points, ends, _ in arrows if ends)
-    ]
+    boxes = {n.id: _Box.of(n, 420 if flow.down else 190) for n in flow.nodes}
+    layout = _laid_out(flow, boxes)
+    parts = [_arrow_svg(arrow, flow.down) for arrow in layout.arrows]
+    tips = [(arrow.points[-1][0] + 6, arrow.points[-1][1]) for arrow in layout.arrows if arrow.ends]
+    parts += [_head(*tip, flow.down) for tip in dict.fromkeys(tips)]
     for n in flow.nodes:
-        lines, width, height = boxes[n.id]
-        start, centre, depth = rects[n.id]
-        x, y, width, height = (
-            (centre, start + depth / 2, width, depth)
-            if flow.down
-            else (start + depth / 2, centre, depth, height)
-        )
-        parts.append(_box(lines, x, y, width, height, "failed" if n.id == flow.fault else n.state))
-    return _svg(*(size[::-1] if flow.down else size), flow.title, parts)
+        box = boxes[n.id]
+        start, centre, depth = layout.places[n.id]
+        x, y, width, height = start + depth / 2, centre, depth, box.height
+        if flow.down:
+            x, y, width, height = centre, start + depth / 2, box.width, depth
+        state = "failed" if n.id == flow.fault else n.state
+        parts.append(_box_svg(box.lines, x, y, width=width, height=height, state=state))
+    along, across = layout.size
+    width, height = (across, along) if flow.down else (along, across)
+    return _svg(width, height, flow.title, parts)

@@ -71,14 +71,14 @@ def render(
     e: Experiment,
 ) -> str:  # Markdown
     "The report's text"
-    end = "이 보고서는 실험 폴더의 `experiment.json`과 단계마다 남긴 사실 파일만 읽어 만들었습니다. 사실이 같으면 보고서도 같습니다."
     contents = " · ".join(f"[{heading}](#{anchor(heading)})" for heading in SECTIONS)
-    parts = [
-        f"# 실험 보고서: {escape(e.name)}",
-        contents,
-        *(part for heading, section in SECTIONS.items() for part in (f"## {heading}", section(e))),
+    parts = [f"# 실험 보고서: {escape(e.name)}", contents]
+    for heading, section in SECTIONS.items():
+        parts += [f"## {heading}", section(e)]
+    parts += [
         "---",
-        end,
+        "이 보고서는 실험 폴더의 `experiment.json`과 단계마다 남긴 사실 파일만 읽어 만들었습니다. "
+        "사실이 같으면 보고서도 같습니다.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -87,27 +87,29 @@ def diagrams(
     e: Experiment,
 ) -> list[Gantt | Flow]:  # in the order of the text
     "Every diagram that the report's text holds as mermaid"
-    return [d for d in (gantt(e), flowchart(e)) if d] + [
-        error_path(e, s) for s in e.steps if s.status == "failed"
-    ]
+    paths = [error_path(e, s) for s in e.steps if s.status == "failed"]
+    return [*filter(None, (gantt(e), flowchart(e))), *paths]
 
 
 def write_report(
     run: Path,  # run folder of an experiment
     reports: Path,  # folder that gets the report
 ) -> list[Path]:  # the Markdown file, then its figures
-    "Write `<reports>/<experiment>.md` and its figures; raises `DialsumError` when there is nothing to report on or nowhere to write"
+    """Write `<reports>/<experiment>.md` and its figures; raises `DialsumError` when there is nothing to report on
+    or nowhere to write"""
     e = read_experiment(run)
     reports = check_writable(reports)
-    text, figures = render(e), []
-    for name, (_, having, draw) in FIGURES.items():
+    text = render(e)
+    written = []
+    for name, figure in FIGURES.items():
         path = reports / e.name / name
         path.unlink(missing_ok=True)
-        if steps := having(e):
+        steps = figure.steps(e)
+        if steps:
             check_writable(path.parent)
-            path.write_bytes(png(draw, steps))
-            figures.append(path)
-    return [write_atomic(reports / f"{e.name}.md", text), *figures]
+            path.write_bytes(png(figure.draw, steps))
+            written.append(path)
+    return [write_atomic(reports / f"{e.name}.md", text), *written]
 
 # %% ../../nbs/modules/report/document.ipynb #6e5f1a51
 def save_figures(
@@ -115,13 +117,15 @@ def save_figures(
     folder: Path,  # that gets them
 ) -> list[Path]:  # the files
     "Write every figure that the experiment has facts for, as PNG and as SVG"
-    e, written = read_experiment(run), []
-    for name, (_, having, draw) in FIGURES.items():
-        for path in (Path(folder) / name, (Path(folder) / name).with_suffix(".svg")):
+    e = read_experiment(run)
+    written = []
+    for name, figure in FIGURES.items():
+        steps = figure.steps(e)
+        for suffix, draw in ((".png", png), (".svg", svg)):
+            path = (Path(folder) / name).with_suffix(suffix)
             path.unlink(missing_ok=True)
-            if not (steps := having(e)):
-                continue
-            check_writable(path.parent)
-            path.write_bytes((png if path.suffix == ".png" else svg)(draw, steps))
-            written.append(path)
+            if steps:
+                check_writable(path.parent)
+                path.write_bytes(draw(figure.draw, steps))
+                written.append(path)
     return written

@@ -9,8 +9,10 @@ __all__ = ['DIALOGUES', 'REFERENCES', 'WRITTEN', 'ENVIRONMENT', 'example_metrics
 import tempfile
 from pathlib import Path
 
+from ..runs.error_facts import make_error
 from ..runs.facts import make_fact, place
 from ..runs.files import to_json, write_atomic
+from ..runs.folders import SCHEMA
 from ..scores.rouge import rouge
 from ..scores.scorer import KINDS
 
@@ -59,64 +61,92 @@ ENVIRONMENT = dict(
 )
 
 # %% ../../nbs/modules/report/example.ipynb #0fdb8b96
-def example_metrics() -> dict[str, dict]:  # stage → its metrics
-    "What the stages of the example measured; its scores are those of `WRITTEN`"
-    split, whole = (rouge(WRITTEN, REFERENCES, tags=tags, dialogues=DIALOGUES) for tags in ("split", "whole"))
-    rows = [
-        dict(fname=f"dev_{i}", dialogue=DIALOGUES[i], reference=REFERENCES[i], prediction=WRITTEN[i])
-        | dict(zip((*KINDS, "mean"), split.per_dialogue[i]))
-        for i in range(len(WRITTEN))
-    ]
-    worst = sorted(rows, key=lambda row: row["mean"])
+def _data_metrics() -> dict:
     lengths = dict(dialogue_mean=64.2, dialogue_max=76, turns_mean=3.0, turns_max=3)
-    curve = [dict(step=10 * i, epoch=i / 4, loss=4.2 * 0.93**i) for i in range(1, 17)]
+    return dict(
+        train=dict(rows=320, summary_mean=41.5, summary_max=58) | lengths,
+        dev=dict(rows=6, summary_mean=40.1, summary_max=55) | lengths,
+        test=dict(rows=6) | lengths,
+    )
+
+
+def _train_metrics() -> dict:
     evaluations = [
         dict(epoch=i, loss=loss, rouge1=1.2 * r, rouge2=0.6 * r, rougeL=1.2 * r, rouge_mean=r)
         for i, loss, r in ((1, 3.1, 31.0), (2, 2.7, 38.5), (3, 2.6, 41.2), (4, 2.7, 40.9))
     ]
-    return {
-        "data": dict(
-            train=dict(rows=320, summary_mean=41.5, summary_max=58) | lengths,
-            dev=dict(rows=6, summary_mean=40.1, summary_max=55) | lengths,
-            test=dict(rows=6) | lengths,
+    return dict(
+        parameters=123_859_968,
+        trainable=123_859_968,
+        recipe=dict(method="full", epochs=4, batch_size=8, learning_rate=3e-5),
+        precision=dict(weights="float32", amp="bfloat16", device="cuda"),
+        scale="full",
+        rows=320,
+        steps=160,
+        train_seconds=251.2,
+        rows_per_second=5.1,
+        dev_loss_before=4.31,
+        curve=[dict(step=10 * i, epoch=i / 4, loss=4.2 * 0.93**i) for i in range(1, 17)],
+        evaluations=evaluations,
+        best=evaluations[2],
+    )
+
+
+def _worst(scores: list[list[float]]) -> list[dict]:  # scores: of each of `WRITTEN`; the five lowest
+    rows = []
+    for i, row_scores in enumerate(scores):
+        texts = dict(dialogue=DIALOGUES[i], reference=REFERENCES[i], prediction=WRITTEN[i])
+        rows.append(dict(fname=f"dev_{i}") | texts | dict(zip((*KINDS, "mean"), row_scores)))
+    return sorted(rows, key=lambda row: row["mean"])[:5]
+
+
+def example_metrics() -> dict[str, dict]:  # stage → its metrics
+    "What the stages of the example measured; its scores are those of `WRITTEN`"
+    split, whole = (rouge(WRITTEN, REFERENCES, tags=tags, dialogues=DIALOGUES) for tags in ("split", "whole"))
+    candidate = dict(
+        model="kobart", score=split.rows["score"]["mean"].f, predictions="kobart/predictions_test.csv"
+    )
+    return dict(
+        data=_data_metrics(),
+        train=_train_metrics(),
+        evaluate=dict(
+            split=split.to_dict(), whole=whole.to_dict(), worst=_worst(split.per_dialogue), scale="full"
         ),
-        "train": dict(
-            parameters=123_859_968,
-            trainable=123_859_968,
-            recipe=dict(method="full", epochs=4, batch_size=8, learning_rate=3e-5),
-            precision=dict(weights="float32", amp="bfloat16", device="cuda"),
-            scale="full",
-            rows=320,
-            steps=160,
-            train_seconds=251.2,
-            rows_per_second=5.1,
-            dev_loss_before=4.31,
-            curve=curve,
-            evaluations=evaluations,
-            best=evaluations[2],
-        ),
-        "evaluate": dict(split=split.to_dict(), whole=whole.to_dict(), worst=worst[:5], scale="full"),
-        "predict": dict(rows=6, scale="full"),
-        "submit": dict(
-            chosen="kobart",
-            metric="mean",
-            candidates=[
-                dict(
-                    model="kobart",
-                    score=split.rows["score"]["mean"].f,
-                    predictions="kobart/predictions_test.csv",
-                )
-            ],
-        ),
-    }
+        predict=dict(rows=6, scale="full"),
+        submit=dict(chosen="kobart", metric="mean", candidates=[candidate]),
+    )
 
 # %% ../../nbs/modules/report/example.ipynb #1b40084b
-def _at(second: int) -> str:
+def _time(second: int) -> str:
     return f"2026-11-20T10:{15 + second // 60:02d}:{second % 60:02d}.250+09:00"
 
 
-def _error(kind: str, type: str, message: str, traceback: str = "") -> dict:
-    return dict(kind=kind, type=type, message=message, cause=None, remedy=None, traceback=traceback)
+def _leave(
+    run: Path,
+    stage: str,
+    model: str,
+    status: str,
+    *,
+    start: int,
+    seconds: int,
+    metrics: dict | None = None,
+    error: dict | None = None,
+) -> None:  # a fact file
+    fact = make_fact(
+        run,
+        stage,
+        status,
+        model,
+        None,
+        _time(start),
+        seconds,
+        dict(run=str(run)),
+        outputs={f"{stage}.csv": "684097807106afcd" * 4},
+        metrics=metrics or {},
+        error=error,
+    )
+    fact |= dict(finished=_time(start + seconds), environment=ENVIRONMENT)
+    write_atomic(place(run, model) / f"{stage}.json", to_json(fact))
 
 
 def example_experiment(
@@ -125,24 +155,6 @@ def example_experiment(
     "Facts of an experiment in which KoBART was trained and evaluated, and Qwen3-4B's checkpoint was not there"
     run = (runs or Path(tempfile.mkdtemp())) / "20261120_101500_example"
     metrics = example_metrics()
-
-    def leave(stage, model="", status="success", start=0, seconds=0, error=None):
-        fact = make_fact(
-            run,
-            stage,
-            status,
-            model,
-            None,
-            _at(start),
-            seconds,
-            dict(run=str(run)),
-            outputs={f"{stage}.csv": "684097807106afcd" * 4},
-            metrics=metrics.get(stage, {}) if status == "success" else {},
-            error=error,
-        )
-        fact |= dict(finished=_at(start + seconds), environment=ENVIRONMENT)
-        write_atomic(place(run, model) / f"{stage}.json", to_json(fact))
-
     options = dict(
         command="dialsum run --models kobart qwen3-4b --checkpoint qwen3-4b=./nowhere --epochs 4",
         mode="multi_model",
@@ -151,23 +163,20 @@ def example_experiment(
         epochs=4,
         checkpoints={"qwen3-4b": "./nowhere"},
     )
-    asked = dict(schema=1, experiment=run.name, created=_at(0), options=options, environment=ENVIRONMENT)
-    write_atomic(run / "experiment.json", to_json(asked))
-    leave("data", "", "success", 1, 2)
-    leave("train", "kobart", "success", 6, 283)
-    leave("evaluate", "kobart", "success", 295, 41)
-    leave("predict", "kobart", "success", 341, 33)
-    missing = "qwen3-4b: there is no folder './nowhere': give a checkpoint folder or a hub name."
-    leave(
-        "train",
-        "qwen3-4b",
-        "failed",
-        380,
-        4,
-        _error("user", "DialsumError", missing, "errors/qwen3-4b_train.log"),
+    request = dict(
+        schema=SCHEMA, experiment=run.name, created=_time(0), options=options, environment=ENVIRONMENT
     )
+    write_atomic(run / "experiment.json", to_json(request))
+    _leave(run, "data", "", "success", start=1, seconds=2, metrics=metrics["data"])
+    _leave(run, "train", "kobart", "success", start=6, seconds=283, metrics=metrics["train"])
+    _leave(run, "evaluate", "kobart", "success", start=295, seconds=41, metrics=metrics["evaluate"])
+    _leave(run, "predict", "kobart", "success", start=341, seconds=33, metrics=metrics["predict"])
+    missing = "qwen3-4b: there is no folder './nowhere': give a checkpoint folder or a hub name."
+    failure = make_error("user", "DialsumError", text=missing, traceback="errors/qwen3-4b_train.log")
+    _leave(run, "train", "qwen3-4b", "failed", start=380, seconds=4, error=failure)
     for stage in ("evaluate", "predict"):
-        blocked = f"qwen3-4b/{stage} could not run because qwen3-4b/train did not succeed."
-        leave(stage, "qwen3-4b", "blocked", 384, 0, _error("blocked", "Blocked", blocked))
-    leave("submit", "", "success", 386, 1)
+        stages = dict(stage=f"qwen3-4b/{stage}", missing="qwen3-4b/train")
+        error = make_error("blocked", "Blocked", "stage_blocked", stages)
+        _leave(run, stage, "qwen3-4b", "blocked", start=384, seconds=0, error=error)
+    _leave(run, "submit", "", "success", start=386, seconds=1, metrics=metrics["submit"])
     return run

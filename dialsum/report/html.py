@@ -7,6 +7,7 @@ __all__ = ['STYLE', 'sheet', 'page', 'write_page']
 
 # %% ../../nbs/modules/report/html.ipynb #ea23ff36
 import base64
+import itertools
 import re
 import struct
 from collections import Counter
@@ -22,6 +23,7 @@ from .diagrams import FONT
 from .document import anchor, diagrams, render
 from .experiment import Experiment, read_experiment
 from .figures import FIGURES
+from ..runs.checkout import nbs_path
 from ..runs.files import write_atomic
 
 # %% ../../nbs/modules/report/html.ipynb #df0ab1fc
@@ -32,37 +34,40 @@ def _folded(
     state, start: int, end: int, silent: bool
 ) -> bool:  # rule of markdown-it, in place of that for blocks of HTML
     line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
-    if not (found := _fold.fullmatch(line)) or state.is_code_block(start):
+    match = _fold.fullmatch(line)
+    if not match or state.is_code_block(start):
         return False
     if not silent:
         token = state.push("folded", "", 0)
-        token.content = line if found[1] is None else f"<summary>{escape(found[1])}</summary>"
+        token.content = line if match[1] is None else f"<summary>{escape(match[1])}</summary>"
         state.line = start + 1
     return True
 
 
-_inline = re.compile(
-    "<br>|</?(?:b|ins)>"
-)  # line breaks, and marks of what a summary shares with its reference
+# line breaks, and marks of what a summary shares with its reference
+_inline = re.compile("<br>|</?(?:b|ins)>")
 
 
 def _plain(state, silent: bool) -> bool:  # rule of markdown-it, in place of that for inline HTML
-    if not (found := _inline.match(state.src, state.pos)):
+    match = _inline.match(state.src, state.pos)
+    if not match:
         return False
     if not silent:
-        state.push("plain", "", 0).content = found[0].replace("<br>", "<br/>")
-    state.pos = found.end()
+        state.push("plain", "", 0).content = match[0].replace("<br>", "<br/>")
+    state.pos = match.end()
     return True
+
+
+def _nesting(t: Token) -> tuple[str, int]:  # its tag; 1 where it begins, -1 where it ends, else 0
+    if t.type == "plain" and t.content != "<br/>":
+        return t.content.strip("</>"), -1 if t.content.startswith("</") else 1
+    return t.tag, t.nesting
 
 
 def _nested(tokens: list[Token]) -> bool:  # whether each mark and emphasis ends what began last
     opened = []
     for t in tokens:
-        tag, nesting = (
-            (t.content.strip("</>"), -1 if t.content.startswith("</") else 1)
-            if t.type == "plain" and t.content != "<br/>"
-            else (t.tag, t.nesting)
-        )
+        tag, nesting = _nesting(t)
         if nesting == 1:
             opened.append(tag)
         elif nesting == -1 and (not opened or opened.pop() != tag):
@@ -70,13 +75,11 @@ def _nested(tokens: list[Token]) -> bool:  # whether each mark and emphasis ends
     return not opened
 
 # %% ../../nbs/modules/report/html.ipynb #c84493e0
-import itertools
-
-
 def _headings(
     tokens: list[Token],
 ) -> list[tuple[int, str, str]]:  # level, anchor and text of each, whose tokens get their anchors
-    found, seen = [], Counter()
+    headings = []
+    seen = Counter()
     for token, inside in itertools.pairwise(tokens):
         if token.type != "heading_open":
             continue
@@ -84,8 +87,8 @@ def _headings(
         name = anchor(text.strip())
         token.attrSet("id", f"{name}-{seen[name]}" if seen[name] else name)
         seen[name] += 1
-        found.append((int(token.tag[1]), token.attrGet("id"), text))
-    return found
+        headings.append((int(token.tag[1]), token.attrGet("id"), text))
+    return headings
 
 # %% ../../nbs/modules/report/html.ipynb #5fc48476
 def _data_uri(png: bytes) -> str:
@@ -122,19 +125,21 @@ class _Renderer(RendererHTML):  # a method per kind of token
         return self.renderToken(tokens, i, options, env)
 
     def image(self, tokens, i, options, env):
-        png, caption = env["figures"].get(tokens[i].attrs["src"]), escape(tokens[i].content)
+        png = env["figures"].get(tokens[i].attrs["src"])
+        caption = escape(tokens[i].content)
         if png is None:
             return f"<em>{caption}</em>"
         width, height = struct.unpack(">II", png[16:24])
-        return f'<figure class="shot"><img src="{_data_uri(png)}" width="{width}" height="{height}" alt="{caption}"/><figcaption>{caption}</figcaption></figure>'
+        size = f'width="{width}" height="{height}"'
+        image = f'<img src="{_data_uri(png)}" {size} alt="{caption}"/>'
+        return f'<figure class="shot">{image}<figcaption>{caption}</figcaption></figure>'
 
     def fence(self, tokens, i, options, env):
-        drawn = env["drawn"].get(tokens[i].content.rstrip("\n")) if tokens[i].info == "mermaid" else None
-        return (
-            f'<div class="drawing" tabindex="0">{drawn}</div>\n'
-            if drawn
-            else f"<pre><code>{escape(tokens[i].content)}</code></pre>\n"
-        )
+        text = tokens[i].content
+        drawn = env["drawn"].get(text.rstrip("\n")) if tokens[i].info == "mermaid" else None
+        if drawn:
+            return f'<div class="drawing" tabindex="0">{drawn}</div>\n'
+        return f"<pre><code>{escape(text)}</code></pre>\n"
 
 # %% ../../nbs/modules/report/html.ipynb #2836ae80
 def _markdown() -> MarkdownIt:
@@ -147,13 +152,11 @@ def _markdown() -> MarkdownIt:
 def _parsed(md: MarkdownIt, text: str) -> list[Token]:  # a figure stands for itself, not in a paragraph
     tokens = md.parse(text)
     for before, inside, after in zip(tokens, tokens[1:], tokens[2:]):
-        if inside.type == "inline" and not _nested(inside.children):
+        if inside.type != "inline":
+            continue
+        if not _nested(inside.children):
             inside.children = [t.copy(type="text") if t.type == "plain" else t for t in inside.children]
-        if (
-            inside.type == "inline"
-            and before.type == "paragraph_open"
-            and [t.type for t in inside.children] == ["image"]
-        ):
+        if before.type == "paragraph_open" and [t.type for t in inside.children] == ["image"]:
             before.hidden = after.hidden = True
     return tokens
 
@@ -163,89 +166,27 @@ def _body(
 ) -> tuple[str, str, list[tuple[int, str, str]]]:  # HTML of the title and of the sections, and all headings
     md = _markdown()
     tokens = _parsed(md, text)
-    headings, sections = (
-        _headings(tokens),
-        next((i for i, t in enumerate(tokens) if t.tag == "h2"), 0),
-    )  # the contents between are drawn otherwise
-    return (
-        md.renderer.render(tokens[: min(sections, 3)], md.options, env),
-        md.renderer.render(tokens[sections:], md.options, env),
-        headings,
-    )
+    headings = _headings(tokens)
+    sections = next((i for i, t in enumerate(tokens) if t.tag == "h2"), 0)
+    title = md.renderer.render(tokens[: min(sections, 3)], md.options, env)  # what follows is drawn otherwise
+    return title, md.renderer.render(tokens[sections:], md.options, env), headings
 
 # %% ../../nbs/modules/report/html.ipynb #63e1d5f9
-STYLE = f"""
-:root {{ color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --soft: #59636e; --line: #d8dee4; --panel: #f6f8fa; --accent: #0a5c9e }}
-@media screen and (prefers-color-scheme: dark) {{ :root {{ --paper: #0f141a; --ink: #e6edf3; --soft: #9aa4af; --line: #2f3740; --panel: #171d25; --accent: #7cbcff }} }}
-* {{ box-sizing: border-box }}
-html {{ scroll-padding-top: 1.5rem; -webkit-text-size-adjust: 100% }}
-body {{ margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.75 {FONT}; word-break: keep-all; overflow-wrap: anywhere }}
-.page {{ max-width: 1240px; margin: 0 auto; padding: 2.5rem 2rem 4rem; display: grid; grid-template: 'nav header' auto 'nav main' 1fr / 11.5rem minmax(0, 1fr); gap: 0 3rem }}
-header {{ grid-area: header }}
-main {{ grid-area: main; min-width: 0 }}
-nav {{ grid-area: nav; position: sticky; top: 2.5rem; align-self: start; max-height: calc(100vh - 5rem); overflow-y: auto; font-size: .875rem; line-height: 1.5 }}
-nav strong {{ color: var(--soft); font-size: .8125rem; font-weight: 600 }}
-nav ol {{ list-style: none; margin: .5rem 0 0; padding: 0; border-left: 1px solid var(--line) }}
-nav a {{ display: block; padding: .22rem .9rem; color: var(--soft); text-decoration: none }}
-nav a:hover, nav a:focus {{ color: var(--accent); box-shadow: inset 2px 0 var(--accent) }}
-h1, h2, h3 {{ line-height: 1.35; letter-spacing: -.012em; text-wrap: balance }}
-h1 {{ margin: 0 0 1.5rem; font-size: 1.875rem }}
-h2 {{ margin: 3rem 0 1rem; padding-top: 1.5rem; border-top: 1px solid var(--line); font-size: 1.375rem }}
-main > h2:first-child {{ margin-top: 0; padding-top: 0; border: 0 }}
-h3 {{ margin: 2.25rem 0 .75rem; font-size: 1.0625rem }}
-p, ul, ol, blockquote, pre, figure, details, .wide, .drawing {{ margin: 0 0 1.125rem }}
-a {{ color: var(--accent) }}
-main > h2:first-child + ul {{ list-style: none; padding: .35rem 1.35rem; border: 1px solid var(--line); border-radius: 10px; background: var(--panel) }}
-main > h2:first-child + ul li {{ padding: .7rem 0 }}
-main > h2:first-child + ul li + li {{ border-top: 1px solid var(--line) }}
-ul, ol {{ padding-left: 1.35rem }}
-blockquote {{ padding: .65rem 1.1rem; border-left: 3px solid var(--line); border-radius: 0 6px 6px 0; background: var(--panel) }}
-blockquote > :last-child {{ margin-bottom: 0 }}
-hr {{ margin: 3.5rem 0 1rem; border: 0; border-top: 1px solid var(--line) }}
-hr ~ p {{ color: var(--soft); font-size: .875rem }}
-"""
+def _style() -> str:
+    css = (nbs_path() / "text" / "report.css").read_text(encoding="utf-8")
+    return "\n" + css.replace("FONT", FONT)
 
-# %% ../../nbs/modules/report/html.ipynb #5033bb31
-STYLE += """
-code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "D2Coding", "Nanum Gothic Coding", "NanumGothicCoding", monospace; font-size: .875em }
-code { -webkit-box-decoration-break: clone; box-decoration-break: clone; padding: .12em .35em; border-radius: 4px; background: var(--panel); box-shadow: inset 0 0 0 1px var(--line) }
-pre { padding: .85rem 1.1rem; border: 1px solid var(--line); border-radius: 8px; background: var(--panel); line-height: 1.6; white-space: pre-wrap }
-pre code { padding: 0; background: none; box-shadow: none; font-size: 1em }
-.wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px }
-table { border-collapse: collapse; width: 100%; font-size: .875rem; line-height: 1.55; font-variant-numeric: tabular-nums }
-th, td { min-width: 4.5em; max-width: 30em; padding: .5rem .9rem; text-align: left; vertical-align: top; overflow-wrap: break-word }
-th { background: var(--panel); color: var(--soft); font-weight: 600; vertical-align: bottom }
-tr + tr > *, tbody > tr > * { border-top: 1px solid var(--line) }
-th.number { text-align: right }
-td.number { text-align: right; white-space: nowrap }
-td:first-child { min-width: 8em }
-.drawing { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-radius: 8px }
-.drawing svg { display: block; margin: 0 auto }
-.shot { padding: 0 }
-.shot img { display: block; max-width: 100%; height: auto; padding: .75rem; border: 1px solid var(--line); border-radius: 8px; background: #ffffff }
-figcaption { margin-top: .5rem; color: var(--soft); font-size: .875rem }
-summary { cursor: pointer; color: var(--accent) }
-details[open] summary { margin-bottom: .6rem }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
-@media screen and (prefers-color-scheme: dark) { .shot img { filter: brightness(.9) } }
-@media (max-width: 60rem) {
-  .page { display: block; padding: 1.25rem 1rem 3rem }
-  nav { position: static; max-height: none; margin: 0 0 2rem; padding: .9rem 1rem; border: 1px solid var(--line); border-radius: 10px }
-  nav ol { border: 0; columns: 9rem; column-gap: 1rem }
-  nav a { padding: .2rem 0 }
-  th, td { min-width: 6.5em }
-  h1 { font-size: 1.5rem } h2 { font-size: 1.25rem; margin-top: 2.5rem }
-}
-@media print {
-  .page { display: block; max-width: none; padding: 0 } nav { display: none } body { font-size: 10pt }
-  .wide, .drawing { overflow: visible; border: 0; padding: 0 } .drawing svg { min-width: 0 !important }
-  h2, h3 { break-after: avoid } figure, .drawing, tr, pre, blockquote { break-inside: avoid } table { font-size: 7.5pt } td.number { white-space: normal }
-  details::details-content { content-visibility: visible; block-size: auto }
-}
-"""
+
+STYLE = _style()
 
 # %% ../../nbs/modules/report/html.ipynb #bfe514a9
 _policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_metas = {
+    'http-equiv="Content-Security-Policy"': _policy,
+    'name="viewport"': "width=device-width, initial-scale=1",
+    'name="color-scheme"': "light dark",
+    'name="referrer"': "no-referrer",
+}
 
 
 def _contents(headings: list[tuple[int, str, str]]) -> str:
@@ -263,17 +204,13 @@ def sheet(
     "A report's Markdown as one file: its diagrams drawn, its figures inside"
     top, body, headings = _body(text, dict(drawn=drawn or {}, figures=figures or {}))
     title = next(text for level, _, text in headings if level == 1)
-    meta = {
-        'name="viewport"': "width=device-width, initial-scale=1",
-        'name="color-scheme"': "light dark",
-        'name="referrer"': "no-referrer",
-    }
-    metas = "".join(
-        f'<meta {key} content="{value}"/>\n'
-        for key, value in {'http-equiv="Content-Security-Policy"': _policy, **meta}.items()
-    )
+    metas = "".join(f'<meta {key} content="{value}"/>\n' for key, value in _metas.items())
     head = f'<meta charset="utf-8"/>\n{metas}<title>{escape(title)}</title>\n<style>{STYLE}</style>'
-    return f'<!DOCTYPE html>\n<html lang="ko">\n<head>\n{head}\n</head>\n<body>\n<div class="page">\n<header>\n{top}</header>\n{_contents(headings)}\n<main>\n{body}</main>\n</div>\n</body>\n</html>\n'
+    return (
+        f'<!DOCTYPE html>\n<html lang="ko">\n<head>\n{head}\n</head>\n<body>\n<div class="page">\n'
+        f"<header>\n{top}</header>\n{_contents(headings)}\n<main>\n{body}</main>\n"
+        "</div>\n</body>\n</html>\n"
+    )
 
 
 def page(
@@ -281,11 +218,8 @@ def page(
     figures: dict[str, bytes],  # file name, as in `FIGURES` → PNG; one that is missing is named in words
 ) -> str:  # HTML
     "The report as one file"
-    return sheet(
-        render(e),
-        {d.mermaid(): d.svg() for d in diagrams(e)},
-        {f"{quote(e.name)}/{name}": png for name, png in figures.items()},
-    )
+    drawn = {d.mermaid(): d.svg() for d in diagrams(e)}
+    return sheet(render(e), drawn, {f"{quote(e.name)}/{name}": png for name, png in figures.items()})
 
 
 def write_page(
@@ -294,7 +228,5 @@ def write_page(
 ) -> Path:  # the HTML file, beside the Markdown
     "Write `<reports>/<experiment>.html`"
     e = read_experiment(run)
-    return write_atomic(
-        written[0].with_name(f"{e.name}.html"),
-        page(e, {path.name: path.read_bytes() for path in written if path.name in FIGURES}),
-    )
+    figures = {path.name: path.read_bytes() for path in written if path.name in FIGURES}
+    return write_atomic(written[0].with_name(f"{e.name}.html"), page(e, figures))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from importlib import metadata
 
-from .places import _checkout, _package
+from .checkout import checkout, package_path
 
 # %% ../../nbs/modules/runs/environment.ipynb #436afe5b
 _packages = (
@@ -39,13 +39,13 @@ def _version(name: str) -> str | None:
 
 
 def _git(*args: str) -> str | None:
-    if _checkout() is None:
+    if checkout() is None:
         return None
     try:
-        done = subprocess.run(["git", *args], cwd=_checkout(), capture_output=True, text=True, timeout=10)
+        process = subprocess.run(["git", *args], cwd=checkout(), capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
 
 # %% ../../nbs/modules/runs/environment.ipynb #63f2e2b3
 def environment() -> dict:  # JSON-ready
@@ -53,7 +53,7 @@ def environment() -> dict:  # JSON-ready
     torch = sys.modules.get("torch")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch else []
     package = hashlib.sha256()
-    for p in sorted(_package().rglob("*.py")):
+    for p in sorted(package_path().rglob("*.py")):
         package.update(p.read_bytes())
     return dict(
         python=platform.python_version(),

@@ -12,7 +12,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from .files import _json
+from .files import json_line
 
 # %% ../../nbs/modules/runs/events.ipynb #2e2db6aa
 def now() -> str:  # ISO 8601 with zone, to the millisecond
@@ -26,7 +26,7 @@ def log_event(
     **facts,  # what to note, JSON-ready
 ) -> None:
     "Append one line to the experiment's events.jsonl (a single write: lines of several processes do not mix)"
-    line = (_json(dict(time=now(), event=event, **facts)) + "\n").encode()
+    line = (json_line(dict(time=now(), event=event, **facts)) + "\n").encode()
     fd = os.open(Path(run) / "events.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(fd).st_size
@@ -36,7 +36,7 @@ def log_event(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if event != "beat":
             os.fsync(fd)
-    except OSError:  # of an event that is only told; a fact's must not be missing
+    except OSError:  # an event may be missing, but for that of a fact
         if event == "fact":
             raise
     finally:
@@ -54,7 +54,7 @@ def events(
 
 def _event(line: str) -> dict | None:
     try:
-        found = json.loads(line)
+        event = json.loads(line)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and "event" in found else None
+    return event if isinstance(event, dict) and "event" in event else None

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .environment import environment
+from .error_facts import FORMER_STAGES, lifted
 from .errors import DialsumError
 from .events import log_event, now
-from .files import _plain, to_json, write_atomic
+from .files import json_ready, to_json, write_atomic
 from .folders import SCHEMA
 from .identity import identity
 from .parameters import stages
@@ -25,19 +26,16 @@ from .parameters import stages
 def read_fact(
     path: Path,  # of a fact file
 ) -> dict | None:  # None when there is none
-    "A fact file's content; raises `DialsumError` for one that is broken or of another schema"
+    "A fact file's content; raises `DialsumError` for one that is broken or of a schema that is not known"
     if not Path(path).exists():
         return None
     try:
         fact = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as e:
-        raise DialsumError(
-            f"the fact file '{path}' is not valid JSON ({e}): delete it and run its stage again."
-        ) from None
+        raise DialsumError("fact_file_broken", file=path, reason=str(e)) from None
+    fact = lifted(fact)
     if not isinstance(fact, dict) or fact.get("schema") != SCHEMA:
-        raise DialsumError(
-            f"the fact file '{path}' is not of schema {SCHEMA}: delete it and run its stage again."
-        )
+        raise DialsumError("fact_file_of_other_schema", file=path, schema=SCHEMA)
     return fact
 
 # %% ../../nbs/modules/runs/facts.ipynb #f66b32e8
@@ -55,9 +53,10 @@ def make_fact(
     metrics: dict | None = None,
     error: dict | None = None,
 ) -> dict:  # with every key that a fact file has, as it will be read again
-    "A fact file's content; `error` holds kind, type, message, cause, remedy, traceback (a path)"
-    params, inputs = params or {}, inputs or {}
-    return _plain(
+    "A fact file's content; `error` is from `error_facts.make_error`"
+    params = params or {}
+    inputs = inputs or {}
+    return json_ready(
         dict(
             schema=SCHEMA,
             experiment=Path(run).name,
@@ -79,7 +78,8 @@ def make_fact(
     )
 
 
-RESERVE = ".reserve"  # a file whose room is given back, bit by bit, when the disk is full, so that the facts of that can still be written
+# a file whose room is given back, bit by bit, when the disk is full, so that the facts of that can still be written
+RESERVE = ".reserve"
 
 
 def with_room(
@@ -92,10 +92,10 @@ def with_room(
         try:
             return write()
         except OSError as e:
-            left = reserve.stat().st_size if reserve.is_file() else 0
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not left:
+            size = reserve.stat().st_size if reserve.is_file() else 0
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not size:
                 raise
-            os.truncate(reserve, max(0, left - 2**14))  # of the rest others can still be written
+            os.truncate(reserve, max(0, size - 2**14))  # the rest is for facts of other stages
 
 
 def write_fact(
@@ -135,24 +135,29 @@ def key_of(
     **rest,  # whatever else a fact or an event says
 ) -> str:  # 'data', 'kobart/train', 'kobart/fold0/train'
     "What a stage is called within its experiment"
-    return "/".join([*filter(None, [model]), *([] if fold is None else [f"fold{fold}"]), stage])
+    folders = [model] if model else []
+    if fold is not None:
+        folders.append(f"fold{fold}")
+    return "/".join([*folders, stage])
 
 
 def fact_files(
     run: Path,  # run folder
 ) -> list[Path]:  # sorted
     "Where the facts of an experiment's stages are"
-    return sorted(
-        p
-        for depth in ("*.json", "*/*.json", "*/fold*/*.json")
-        for p in Path(run).glob(depth)
-        if p.stem in stages()
-    )
+    names = stages()
+    files = [p for depth in ("*.json", "*/*.json", "*/fold*/*.json") for p in Path(run).glob(depth)]
+    former = [p for p in files if p.stem in FORMER_STAGES and not _as_called_now(p).exists()]
+    return sorted([p for p in files if p.stem in names] + former)
+
+
+def _as_called_now(path: Path) -> Path:  # of the fact file of a stage that has another name now
+    return path.with_stem(FORMER_STAGES[path.stem])
 
 
 def facts(
     run: Path,  # run folder
 ) -> list[dict]:  # in the order in which the stages started
     "All fact files of an experiment"
-    found = [read_fact(p) for p in fact_files(run)]
-    return sorted(found, key=lambda f: (f["started"], key_of(**f)))
+    stage_facts = [read_fact(p) for p in fact_files(run)]
+    return sorted(stage_facts, key=lambda fact: (fact["started"], key_of(**fact)))

@@ -19,7 +19,7 @@ from .outputs import check_writable
 from .places import runs_path
 
 # %% ../../nbs/modules/runs/folders.ipynb #f0ba1748
-SCHEMA = 1  # of fact files and experiment.json
+SCHEMA = 2  # of fact files and experiment.json; `error_facts.lifted` reads 1
 
 # %% ../../nbs/modules/runs/folders.ipynb #04368cc8
 def new_run(
@@ -30,28 +30,24 @@ def new_run(
 ) -> Path:  # the new folder, holding experiment.json
     "Make the folder of a new experiment; two made in one second get different names"
     runs = check_writable(Path(runs or runs_path()).expanduser().absolute())
-    stem = f"{datetime.now():%Y%m%d_%H%M%S}_{re.sub(r'[^0-9A-Za-z가-힣._-]+', '-', name)[:80]}"
-    for n in range(1, 1000):
-        folder = runs / (stem if n == 1 else f"{stem}-{n}")
+    plain_name = re.sub(r"[^0-9A-Za-z가-힣._-]+", "-", name)[:80]
+    stem = f"{datetime.now():%Y%m%d_%H%M%S}_{plain_name}"
+    for number in range(1, 1000):
+        folder = runs / (stem if number == 1 else f"{stem}-{number}")
         try:
             folder.mkdir()
         except FileExistsError:
             continue
-        write_atomic(
-            folder / "experiment.json",
-            to_json(
-                dict(
-                    schema=SCHEMA,
-                    experiment=folder.name,
-                    created=now(),
-                    options=options,
-                    environment=environment(),
-                )
-                | more
-            ),
+        experiment = dict(
+            schema=SCHEMA,
+            experiment=folder.name,
+            created=now(),
+            options=options,
+            environment=environment(),
         )
+        write_atomic(folder / "experiment.json", to_json(experiment | more))
         return folder
-    raise DialsumError(f"no free name like '{stem}' in '{runs}': choose another experiment name.")
+    raise DialsumError("no_free_run_name", name=stem, folder=runs)
 
 # %% ../../nbs/modules/runs/folders.ipynb #37153a7e
 def existing_run(
@@ -60,7 +56,5 @@ def existing_run(
     "A run folder that must be there; raises `DialsumError` where it is not, or cannot be written to"
     run = Path(path).expanduser().absolute()
     if not os.path.isdir(run):
-        raise DialsumError(
-            f"there is no run folder '{path}': give one that exists, or leave run empty for a new one."
-        )
+        raise DialsumError("run_folder_missing", folder=path)
     return check_writable(run)

@@ -11,17 +11,17 @@ import os
 from pathlib import Path
 
 from .files import to_json
-from .parameters import _code_cells
+from .parameters import code_cells
 from .places import sample_path
 
 # %% ../../nbs/modules/runs/identity.ipynb #a45953c8
 def is_free(
     name: str,  # of a parameter
 ) -> bool:
-    "Whether a result does not depend on a parameter: where it lies, how long it may take, how many are written at once, who watches"
-    return name in ("run", "base", "eval_batch_size", "use_wandb", "wandb_project") or name.endswith(
-        "_timeout"
-    )
+    "Whether a result does not depend on a parameter: a place, a time limit, a batch of predictions, who watches"
+    if name.endswith("_timeout"):
+        return True
+    return name in ("run", "base", "eval_batch_size", "use_wandb", "wandb_project")
 
 # %% ../../nbs/modules/runs/identity.ipynb #1eab1072
 PLACES = (
@@ -40,12 +40,12 @@ def named_places(
     str, Path
 ]:  # parameter → absolute path, which may not exist; a second one in the same parameter is 'NAME 2'
     "The files and folders that parameters name; hub names and addresses are none"
-    found = {}
+    places = {}
     for name in PLACES:
         for i, part in enumerate(_entries(name, params.get(name) or ""), 1):
             if _is_place(name, part):
-                found[name if i == 1 else f"{name} {i}"] = Path(part).expanduser().absolute()
-    return found
+                places[name if i == 1 else f"{name} {i}"] = Path(part).expanduser().absolute()
+    return places
 
 
 def _entries(name: str, value: str) -> list[str]:  # a backend may be two, with a comma between
@@ -64,9 +64,8 @@ def _is_folder(value: str) -> bool:
     return os.path.isdir(os.path.expanduser(value))  # False for a text that is too long for a name, too
 
 # %% ../../nbs/modules/runs/identity.ipynb #e36c4b3f
-def _label(
-    name: str,
-) -> str:  # of an input that facts call '<checkpoint>/model': 'checkpoint'; '' of one within the run folder
+def _label(name: str) -> str:
+    "'checkpoint' of an input that facts call '<checkpoint>/model'; '' of one within the run folder"
     return name[1:].partition(">/")[0] if name.startswith("<") else ""
 
 
@@ -74,17 +73,17 @@ def by_content(
     params: dict,  # name → value
     inputs: dict,  # as facts call them → SHA-256
 ) -> dict:  # name → value
-    "The parameters of which a result depends; those that name files and folders as the hashes of what was read there"
+    "The parameters on which a result depends; those that name files and folders as the hashes of what was read there"
     digests = {_label(name): digest for name, digest in inputs.items() if _label(name)}
-    found = {}
+    contents = {}
     for name, value in params.items():
         if is_free(name):
             continue
         entries = _entries(name, value) if name in PLACES else [value]
         labels = [name, *(f"{name} {i}" for i in range(2, len(entries) + 1))]
-        known = [digests.get(label, entry) for label, entry in zip(labels, entries)]
-        found[name] = value if known == entries else known
-    return found
+        by_digest = [digests.get(label, entry) for label, entry in zip(labels, entries)]
+        contents[name] = value if by_digest == entries else by_digest
+    return contents
 
 
 SAMPLE = "sample"  # what facts call the files that are shipped
@@ -108,7 +107,5 @@ def identity(
     inputs: dict,  # as facts call them → SHA-256
 ) -> str:  # hexadecimal digest
     "What a stage's result depends on: equal identities mean that it need not run again"
-    asked = by_content(params, inputs)
-    return hashlib.sha256(
-        to_json([stage, asked, sorted(inputs.values()), _code_cells(stage)[1:]]).encode()
-    ).hexdigest()
+    contents = [stage, by_content(params, inputs), sorted(inputs.values()), code_cells(stage)[1:]]
+    return hashlib.sha256(to_json(contents).encode()).hexdigest()

@@ -20,9 +20,8 @@ class Limits:
     high: float = math.inf  # the largest; infinity: any that is finite
     above: bool = False  # whether it has to be more than `low`
     below: bool = False  # whether it has to be less than `high`
-    default: float | None = (
-        None  # a number out of this range that stands for the default, as 0 does for the card's own; None: none does
-    )
+    # a number out of this range that stands for the default, as 0 does for the card's own; None: none does
+    default: float | None = None
 
     def hold(self, value: float) -> bool:  # False for NaN and infinity, too
         "Whether a number is in range"
@@ -39,13 +38,17 @@ class Limits:
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"a number {'above' if self.above else 'of at least'} {self.low}"
-        start = f"above {self.low} and" if self.above else f"from {self.low}"
-        end = (
-            f"{'below' if self.below else 'up to'} {self.high}"
-            if self.above
-            else f"to {'below ' if self.below else ''}{self.high}"
-        )
-        return f"a number {start} {end}"
+        if self.above:
+            return f"a number above {self.low} and {'below' if self.below else 'up to'} {self.high}"
+        return f"a number from {self.low} to {'below ' if self.below else ''}{self.high}"
+
+    @property
+    def korean(self) -> str:  # '0 이상 1 미만'
+        "The range as messages say it in Korean"
+        start = f"{self.low} {'초과' if self.above else '이상'}"
+        if self.high == math.inf:
+            return start
+        return f"{start} {self.high} {'미만' if self.below else '이하'}"
 
 # %% ../../nbs/modules/runs/limits.ipynb #7d20b4f6
 _share = Limits(0, 1, below=True)  # of something of which not everything can go
@@ -114,31 +117,30 @@ def check_number(
 ) -> None:
     "Raises `DialsumError` for a number out of range, or what is no number"
     limits = LIMITS[name]
+    fields = dict(name=spelled or name, value=str(value), expected=str(limits), expected_ko=limits.korean)
     if not isinstance(value, (int, float)):
-        raise DialsumError(f"{spelled or name} is {value!r}: {limits} was expected.")
+        raise DialsumError("number_out_of_range", **fields | dict(value=repr(value)))
     if whole and limits.hold(value) and not isinstance(value, int):
-        raise DialsumError(f"{spelled or name} is {value}: a whole number, {limits}, was expected.")
+        raise DialsumError("number_not_whole", **fields)
     if limits.hold(value):
         return
     if not default or limits.default is None:
-        raise DialsumError(f"{spelled or name} is {value}: {limits} was expected.")
+        raise DialsumError("number_out_of_range", **fields)
     if value != limits.default:
-        raise DialsumError(
-            f"{spelled or name} is {value}: {limits.default} (the default) or {limits} was expected."
-        )
+        raise DialsumError("number_neither_default_nor_in_range", default=limits.default, **fields)
 
 
 def check_numbers(
-    given: dict,  # name → value; names without limits are others' business
+    values: dict,  # by name; names without limits are others' business
 ) -> None:
     "Raises `DialsumError` for the first parameter that is out of range"
-    for name, value in given.items():
+    for name, value in values.items():
         if name in LIMITS:
             check_number(name, value, default=True)
 
 
 def in_range(
-    given: dict,  # as for `check_numbers`
+    values: dict,  # as for `check_numbers`
 ) -> dict:  # name → value
     "The parameters that are not out of range"
-    return {name: value for name, value in given.items() if name not in LIMITS or LIMITS[name].take(value)}
+    return {name: value for name, value in values.items() if name not in LIMITS or LIMITS[name].take(value)}

@@ -15,20 +15,19 @@ from .errors import DialsumError
 from .events import events
 
 # %% ../../nbs/modules/runs/locks.ipynb #215d9815
-_held: dict[str, int] = {}  # folder → file descriptor, as long as this process lives
+_descriptors: dict[str, int] = {}  # held folder → file descriptor, as long as this process lives
 
 
 def hold(
-    folder: Path,  # a run folder, a model's folder in it, or a file
+    folder: Path,  # a run folder, a model's folder in it, or a file that stands for a part of the work
     shared: bool = False,  # whether others may hold it so as well
 ) -> None:
-    "Keep a folder from being written by another process (a file in it may stand for a part of the work); raises `DialsumError` when one does already"
+    "Keep other processes from writing to a folder; raises `DialsumError` when one does already"
     folder = Path(folder).resolve()
-    if str(folder) in _held:
+    if str(folder) in _descriptors:
         return
-    fd = os.open(
-        folder / ".lock" if folder.is_dir() else folder, os.O_RDWR | os.O_CREAT, 0o644
-    )  # network file systems lock what can be written
+    lock_file = folder / ".lock" if folder.is_dir() else folder
+    fd = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o644)  # network file systems lock what can be written
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as e:
@@ -37,20 +36,23 @@ def hold(
             return  # a file system without locks
         if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise
-        raise DialsumError(
-            f"another process{_holder(folder)} is writing to '{folder}': wait until it has ended, or give another run folder."
-        ) from None
-    _held[str(folder)] = fd
+        raise _in_use(folder) from None
+    _descriptors[str(folder)] = fd
 
 
-def _holder(folder: Path) -> str:  # who opened an experiment last, as a part of a sentence
-    opened = [e for e in events(folder if folder.is_dir() else folder.parent) if e["event"] == "open"]
-    return f" ({opened[-1]['pid']} on {opened[-1]['host']}, since {opened[-1]['time']})" if opened else ""
+def _in_use(folder: Path) -> DialsumError:  # names who opened the experiment last, where that is known
+    openings = [e for e in events(folder if folder.is_dir() else folder.parent) if e["event"] == "open"]
+    if not openings:
+        return DialsumError("folder_in_use", folder=folder)
+    last = openings[-1]
+    return DialsumError(
+        "folder_in_use_by", folder=folder, process=last["pid"], host=last["host"], since=last["time"]
+    )
 
 
 def release(
     folder: Path,  # as given to `hold`
 ) -> None:
     "Let others write to a folder again"
-    if (fd := _held.pop(str(Path(folder).resolve()), None)) is not None:
+    if (fd := _descriptors.pop(str(Path(folder).resolve()), None)) is not None:
         os.close(fd)

@@ -22,9 +22,7 @@ def check_writable(
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as e:
-        raise DialsumError(
-            f"cannot write to the folder '{path}' ({e.strerror}): give it write permission or choose another one."
-        ) from None
+        raise DialsumError("folder_not_writable", folder=str(path), reason=e.strerror) from None
     return Path(path)
 
 # %% ../../nbs/modules/runs/outputs.ipynb #f10946c8
@@ -33,56 +31,45 @@ def check_apart(
     inputs: list,  # files and folders that are read; those that are not there are passed over
     option: str = "--output",  # what the file was given with
 ) -> None:
-    "Raises `DialsumError` when a file would be written over one that is read, or into a folder that is: by the same path, another spelling, a link"
+    "Raises `DialsumError` for a file that is an input or lies in one: by the same path, another spelling, a link"
     output = Path(output)
     if any(len(os.fsencode(part)) > 255 for part in output.parts):
-        raise DialsumError(
-            f"{option} has a name of more than 255 bytes: '{output.name[:40]}…': give a shorter one."
-        )
-    there = output.exists()
+        raise DialsumError("output_name_too_long", option=option, start=output.name[:40])
+    exists = output.exists()
     for path in map(Path, inputs):
         if not os.path.exists(path):
             continue  # False for a text that is too long for a name, too
+        fields = dict(output=output, input=path, option=option)
         if path.is_dir() and _is_part_of(output, path):
-            if there:
-                raise DialsumError(
-                    f"'{output}' is a part of '{path}', which is read, and would be written over: give {option} another name."
-                )
-            raise DialsumError(
-                f"'{output}' would be a part of '{path}', which is read and stays as it is: give {option} another place."
-            )
-        if there and output.samefile(path):
-            raise DialsumError(
-                f"'{output}' is '{path}', which is read, and would be written over: give {option} another name."
-            )
+            if exists:
+                raise DialsumError("output_replaces_part_of_input", **fields)
+            raise DialsumError("output_within_input", **fields)
+        if exists and output.samefile(path):
+            raise DialsumError("output_replaces_input", **fields)
 
 
-def _is_part_of(
-    path: Path, folder: Path
-) -> bool:  # whether a file lies in a folder, or has a second name there
+def _is_part_of(path: Path, folder: Path) -> bool:
+    "Whether a file lies in a folder, or has a second name there"
     spelled = path.absolute().parent.resolve() / path.name  # a link in the folder that leads out of it
     if any(p.is_relative_to(folder.resolve()) for p in (spelled, path.resolve())):
         return True
     return path.is_file() and any(p.is_file() and path.samefile(p) for p in folder.rglob("*"))
 
 
-_replaced = dict(
-    data=["data"], train=["model", "epochs", "checkpoints"]
-)  # by stage: folders in its own one that it writes anew
+# by stage: folders in its own one that it writes anew
+_replaced = dict(data=["data"], train=["model", "epochs", "checkpoints"])
 
 
 def check_kept(
     stage: str,  # 'data', …
     folder: Path,  # in which it writes, from `place`
-    given: list,  # what it reads; what is no path, or is not there, is passed over
+    inputs: list,  # what it reads; what is no path, or is not there, is passed over
 ) -> None:
-    "Raises `DialsumError` for an input that lies where the stage writes: it would be replaced, or be gone when the stage runs again"
-    for path in given:
+    "Raises `DialsumError` for an input that the stage would replace, now or when it runs again"
+    for path in inputs:
         if not isinstance(path, (str, Path)) or not os.path.exists(path):
             continue  # False for a text that is too long for a name, too
         for name in _replaced.get(stage, ()):
             if not Path(path).resolve().is_relative_to((Path(folder) / name).resolve()):
                 continue
-            raise DialsumError(
-                f"'{path}' lies in '{name}' of the run folder, which the {stage} stage writes anew: copy it to another place, and give that."
-            )
+            raise DialsumError("input_would_be_replaced", input=path, folder=name, stage=stage)

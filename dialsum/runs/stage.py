@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from .error_facts import error_of
 from .errors import DialsumError
 from .events import log_event, now
 from .facts import make_fact, place, write_fact
@@ -71,7 +72,7 @@ class Stage:
     inputs: dict = field(default_factory=dict)  # as `name_of` calls them → SHA-256, filled by `use`
     started: str = field(default_factory=now)
     clock: float = field(default_factory=time.monotonic)
-    heard: float = 0  # seconds from then to what was said last of its progress
+    last_report: float = 0  # seconds from then to the last report of its progress
     bar: object = None  # where a notebook shows it
 
     @cached_property
@@ -80,15 +81,13 @@ class Stage:
         if self.params.get("run"):
             return existing_run(self.params["run"])
         test = Path(tempfile.mkdtemp()) if os.environ.get("IN_TEST") else None
-        return new_run(
-            "_".join(filter(None, (self.name, self.model))), dict(stage=self.name) | self.params, test
-        )
+        name = f"{self.name}_{self.model}" if self.model else self.name
+        return new_run(name, dict(stage=self.name) | self.params, test)
 
     @property
-    def fold(self) -> int | None:
-        return (
-            self.params["fold"] if self.params.get("fold", -1) >= 0 else None
-        )  # None: not one of several folds
+    def fold(self) -> int | None:  # None: not one of several folds
+        "Which fold's rows the stage leaves out of what it learns, or measures on"
+        return self.params["fold"] if self.params.get("fold", -1) >= 0 else None
 
     @property
     def folder(self) -> Path:  # exists
@@ -103,10 +102,10 @@ class Stage:
         return folder
 
     def name_of(self, path) -> str:
-        "How facts call a path: by the parameter that names it, else by its place in the run folder; never by where it is on this machine"
+        "What facts call a path: by its parameter, else by its place in the run folder, never by where a machine has it"
         path = Path(path).expanduser().absolute()
-        for label, named in named_places(self.params).items():
-            if path == named:
+        for label, place_of_parameter in named_places(self.params).items():
+            if path == place_of_parameter:
                 return f"<{label}>/{path.name}"
         if path.parent == sample_path().absolute():
             return f"<{SAMPLE}>/{path.name}"
@@ -121,24 +120,22 @@ class Stage:
     def use(self, path):  # a file or folder that is read
         "Note an input with its hash; returns the path; raises `DialsumError` where there is none"
         if not Path(path).exists():
-            raise DialsumError(
-                f"{self.name}: there is no '{self.name_of(path)}' in the run '{self.run.name}': let the stage that writes it run first."
-            )
+            raise DialsumError("input_missing", stage=self.name, input=self.name_of(path), run=self.run.name)
         check_kept(self.name, place(self.run, self.model, self.fold), [path])
         self.inputs[self.name_of(path)] = sha256(path)
         return path
 
     def beat(self, **facts) -> None:  # JSON-ready
-        "Tell the experiment how far this stage is"
+        "Log in the experiment's events how far this stage is"
         log_event(self.run, "beat", stage=self.name, model=self.model, fold=self.fold, **facts)
 
     def progress(self, done: int, total: int, left: float) -> None:  # items, items in all, seconds
         "Say how far this stage is, to its reader and to the experiment"
         self.beat(done=done, total=total, left=round(left, 1))
-        spent = time.monotonic() - self.clock
-        if self.heard and done < total and spent < 1.05 * self.heard:
+        seconds = time.monotonic() - self.clock
+        if self.last_report and done < total and seconds < 1.05 * self.last_report:
             return
-        self.heard = spent
+        self.last_report = seconds
         self.bar = show(Progress(done, total, left), self.bar)
 
     def limit(
@@ -151,46 +148,44 @@ class Stage:
         "Write the fact file, last; returns its content"
         return self._write("success", {self.name_of(p): sha256(p) for p in outputs}, metrics)
 
-    def fail(self, kind: str, type: str, message: str):  # as in `make_fact`'s error
+    def fail(
+        self,
+        kind: str,  # as for `make_error`
+        error: DialsumError,  # that ends the stage
+    ):
         "Write the fact file of a stage that cannot go on; returns its content"
-        return self._write(
-            "failed", error=dict(kind=kind, type=type, message=message, cause=None, remedy=None, traceback="")
-        )
+        return self._write("failed", error=error_of(error, kind))
 
     def _write(
         self, status: str, outputs: dict | None = None, metrics: dict | None = None, error: dict | None = None
     ):
-        return write_fact(
+        fact = make_fact(
             self.run,
-            self.folder / f"{self.name}.json",
-            make_fact(
-                self.run,
-                self.name,
-                status,
-                self.model,
-                self.fold,
-                self.started,
-                time.monotonic() - self.clock,
-                self.params,
-                self.inputs,
-                outputs,
-                metrics,
-                error,
-            ),
+            self.name,
+            status,
+            model=self.model,
+            fold=self.fold,
+            started=self.started,
+            seconds=time.monotonic() - self.clock,
+            params=self.params,
+            inputs=self.inputs,
+            outputs=outputs,
+            metrics=metrics,
+            error=error,
         )
+        return write_fact(self.run, self.folder / f"{self.name}.json", fact)
 
 # %% ../../nbs/modules/runs/stage.ipynb #89aa1d9c
 def begin(
     stage: str,  # 'train', …
     names: dict,  # the notebook's `globals()`, right after its imports; gets the converted values
 ) -> Stage:
-    "Start a stage: check and convert its parameters; raises `DialsumError` for one that does nothing, unless an experiment has asked for it"
-    plain = {k: v for k, v in names.items() if type(v) in (str, int, float, bool) and not k.startswith("_")}
-    first = names.setdefault(
-        "_given_first", set(plain)
-    )  # when a notebook is run again in one kernel, its later cells have left names as well
-    plain = {k: v for k, v in plain.items() if k in first or k in parameters(stage)}
-    params = complete(stage, plain)
+    "Check and convert a stage's parameters; raises `DialsumError` for one that does nothing, if no experiment set it"
+    values = {k: v for k, v in names.items() if type(v) in (str, int, float, bool) and not k.startswith("_")}
+    # when a notebook is run again in one kernel, its later cells have left names as well
+    first_names = names.setdefault("_given_first", set(values))
+    values = {k: v for k, v in values.items() if k in first_names or k in parameters(stage)}
+    params = complete(stage, values)
     if not params.get("run") or os.environ.get("DIALSUM_RUN") != params["run"]:
         check_acting(stage, params)
     names.update(params)

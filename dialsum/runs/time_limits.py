@@ -24,20 +24,23 @@ class Blocked(DialsumError):
 
 # %% ../../nbs/modules/runs/time_limits.ipynb #086df40a
 class Deadline:
-    "Ends its `with` block with `TimeLimit` when it, or what is in it before `done`, takes too long; a failure is recorded first"
+    "Ends its `with` block with `TimeLimit` when it takes too long until `done` or its end; records the failure first"
 
     deaf = 30  # seconds that an interruption may go unheard
 
     def __init__(
         self,
-        fail: Callable,  # called with (kind, type, message): `Stage.fail`
+        fail: Callable,  # called with (kind, error): `Stage.fail`
         what: str,  # is limited
         seconds: float,  # 0: no limit
         option: str,  # that changes it
     ):
-        self.fail, self.seconds = fail, seconds
-        self.over, self.lock, self.timer = False, threading.Lock(), None
-        self.sentence = f"{what} took longer than {seconds:g} s: raise {option} (0: no limit), or find out what is slow (disk, network, another process on the device)."
+        self.fail = fail
+        self.seconds = seconds
+        self.over = False
+        self.lock = threading.Lock()
+        self.timer = None
+        self.error = TimeLimit("time_limit_exceeded", what=what, seconds=seconds, option=option)
 
     def __enter__(self):
         if self.seconds > 0:
@@ -45,16 +48,15 @@ class Deadline:
             self._after(self.seconds, self._end)
         return self
 
-    def _let_interrupt(
-        self,
-    ):  # what a script starts in the background ignores interruptions, and a limit is one
+    def _let_interrupt(self):
+        "What a script starts in the background ignores interruptions, and a limit is one"
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _after(self, seconds, what):
-        self.timer = threading.Timer(seconds, what)
+    def _after(self, seconds, call):
+        self.timer = threading.Timer(seconds, call)
         self.timer.daemon = True
         self.timer.start()
 
@@ -64,7 +66,7 @@ class Deadline:
                 return
             self.over = True
         try:
-            self.fail("timeout", "TimeLimit", self.sentence)
+            self.fail("timeout", self.error)
         finally:
             self._after(self.deaf, lambda: os._exit(124))
             os.kill(os.getpid(), signal.SIGINT)
@@ -86,4 +88,4 @@ class Deadline:
         except KeyboardInterrupt:
             pass
         self.timer.cancel()
-        raise TimeLimit(self.sentence) from None
+        raise self.error from None

@@ -16,9 +16,9 @@ def plain_markdown(
     text: str,  # one or several lines
 ) -> str:  # one line
     "Text as Markdown that shows it as it is, whatever a model has written"
-    line = re.sub(
-        r"[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "", re.sub(r"\s+", " ", text)
-    )  # nor what cannot be written or turns the reading direction round
+    line = re.sub(r"\s+", " ", text)
+    # what cannot be written, or turns the reading direction round
+    line = re.sub(r"[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "", line)
     return re.sub(
         r"([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)|#(?=[\d\s#])|^#$|(?<=^\d)[.)](?=\s)|^[-+=](?=[\s=-]|$))",
         r"\\\1",

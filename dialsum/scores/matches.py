@@ -16,45 +16,22 @@ from rapidfuzz.distance import LCSseq
 
 from ..runs.errors import DialsumError
 from .escaping import plain_markdown
-from .scorer import _scorer
-from .tokenizers import _unreadable
+from .scorer import make_scorer
+from .tokenizers import UNREADABLE
 
 # %% ../../nbs/modules/scores/matches.ipynb #07821deb
-def _kinds(own: list[str], there: list[str]) -> list[str]:  # of each of `own`: 'order', 'elsewhere' or ''
+def _kinds(own: list[str], other: list[str]) -> list[str]:  # of each of `own`: 'order', 'elsewhere' or ''
     kinds = [""] * len(own)
-    for o in LCSseq.opcodes(own, there):
-        if o.tag == "equal":
-            kinds[o.src_start : o.src_end] = ["order"] * (o.src_end - o.src_start)
-    left = Counter(there) - Counter(t for t, k in zip(own, kinds) if k)
+    for edit in LCSseq.opcodes(own, other):
+        if edit.tag == "equal":
+            kinds[edit.src_start : edit.src_end] = ["order"] * (edit.src_end - edit.src_start)
+    in_order = [token for token, kind in zip(own, kinds) if kind]
+    remaining = Counter(other) - Counter(in_order)
     for i, token in enumerate(own):
-        if not kinds[i] and left[token]:
-            kinds[i], left[token] = "elsewhere", left[token] - 1
+        if not kinds[i] and remaining[token]:
+            kinds[i] = "elsewhere"
+            remaining[token] -= 1
     return kinds
-
-
-@dataclass(frozen=True, repr=False)
-class Matches:
-    "A text, and which of its tokens are in another one: as bold and underlined ('order'), dotted ('elsewhere') or plain in Jupyter"
-
-    text: str
-    tokens: tuple[tuple[str, str], ...]  # (token, 'order', 'elsewhere' or ''); as they stand in the text
-
-    def count(self, *kinds: str) -> int:
-        return sum(k in kinds for _, k in self.tokens)  # tokens of these kinds
-
-    @property
-    def pieces(self) -> list[tuple[str, str]]:  # (text, kind), which make up the whole text
-        "The text, cut where the kind changes; a blank is of the kind of its two neighbours"
-        found, end, before = [], 0, ""
-        for token, kind in self.tokens:
-            at = self.text.index(token, end)
-            found += [(self.text[end:at], kind if kind == before else ""), (token, kind)]
-            end, before = at + len(token), kind
-        cut = [
-            ("".join(t for t, _ in some), kind)
-            for kind, some in groupby([*found, (self.text[end:], "")], lambda piece: piece[1])
-        ]
-        return [piece for piece in cut if piece[0]]
 
 # %% ../../nbs/modules/scores/matches.ipynb #0179f6c0
 _looks = dict(
@@ -67,28 +44,55 @@ _looks = dict(
 )
 
 
-LEGEND = "<small>{}: in the reference, in this order (ROUGE-L) · {}: there, too, but elsewhere (ROUGE-1)</small>".format(
-    *(_looks["html"][k].format(name) for k, name in (("order", "bold"), ("elsewhere", "dotted")))
-)
+LEGEND = (
+    "<small>{order}: in the reference, in this order (ROUGE-L) · "
+    "{elsewhere}: there, too, but elsewhere (ROUGE-1)</small>"
+).format(order=_looks["html"]["order"].format("bold"), elsewhere=_looks["html"]["elsewhere"].format("dotted"))
 
 
-def _drawn(m: Matches, how: str, escape: Callable) -> str:  # escape: one piece of text
-    return "".join(_looks[how].get(kind, "{}").format(escape(text)) for text, kind in m.pieces)
+@dataclass(frozen=True, repr=False)
+class Matches:
+    """A text, and which of its tokens are in another one: as bold and underlined ('order'), dotted ('elsewhere') or
+    plain in Jupyter"""
+
+    text: str
+    tokens: tuple[tuple[str, str], ...]  # (token, 'order', 'elsewhere' or ''); as they stand in the text
+
+    def count(self, *kinds: str) -> int:
+        return sum(k in kinds for _, k in self.tokens)  # tokens of these kinds
+
+    @property
+    def pieces(self) -> list[tuple[str, str]]:  # (text, kind), which make up the whole text
+        "The text, cut where the kind changes; a blank is of the kind of its two neighbours"
+        parts, end, before = [], 0, ""
+        for token, kind in self.tokens:
+            start = self.text.index(token, end)
+            parts += [(self.text[end:start], kind if kind == before else ""), (token, kind)]
+            end, before = start + len(token), kind
+        parts.append((self.text[end:], ""))
+        return _joined(parts)
+
+    def _drawn(self, look: str, escape: Callable) -> str:  # escape: one piece of text
+        looks = _looks[look]
+        return "".join(looks.get(kind, "{}").format(escape(text)) for text, kind in self.pieces)
+
+    def markdown(self) -> str:
+        return self._drawn("markdown", plain_markdown)  # one line
+
+    def _repr_html_(self) -> str:
+        return f"<span>{self._drawn('html', html.escape)}</span>"
+
+    def __repr__(self) -> str:
+        return self._drawn("terminal", str)
 
 
-def _markdown(self: Matches) -> str:
-    return _drawn(self, "markdown", plain_markdown)  # one line
-
-
-def _html(self: Matches) -> str:
-    return f"<span>{_drawn(self, 'html', html.escape)}</span>"
-
-
-def _text(self: Matches) -> str:
-    return _drawn(self, "terminal", str)
-
-
-Matches.markdown, Matches._repr_html_, Matches.__repr__ = _markdown, _html, _text
+def _joined(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:  # (text, kind); without empty ones
+    pieces = []
+    for kind, group in groupby(parts, lambda part: part[1]):
+        text = "".join(text for text, _ in group)
+        if text:
+            pieces.append((text, kind))
+    return pieces
 
 # %% ../../nbs/modules/scores/matches.ipynb #d04ffe7b
 def matches(
@@ -99,9 +103,7 @@ def matches(
 ) -> Matches:
     "Which tokens of `text` are in `other`; raises `DialsumError` for kiwi, whose morphemes do not stand in the text"
     if tokenizer == "kiwi":
-        raise DialsumError(
-            "kiwi takes 했다 for 하, 었 and 다, which do not stand in the text: mark matches with mecab, char or word."
-        )
-    cut = _scorer(tokenizer, tags, "mean")[1].tokenize
+        raise DialsumError("kiwi_marks_no_matches")
+    cut = make_scorer(tokenizer, tags, "mean")[1].tokenize
     own = cut(text)
-    return Matches(_unreadable.sub("\ufffd", text), tuple(zip(own, _kinds(own, cut(other)))))
+    return Matches(UNREADABLE.sub("\ufffd", text), tuple(zip(own, _kinds(own, cut(other)))))

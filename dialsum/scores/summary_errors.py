@@ -23,7 +23,7 @@ from dialsum.korean.tags import (
     lost_tags,
     without_control,
 )
-from .scorer import _scorer
+from .scorer import make_scorer
 
 # %% ../../nbs/modules/scores/summary_errors.ipynb #402b0b19
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ omission|빠뜨린 내용|참조 요약이 모두 말하는 화자나 수가 없
 repetition|되풀이|이어진 세 어절이 다시 나오거나, 같은 어절이 세 번 잇따른다.
 cut|잘린 문장|마지막 문장에 끝맺음이 없다."""
 
-FAULTS = {f.kind: f for f in (Fault(*line.split("|")) for line in _table.split("\n"))}
+_faults_in_order = [Fault(*line.split("|")) for line in _table.split("\n")]
+FAULTS = {fault.kind: fault for fault in _faults_in_order}
 
 # %% ../../nbs/modules/scores/summary_errors.ipynb #36f23801
 MARGIN = 3  # points of ROUGE-2, tags whole
@@ -59,57 +60,61 @@ def _exchanged(text: str) -> str:  # the first two speakers in each other's plac
     return TAG.sub(lambda m: {"#Person1#": "#Person2#", "#Person2#": "#Person1#"}.get(m[0], m[0]), text)
 
 
-def _swapped(
-    summaries: list[str], references: list[tuple[str, ...]]
-) -> list[bool]:  # whether it is nearer to its references with the speakers in each other's place
-    score, other = _scorer("mecab", "whole", "max")[0], [_exchanged(s) for s in summaries]
-    some = [
-        i for i, (a, b) in enumerate(zip(summaries, other)) if a != b and len(set(TAG.findall(a))) > 1
-    ]  # with one speaker alone, the other is left out and not mistaken
-    gains = (
-        score([other[i] for i in some], [references[i] for i in some])[:, 1]
-        - score([summaries[i] for i in some], [references[i] for i in some])[:, 1]
-        if some
-        else ()
-    )
-    found = dict(zip(some, gains))
-    return [bool(found.get(i, 0) > MARGIN) for i in range(len(summaries))]
+def _swapped(summaries: list[str], references: list[tuple[str, ...]]) -> list[bool]:
+    "Whether each summary is nearer to its references with the speakers in each other's place"
+    score, _ = make_scorer("mecab", "whole", "max")
+    swapped = [False] * len(summaries)
+    places = [i for i, summary in enumerate(summaries) if _names_both(summary)]
+    if not places:
+        return swapped
+    chosen = [references[i] for i in places]
+    exchanged = score([_exchanged(summaries[i]) for i in places], chosen)
+    as_written = score([summaries[i] for i in places], chosen)
+    for i, gain in zip(places, exchanged[:, 1] - as_written[:, 1]):
+        swapped[i] = bool(gain > MARGIN)
+    return swapped
 
 
-def _missing(
-    summary: str, references: tuple[str, ...]
-) -> list[str]:  # speakers and numbers of all references
-    told = [({t: t for t in TAG.findall(r)} | amounts(r, strict=True)) for r in references]
-    there = set(TAG.findall(summary)) | set(amounts(summary))
-    return [
-        str(written)
-        for key, written in told[0].items()
-        if key not in there and all(key in t for t in told[1:])
-    ]
+def _names_both(summary: str) -> bool:  # with one speaker alone, the other is left out and not mistaken
+    return _exchanged(summary) != summary and len(set(TAG.findall(summary))) > 1
+
+
+def _missing(summary: str, references: tuple[str, ...]) -> list[str]:
+    "Speakers and numbers that all references have and the summary has not"
+    facts = [_speakers_and_numbers(reference) for reference in references]
+    in_summary = set(TAG.findall(summary)) | set(amounts(summary))
+    in_all = set(facts[0]).intersection(*facts[1:])
+    return [str(written) for key, written in facts[0].items() if key in in_all - in_summary]
+
+
+def _speakers_and_numbers(reference: str) -> dict:  # tag or number → as written
+    return {tag: tag for tag in TAG.findall(reference)} | amounts(reference, strict=True)
 
 # %% ../../nbs/modules/scores/summary_errors.ipynb #7e953fde
 def _again(text: str) -> list[str]:  # what is repeated
     words = re.sub(r"[.,!?]", "", text).split()
     threes = [" ".join(words[i : i + 3]) for i in range(len(words) - 2)]
-    return list(
-        dict.fromkeys(t for i, t in enumerate(threes) if t in threes[:i] or len(set(t.split(" "))) == 1)
-    )
+    repeated = [three for i, three in enumerate(threes) if three in threes[:i] or _is_one_word(three)]
+    return list(dict.fromkeys(repeated))
+
+
+def _is_one_word(three: str) -> bool:
+    return len(set(three.split(" "))) == 1
 
 
 def _cut(text: str) -> list[str]:  # its last words, where they end no sentence
     text = text.strip()
-    ended = (
-        not text
-        or (whole_sentences(text) == text and re.search(r'[.!?…"\'”’)\]]$', text))
-        or re.search(r"[다요죠까함음임됨]$", text)
-    )
-    return [] if ended else [" ".join(text.split()[-2:])]
+    if not text or re.search(r"[다요죠까함음임됨]$", text):
+        return []
+    if whole_sentences(text) == text and re.search(r'[.!?…"\'”’)\]]$', text):
+        return []
+    return [" ".join(text.split()[-2:])]
 
 # %% ../../nbs/modules/scores/summary_errors.ipynb #41409d4f
-def _written(
-    text: str, dialogue: str, references: tuple[str, ...]
-) -> dict[str, list[str]]:  # what can be seen in the writing alone
-    sources, without_hangul = (dialogue, *references), lacks_hangul(text, *references)
+def _in_writing(text: str, dialogue: str, references: tuple[str, ...]) -> dict[str, list[str]]:
+    "Faults that can be seen in the writing alone"
+    sources = (dialogue, *references)
+    without_hangul = lacks_hangul(text, *references)
     broken = broken_tags(text, *sources)
     return dict(
         no_hangul=[text.strip()] if without_hangul else [],
@@ -135,7 +140,7 @@ def _faults(
     speakers = invented_tags(text, dialogue, *references)
     if swapped:
         speakers.append(_exchanged(text))
-    found = _written(text, dialogue, references) | dict(
+    found = _in_writing(text, dialogue, references) | dict(
         wrong_speaker=speakers,
         invented_number=number(dialogue, meant),
         invented_name=invented,
@@ -156,10 +161,8 @@ def faults(
     known = references or [()] * len(summaries)
     meant = [without_control(s, d, *r) for s, d, r in zip(summaries, dialogues, known, strict=True)]
     swapped = _swapped(summaries, references) if references else [False] * len(summaries)
-    return [
-        _faults(*row)
-        for row in zip(summaries, dialogues, known, swapped, names(dialogues, meant), strict=True)
-    ]
+    rows = zip(summaries, dialogues, known, swapped, names(dialogues, meant), strict=True)
+    return [_faults(*row) for row in rows]
 
 # %% ../../nbs/modules/scores/summary_errors.ipynb #17443a8f
 def counted(
@@ -168,22 +171,15 @@ def counted(
     references: list[tuple[str, ...]],  # as for `faults`
     fnames: list[str],  # of the dialogues
     examples: int = 3,  # of each kind
-) -> dict:  # rows; faulty, how many summaries have one; kinds: kind → count, references (how many of these), examples of fname and found
-    "How many summaries have which fault, JSON-ready"
-    found, own = faults(summaries, dialogues, references), faults([r[0] for r in references], dialogues)
-
-    def seen(kind):
-        return [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, found) if kind in f]
-
-    return dict(
-        rows=len(summaries),
-        faulty=sum(map(bool, found)),
-        kinds={
-            k: dict(
-                count=len(seen(k)),
-                references=sum(k in f for f in own) if k not in ("omission", "lost_tags") else None,
-                examples=seen(k)[:examples],
-            )
-            for k in FAULTS
-        },
-    )
+) -> dict:
+    """How many summaries have which fault, JSON-ready: rows; faulty, how many summaries have one; kinds:
+    kind → count, references (how many of these have it), examples of fname and found"""
+    found = faults(summaries, dialogues, references)
+    in_references = faults([texts[0] for texts in references], dialogues)
+    kinds = {}
+    for kind in FAULTS:
+        cases = [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, found) if kind in f]
+        kinds[kind] = dict(count=len(cases), references=None, examples=cases[:examples])
+        if kind not in ("omission", "lost_tags"):  # those need a second reference to be judged
+            kinds[kind]["references"] = sum(kind in f for f in in_references)
+    return dict(rows=len(summaries), faulty=sum(map(bool, found)), kinds=kinds)

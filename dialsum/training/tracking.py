@@ -23,9 +23,7 @@ def wandb_mode() -> str:  # 'online', 'offline', 'disabled' or whatever WANDB_MO
 def check_wandb() -> None:
     "Raises `DialsumError` when the package is not installed, or its key would travel unencrypted"
     if not find_spec("wandb"):
-        raise DialsumError(
-            "use_wandb needs the package wandb, which is not installed: `pip install 'dialsum[wandb]'`, or leave it out."
-        )
+        raise DialsumError("wandb_missing")
     if wandb_mode() == "online" and os.environ.get("WANDB_API_KEY"):
         check_secret("WANDB_API_KEY", os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
 
@@ -63,7 +61,11 @@ class Tracker:
         say=print,  # called with one line when the tracker fails
         patience: float = PATIENCE,  # seconds that one call may take
     ):
-        self.project, self.say, self.patience, self.run, self.trouble = project, say, patience, None, ""
+        self.project = project
+        self.say = say
+        self.patience = patience
+        self.run = None
+        self.trouble = ""
         if use:
             self.run = self._try(lambda: self._begin(stage))
 
@@ -88,10 +90,9 @@ class Tracker:
         try:
             return _in_time(act, self.patience)
         except (Exception, SystemExit) as e:  # whatever it is: the stage goes on, and its facts tell
-            self.run, self.trouble = (
-                None,
-                f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no reason given'}",
-            )
+            reason = str(e).splitlines()[0] if str(e) else "no reason given"
+            self.run = None
+            self.trouble = f"{type(e).__name__}: {reason}"
             self.say(
                 f"Weights & Biases does not take part any more ({self.trouble}); everything else goes on"
             )
@@ -110,7 +111,10 @@ class Tracker:
         summary: dict | None = None,  # name → number, of the whole run
     ) -> dict:  # project, mode, trouble ('' when all went well); empty when nothing was to be tracked
         "End the run; its facts"
-        told = dict(project=self.project, mode=wandb_mode()) if self.run or self.trouble else {}
-        if run := self.run:
+        if not self.run and not self.trouble:
+            return {}
+        facts = dict(project=self.project, mode=wandb_mode())
+        run = self.run
+        if run:
             self._try(lambda: (run.summary.update(summary or {}), run.finish()))
-        return told | dict(trouble=self.trouble) if told else {}
+        return facts | dict(trouble=self.trouble)

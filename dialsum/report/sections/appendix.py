@@ -10,76 +10,72 @@ from ..experiment import Experiment
 from ..markdown import code_span, escape, number, table
 
 # %% ../../../nbs/modules/report/sections/appendix.ipynb #da3930c1
-_elsewhere_told = (
-    "curve",
-    "evaluations",
-    "worst",
-    "examples",
-    "failed",
-    "per_dialogue",
-    "means",
-)  # by epoch or by dialogue
+# by epoch or by dialogue: it stands elsewhere
+_elsewhere = ("curve", "evaluations", "worst", "examples", "failed", "per_dialogue", "means")
+_row_names = ("system", "engine", "batch_size", "model", "fold")
 
 
 def _row_name(row, i: int) -> str:  # 'hf, 8' of a list's element: what it is about, else its place
-    return (
-        ", ".join(str(row[k]) for k in _row_names if k in row) or str(i) if isinstance(row, dict) else str(i)
-    )
+    if not isinstance(row, dict):
+        return str(i)
+    return ", ".join(str(row[key]) for key in _row_names if key in row) or str(i)
 
 
-_row_names = ("system", "engine", "batch_size", "model", "fold")
+def _numbers_of_dict(value: dict, name: str, most: int) -> list[tuple[str, object]]:
+    numbers = []
+    for key in sorted(value):
+        best_dialogues = key == "best" and isinstance(value[key], list)
+        if key not in _elsewhere and not best_dialogues:
+            numbers += _leaves(value[key], f"{name}.{key}" if name else key, most)
+    return numbers
+
+
+def _numbers_of_list(value: list, name: str, most: int) -> list[tuple[str, object]]:
+    if len(value) > most and not isinstance(value[0], dict):
+        return []
+    numbers = []
+    for i, row in enumerate(value):
+        place = f"{name}[{_row_name(row, i)}]"
+        if isinstance(row, dict):
+            row = {key: x for key, x in row.items() if key not in _row_names}
+        numbers += _leaves(row, place, most)
+    return numbers
 
 
 def _leaves(value, name: str = "", most: int = 12) -> list[tuple[str, object]]:  # numbers with their names
     if isinstance(value, dict):
-        kept = [
-            k
-            for k in sorted(value)
-            if k not in _elsewhere_told and not (k == "best" and isinstance(value[k], list))
-        ]
-        return [leaf for k in kept for leaf in _leaves(value[k], f"{name}.{k}" if name else k, most)]
+        return _numbers_of_dict(value, name, most)
     if isinstance(value, list):
-        if len(value) > most and not isinstance(value[0], dict):
-            return []
-        return [
-            leaf
-            for i, x in enumerate(value)
-            for leaf in _leaves(
-                {k: v for k, v in x.items() if k not in _row_names} if isinstance(x, dict) else x,
-                f"{name}[{_row_name(x, i)}]",
-                most,
-            )
-        ]
-    return [(name, value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+        return _numbers_of_list(value, name, most)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return [(name, value)] if is_number else []
+
+
+def _rows(label: str, leaves: list[tuple[str, object]]) -> list[list[str]]:
+    rows = []
+    for name, value in leaves:
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+        rows.append([escape(label or "실험"), code_span(name), shown])
+    return rows
 
 
 def appendix(e: Experiment) -> str:
     "The numbers of every stage, folds aside"
-    steps = {}
+    tables = {}  # a stage's title → its rows
     for s in e.steps:
-        if s.status == "success" and s.fold is None and (found := _leaves(s.metrics)):
-            steps.setdefault(s.title, []).append((s, found))
-    if not steps:
+        if s.status == "success" and s.fold is None:
+            rows = _rows(s.label, _leaves(s.metrics))
+            if rows:
+                tables.setdefault(s.title, []).extend(rows)
+    if not tables:
         return "기록된 수치가 없습니다."
-
-    def rows(some):
-        return [
-            [
-                escape(s.label or "실험"),
-                code_span(name),
-                f"{value:,}" if isinstance(value, int) else f"{value:.6g}",
-            ]
-            for s, found in some
-            for name, value in found
-        ]
-
     parts = [
-        f"<details>\n<summary>{title}({number(sum(len(found) for _, found in some))}개)</summary>\n\n{table(['모델', '항목', '값'], rows(some), 2)}\n\n</details>"
-        for title, some in steps.items()
+        "사실 파일에 적힌 수치입니다. 여기에 없는 것은 폴드마다의 단계, 스텝과 에폭마다의 학습 기록, "
+        "대화마다의 점수와 사례, 수가 12개보다 많은 목록, 글, 예와 아니요로 된 값이며, "
+        "모두 실험 폴더의 사실 파일에 있습니다."
     ]
-    return "\n\n".join(
-        [
-            "사실 파일에 적힌 수치입니다. 여기에 없는 것은 폴드마다의 단계, 스텝과 에폭마다의 학습 기록, 대화마다의 점수와 사례, 수가 12개보다 많은 목록, 글, 예와 아니요로 된 값이며, 모두 실험 폴더의 사실 파일에 있습니다.",
-            *parts,
-        ]
-    )
+    for title, rows in tables.items():
+        heading = f"<summary>{title}({number(len(rows))}개)</summary>"
+        shown = table(["모델", "항목", "값"], rows, 2)
+        parts.append(f"<details>\n{heading}\n\n{shown}\n\n</details>")
+    return "\n\n".join(parts)

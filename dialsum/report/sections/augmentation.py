@@ -6,30 +6,34 @@
 __all__ = ['tta']
 
 # %% ../../../nbs/modules/report/sections/augmentation.ipynb #4f58e760
-from ..experiment import Experiment, _p
-from ..markdown import escape, number, table
+from ..experiment import Experiment, Step
+from ..markdown import difference_text, escape, number, p_value, table
 
 # %% ../../../nbs/modules/report/sections/augmentation.ipynb #cc58645a
+def _tta_row(s: Step) -> list[str]:
+    m = s.metrics
+    gain = m["gain"]
+    return [
+        escape(s.label),
+        f"{m['plain']:.2f}",
+        f"{gain['mean']:.2f}",
+        difference_text(gain),
+        p_value(gain.get("p")),
+        f"{number(m['changed'])} / {number(m['rows'])}",
+        f"{m['cost']:.1f}배",
+    ]
+
+
 def tta(e: Experiment) -> str:
     "What asking about each dialogue in several forms gains, and what it costs"
     done = e.of("tta")
     if not done:
-        return (
-            "한 대화를 여러 꼴로 물어보지는 않았습니다(`--use-tta`)."
-            if not any(s.stage == "tta" for s in e.steps)
-            else "TTA를 끝까지 마친 모델이 없습니다."
-        )
-
-    def cells(m, g):
-        return [
-            f"{m['plain']:.2f}",
-            f"{g['mean']:.2f}",
-            f"{g['difference']:+.2f} [{g['difference_low']:+.2f}, {g['difference_high']:+.2f}]",
-            _p(g.get("p")),
-            f"{number(m['changed'])} / {number(m['rows'])}",
-            f"{m['cost']:.1f}배",
-        ]
-
-    rows = [[escape(s.label), *cells(s.metrics, s.metrics["gain"])] for s in done]
-    text = "같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, 다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다."
-    return f"{text}\n\n{table(['모델', '그냥', 'TTA', '차이', 'p', '바뀐 요약', '비용'], rows)}"
+        if any(s.stage == "tta" for s in e.steps):
+            return "TTA를 끝까지 마친 모델이 없습니다."
+        return "한 대화를 여러 꼴로 물어보지는 않았습니다(`--use-tta`)."
+    text = (
+        "같은 대화를 뜻이 같은 여러 꼴로 물어 답을 여럿 받고, "
+        "다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다."
+    )
+    head = ["모델", "그냥", "TTA", "차이", "p", "바뀐 요약", "비용"]
+    return f"{text}\n\n{table(head, [_tta_row(s) for s in done])}"

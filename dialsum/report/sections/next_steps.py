@@ -11,10 +11,10 @@ import math
 from ...korean.particles import particle
 from ...models.cards import CARDS
 from ..diagrams import printable
-from ..experiment import Experiment, _chance, _only_chance, _score, _sure
-from ..markdown import escape, number, prose
-from .each_model import _judged
-from .overview import _runner_up
+from ..experiment import Experiment, Step, has_interval, only_chance, score_of
+from ..markdown import escape, holm_text, number, prose
+from .each_model import verdicts_on
+from .overview import runner_up
 from ..verdicts import advise
 from ...scores.significance import dialogues_needed, spread_of
 
@@ -35,45 +35,56 @@ def _rows_apart(
     return math.ceil(n * (margin / gap) ** 2)
 
 
+def _needed(text: str, n: int, needed: int) -> list[str]:
+    rounded = max(math.ceil(needed / 10) * 10, n + 10)
+    return [f"{text} 검증 대화가 {number(n)}개가 아니라 {number(rounded)}개쯤 있어야 합니다."]
+
+
 def _sharper(e: Experiment) -> list[str]:  # what would make the comparison tell more
-    if len(e.ranking) < 2 or all(map(_only_chance, e.ranking[:2])):
+    if len(e.ranking) < 2 or all(map(only_chance, e.ranking[:2])):
         return []
-    a, b = (_score(s, "split", "mean") for s in e.ranking[:2])
-    n, gap, row = (e.ranking[0].metrics.get("split") or {}).get("n"), a["f"] - b["f"], _runner_up(e)
+    first = e.ranking[0]
+    a, b = (score_of(s, "split", "mean") for s in e.ranking[:2])
+    n = (first.metrics.get("split") or {}).get("n")
+    gap = a["f"] - b["f"]
     if not n or gap <= 0:
         return []
-    if row and row["p_holm"] < 0.05:
+    if row := runner_up(e):
+        if row["p_holm"] < 0.05:
+            return []
+        text = (
+            f"1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({holm_text(row)}). "
+            "차이가 정말 이만하다면, 이를 다섯 번에 네 번 가려내는 데(검정력 80%)"
+        )
+        n = len(first.metrics["per_dialogue"])
+        return _needed(text, n, _rows_for(e, row, n, gap))
+    if not has_interval(a, b) or a["low"] > b["high"]:
         return []
-    if not row and (not _sure(a, b) or a["low"] > b["high"]):
-        return []
-    if row:
-        text = f"1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({_chance(row)}). 차이가 정말 이만하다면, 이를 다섯 번에 네 번 가려내는 데(검정력 80%)"
-    else:
-        text = f"1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). 차이가 정말 이만하다면, 구간이 다섯 번에 네 번 겹치지 않는 데"
-    if row:
-        n = len(e.ranking[0].metrics["per_dialogue"])
-    needed = _rows_for(e, row, n, gap) if row else _rows_apart(a, b, n, gap)
-    needed = max(math.ceil(needed / 10) * 10, n + 10)
-    return [f"{text} 검증 대화가 {number(n)}개가 아니라 {number(needed)}개쯤 있어야 합니다."]
+    text = (
+        f"1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). "
+        "차이가 정말 이만하다면, 구간이 다섯 번에 네 번 겹치지 않는 데"
+    )
+    return _needed(text, n, _rows_apart(a, b, n, gap))
 
 
 def _settings_of(
     e: Experiment, label: str
 ) -> dict:  # under which a model was made, as `advise` asks for them
-    own = {
-        s.stage: s for s in [*e.of("data"), *e.by_model[label]] if s.status == "success" and s.fold is None
-    }
-    params, m = (
-        {k: s.fact.get("params") or {} for k, s in own.items()},
-        {k: s.metrics for k, s in own.items()},
-    )
-    train, evaluate, recipe = (
-        m.get("train", {}),
-        m.get("evaluate", {}),
-        m.get("train", {}).get("recipe") or {},
-    )
-    last = ((train.get("evaluations") or [{}])[-1]).get("epoch")
-    more = dict(
+    steps = [s for s in [*e.of("data"), *e.by_model[label]] if s.status == "success" and s.fold is None]
+    by_stage = {s.stage: s for s in steps}
+    metrics = {stage: s.metrics for stage, s in by_stage.items()}
+    train = metrics.get("train", {})
+    evaluate = metrics.get("evaluate", {})
+    recipe = train.get("recipe") or {}
+    settings = {}
+    for stage in ("data", "train", "evaluate"):
+        if stage in by_stage:
+            settings |= by_stage[stage].fact.get("params") or {}
+    for name, value in {**recipe, **(evaluate.get("decoding") or {})}.items():
+        if value is not None:
+            settings[name] = value
+    last = (train.get("evaluations") or [{}])[-1].get("epoch")
+    settings |= dict(
         scale=evaluate.get("scale") or train.get("scale"),
         updates=train.get("steps"),
         stopped=last is not None and last < (recipe.get("epochs") or 0),
@@ -81,59 +92,53 @@ def _settings_of(
         reached=evaluate.get("reached"),
         length_ratio=((evaluate.get("split") or {}).get("diagnostics") or {}).get("length_ratio"),
     )
-    quality = (
-        dict(quality=m["data"]["quality"].get("kinds") or {}) if (m.get("data") or {}).get("quality") else {}
-    )
-    asked = {k: v for stage in ("data", "train", "evaluate") for k, v in params.get(stage, {}).items()}
-    return (
-        asked
-        | {k: v for k, v in {**recipe, **(evaluate.get("decoding") or {})}.items() if v is not None}
-        | more
-        | quality
-    )
+    quality = metrics.get("data", {}).get("quality")
+    if quality:
+        settings["quality"] = quality.get("kinds") or {}
+    return settings
+
+
+def _reads_no_more(s: Step) -> bool:  # whether a model that cut dialogues has no room for longer ones
+    lengths = s.metrics.get("lengths") or s.fact.get("params") or {}
+    config = CARDS[s.model].config if s.model in CARDS else {}
+    written = 2 if config.get("is_encoder_decoder") else lengths.get("max_new_tokens", 0)
+    return lengths.get("max_source", 0) + written >= config.get("max_position_embeddings", math.inf)
 
 
 def _cut(e: Experiment) -> list[str]:  # what to do where dialogues were not read to their end
-    cut = {s: s.metrics["shortened"] for s in e.ranking if s.metrics.get("shortened")}
-
-    def full(s):  # whether the model reads no more
-        asked, config = (
-            s.metrics.get("lengths") or s.fact.get("params") or {},
-            CARDS[s.model].config if s.model in CARDS else {},
-        )
-        return asked.get("max_source", 0) + (
-            2 if config.get("is_encoder_decoder") else asked.get("max_new_tokens", 0)
-        ) >= config.get("max_position_embeddings", math.inf)
-
-    what = {
+    remedies = {
         False: "`--max-source`를 늘려 대화를 끝까지 읽게 합니다.",
         True: "`--max-source`가 이미 모델이 읽을 수 있는 최대이므로 더 긴 글을 읽는 모델로 바꿉니다.",
     }
-    groups = {
-        how: [f"{escape(s.label)} {number(n)}개" for s, n in cut.items() if full(s) == how] for how in what
-    }
-    return [f"**잘린 대화**({', '.join(some)}): {what[how]}" for how, some in groups.items() if some]
+    cut = [s for s in e.ranking if s.metrics.get("shortened")]
+    lines = []
+    for full, remedy in remedies.items():
+        steps = [s for s in cut if _reads_no_more(s) == full]
+        if steps:
+            counts = ", ".join(f"{escape(s.label)} {number(s.metrics['shortened'])}개" for s in steps)
+            lines.append(f"**잘린 대화**({counts}): {remedy}")
+    return lines
+
+
+def _repair(e: Experiment) -> list[str]:  # what failed is to be done again
+    failed = sum(s.status == "failed" for s in e.steps)
+    if not failed:
+        return []
+    return [
+        f"**실패한 단계 {failed}개를 고칩니다.** 위의 해결 방법대로 고친 뒤 "
+        f"`dialsum resume {printable(e.name)}`{particle(e.name, '으로/로')} 남은 것만 이어서 실행합니다."
+    ]
 
 
 def next_steps(e: Experiment) -> str:
     "What follows from the facts: failures first, then verdicts"
-    failed = [s for s in e.steps if s.status == "failed"]
-    lines = (
-        [
-            f"**실패한 단계 {len(failed)}개를 고칩니다.** 위의 해결 방법대로 고친 뒤 `dialsum resume {printable(e.name)}`{particle(e.name, '으로/로')} 남은 것만 이어서 실행합니다."
-        ]
-        if failed
-        else []
-    )
-    judged = {label: _judged(e, label) for label in e.by_model}
-    faulty = {s.label: s.metrics.get("faults") or {} for s in e.ranking}
-    lines += [
-        f"**{a.why}**({', '.join(map(escape, models))}): {prose(a.what)}"
-        for a, models in advise(judged, faulty, {label: _settings_of(e, label) for label in e.by_model})
-    ]
+    verdicts = {label: verdicts_on(e, label) for label in e.by_model}
+    faults = {s.label: s.metrics.get("faults") or {} for s in e.ranking}
+    settings = {label: _settings_of(e, label) for label in e.by_model}
+    lines = _repair(e)
+    for advice, models in advise(verdicts, faults, settings):
+        lines.append(f"**{advice.why}**({', '.join(map(escape, models))}): {prose(advice.what)}")
     lines += _cut(e) + _sharper(e)
-    return (
-        "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
-        if lines
-        else "사실에서 따라 나오는 할 일이 없습니다."
-    )
+    if not lines:
+        return "사실에서 따라 나오는 할 일이 없습니다."
+    return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))

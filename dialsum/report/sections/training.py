@@ -8,34 +8,43 @@ __all__ = ['training']
 # %% ../../../nbs/modules/report/sections/training.ipynb #2b372a37
 from ..diagrams import duration
 from ..experiment import Experiment, Step
-from ..figures import FIGURES, _has_scores, _image
+from ..figures import FIGURES, figure_link, has_rouge_by_epoch
 from ..markdown import code_span, escape, number, table
 
 # %% ../../../nbs/modules/report/sections/training.ipynb #8c151753
-def _batch(r: dict) -> str:
-    return f"{number(r.get('batch_size'))}" + (
-        f" × {r['gradient_accumulation_steps']}" if r.get("gradient_accumulation_steps", 1) > 1 else ""
-    )
+def _batch(recipe: dict) -> str:
+    size = number(recipe.get("batch_size"))
+    accumulation = recipe.get("gradient_accumulation_steps", 1)
+    return f"{size} × {accumulation}" if accumulation > 1 else size
+
+
+def _precision(precision: dict) -> str:  # device and number formats
+    text = f"{precision.get('device', '–')}, {precision.get('weights', '–')}"
+    if precision.get("amp") not in (None, "no"):
+        text += f", {precision['amp']} 연산"
+    if precision.get("quantization"):
+        text += ", 4비트(NF4)"
+    if precision.get("gradient_checkpointing"):
+        text += ", 활성값 재계산"
+    return escape(text)
 
 
 def _training_row(s: Step) -> list[str]:
-    m, r = s.metrics, s.metrics.get("recipe") or {}
-    best, evaluations, precision = m.get("best") or {}, m.get("evaluations") or [], m.get("precision") or {}
-    done = f"{number(evaluations[-1].get('epoch'))}/{number(r.get('epochs'))}" if evaluations else "–"
-    how = (
-        precision.get("weights", "–")
-        + (f", {precision['amp']} 연산" if precision.get("amp") not in (None, "no") else "")
-        + (", 4비트(NF4)" if precision.get("quantization") else "")
-        + (", 활성값 재계산" if precision.get("gradient_checkpointing") else "")
-    )
-    rate = f"{r['learning_rate']:g}" if r.get("learning_rate") is not None else "–"
+    m = s.metrics
+    recipe = m.get("recipe") or {}
+    best = m.get("best") or {}
+    evaluations = m.get("evaluations") or []
+    epochs = "–"
+    if evaluations:
+        epochs = f"{number(evaluations[-1].get('epoch'))}/{number(recipe.get('epochs'))}"
+    rate = recipe.get("learning_rate")
     return [
         escape(s.label),
-        escape(f"{precision.get('device', '–')}, {how}"),
-        done,
+        _precision(m.get("precision") or {}),
+        epochs,
         number(m.get("steps")),
-        _batch(r),
-        rate,
+        _batch(recipe),
+        "–" if rate is None else f"{rate:g}",
         f"{number(m.get('dev_loss_before'), 3)} → {number(best.get('loss'), 3)}",
         number(best.get("epoch")),
         number(m.get("rows_per_second"), 1),
@@ -44,8 +53,41 @@ def _training_row(s: Step) -> list[str]:
 
 
 def _unlearned(s: Step) -> bool:  # whether the dev loss did not fall
-    before, after = s.metrics.get("dev_loss_before"), (s.metrics.get("best") or {}).get("loss")
+    before = s.metrics.get("dev_loss_before")
+    after = (s.metrics.get("best") or {}).get("loss")
     return before is not None and after is not None and after >= before
+
+
+def _tracking_notes(done: list[Step]) -> list[str]:  # on curves that were sent to W&B
+    tracked = {s.label: s.metrics["tracking"] for s in done if s.metrics.get("tracking")}
+    notes = []
+    complete = [label for label, tracking in tracked.items() if not tracking["trouble"]]
+    if complete:
+        first = next(iter(tracked.values()))
+        notes.append(
+            f"W&B 프로젝트 {code_span(first['project'])}에 곡선을 남긴 모델(`{first['mode']}`): "
+            f"{', '.join(map(escape, complete))}."
+        )
+    for label, tracking in tracked.items():
+        if tracking["trouble"]:
+            trouble = code_span(tracking["trouble"])
+            notes.append(f"{escape(label)}의 W&B 기록은 온전하지 않습니다: {trouble}.")
+    return notes
+
+
+def _notes(done: list[Step]) -> list[str]:
+    notes = []
+    unlearned = ", ".join(escape(s.label) for s in done if _unlearned(s))
+    if unlearned:
+        notes.append(
+            f"검증 손실이 학습 전보다 낮아지지 않은 모델: {unlearned}. 배운 것이 없다고 보아야 합니다."
+        )
+    notes += _tracking_notes(done)
+    fitted = [s for s in done if s.metrics.get("choice")]
+    if fitted:
+        choices = ", ".join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in fitted)
+        notes.append(f"메모리에 맞추어 고른 설정: {choices}.")
+    return notes
 
 
 def training(e: Experiment) -> str:
@@ -53,6 +95,9 @@ def training(e: Experiment) -> str:
     done = e.of("train")
     if not done:
         return "학습 기록이 없습니다. 학습을 마친 모델이 없습니다."
+    text = "검증 손실이 가장 낮은 에폭을 골랐습니다."
+    if any(map(has_rouge_by_epoch, done)):
+        text = "에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다."
     head = [
         "모델",
         "장치와 정밀도",
@@ -65,35 +110,11 @@ def training(e: Experiment) -> str:
         "초당 대화 수",
         "학습 시간",
     ]
-    flat, chosen = [s for s in done if _unlearned(s)], [s for s in done if s.metrics.get("choice")]
-    note = (
-        [
-            f"검증 손실이 학습 전보다 낮아지지 않은 모델: {', '.join(escape(s.label) for s in flat)}. 배운 것이 없다고 보아야 합니다."
-        ]
-        if flat
-        else []
-    )
-    choices = ", ".join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in chosen)
-    tracked = [(s.label, s.metrics["tracking"]) for s in done if s.metrics.get("tracking")]
-    if good := [label for label, t in tracked if not t["trouble"]]:
-        note.append(
-            f"W&B 프로젝트 {code_span(tracked[0][1]['project'])}에 곡선을 남긴 모델(`{tracked[0][1]['mode']}`): {', '.join(map(escape, good))}."
+    figures = [figure_link(e, name) for name in ("loss.png", "rouge.png") if FIGURES[name].steps(e)]
+    curves = "학습 곡선의 기록이 없습니다."
+    if figures:
+        curves = (
+            "손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다."
         )
-    note += [
-        f"{escape(label)}의 W&B 기록은 온전하지 않습니다: {code_span(t['trouble'])}."
-        for label, t in tracked
-        if t["trouble"]
-    ]
-    note += [f"메모리에 맞추어 고른 설정: {choices}."] if chosen else []
-    figures = [_image(e, name) for name in ("loss.png", "rouge.png") if FIGURES[name][1](e)]
-    told = (
-        ["손실은 토크나이저가 다른 모델끼리 견줄 수 없어 모델마다 따로 그렸습니다. 별표는 고른 에폭입니다."]
-        if figures
-        else ["학습 곡선의 기록이 없습니다."]
-    )
-    how = (
-        "에폭마다 검증 대화를 요약해 ROUGE 평균이 가장 높은 에폭을 골랐습니다."
-        if any(map(_has_scores, done))
-        else "검증 손실이 가장 낮은 에폭을 골랐습니다."
-    )
-    return "\n\n".join([how, table(head, [_training_row(s) for s in done], 2), *note, *told, *figures])
+    rows = [_training_row(s) for s in done]
+    return "\n\n".join([text, table(head, rows, 2), *_notes(done), curves, *figures])

@@ -11,37 +11,42 @@ from ...korean.particles import particle
 from ..diagrams import printable
 from ..experiment import Experiment
 from ..markdown import escape, number, quoted
-from .scores import _rouges
+from .scores import ROUGES
 from ...scores.matches import matches
 
 # %% ../../../nbs/modules/report/sections/worst.ipynb #797e66c3
+def _turn(tag: str, words: str) -> str:
+    return f"**{escape(tag)}** {escape(words)}" if tag else escape(words)
+
+
 def _dialogue(text: str) -> str:
     turns = Dialogue("", text).turns
-    lines = quoted([f"**{escape(tag)}** {escape(words)}" if tag else escape(words) for tag, words in turns])
+    lines = quoted([_turn(tag, words) for tag, words in turns])
     if len(turns) <= 6 and len(text) <= 300:
         return lines
-    return (
-        f"<details>\n<summary>대화 보기({len(turns)}줄, {len(text):,}자)</summary>\n\n{lines}\n\n</details>"
-    )
+    heading = f"대화 보기({len(turns)}줄, {len(text):,}자)"
+    return f"<details>\n<summary>{heading}</summary>\n\n{lines}\n\n</details>"
+
+
+def _lines(text: str) -> list[str]:  # without blank ones
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _text(text: str | None) -> str:
-    return quoted([escape(line) for line in (text or "").splitlines() if line.strip()] or ["(빈 글)"])
+    return quoted([escape(line) for line in _lines(text or "")] or ["(빈 글)"])
 
 
 def _marked(prediction: str, reference: str) -> str:  # what the reference has, too, in bold or underlined
-    return quoted(
-        [matches(line, reference).markdown() for line in printable(prediction).splitlines() if line.strip()]
-        or ["(빈 글)"]
-    )
+    marked = [matches(line, reference).markdown() for line in _lines(printable(prediction))]
+    return quoted(marked or ["(빈 글)"])
 
 
-def _case(rank: int, case: dict) -> str:
-    told = " · ".join(f"{name} {number(case.get(kind), 2)}" for kind, name in _rouges.items())
+def _case(heading: str, case: dict) -> str:  # heading: '### 1.'
+    numbers = " · ".join(f"{name} {number(case.get(kind), 2)}" for kind, name in ROUGES.items())
     return "\n\n".join(
         [
-            f"### {rank}. {escape(case.get('fname', '–'))}",
-            told,
+            f"{heading} {escape(case.get('fname', '–'))}",
+            numbers,
             _dialogue(case.get("dialogue") or ""),
             "**정답**",
             _text(case.get("reference")),
@@ -55,19 +60,20 @@ def worst(e: Experiment) -> str:
     "The dialogues at which the best model did worst"
     if not e.ranking:
         return "평가를 마친 모델이 없어 보일 대화가 없습니다."
-    best = e.ranking[0]
-    cases = best.metrics.get("worst") or []
+    model = e.ranking[0]
+    cases = model.metrics.get("worst") or []
     if not cases:
-        return f"{escape(best.label)}의 평가 기록에 점수가 낮은 대화가 없습니다."
+        return f"{escape(model.label)}의 평가 기록에 점수가 낮은 대화가 없습니다."
     which = "점수가 가장 높은 " if len(e.ranking) > 1 else ""
-    head = f"{which}{escape(best.label)}{particle(best.label, '이/가')} 가장 낮은 점수를 받은 대화입니다. 점수는 태그를 나누어 센 것입니다. 예측에서 <b>굵은 글</b>은 정답에 같은 차례로 나오는 형태소(ROUGE-L), <ins>밑줄</ins>은 정답에 있으나 차례가 다른 형태소(ROUGE-1)입니다."
-    good = (best.metrics.get("best") or [])[-2:][::-1]
-    praised = (
-        [
-            "### 점수가 가장 높은 대화",
-            *(_case(i, c).replace("### ", "#### ", 1) for i, c in enumerate(good, 1)),
-        ]
-        if good
-        else []
+    text = (
+        f"{which}{escape(model.label)}{particle(model.label, '이/가')} 가장 낮은 점수를 받은 대화입니다. "
+        "점수는 태그를 나누어 센 것입니다. "
+        "예측에서 <b>굵은 글</b>은 정답에 같은 차례로 나오는 형태소(ROUGE-L), "
+        "<ins>밑줄</ins>은 정답에 있으나 차례가 다른 형태소(ROUGE-1)입니다."
     )
-    return "\n\n".join([head, *(_case(i, c) for i, c in enumerate(cases[:5], 1)), *praised])
+    parts = [text, *(_case(f"### {i}.", case) for i, case in enumerate(cases[:5], 1))]
+    best = (model.metrics.get("best") or [])[-2:][::-1]
+    if best:
+        parts.append("### 점수가 가장 높은 대화")
+        parts += [_case(f"#### {i}.", case) for i, case in enumerate(best, 1)]
+    return "\n\n".join(parts)
