@@ -422,7 +422,9 @@ def test_instructions_that_are_not_one_for_each_dialogue_are_refused(instruction
 )
 def test_what_is_no_frame_is_refused(frame, tmp_path):
     for made in ENGINES.values():
-        with pytest.raises(DialsumError, match=r"DataFrame with fname and dialogue was expected.*data.read"):
+        with pytest.raises(
+            DialsumError, match=r"DataFrame with fname and dialogue was expected.*dialsum.read"
+        ):
             made().predict_dataframe(frame)
         with pytest.raises(DialsumError, match=r"DataFrame with fname and dialogue was expected"):
             made().create_submission(frame, tmp_path / "out.csv")
