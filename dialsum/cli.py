@@ -92,6 +92,8 @@ _own = (
     "soup_test",
     "reports",
 )  # what a plan gives to its stages by itself
+
+# %% ../nbs/modules/cli.ipynb #8b91a557
 _planned = (
     "data",
     "train",
@@ -135,7 +137,7 @@ def _kind(q: Parameter) -> dict:  # for `add_argument`
         return dict(action=argparse.BooleanOptionalAction)
     return dict(metavar=_shown(q)) | _several(q)
 
-
+# %% ../nbs/modules/cli.ipynb #46095ee7
 def _stage_parameters() -> (
     dict
 ):  # name → Parameter, of every stage of a plan; the first stage's help where several have it
@@ -156,7 +158,7 @@ def _add_number(
         help=number.help,
     )
 
-
+# %% ../nbs/modules/cli.ipynb #8cac9fbd
 def _add_run_options(p: _Parser, new: bool = True):  # a table; new: of an experiment that is not there yet
     p.add_argument(
         "--models",
@@ -405,7 +407,7 @@ def _checkpoints(args, models: list[str]) -> dict[str, str]:  # model → folder
         raise DialsumError("checkpoint_of_no_model", models=sorted(extra))
     return found
 
-
+# %% ../nbs/modules/cli.ipynb #26c5bc32
 def _options(
     args, limits: bool = True
 ) -> dict:  # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
@@ -441,7 +443,7 @@ def _lent(
         augmentation_key_variable=chat.key_variable,
     )
 
-
+# %% ../nbs/modules/cli.ipynb #fbaa7973
 def _absolute(options: dict) -> dict:  # stages run in folders of their own
     def at(v):
         return str(Path(v).expanduser().absolute())
@@ -546,7 +548,7 @@ def _workers(args, scale: str) -> int:
     one_at_once = scale == "full" or Path("/dev/nvidia0").exists()
     return 1 if one_at_once else min(2, os.cpu_count() or 1)
 
-
+# %% ../nbs/modules/cli.ipynb #b62092de
 def _asked_for(
     args, limits: bool = True
 ) -> tuple[list[str], str, str, dict]:  # (models, scale, mode, options) of a new experiment
@@ -592,7 +594,7 @@ _own_words = (  # in experiment.json's options, and no parameters of stages
     *_switches,
 )
 
-
+# %% ../nbs/modules/cli.ipynb #4a0c97c5
 @dataclass
 class Request:
     "What an experiment shall do"
@@ -626,7 +628,7 @@ class Request:
             ended = run_plan(specs, workers, say, args.stage_timeout, getattr(args, "strict", False), undone)
         return _outcome(run, self.options["models"], ended, args.json, Path(self.options["reports"]))
 
-
+# %% ../nbs/modules/cli.ipynb #f19bcc34
 def _new_request(args) -> Request:  # of `run`, `demo` or `real`
     models, scale, mode, options = _asked_for(args)
     checkpoints = _checkpoints(args, models)
@@ -711,7 +713,7 @@ def _cell(p) -> str:
         )
     return _marks[p.state] + (f" {p.seconds:.0f} s" if p.seconds else "")
 
-
+# %% ../nbs/modules/cli.ipynb #4cd561a1
 @contextmanager
 def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a function that says a line
     if not sys.stderr.isatty():
@@ -794,7 +796,7 @@ def _resumed(args, run: Path, before: dict) -> tuple[Request, bool]:  # and whet
         options["reports"] = str(check_writable(reports_path()).absolute())  # of another machine
     return Request(options, data, test), away
 
-
+# %% ../nbs/modules/cli.ipynb #b6ee852b
 def _note_attempt(args, run: Path, before: dict, request: Request, left: dict):  # left: key → why
     asked, options = before["options"], request.options
     changed = {name: [asked.get(name), value] for name, value in options.items() if asked.get(name) != value}
@@ -836,7 +838,7 @@ def _resume(args) -> int:
     print(f"{run.name}: {what}", file=sys.stderr)
     return request.execute(run, args, left)
 
-
+# %% ../nbs/modules/cli.ipynb #204d9541
 def _no_sources(reason: Reason, options: dict) -> DialsumError:  # why the data stage cannot run again
     away = {
         name: path
@@ -877,7 +879,7 @@ def _preflight(args) -> int:
     gc.enable()
     return 0 if told.ok() else 1
 
-
+# %% ../nbs/modules/cli.ipynb #c43b0cf8
 def _outcome(run: Path, models: list[str], ended: dict, as_json: bool, reports: Path) -> int:  # exit code
     whole = [f for f in ended.values() if f["fold"] is None]
     rows = [dict(model=m, stages={}, score=_score_of(ended.get(f"{m}/evaluate"))) for m in models]
@@ -972,7 +974,7 @@ def _example_of(stage: str, model: str, k_folds: int) -> dict | None:  # what `e
     )
     return examples.get(stage)
 
-
+# %% ../nbs/modules/cli.ipynb #fc6f608a
 def _new_run_of(args, model: str, params: dict) -> Path:
     example = _example_of(args.stage, model, params.get("k_folds", 2))
     if example is not None:
@@ -1018,7 +1020,7 @@ def _run_of(
         return existing_run(name)
     return existing_run(str(find_run(name, runs)))
 
-
+# %% ../nbs/modules/cli.ipynb #2609e006
 def find_run(
     name: str,  # a run folder, or its name, or a part of the name that only one has
     runs: Path | None = None,  # folder of the run folders; None: `runs_path()`
@@ -1146,7 +1148,7 @@ def runs_table(
 
 STATUSES = ("success", "failed", "blocked")
 
-
+# %% ../nbs/modules/cli.ipynb #4956b5f1
 def _run_row(path: Path) -> dict:  # path: of experiment.json
     try:
         asked, found = read_fact(path), facts(path.parent)
@@ -1187,7 +1189,7 @@ def _runs_command(args) -> int:
             print("no experiments yet: try `dialsum demo`")
     return 0
 
-
+# %% ../nbs/modules/cli.ipynb #a6269b16
 def _fetch_models(names: list[str], accepted: bool) -> dict[str, str]:  # card → where its weights lie
     def said(line):
         return print(f"dialsum: {line}", file=sys.stderr)
@@ -1244,7 +1246,7 @@ def _card_of(checkpoint: str, model: str):
 def _joined(given) -> str:
     return given if isinstance(given, str) else ",".join(given)  # of a list, as a stage takes it
 
-
+# %% ../nbs/modules/cli.ipynb #38ff7a02
 def _predict(args) -> int:
     from dialsum.data.columns import check_mapping
     from dialsum.data.dialogues import read
@@ -1285,7 +1287,7 @@ def _predict(args) -> int:
     print(f"{len(rows)} summaries in {args.output}")
     return 0
 
-
+# %% ../nbs/modules/cli.ipynb #9ff1e685
 def _check_output(output: Path):
     if output.is_dir():
         raise DialsumError("output_is_folder", folder=output)
@@ -1321,7 +1323,7 @@ def _beside(
 ) -> dict | None:  # what a run's stage has left beside a model that the run trained
     return read_fact(Path(folder).parent / f"{stage}.json")
 
-
+# %% ../nbs/modules/cli.ipynb #67757ab1
 def _score(args) -> int:
     from dialsum.scores.files import score_files
 

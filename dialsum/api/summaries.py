@@ -343,7 +343,7 @@ class Summaries:
     rows: pd.DataFrame
     facts: dict  # JSON-ready
 
-
+# %% ../../nbs/modules/api/summaries.ipynb #6ca3c827
 class Solar:
     "Summaries from a model behind an OpenAI-compatible endpoint"
 

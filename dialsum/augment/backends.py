@@ -288,7 +288,7 @@ def _generation(c: Checkpoint, max_tokens: int, target: str):  # a transformers.
         options["forced_bos_token_id"] = c.tokenizer.convert_tokens_to_ids(target)
     return GenerationConfig(**options, do_sample=False, num_beams=1, max_new_tokens=max_tokens)
 
-
+# %% ../../nbs/modules/augment/backends.ipynb #cb7a2945
 @dataclass(frozen=True)
 class _Job:
     "A text to be written anew"

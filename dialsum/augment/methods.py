@@ -42,7 +42,7 @@ def _turn(name: str) -> int:
 def no_obstacle() -> None:
     "Of a method that needs nothing"
 
-
+# %% ../../nbs/modules/augment/methods.ipynb #8258589a
 def method(
     name: str,  # as in `Method`, like all others
     same: bool = False,

@@ -137,7 +137,7 @@ def check_data(
 
 _sources = ("train_csv", "dev_csv", "test_csv", "augmentation_backend")
 
-
+# %% ../../nbs/modules/augment/prepare.ipynb #fa4671ff
 # what rows that were made have been through
 _dealt_with = {*parameters("data")} - {"run", "seed", "k_folds", "fold_seed"}
 
@@ -194,7 +194,7 @@ def _judge(p: Prepared, options: dict) -> int:  # training rows below the thresh
 # the kinds that `repaired` puts right
 _mendable = ("mojibake", "broken_tag", "control", "html", "jamo", "turns")
 
-
+# %% ../../nbs/modules/augment/prepare.ipynb #a1cbbfe0
 def _no_good_row(p: Prepared, options: dict) -> DialsumError:
     "Which kind hits how many, and what mends it"
     counts = Counter(kind for kinds in p.dropped["kinds"] for kind in kinds.split(","))
@@ -264,7 +264,7 @@ def _write_parts(p: Prepared, folder: Path):
     if p.folds is not None:
         write_atomic(folder / "folds.csv", _csv(p.folds))
 
-
+# %% ../../nbs/modules/augment/prepare.ipynb #32681e08
 def _mend(p: Prepared):
     as_read = p.parts
     p.parts = {name: repaired(rows) for name, rows in as_read.items()}

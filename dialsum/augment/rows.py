@@ -99,7 +99,7 @@ def _turns_differ(m: Method, d: Dialogue, new: Dialogue) -> bool:
         return speakers != new_speakers
     return sorted(Counter(speakers).values()) != sorted(Counter(new_speakers).values())
 
-
+# %% ../../nbs/modules/augment/rows.ipynb #eaa87131
 def _new_defect(m: Method, d: Dialogue, new: Dialogue) -> str:  # its kind; '' for none
     findings = row_findings("train", new)
     kinds = {f.kind for f in findings if m.backed or DEFECTS[f.kind].severity == "error"}
@@ -151,7 +151,7 @@ def _try(
     variants = m.make(originals, chances, backend) if m.backed else map(m.make, originals, chances)
     return list(zip(originals, variants, strict=True))
 
-
+# %% ../../nbs/modules/augment/rows.ipynb #b79b8d3f
 def _variants(
     m: Method, originals: list[Dialogue], seed: int, backend: Backend | None, size: int, tally: _Tally
 ) -> Iterator[tuple[Dialogue, dict]]:  # a row and what changes
@@ -194,7 +194,7 @@ def rewritten(
         texts.append(columns["dialogue"] if good else None)
     return texts
 
-
+# %% ../../nbs/modules/augment/rows.ipynb #3c01e877
 def _in_turn(sources: list[Iterator]) -> Iterator:
     while sources:
         for source in list(sources):
@@ -266,7 +266,7 @@ def _new_row(d: Dialogue, columns: dict, taken: set[str]) -> dict:
     )
     return row | dict(origin=d.fname, instruction="") | columns
 
-
+# %% ../../nbs/modules/augment/rows.ipynb #856be339
 def _made_nothing(
     rows: int, ratio: float, tallies: dict[str, _Tally], backend: Backend | None
 ) -> DialsumError:

@@ -134,7 +134,7 @@ def _evidence(link: Failure, failure: Failure) -> tuple[str, ...]:
     lines = [*map(short, link.frames[-1:]), said(link)]
     return tuple(lines if link is failure else [*lines, said(failure)])
 
-
+# %% ../../nbs/modules/checks/diagnosis.ipynb #06ce9586
 def _numbers(known: Known, link: Failure) -> str:  # what an error tells of amounts
     if link.code:
         values = [(name, filled(template, link.fields)) for name, template in known.amounts]

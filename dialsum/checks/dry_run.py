@@ -70,7 +70,7 @@ def _short_search(c: ModelCard, scale: str, options: dict) -> Decoding:
     most, least = min(8, search.max_new_tokens or 8), min(8, search.min_new_tokens)
     return replace(search, max_new_tokens=most, min_new_tokens=least)
 
-
+# %% ../../nbs/modules/checks/dry_run.ipynb #d15681ee
 def _rehearsal(c: ModelCard, scale: str, options: dict, top: Path, at: list[str]):  # at: how far it has come
     r, precision = asked(c, scale, options)
     r, search = _short(r), _short_search(c, scale, options)
@@ -117,7 +117,7 @@ def _falling(
 
     return write
 
-
+# %% ../../nbs/modules/checks/dry_run.ipynb #88cdfaf9
 def _weights(
     loaded,
 ) -> dict:  # of all that is not quantized; an adapter that trains rows of an embedding holds those itself

@@ -156,7 +156,7 @@ def _recipe(c: ModelCard, scale: str, options: dict, lengths: RowLengths | None)
     except DialsumError:
         return None  # told by check_options
 
-
+# %% ../../nbs/modules/checks/outlook.ipynb #5f8d1ac3
 def look_ahead(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'

@@ -86,7 +86,7 @@ class Preflight:
         head = _html_row("th", ("model", "", "what", "where", "why it matters", "what to do"))
         return f"<p>{summary}</p><table>{head}{''.join(rows)}</table>{ahead}"
 
-
+# %% ../../nbs/modules/checks/preflight.ipynb #abf86650
 MARKS = dict(error="✗ error", warning="△ warning")  # severity → as a notebook shows it
 
 
@@ -141,7 +141,7 @@ def _planned(
         return options
     return options | dict(method=r.method, gradient_checkpointing=precision.gradient_checkpointing)
 
-
+# %% ../../nbs/modules/checks/preflight.ipynb #bcb1b420
 def check_model(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'
@@ -176,7 +176,7 @@ def _check_weights(
     folder = Path(whole) if Path(whole).is_dir() else in_cache(whole)
     return check_folder(folder, c) if folder else []
 
-
+# %% ../../nbs/modules/checks/preflight.ipynb #608d90e3
 def _check_checkpoint(
     c: ModelCard,
     options: dict,
@@ -261,7 +261,7 @@ def _rehearse(c: ModelCard, scale: str, options: dict, outlook: Outlook) -> list
     choices = {name: planned[name] for name in ("method", "gradient_checkpointing") if name in planned}
     return rehearse(c, scale, options | choices)
 
-
+# %% ../../nbs/modules/checks/preflight.ipynb #b6773498
 def preflight(
     models: list[str],  # cards' names
     scale: str = "full",  # 'full' or 'replica'

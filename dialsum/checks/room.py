@@ -46,7 +46,7 @@ def _check_cache_disk(download: int, free: int | None) -> list[Finding]:  # byte
         return []
     return [Finding.error("no_room_to_download", "HF_HOME", download=download / GIB, free=free / GIB)]
 
-
+# %% ../../nbs/modules/checks/room.ipynb #6502f92e
 def check_disk(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'
@@ -134,7 +134,7 @@ def _options_of(r: Recipe, precision: Precision) -> str:  # as a command line ta
         parts.append("--gradient-checkpointing")
     return " ".join(parts)
 
-
+# %% ../../nbs/modules/checks/room.ipynb #5661f018
 def _check_writing(
     c: ModelCard,
     r: Recipe,

@@ -42,7 +42,7 @@ def _embedding_rows(c: ModelCard, checkpoint: str) -> int:  # of the model, or o
     usual = c.config["vocab_size"]
     return json_of(config).get("vocab_size", usual) if config.is_file() else usual
 
-
+# %% ../../nbs/modules/checks/tokenizer.ipynb #9450a3da
 def check_tokenizer(
     c: ModelCard,
     checkpoint: str,  # from `locate`
@@ -88,7 +88,7 @@ def _no_codec(error: DialsumError) -> Finding:  # by what the error is about
     where, effect = NO_CODEC.get(error.code, ("tokenizer.json", "would_read_no_text"))
     return Finding.of(error, where, effect)
 
-
+# %% ../../nbs/modules/checks/tokenizer.ipynb #106deba3
 TEMPLATE = ("chat template", "would_train_on_other_text")
 
 

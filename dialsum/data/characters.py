@@ -114,7 +114,7 @@ HTML_MARKUP = re.compile(
 
 _laughs = re.compile("[ㄱ-ㅎ]{2,}|[ㅋㅎ]|[ㅠㅜㅡ]+")  # ㅋㅋ, ㅠㅠ, ㅎㄷㄷ, ㅇㅋ
 
-
+# %% ../../nbs/modules/data/characters.ipynb #31724a28
 CONJOINING_JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")  # syllables in pieces (NFD)
 
 

@@ -233,7 +233,7 @@ def _check_columns(path: Path, frame: pd.DataFrame, dialogues: bool, summaries: 
         needed.append("summary")
     check_columns(path, frame, needed)
 
-
+# %% ../../nbs/modules/data/dialogues.ipynb #1c701162
 def _refuse_turns(path: Path, frame: pd.DataFrame):
     "A dialogue without quotes: each of its lines has become a row"
     for place, fname in frame["fname"].items():

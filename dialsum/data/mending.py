@@ -23,24 +23,10 @@ from dialsum.data.characters import (
     mend_mojibake,
     written_line_ends,
 )
-from ..korean.tags import KNOWN_TAG
+from ..korean.tags import KNOWN_TAG, MASKS
 
 # %% ../../nbs/modules/data/mending.ipynb #25bf8b23
-TAGS = (
-    "PhoneNumber",
-    "Address",
-    "DateOfBirth",
-    "PassportNumber",
-    "SSN",
-    "CardNumber",
-    "CarNumber",
-    "Email",
-    "DateAndTime",
-    "PersonName",
-    "Person",
-    "Name",
-    "Price",
-)
+TAGS = (*MASKS, "Person")
 
 
 _sign = "[#＃]+"
@@ -68,7 +54,7 @@ _taglike = rf"{_closed}|#[가-힣]+\d*#|{_half}|{_bare}|{_extra}"
 
 _spaced_opening = re.compile(r"^[ ]*[Pp]erson[ ](\d{1,2})(?=[ ]*[:：])", re.M)
 
-
+# %% ../../nbs/modules/data/mending.ipynb #9848e212
 def _meant(tag: str) -> str:  # the tag that was meant, or ''; no digit of it is lost
     letters, digits = re.fullmatch(r"[#＃ ]*(.*?)[ ]?(\d*)[#＃ ]*", tag).groups()
     letters = letters.replace("0", "o").lower()
@@ -110,7 +96,7 @@ def _strange(text: str, spaced: set[str] = frozenset()) -> list[re.Match]:
 def _mended_tag(written: str) -> str | None:  # '' for a sign too many; None where nothing is to be mended
     return _meant(written) or None if written.strip("#＃") else ""
 
-
+# %% ../../nbs/modules/data/mending.ipynb #febe82c1
 def broken_tag(
     text: str,  # a dialogue or a summary
     dialogue: str = "",  # a summary's own, which tells whether `Person 1` is a speaker

@@ -124,7 +124,7 @@ _of_pair = dict(foreign_tag=foreign_tag, long_summary=long_summary, copied=copie
 
 _quotable = ("script", "unknown_tag")  # are no fault of a summary whose dialogue has the same
 
-
+# %% ../../nbs/modules/data/quality.ipynb #f923b76e
 def _is_readable(text: str) -> bool:
     return not (mojibake(text) or empty(text))
 
@@ -207,7 +207,7 @@ def _good_summaries(rows: list[tuple[str, Dialogue]]) -> list[_Summary]:
                 summaries.append(_Summary(i, where, text))
     return summaries
 
-
+# %% ../../nbs/modules/data/quality.ipynb #d44d8fda
 def _among(rows: list[tuple[str, Dialogue]]) -> list[Finding]:  # what can be seen only beside other rows
     texts = [mend_mojibake(d.text) for _, d in rows]
     summaries = _good_summaries(rows)
@@ -252,7 +252,7 @@ def check(
     fnames = [(part, d.fname) for part, d in rows]
     return Quality(fnames, sorted(findings, key=lambda f: (f.part, f.fname, f.kind, f.where, f.what)))
 
-
+# %% ../../nbs/modules/data/quality.ipynb #a04625ee
 def repaired(
     frame: pd.DataFrame,  # as `read` returns it
 ) -> pd.DataFrame:  # the same rows
@@ -269,7 +269,7 @@ def repaired(
 def _score(kinds: tuple[str, ...]) -> float:
     return round(math.prod(1 - DEFECTS[kind].weight for kind in kinds), 4)
 
-
+# %% ../../nbs/modules/data/quality.ipynb #15beae12
 @dataclass
 class Quality:
     "The result of `check`: rows, findings, scores"
@@ -387,7 +387,7 @@ def _part_line(part: str, figures: dict, threshold: float) -> str:
 def _table_row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
-
+# %% ../../nbs/modules/data/quality.ipynb #8cd7f2fc
 def _defect_row(defect: Defect, counts: list[int]) -> str:
     severity = "오류" if defect.severity == "error" else "경고"
     return _table_row([defect.title, severity, *(f"{n:,}" for n in counts), defect.why])

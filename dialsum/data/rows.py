@@ -91,7 +91,7 @@ def _inside(stage: Stage, rows: pd.DataFrame) -> pd.Series:  # of bool: which ro
         raise DialsumError("row_without_fold", fname=cut(min(unknown_rows)))
     return rows["fname"].map(fold) == stage.fold
 
-
+# %% ../../nbs/modules/data/rows.ipynb #c622261c
 def folds_of_run(
     stage: Stage,  # from `begin`
 ) -> pd.Series:  # fname → fold, from 0

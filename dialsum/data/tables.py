@@ -235,7 +235,7 @@ def _whole(path: Path, text: str) -> list[tuple[str, object]]:
     except (ValueError, RecursionError) as e:
         raise _broken(path, getattr(e, "lineno", 1), e) from None
 
-
+# %% ../../nbs/modules/data/tables.ipynb #c007d69f
 def _broken(path: Path, line: int, e: Exception) -> DialsumError:
     return DialsumError(
         "json_unreadable",
@@ -274,7 +274,7 @@ def _has_rows_by_line(path: Path, text: str) -> bool:  # one JSON value a line
         return True
     return Path(path).suffix.lower() in (".jsonl", ".ndjson") and not _is_json(text)
 
-
+# %% ../../nbs/modules/data/tables.ipynb #727afb2b
 def _json(path: Path, text: str) -> pd.DataFrame:
     rows = _lines(path, text) if _has_rows_by_line(path, text) else _whole(path, text)
     for place, row in rows:

@@ -62,7 +62,7 @@ def _fault(turn) -> DialsumError | None:  # what keeps it from being a turn
 def _any_of(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
-
+# %% ../../nbs/modules/data/turns.ipynb #0645b0ac
 def check_turns(
     path: Path,  # the file
     place: str,  # of the dialogue in it
@@ -109,7 +109,7 @@ def spoken(
             lines.append(f"{tags[speaker]}: {line}" if speaker else line)
     return "\n".join(lines), tags
 
-
+# %% ../../nbs/modules/data/turns.ipynb #12f53830
 def _utterance(turn: str | dict) -> tuple[str, str]:  # (words, speaker)
     if isinstance(turn, str):
         return turn, ""

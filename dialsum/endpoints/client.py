@@ -168,7 +168,7 @@ class Answers:
         "Keep texts under keys that have none yet"
         return texts | self._safely(list(texts), texts)
 
-
+# %% ../../nbs/modules/endpoints/client.ipynb #1364651a
 def hashed(
     *parts,  # JSON-ready
 ) -> str:  # 64 hexadecimal digits
@@ -220,7 +220,7 @@ def _check_limits(**limits: tuple[float, float]):  # option → (its value, the 
         if not value >= least:  # False for NaN
             raise DialsumError("endpoint_option_too_small", name=name, value=str(value), least=least)
 
-
+# %% ../../nbs/modules/endpoints/client.ipynb #90d7b48b
 class Connection:
     "Where a model behind an OpenAI-compatible endpoint is asked, and with which key"
 
@@ -323,7 +323,7 @@ def _retry_after(answer: requests.Response | None) -> float | None:
 def _fate_of_answers(connection: Connection) -> DialsumError:
     return DialsumError("answers_kept") if connection.cache else DialsumError("answers_lost")
 
-
+# %% ../../nbs/modules/endpoints/client.ipynb #68932e99
 def _send(
     connection: Connection,
     body: dict,  # of the request
@@ -350,7 +350,7 @@ def _send(
         return answer, DialsumError("endpoint_answer_torn", status=answer.status_code)
     return answer, DialsumError("endpoint_answered", status=answer.status_code)
 
-
+# %% ../../nbs/modules/endpoints/client.ipynb #ca1a617e
 def _ask(
     connection: Connection,
     body: dict,  # of the request
@@ -415,7 +415,7 @@ def _refusal_of_key(connection: Connection, status: int) -> DialsumError:
         return DialsumError("key_not_accepted", variable=connection.variable, **fields)
     return DialsumError("key_wanted", **fields)
 
-
+# %% ../../nbs/modules/endpoints/client.ipynb #c51f6122
 def _json(connection: Connection, answer: requests.Response) -> dict:
     status = answer.status_code
     detail = _detail(connection, answer)
@@ -456,7 +456,7 @@ def _reason_for_silence(choice: dict, content: str) -> DialsumError | str | None
         return DialsumError("answer_empty_at_limit")
     return DialsumError("answer_empty")
 
-
+# %% ../../nbs/modules/endpoints/client.ipynb #e7d698f7
 def _text(connection: Connection, body: dict) -> str:
     choice = body["choices"][0] if body["choices"] and isinstance(body["choices"][0], dict) else {}
     content = (choice.get("message") or {}).get("content") or ""
@@ -509,7 +509,7 @@ class _Halt(threading.Event):
 def _question_refused_earlier(text: str) -> Refused:  # as the cache keeps it
     return Refused("question_refused_earlier", refusal=text.removeprefix(_refusal_mark))
 
-
+# %% ../../nbs/modules/endpoints/client.ipynb #9f58ad5b
 def _answer(connection: Connection, key: str, body: dict, halt: _Halt) -> str:
     try:
         answer = _ask(connection, body, halt)

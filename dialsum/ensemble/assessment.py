@@ -41,7 +41,7 @@ def _check_rows(c: Candidates, chosen: dict[str, pd.DataFrame]):
         if list(frame["fname"]) != list(c.fnames):
             raise DialsumError("strategy_rows_differ", strategy=name, rows=len(frame), dialogues=len(c))
 
-
+# %% ../../nbs/modules/ensemble/assessment.ipynb #5367879b
 @dataclass(frozen=True)
 class _Assessment:
     "Strategies and members under one measure after the other"
@@ -69,7 +69,7 @@ class _Assessment:
             systems=comparison_rows(compare(scores, "best", self.seed, self.chance)),
         )
 
-
+# %% ../../nbs/modules/ensemble/assessment.ipynb #9e6b7ee2
 def assess(
     c: Candidates,  # of the dialogues that the strategies chose for
     references: list,  # of the same dialogues

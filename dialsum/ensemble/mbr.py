@@ -66,7 +66,7 @@ def _sizes(texts: list[list[str]]) -> np.ndarray:  # 3×len(texts): tokens, pair
     tokens = np.array([len(x) for x in texts])
     return np.maximum([tokens, tokens - 1, tokens], 1)
 
-
+# %% ../../nbs/modules/ensemble/mbr.ipynb #fa5abd57
 def _rouge(a: list[list[str]], b: list[list[str]]) -> np.ndarray:
     "len(a)×len(b) of tokens: mean of the F1 of ROUGE-1, -2, -L (Lin 2004), 0-100"
     numbers = {}
@@ -106,7 +106,7 @@ def cached_tokens(
         return usual.tokenize
     return cache(lambda text: _surfaces()(UNREADABLE.sub("\ufffd", text)))
 
-
+# %% ../../nbs/modules/ensemble/mbr.ipynb #d9373108
 def _measure(kind: str, tags: str, cut: str) -> Callable:  # of texts a and b → len(a)×len(b), 0-100
     if kind not in UTILITIES:
         raise unknown("utility", kind, list(UTILITIES))
@@ -180,7 +180,7 @@ def best_index(
 
     return max(range(len(row)), key=standing)
 
-
+# %% ../../nbs/modules/ensemble/mbr.ipynb #4a95af05
 def take_best(
     c: Candidates,
     scores: list[np.ndarray],  # for each dialogue one for each candidate

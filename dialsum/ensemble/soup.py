@@ -64,7 +64,7 @@ class _Member:
 def _in_order(name: str, value):
     return sorted(value) if name in _SETS and isinstance(value, list) else value
 
-
+# %% ../../nbs/modules/ensemble/soup.ipynb #e38ce52b
 def _headers(files: list[Path]) -> dict[str, tuple[Path, dict]]:
     tensors = {}
     for file in files:
@@ -102,7 +102,7 @@ def _check_alike(members: list[_Member]):
         _check_settings(first, other)
         _check_tensors(first, other)
 
-
+# %% ../../nbs/modules/ensemble/soup.ipynb #8ce7f914
 def _check_settings(first: _Member, other: _Member):
     ours = first.settings()
     theirs = other.settings()

@@ -67,7 +67,7 @@ def _mask(d: Dialogue, rng: random.Random) -> list[str]:
 def _is_greeting(words: str) -> bool:
     return bool(_greeting.fullmatch(words.strip()))
 
-
+# %% ../../nbs/modules/generation/augmentation.ipynb #f86ae037
 def _greetings(d: Dialogue, rng: random.Random) -> list[str]:
     "Without turns at either end that are only a greeting"
     content = [i for i, (_, words) in enumerate(d.turns) if not _is_greeting(words)]
@@ -113,7 +113,7 @@ def check_strategies(
                 raise DialsumError("tta_strategy_unavailable", strategy=name, reason=reason)
     return list(dict.fromkeys(names))
 
-
+# %% ../../nbs/modules/generation/augmentation.ipynb #d877f743
 @dataclass(frozen=True)
 class _Forms:
     "What the strategies make of dialogues"
@@ -154,7 +154,7 @@ def _in_turns(queues: list[list[View]]) -> list[View]:  # the first of each, the
     rounds = itertools.zip_longest(*queues)
     return [view for view in itertools.chain.from_iterable(rounds) if view]
 
-
+# %% ../../nbs/modules/generation/augmentation.ipynb #791ca2a8
 def _distinct(views: list[View], limit: int) -> list[View]:  # the first ones that differ
     distinct = {}
     for view in views:

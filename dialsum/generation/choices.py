@@ -56,7 +56,7 @@ class _Trial(NamedTuple):
     def name(self) -> str:
         return " + ".join(self.options) or "plain"
 
-
+# %% ../../nbs/modules/generation/choices.ipynb #af10274e
 def _trials(
     predictor: Predictor, rows: pd.DataFrame, length_control: str, whole: str, rule: LengthRule | None
 ) -> list[_Trial]:

@@ -55,7 +55,7 @@ def _checked_dialogue(i: int, text: str) -> str:
         raise DialsumError("dialogue_half_character", index=i)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
-
+# %% ../../nbs/modules/generation/inputs.ipynb #f4a52273
 def checked_instructions(
     instructions: list[str],  # templates with a place for {dialogue}; '' for the usual one
     count: int,  # dialogues

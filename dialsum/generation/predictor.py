@@ -6,7 +6,6 @@
 __all__ = ['submission', 'Predictor', 'create_predictor']
 
 # %% ../../nbs/modules/generation/predictor.ipynb #e3e01b85
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,23 +35,11 @@ def submission(
     "The competition's format: an unnamed index, fname, summary"
     return predictions.reset_index(drop=True)[["fname", "summary"]].to_csv(lineterminator="\n")
 
-
+# %% ../../nbs/modules/generation/predictor.ipynb #170db41d
 class Predictor(Writer):
     "Summaries of dialogues by one model"
 
-    def __init__(
-        self,
-        loaded: LoadedModel,  # from `load`
-        batch_size: int = 16,  # dialogues at once
-        max_source: int = 0,  # tokens the model reads; 0: as it was trained
-        decoding: Decoding = Decoding(),
-        seed: int = 42,  # for sampling
-        progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
-        lengths: LengthRule | None = None,  # in tokens; None: a summary ends where the model ends it
-        whole: bool = False,  # whether a last sentence that was cut off goes
-    ):
-        super().__init__(loaded, batch_size, max_source, decoding, seed, progress, lengths, whole)
-        self._bar = None  # of the call that shows its progress
+    _bar = None  # of the call that shows its progress
 
     def predict_batch(
         self,

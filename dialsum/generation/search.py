@@ -135,7 +135,7 @@ class _Written(NamedTuple):
     peak: float  # GiB
     stopped: str  # why: 'slower', 'memory' or 'time'; '' where it was done
 
-
+# %% ../../nbs/modules/generation/search.ipynb #9441c324
 @dataclass
 class Bench:
     "What engines are measured with, and what was measured"
@@ -269,7 +269,7 @@ CONVERTED = 1.5e8  # bytes of weights in a second
 def _first_size(name: str, sizes: list[int]) -> int:
     return max((s for s in sizes if s <= _FIRST_SIZES[name]), default=sizes[0])
 
-
+# %% ../../nbs/modules/generation/search.ipynb #dd8a32ff
 class Search(Bench):
     "The search for the fastest engine and its batch size"
 

@@ -72,7 +72,7 @@ def writing_mode(
         model.generation_config = usual_config
         model.train(was_training)
 
-
+# %% ../../nbs/modules/generation/writer.ipynb #38ed58b5
 class Ticker:
     "Says how far something is, every few seconds"
 

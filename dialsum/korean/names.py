@@ -62,7 +62,7 @@ _medials = [
     "i",
 ]
 
-
+# %% ../../nbs/modules/korean/names.ipynb #bf96f2a9
 _finals = "- k k k n n n t l k m l l l p l m p p t t ng t t k t p t".replace("-", "").split(" ")
 
 

@@ -43,7 +43,7 @@ _days = dict(
     자정=12,
 )
 
-
+# %% ../../nbs/modules/korean/numerals.ipynb #41bb4d98
 _counter = "|".join(
     [
         "시간",
@@ -130,7 +130,7 @@ _counter = "|".join(
     ]
 )
 
-
+# %% ../../nbs/modules/korean/numerals.ipynb #05ae9ceb
 _digits = r"\d[\d,]*(?:\.\d+)?[십백천]?(?:[만억조]|[ ][만억조](?=[ ]?[원명개달위]))?"
 
 
@@ -212,7 +212,7 @@ def amounts(
     short_years = {value % 100: written for value, written in values.items() if 1000 < value < 2100}
     return values | days | short_years
 
-
+# %% ../../nbs/modules/korean/numerals.ipynb #6c6ce780
 _several_values = dict(반=(30.0, 50.0, 0.5, 6.0), 주=(7.0,), 분기=(3.0,))
 
 

@@ -128,7 +128,7 @@ def _restored(c: ModelCard, name: str) -> str:
         return str(fetched_path(c))
     return name
 
-
+# %% ../../nbs/modules/models/checkpoints.ipynb #aeb53787
 def locate(
     c: ModelCard,
     scale: str = "full",  # 'full' or 'replica'
@@ -191,10 +191,8 @@ def move_base(
     try:
         place = locate(c, "full", base)
     except DialsumError as e:
-        reason = e.message().what.removeprefix(f"{c.name}: ")
-        raise DialsumError(
-            "adapter_base_unusable", model=c.name, adapter=checkpoint, base=base, reason=reason
-        ) from None
+        fields = dict(model=c.name, adapter=checkpoint, base=base)
+        raise DialsumError("adapter_base_unusable", reason=e, **fields) from None
     BASES[json_of(config).get("base_model_name_or_path") or ""] = place
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #6dc507d0

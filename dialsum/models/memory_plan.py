@@ -160,7 +160,7 @@ def plan_memory(
 def _divisors(n: int) -> list[int]:
     return [b for b in range(1, n + 1) if n % b == 0]
 
-
+# %% ../../nbs/modules/models/memory_plan.ipynb #25abda4f
 def _ways(method: str, quantize: bool, checkpointing: bool) -> list[tuple[str, bool]]:
     "(method, whether activations are computed again), in the order in which they are tried"
     methods = [method, "qlora"] if quantize and method == "lora" else [method]

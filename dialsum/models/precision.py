@@ -112,7 +112,7 @@ def _amp(device: Device, scale: str, wish: str) -> str:  # 'no', 'bf16' or 'fp16
 def _kind(device: Device) -> str:
     return "GPU" if device.kind == "cuda" else "CPU"  # as people write it
 
-
+# %% ../../nbs/modules/models/precision.ipynb #95f8f771
 def decide(
     card: ModelCard,
     method: str,  # 'full', 'lora' or 'qlora'
@@ -155,7 +155,7 @@ def _optimizer(device: Device, method: str) -> str:  # as transformers calls it
         return "adamw_torch"
     return "paged_adamw_8bit" if method == "qlora" else "adamw_torch_fused"
 
-
+# %% ../../nbs/modules/models/precision.ipynb #8919b344
 def _reason(device: Device, amp: str, wish: str) -> str:
     support = "with" if device.bf16 else "without"
     asked = ", as asked" if wish else ""

@@ -51,7 +51,7 @@ class RowLengths:
     target: int  # a summary, its end with it
     row: int  # both in one row
 
-
+# %% ../../nbs/modules/models/row_lengths.ipynb #02caa639
 def longest_rows(
     codec,  # `prompt.Codec` of the model
     rows,  # frame as `data.dialogues.read` returns it; rows without summaries have targets of length 0

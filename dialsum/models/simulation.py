@@ -28,7 +28,7 @@ from .training_step import Step, forward_backward, random_model, step_inputs
 ROWS = 1_000_003  # a prime: what is divisible by it grows with the batch
 KINDS = ("activations", "logits", "gradients")  # parts of a `Memory`
 
-
+# %% ../../nbs/modules/models/simulation.ipynb #db199fe6
 class Observer(TorchDispatchMode):
     """Bytes alive that operations made, at each moment at which there were more: three kinds that do not depend
     on the batch, three per row"""
@@ -80,7 +80,7 @@ class Observer(TorchDispatchMode):
                 self.see(t)
         return out
 
-
+# %% ../../nbs/modules/models/simulation.ipynb #38a32904
 def peak_parts(
     moments,  # of an `Observer`
     rows: int,  # of the batch

@@ -51,7 +51,7 @@ def skeleton(
     with torch.device("meta"):
         return auto_class(c.seq2seq).from_config(AutoConfig.for_model(**c.config))
 
-
+# %% ../../nbs/modules/models/sizes.ipynb #fbd65f9e
 def skeleton_of(
     folder: Path,  # of a whole model
     seq2seq: bool,  # encoder-decoder; else causal
@@ -88,7 +88,7 @@ def card_of_config(
     "A card without a name, of that architecture"
     return ModelCard("", "", "", json.loads(key))
 
-
+# %% ../../nbs/modules/models/sizes.ipynb #ab83f9a0
 @lru_cache(maxsize=256)
 def _sizes(config: str, rank: int):
     c = card_of_config(config)

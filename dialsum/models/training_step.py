@@ -164,7 +164,7 @@ def step_inputs(
     places = None if c.seq2seq else torch.arange(labels.numel(), device=device)
     return dict(input_ids=ids, attention_mask=mask, labels=labels, places=places)
 
-
+# %% ../../nbs/modules/models/training_step.ipynb #ade99136
 def forward_backward(
     model,  # from `random_model`
     inputs: dict,  # from `step_inputs`

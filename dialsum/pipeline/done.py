@@ -59,7 +59,7 @@ def why_undone(
         return Reason("package_changed")
     return None
 
-
+# %% ../../nbs/modules/pipeline/done.ipynb #5a1eaa4f
 def _believed(
     spec: StageSpec,
 ) -> dict | None:  # raises `DialsumError` for a fact that is broken, or not as a stage wrote it
@@ -97,7 +97,7 @@ FILE_REASONS = dict(  # kind of file → code where it is away, code where it di
     output=("output_gone", "output_changed"),
 )
 
-
+# %% ../../nbs/modules/pipeline/done.ipynb #f8c33d61
 def _changed_file(kind: str, name: str, path: Path | None, digest: str) -> Reason | None:
     gone, changed = FILE_REASONS[kind]
     if path is None:

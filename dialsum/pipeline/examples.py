@@ -130,7 +130,7 @@ def _leave_predictions(
     )
     write_fact(run, place(run, model) / f"{stage}.json", fact)
 
-
+# %% ../../nbs/modules/pipeline/examples.ipynb #47307daa
 def example_predictions(
     models: tuple[str, ...] = ("kobart", "qwen3-4b"),  # cards' names
     k_folds: int = 0,  # folds of the training rows, with out-of-fold predictions of them; 0: none

@@ -91,7 +91,7 @@ def state(
         return "complete"
     return "interrupted" if any(_kind(fact) == "interrupted" for fact in stages) else "ended"
 
-
+# %% ../../nbs/modules/pipeline/executor.ipynb #acc83009
 def _kind(fact: dict) -> str:  # of its error; empty where there is none
     return (fact["error"] or {}).get("kind", "")
 
@@ -221,7 +221,7 @@ class _Plan:
         text = f"{count} {spec.key:28} {status:8} {fact['seconds']:6.1f} s   ({times}){what}"
         return Line(text, status)
 
-
+# %% ../../nbs/modules/pipeline/executor.ipynb #a328553d
 def run_plan(
     specs: list[StageSpec],  # from `plan`
     workers: int = 1,  # stages at once

@@ -46,7 +46,7 @@ def _views(
         return [f"fold{fact['fold']}"]
     return [""] if kind in ("models", "api") else [kind]
 
-
+# %% ../../nbs/modules/pipeline/members.ipynb #1c6f9b70
 def members(
     stage: Stage,  # of the ensemble stage
     part: str,  # 'dev' or 'test'

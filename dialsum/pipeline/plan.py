@@ -168,7 +168,7 @@ class Plan:
     def report(self):
         self.add("report", "", [], [s.key for s in self.specs])
 
-
+# %% ../../nbs/modules/pipeline/plan.ipynb #dd68ca30
 def plan(
     run: Path,  # run folder
     models: list[str],  # cards' names

@@ -80,7 +80,7 @@ def remove_sockets(
 
 ROOM = 2**20  # characters of a cell's printing that are kept
 
-
+# %% ../../nbs/modules/pipeline/process.ipynb #5b8da20d
 class _Whole:
     "papermill's way to a notebook file: written whole or not at all"
 
@@ -125,7 +125,7 @@ def _bounded_client():  # a class of clients that keep of each cell's printing n
 
     return Bounded
 
-
+# %% ../../nbs/modules/pipeline/process.ipynb #41defe55
 OF_PAPERMILL = (
     "input_path",
     "stdout_file",
@@ -269,7 +269,7 @@ def _log_to_stdout():
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("papermill.translators").setLevel(logging.ERROR)
 
-
+# %% ../../nbs/modules/pipeline/process.ipynb #aebab5e0
 ERROR_KINDS = dict(Blocked="optional", DialsumError="user", TimeLimit="timeout")  # class of an error → kind
 
 
@@ -324,7 +324,7 @@ def _gpu(slot: int) -> dict:  # one GPU a stage: a trainer that sees several wou
     seen = gpus()
     return dict(CUDA_VISIBLE_DEVICES=seen[slot % len(seen)]) if len(seen) > 1 else {}
 
-
+# %% ../../nbs/modules/pipeline/process.ipynb #8d6ad947
 def _environment(spec: StageSpec, threads: int, slot: int) -> dict:
     kernels = dict(
         ONEDNN_PRIMITIVE_CACHE_CAPACITY="128"
@@ -369,7 +369,7 @@ def _kill(processes):
             continue
     psutil.wait_procs(processes, timeout=10)
 
-
+# %% ../../nbs/modules/pipeline/process.ipynb #23166586
 def _orphaned(starter: int, run: Path):  # in a thread of the started process
     import psutil
 
@@ -464,7 +464,7 @@ def _without_facts(spec: StageSpec, started: str, seconds: float, error: dict) -
     text = _tail(spec.folder / f"{spec.stage}.log")
     return record_failure(spec, started, seconds, _understood(spec, error, text))
 
-
+# %% ../../nbs/modules/pipeline/process.ipynb #03969988
 def _death(spec: StageSpec, code: int | None, timeout: float | None) -> dict:  # the fact's error
     log = Path(os.path.relpath(spec.folder / f"{spec.stage}.log", spec.run)).as_posix()
 

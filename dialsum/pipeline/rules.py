@@ -63,7 +63,7 @@ def _check_choices(options: dict):
         if options.get(name, values[0]) not in values:
             raise unknown(name, options[name], [value for value in values if value])
 
-
+# %% ../../nbs/modules/pipeline/rules.ipynb #bb393286
 def _check_members(options: dict, tta: bool):
     kinds = members_asked(options)
     for kind in kinds:
@@ -109,7 +109,7 @@ def _check_tta(options: dict):
     strategies = options.get("tta_strategies", "synonym").replace(",", " ").split()
     check_strategies(strategies, options.get("tta_num_aug", 3), paraphraser)
 
-
+# %% ../../nbs/modules/pipeline/rules.ipynb #d89a0ead
 UNFOLLOWED = dict(  # options that CTranslate2 cannot follow → the value at which they do nothing
     temperature=0, repetition_penalty=1, no_repeat_ngram_size=0, length_control="off"
 )

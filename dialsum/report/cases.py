@@ -146,7 +146,7 @@ def _system_name(fact: dict) -> str:
         return fact["model"]
     return "/".join(filter(None, (fact["model"], fact["stage"])))
 
-
+# %% ../../nbs/modules/report/cases.ipynb #d53a3043
 def _system(run: Path, path: Path, fact: dict) -> System:  # path: of the fact file
     stage = fact["stage"]
     name = _system_name(fact)

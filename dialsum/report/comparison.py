@@ -163,7 +163,7 @@ def _in_force(e: Experiment) -> dict[tuple[str, str], object]:  # (name of the s
             settings[s.name, "precision"] = "/".join(map(str, s.metrics["precision"].values()))
     return settings
 
-
+# %% ../../nbs/modules/report/comparison.ipynb #7a893511
 def changed_options(
     experiments: list[Experiment],
 ) -> list[tuple[str, list[str], list]]:  # option, the steps that it changed, its value in each experiment
@@ -278,7 +278,7 @@ def _names_to_pair(first: dict[str, System], other: dict[str, System]) -> list[t
         return shared
     return [(_highest(first), _highest(other))] if first and other else []
 
-
+# %% ../../nbs/modules/report/comparison.ipynb #61c218e0
 def compare_experiments(
     *runs: Path,  # run folders, two or more; the first is what the others are compared with
     seed: int = 42,  # of bootstrap and randomization
@@ -330,7 +330,7 @@ def _certainty(p: Pair) -> str:  # how sure a difference is
         return "구간은 0을 벗어나지만 검정은 그렇지 않으므로, 우연과 구별되지 않는 차이입니다"
     return "우연과 구별되지 않는 차이입니다"
 
-
+# %% ../../nbs/modules/report/comparison.ipynb #87ddee23
 def _verdict(c: Comparison, p: Pair) -> str:
     experiment = f"{escape(c.names[p.other])}: " if len(c.experiments) > 2 else ""
     head = f"- {experiment}**{escape(_system_title(c, p))}**의"
@@ -371,7 +371,7 @@ def _changes(c: Comparison) -> str:  # a sentence: what is not the same
         text += " 여러 가지가 함께 달라졌으므로 점수의 차이를 어느 하나의 탓으로 돌릴 수 없습니다."
     return text
 
-
+# %% ../../nbs/modules/report/comparison.ipynb #a6b38039
 def comparison_overview(c: Comparison) -> str:
     "The first screen: what is not the same, and what became of each score"
     lines = [_changes(c), *(_verdict(c, p) for p in c.pairs)]
@@ -426,7 +426,7 @@ def _pair_cells(c: Comparison, p: Pair) -> list[str]:
         " / ".join(map(str, p.turned)),
     ]
 
-
+# %% ../../nbs/modules/report/comparison.ipynb #f83420f5
 def _lone_systems(c: Comparison) -> list[str]:  # a sentence for each experiment that has systems of its own
     shared = set.intersection(*map(set, c.systems))
     sentences = []

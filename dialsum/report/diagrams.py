@@ -224,7 +224,7 @@ _ticks += [(n, "day") for n in (1, 2, 3)]
 def _stamp(time: datetime) -> str:
     return time.isoformat(" ", "milliseconds")[:23]
 
-
+# %% ../../nbs/modules/report/diagrams.ipynb #2dc744eb
 @dataclass(frozen=True)
 class Gantt:
     "When stages ran"
@@ -378,7 +378,7 @@ def _mark_line(x: float, bottom: float) -> str:
     place = f'x1="{_n(x)}" x2="{_n(x)}" y1="{_top - 4}" y2="{_n(bottom)}"'
     return f'<line class="line" stroke-dasharray="5 4" {place}/>'
 
-
+# %% ../../nbs/modules/report/diagrams.ipynb #4d28cfaf
 def _gantt_svg(g: Gantt) -> str:
     def x(time: datetime) -> float:
         return _left + 24 + (time - g.start).total_seconds() / g.extent * (_wide - _left - 60)
@@ -519,7 +519,7 @@ def _reduced(
 
     return [(a, b) for a, b in edges if not is_implied(a, b)]
 
-
+# %% ../../nbs/modules/report/diagrams.ipynb #ed54739d
 def _routed(
     ids: list[str], edges: list[tuple[str, str]]
 ) -> tuple[list[list], dict]:  # things by layer; where each box's arrows lead next
@@ -597,7 +597,7 @@ def _ordered(
         orders.append(layers)
     return min(orders, key=lambda order: _crossings(order, links))
 
-
+# %% ../../nbs/modules/report/diagrams.ipynb #02694e6b
 def _placed(
     layers: list[list], links: dict, size: dict, gap: float
 ) -> dict:  # the centre of each thing, across the layers
@@ -704,7 +704,7 @@ def _laid_out(flow: Flow, boxes: dict[str, _Box]) -> _Layout:
     width = max(centre[x] + broad[x] / 2 for x in centre) + 8
     return _Layout(places, arrows, (start[-1] + depth[-1] + 8, width))
 
-
+# %% ../../nbs/modules/report/diagrams.ipynb #7c24ca8e
 def _head(along: float, across: float, down: bool) -> str:  # of an arrow, which ends there
     tip = f"M{_n(across)} {_n(along)}l-4.5 -8h9z" if down else f"M{_n(along)} {_n(across)}l-8 -4.5v9z"
     return f'<path class="head" d="{tip}"/>'

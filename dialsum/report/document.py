@@ -82,7 +82,7 @@ def render(
     ]
     return "\n\n".join(parts) + "\n"
 
-
+# %% ../../nbs/modules/report/document.ipynb #60fc9fc0
 def diagrams(
     e: Experiment,
 ) -> list[Gantt | Flow]:  # in the order of the text

@@ -148,7 +148,7 @@ def _leave(
     fact |= dict(finished=_time(start + seconds), environment=ENVIRONMENT)
     write_atomic(place(run, model) / f"{stage}.json", to_json(fact))
 
-
+# %% ../../nbs/modules/report/example.ipynb #7d295382
 def example_experiment(
     runs: Path | None = None,  # where it is kept; None: a temporary folder
 ) -> Path:  # its run folder

@@ -51,7 +51,7 @@ def _variant_title(variant: str) -> str:  # of what follows a model's name: ' í
 def _place(names: list[str], name: str) -> int:  # of a name in a list; unknown ones come last
     return names.index(name) if name in names else len(names)
 
-
+# %% ../../nbs/modules/report/experiment.ipynb #b3f15cc4
 @dataclass(frozen=True, eq=False)
 class Step:
     "One stage of an experiment, with its fact or without"
@@ -116,7 +116,7 @@ def _predicts(steps: list[Step]) -> bool:  # whether an experiment has test rows
         return True
     return any("test" in s.metrics for s in steps if s.stage == "data")
 
-
+# %% ../../nbs/modules/report/experiment.ipynb #1e2ecb41
 @dataclass(frozen=True)
 class Experiment:
     "What the sections of a report read"

@@ -66,7 +66,7 @@ def _style():
     }
     return matplotlib.style.context(["default", own])
 
-
+# %% ../../nbs/modules/report/figures.ipynb #5b605575
 def _file(draw: Callable, steps: list[Step], **options) -> bytes:
     import matplotlib
 
@@ -236,7 +236,7 @@ def _plot_baseline(axis, steps: list[Step], row: str, mark: str, colour: str):  
             label=BASELINES[row],
         )
 
-
+# %% ../../nbs/modules/report/figures.ipynb #d4dbfc43
 def draw_scores(
     steps: list[Step],  # evaluations, the best first
 ):  # a matplotlib Figure

@@ -130,7 +130,7 @@ def _kept_code(text: str, cell: bool) -> str:
     span = f"`{' '.join(printable(text).split())}`"
     return span.replace("|", "\\|") if cell else span
 
-
+# %% ../../nbs/modules/report/markdown.ipynb #81347303
 def prose(
     text: str,  # a sentence of ours, with names and commands in backticks
     cell: bool = False,  # whether it stands in a table, where a vertical line needs a backslash in code, too
@@ -172,7 +172,7 @@ def diagram(drawn: Gantt | Flow) -> str:  # Markdown
     "A block that GitHub and JupyterLab draw"
     return f"```mermaid\n{drawn.mermaid()}\n```"
 
-
+# %% ../../nbs/modules/report/markdown.ipynb #70057c31
 def code(
     text: str,  # anything
     kind: str = "text",  # language of the block

@@ -171,7 +171,7 @@ def _faulty(m: dict) -> list[Judgement]:
     text = f"가장 많은 오류도 2% 이하입니다({FAULTS[worst].title} {shares[worst]:.1%})."
     return [Judgement("faults", True, text)]
 
-
+# %% ../../nbs/modules/report/verdicts.ipynb #3a5a9594
 def _length(m: dict) -> list[Judgement]:
     ratio = ((m.get("split") or {}).get("diagnostics") or {}).get("length_ratio")
     if ratio is None:
@@ -232,7 +232,7 @@ def _untried(way: str) -> Open:  # neither in force nor compared with the plain 
 
     return is_open
 
-
+# %% ../../nbs/modules/report/verdicts.ipynb #5d1dda5a
 def _few_updates(s: dict, problems: set) -> bool:
     return 0 < (s.get("updates") or 0) < 20
 
@@ -268,7 +268,7 @@ def _not_penalized(s: dict, problems: set) -> bool:
 def _may_be_penalized(s: dict, problems: set) -> bool:  # which breaks tags
     return not _penalized(s, problems) and "broken_tag" not in problems
 
-
+# %% ../../nbs/modules/report/verdicts.ipynb #1848a9f6
 def _used_all_tokens(
     s: dict, problems: set
 ) -> bool:  # that they might have; uncounted, short ones ended by themselves

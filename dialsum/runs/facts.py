@@ -81,7 +81,7 @@ def make_fact(
 # a file whose room is given back, bit by bit, when the disk is full, so that the facts of that can still be written
 RESERVE = ".reserve"
 
-
+# %% ../../nbs/modules/runs/facts.ipynb #b7b84d8e
 def with_room(
     run: Path,  # run folder
     write: Callable,  # writes something small

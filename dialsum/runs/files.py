@@ -80,7 +80,7 @@ def _without_gaps(row: dict) -> dict:
         name: None if isinstance(cell, float) and math.isnan(cell) else cell for name, cell in row.items()
     }
 
-
+# %% ../../nbs/modules/runs/files.ipynb #804bce62
 def to_json(
     value,  # anything of dicts, lists, strings, numbers, paths
 ) -> str:  # sorted keys, real Hangul, final newline

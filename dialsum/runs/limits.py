@@ -56,7 +56,7 @@ _share = Limits(0, 1, below=True)  # of something of which not everything can go
 
 _seed = Limits(0, 2**32 - 1)  # what NumPy's generators take
 
-
+# %% ../../nbs/modules/runs/limits.ipynb #9835623c
 LIMITS = dict(  # of every number among the stages' parameters and the command line's options
     seed=_seed,
     fold_seed=_seed,
@@ -106,7 +106,7 @@ LIMITS = dict(  # of every number among the stages' parameters and the command l
     solar_price_out=Limits(0),
 )
 
-
+# %% ../../nbs/modules/runs/limits.ipynb #6dcbc433
 def check_number(
     name: str,  # of `LIMITS`
     value: float,

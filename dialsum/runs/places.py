@@ -75,7 +75,7 @@ _read_in_home = dict(  # of use even where nothing can be written
     HF_HOME=".cache/huggingface", JUPYTER_CONFIG_DIR=".jupyter", JUPYTER_DATA_DIR=".local/share/jupyter"
 )
 
-
+# %% ../../nbs/modules/runs/places.ipynb #c735abf4
 def home_folders() -> dict[str, str]:  # environment variable → folder; none where the home folder is as usual
     "Folders for libraries whose own cannot be written to; raises `DialsumError` where there can be none"
     home = _home()

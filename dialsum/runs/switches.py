@@ -50,7 +50,7 @@ def _as_option(name: str) -> str:
 def _as_parameter(name: str) -> str:
     return name
 
-
+# %% ../../nbs/modules/runs/switches.ipynb #6821379d
 @dataclass(frozen=True)
 class Condition:
     "What some options need in order to act"
@@ -92,7 +92,7 @@ def _splits_off_dev(options: dict) -> bool:
 def _has_test_rows(options: dict) -> bool:
     return not options.get("train_csv") or bool(options.get("test_csv"))
 
-
+# %% ../../nbs/modules/runs/switches.ipynb #07b7c6d3
 def _samples_answers(options: dict) -> bool:
     return options.get("prompt_strategy") == "self_consistency"
 

@@ -67,7 +67,7 @@ def _by_name(rows: list[dict], names) -> dict[str, list]:  # name → what each 
 def _share(each: list) -> float:
     return float(np.mean([bool(found) for found in each]))
 
-
+# %% ../../nbs/modules/scores/damage.ipynb #8c61dfb7
 _counted_in_references = (
     "broken_tags",
     "invented_tags",
@@ -178,7 +178,7 @@ LIMITS = {  # name → lowest, highest, sentence, why ('' where the share in the
     ),
 }
 
-
+# %% ../../nbs/modules/scores/damage.ipynb #a77130c8
 def limits(
     tokenizer: str = "mecab",  # of `TOKENIZERS`
 ) -> dict[
@@ -223,7 +223,7 @@ def _quoted(each: list) -> str:
     quotes = ", ".join(repr(text[:40]) for text in distinct[:3])
     return f" ({quotes} …)" if len(distinct) > 3 else f" ({quotes})"
 
-
+# %% ../../nbs/modules/scores/damage.ipynb #aa434702
 def damage_warnings(
     values: dict[str, float],  # from `diagnostics` and `reference_shares`
     damage: dict[str, list],  # from `find_damage`

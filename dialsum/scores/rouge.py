@@ -117,7 +117,7 @@ def clears(
     bound = other["f"] if other.get("high") is None else other["high"]
     return score["f"] > bound  # of a table that was written without differences
 
-
+# %% ../../nbs/modules/scores/rouge.ipynb #045faa31
 def beats_chance(
     table: dict,  # as `ScoreTable.to_dict` gives it
 ) -> bool | None:  # None where no null row is known

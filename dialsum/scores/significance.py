@@ -148,7 +148,7 @@ def holm_correction(
         corrected[i] = last
     return corrected
 
-
+# %% ../../nbs/modules/scores/significance.ipynb #557104fa
 def compare(
     scores: dict[str, np.ndarray],  # system → n scores, of the same dialogues in the same order
     best: str,  # the system that the others are compared with
@@ -187,7 +187,7 @@ def _check_shape(name: str, values: np.ndarray, best: str, expected: np.ndarray)
         expected=str(expected.shape),
     )
 
-
+# %% ../../nbs/modules/scores/significance.ipynb #a7043535
 def _tests(scores: dict, best: str, seed: int, chance) -> dict[str, dict[str, float]]:  # system → p, p_holm
     tested = [name for name in scores if name != best and not {name, best} <= chance]
     if not tested:

@@ -196,7 +196,7 @@ class _Training:
         speed = len(self.train_rows) * epochs / learning
         return dict(train_seconds=learning, evaluation_seconds=evaluating, rows_per_second=speed)
 
-
+# %% ../../nbs/modules/training/fine_tuning.ipynb #9c410901
 def _is_over(checkpoint: Path, r: Recipe) -> bool:
     "Whether a training had stopped early when it was interrupted"
     evaluations = logged_evaluations(trainer_state(checkpoint)["log_history"])

@@ -37,7 +37,7 @@ def targets(
             raise unknown("layer for LoRA", n, layers)
     return wanted or "all-linear"
 
-
+# %% ../../nbs/modules/training/lora.ipynb #eaabdc65
 def add_lora(
     model,  # a causal transformers model, quantized under qlora
     r: Recipe,
@@ -128,7 +128,7 @@ def keep_on(
     _set_dropout(loaded.model, r.lora_dropout)
     _in_float32(loaded.model)
 
-
+# %% ../../nbs/modules/training/lora.ipynb #9b956336
 def options_of_model(
     model,  # a transformers model or a PeftModel
 ) -> dict:  # lora_r, lora_alpha, lora_dropout, lora_targets; empty for a model without an adapter

@@ -114,7 +114,7 @@ def recipe(
     usual = {name: defaults.pop(name, value) for name, value in USUAL.items()}
     return settled(Recipe(**defaults | _given_options(given)), adapter, usual)
 
-
+# %% ../../nbs/modules/training/recipe.ipynb #1466900a
 def settled(
     r: Recipe,
     adapter: dict | None = None,  # from `adapter_options`, of one that is gone on with
@@ -155,7 +155,7 @@ def options_of_peft(
         lora_targets=layers,
     )
 
-
+# %% ../../nbs/modules/training/recipe.ipynb #82eeb20d
 def followed(
     options: dict,  # stage parameters that were given
     models: list[str],  # names of cards, of one experiment
@@ -284,7 +284,7 @@ def _earlier_choice(path: Path | None, r: Recipe) -> dict:  # empty where none w
     choice = json.loads(path.read_text(encoding="utf-8"))
     return choice if choice["asked"] == asdict(r) else {}
 
-
+# %% ../../nbs/modules/training/recipe.ipynb #7292443a
 def _choice(
     card: ModelCard,
     r: Recipe,

@@ -143,7 +143,7 @@ class _Writing:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore(self.model, Path(resume_from_checkpoint))
 
-
+# %% ../../nbs/modules/training/trainer.ipynb #50b3494c
 def _trainer_class(is_seq2seq: bool):  # imported only now: transformers takes seconds
     from transformers import Seq2SeqTrainer, Trainer
 
@@ -238,7 +238,7 @@ def time_left(
         return 0.0
     return spent / done * left if done else None
 
-
+# %% ../../nbs/modules/training/trainer.ipynb #7b386610
 class _Progress:
     "One line a log: step, loss, time left; what is not a number ends the training"
 
@@ -279,7 +279,7 @@ class _Progress:
         rounded = None if left is None else round(left, 1)
         self.beat(done=state.global_step, total=state.max_steps, left=rounded)
 
-
+# %% ../../nbs/modules/training/trainer.ipynb #b7303134
 def progress_callback(
     say: Callable,  # called with progress lines
     beat: Callable,  # called with progress facts: done, total (updates), left (seconds)
@@ -341,7 +341,7 @@ def _silent_end(loaded: LoadedModel, codec: Codec, say) -> list[int]:
     say("the end token's row of the head is zero in this checkpoint: it is trained beside the adapter")
     return [end]
 
-
+# %% ../../nbs/modules/training/trainer.ipynb #ae51d29e
 def _prepare_model(loaded: LoadedModel, codec: Codec, r: Recipe, precision: Precision, say):
     "Give a model the adapter that its recipe asks for, and its tokenizer the side on which labels are padded"
     refuse_offload(loaded.model)
@@ -361,7 +361,7 @@ def _examples(codec: Codec, rows, r: Recipe) -> list[dict]:  # as the model is t
         examples.append(example(codec, dialogue, summaries[0], r.max_target, instruction))
     return examples
 
-
+# %% ../../nbs/modules/training/trainer.ipynb #0d6c71c5
 def make_trainer(
     loaded: LoadedModel,  # gets the recipe's adapter
     codec: Codec,

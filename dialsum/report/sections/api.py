@@ -50,7 +50,7 @@ def _usage(m: dict) -> str:  # what was asked for, and what came back
         )
     return text + _cost(m)
 
-
+# %% ../../../nbs/modules/report/sections/api.ipynb #97387666
 def _warnings(e: Experiment, m: dict) -> list[str]:  # why the scores are not to be compared
     warnings = []
     signatures = {s.metrics["split"].get("signature") for s in e.ranking}

@@ -50,7 +50,7 @@ def _leaves(value, name: str = "", most: int = 12) -> list[tuple[str, object]]: 
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return [(name, value)] if is_number else []
 
-
+# %% ../../../nbs/modules/report/sections/appendix.ipynb #846105c0
 def _rows(label: str, leaves: list[tuple[str, object]]) -> list[list[str]]:
     rows = []
     for name, value in leaves:

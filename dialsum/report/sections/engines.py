@@ -47,7 +47,7 @@ def _engine_row(r: dict, plain: float | None, chosen: bool) -> list[str]:  # pla
         _stops.get(r.get("stopped"), ""),
     ]
 
-
+# %% ../../../nbs/modules/report/sections/engines.ipynb #9bcff2a8
 def _measured_engines(s: Step) -> list[str]:  # one model's part
     m = s.metrics
     heading = f"### {escape(s.label)}"

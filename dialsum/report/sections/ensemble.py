@@ -50,7 +50,7 @@ def _strategy_row(row: dict, other: dict) -> list[str]:  # other: of the second 
         p_value(other.get("p_holm")),
     ]
 
-
+# %% ../../../nbs/modules/report/sections/ensemble.ipynb #e3483558
 def _beyond_chance(
     systems: list[dict], sign: int
 ) -> str:  # the strategies that differ so, as a topic; '' for none
@@ -83,7 +83,7 @@ def _choice(m: dict, verdict: str) -> str:  # what was chosen from what
         f"{verdict} 다음 단계로는 **{escape(strategy)}**{particle(strategy, '을/를')} 넘겼습니다."
     )
 
-
+# %% ../../../nbs/modules/report/sections/ensemble.ipynb #1c03bdb6
 def _measured(m: dict) -> list[str]:  # the strategies in both measures, and between which bounds they lie
     measures = [m["utility"], *(k for k in m["metrics"] if k != m["utility"])]
     main, second = (m["metrics"][k] for k in measures)

@@ -117,7 +117,7 @@ def _failure(e: Experiment, step: Step) -> str:
         parts.append("프로그램이 남긴 메시지가 없습니다.")
     return "\n\n".join([*parts, diagram(error_path(e, step))])
 
-
+# %% ../../../nbs/modules/report/sections/failures.ipynb #390c6cbb
 def _path_node(id: str, text: str, state: str = "", **group) -> Node:
     return Node(id, (shortened(without_paths(text)),), state, **group)
 
@@ -177,7 +177,7 @@ def _why(steps: list[Step]) -> str:  # blocked or skipped ones
 def _with_status(e: Experiment, status: str) -> list[Step]:
     return [s for s in e.steps if s.status == status]
 
-
+# %% ../../../nbs/modules/report/sections/failures.ipynb #62c8fc27
 def failures(e: Experiment) -> str:
     "Every failed, blocked and skipped stage with its message, and how many succeeded"
     if not e.steps:

@@ -50,7 +50,7 @@ def _origin(weights: dict) -> str:
 def _training_metrics(steps: list[Step]) -> dict:  # of one model's training, folds aside
     return next((s.metrics for s in steps if s.stage == "train" and s.fold is None), {})
 
-
+# %% ../../../nbs/modules/report/sections/models.ipynb #f188d108
 def licences(e: Experiment) -> str:  # empty for replicas
     "Under which licence each model's weights are used, and where they come from"
     rows = []

@@ -66,7 +66,7 @@ def _sharper(e: Experiment) -> list[str]:  # what would make the comparison tell
     )
     return _needed(text, n, _rows_apart(a, b, n, gap))
 
-
+# %% ../../../nbs/modules/report/sections/next_steps.ipynb #2caa7059
 def _settings_of(
     e: Experiment, label: str
 ) -> dict:  # under which a model was made, as `advise` asks for them
@@ -104,7 +104,7 @@ def _reads_no_more(s: Step) -> bool:  # whether a model that cut dialogues has n
     written = 2 if config.get("is_encoder_decoder") else lengths.get("max_new_tokens", 0)
     return lengths.get("max_source", 0) + written >= config.get("max_position_embeddings", math.inf)
 
-
+# %% ../../../nbs/modules/report/sections/next_steps.ipynb #36aaa4cc
 def _cut(e: Experiment) -> list[str]:  # what to do where dialogues were not read to their end
     remedies = {
         False: "`--max-source`를 늘려 대화를 끝까지 읽게 합니다.",

@@ -104,7 +104,7 @@ def _single(s: Step, n: str) -> str:  # of the only model that was evaluated
         text += " 한글을 읽지 못하는 채점기의 점수이므로 다른 점수와 견줄 수 없습니다."
     return text
 
-
+# %% ../../../nbs/modules/report/sections/overview.ipynb #d3037581
 def _places(first: Step, second: Step, n: str) -> str:  # the first two, in two sentences
     score = score_of(first, "split", "mean")
     other = score_of(second, "split", "mean")
@@ -243,7 +243,7 @@ REPLICA_NOTE = (
     "여기 적힌 점수는 파이프라인이 끝까지 도는지만 보여 주며, 실제 모델의 성능과는 아무 관계가 없습니다."
 )
 
-
+# %% ../../../nbs/modules/report/sections/overview.ipynb #230c0b40
 def _commonest(
     e: Experiment,
 ) -> list[str]:  # a line on the commonest fault of the best model's summaries, or none

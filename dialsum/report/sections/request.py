@@ -154,7 +154,7 @@ def _drop_reasons(
     reasons = [f"{_drops.get(kind) or DEFECTS[kind].title} {number(n)}개" for kind, n in commonest]
     return f"{code_span(method)} {', '.join(reasons)}"
 
-
+# %% ../../../nbs/modules/report/sections/request.ipynb #4037f0c3
 def _grown(e: Experiment, m: dict) -> str:  # m: of the data stage
     augmentation = m.get("augmentation")
     if not augmentation:

@@ -162,7 +162,7 @@ def _compared_ways(scores: dict[str, float | None]) -> str:  # ways of writing w
             parts.append(f"{title} {score:.2f}")
     return ", ".join(parts) or "–"
 
-
+# %% ../../../nbs/modules/report/sections/scores.ipynb #a824ddb6
 def decoding_table(e: Experiment) -> str:
     "Decoding, length control and whole sentences, as chosen on dev"
     rows = []

@@ -54,7 +54,7 @@ def leads_to(before: Step, after: Step) -> bool:
         return True
     return (before.model, before.fold) == (after.model, after.fold)
 
-
+# %% ../../../nbs/modules/report/sections/timeline.ipynb #4cf8ce50
 def _box(i: int, s: Step) -> Node:  # short lines: mermaid breaks long ones
     title = shortened(s.title)
     status = STATUS[s.status]
@@ -119,7 +119,7 @@ def _stand_together(
         return True
     return bars is not None and len(bars.grouped) < len(bars.bars)
 
-
+# %% ../../../nbs/modules/report/sections/timeline.ipynb #987b66b2
 def timeline(e: Experiment) -> str:
     "When the stages ran, and which waited for which"
     if not e.steps:

@@ -57,7 +57,7 @@ def _unlearned(s: Step) -> bool:  # whether the dev loss did not fall
     after = (s.metrics.get("best") or {}).get("loss")
     return before is not None and after is not None and after >= before
 
-
+# %% ../../../nbs/modules/report/sections/training.ipynb #6d8981e2
 def _tracking_notes(done: list[Step]) -> list[str]:  # on curves that were sent to W&B
     tracked = {s.label: s.metrics["tracking"] for s in done if s.metrics.get("tracking")}
     notes = []
@@ -89,7 +89,7 @@ def _notes(done: list[Step]) -> list[str]:
         notes.append(f"메모리에 맞추어 고른 설정: {choices}.")
     return notes
 
-
+# %% ../../../nbs/modules/report/sections/training.ipynb #0874f096
 def training(e: Experiment) -> str:
     "What each training did"
     done = e.of("train")

@@ -55,7 +55,7 @@ def _case(heading: str, case: dict) -> str:  # heading: '### 1.'
         ]
     )
 
-
+# %% ../../../nbs/modules/report/sections/worst.ipynb #5ae67a58
 def worst(e: Experiment) -> str:
     "The dialogues at which the best model did worst"
     if not e.ranking:
