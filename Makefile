@@ -35,6 +35,7 @@ format: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 lab: .venv/ready
 	$(BIN)/dialsum lab

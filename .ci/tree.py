@@ -20,8 +20,8 @@ PACKAGES = dict(
     generation="writing",
     api="summaries from an API",
     checks="what goes wrong, before and after",
-    report="the Korean report",
     pipeline="an experiment",
+    report="the Korean report",
 )
 FOLDERS = {
     "nbs/explore/": "for people: look at the data, read one bad summary, compare two runs, add a model, replay a failure",

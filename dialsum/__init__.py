@@ -6,6 +6,16 @@
 __all__ = []
 
 # %% ../nbs/modules/package.ipynb #90139726
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # where a type checker finds them
+    from dialsum.checks.preflight import preflight as preflight
+    from dialsum.data.dialogues import read as read
+    from dialsum.generation.predictor import Predictor as Predictor
+    from dialsum.report.document import write_report as write_report
+    from dialsum.scores.rouge import rouge as rouge
+    from dialsum.training.fine_tuning import train as train
+
 __version__ = "0.1.0"
 
 _HOMES = dict(
@@ -18,7 +28,7 @@ _HOMES = dict(
 )
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     "The public names, each from its module"
     if name not in _HOMES:
         raise AttributeError(f"module 'dialsum' has no attribute '{name}'")

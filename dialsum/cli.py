@@ -17,13 +17,15 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from .checks.finding import Finding
+from .generation.metrics import EvaluateMetrics, OptimizeMetrics
 from .models.cards import CARDS, card
 from .models.checkpoints import adapter_base, own_checkpoint
 from .models.fetching import fetch_model
@@ -41,21 +43,24 @@ from .runs.checkout import nbs_path
 from .runs.error_facts import error_sentence
 from .runs.errors import DialsumError, unknown
 from .runs.events import events, now
-from .runs.facts import fact_files, facts, place, read_fact
+from .runs.facts import experiment_record, fact_files, facts, place, read_fact
 from .runs.files import sha256, to_json, write_atomic
 from .runs.folders import existing_run, new_run
 from .runs.identity import named_places
 from .runs.limits import in_range
+from .runs.messages import Phrase
 from .runs.outputs import check_apart, check_kept, check_writable
 from .runs.parameters import Parameter, complete, parameters, stages
 from .runs.places import home_folders, reports_path, runs_path
+from .runs.records import ErrorRecord, ExperimentRecord, Fact, Metrics
 from .runs.switches import check_acting, idle
+from .scores.metrics import ScoredMetrics, ScoreInterval
 
 # %% ../nbs/modules/cli.ipynb #95b01907
 class _Parser(argparse.ArgumentParser):
-    def __init__(self, *args, **kwargs):
+    def __init__(self, **options: Any):
         super().__init__(
-            *args, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs
+            allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **options
         )
 
     def error(self, message):
@@ -68,8 +73,8 @@ class _Parser(argparse.ArgumentParser):
 def _dashes(
     argv: list[str],
 ) -> list[str]:  # --batch_size=8 → --batch-size=8; what stands behind -- is somebody else's
-    ours = argv[: argv.index("--")] if "--" in argv else argv
-    return [_dashed(word) for word in ours] + argv[len(ours) :]
+    words = argv[: argv.index("--")] if "--" in argv else argv
+    return [_dashed(word) for word in words] + argv[len(words) :]
 
 
 def _dashed(word: str) -> str:
@@ -79,7 +84,7 @@ def _dashed(word: str) -> str:
     return name.replace("_", "-") + equals + value
 
 
-_own = (
+_plan_parameters = (
     "run",
     "model",
     "models",
@@ -126,7 +131,7 @@ def _several(q: Parameter) -> dict:  # for an option that takes several words
     return dict(nargs="+") if q.name in LISTS else {}
 
 
-def _shown(q) -> str:
+def _metavar(q) -> str:
     return (
         "OURS=THEIRS" if q.name == "columns" else q.type.__name__.upper()
     )  # what stands for a value in the help
@@ -135,16 +140,16 @@ def _shown(q) -> str:
 def _kind(q: Parameter) -> dict:  # for `add_argument`
     if q.type is bool:
         return dict(action=argparse.BooleanOptionalAction)
-    return dict(metavar=_shown(q)) | _several(q)
+    return dict(metavar=_metavar(q)) | _several(q)
 
 # %% ../nbs/modules/cli.ipynb #46095ee7
 def _stage_parameters() -> (
     dict
 ):  # name → Parameter, of every stage of a plan; the first stage's help where several have it
-    found = {}
+    found: dict[str, Parameter] = {}
     for stage in _planned:
         found = parameters(stage) | found
-    return {n: p for n, p in found.items() if n not in _own}
+    return {n: p for n, p in found.items() if n not in _plan_parameters}
 
 # %% ../nbs/modules/cli.ipynb #a6995df8
 def _add_number(
@@ -244,7 +249,7 @@ def _add_run_options(p: _Parser, new: bool = True):  # a table; new: of an exper
 def parser() -> argparse.ArgumentParser:
     "The whole command line: a table of its commands"
     top = _Parser(
-        "dialsum", description="Fine-tune, compare and explain Korean dialogue-summarization models."
+        prog="dialsum", description="Fine-tune, compare and explain Korean dialogue-summarization models."
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -342,13 +347,13 @@ def _add_predict(p: _Parser):
         "--model", default="", help="card of the checkpoint; empty: found from its folder or architecture"
     )
     for q in parameters("predict").values():
-        if q.name in (*_own, "test_csv", "load_timeout", "length_control"):
+        if q.name in (*_plan_parameters, "test_csv", "load_timeout", "length_control"):
             continue
         p.add_argument(
             "--" + q.name.replace("_", "-"),
             type=q.convert,
             default=q.default,
-            metavar=_shown(q),
+            metavar=_metavar(q),
             help=q.help,
             **_several(q),
         )
@@ -367,10 +372,10 @@ def _add_score(p: _Parser):
         "--tags", default="split", help="split: #Person1# is text like any other; whole: it is one token"
     )
     p.add_argument("--multi", default="mean", help="over several references: mean or max")
-    _add_number(p, Parameter("--seed", int, 42, "of the bootstrap and the shuffles"))
-    columns = parameters("data")["columns"]
+    columns, seed = (parameters("data")[name] for name in ("columns", "seed"))
+    _add_number(p, replace(seed, name="--seed"))
     p.add_argument(
-        "--columns", nargs="+", default="", metavar=_shown(columns), help=f"{columns.help}; of both files"
+        "--columns", nargs="+", default="", metavar=_metavar(columns), help=f"{columns.help}; of both files"
     )
     p.add_argument("--json", action="store_true", help="as JSON")
 
@@ -379,12 +384,12 @@ GROUPS = ("all", "real")  # words of --models that mean several cards, or the on
 
 
 def _models(names: list[str]) -> list[str]:  # cards' names, in the registry's order where 'all' was said
-    asked = [n.strip() for name in names for n in name.split(",") if n.strip()]
-    if not asked:
+    requested = [n.strip() for name in names for n in name.split(",") if n.strip()]
+    if not requested:
         raise DialsumError("no_model_named", known=list(CARDS))
-    named = {card(n).name for n in asked if n not in GROUPS}
-    found = [c.name for c in CARDS.values() if c.name in named or c.group in asked]
-    return found if set(asked) & set(GROUPS) else list(dict.fromkeys(card(n).name for n in asked))
+    card_names = {card(n).name for n in requested if n not in GROUPS}
+    selection = [c.name for c in CARDS.values() if c.name in card_names or c.group in requested]
+    return selection if set(requested) & set(GROUPS) else list(dict.fromkeys(card(n).name for n in requested))
 
 
 def _mode(args, models: list[str]) -> str:
@@ -395,32 +400,32 @@ def _mode(args, models: list[str]) -> str:
 
 
 def _checkpoints(args, models: list[str]) -> dict[str, str]:  # model → folder or hub name
-    found = {}
+    by_model = {}
     for entry in getattr(args, "checkpoint", []):
-        name, _, where = (
+        name, _, location = (
             entry.partition("=") if "=" in entry and "/" not in entry.split("=")[0] else ("", "", entry)
         )
         if not name and len(models) > 1:
             raise DialsumError("checkpoint_of_which_model", checkpoint=entry)
-        found[card(name).name if name else models[0]] = _absolute(dict(checkpoint=where))["checkpoint"]
-    if extra := set(found) - set(models):
+        by_model[card(name).name if name else models[0]] = _absolute(dict(checkpoint=location))["checkpoint"]
+    if extra := set(by_model) - set(models):
         raise DialsumError("checkpoint_of_no_model", models=sorted(extra))
-    return found
+    return by_model
 
 # %% ../nbs/modules/cli.ipynb #26c5bc32
 def _options(
     args, limits: bool = True
 ) -> dict:  # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
-    known = _stage_parameters()
+    declared = _stage_parameters()
     convert = Parameter.convert if limits else Parameter.typed
-    given = {
-        n: convert(known[n], ",".join(v) if isinstance(v, list) else v)
+    values = {
+        n: convert(declared[n], ",".join(v) if isinstance(v, list) else v)
         for n, v in vars(args).items()
-        if n in known
+        if n in declared
     }
-    if given.get("debug") and "epochs" not in given:
-        given["epochs"] = 1
-    return given
+    if values.get("debug") and "epochs" not in values:
+        values["epochs"] = 1
+    return values
 
 
 def _lent(
@@ -445,19 +450,24 @@ def _lent(
 
 # %% ../nbs/modules/cli.ipynb #fbaa7973
 def _absolute(options: dict) -> dict:  # stages run in folders of their own
-    def at(v):
+    def absolute(v):
         return str(Path(v).expanduser().absolute())
 
-    def own(v):
+    def absolute_folder(v):
         return (
-            at(v) if v and os.path.isdir(os.path.expanduser(v)) else v
+            absolute(v) if v and os.path.isdir(os.path.expanduser(v)) else v
         )  # a folder, not a hub name or an address
 
-    def each(v):
-        return ",".join(own(part.strip()) for part in v.split(","))
+    def absolute_folders(v):
+        return ",".join(absolute_folder(part.strip()) for part in v.split(","))
 
-    ways = dict(reports=at, checkpoint=own, base=own, augmentation_backend=each)
-    ways |= {name: at for name in options if name.endswith("_csv")}
+    ways = dict(
+        reports=absolute,
+        checkpoint=absolute_folder,
+        base=absolute_folder,
+        augmentation_backend=absolute_folders,
+    )
+    ways |= {name: absolute for name in options if name.endswith("_csv")}
     return {name: ways[name](v) if v and name in ways else v for name, v in options.items()}
 
 # %% ../nbs/modules/cli.ipynb #0e2945e4
@@ -466,14 +476,14 @@ def _model_folders(
 ) -> list[
     Path
 ]:  # of checkpoints, and of the bases of adapters among them; what is no model, or not here, is passed over
-    found, left = [], [*filter(None, given)]
-    while left:
-        folder = _model_folder(left.pop())
-        if not folder or folder in found:
+    folders, queue = [], [*filter(None, given)]
+    while queue:
+        folder = _model_folder(queue.pop())
+        if not folder or folder in folders:
             continue
-        found.append(folder)
-        left.append(adapter_base(str(folder)))
-    return found
+        folders.append(folder)
+        queue.append(adapter_base(str(folder)))
+    return folders
 
 
 def _model_folder(name: str) -> Path | None:  # of a hub name the one in the cache
@@ -481,8 +491,10 @@ def _model_folder(name: str) -> Path | None:  # of a hub name the one in the cac
         return None
     if os.path.isdir(os.path.expanduser(name)):
         return Path(name).expanduser().absolute()
-    with suppress(ValueError):
-        return in_cache(name)  # no name of the hub at all
+    try:
+        return in_cache(name)
+    except ValueError:  # no name of the hub at all
+        return None
 
 
 def _beside_model(
@@ -509,8 +521,8 @@ def _check_outside(
 _switches = ("use_tta", "optimize_inference")
 
 
-def _switched(told: dict) -> dict:  # for `pipeline.plan.plan` and `pipeline.rules.check_systems`
-    return dict(tta=told.get("use_tta", False), optimize=told.get("optimize_inference", False))
+def _switched(options: dict) -> dict:  # for `pipeline.plan.plan` and `pipeline.rules.check_systems`
+    return dict(tta=options.get("use_tta", False), optimize=options.get("optimize_inference", False))
 
 
 def _check(
@@ -520,14 +532,12 @@ def _check(
 ]:  # (hashes of the data files, whether there is a test set); near: from `at_hand`, what the data are read by
     from dialsum.augment.prepare import check_data
     from dialsum.checks.options import check_options
-    from dialsum.training.recipe import followed
+    from dialsum.training.recipe import options_of_models
 
-    own = followed(options, models)
-    wrong = {m: _first_error(check_options(card(m), scale, own[m])) for m in models}
-    if all(wrong.values()):
-        raise wrong[
-            models[0]
-        ].refusal()  # else the preflight tells of those that cannot, and the others go on
+    own = options_of_models(options, models)
+    wrong = [_first_error(check_options(card(m), scale, own[m])) for m in models]
+    if all(wrong) and wrong[0]:
+        raise wrong[0].refusal()  # else the preflight tells of those that cannot, and the others go on
     if options.get("metric", "mean") not in METRICS:
         raise unknown("metric", options["metric"], list(METRICS))
     check_systems(options, **switched)
@@ -556,7 +566,7 @@ def _asked_for(
     models = _models(getattr(args, "models", _usual_models(args)))
     mode = _mode(args, models)
     options = _lent(_options(args, limits), getattr(args, "use_tta", False))
-    usual = {}
+    usual: dict[str, bool | str] = {}
     if demo or mode == "full":
         usual["validate_data_quality"] = True
     if usual and len(models) > 1:
@@ -574,11 +584,11 @@ def _usual_models(args) -> list[str]:  # as `--models` would name them
 def _check_beams(
     models: list[str], scale: str, options: dict, dashes: bool = True
 ):  # what acts only with several beams needs a model that has them; dashes: whether these are options of an experiment
-    from dialsum.generation.decoding import decoding
+    from dialsum.generation.decoding import make_decoding
 
     if options.get("length_penalty", 1) == 1:
         return
-    if any(decoding(card(m), scale, options).num_beams > 1 for m in models):
+    if any(make_decoding(card(m), scale, options).num_beams > 1 for m in models):
         return
     penalty, beams = ("--length-penalty", "--num-beams") if dashes else ("length_penalty", "num_beams")
     raise DialsumError("length_penalty_of_one_beam", penalty=penalty, models=models, scale=scale, beams=beams)
@@ -621,12 +631,14 @@ class Request:
     ) -> int:  # undone: keys of stages that are known to have to run
         "Run it, and print the outcome; returns the exit code"
         specs = self.stages(run)
-        workers, why = at_once(self.options["workers"], self.options["scale"])
-        if why:
-            print(f"dialsum: {why}", file=sys.stderr)
+        workers, reason = at_once(self.options["workers"], self.options["scale"])
+        if reason:
+            print(f"dialsum: {reason}", file=sys.stderr)
         with _view(run, specs, workers, undone) as say:
-            ended = run_plan(specs, workers, say, args.stage_timeout, getattr(args, "strict", False), undone)
-        return _outcome(run, self.options["models"], ended, args.json, Path(self.options["reports"]))
+            outcomes = run_plan(
+                specs, workers, say, args.stage_timeout, getattr(args, "strict", False), undone
+            )
+        return _outcome(run, self.options["models"], outcomes, args.json, Path(self.options["reports"]))
 
 # %% ../nbs/modules/cli.ipynb #f19bcc34
 def _new_request(args) -> Request:  # of `run`, `demo` or `real`
@@ -639,7 +651,7 @@ def _new_request(args) -> Request:  # of `run`, `demo` or `real`
     reports = check_writable(getattr(args, "reports", reports_path())).absolute()
     if args.command == "real" and scale == "full":
         _fetch_models([m for m in models if m not in checkpoints], args.accept_licence)
-    own = dict(
+    request_options = dict(
         command=args.typed,
         mode=mode,
         models=models,
@@ -650,7 +662,7 @@ def _new_request(args) -> Request:  # of `run`, `demo` or `real`
         rehearse=getattr(args, "rehearse", args.command != "demo"),
     )
     switches = {name: getattr(args, name, False) for name in _switches}
-    return Request(own | switches | _absolute(options), data, test)
+    return Request(request_options | switches | _absolute(options), data, test)
 
 
 def _run(args) -> int:
@@ -681,26 +693,26 @@ def board(
     "How far an experiment is, as a table: a row for each model, a column for each stage"
     from rich.table import Table
 
-    happened = events(run)
-    found = progress(happened, keys)
-    opened = max((e["time"] for e in happened if e["event"] == "open"), default=now())
+    log = events(run)
+    states = progress(log, keys)
+    opened = max((e["time"] for e in log if e["event"] == "open"), default=now())
     stages = list(dict.fromkeys(k.rpartition("/")[2] for k in keys))
     models = list(dict.fromkeys(k.rpartition("/")[0] for k in keys))
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("", *stages):
         table.add_column(head)
     for m in models:
-        row = [found.get(f"{m}/{s}" if m else s) for s in stages]
+        row = [states.get(f"{m}/{s}" if m else s) for s in stages]
         table.add_row(m or "experiment", *map(_cell, row))
-    slowest = max(found, key=lambda k: found[k].seconds)
-    ended = sum(p.state not in ("waiting", "running") for p in found.values())
+    slowest = max(states, key=lambda k: states[k].seconds)
+    ended_count = sum(p.state not in ("waiting", "running") for p in states.values())
     spent = max(0, (datetime.fromisoformat(now()) - datetime.fromisoformat(opened)).total_seconds())
-    left = ""
-    if ended < len(keys):
-        left = str(time_left(happened, keys if awaited is None else awaited, workers))
+    remaining = ""
+    if ended_count < len(keys):
+        remaining = str(time_left(log, keys if awaited is None else awaited, workers))
     table.caption = ", ".join(
-        filter(None, (f"{ended} of {len(keys)} stages", f"{spent:.0f} s so far", left))
-    ) + (f", slowest stage: {slowest} ({found[slowest].seconds:.0f} s)" if found[slowest].seconds else "")
+        filter(None, (f"{ended_count} of {len(keys)} stages", f"{spent:.0f} s so far", remaining))
+    ) + (f", slowest stage: {slowest} ({states[slowest].seconds:.0f} s)" if states[slowest].seconds else "")
     return table
 
 
@@ -717,13 +729,13 @@ def _cell(p) -> str:
 @contextmanager
 def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a function that says a line
     if not sys.stderr.isatty():
-        ended, keys = threading.Event(), [s.key for s in specs]
+        stop, keys = threading.Event(), [s.key for s in specs]
 
         def say(line):
             return sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
 
         def tell():
-            while not ended.wait(60):
+            while not stop.wait(60):
                 for k, p in progress(events(run), keys).items():
                     if p.state == "running":
                         say(
@@ -735,16 +747,16 @@ def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a funct
         try:
             yield say
         finally:
-            ended.set()
+            stop.set()
         return
     from rich.console import Console
     from rich.live import Live
 
-    def shown():
+    def current_board():
         awaited = due(specs, {*undone, *begun(events(run), specs)})
         return board(run, [s.key for s in specs], awaited, workers)
 
-    with Live(console=Console(stderr=True), get_renderable=shown, refresh_per_second=2) as live:
+    with Live(console=Console(stderr=True), get_renderable=current_board, refresh_per_second=2) as live:
 
         def say(line):  # `Line`; the table shows the others
             if line.status in ("failed", "again"):
@@ -755,8 +767,8 @@ def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a funct
 # %% ../nbs/modules/cli.ipynb #c551da4f
 def _changes(args, scale: str) -> dict:  # the options that are given anew
     changes = _absolute(_options(args))
-    own = ("scale", "rehearse", *_switches)
-    changes |= {name: getattr(args, name) for name in own if hasattr(args, name)}
+    names = ("scale", "rehearse", *_switches)
+    changes |= {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.workers:
         changes["workers"] = _workers(args, scale)
     if hasattr(args, "reports"):
@@ -770,10 +782,12 @@ def _check_sources(run: Path, options: dict):  # raises `DialsumError` for one t
         check_kept("train", place(run, m), [checkpoint])
 
 
-def _resumed(args, run: Path, before: dict) -> tuple[Request, bool]:  # and whether its sources are away
+def _resumed(
+    args, run: Path, before: ExperimentRecord
+) -> tuple[Request, bool]:  # and whether its sources are away
     from dialsum.augment.prepare import at_hand  # before: its experiment.json
 
-    asked = before["options"]
+    asked = before.options
     models = _models(args.models) if hasattr(args, "models") else asked["models"]
     checkpoints = asked["checkpoints"] | _checkpoints(args, models)
     _check_outside(args, asked | _options(args), checkpoints)
@@ -791,14 +805,14 @@ def _resumed(args, run: Path, before: dict) -> tuple[Request, bool]:  # and whet
     away = near is not of_stages
     data, test = _check(models, options["scale"], of_stages, _switched(options), near)
     if away:
-        data = before.get("data", data)  # of the sources
+        data = before.data if "data" in before.model_fields_set else data  # of the sources
     if not os.path.isdir(Path(options["reports"]).parent):
         options["reports"] = str(check_writable(reports_path()).absolute())  # of another machine
     return Request(options, data, test), away
 
 # %% ../nbs/modules/cli.ipynb #b6ee852b
-def _note_attempt(args, run: Path, before: dict, request: Request, left: dict):  # left: key → why
-    asked, options = before["options"], request.options
+def _note_attempt(args, run: Path, before: ExperimentRecord, request: Request, left: dict):  # left: key → why
+    asked, options = before.options, request.options
     changed = {name: [asked.get(name), value] for name, value in options.items() if asked.get(name) != value}
     if not left and not changed:
         return
@@ -808,15 +822,15 @@ def _note_attempt(args, run: Path, before: dict, request: Request, left: dict): 
         options=options,
         data=request.data,
         stages=[s.key for s in request.stages(run)],
-        attempts=[*before.get("attempts", []), attempt],
+        attempts=[*before.attempts, attempt],
     )
-    write_atomic(run / "experiment.json", to_json(before | now_asked))
+    write_atomic(run / "experiment.json", to_json(before.to_dict() | now_asked))
 
 
 def _resume(args) -> int:
     run = find_run(args.experiment, getattr(args, "runs", None))
-    before = read_fact(run / "experiment.json")
-    if "models" not in before["options"]:
+    before = experiment_record(run) or ExperimentRecord.of()
+    if "models" not in before.options:
         raise DialsumError("run_of_one_stage", run=run.name)
     request, away = _resumed(args, run, before)
     specs = request.stages(run)
@@ -846,7 +860,7 @@ def _no_sources(reason: Reason, options: dict) -> DialsumError:  # why the data 
         if name not in ("checkpoint", "base") and not os.path.exists(path)
     }
     asked = [f"--{name.replace('_', '-')} ('{path.name}')" for name, path in away.items()]
-    return DialsumError("sources_not_here", reason=str(reason), options=list(asked))
+    return DialsumError("sources_not_here", reason=reason, options=list(asked))
 
 # %% ../nbs/modules/cli.ipynb #1e0f09ce
 def _preflight(args) -> int:
@@ -854,7 +868,7 @@ def _preflight(args) -> int:
 
     gc.disable()  # a fifth of the time, in a process that ends right after
     models, scale, _, options = _asked_for(args, limits=False)  # a number out of range is a finding
-    fine, known = in_range(options), []
+    fine, errors = in_range(options), []
     for check in (
         lambda: check_systems(fine, **_switched(vars(args))),
         lambda: _check_beams(models, scale, fine),
@@ -864,41 +878,43 @@ def _preflight(args) -> int:
         try:
             check()
         except DialsumError as e:
-            known.append(e)
-    told = preflight(
+            errors.append(e)
+    result = preflight(
         models,
         scale,
         options,
         _checkpoints(args, models),
         Path(getattr(args, "runs", runs_path())),
         getattr(args, "rehearse", False),
-        tuple(known),
+        tuple(errors),
     )
-    print(to_json(told.to_dict()) if args.json else told, end="" if args.json else "\n")
+    print(to_json(result.to_dict()) if args.json else result, end="" if args.json else "\n")
     gc.freeze()
     gc.enable()
-    return 0 if told.ok() else 1
+    return 0 if result.ok() else 1
 
 # %% ../nbs/modules/cli.ipynb #c43b0cf8
-def _outcome(run: Path, models: list[str], ended: dict, as_json: bool, reports: Path) -> int:  # exit code
-    whole = [f for f in ended.values() if f["fold"] is None]
-    rows = [dict(model=m, stages={}, score=_score_of(ended.get(f"{m}/evaluate"))) for m in models]
+def _failed_row(key: str, fact: Fact[Metrics]) -> dict:  # key: of the stage
+    error = fact.error or ErrorRecord()
+    return dict(
+        stage=key,
+        status=fact.status,
+        message=error_sentence(error),
+        remedy=error.remedy,
+        optional=error.kind == "optional",
+    )
+
+
+def _outcome(
+    run: Path, models: list[str], ended: dict[str, Fact[Metrics]], as_json: bool, reports: Path
+) -> int:  # exit code
+    whole = [f for f in ended.values() if f.fold is None]
+    rows: list[dict] = [dict(model=m, stages={}, score=_score_of(ended.get(f"{m}/evaluate"))) for m in models]
     for row in rows:
-        row["stages"] = {f["stage"]: f["status"] for f in whole if f["model"] == row["model"]}
-    failed = [
-        dict(
-            stage=k,
-            status=f["status"],
-            message=error_sentence(f["error"]),
-            remedy=f["error"]["remedy"],
-            optional=f["error"]["kind"] == "optional",
-        )
-        for k, f in ended.items()
-        if f["status"] != "success"
-    ]
+        row["stages"] = {f.stage: f.status for f in whole if f.model == row["model"]}
+    failed = [_failed_row(key, f) for key, f in ended.items() if not f.succeeded]
     report, page = (
-        reports / f"{run.name}.{kind}" if ended["report"]["status"] == "success" else None
-        for kind in ("md", "html")
+        reports / f"{run.name}.{kind}" if ended["report"].succeeded else None for kind in ("md", "html")
     )
     if as_json:
         print(
@@ -917,30 +933,39 @@ def _outcome(run: Path, models: list[str], ended: dict, as_json: bool, reports: 
     return 1 if any(not f["optional"] for f in failed) else 0
 
 
-def _score_of(fact: dict | None) -> dict | None:
-    return fact["metrics"]["split"]["mean"] if fact and fact["status"] == "success" else None
+def _score_of(fact: Fact[Metrics] | None) -> ScoreInterval | None:
+    return fact.metrics.score() if fact and isinstance(fact.metrics, ScoredMetrics) else None
 
 
-def _spell(score: dict | None) -> str:
-    return (
-        f"mean ROUGE {score['f']:.2f} [{score['low']:.2f}, {score['high']:.2f}]" if score else "not evaluated"
-    )
+def _spell(score: ScoreInterval | None) -> str:
+    from dialsum.scores.significance import interval
+
+    if score is None:
+        return "not evaluated"
+    mean = f"mean ROUGE {score.f:.2f}"
+    return f"{mean} {interval(*score.bounds)}" if score.bounds else mean
 
 # %% ../nbs/modules/cli.ipynb #45dca889
 def _check_copy(
     copy: Path, stage: str, model: str, params: dict, run: Path | None
 ):  # raises `DialsumError` where -o would write over what is kept
-    places, own = named_places(params), params.get("checkpoint") or _usual_checkpoint(model, params)
+    places, checkpoint = named_places(params), params.get("checkpoint") or _usual_checkpoint(model, params)
     trained = [] if run is None else [*run.glob("*/model"), *run.glob("*/fold*/model")]
     beside = [
-        path for path in _beside_model(own) if run is None or not path.resolve().is_relative_to(run.resolve())
+        path
+        for path in _beside_model(checkpoint)
+        if run is None or not path.resolve().is_relative_to(run.resolve())
     ]  # what lies in this run is looked at below
-    read = [*places.values(), *_model_folders(own, *map(str, places.values()), *map(str, trained)), *beside]
+    read = [
+        *places.values(),
+        *_model_folders(checkpoint, *map(str, places.values()), *map(str, trained)),
+        *beside,
+    ]
     check_apart(copy, [*nbs_path().glob("*.ipynb"), *read], "-o")
     if run is None or not copy.exists() or not copy.resolve().is_relative_to(run.resolve()):
         return
-    own = place(run, model) / f"{stage}.ipynb"
-    if own.exists() and copy.samefile(own):
+    checkpoint = place(run, model) / f"{stage}.ipynb"
+    if checkpoint.exists() and copy.samefile(checkpoint):
         return
     if copy.suffix == ".ipynb" and copy.stem not in stages():
         return  # an earlier copy
@@ -964,7 +989,7 @@ def _resolved(args, params: dict) -> str:  # the card's name; empty for a stage 
 
 def _example_of(stage: str, model: str, k_folds: int) -> dict | None:  # what `example_run` makes for it
     own = (model or "kobart",)
-    examples = dict(  # of stages that have nothing to show without an experiment
+    examples: dict[str, dict] = dict(  # of stages that have nothing to show without an experiment
         submit={},
         report={},
         epoch_candidates=dict(models=own),
@@ -1008,9 +1033,9 @@ def _stage(args) -> int:
     written = spec.folder / f"{args.stage}.ipynb"
     if copy and not (copy.exists() and copy.samefile(written)):
         shutil.copy(written, copy)
-    why = f": {error_sentence(fact['error'])}" if fact["error"] else ""
-    print(f"{spec.key} {fact['status']} after {fact['seconds']:.1f} s{why}")
-    return 0 if fact["status"] == "success" else 1
+    why = f": {error_sentence(fact.error)}" if fact.error else ""
+    print(f"{spec.key} {fact.status} after {fact.seconds:.1f} s{why}")
+    return 0 if fact.succeeded else 1
 
 
 def _run_of(
@@ -1028,16 +1053,16 @@ def find_run(
     "An experiment by name; raises `DialsumError` when none or several fit"
     if os.path.isfile(Path(name) / "experiment.json"):
         return Path(name).expanduser().absolute()
-    known = [
+    folders = [
         p.parent for p in sorted(Path(runs or runs_path()).expanduser().absolute().glob("*/experiment.json"))
     ]
-    found = [p for p in known if p.name == name] or [p for p in known if name in p.name]
-    if not found:
-        raise unknown("experiment", name, [p.name for p in known])
-    if len(found) > 1:
-        experiments = [p.name for p in found]
-        raise DialsumError("experiment_ambiguous", name=name, count=len(found), experiments=experiments)
-    return found[0]
+    matching = [p for p in folders if p.name == name] or [p for p in folders if name in p.name]
+    if not matching:
+        raise unknown("experiment", name, [p.name for p in folders])
+    if len(matching) > 1:
+        experiments = [p.name for p in matching]
+        raise DialsumError("experiment_ambiguous", name=name, count=len(matching), experiments=experiments)
+    return matching[0]
 
 # %% ../nbs/modules/cli.ipynb #35ab8f03
 def _compare(runs: list[Path], reports: Path) -> int:
@@ -1064,7 +1089,8 @@ def _report(args) -> int:
         return _compare(runs, reports)
     [run] = runs
     place(run).joinpath("report.json").unlink(missing_ok=True)  # written again, even when nothing has changed
-    asked = (read_fact(run / "experiment.json") or {}).get("options") or {}
+    record = experiment_record(run)
+    asked = record.options if record else {}
     fact = run_stage(
         StageSpec(
             run,
@@ -1076,22 +1102,22 @@ def _report(args) -> int:
     print(
         *(
             (reports / f"{run.name}.{kind}" for kind in ("md", "html"))
-            if fact["status"] == "success"
-            else [error_sentence(fact["error"])]
+            if fact.succeeded
+            else [error_sentence(fact.error)]
         ),
         sep="\n",
     )
-    return 0 if fact["status"] == "success" else 1
+    return 0 if fact.succeeded else 1
 
 # %% ../nbs/modules/cli.ipynb #2d8b896f
 def _diagnose(args) -> int:
     from dialsum.checks.diagnosis import diagnose_file
 
-    found = diagnose_file(args.log)
+    diagnoses = diagnose_file(args.log)
     if args.json:
-        print(to_json([d.to_dict() for d in found]), end="")
+        print(to_json([d.to_dict() for d in diagnoses]), end="")
     else:
-        for d in found:
+        for d in diagnoses:
             print(
                 f"[{d.severity}] {d.kind}",
                 f"  원인: {d.cause}",
@@ -1100,7 +1126,7 @@ def _diagnose(args) -> int:
                 *(f"  > {line}" for line in d.evidence),
                 sep="\n",
             )
-        if not found:
+        if not diagnoses:
             print("nothing that dialsum knows is wrong in this log")
     return 0
 
@@ -1151,18 +1177,21 @@ STATUSES = ("success", "failed", "blocked")
 # %% ../nbs/modules/cli.ipynb #4956b5f1
 def _run_row(path: Path) -> dict:  # path: of experiment.json
     try:
-        asked, found = read_fact(path), facts(path.parent)
+        asked = experiment_record(path.parent) or ExperimentRecord.of(experiment=path.parent.name)
+        found = facts(path.parent, dict(evaluate=EvaluateMetrics))
     except DialsumError as e:
-        known = dict(experiment=path.parent.name, state="broken", created=None, models=[], best=None)
+        known: dict[str, object] = dict(
+            experiment=path.parent.name, state="broken", created=None, models=[], best=None
+        )
         return known | dict.fromkeys(STATUSES, 0) | dict(broken=str(e))
-    models = asked["options"].get("models")
-    found = [f for f in found if not f["model"] or models is None or f["model"] in models]
-    statuses = Counter(f["status"] for f in found)
+    models = asked.options.get("models")
+    found = [f for f in found if not f.model or models is None or f.model in models]
+    statuses = Counter(f.status for f in found)
     counts = {status: statuses[status] for status in STATUSES}
     row = dict(
-        experiment=asked["experiment"],
+        experiment=asked.experiment,
         state=state(path.parent),
-        created=asked["created"],
+        created=asked.created,
         models=models or [],
         best=_best_model(found),
         broken=None,
@@ -1170,9 +1199,9 @@ def _run_row(path: Path) -> dict:  # path: of experiment.json
     return row | counts
 
 
-def _best_model(found: list[dict]) -> str | None:  # by its dev score; found: facts
-    good = [f for f in found if f["status"] == "success" and f["fold"] is None]
-    scores = [(f["metrics"]["split"]["mean"]["f"], f["model"]) for f in good if f["stage"] == "evaluate"]
+def _best_model(found: list[Fact[Metrics]]) -> str | None:  # by its dev score
+    good = [f for f in found if f.succeeded and f.fold is None and f.stage == "evaluate"]
+    scores = [(score.f, f.model or "") for f in good if (score := _score_of(f))]
     return max(scores)[1] if scores else None
 
 
@@ -1191,10 +1220,10 @@ def _runs_command(args) -> int:
 
 # %% ../nbs/modules/cli.ipynb #a6269b16
 def _fetch_models(names: list[str], accepted: bool) -> dict[str, str]:  # card → where its weights lie
-    def said(line):
+    def say(line):
         return print(f"dialsum: {line}", file=sys.stderr)
 
-    return {name: fetch_model(card(name), (lambda c: True) if accepted else _accepts, said) for name in names}
+    return {name: fetch_model(card(name), (lambda c: True) if accepted else _accepts, say) for name in names}
 
 
 def _accepts(c) -> bool:  # asked where somebody can answer
@@ -1210,11 +1239,11 @@ def _accepts(c) -> bool:  # asked where somebody can answer
 
 
 def _fetch(args) -> int:
-    found = _fetch_models(_models(args.models), args.accept_licence)
+    places = _fetch_models(_models(args.models), args.accept_licence)
     if args.json:
-        print(to_json(found), end="")
+        print(to_json(places), end="")
     else:
-        for name, place in found.items():
+        for name, place in places.items():
             print(f"{name}: {place}")
     return 0
 
@@ -1243,46 +1272,42 @@ def _card_of(checkpoint: str, model: str):
     return fit[0]
 
 
-def _joined(given) -> str:
-    return given if isinstance(given, str) else ",".join(given)  # of a list, as a stage takes it
+def _with_commas(columns) -> str:
+    return columns if isinstance(columns, str) else ",".join(columns)  # of a list, as a stage takes it
 
 # %% ../nbs/modules/cli.ipynb #38ff7a02
 def _predict(args) -> int:
     from dialsum.data.columns import check_mapping
     from dialsum.data.dialogues import read
-    from dialsum.generation.decoding import decoding, with_lengths
+    from dialsum.generation.decoding import make_decoding, with_lengths
+    from dialsum.generation.factory import load_predictor, writing_precision
     from dialsum.generation.search import choose
     from dialsum.models.checkpoints import check_whole, locate, move_base, origin
-    from dialsum.models.precision import here
 
     if args.whole_sentences not in ("off", "on", "auto"):
         raise unknown("whole_sentences", args.whole_sentences, ["off", "on", "auto"])
-    check_apart(
-        args.output,
-        [
-            args.input,
-            args.checkpoint,
-            *_model_folders(args.checkpoint, args.base),
-            *_beside_model(args.checkpoint),
-        ],
-    )
-    rows = read(args.input, columns=_joined(args.columns))
-    check_mapping([args.input], _joined(args.columns))
+    model_files = [*_model_folders(args.checkpoint, args.base), *_beside_model(args.checkpoint)]
+    check_apart(args.output, [args.input, args.checkpoint, *model_files])
+    rows = read(args.input, columns=_with_commas(args.columns))
+    check_mapping([args.input], _with_commas(args.columns))
     c = _card_of(args.checkpoint, args.model)
     where = locate(c, "full", args.checkpoint)
     move_base(c, where, args.base)
     check_whole(c, where)
     scale = origin(where).get("scale", "full")
-    search = decoding(c, scale, vars(args))
-    precision = here(c, scale, args.method or origin(where).get("method", ""), args.precision)
+    search = make_decoding(c, scale, vars(args))
+    precision = writing_precision(c, scale, where, vars(args))
     if args.length_penalty != 1 and search.num_beams == 1:
         raise DialsumError("length_penalty_alone")
     _check_output(args.output)
     search, limits = with_lengths(c, where, search, args.max_source)
-    name, size = choose(args.engine, args.eval_batch_size, _beside(where, "optimize"), search)
+    optimum = read_fact(Path(where).parent / "optimize.json", OptimizeMetrics)  # where a run trained it
+    name, size = choose(args.engine, args.eval_batch_size, optimum, search)
     whole = args.whole_sentences == "on" or (args.whole_sentences == "auto" and _prefers_whole(where))
-    settings = (size, limits.max_source, search, args.seed, _say_progress, None, whole)
-    predictor = _predictor(name, c, where, settings, precision.loading())
+    options = dict(
+        batch_size=size, max_source=limits.max_source, decoding=search, seed=args.seed, whole=whole
+    )
+    predictor = load_predictor(name, c, where, precision.loading(), progress=_say_progress, **options)
     predictor.create_submission(rows, args.output)
     print(f"{len(rows)} summaries in {args.output}")
     return 0
@@ -1302,26 +1327,9 @@ def _say_progress(done: int, total: int, left: float):  # seconds
 
 
 def _prefers_whole(where: str) -> bool:  # whether its evaluation found that whole sentences score better
-    fact = _beside(where, "evaluate")
-    return bool(fact) and fact["metrics"].get("fitted", {}).get("whole_sentences", False)
-
-
-def _predictor(
-    name: str, c, where: str, settings: tuple, loading: dict
-):  # name: of an engine; empty: transformers
-    from dialsum.generation.factory import engine
-    from dialsum.generation.predictor import Predictor
-    from dialsum.models.loading import load
-
-    if name:
-        return engine(name, c, where, *settings, loading=loading)
-    return Predictor(load(c, where, **loading), *settings)
-
-
-def _beside(
-    folder: str, stage: str
-) -> dict | None:  # what a run's stage has left beside a model that the run trained
-    return read_fact(Path(folder).parent / f"{stage}.json")
+    fact = read_fact(Path(where).parent / "evaluate.json", EvaluateMetrics)
+    fitted = fact.metrics.fitted if fact else None
+    return fitted is not None and fitted.whole_sentences
 
 # %% ../nbs/modules/cli.ipynb #67757ab1
 def _score(args) -> int:
@@ -1334,7 +1342,7 @@ def _score(args) -> int:
         args.tags,
         args.multi,
         args.seed,
-        _joined(args.columns),
+        _with_commas(args.columns),
     )
     print(to_json(table.to_dict()) if args.json else table, end="" if args.json else "\n")
     return 0
@@ -1390,7 +1398,7 @@ def main(
                 .options()
             )
             if rest[0].startswith("-"):
-                raise unknown(f"option of {args.command}", rest[0], known)
+                raise unknown(Phrase("option_of_command", dict(command=args.command)), rest[0], known)
             raise DialsumError("argument_unexpected", argument=rest[0], command=args.command)
         args.typed = shlex.join(["dialsum", *argv])
         os.environ.update(home_folders())

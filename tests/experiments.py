@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from dialsum.pipeline.metrics import METRICS
 from dialsum.runs.error_facts import make_error
 from dialsum.runs.files import to_json
-from dialsum.runs.folders import SCHEMA
+from dialsum.runs.records import SCHEMA, Fact, Metrics
 
 # as users of an older project typed it: everything at once
 TYPED = """--mode full --models all --epochs 20 --batch_size 8 --learning_rate 5e-6
@@ -175,6 +176,11 @@ def metrics(stage, mean=40.0):
     )[stage]
 
 
+def fact_of(stage, **content):
+    "A fact as a reader of all stages has it"
+    return Fact[METRICS.get(stage, Metrics)].model_validate(dict(stage=stage, status="success") | content)
+
+
 def paired(leave, model, values, data="d" * 64, **more):
     "Leave an evaluation with the score of each dialogue, on the dev set whose hash is `data`"
     leave(
@@ -230,7 +236,9 @@ def build(tmp_path):
         ):
             error = None
             if status != "success":
-                error = make_error(kind, "RuntimeError", code, fields, message, f"errors/{stage}.log")
+                error = make_error(
+                    kind, "RuntimeError", code, fields, message, f"errors/{stage}.log"
+                ).to_dict()
             fact = dict(
                 schema=SCHEMA,
                 experiment=name,

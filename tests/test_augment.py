@@ -771,7 +771,7 @@ def test_a_checkpoint_writes_each_text_by_its_own_seed(name, tmp_path):
     assert (
         together == [write(c, texts[i : i + 1], [i + 1])[0] for i in (0, 1)]
         and write(c, texts, [4, 5]) != together
-        and (c.written, c.cached) == (6, 0)
+        and (c.texts_written, c.cached) == (6, 0)
     )
     moved = Checkpoint(shutil.copytree(folder, tmp_path / "there"), Answers(tmp_path / "a.sqlite"))
     assert moved.identity == c.identity and write(moved, texts, [1, 2]) == together == write(

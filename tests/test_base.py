@@ -306,9 +306,9 @@ def test_a_base_of_other_sizes_is_a_sentence(moved, tmp_path):
 def test_a_training_on_another_base_reads_nothing_of_the_old_one(moved, tmp_path):
     "Its own saves, too, name the new base: the old folder may be damaged, or another model's by now"
     from dialsum.data.dialogues import read
-    from dialsum.models.precision import here
+    from dialsum.models.precision import Precision
     from dialsum.training.fine_tuning import train
-    from dialsum.training.recipe import recipe
+    from dialsum.training.recipe import make_recipe
 
     adapter, base, _ = moved
     old = tmp_path / "gone" / "base"
@@ -322,9 +322,9 @@ def test_a_training_on_another_base_reads_nothing_of_the_old_one(moved, tmp_path
         loaded,
         rows,
         rows,
-        recipe(QWEN, "replica", options),
+        make_recipe(QWEN, "replica", options),
         tmp_path / "trained",
-        here(QWEN, "replica", "lora"),
+        Precision.for_this_machine(QWEN, "replica", "lora"),
         say=lambda line: None,
     )
     assert json.loads((tmp_path / "trained" / "model" / "adapter_config.json").read_text())[
@@ -358,9 +358,9 @@ def test_the_preflight_refuses_new_tokens_for_an_adapter_that_is_gone_on_with(mo
     loaded = load(QWEN, str(adapter))  # training says the same
     from dialsum.training.lora import keep_on
     from dialsum.training.new_tokens import add_tokens
-    from dialsum.training.recipe import recipe
+    from dialsum.training.recipe import make_recipe
 
     add_tokens(loaded, "#Zebra#", "lora")
     with pytest.raises(DialsumError, match="cannot get new tokens any more"):
-        keep_on(loaded, recipe(QWEN, "replica", dict(checkpoint=str(adapter))))
+        keep_on(loaded, make_recipe(QWEN, "replica", dict(checkpoint=str(adapter))))
     assert check(new_tokens="a") == []  # which is a token already

@@ -159,6 +159,7 @@ def test_one_stage_with_its_output_where_asked(dialsum, tmp_path):
 
 
 def test_runs_lists_them(dialsum, tmp_path):
+    from dialsum.runs.error_facts import make_error
     from dialsum.runs.facts import make_fact
     from dialsum.runs.files import to_json, write_atomic
     from dialsum.runs.folders import new_run
@@ -171,9 +172,7 @@ def test_runs_lists_them(dialsum, tmp_path):
                 run,
                 "data",
                 "failed",
-                error=dict(
-                    kind="user", type="DialsumError", message="x", cause=None, remedy=None, traceback=""
-                ),
+                error=make_error("user", "DialsumError", text="x"),
             )
         ),
     )

@@ -147,9 +147,9 @@ def test_the_report_says_what_the_references_hold(build):
             "",
         )
 
-    assert "정답에는 하나도 없습니다." in told("none", reference_broken_tags=0.0)
-    assert "정답에서는 2.0%입니다." in told("some", reference_broken_tags=0.02)
-    assert "정답" not in told("unknown").replace("정상", "")  # an older record did not count them
+    assert "참조 요약에는 하나도 없습니다." in told("none", reference_broken_tags=0.0)
+    assert "참조 요약에서는 2.0%입니다." in told("some", reference_broken_tags=0.02)
+    assert "참조 요약" not in told("unknown")  # an older record did not count them
     assert told("as many", reference_broken_tags=0.5) == ""
 
 
@@ -230,8 +230,9 @@ def test_damaged_real_references_are_called_by_their_damage(shared):
 
 def cut_advice(reached, **settings):
     from dialsum.report.verdicts import advise
+    from dialsum.scores.metrics import FaultCounts
 
-    faults = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
+    faults = FaultCounts.of(rows=50, kinds=dict(cut=dict(count=49, references=0)))
     settings |= dict(whole_sentences="auto", fitted=dict(tried=["plain", "whole_sentences"]))
     if reached is not None:
         settings |= dict(reached=reached)
@@ -269,7 +270,7 @@ def test_an_engine_counts_over_all_of_its_groups():
 
     class Grouped(Engine):
         def __init__(self):
-            self.reached, self.tell = [], None
+            self.reached, self.overall_progress = [], None
 
         def groups(self, texts):
             return [[0, 2], [1]]

@@ -85,7 +85,7 @@ def test_a_share_is_counted():
     assert cut_shares(codec, rows.drop(columns="summaries"), 1024, 256, 100) == dict(
         rows=100, dialogues=0, learned=0, written=0
     )
-    assert cut_shares(codec, rows, 1024, 256, 100, most=50)["rows"] == 50
+    assert cut_shares(codec, rows, 1024, 256, 100, sample_size=50)["rows"] == 50
 
 
 def test_a_checkpoint_from_elsewhere_is_used_with_the_samples_lengths():
@@ -193,8 +193,9 @@ def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
 )
 def test_more_tokens_are_advised_where_summaries_took_all_that_they_might_have(settings, advised):
     from dialsum.report.verdicts import advise
+    from dialsum.scores.metrics import FaultCounts
 
-    faulty = dict(rows=50, kinds=dict(cut=dict(count=49, references=0)))
+    faulty = FaultCounts.of(rows=50, kinds=dict(cut=dict(count=49, references=0)))
     told = [
         a.what
         for a, _ in advise(

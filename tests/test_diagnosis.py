@@ -18,6 +18,7 @@ from dialsum.checks.diagnosis import Diagnosis, catalogue, diagnose, diagnose_fi
 from dialsum.checks.failures import known_failures
 from dialsum.checks.logs import read
 from dialsum.runs.errors import DialsumError
+from dialsum.runs.records import ErrorRecord
 from dialsum.runs.time_limits import TimeLimit
 
 SITE = "/opt/conda/lib/python3.11/site-packages"
@@ -32,8 +33,8 @@ def tb(last, *frames, script="train.py"):
     return f'Traceback (most recent call last):\n  File "/home/u/{script}", line 40, in <module>\n    main()\n{inner}{last}\n'
 
 
-def kinds(text, facts=None):
-    return [d.kind for d in diagnose(text, facts)]
+def kinds(text, stage="", error=None):
+    return [d.kind for d in diagnose(text, stage, error)]
 
 
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total capacity of 23.64 GiB of which 1.02 GiB is free. Including non-PyTorch memory, this process has 22.61 GiB memory in use."
@@ -652,15 +653,11 @@ def test_numbers_are_told():
 
 
 def test_facts_tell_the_stage_and_the_error():
-    error = dict(kind="exception", type="OutOfMemoryError", message=OOM.partition(": ")[2])
-    assert kinds("", dict(stage="train", error=error)) == ["memory-cuda"] and kinds(
-        "", dict(stage="evaluate", error=error)
-    ) == ["memory-cuda-evaluation"]
-    assert (
-        kinds(tb(OOM), dict(stage="train", error=error)) == ["memory-cuda"]
-        and kinds("", dict(status="success", error=None)) == []
-    )
-    assert kinds("", dict(stage="train", error=dict(type="Oddity", message="nobody knows"))) == ["unknown"]
+    error = ErrorRecord.of(kind="exception", type="OutOfMemoryError", message=OOM.partition(": ")[2])
+    assert kinds("", "train", error) == ["memory-cuda"]
+    assert kinds("", "evaluate", error) == ["memory-cuda-evaluation"]
+    assert kinds(tb(OOM), "train", error) == ["memory-cuda"] and kinds("") == []
+    assert kinds("", "train", ErrorRecord.of(type="Oddity", message="nobody knows")) == ["unknown"]
 
 
 def test_a_diagnosis_has_its_fields():

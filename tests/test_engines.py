@@ -9,18 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from experiments import fact_of
 from peft import LoraConfig, get_peft_model
 from toys import known_rows, learn, learned
 
 import dialsum.generation.ctranslate2 as conversion
 import dialsum.generation.engines as engines
 import dialsum.generation.search as search_module
+import dialsum.runs.ticker as ticker
 from dialsum.data.dialogues import read
 from dialsum.data.lengths import LengthRule
 from dialsum.generation.ctranslate2 import convert
 from dialsum.generation.decoding import Decoding
-from dialsum.generation.engines import ENGINES, EXACT, Engine, named
+from dialsum.generation.engines import ENGINES, EXACT, Engine, engine_names
 from dialsum.generation.factory import engine
+from dialsum.generation.metrics import OptimizeMetrics
 from dialsum.generation.predictor import Predictor
 from dialsum.generation.search import choose, optimize
 from dialsum.models.cards import card
@@ -203,9 +206,8 @@ def test_an_engine_is_a_predictor(copies, tmp_path, monkeypatch):
         LengthRule(0, 2, -0.1, 0.1),
         True,
     )
-    monkeypatch.setattr(
-        engines, "time", SimpleNamespace(monotonic=lambda: next(clock))
-    )  # seconds pass with each look at the clock
+    for module in (engines, ticker):  # seconds pass with each look at the clock
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     e, plain = (
         engine("hf", KOBART, copies("kobart"), *given, loading=CPU),
         Predictor(load(KOBART, copies("kobart")), *given[:4], None, *given[5:]),
@@ -307,12 +309,12 @@ def test_what_is_unknown_or_missing(monkeypatch):
     with pytest.raises(DialsumError, match="unknown engine"):
         optimize(KOBART, replica, TEXTS, engines=("hf", "hm"))
     with pytest.raises(DialsumError, match="ctranslate2-int8, or auto"):
-        named("tensorrt")
+        engine_names("tensorrt")
     with pytest.raises(DialsumError, match="references"):
         optimize(KOBART, replica, TEXTS, ["x"])
     with pytest.raises(DialsumError, match="from 1 on"):
         optimize(KOBART, replica, TEXTS, sizes=(0, 4))
-    assert named("auto") == list(ENGINES) and named("int8, hf") == ["int8", "hf"]
+    assert engine_names("auto") == list(ENGINES) and engine_names("int8, hf") == ["int8", "hf"]
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     with pytest.raises(DialsumError, match=r"dialsum\[fast\]"):
         engine("ctranslate2", KOBART, replica, loading=CPU)
@@ -460,9 +462,9 @@ def test_a_run_predicts_with_what_was_picked(copies, tmp_path):
         run_stage(specs["kobart/optimize"], threads=1),
         run_stage(specs["kobart/predict"], threads=1),
     )
-    assert found["status"] == written["status"] == "success", (found["error"], written["error"])
+    assert found.status == written.status == "success", (found.error, written.error)
     m, row = (
-        found["metrics"],
+        found.metrics,
         dict(
             engine=str,
             batch_size=int,
@@ -477,23 +479,23 @@ def test_a_run_predicts_with_what_was_picked(copies, tmp_path):
         ),
     )
     assert all(
-        set(r) == set(row)
-        and all(isinstance(r[k], (t, int)) for k, t in row.items())
-        and r["peak"] > 0.05
-        and r["disk"] > 0
-        for r in m["rows"]
-    ) and {r["engine"] for r in m["rows"]} == {"hf", "hf-bf16"}
-    assert (written["metrics"]["engine"], written["metrics"]["batch_size"]) == (
-        m["engine"],
-        m["batch_size"],
-    ) and "kobart/optimize.json" in written["inputs"]
+        set(r.to_dict()) == set(row)
+        and all(isinstance(getattr(r, k), (t, int)) for k, t in row.items())
+        and r.peak > 0.05
+        and r.disk > 0
+        for r in m.rows
+    ) and {r.engine for r in m.rows} == {"hf", "hf-bf16"}
+    assert (written.metrics.engine, written.metrics.batch_size) == (
+        m.engine,
+        m.batch_size,
+    ) and "kobart/optimize.json" in written.inputs
     made = engine(
-        m["engine"],
+        m.engine,
         KOBART,
         str(run / "kobart" / "model"),
-        m["batch_size"],
+        m.batch_size,
         decoding=Decoding(max_new_tokens=8, num_beams=2),
-        whole=written["metrics"]["whole_sentences"],
+        whole=written.metrics.whole_sentences,
         loading=CPU,
     )
     assert list(
@@ -503,11 +505,12 @@ def test_a_run_predicts_with_what_was_picked(copies, tmp_path):
 
 def test_only_what_was_measured_in_the_same_way_is_used(tmp_path):
     d = Decoding(num_beams=4, length_penalty=1.5)
-    fact = json.loads(to_json(dict(metrics=dict(engine="int8", batch_size=4, decoding=d.facts()))))
+    measured = OptimizeMetrics.of(engine="int8", batch_size=4, decoding=d.facts())
+    fact = fact_of("optimize", metrics=json.loads(to_json(measured)))
     assert choose("auto", 32, fact, d) == ("int8", 4) and choose("hf-bf16", 32, fact, d) == ("hf-bf16", 32)
     assert (
         choose("auto", 32, fact, Decoding())
-        == choose("auto", 32, dict(metrics={}), d)
+        == choose("auto", 32, fact_of("optimize"), d)
         == choose("auto", 32, None, d)
         == choose("hf", 32, fact, d)
         == ("", 32)

@@ -19,27 +19,27 @@ from dialsum.data.dialogues import read
 from dialsum.data.folds import deal
 from dialsum.ensemble import soup as soup_module
 from dialsum.ensemble.assessment import alone, assess
-from dialsum.ensemble.candidates import Candidate, Candidates, candidates
+from dialsum.ensemble.candidates import Candidate, Candidates, read_candidates
 from dialsum.ensemble.mbr import (
     Standing,
     against,
     best,
     drop_weak,
-    mbr,
     oracle,
     standing,
+    take_consensus,
     utility,
     votes,
     weighted_avg,
 )
-from dialsum.ensemble.soup import soup
+from dialsum.ensemble.soup import make_soup
 from dialsum.ensemble.stacking import Stacker
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.files import to_json
 from dialsum.runs.places import sample_path
 from dialsum.scores import significance
 from dialsum.scores.rouge import rouge
-from dialsum.scores.scorer import KINDS
+from dialsum.scores.scorer import ROUGE_TYPES
 from dialsum.scores.significance import compare, holm_correction, mean_interval, randomization_test
 
 SAMPLE = pd.concat(
@@ -78,7 +78,7 @@ def one_row(*pairs):
 
 
 def winner(c, *more, **options):
-    return mbr(c, *more, **options)["summary"][0]
+    return take_consensus(c, *more, **options)["summary"][0]
 
 
 # ---- utility and minimum Bayes risk
@@ -121,7 +121,7 @@ def test_choices_equal_those_of_pairwise_rouge_score(tags, weights):
                 for t in ([part] if i % 2 else morphs(part))
             ]
 
-    scorer, expected = RougeScorer(KINDS, tokenizer=Cut()), []
+    scorer, expected = RougeScorer(ROUGE_TYPES, tokenizer=Cut()), []
     for row, found in zip(c.table, utility(c, tags=tags)):
         u = np.array(
             [
@@ -134,7 +134,10 @@ def test_choices_equal_those_of_pairwise_rouge_score(tags, weights):
             [(weights or dict.fromkeys(c.members, 1))[x.member] * bool(x.text.strip()) for x in row]
         )
         expected.append(row[int(np.argmax(np.where(vote > 0, np.round(u @ vote / vote.sum(), 9), -1)))].text)
-    assert list(mbr(c, weights, tags=tags)["summary"]) == expected and len(set(mbr(c)["member"])) > 3
+    assert (
+        list(take_consensus(c, weights, tags=tags)["summary"]) == expected
+        and len(set(take_consensus(c)["member"])) > 3
+    )
 
 
 @pytest.mark.parametrize("cut", ["char", "word"])
@@ -229,11 +232,11 @@ def test_weights_and_names_are_checked():
         (dict(a=1, b=1, bb=1), "unknown member 'bb'"),
     ):
         with pytest.raises(DialsumError, match=told):
-            mbr(c, weights)
+            take_consensus(c, weights)
     with pytest.raises(DialsumError, match="unknown utility 'bleu'"):
-        mbr(c, kind="bleu")
+        take_consensus(c, kind="bleu")
     with pytest.raises(DialsumError, match="unknown member 'x'"):
-        c.only(["x"])
+        c.of_members(["x"])
     with pytest.raises(DialsumError, match="1 dialogues but 2 references"):
         against(c, ["네", "응"])
     with pytest.raises(DialsumError, match="'b' has no candidate of 'y'"):
@@ -267,7 +270,7 @@ def test_files_meet_by_fname(write):
         write("b", fname=ROWS["fname"], summary=["1", "2", "3"]),
         write("b2", fname=ROWS["fname"], summary=["4", "5", "6"]),
     )
-    c = candidates(dict(a=a, b=[b, b2]), ROWS)
+    c = read_candidates(dict(a=a, b=[b, b2]), ROWS)
     assert (
         c.members == ("a", "b") and c.fnames == ("d1", "d2", "d5") and c.dialogues == tuple(ROWS["dialogue"])
     )
@@ -276,7 +279,7 @@ def test_files_meet_by_fname(write):
         and c.table[1][0] == ("a", "나", None, 1)
         and c.table[2][0].text == "다"
     )
-    assert [x.member for x in c.only(["b"]).table[0]] == ["b", "b"]
+    assert [x.member for x in c.of_members(["b"]).table[0]] == ["b", "b"]
 
 
 def test_files_that_do_not_fit_are_refused(write):
@@ -292,7 +295,7 @@ def test_files_that_do_not_fit_are_refused(write):
         ),
     ):
         with pytest.raises(DialsumError, match=told):
-            candidates(dict(a=good, b=write("bad", **columns)), ROWS)
+            read_candidates(dict(a=good, b=write("bad", **columns)), ROWS)
 
 
 # ---- where members stand
@@ -314,7 +317,7 @@ def test_weak_members_are_dropped_only_when_that_is_sure():
         20.0,
     )
     assert drop_weak(c, unlucky)[1] == {} and votes(unlucky)["m1"] < 1
-    assert drop_weak(c.only(["m2"]), s)[1] == {}  # whoever is best of those in the table stays
+    assert drop_weak(c.of_members(["m2"]), s)[1] == {}  # whoever is best of those in the table stays
     with pytest.raises(DialsumError, match="unknown member 'm2'"):
         drop_weak(c, replace(s, scores={k: v for k, v in s.scores.items() if k != "m2"}))
 
@@ -352,7 +355,7 @@ def test_strategies_do_not_lose_to_the_best_single(shares):
         new = systems(others, shares, seed + 50)
         left, _ = drop_weak(new, s)
         chosen = dict(
-            mbr=mbr(left, {m: votes(s)[m] for m in left.members}),
+            mbr=take_consensus(left, {m: votes(s)[m] for m in left.members}),
             weighted_avg=weighted_avg(new, s),
             stacking=stacker.choose(new),
         )
@@ -376,7 +379,7 @@ def test_real_references(shared):
         new,
         others["summaries"],
         dict(
-            mbr=mbr(new),
+            mbr=take_consensus(new),
             weighted_avg=weighted_avg(new, s),
             stacking=Stacker.fit(c, learned["summaries"], folds).choose(new),
         ),
@@ -526,9 +529,9 @@ def test_facts_are_whole(tmp_path):
     own = pd.DataFrame(
         dict(fname=c.fnames, summary=[x[0].text for x in systems(rows, (0.05,), 15).table])
     )  # a soup is a model of its own
-    facts = assess(c, rows["summaries"], dict(mbr=mbr(c), soup=own), "m0")
+    facts = assess(c, rows["summaries"], dict(mbr=take_consensus(c), soup=own), "m0")
     assert to_json(facts) == to_json(
-        assess(c, rows["summaries"], dict(mbr=mbr(c), soup=own), "m0")
+        assess(c, rows["summaries"], dict(mbr=take_consensus(c), soup=own), "m0")
     ) and to_json(facts) == to_json(json.loads(to_json(facts)))
     for kind, m in facts["metrics"].items():
         assert (
@@ -548,7 +551,7 @@ def test_facts_are_whole(tmp_path):
         rouge(list(oracle(c, rows["summaries"])["summary"]), rows["summaries"]).rows["score"]["mean"].f
     )
     with pytest.raises(DialsumError, match="mbr: its 31 rows are not the table's 32"):
-        assess(c, rows["summaries"], dict(mbr=mbr(c)[1:]), "m0")
+        assess(c, rows["summaries"], dict(mbr=take_consensus(c)[1:]), "m0")
 
 
 def test_one_candidate_left_is_said_and_goes_on():
@@ -556,7 +559,7 @@ def test_one_candidate_left_is_said_and_goes_on():
     left, dropped = drop_weak(c, standing(c, SAMPLE["summaries"][:20]))
     assert "only 'm0' is left, with one candidate a dialogue (m1 scores" in str(
         alone(left, dropped)
-    ) and list(mbr(left)["summary"]) == [r[0].text for r in c.table]
+    ) and list(take_consensus(left)["summary"]) == [r[0].text for r in c.table]
     assert (
         alone(c) is None
         and alone(one_row(("a", "네"), ("a", "응"))) is None
@@ -620,7 +623,7 @@ def test_a_soup_is_the_mean(tmp_path, shards):
     folders = [
         model(tmp_path / f"m{i}", t, shards=n, card="toy") for i, (t, n) in enumerate(zip(made, shards))
     ]
-    out = soup(folders, tmp_path / "deep" / "soup", [1, 2, 1])
+    out = make_soup(folders, tmp_path / "deep" / "soup", [1, 2, 1])
     found = {k: v for f in out.glob("*.safetensors") for k, v in load_file(f).items()}
     assert (
         set(found) == set(made[0])
@@ -644,7 +647,7 @@ def test_a_soup_is_the_mean(tmp_path, shards):
         and (out / "tokenizer.json").is_file()
         and not (out / "pytorch_model.bin").exists()
     )
-    assert (soup(folders[:2], out) / "config.json").is_file() and len(
+    assert (make_soup(folders[:2], out) / "config.json").is_file() and len(
         json.loads((out / "dialsum.json").read_text())["soup"]
     ) == 2  # an older soup is replaced
 
@@ -674,7 +677,7 @@ def test_what_is_no_soup_is_refused(tmp_path):
     for name, (its, config, about, told) in cases.items():
         b = model(tmp_path / name, its, config, **(about or dict(card="kobart", scale="full")))
         with pytest.raises(DialsumError, match=told):
-            soup([a, b], tmp_path / "out")
+            make_soup([a, b], tmp_path / "out")
         assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*")), name
     pickled = model(tmp_path / "pickled", tensors(1))
     (pickled / "model.safetensors").unlink()
@@ -695,23 +698,23 @@ def test_what_is_no_soup_is_refused(tmp_path):
         ([a, tmp_path], "neither config.json nor"),
     ):
         with pytest.raises(DialsumError, match=told):
-            soup(folders, tmp_path / "out")
+            make_soup(folders, tmp_path / "out")
     for weights in ([1], [1, 0], [1, float("inf")]):
         with pytest.raises(DialsumError, match="one number above 0"):
-            soup([a, a], tmp_path / "out", weights)
+            make_soup([a, a], tmp_path / "out", weights)
     with pytest.raises(DialsumError, match="one of the soup's checkpoints"):
-        soup([a, torn], a)
+        make_soup([a, torn], a)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("x")
     with pytest.raises(DialsumError, match="is no checkpoint of dialsum"):
-        soup([a, a], mine)
+        make_soup([a, a], mine)
     assert (mine / "thesis.txt").is_file() and (a / "model.safetensors").is_file()
 
 
 def test_a_soup_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     folders = [model(tmp_path / f"m{i}", tensors(i)) for i in range(2)]
-    out = soup(folders, tmp_path / "soup")
+    out = make_soup(folders, tmp_path / "soup")
     before = (out / "model.safetensors").read_bytes()
 
     def full(*args):
@@ -719,7 +722,7 @@ def test_a_soup_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(soup_module, "_write_mean", full)
     with pytest.raises(OSError, match="No space left"):
-        soup(folders, out, [1, 9])
+        make_soup(folders, out, [1, 9])
     assert (out / "model.safetensors").read_bytes() == before and sorted(
         p.name for p in tmp_path.iterdir()
     ) == ["m0", "m1", "soup"]
@@ -763,7 +766,7 @@ def test_a_soup_of_adapters_adds_the_mean_of_what_they_add(tmp_path):
         folders.append(tmp_path / f"a{i}")
         tuned.save_pretrained(folders[-1], save_embedding_layers=False)
     weights = [0.5, 0.25, 0.25]
-    out = soup(folders, tmp_path / "soup", weights)
+    out = make_soup(folders, tmp_path / "soup", weights)
     merged = [
         PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tmp_path / "base"), f)
         .merge_and_unload()
@@ -783,9 +786,9 @@ def test_a_soup_of_adapters_adds_the_mean_of_what_they_add(tmp_path):
     ):
         (folders[1] / "adapter_config.json").write_text(json.dumps(config | change))
         with pytest.raises(DialsumError, match=told):
-            soup(folders, tmp_path / "out")
+            make_soup(folders, tmp_path / "out")
     for f in folders:
         (f / "adapter_config.json").write_text(json.dumps(config | dict(use_dora=True)))
     with pytest.raises(DialsumError, match="use_dora True: only plain LoRA"):
-        soup(folders, tmp_path / "out")
+        make_soup(folders, tmp_path / "out")
     assert not (tmp_path / "out").exists()

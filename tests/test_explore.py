@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from conftest import ROOT
+from experiments import fact_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
@@ -27,8 +28,8 @@ from dialsum.report.comparison import (
 from dialsum.report.experiment import Experiment, read_experiment
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.files import sha256, to_json
-from dialsum.runs.folders import SCHEMA
 from dialsum.runs.places import sample_path
+from dialsum.runs.records import SCHEMA
 from dialsum.scores.escaping import plain_markdown
 from dialsum.scores.matches import matches
 from dialsum.scores.rouge import ScoreTable, rouge
@@ -183,7 +184,7 @@ def test_every_object_shows_hostile_text_as_text(hell):
             hell,
             None,
             [
-                dict(stage=s, model=hell or "x", fold=None, status="success", seconds=1, metrics={})
+                fact_of(stage=s, model=hell or "x", status="success", seconds=1)
                 for s in ("train", hell or "x")
             ],
         )._repr_markdown_()
@@ -468,7 +469,7 @@ def test_what_cannot_be_compared_is_refused_and_kept_apart(build, rows, poor):
 
 def test_seeds_and_intervals_do_not_make_scores_incomparable(build, poor):
     a = build("a", dict(kobart=poor))
-    told = systems(a)["kobart"].fact["metrics"]["split"]["signature"]
+    told = systems(a)["kobart"].fact.metrics.signature
     assert (
         "seed=42" in told
         and not compare_experiments(

@@ -124,9 +124,9 @@ def test_more_copies_than_a_set_phrase_has_stay_together():
 @pytest.mark.parametrize(("fold", "k_folds", "words"), [(0, 0, "folds.csv"), (7, 2, "2, from 0")])
 def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     run = new_run("none", {}, tmp_path)
-    assert run_stage(StageSpec(run, "data", "", dict(debug=True, k_folds=k_folds)))["status"] == "success"
+    assert run_stage(StageSpec(run, "data", "", dict(debug=True, k_folds=k_folds))).status == "success"
     fact = run_stage(StageSpec(run, "train", "kobart", dict(scale="replica", fold=fold), fold=fold))
-    assert fact["status"] == "failed" and words in error_sentence(fact["error"])
+    assert fact.status == "failed" and words in error_sentence(fact.error)
 
 
 def test_one_fold_is_refused(typed, tmp_path):

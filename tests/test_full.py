@@ -14,11 +14,12 @@ from dialsum.api.summaries import stand_in
 from dialsum.data.dialogues import read
 from dialsum.generation.engines import ENGINES
 from dialsum.models.cards import CARDS
+from dialsum.pipeline.metrics import METRICS
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.report.cases import read_cases, systems
 from dialsum.runs.error_facts import error_sentence
-from dialsum.runs.facts import read_fact
+from dialsum.runs.facts import experiment_record, read_fact
 from dialsum.runs.parameters import parameters
 
 pytestmark = pytest.mark.slow  # some twenty stages, a training for each fold
@@ -79,13 +80,13 @@ def experiment(dialsum, models, folds, tmp_path_factory):
 
 
 def fact(run, *key):
-    return read_fact(run.joinpath(*key[:-1]) / f"{key[-1]}.json")
+    return read_fact(run.joinpath(*key[:-1]) / f"{key[-1]}.json", METRICS[key[-1]])
 
 
 def test_every_option_has_arrived(experiment, models):
     run, _, _said = experiment
     asked, typed = (
-        read_fact(run / "experiment.json")["options"],
+        experiment_record(run).options,
         {w[2:].replace("-", "_") for w in WORDS if w.startswith("--")},
     )
     assert (
@@ -108,8 +109,8 @@ def test_every_option_has_arrived(experiment, models):
         for p in parameters(s[-1])
     }
     for name in typed - {"mode", "models", "experiment_name", "use_tta", "optimize_inference"}:
-        assert stages[name]["params"][name] == asked[name], name
-    recipe = fact(run, "kobart", "train")["metrics"]["recipe"]
+        assert stages[name].params[name] == asked[name], name
+    recipe = fact(run, "kobart", "train").metrics.recipe.to_dict()
     assert {
         n: recipe[n]
         for n in (
@@ -138,18 +139,18 @@ def test_every_option_has_arrived(experiment, models):
 
 def test_the_data_is_judged_grown_and_dealt(experiment, folds):
     run, report, _ = experiment
-    m = fact(run, "data")["metrics"]
-    made = {name: count["made"] for name, count in m["augmentation"]["methods"].items()}
+    m = fact(run, "data").metrics
+    made = {name: count.made for name, count in m.augmentation.methods.items()}
     assert (
         set(made) == {"back_translation", "paraphrase", "synonym", "turn_shuffle"}
         and all(made.values())
-        and m["augmentation"]["asked"] == 32
-        and m["augmentation"]["backend"]["requests"] > 10
+        and m.augmentation.asked == 32
+        and m.augmentation.backend.requests > 10
     )
     assert (
-        m["quality"]["parts"]["train"]["rows"] == 64
-        and m["folds"] == dict(k=folds, seed=42, rows=m["folds"]["rows"])
-        and sum(m["folds"]["rows"]) == 64
+        m.quality.parts["train"].rows == 64
+        and m.folds.to_dict() == dict(k=folds, seed=42, rows=m.folds.rows)
+        and sum(m.folds.rows) == 64
     )
     assert (
         f"{folds}개 폴드로 나누었습니다(시드 42)" in report
@@ -160,16 +161,16 @@ def test_the_data_is_judged_grown_and_dealt(experiment, folds):
 def test_prediction_decodes_as_asked_with_the_engine_that_was_picked(experiment, models):
     run, _report, _ = experiment
     for model in models:
-        best, m = fact(run, model, "optimize")["metrics"], fact(run, model, "predict")["metrics"]
-        measured = {r["engine"] for r in best["rows"]}
+        best, m = fact(run, model, "optimize").metrics, fact(run, model, "predict").metrics
+        measured = {r.engine for r in best.rows}
         assert (
             "hf" in measured
-            and measured | set(best["skipped"]) == set(ENGINES)
-            and not measured & set(best["skipped"])
-            and "ctranslate2" in best["skipped"]
+            and measured | set(best.skipped) == set(ENGINES)
+            and not measured & set(best.skipped)
+            and "ctranslate2" in best.skipped
         )
-        assert (m["engine"], m["batch_size"]) == (best["engine"], best["batch_size"])
-        d = m["decoding"]
+        assert (m.engine, m.batch_size) == (best.engine, best.batch_size)
+        d = m.decoding.to_dict()
         assert {
             n: d[n]
             for n in (
@@ -198,7 +199,7 @@ def test_prediction_decodes_as_asked_with_the_engine_that_was_picked(experiment,
 def test_curves_are_in_weights_and_biases(experiment, models):
     run, _, _ = experiment
     for model in models:
-        assert fact(run, model, "train")["metrics"]["tracking"] == dict(
+        assert fact(run, model, "train").metrics.tracking.to_dict() == dict(
             mode="offline", project="final-submission", trouble=""
         )
         assert [p.stat().st_size > 1000 for p in (run / model / "wandb").rglob("*.wandb")] == [True]
@@ -241,26 +242,25 @@ def test_each_training_row_has_exactly_one_prediction_by_a_model_that_has_not_se
             read_fact(folded / "kobart" / f"fold{k}" / f"{stage}.json") for stage in ("train", "evaluate")
         )
         assert (
-            trained["fold"] == k
-            and trained["metrics"]["rows"] == (fold != k).sum()
-            and measured["metrics"]["rows"] == (found["fold"] == k).sum()
+            trained.fold == k
+            and trained.metrics.rows == (fold != k).sum()
+            and measured.metrics.rows == (found["fold"] == k).sum()
         )
 
 
 def test_the_folds_facts_agree_with_their_evaluations(folded, folds):
-    facts = read_fact(folded / "kobart" / "folds.json")["metrics"]
+    measured = fact(folded, "kobart", "folds").metrics
     means = [
-        read_fact(folded / "kobart" / f"fold{k}" / "evaluate.json")["metrics"]["split"]["mean"]["f"]
+        read_fact(folded / "kobart" / f"fold{k}" / "evaluate.json").metrics.split["mean"]["f"]
         for k in range(folds)
     ]
     assert (
-        [f["mean"] for f in facts["folds"]] == pytest.approx(means)
-        and facts["spread"]["mean"] == pytest.approx(sum(means) / folds)
-        and facts["rows"] == 64
+        [f.mean for f in measured.folds] == pytest.approx(means)
+        and measured.spread.mean == pytest.approx(sum(means) / folds)
+        and measured.rows == 64
     )
-    assert facts["spread"]["std"] == pytest.approx(pd.Series(means).std()) and min(means) <= facts["split"][
-        "mean"
-    ]["f"] <= max(means)
+    assert measured.spread.std == pytest.approx(pd.Series(means).std())
+    assert min(means) <= measured.score().f <= max(means)
 
 
 @pytest.mark.parametrize(
@@ -278,11 +278,9 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(folded, tmp_path, dam
     run = Path(shutil.copytree(folded, tmp_path / "copy"))
     damage(run / "kobart" / "fold1" / "predictions_held_out.csv")
     again = run_stage(StageSpec(run, "folds", "kobart"))
-    assert (
-        again["status"] == "failed"
-        and again["error"]["kind"] == "user"
-        and words in error_sentence(again["error"])
-    ), again["error"]
+    assert again.status == "failed" and again.error.kind == "user" and words in error_sentence(again.error), (
+        again.error
+    )
 
 
 def test_folds_are_told_in_the_report(experiment, folds):
@@ -292,22 +290,18 @@ def test_folds_are_told_in_the_report(experiment, folds):
 def test_the_api_is_asked_about_some_rows_and_compared_on_those(experiment, models):
     run, report, _ = experiment
     solar = fact(run, "api")
-    m = solar["metrics"]
+    m = solar.metrics
     assert (
-        solar["status"] == "success"
-        and m["rows"] == m["answered"] == 6
-        and m["model"] == "solar-1-chat"
-        and m["strategy"] == "self_consistency"
-        and not m["stand_in"]
-        and 30 <= m["requests"] <= 36
+        solar.status == "success"
+        and m.rows == m.answered == 6
+        and m.model == "solar-1-chat"
+        and m.strategy == "self_consistency"
+        and not m.stand_in
+        and 30 <= m.requests <= 36
     )
-    assert set(m["compared"]) == set(models) and all(
-        c["difference"]["n"] == 6 for c in m["compared"].values()
-    )
-    for _name, c in m["compared"].items():
-        assert c["difference"]["difference"] == pytest.approx(
-            m["split"]["mean"]["f"] - c["mean"]["f"], abs=1e-3
-        )
+    assert set(m.compared) == set(models) and all(c.difference.n == 6 for c in m.compared.values())
+    for c in m.compared.values():
+        assert c.difference.difference == pytest.approx(m.score().f - c.mean.f, abs=1e-3)
     assert (
         len(pd.read_csv(run / "predictions_api_dev.csv")) == 6
         and "검증 대화 6개를 `self_consistency` 프롬프트로 물었습니다" in report
@@ -324,25 +318,24 @@ def test_the_key_is_nowhere(experiment):
 
 def test_the_ensemble_chooses_among_the_models_or_says_why_not(experiment, models):
     run, report, _ = experiment
-    ended, submitted = fact(run, "ensemble"), fact(run, "submit")["metrics"]
-    if ended["status"] == "blocked":
+    ended, submitted = fact(run, "ensemble"), fact(run, "submit").metrics
+    if ended.status == "blocked":
         assert (
-            ended["error"]["kind"] == "optional"
-            and "is left" in error_sentence(ended["error"])
-            and submitted["chosen"] != "ensemble"
+            ended.error.kind == "optional"
+            and "is left" in error_sentence(ended.error)
+            and submitted.chosen != "ensemble"
             and "앙상블은 하지 않았습니다" in report
         )
         return
     chosen = pd.read_csv(run / "predictions_ensemble_dev.csv", keep_default_na=False)
     members = {
-        m: pd.read_csv(run / m / "predictions_dev.csv", keep_default_na=False)
-        for m in ended["metrics"]["members"]
+        m: pd.read_csv(run / m / "predictions_dev.csv", keep_default_na=False) for m in ended.metrics.members
     }
     assert (
         all(r.summary == members[r.member]["summary"][r.Index] for r in chosen.itertuples())
-        and ended["metrics"]["strategy"] == "stacking"
+        and ended.metrics.strategy == "stacking"
     )
-    assert {c["model"] for c in submitted["candidates"]} == {
+    assert {c.model for c in submitted.candidates} == {
         *models,
         *(f"{m}/tta" for m in models),
         "ensemble",
@@ -352,17 +345,17 @@ def test_the_ensemble_chooses_among_the_models_or_says_why_not(experiment, model
 def test_each_model_is_asked_in_several_forms(experiment, models):
     run, report, _ = experiment
     for model in models:
-        m = fact(run, model, "tta")["metrics"]
+        m = fact(run, model, "tta").metrics
         told = pd.read_csv(run / model / "predictions_tta_test.csv", keep_default_na=False)
         assert (
             len(told) == 16
             and set(told["view"]) <= {"", "paraphrase", "reorder", "synonym", "mask"}
-            and 1 < m["cost"] <= 6
-            and m["generations"] == round(m["cost"] * m["rows"])
-            and m["gain"]["difference"] == pytest.approx(m["gain"]["mean"] - m["plain"])
+            and 1 < m.cost <= 6
+            and m.generations == round(m.cost * m.rows)
+            and m.gain.difference == pytest.approx(m.gain.mean - m.plain)
         )
     assert {f"{m}/tta" for m in models} <= {
-        c["model"] for c in fact(run, "submit")["metrics"]["candidates"]
+        c.model for c in fact(run, "submit").metrics.candidates
     } and "| 모델 | 그냥 | TTA |" in report
 
 
@@ -372,5 +365,5 @@ def test_what_each_system_wrote_can_be_read_beside_the_others(experiment):
         s.name for s in found.values()
     } == set(cases[0].predictions)
     for name, s in found.items():
-        told = pytest.approx(s.fact["metrics"]["split"]["mean"]["f"], abs=1e-4)
+        told = pytest.approx(s.fact.metrics.score().f, abs=1e-4)
         assert s.scores[:, 3].mean() == told and sum(c.scores[name][3] for c in cases) / len(cases) == told

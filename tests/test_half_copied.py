@@ -195,7 +195,7 @@ def test_weights_that_are_no_numbers_are_not_used(name, typed, tmp_path):
         folder = shutil.copytree(replica(card(name)), tmp_path / value)
         rewritten(
             folder,
-            lambda tensors: {
+            lambda tensors, value=value: {
                 n: torch.full_like(t, float(value)) if "layers.1." in n else t for n, t in tensors.items()
             },
         )

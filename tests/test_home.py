@@ -70,7 +70,7 @@ def test_stages_run_where_the_home_folder_cannot_be_written_to(homeless, call):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     [run] = (homeless / "runs").iterdir()
-    assert [f["status"] for f in facts(run)] == ["success"]
+    assert [f.status for f in facts(run)] == ["success"]
     assert (homeless / f"dialsum-home-{os.getuid()}" / ".ipython").is_dir()
 
 
@@ -207,7 +207,7 @@ def test_a_stage_takes_no_folder_that_was_there_and_leaves_none(tmp_path, monkey
         begun(pid, tree)
 
     monkeypatch.setattr(process, "_look", look)
-    assert run_stage(StageSpec(run, "data", "", dict(debug=True)))["status"] == "success"
+    assert run_stage(StageSpec(run, "data", "", dict(debug=True))).status == "success"
     assert seen and all(len(p.name.rpartition("-")[2]) == 8 for p in seen), (
         seen
     )  # a part that nobody can guess

@@ -133,6 +133,10 @@ def test_an_option_reaches_what_depends_on_it(typed_in, place):
     )
 
 
+def test_type_checkers_are_told_that_the_package_has_types(installed):
+    assert (installed / "dialsum" / "py.typed").is_file()
+
+
 def test_make_names_what_the_readme_says():
     made = (ROOT / "Makefile").read_text()
     for word in re.findall(r"^make (\w+)", "\n".join(commands("sh")), re.M):

@@ -81,12 +81,12 @@ def test_however_a_stage_ends_its_fact_tells(how, probe, call, tmp_path):
         read_fact(run / "probe.json"),
         json.loads((run / "probe.ipynb").read_text(encoding="utf-8")),
     )
-    assert fact["status"] == status, fact
+    assert fact.status == status, fact
     if kind:
-        assert fact["error"]["kind"] == kind and words in error_sentence(fact["error"]), fact["error"]
+        assert fact.error.kind == kind and words in error_sentence(fact.error), fact.error
         assert (
             "".join(notebook["cells"][0]["source"]).startswith("**This stage did not succeed**")
-            and (run / fact["error"]["traceback"]).is_file()
+            and (run / fact.error.traceback).is_file()
         )
     else:
         assert (
@@ -148,11 +148,11 @@ mount -o remount,ro disk; {dialsum} {run}; echo third $?"""
     [full], [room] = ((tmp_path / "kept" / name).iterdir() for name in ("full", "room"))
     failed = [read_fact(p) for p in full.glob("*/train.json")]
     assert len(failed) == 2 and all(
-        f["status"] == "failed"
-        and f["error"]["kind"] == "exception"
-        and re.search("No space left|not enough space|disk is full", error_sentence(f["error"]))
+        f.status == "failed"
+        and f.error.kind == "exception"
+        and re.search("No space left|not enough space|disk is full", error_sentence(f.error))
         for f in failed
-    ), [f and f["error"] for f in failed]  # of each its own cause
+    ), [f and f.error for f in failed]  # of each its own cause
     assert all(
         json.loads(p.read_text(encoding="utf-8"))
         for p in full.rglob("*.json")
@@ -161,7 +161,7 @@ mount -o remount,ro disk; {dialsum} {run}; echo third $?"""
     assert {p.relative_to(room).as_posix() for p in room.glob("*/predictions_*.csv")} == {
         f"{m}/predictions_{part}.csv" for m in ("kobart", "qwen3-4b") for part in ("dev", "test")
     }
-    assert {c["model"] for c in read_fact(room / "submit.json")["metrics"]["candidates"]} == {
+    assert {c["model"] for c in read_fact(room / "submit.json").metrics.candidates} == {
         "kobart",
         "qwen3-4b",
     }  # who failed before is chosen among, too

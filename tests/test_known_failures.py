@@ -19,7 +19,7 @@ from dialsum.generation.predictor import Predictor
 from dialsum.models.cards import CARDS, card
 from dialsum.models.loading import load
 from dialsum.models.memory_plan import refuse_offload
-from dialsum.models.precision import Device, Precision, decide, here
+from dialsum.models.precision import Device, Precision, decide
 from dialsum.models.prompts import Codec, example, spoiled
 from dialsum.models.replicas import replica
 from dialsum.runs.error_facts import error_sentence
@@ -28,7 +28,7 @@ from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
 from dialsum.training.lora import add_lora, targets
 from dialsum.training.new_tokens import add_tokens
-from dialsum.training.recipe import Recipe, recipe
+from dialsum.training.recipe import Recipe, make_recipe
 from dialsum.training.trainer import make_trainer
 
 GPUS = [Device("cuda", bf16) for bf16 in (True, False)]
@@ -87,9 +87,9 @@ def test_3_a_model_that_was_offloaded(rows, tmp_path):
             loaded,
             rows,
             rows.head(2),
-            recipe(card("solar"), "replica", dict(epochs=1)),
+            make_recipe(card("solar"), "replica", dict(epochs=1)),
             tmp_path,
-            here(card("solar"), "replica"),
+            Precision.for_this_machine(card("solar"), "replica"),
             say=lambda line: None,
         )
     refuse_offload(toy("solar").model)
@@ -199,9 +199,9 @@ def test_9_logits_of_the_whole_evaluation_set(rows, tmp_path):
         codec,
         rows,
         rows,
-        recipe(loaded.card, "replica", {}),
+        make_recipe(loaded.card, "replica", {}),
         tmp_path,
-        here(loaded.card, "replica"),
+        Precision.for_this_machine(loaded.card, "replica"),
         True,
         print,
         lambda **f: None,
@@ -326,8 +326,16 @@ def test_14_new_tokens_under_an_adapter(name, quantization, rows, tmp_path):
     loaded = toy(name, quantization=quantization, dtype=dtype)
     add_tokens(loaded, "#Person1#, #Person2#", method)
     assert len(loaded.tokenizer("#Person1#", add_special_tokens=False)["input_ids"]) == 1
-    r = recipe(card(name), "replica", dict(method=method, epochs=1, new_tokens="#Person1#,#Person2#"))
-    train(loaded, rows, rows.head(2), r, tmp_path, here(card(name), "replica", method), say=lambda line: None)
+    r = make_recipe(card(name), "replica", dict(method=method, epochs=1, new_tokens="#Person1#,#Person2#"))
+    train(
+        loaded,
+        rows,
+        rows.head(2),
+        r,
+        tmp_path,
+        Precision.for_this_machine(card(name), "replica", method),
+        say=lambda line: None,
+    )
     again = load(card(name), str(tmp_path / "model"), quantization=quantization, dtype=dtype)
     text = "#Person1#은 #Person2#를 안다."
     assert Codec(card(name), again.tokenizer).target(text) == Codec(card(name), loaded.tokenizer).target(
@@ -381,17 +389,12 @@ def test_15_a_stage_that_was_skipped_in_silence(tmp_path):
         rehearse=False,
     )
     run_plan([s for s in specs if s.stage not in ("submit", "report")], workers=2, say=lambda line: None)
-    found = {(f["model"], f["stage"]): f for f in facts(run)}
-    error = found["qwen3-4b", "train"]["error"]
-    assert (
-        error["kind"] == "preflight"
-        and "nowhere" in error_sentence(error)
-        and error["cause"]
-        and error["remedy"]
-    )
-    assert {found["qwen3-4b", s]["status"] for s in ("evaluate", "predict")} == {"blocked"} and found[
+    found = {(f.model, f.stage): f for f in facts(run)}
+    error = found["qwen3-4b", "train"].error
+    assert error.kind == "preflight" and "nowhere" in error_sentence(error) and error.cause and error.remedy
+    assert {found["qwen3-4b", s].status for s in ("evaluate", "predict")} == {"blocked"} and found[
         None, "data"
-    ]["status"] == "success"
+    ].status == "success"
     text = write_report(run, tmp_path / "reports")[0].read_text(encoding="utf-8")
     assert all(
         words in text

@@ -12,7 +12,7 @@ from dialsum.report.verdicts import MOVES
 from dialsum.runs.checkout import nbs_path
 from dialsum.runs.parameters import stages
 from dialsum.scores.damage import LIMITS
-from dialsum.scores.scorer import KINDS
+from dialsum.scores.scorer import ROUGE_TYPES
 from dialsum.scores.summary_errors import FAULTS
 
 PACKAGE = Path(__file__).parent.parent / "dialsum"
@@ -61,7 +61,7 @@ def test_every_label_is_a_text():
 def test_the_keys_are_those_that_facts_have():
     for part in ("", "_wrong", "_meaning"):
         assert set(labels(f"diagnostic{part}")) == set(LIMITS)
-    assert [*labels("rouge")] == [*KINDS, "mean"]
+    assert [*labels("rouge")] == [*ROUGE_TYPES, "mean"]
     assert set(labels("utility")) == set(UTILITIES) and set(labels("method")) == set(METHODS)
     assert set(labels("stage")) == set(stages()) - {"report"}
     assert set(labels("figure")) == set(FIGURES)

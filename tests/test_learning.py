@@ -16,7 +16,7 @@ from dialsum.generation.predictor import Predictor
 from dialsum.korean.tags import broken_tags
 from dialsum.models.cards import CARDS, card
 from dialsum.models.loading import load
-from dialsum.models.precision import here
+from dialsum.models.precision import Precision
 from dialsum.models.replicas import replica
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
@@ -108,7 +108,7 @@ def learned_by_heart(name, folder, *, rows, repeats, epochs, checkpoint=""):
         save_total_limit=1,
         **adapter,
     )
-    precision = here(c, "replica", wish="fp32")
+    precision = Precision.for_this_machine(c, "replica", wish="fp32")
     loaded = load(c, checkpoint or str(replica(c)), **precision.loading())
     train(
         loaded,
@@ -167,7 +167,7 @@ def test_an_end_token_whose_row_is_zero_is_trained(tmp_path):
             short_rows(1),
             recipe,
             tmp_path,
-            here(c, "replica", wish="fp32"),
+            Precision.for_this_machine(c, "replica", wish="fp32"),
             say=lines.append,
             scale="replica",
         )

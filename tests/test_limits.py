@@ -13,7 +13,7 @@ from dialsum.generation.decoding import Decoding
 from dialsum.generation.predictor import Predictor
 from dialsum.models.cards import card
 from dialsum.models.loading import load
-from dialsum.models.precision import here
+from dialsum.models.precision import Precision
 from dialsum.models.replicas import replica
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
@@ -23,7 +23,7 @@ from dialsum.runs.folders import new_run
 from dialsum.runs.locks import hold, release
 from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
-from dialsum.training.recipe import recipe
+from dialsum.training.recipe import make_recipe
 
 SMALL = dict(scale="replica", debug=True, epochs=1, max_new_tokens=8)
 
@@ -53,9 +53,9 @@ def test_out_of_memory_the_batch_is_halved_and_the_update_stays(small_memory, tm
             load(c, str(replica(c))),
             rows,
             rows.head(2),
-            recipe(c, "replica", dict(epochs=1, seed=7) | how),
+            make_recipe(c, "replica", dict(epochs=1, seed=7) | how),
             tmp_path / folder,
-            here(c, "replica"),
+            Precision.for_this_machine(c, "replica"),
             say=print,
         )
 
@@ -94,9 +94,9 @@ def test_what_is_kept_beside_the_best_survives_out_of_memory_and_a_kill(small_me
             load(c, str(replica(c))),
             rows,
             rows.head(2),
-            recipe(c, "replica", dict(epochs=3, batch_size=8, keep_checkpoints=1)),
+            make_recipe(c, "replica", dict(epochs=3, batch_size=8, keep_checkpoints=1)),
             tmp_path,
-            here(c, "replica"),
+            Precision.for_this_machine(c, "replica"),
             write,
             say=lambda line: None,
         )
@@ -132,9 +132,9 @@ def test_out_of_memory_with_a_single_row_is_one_sentence(monkeypatch, tmp_path):
             load(c, str(replica(c))),
             rows,
             rows.head(2),
-            recipe(c, "replica", dict(epochs=1, batch_size=4)),
+            make_recipe(c, "replica", dict(epochs=1, batch_size=4)),
             tmp_path,
-            here(c, "replica"),
+            Precision.for_this_machine(c, "replica"),
             say=lambda line: None,
         )
 
@@ -156,10 +156,10 @@ def test_loading_that_takes_too_long_ends_with_a_fact(stage, tmp_path):
     fact = run_stage(
         StageSpec(run, stage, "kobart", dict(scale="replica", load_timeout=0.05)), timeout=600
     )  # importing transformers alone takes longer
-    assert fact["status"] == "failed" and fact["error"]["kind"] == "timeout", fact["error"]
-    assert error_sentence(fact["error"]).startswith(
+    assert fact.status == "failed" and fact.error.kind == "timeout", fact.error
+    assert error_sentence(fact.error).startswith(
         "loading the model took longer than 0.05 s"
-    ) and "--load-timeout" in error_sentence(fact["error"])
+    ) and "--load-timeout" in error_sentence(fact.error)
 
 
 def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
@@ -174,10 +174,10 @@ def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
     params.pop("debug")
     fact = run_stage(StageSpec(run, "train", "kobart", params), timeout=1200)
     assert (
-        fact["status"] == "failed"
-        and fact["error"]["kind"] == "timeout"
-        and "the first step took longer than 1 s" in error_sentence(fact["error"])
-    ), fact["error"]
+        fact.status == "failed"
+        and fact.error.kind == "timeout"
+        and "the first step took longer than 1 s" in error_sentence(fact.error)
+    ), fact.error
     assert not (run / "kobart" / "model").exists()
 
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 def advised(count, **settings):
     from dialsum.report.verdicts import advise
+    from dialsum.scores.metrics import FaultCounts
 
-    faults = dict(rows=100, kinds=dict(lost_tags=dict(count=count, references=None)))
+    faults = FaultCounts.of(rows=100, kinds=dict(lost_tags=dict(count=count, references=None)))
     return " ".join(a.what for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings)))
 
 
@@ -26,12 +27,11 @@ def test_the_report_blames_no_decoding_and_a_score_of_foreign_files_does():
 
 
 def test_models_that_are_not_ranked_are_told_in_whole_sentences():
+    from dialsum.generation.metrics import EvaluateMetrics
     from dialsum.report.sections.overview import _unranked
 
     def step(label, f):
-        return SimpleNamespace(
-            label=label, metrics=dict(split=dict(score=dict(mean=dict(f=f)), mean=dict(f=f)))
-        )
+        return SimpleNamespace(label=label, metrics=EvaluateMetrics.of(split=dict(mean=dict(f=f))))
 
     steps = [step("KoBART", 3.1), step("Qwen3", 3.0), *[step("T5", 2.0)] * 4]
     said = _unranked(steps, "16")

@@ -341,10 +341,10 @@ def test_short_rows_are_planned_in_larger_batches():
 
 def room_between(name, rows, options):
     "Bytes in which the rows at hand fit, and rows as long as allowed do not"
-    from dialsum.training.recipe import asked, lengths_here, memory_needed
+    from dialsum.training.recipe import lengths_here, memory_needed, requested_training
 
     c = card(name)
-    r, how = asked(c, "full", options)
+    r, how = requested_training(c, "full", options)
     lengths = lengths_here(c, "full", options, str(replica(c)), rows)
     short, long = memory_needed(c, r, how, lengths).total, memory_needed(c, r, how).total
     assert short < 0.8 * long
@@ -408,14 +408,14 @@ def test_a_training_plans_with_the_lengths_that_the_preflight_used(sample, tmp_p
 
 def test_writing_is_estimated_for_the_dialogues_at_hand():
     from dialsum.checks.room import _check_writing
-    from dialsum.generation.decoding import decoding
+    from dialsum.generation.decoding import make_decoding
     from dialsum.models.row_lengths import RowLengths
     from dialsum.models.writing_memory import estimate_generation
-    from dialsum.training.recipe import asked
+    from dialsum.training.recipe import requested_training
 
     c = card("qwen3-4b")
-    r, how = asked(c, "full", {})
-    search = decoding(c, "full", {})
+    r, how = requested_training(c, "full", {})
+    search = make_decoding(c, "full", {})
     long, short = (
         estimate_generation(
             c, 32, n, search.max_new_tokens, search.num_beams, how.weights, False, how.device

@@ -14,7 +14,7 @@ from dialsum.augment.prepare import prepare
 from dialsum.data.dialogues import read
 from dialsum.models.cards import card
 from dialsum.models.loading import load
-from dialsum.models.precision import here
+from dialsum.models.precision import Precision
 from dialsum.models.replicas import replica
 from dialsum.pipeline.done import why_undone
 from dialsum.pipeline.spec import StageSpec
@@ -32,7 +32,7 @@ FAST = Recipe(epochs=3, batch_size=8, learning_rate=1e-3)
 def trained(folder, write, checkpoint=None, name="kobart", r=FAST):
     rows = read(sample_path() / "train.csv", summaries=True).head(8)
     said, loaded = [], load(card(name), str(checkpoint or replica(card(name))))
-    precision = here(card(name), "replica", r.method)
+    precision = Precision.for_this_machine(card(name), "replica", r.method)
     happened = train(loaded, rows, rows.head(2), r, folder, precision, write, say=said.append)
     return happened, any("going on from" in line for line in said)
 
@@ -259,20 +259,20 @@ def test_an_experiment_that_is_killed_and_moved_ends_as_an_undisturbed_one(dials
     one, other = run_of(tmp_path / "whole"), run_of(top)
     assert sha256(one / "kobart" / "model") == sha256(other / "kobart" / "model")
     assert (one / "submission.csv").read_bytes() == (other / "submission.csv").read_bytes()
-    curves = [read_fact(run / "kobart" / "train.json")["metrics"]["curve"] for run in (one, other)]
+    curves = [read_fact(run / "kobart" / "train.json").metrics.curve for run in (one, other)]
     assert curves[0] == curves[1] and "going on from" in (other / "kobart" / "train.log").read_text()
 
 
 def test_a_mean_of_models_is_the_same_wherever_it_is_made(tmp_path):
-    from dialsum.ensemble.soup import soup
+    from dialsum.ensemble.soup import make_soup
     from dialsum.runs.files import sha256
 
     models = [
         shutil.copytree(replica(card("kobart")), tmp_path / "here" / f"fold{i}" / "model") for i in (0, 1)
     ]
-    one = sha256(soup(models, tmp_path / "here" / "soup"))
+    one = sha256(make_soup(models, tmp_path / "here" / "soup"))
     there = [shutil.copytree(model, tmp_path / "저기 어디" / model.parent.name / "model") for model in models]
-    assert sha256(soup(there, tmp_path / "저기 어디" / "soup")) == one
+    assert sha256(make_soup(there, tmp_path / "저기 어디" / "soup")) == one
 
 
 def test_a_long_parameter_is_no_path(tmp_path):

@@ -69,6 +69,67 @@ def test_papermill_reads_the_same_parameters_as_we_do():
         }
 
 
+DIFFERENT = dict(  # parameter → the stages in which it is another one, and why
+    run=(
+        {"ensemble", "epoch_candidates", "folds", "report", "soup", "submit"},
+        "they work with what other stages left, so the smoke test makes a small experiment first",
+    ),
+    models=({"preflight"}, "an experiment that has not started has no models to take"),
+    k_folds=({"soup"}, "its smoke test needs folds to average"),
+    scale=({"preflight"}, "it is given models by name, so its smoke test says the scale"),
+    checkpoint=({"train"}, "training starts from weights, the others write with what it made of them"),
+    method=({"train"}, "training chooses one, the others find it in the model's folder"),
+    max_source=({"train"}, "training chooses a length, the others find it in the model's folder"),
+    max_new_tokens=({"train"}, "training chooses a length, the others find it in the model's folder"),
+)
+
+
+def declared():  # parameter → stage → what its line says
+    from dialsum.runs.parameters import parameters
+
+    lines = {}
+    for stage in STAGES:
+        for name, p in parameters(stage).items():
+            lines.setdefault(name, {})[stage] = (p.type, p.default, p.help)
+    return lines
+
+
+def test_a_parameter_is_the_same_in_every_stage():
+    lines = declared()
+    for name, by_stage in lines.items():
+        others = DIFFERENT.get(name, ((), ""))[0]
+        usual = {line for stage, line in by_stage.items() if stage not in others}
+        unusual = {by_stage[stage] for stage in others}
+        assert len(usual) == 1, f"{name}: {usual}"
+        assert len(unusual) == bool(others), f"{name}: {unusual}"
+        assert not usual & unusual, f"{name} is the same everywhere"
+    assert DIFFERENT.keys() <= lines.keys()
+
+
+OWN_OPTIONS = {  # the command line's own: of a whole experiment, or of one file
+    "models": "names with blanks between them, also sets of them",
+    "model": "the card of any checkpoint, which its folder may say",
+    "scale": "of all models",
+    "checkpoint": "one for each model, or any folder",
+    "reports": "a folder, with its default",
+    "rehearse": "another default for each command",
+}
+
+
+def test_an_option_has_the_help_of_the_parameter():
+    from dialsum.cli import parser
+
+    lines = declared()
+    commands = next(a for a in parser()._actions if a.dest == "command").choices
+    options = [(name, a) for name, p in commands.items() for a in p._actions if a.option_strings]
+    shared = [(name, a) for name, a in options if a.dest in lines and a.dest not in OWN_OPTIONS]
+    assert len({a.dest for _, a in shared}) > 60
+    for name, option in shared:
+        helps = {line[2] for line in lines[option.dest].values()}
+        text = re.sub(r" \(default: .*\)$|; of both files$", "", option.help).replace("%%", "%")
+        assert text in helps, f"dialsum {name} --{option.dest}"
+
+
 def test_export_and_clean_change_nothing(checkout, call):
     for command in ("nbdev_export", "nbdev_clean"):
         done = call(Path(sys.executable).parent / command)
@@ -90,8 +151,8 @@ PACKAGES = (  # each imports only those before it
     "generation",
     "api",
     "checks",
-    "report",
     "pipeline",
+    "report",
     "cli",
 )
 

@@ -406,8 +406,8 @@ def test_a_browser_shows_it(build, hell, crowd, tmp_path, chromium):
     for (name, run), scheme, width in product(runs.items(), ("light", "dark"), (1280, 390)):
         context = chromium.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
         tab, said, asked = context.new_page(), [], []
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("request", lambda request: asked.append(request.url.split(":")[0]))
+        tab.on("console", lambda message, said=said: said.append(message.text))
+        tab.on("request", lambda request, asked=asked: asked.append(request.url.split(":")[0]))
         tab.goto((tmp_path / "reports" / f"{run.name}.html").as_uri())
         assert not said and asked.count("file") == 1 and set(asked) <= {"file", "data"}
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (

@@ -65,8 +65,8 @@ def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
     fact = read_fact(run / "qwen3-4b" / "train.json")
     assert (
         run.is_relative_to(tmp_path / "my" / "runs")
-        and fact["error"]["kind"] == "preflight"
-        and read_fact(run / "submit.json")["metrics"]["chosen"] == "kobart"
+        and fact.error.kind == "preflight"
+        and read_fact(run / "submit.json").metrics.chosen == "kobart"
     )
     assert (
         "'llama'" in Path(told["report"]).read_text(encoding="utf-8")
@@ -100,10 +100,8 @@ def test_a_killed_kernel_is_a_failed_stage(tmp_path):
     killer.start()
     fact = run_stage(spec)
     killer.join()
-    assert fact["status"] == "failed" and fact["error"]["kind"] == "died" and read_fact(spec.fact) == fact, (
-        fact["error"]
-    )
-    print(fact["error"])
+    assert fact.status == "failed" and fact.error.kind == "died" and spec.read() == fact, fact.error
+    print(fact.error)
     assert not is_done(spec)
 
 
@@ -117,7 +115,7 @@ def test_a_stage_that_takes_too_long_is_ended(tmp_path):
         dict(scale="replica", epochs=500, early_stopping_patience=0),
     )
     fact = run_stage(spec, timeout=12)
-    assert fact["error"]["kind"] == "timeout" and "12 s" in error_sentence(fact["error"])
+    assert fact.error.kind == "timeout" and "12 s" in error_sentence(fact.error)
     assert not [
         p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
     ]
@@ -141,7 +139,7 @@ def test_bare_papermill_keeps_its_results(call, checkout):
     assert done.returncode == 0, done.stderr
     [run] = (checkout / "runs").glob("*_data")
     assert (
-        read_fact(run / "data.json")["params"]["dev_fraction"] == 0.2
+        read_fact(run / "data.json").params["dev_fraction"] == 0.2
         and len(pd.read_csv(run / "data" / "train.csv")) == 50
     )
 
@@ -189,7 +187,7 @@ def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     assert len(tree) >= 2 and not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     [run] = (tmp_path / "runs").iterdir()
     assert (
-        any(f["status"] == "failed" and f["error"]["kind"] == "interrupted" for f in facts(run))
+        any(f.status == "failed" and f.error.kind == "interrupted" for f in facts(run))
         and not list(run.rglob("*.tmp"))
         and state(run) == "interrupted"
     )
@@ -221,11 +219,7 @@ def test_a_fact_file_that_cannot_be_believed_is_set_aside_and_done_again(damage,
     first = run_stage(spec)
     damage(spec.fact)
     again = run_stage(spec, say=said.append)
-    assert (
-        again["status"] == "success"
-        and again["outputs"] == first["outputs"]
-        and again["started"] > first["started"]
-    )
+    assert again.status == "success" and again.outputs == first.outputs and again.started > first.started
     assert (
         len(said) == 1
         and said[0].startswith("data runs again")
@@ -237,7 +231,7 @@ def test_a_fact_file_that_cannot_be_believed_is_set_aside_and_done_again(damage,
 
 def test_what_has_changed_is_said_and_only_that_runs_again(tmp_path):
     spec = StageSpec(new_run("changed", {}, tmp_path), "data", "", dict(debug=True))
-    assert str(why_undone(spec)) == "it has not run" and run_stage(spec)["status"] == "success"
+    assert str(why_undone(spec)) == "it has not run" and run_stage(spec).status == "success"
     assert str(why_undone(StageSpec(spec.run, "data", "", dict(debug=True, seed=7)))) == "seed was 42, now 7"
     kept = (spec.run / "data" / "dev.csv").read_bytes()
     (spec.run / "data" / "dev.csv").write_bytes(kept + b"x")
@@ -245,7 +239,7 @@ def test_what_has_changed_is_said_and_only_that_runs_again(tmp_path):
     (spec.run / "data" / "dev.csv").write_bytes(kept)
     assert why_undone(spec) is None
     fact = read_fact(spec.fact)
-    fact["environment"]["package_code"] = "older"
+    fact.environment.package_code = "older"
     from dialsum.runs.facts import write_fact
 
     write_fact(spec.run, spec.fact, fact)
@@ -260,17 +254,17 @@ def test_training_goes_on_from_an_adapter_and_replaces_it_whole(tmp_path):
     run = new_run("again", {}, tmp_path)
     small = dict(scale="replica", epochs=1, max_new_tokens=8, eval_rows=4)
     first = run_stage(StageSpec(run, "train", "qwen3-4b", small))
-    assert first["status"] == "success", first["error"]
+    assert first.status == "success", first.error
     more = new_run("more", {}, tmp_path)
     second = run_stage(
         StageSpec(more, "train", "qwen3-4b", small | dict(checkpoint=str(run / "qwen3-4b" / "model")))
     )
-    assert second["status"] == "success" and second["metrics"]["dev_loss_before"] == pytest.approx(
-        first["metrics"]["best"]["loss"], rel=1e-4
-    ), second["error"]
+    assert second.status == "success" and second.metrics.dev_loss_before == pytest.approx(
+        first.metrics.best.loss, rel=1e-4
+    ), second.error
     assert load(card("qwen3-4b"), str(more / "qwen3-4b" / "model")).parameters
     whole = run_stage(StageSpec(run, "train", "qwen3-4b", small | dict(method="full", learning_rate=1e-3)))
-    assert whole["status"] == "success", whole["error"]
+    assert whole.status == "success", whole.error
     assert not hasattr(load(card("qwen3-4b"), str(run / "qwen3-4b" / "model")).model, "peft_config")
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from experiments import fact_of
 
 from dialsum.scores.significance import TYPICAL_SPREAD, detectable_difference, dialogues_needed, spread_of
 
@@ -52,12 +53,12 @@ HARD = [20.0 + 7 * (i % 8) for i in range(40)]  # dialogues differ far more than
 
 def advised(build, *values):
     from experiments import paired
-    from test_report import told
+    from test_report import overview_parts
 
     run, leave = build()
     for name, each in zip(("kobart", "kullm-v2", "qwen3-4b", "solar-10.7b"), values):
         paired(leave, name, each)
-    text = told(run)[2]
+    text = overview_parts(run)[2]
     return int(text.split("개가 아니라 ")[1].split("개쯤")[0].replace(",", ""))
 
 
@@ -199,7 +200,8 @@ def test_two_experiments_of_noise_are_not_ranked(monkeypatch):
     monkeypatch.setattr(comparison, "_why_incomparable", lambda a, b: None)
 
     def system(mean, null):
-        fact = dict(metrics=dict(split=dict(mean=dict(f=mean), null=dict(mean=dict(f=null, high=null + 1)))))
+        split = dict(mean=dict(f=mean), null=dict(mean=dict(f=null, high=null + 1)))
+        fact = fact_of("evaluate", metrics=dict(split=split))
         rows = pd.DataFrame(dict(fname=[f"d{i}" for i in range(20)]))
         return SimpleNamespace(name="kobart", fact=fact, rows=rows, scores=np.full((20, 4), mean))
 

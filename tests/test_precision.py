@@ -9,7 +9,7 @@ from dialsum.data.dialogues import read
 from dialsum.models.cards import CARDS, card
 from dialsum.models.checkpoints import locate
 from dialsum.models.loading import load
-from dialsum.models.precision import METHODS, Device, Precision, decide, here
+from dialsum.models.precision import METHODS, Device, Precision, decide
 from dialsum.models.prompts import Codec, example
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
@@ -78,7 +78,7 @@ def test_the_clash_is_real():
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_adapters_reach_every_layer_and_reload_to_the_same_logits(name, method, tmp_path):
     c = CARDS[name]
-    how = here(c, "replica", method)
+    how = Precision.for_this_machine(c, "replica", method)
     loaded = load(c, locate(c, "replica"), **how.loading())
     loaded.model = add_lora(loaded.model, Recipe(method=method))
     rows = batch(loaded)

@@ -11,6 +11,7 @@ from dialsum.checks.diagnosis import diagnose
 from dialsum.models.cards import CARDS
 from dialsum.report.document import SECTIONS, render
 from dialsum.report.experiment import read_experiment
+from dialsum.runs.records import ErrorRecord
 
 SIX = [c.name for c in CARDS.values() if c.group == "all"]
 
@@ -49,11 +50,7 @@ def failed(run, leave, model, message, start, took, stage="train"):
     "A failed stage, understood as the pipeline does it"
     kind, _, said = message.partition(": ")
     known = next(
-        (
-            d
-            for d in diagnose(message, dict(stage=stage, model=model, error=dict(type=kind, message=said)))
-            if d.kind != "unknown"
-        ),
+        (d for d in diagnose(message, stage, ErrorRecord.of(type=kind, message=said)) if d.kind != "unknown"),
         None,
     )
     leave(stage, model, "failed", start=start, seconds=took, message=said, folder=f"{model}-{stage}")

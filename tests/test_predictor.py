@@ -34,7 +34,7 @@ def predictor(name="qwen3-4b"):
 def config_of(name="qwen3-4b", **options):
     "What transformers is given of a call"
     p = predictor(name)
-    return p._config(p._with(options))
+    return p._config(p._call_decoding(options))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_options_are_followed():
         1.0,
     )
     assert config_of("kobart", num_beams=2, early_stopping="never").early_stopping == "never"
-    assert predictor("kobart")._with(given).no_repeat_ngram_size == 2
+    assert predictor("kobart")._call_decoding(given).no_repeat_ngram_size == 2
     plain = predictor().predict_batch([DIALOGUE])
     for same in (
         dict(num_return_sequences=1),
@@ -114,7 +114,7 @@ def used(name, **options):
         assert len(p.predict_batch([DIALOGUE], **options)) == 1
     finally:
         del p.loaded.model.generate
-    return seen[0], p._with(options)
+    return seen[0], p._call_decoding(options)
 
 
 FOLLOWED = dict(  # of both architectures: option → (values of a call that asks for it, where it arrives, what arrives there)

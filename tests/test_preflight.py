@@ -15,7 +15,7 @@ from dialsum.checks.room import check_disk, check_memory
 from dialsum.models.cards import CARDS, card
 from dialsum.models.checkpoints import safetensors_header
 from dialsum.models.replicas import replica
-from dialsum.training.recipe import fitted, memory_needed, recipe
+from dialsum.training.recipe import make_recipe, memory_needed, plan_training
 
 
 @pytest.fixture
@@ -324,15 +324,15 @@ def test_what_does_not_fit_is_planned_or_refused():
         card("llama"), "full", {}, available=24 * 10**9
     )  # as asked it does not fit; left to the planner it does
     assert told.severity == "warning" and "it will be trained as" in told.why
-    r, precision, choice = fitted(card("llama"), "full", {}, available=24 * 10**9)
+    r, precision, choice = plan_training(card("llama"), "full", {}, available=24 * 10**9)
     assert (
-        r.batch_size * r.gradient_accumulation_steps == recipe(card("llama"), "full", {}).batch_size
+        r.batch_size * r.gradient_accumulation_steps == make_recipe(card("llama"), "full", {}).batch_size
         and choice
         and memory_needed(card("llama"), r, precision).total < 24 * 10**9
     )
     [refused] = check_memory(card("polyglot"), "full", {}, available=4 * 10**9)
     assert refused.severity == "error" and "does not fit" in refused.what
-    r, _, choice = fitted(card("llama"), "full", dict(batch_size=8), available=10**9)
+    r, _, choice = plan_training(card("llama"), "full", dict(batch_size=8), available=10**9)
     assert r.batch_size == 8 and not choice  # what is given is taken; the preflight says that it does not fit
 
 

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from dialsum.checks.finding import Finding
+from dialsum.checks.metrics import FindingRecord
 from dialsum.models.cards import CARDS, card
 from dialsum.models.replicas import replica
 from dialsum.pipeline.executor import run_plan
@@ -22,12 +23,12 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
     run = new_run("stopped", dict(models=["qwen3-4b"], scale="replica"), tmp_path / "runs")
     specs = plan(run, ["qwen3-4b"], dict(scale="replica"), False, {"qwen3-4b": str(broken)}, rehearse=False)
     ended = run_plan([s for s in specs if s.stage in ("preflight", "data", "train")], say=lambda line: None)
-    error = ended["qwen3-4b/train"]["error"]
-    assert ended["preflight"]["status"] == "success" and error["kind"] == "preflight"
+    error = ended["qwen3-4b/train"].error
+    assert ended["preflight"].status == "success" and error.kind == "preflight"
     assert "'model.safetensors' is cut off inside its header" in error_sentence(error)
     assert (
-        error["cause"] == "`model.safetensors` 파일이 헤더 중간에서 끊겼습니다."
-        and error["remedy"] == "다시 내려받으십시오."
+        error.cause == "`model.safetensors` 파일이 헤더 중간에서 끊겼습니다."
+        and error.remedy == "다시 내려받으십시오."
     )
     told = render(read_experiment(run))
     assert (
@@ -293,4 +294,4 @@ def test_a_list_in_a_sentence_is_no_remedy(tmp_path, typed):
         )
         [found] = [f for f in json.loads(done.stdout)["models"]["kobart"]["findings"] if f["where"] == "data"]
         assert what in found["what"] and found["remedy"].startswith(remedy), found
-        assert is_korean(Finding.from_dict(found)), found
+        assert is_korean(Finding.from_record(FindingRecord.of(**found))), found

@@ -55,14 +55,14 @@ def data(folder, **params):
 def test_rows_that_score_too_low_leave_the_training_set_and_are_kept_in_a_file(tmp_path):
     files, names = damaged(tmp_path)
     run, fact = data(tmp_path, **files, validate_data_quality=True)
-    assert fact["status"] == "success", fact["error"]
+    assert fact.status == "success", fact.error
     gone = pd.read_csv(run / "data" / "low_quality.csv", keep_default_na=False)
     kept = read(run / "data" / "train.csv", summaries=True)
     assert (
         set(gone["fname"]) == {*names[:5], names[6]}
         and len(gone) + len(kept) == 64
         and not set(gone["fname"]) & set(kept["fname"])
-        and fact["metrics"]["quality"]["dropped"] == len(gone)
+        and fact.metrics.quality.dropped == len(gone)
     )
     assert (
         set(kept["fname"]) | set(gone["fname"]) == set(SAMPLE["fname"])
@@ -71,9 +71,8 @@ def test_rows_that_score_too_low_leave_the_training_set_and_are_kept_in_a_file(t
         and gone["score"].max() < 0.8
     )
     assert list(gone.columns) == ["fname", "score", "kinds", "reasons", "dialogue", "topic", "summary"]
-    assert read(run / "data" / "dev.csv", summaries=True).equals(DEV) and fact["metrics"]["train"][
-        "rows"
-    ] == len(kept)
+    assert read(run / "data" / "dev.csv", summaries=True).equals(DEV)
+    assert fact.metrics.train.rows == len(kept)
     assert (
         "010-1234-5678" not in (run / "data.json").read_text()
     )  # a fact file tells of personal data without telling it
@@ -83,9 +82,9 @@ def test_without_being_asked_such_rows_are_refused_or_kept(tmp_path):
     files, names = damaged(tmp_path)
     run, fact = data(tmp_path, **files)
     assert (
-        fact["status"] == "failed"
-        and names[1] in error_sentence(fact["error"])
-        and "--validate-data-quality" in error_sentence(fact["error"])
+        fact.status == "failed"
+        and names[1] in error_sentence(fact.error)
+        and "--validate-data-quality" in error_sentence(fact.error)
         and not (run / "data").exists()
     )
 
@@ -94,17 +93,17 @@ def test_fail_means_fail_and_a_lower_threshold_lets_rows_pass(tmp_path):
     files, _names = damaged(tmp_path)
     run, fact = data(tmp_path, **files, validate_data_quality=True, quality_action="fail")
     assert (
-        fact["status"] == "failed"
-        and fact["error"]["kind"] == "user"
-        and "below 0.8" in error_sentence(fact["error"])
+        fact.status == "failed"
+        and fact.error.kind == "user"
+        and "below 0.8" in error_sentence(fact.error)
         and (run / "data" / "low_quality.csv").is_file()
         and not (run / "data" / "train.csv").exists()
     )
     (tmp_path / "more").mkdir()
     _more, fact = data(tmp_path / "more", **files, validate_data_quality=True, quality_threshold=0.45)
-    assert fact["status"] == "success" and 1 <= fact["metrics"]["quality"]["dropped"] < 5, fact[
-        "error"
-    ]  # the mojibake and the missing summary are still below
+    assert fact.status == "success" and 1 <= fact.metrics.quality.dropped < 5, (
+        fact.error
+    )  # the mojibake and the missing summary are still below
 
 
 def test_dev_is_never_made_smaller(tmp_path):
@@ -126,9 +125,9 @@ def test_dev_is_never_made_smaller(tmp_path):
         )
     _run, fact = data(tmp_path, **files, validate_data_quality=True)
     assert (
-        fact["status"] == "success"
-        and fact["metrics"]["dev"]["rows"] == 16
-        and fact["metrics"]["quality"]["parts"]["dev"]["bad"] == 1
+        fact.status == "success"
+        and fact.metrics.dev.rows == 16
+        and fact.metrics.quality.parts["dev"].bad == 1
     )
 
 
@@ -136,9 +135,7 @@ def test_mending_touches_dialogues_and_no_reference(tmp_path):
     files, names = damaged(tmp_path)
     run, fact = data(tmp_path, **files, validate_data_quality=True, clean_data=True)
     kept = read(run / "data" / "train.csv", summaries=True).set_index("fname")
-    assert (
-        kept.loc[names[0], "dialogue"] == SAMPLE["dialogue"][0] and fact["metrics"]["cleaned"]["train"] >= 1
-    )
+    assert kept.loc[names[0], "dialogue"] == SAMPLE["dialogue"][0] and fact.metrics.cleaned["train"] >= 1
     rows = SAMPLE.set_index("fname").loc[kept.index]
     assert list(kept["summaries"]) == list(rows["summaries"])
 
@@ -209,9 +206,8 @@ def test_the_real_data_passes_in_time_with_the_counts_that_are_stated(shared, tm
     folder = shared / "data" / "kodialogsum"
     files = {f"{part}_csv": str(folder / f"{part}.csv") for part in ("train", "dev", "test")}
     _run, fact = data(tmp_path, **files, validate_data_quality=True)
-    assert fact["status"] == "success", fact["error"]
-    told = fact["metrics"]["quality"]
-    assert {p: f["rows"] for p, f in told["parts"].items()} == dict(train=2500, dev=250, test=499) and told[
-        "dropped"
-    ] == fact["metrics"]["quality"]["parts"]["train"]["bad"]
-    assert told["kinds"]["near_duplicate"]["train"] == 73 and sum(told["kinds"]["near_leak"].values()) == 21
+    assert fact.status == "success", fact.error
+    told = fact.metrics.quality
+    assert {p: f.rows for p, f in told.parts.items()} == dict(train=2500, dev=250, test=499)
+    assert told.dropped == told.parts["train"].bad
+    assert told.kinds["near_duplicate"]["train"] == 73 and sum(told.kinds["near_leak"].values()) == 21

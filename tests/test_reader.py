@@ -14,6 +14,7 @@ from dialsum.report.experiment import read_experiment
 from dialsum.report.sections.request import OPTIONS
 from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.errors import DialsumError
+from dialsum.runs.records import Coded
 from dialsum.scores.summary_errors import FAULTS
 
 TITLES = [
@@ -403,7 +404,7 @@ def test_no_reader_objects(build, rng):
     md = render(read_experiment(imagined(rng, build)))
     assert not objections(md), objections(md)
     headings = re.findall(r"^## (.*)$", md, re.M)
-    sentences = [error_sentence(error) for errors in NOTHING.values() for error in errors]
+    sentences = [error_sentence(Coded.of(**error)) for errors in NOTHING.values() for error in errors]
     assert not [sentence for sentence in sentences if sentence in md]
     before = md.split("## 사전 점검")[1].split("\n## ")[0]
     assert not [

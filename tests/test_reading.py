@@ -8,6 +8,7 @@ import warnings
 
 import pandas as pd
 import pytest
+from experiments import fact_of
 
 from dialsum.augment.prepare import check_data
 from dialsum.data.dialogues import read, to_csv
@@ -348,8 +349,8 @@ def test_the_data_stage_takes_them_and_a_plan_gives_them_to_it_alone(tmp_path):
 
 def test_what_was_measured_under_other_names_is_read_again_for_the_cases(tmp_path):
     OTHERS.to_csv(tmp_path / "rows.csv", index=False)
-    fact = dict(
-        stage="evaluate",
+    fact = fact_of(
+        "evaluate",
         params=dict(dev_csv=str(tmp_path / "rows.csv"), columns=MAP),
         inputs=dict(rows=sha256(tmp_path / "rows.csv")),
     )

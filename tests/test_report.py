@@ -6,7 +6,7 @@ import shutil
 import warnings
 
 import pytest
-from experiments import ENVIRONMENT, HELL, SIGNATURE, at, metrics, paired, scored, whole
+from experiments import ENVIRONMENT, HELL, SIGNATURE, at, fact_of, metrics, paired, scored, whole
 from mermaid import mermaid_blocks, parse
 
 from dialsum.data.quality import DEFECTS
@@ -26,7 +26,9 @@ from dialsum.report.figures import (
 from dialsum.report.markdown import escape, table, without_paths
 from dialsum.report.sections.timeline import flowchart, gantt
 from dialsum.runs.errors import DialsumError
+from dialsum.runs.records import ExperimentRecord
 from dialsum.scores.summary_errors import FAULTS
+from dialsum.training.metrics import TrainMetrics
 
 
 def write(run, tmp_path, name="reports"):
@@ -173,7 +175,7 @@ def test_overlapping_intervals_are_no_ranking(build):
 HARD = [20.0 + 7 * (i % 8) for i in range(40)]  # dialogues differ far more than models
 
 
-def told(run):
+def overview_parts(run):
     return (
         SECTIONS["한눈에 보기"](e := read_experiment(run)),
         SECTIONS["점수"](e).split("### 모델 사이의 차이")[1].split("\n### ")[0],
@@ -185,7 +187,7 @@ def test_a_small_steady_difference_is_no_chance(build):
     run, leave = build()
     paired(leave, "kobart", HARD)
     paired(leave, "qwen3-4b", [x - 0.8 - 0.4 * (i % 2) for i, x in enumerate(HARD)])
-    first, between, next_steps = told(run)
+    first, between, next_steps = overview_parts(run)
     assert (
         "두 모델의 차이는 1.00점[0.94, 1.06]이고, 우연으로 보기 어렵습니다(p < 0.001)" in first
         and "겹치" not in first + next_steps
@@ -202,7 +204,7 @@ def test_a_tie_is_no_ranking(build):
     paired(leave, "kobart", HARD)
     paired(leave, "qwen3-4b", HARD)
     paired(leave, "kullm-v2", [x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)])
-    first, between, _next_steps = told(run)
+    first, between, _next_steps = overview_parts(run)
     assert (
         "0.00점[0.00, 0.00]이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다(p = 1.000)"
         in first
@@ -211,7 +213,7 @@ def test_a_tie_is_no_ranking(build):
     run, leave = build("other")
     paired(leave, "kobart", HARD)
     paired(leave, "kullm-v2", [x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)])
-    assert "1위와 2위의 차이(0.25점)는 우연일 수 있습니다" in told(run)[2] and "개쯤 있어야" in told(run)[2]
+    assert "1위와 2위의 차이(0.25점)는 우연일 수 있습니다" in overview_parts(run)[2] and "개쯤 있어야" in overview_parts(run)[2]
 
 
 def test_only_what_is_alike_is_compared(build):
@@ -222,7 +224,7 @@ def test_only_what_is_alike_is_compared(build):
     paired(leave, "solar-10.7b", [x - 3 for x in HARD[:-1]])
     leave("evaluate", "polyglot-ko-12.8b", found=dict(split=scored(30.0)))
     e = read_experiment(run)
-    between = told(run)[1]
+    between = overview_parts(run)[1]
     assert e.differences[0] == {} and "둘이 되지 않아" in between
     for line in (
         "- Qwen3-4B: 점수의 서명이 다릅니다.",
@@ -240,9 +242,9 @@ def test_many_models_are_compared_up_to_ten(build):
     for i in range(12):
         paired(leave, f"model-{i:02d}", [x - i / 10 for x in HARD])
     assert (
-        told(run)[1] == told(run)[1]
-        and told(run)[1].count("| model-") == 10
-        and "- model-10, model-11: 점수가 높은 모델 10개까지만" in told(run)[1]
+        overview_parts(run)[1] == overview_parts(run)[1]
+        and overview_parts(run)[1].count("| model-") == 10
+        and "- model-10, model-11: 점수가 높은 모델 10개까지만" in overview_parts(run)[1]
     )
 
 
@@ -303,9 +305,7 @@ def advice(
         params=params,
     )
     e = read_experiment(run)
-    return SECTIONS["다음에 할 일"](
-        Experiment(e.name, e.asked, [f for f in e.facts if f["stage"] != "predict"])
-    )
+    return SECTIONS["다음에 할 일"](Experiment(e.name, e.asked, [f for f in e.facts if f.stage != "predict"]))
 
 
 @pytest.mark.parametrize(
@@ -528,11 +528,11 @@ def test_figures_ignore_the_users_matplotlib_settings(build, tmp_path):
     import matplotlib
 
     e = read_experiment(whole(build)[0])
-    before = png(draw_losses, e.of("train"))
+    before = png(draw_losses, e.of(TrainMetrics))
     with matplotlib.rc_context(
         {"font.family": "serif", "lines.linewidth": 9, "savefig.bbox": "tight", "axes.facecolor": "black"}
     ):
-        assert png(draw_losses, e.of("train")) == before
+        assert png(draw_losses, e.of(TrainMetrics)) == before
     assert matplotlib.rcParams["font.family"] == ["sans-serif"]
 
 
@@ -642,7 +642,7 @@ def test_sparse_facts_do_not_break_a_section(build, tmp_path):
     )
     leave("train", "qwen3-4b", found=nan)
     assert len(write(run, tmp_path)) == 3
-    empty = Experiment("empty", dict(options={}), [])
+    empty = Experiment("empty", ExperimentRecord(), [])
     assert "기록된 단계가 없습니다" in render(empty) and gantt(empty) is None and flowchart(empty) is None
 
 
@@ -677,7 +677,7 @@ def test_what_was_optional_and_left_out_is_told(build):
         variables=["UPSTAGE_API_KEY", "SOLAR_API_KEY"],
     )
     assert (
-        "| API 요약 | api.upstage.ai에 접속하려면 키가 필요합니다. 환경 변수"
+        "| API 요약 | `api.upstage.ai`에 접속하려면 키가 필요합니다. 환경 변수"
         in SECTIONS["실패와 성공률"](read_experiment(run)).split("### 건너뛴 선택 단계")[1]
     )
 
@@ -834,17 +834,17 @@ def test_figures_have_every_letter():
         )
     )
     found = {
-        draw_losses: metrics("train"),
-        draw_rouge: metrics("train"),
-        draw_scores: dict(split=scored(40.0)),
-        draw_engines: engines,
-        draw_quality: quality,
+        draw_losses: fact_of("train", metrics=metrics("train")),
+        draw_rouge: fact_of("train", metrics=metrics("train")),
+        draw_scores: fact_of("evaluate", metrics=dict(split=scored(40.0))),
+        draw_engines: fact_of("optimize", metrics=engines),
+        draw_quality: fact_of("data", metrics=quality),
     }
     assert set(found) == {draw for *_, draw in FIGURES.values()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for draw, m in found.items():
-            steps = [Step("", name, None, dict(metrics=m)) for name in names]
+        for draw, fact in found.items():
+            steps = [Step("", name, None, fact) for name in names]
             for some in (steps[:14], steps[14:28], steps[28:]):
                 assert png(draw, some).startswith(b"\x89PNG")
 
@@ -853,17 +853,19 @@ def test_the_letters_are_checked(monkeypatch):
     monkeypatch.setattr(
         "dialsum.report.figures._fonts", lambda: (["DejaVu Sans"], frozenset(range(0x110000)))
     )  # a font without Hangul, said to have everything
-    for draw, m in {
-        draw_scores: dict(split=scored(40.0)),
-        draw_engines: dict(rows=[dict(engine="hf", batch_size=1, throughput=1.0)]),
+    for draw, fact in {
+        draw_scores: fact_of("evaluate", metrics=dict(split=scored(40.0))),
+        draw_engines: fact_of(
+            "optimize", metrics=dict(rows=[dict(engine="hf", batch_size=1, throughput=1.0)])
+        ),
     }.items():
         with pytest.warns(UserWarning, match="missing from font"):
-            png(draw, [Step("", "kobart", None, dict(metrics=m))])
+            png(draw, [Step("", "kobart", None, fact)])
 
 
 def test_many_models_fit_one_figure(build):
     e = read_experiment(whole(build, [f"model-{i}" for i in range(13)])[0])
-    assert png(draw_losses, e.of("train")) and png(draw_rouge, e.of("train"))
+    assert png(draw_losses, e.of(TrainMetrics)) and png(draw_rouge, e.of(TrainMetrics))
 
 
 # mermaid

@@ -2,7 +2,6 @@
 
 `python -m pytest tests/test_resume.py --kills 50` is the long version."""
 
-import copy
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from experiments import fact_of
 
 from dialsum.pipeline.done import is_done
 from dialsum.pipeline.executor import state
@@ -26,7 +26,9 @@ from dialsum.pipeline.spec import StageSpec
 from dialsum.report.document import render
 from dialsum.report.experiment import Experiment, read_experiment
 from dialsum.runs.events import events
-from dialsum.runs.facts import facts, read_fact
+from dialsum.runs.facts import experiment_record, facts, read_fact
+from dialsum.runs.records import ExperimentRecord
+from dialsum.training.metrics import TrainMetrics
 
 CALL = [sys.executable, "-P", "-c", "import sys; from dialsum.cli import main; sys.exit(main())"]
 TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second"}
@@ -161,14 +163,13 @@ def timeless(
             }
         return [still(v) for v in value] if isinstance(value, list) else value
 
-    asked = copy.deepcopy(e.asked) | dict(experiment="x")
     text = render(
         Experiment(
             "x",
-            still(asked),
+            ExperimentRecord.model_validate(still(e.asked.to_dict()) | dict(experiment="x")),
             [
-                still(f) | dict(experiment="x")
-                for f in sorted(e.facts, key=lambda f: (f["stage"], f["model"] or ""))
+                fact_of(**still(f.to_dict()) | dict(experiment="x"))
+                for f in sorted(e.facts, key=lambda f: (f.stage, f.model or ""))
             ],
         )
     )
@@ -236,16 +237,13 @@ def test_facts_have_every_key(experiment):
     }
     found = facts(Path(experiment["run"]))
     assert len(found) == 4 + 3 * len(experiment["models"]) and all(
-        set(f) == keys and f["status"] == "success" for f in found
+        set(f.to_dict()) == keys and f.status == "success" for f in found
     )
     for f in found:
-        if f["stage"] == "train":
-            assert f["metrics"]["best"]["loss"] < f["metrics"]["dev_loss_before"]
-        if f["stage"] == "evaluate":
-            assert (
-                f["metrics"]["split"]["signature"] != f["metrics"]["whole"]["signature"]
-                and len(f["metrics"]["worst"]) == 5
-            )
+        if f.stage == "train":
+            assert f.metrics.best["loss"] < f.metrics.dev_loss_before
+        if f.stage == "evaluate":
+            assert f.metrics.split["signature"] != f.metrics.whole["signature"] and len(f.metrics.worst) == 5
     events = [
         json.loads(line) for line in (Path(experiment["run"]) / "events.jsonl").read_text().splitlines()
     ]
@@ -271,8 +269,8 @@ def test_the_submission_is_the_official_format(experiment):
 
 def test_what_is_done_is_not_done_again(experiment):
     run = Path(experiment["run"])
-    before = read_fact(run / "kobart" / "train.json")
-    spec = StageSpec(run, "train", "kobart", {k: v for k, v in before["params"].items() if k != "run"})
+    before = read_fact(run / "kobart" / "train.json", TrainMetrics)
+    spec = StageSpec(run, "train", "kobart", {k: v for k, v in before.params.items() if k != "run"})
     happened = events(run)
     assert run_stage(spec) == before and [e["event"] for e in events(run)[len(happened) :]] == [
         "kept"
@@ -288,14 +286,12 @@ def test_a_new_score_is_seen_by_what_depends_on_it(experiment, tmp_path):
     run = tmp_path / "copy"
     shutil.copytree(experiment["run"], run)
     spec = StageSpec(run, "submit")
-    assert run_stage(spec)["metrics"]["chosen"] == read_fact(run / "submit.json")["metrics"]["chosen"]
-    other = next(
-        m for m in ("kobart", "qwen3-4b") if m != read_fact(run / "submit.json")["metrics"]["chosen"]
-    )
+    assert run_stage(spec).metrics.chosen == read_fact(run / "submit.json").metrics.chosen
+    other = next(m for m in ("kobart", "qwen3-4b") if m != read_fact(run / "submit.json").metrics.chosen)
     fact = read_fact(run / other / "evaluate.json")
-    fact["metrics"]["split"]["mean"]["f"] = 99
+    fact.metrics.split["mean"]["f"] = 99
     (run / other / "evaluate.json").write_text(to_json(fact))
-    assert run_stage(spec)["metrics"]["chosen"] == other
+    assert run_stage(spec).metrics.chosen == other
 
 
 @pytest.mark.slow
@@ -339,18 +335,12 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
     for path in undisturbed.rglob("*.safetensors"):
         assert path.read_bytes() == (run / path.relative_to(undisturbed)).read_bytes(), path
     both = [
-        {
-            (f["stage"], f["model"]): (f["status"], same(f["metrics"]))
-            for f in facts(r)
-            if f["stage"] != "report"
-        }
+        {(f.stage, f.model): (f.status, same(f.metrics.to_dict())) for f in facts(r) if f.stage != "report"}
         for r in (undisturbed, run)
     ]
     assert both[0] == both[1]
     assert timeless(run) == timeless(undisturbed)
-    for model in read_fact(undisturbed / "experiment.json")["options"][
-        "models"
-    ]:  # what had succeeded did not run again
+    for model in experiment_record(undisturbed).options["models"]:  # what had succeeded did not run again
         happened = [
             (e["event"], e.get("status"))
             for e in events(run)
@@ -373,7 +363,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
 
 
 def test_a_finished_experiment_has_nothing_left(copied, typed):
-    asked = read_fact(copied / "experiment.json")
+    asked = experiment_record(copied)
     before = {
         p: p.stat().st_mtime_ns
         for p in copied.rglob("*")
@@ -385,9 +375,8 @@ def test_a_finished_experiment_has_nothing_left(copied, typed):
         and "everything is done" in done.stderr
         and done.stderr.count(" kept ") == len(facts(copied))
     ), done.stdout + done.stderr
-    assert {p: p.stat().st_mtime_ns for p in before} == before and read_fact(
-        copied / "experiment.json"
-    ) == asked
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert experiment_record(copied) == asked
 
 
 @pytest.mark.slow
@@ -422,10 +411,8 @@ def test_a_preflight_that_fails_takes_nothing_away(copied, env, tmp_path):
         text=True,
     )
     said = process.communicate()[0]
-    assert process.returncode == 1 and read_fact(copied / "preflight.json")["error"]["kind"] == "timeout", (
-        said
-    )
-    assert {f["status"] for f in facts(copied) if f["stage"] == "train"} == {"success"}
+    assert process.returncode == 1 and read_fact(copied / "preflight.json").error.kind == "timeout", said
+    assert {f.status for f in facts(copied) if f.stage == "train"} == {"success"}
     process = subprocess.Popen(
         [*CALL, "resume", "small", "--runs", "runs"],
         cwd=tmp_path,

@@ -17,7 +17,7 @@ from dialsum.pipeline.spec import StageSpec
 from dialsum.pipeline.status import due, time_left
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.events import log_event
-from dialsum.runs.facts import make_fact, read_fact, write_fact
+from dialsum.runs.facts import experiment_record, make_fact, write_fact
 from dialsum.runs.files import sha256, write_atomic
 from dialsum.runs.folders import new_run
 from dialsum.runs.locks import release
@@ -90,17 +90,17 @@ def planned(monkeypatch, tmp_path):
 
 
 def left(run):
-    return read_fact(run / "experiment.json")["attempts"][-1]["left"]
+    return experiment_record(run).attempts[-1].left
 
 
 def test_an_experiment_goes_on_where_its_sources_are_not(moved, typed, planned):
-    before = read_fact(moved / "experiment.json")["data"]
+    before = experiment_record(moved).data
     done = typed("resume", moved)
     assert "far enough" in done.stderr, done.stderr
     assert "data" not in left(moved) and "kobart/train" in left(moved)
-    told = read_fact(moved / "experiment.json")
-    assert told["data"] == before and {"predict", "submit"} <= {s.stage for s in planned[0]}
-    assert Path(told["options"]["reports"]).is_dir()  # the old place is not made again
+    told = experiment_record(moved)
+    assert told.data == before and {"predict", "submit"} <= {s.stage for s in planned[0]}
+    assert Path(told.options["reports"]).is_dir()  # the old place is not made again
     assert not (moved.parents[2] / "first").exists()
 
 
@@ -108,7 +108,7 @@ def test_its_preflight_checks_the_rows_at_hand(moved, typed, planned):
     typed("resume", moved)
     [spec] = [s for s in planned[0] if s.stage == "preflight"]
     fact = run_stage(spec)
-    assert fact["status"] == "success" and fact["metrics"]["ok"], fact
+    assert fact.status == "success" and fact.metrics.ok, fact
 
 
 def test_rows_that_must_be_made_anew_need_their_sources(moved, typed, planned):
@@ -116,7 +116,7 @@ def test_rows_that_must_be_made_anew_need_their_sources(moved, typed, planned):
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and not planned
     for word in ("seed was 42, now 7", "--train-csv", "'train.csv'", "not on this machine"):
         assert word in done.stderr
-    assert "attempts" not in read_fact(moved / "experiment.json") and (moved / "data" / "train.csv").is_file()
+    assert not experiment_record(moved).attempts and (moved / "data" / "train.csv").is_file()
 
 
 def test_sources_that_are_given_anew_and_equal_change_nothing(moved, typed, planned, tmp_path):
@@ -142,11 +142,11 @@ def test_a_relative_path_that_broke_is_not_called_a_file_that_is_gone(tmp_path):
 def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypatch):
     "Every stage of a plan has succeeded; the folder is moved; nothing is left"
     run = begun(tmp_path / "first")
-    asked = read_fact(run / "experiment.json")
+    asked = experiment_record(run)
     specs = plan(
         run,
         ["kobart"],
-        {k: v for k, v in asked["options"].items() if k in ("scale", "reports") or k.endswith("_csv")},
+        {k: v for k, v in asked.options.items() if k in ("scale", "reports") or k.endswith("_csv")},
         rehearse=False,
     )
     for spec in specs:  # as the stages would, with what each has read
@@ -165,7 +165,7 @@ def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypa
     moved = plan(
         there,
         ["kobart"],
-        {k: v for k, v in asked["options"].items() if k in ("scale", "reports") or k.endswith("_csv")},
+        {k: v for k, v in asked.options.items() if k in ("scale", "reports") or k.endswith("_csv")},
         rehearse=False,
     )
     assert {s.key: why_undone(s) for s in moved} == dict.fromkeys(s.key for s in moved)
@@ -186,7 +186,7 @@ def test_stages_that_are_kept_do_not_shorten_what_is_left(tmp_path):
     log_event(run, "end", **rows.named, status="success", seconds=540)
     ended = run_plan([*kept, rows], workers=1, say=lines.append)
     told = [line for line in lines if line.startswith("[")]
-    assert {f["status"] for f in ended.values()} == {"success"} and len(told) == 6
+    assert {f.status for f in ended.values()} == {"success"} and len(told) == 6
     assert all(" kept " in line and re.search("about 5[34][0-9] s left", line) for line in told[:5]), told
     assert "about 0 s left" in told[5]
 
@@ -237,7 +237,7 @@ def test_the_table_says_the_same(tmp_path):
 def test_what_will_run_is_known_before_it_runs(moved):
     options = {
         k: v
-        for k, v in read_fact(moved / "experiment.json")["options"].items()
+        for k, v in experiment_record(moved).options.items()
         if k in ("scale", "train_csv", "dev_csv", "test_csv")
     }
     specs = plan(moved, ["kobart"], options, rehearse=False)

@@ -14,7 +14,7 @@ from dialsum.pipeline.spec import StageSpec
 from dialsum.pipeline.status import due, time_left
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.events import events, log_event
-from dialsum.runs.facts import read_fact
+from dialsum.runs.facts import experiment_record, read_fact
 from dialsum.runs.files import write_atomic
 from dialsum.runs.folders import new_run
 from dialsum.runs.locks import release
@@ -104,7 +104,7 @@ def test_a_resume_asks_nothing_anew_of_rows_that_are_made(asked, tmp_path, typed
     run, options = killed(tmp_path, **asked)
     done = typed("resume", run)
     assert "far enough" in done.stderr and planned, done.stderr
-    assert "data" not in read_fact(run / "experiment.json")["attempts"][-1]["left"]
+    assert "data" not in experiment_record(run).attempts[-1].left
     made = check_data(
         {name: value for name, value in at_hand(run, options).items() if name in parameters("data")}
     )[0]
@@ -170,9 +170,9 @@ def notebook_changed(run, monkeypatch):
         lambda stage, *_: (
             "another"
             if stage == "train"
-            else read_fact(run / ("kobart" if stage in ("evaluate", "predict") else "") / f"{stage}.json")[
-                "identity"
-            ]
+            else read_fact(
+                run / ("kobart" if stage in ("evaluate", "predict") else "") / f"{stage}.json"
+            ).identity
         ),
     )
 

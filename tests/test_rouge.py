@@ -19,7 +19,7 @@ from dialsum.runs.files import to_json
 from dialsum.scores.baselines import lead2
 from dialsum.scores.files import score_files
 from dialsum.scores.rouge import rouge
-from dialsum.scores.scorer import KINDS
+from dialsum.scores.scorer import ROUGE_TYPES
 from dialsum.scores.tokenizers import TOKENIZERS, tokenizer
 
 DEV = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "kodialogsum" / "dev.csv"
@@ -80,9 +80,9 @@ def plain(cut, predictions, references):
         def tokenize(self, text):
             return cut(text)
 
-    scorer = RougeScorer(KINDS, tokenizer=Fresh())
+    scorer = RougeScorer(ROUGE_TYPES, tokenizer=Fresh())
     return 100 * np.array(
-        [[scorer.score(r, p)[k].fmeasure for k in KINDS] for p, r in zip(predictions, references)]
+        [[scorer.score(r, p)[k].fmeasure for k in ROUGE_TYPES] for p, r in zip(predictions, references)]
     )
 
 
@@ -172,7 +172,7 @@ def test_real_references_give_the_known_null_and_lead_2(tags, null, lead):
         ("null", null),
         ("lead2", lead),
     ):  # known: measured on 499; these are 250 of them
-        assert [table.rows[row][k].f for k in KINDS] == pytest.approx(known, abs=1.5), row
+        assert [table.rows[row][k].f for k in ROUGE_TYPES] == pytest.approx(known, abs=1.5), row
     assert "is no better than the null" in table.warnings[0] and len(table.warnings) == 1
 
 
@@ -297,7 +297,7 @@ def test_the_contract_of_json(files):
         and all(isinstance(w, str) for w in found["warnings"])
     )
     for row in (found, found["null"], found["lead2"]):
-        for kind in (*KINDS, "mean"):
+        for kind in (*ROUGE_TYPES, "mean"):
             assert (
                 set(row[kind]) == {"f", "low", "high"}
                 and 0 <= row[kind]["low"] <= row[kind]["f"] <= row[kind]["high"] <= 100

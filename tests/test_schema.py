@@ -16,9 +16,10 @@ from dialsum.report.experiment import read_experiment
 from dialsum.runs.error_facts import error_message, error_sentence
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.events import log_event
-from dialsum.runs.facts import fact_files, facts, read_fact
+from dialsum.runs.facts import experiment_record, fact_files, facts
 from dialsum.runs.files import sha256
-from dialsum.runs.folders import SCHEMA, new_run
+from dialsum.runs.folders import new_run
+from dialsum.runs.records import SCHEMA
 
 LOST = "qwen3-4b: there is no folder './nowhere': give a checkpoint folder or a hub name."
 BLOCKED = "qwen3-4b/evaluate could not run because qwen3-4b/train did not succeed."
@@ -66,15 +67,15 @@ def old(build):
 
 
 def test_its_errors_keep_their_words(old):
-    found = {(f["stage"], f["model"]): f for f in facts(old)}
-    assert {f["schema"] for f in found.values()} == {SCHEMA}
-    error = found["train", "qwen3-4b"]["error"]
-    assert error["code"] == "" and error_sentence(error) == LOST == error_message(error, "ko").what
+    found = {(f.stage, f.model): f for f in facts(old)}
+    assert {f.version for f in found.values()} == {SCHEMA}
+    error = found["train", "qwen3-4b"].error
+    assert error.code == "" and error_sentence(error) == LOST == error_message(error, "ko").what
 
 
 def test_its_experiment_says_why_it_went_on(old):
-    [attempt] = read_fact(old / "experiment.json")["attempts"]
-    assert error_sentence(attempt["left"]["kobart/train"]) == "it failed"
+    [attempt] = experiment_record(old).attempts
+    assert error_sentence(attempt.left["kobart/train"]) == "it failed"
 
 
 def test_its_report_is_written(old):
@@ -104,13 +105,13 @@ def test_a_schema_that_nobody_knows_is_refused(old):
 def test_a_refusal_in_a_notebook_reaches_its_fact_by_code(tmp_path):
     run = new_run("refused", {}, tmp_path)
     missing = tmp_path / "none.csv"
-    error = run_stage(StageSpec(run, "data", "", dict(train_csv=str(missing))))["error"]
-    assert (error["kind"], error["code"], error["fields"]["file"]) == (
+    error = run_stage(StageSpec(run, "data", "", dict(train_csv=str(missing)))).error
+    assert (error.kind, error.code, error.fields["file"]) == (
         "user",
         "file_unreadable",
         str(missing),
     )
-    assert "message" not in error and error_sentence(error).startswith(f"cannot read '{missing}'")
+    assert "message" not in error.to_dict() and error_sentence(error).startswith(f"cannot read '{missing}'")
 
 
 def test_its_stages_have_the_names_of_today(old):
@@ -119,7 +120,7 @@ def test_its_stages_have_the_names_of_today(old):
         metrics=dict(systems=[dict(system="best", mean=30.0)], splits={})
     )
     file.with_stem("checkpoints").write_text(json.dumps(former | dict(stage="checkpoints")), encoding="utf-8")
-    assert "epoch_candidates" in {f["stage"] for f in facts(old)}
+    assert "epoch_candidates" in {f.stage for f in facts(old)}
     assert "다른 에폭" in render(read_experiment(old))
     newer = former | dict(
         schema=SCHEMA,
@@ -127,6 +128,6 @@ def test_its_stages_have_the_names_of_today(old):
         metrics=dict(systems=[dict(system="best", mean=30.0)], splits={}, rows=3),
     )
     file.with_stem("epoch_candidates").write_text(json.dumps(newer), encoding="utf-8")
-    assert [f["metrics"] for f in facts(old) if f["stage"] == "epoch_candidates"] == [
+    assert [f.metrics.to_dict() for f in facts(old) if f.stage == "epoch_candidates"] == [
         dict(systems=[dict(system="best", mean=30.0)], splits={}, rows=3)
     ]

@@ -32,8 +32,10 @@ from dialsum.api.summaries import (
 )
 from dialsum.data.dialogues import read
 from dialsum.endpoints.client import Chat, Failed, Refused
+from dialsum.runs.error_facts import error_message
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
+from dialsum.runs.records import Coded
 
 DEV, TRAIN = (read(sample_path() / f"{part}.csv", summaries=True) for part in ("dev", "train"))
 
@@ -151,6 +153,7 @@ def test_five_hundred_requests_with_faults_in_a_fifth_of_them(tmp_path, monkeypa
     assert (
         done.facts["answered"] == len(kept)
         and [f["row"] for f in done.facts["failed"]] == list(lost.index)
+        and all(set(f["reason"]) == {"code", "fields"} for f in done.facts["failed"])
         and not any(KEY[i : i + 8] in json.dumps(done.facts) for i in range(len(KEY) - 7))
     )
     assert KEY.encode() not in b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
@@ -183,6 +186,8 @@ def test_a_second_run_asks_only_what_failed_on_its_way(tmp_path):
             and again.facts["failed"][0]["row"] == 5
             and "filter" in again.rows["failed"][5]
         )
+        said = error_message(Coded.of(**again.facts["failed"][0]["reason"]), "ko").what
+        assert said.startswith("이전에 거절된 질문입니다") and "필터가 막았습니다" in said
         server.seen.clear()
         assert (
             fast(server, cache=tmp_path / "a.sqlite").summarize(list(known)).rows.equals(again.rows)
@@ -597,7 +602,7 @@ def test_the_client_lists_what_failed_and_keeps_refusals(tmp_path):
                 list(questions), refused="", **more
             )
 
-        assert ask("a", "long", "no", "torn", "b", "nul", why=why) == [
+        assert ask("a", "long", "no", "torn", "b", "nul", refusals=why) == [
             "fine",
             "",
             "",
@@ -612,9 +617,22 @@ def test_the_client_lists_what_failed_and_keeps_refusals(tmp_path):
             and len(server.seen) == 7
         )
         server.seen.clear()
-        assert ask("a", "no", why=why) == ["fine", ""] and not server.seen and "empty" in str(why[1])
+        assert ask("a", "no", refusals=why) == ["fine", ""] and not server.seen and "empty" in str(why[1])
+        assert "답이 비어 있습니다" in why[1].message("ko").what
         with pytest.raises(Refused, match="empty"):
             Chat(server.url, "m", cache=tmp_path / "a.sqlite").one("no")
         with pytest.raises(Failed, match="too long"):
             Chat(server.url, "m").many(["long", "long"], refused="")
         assert ask("a", "long") == ["fine", ""]  # heard of before
+
+
+def test_a_refusal_that_an_older_version_kept_is_told_as_it_was(tmp_path):
+    cache, why = tmp_path / "a.sqlite", {}
+    with serving(lambda n, asked, handler: (200, {}, told(""))) as server:
+        chat = Chat(server.url, "m", cache=cache)
+        assert chat.many(["no"], refused="", refusals=why) == [""]
+        with sqlite3.connect(cache) as db:
+            db.execute("update answers set text = ?", ("\0m at h did not answer: ask `again`.",))
+        assert chat.many(["no"], refused="", refusals=why) == [""] and len(server.seen) == 1
+    assert str(why[0]) == "m at h did not answer: ask `again`."
+    assert why[0].message("ko").what == "이전에 거절된 질문입니다: `m at h did not answer: ask 'again'.`"

@@ -1,6 +1,8 @@
 """What no linter sees: one thing a line, one idea a function, nothing private across modules"""
 
 import ast
+import re
+import symtable
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,11 @@ def holds(node: ast.AST, kinds) -> bool:  # below it
 def trees():
     for path in FILES:
         yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def texts():
+    for path in FILES:
+        yield path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")
 
 
 def test_a_line_says_one_thing():
@@ -54,3 +61,41 @@ def test_lines_are_under_120_columns():
         cells = [i for i, line in enumerate(lines) if line.startswith("# %% ") and "auto" not in line]
         own = lines[cells[0] :] if cells else []  # what stands above is nbdev's
         assert not [line for line in own if len(line) > 120], path
+
+
+def test_an_interval_is_written_in_one_place():
+    written = r"\[\{[^{}]*f\}, \{[^{}]*f\}\]"
+    assert [name for name, text in texts() if re.search(written, text)] == []
+
+
+def test_which_particle_fits_is_known_in_one_place():
+    syllable = r"% 28\b"  # the final consonant of a Hangul syllable
+    assert [name for name, text in texts() if re.search(syllable, text)] == [
+        "korean/names.py",
+        "korean/particles.py",
+    ]
+
+
+FUNCTION_WORDS = """
+all also any asked both chosen done each even few fitted followed found from given held here how into it just kept
+known least left less made meant more most named new none now old one only onto other others own picked rest said same
+seen settled shown so still such taken than that then there this told too unknown until upon used very wanted what when
+where which while who why with without written
+"""  # no names of things, or participles that do not say of what
+
+
+def defined(
+    table: symtable.SymbolTable,
+):  # names of its variables, parameters, functions and classes, and within
+    for symbol in table.get_symbols():
+        if symbol.is_parameter() or (symbol.is_assigned() and not symbol.is_imported()):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from defined(inner)
+
+
+def test_names_are_nouns():
+    names = [n for name, text in texts() for n in defined(symtable.symtable(text, name, "exec"))]
+    names = [n for n in names if not n.startswith("__")]
+    words = Counter(n for n in names if n.strip("_") in FUNCTION_WORDS.split())
+    assert words.total() < 0.02 * len(names), words.most_common(20)

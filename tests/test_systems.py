@@ -16,6 +16,7 @@ from dialsum.api.summaries import stand_in
 from dialsum.data.dialogues import read
 from dialsum.pipeline.examples import example_predictions, worn
 from dialsum.pipeline.members import members
+from dialsum.pipeline.metrics import METRICS
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.error_facts import error_sentence
@@ -48,12 +49,12 @@ def equals(tmp_path, folds=0):
 def test_stacking_is_learned_from_the_folds_and_goes_on(tmp_path):
     run = equals(tmp_path, folds=2)
     fact = run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking", k_folds=2)))
-    assert fact["status"] == "success", fact["error"]
+    assert fact.status == "success", fact.error
     m, written = (
-        fact["metrics"],
+        fact.metrics,
         {n: pd.read_csv(run / n / "predictions_dev.csv")["summary"] for n in ("kobart", "qwen3-4b")},
     )
-    assert m["strategy"] == "stacking" and {s["system"] for s in m["metrics"]["rouge"]["systems"]} == {
+    assert m.strategy == "stacking" and {s.system for s in m.metrics["rouge"].systems} == {
         "best",
         "mbr",
         "weighted_avg",
@@ -65,41 +66,36 @@ def test_stacking_is_learned_from_the_folds_and_goes_on(tmp_path):
         and all(r.summary == written[r.member][r.Index] for r in taken.itertuples())
         and len(pd.read_csv(run / "predictions_ensemble_test.csv")) == 10
     )
-    assert {"kobart/predictions_out_of_fold.csv", "qwen3-4b/predictions_out_of_fold.csv"} <= set(
-        fact["inputs"]
-    )
+    assert {"kobart/predictions_out_of_fold.csv", "qwen3-4b/predictions_out_of_fold.csv"} <= set(fact.inputs)
 
 
 def test_an_ensemble_of_equals_goes_on_to_submission(tmp_path):
     run = equals(tmp_path)
     fact = run_stage(StageSpec(run, "ensemble"))
-    assert fact["status"] == "success", fact["error"]
-    m = fact["metrics"]
-    assert {s["system"] for s in m["metrics"]["rouge"]["systems"]} == {"best", "mbr", "weighted_avg"} and m[
-        "metrics"
-    ]["rouge"]["oracle"] >= max(m["metrics"]["rouge"]["members"].values())
+    assert fact.status == "success", fact.error
+    m = fact.metrics
+    measure = m.metrics["rouge"]
+    assert {s.system for s in measure.systems} == {"best", "mbr", "weighted_avg"}
+    assert measure.oracle >= max(measure.members.values())
     assert len(pd.read_csv(run / "predictions_ensemble_test.csv")) == 10
     stacking = run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking")))
-    assert stacking["status"] == "failed" and "--k-folds" in error_sentence(stacking["error"])
+    assert stacking.status == "failed" and "--k-folds" in error_sentence(stacking.error)
     assert (
-        run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="weighted_avg")))["metrics"][
-            "strategy"
-        ]
+        run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="weighted_avg"))).metrics.strategy
         == "weighted_avg"
     )
     submitted = run_stage(StageSpec(run, "submit", "", dict(more="ensemble")))
-    assert {c["model"] for c in submitted["metrics"]["candidates"]} == {"kobart", "qwen3-4b", "ensemble"}
+    assert {c.model for c in submitted.metrics.candidates} == {"kobart", "qwen3-4b", "ensemble"}
     alone = run_stage(StageSpec(run, "ensemble", "", dict(models="kobart")))
     assert (
-        alone["status"] == "blocked"
-        and alone["error"]["kind"] == "optional"
-        and "only 'kobart' is left" in error_sentence(alone["error"])
+        alone.status == "blocked"
+        and alone.error.kind == "optional"
+        and "only 'kobart' is left" in error_sentence(alone.error)
         and (run / "predictions_ensemble_test.csv").exists()
     )
     submitted = run_stage(StageSpec(run, "submit", "", dict(more="ensemble")))  # an older choice is not its
-    assert {c["model"] for c in submitted["metrics"]["candidates"]} == {"kobart", "qwen3-4b"} and submitted[
-        "metrics"
-    ]["chosen"] == "kobart"
+    assert {c.model for c in submitted.metrics.candidates} == {"kobart", "qwen3-4b"}
+    assert submitted.metrics.chosen == "kobart"
 
 
 def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path):
@@ -118,7 +114,7 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
         for f in m["findings"]
     )
     run = new_run("keyless", {}, tmp_path / "more")
-    code = 'import sys; from pathlib import Path; from dialsum.pipeline.spec import StageSpec; from dialsum.pipeline.process import run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "api", "", dict(use_solar_api=True, solar_optional=True))); print(f["status"], f["error"]["kind"])'
+    code = 'import sys; from pathlib import Path; from dialsum.pipeline.spec import StageSpec; from dialsum.pipeline.process import run_stage; f = run_stage(StageSpec(Path(sys.argv[1]), "api", "", dict(use_solar_api=True, solar_optional=True))); print(f.status, f.error.kind)'
     told = subprocess.run(
         [sys.executable, "-c", code, str(run)], env=os.environ | gone, capture_output=True, text=True
     )
@@ -268,12 +264,10 @@ def wear(run):
 def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
     first = one_model[0]
     ended = read_fact(first / "ensemble.json")
-    assert ended["status"] == "success" or ended["error"]["kind"] == "optional", ended[
-        "error"
-    ]  # of toys one may be left
+    assert ended.status == "success" or ended.error.kind == "optional", ended.error  # of toys one may be left
     run = Path(shutil.copytree(first, tmp_path / first.name))
     asked, everyone = (
-        ended["params"],
+        ended.params,
         {
             "kobart",
             "kobart/tta",
@@ -281,20 +275,20 @@ def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
             "kobart/fold1",
             "kobart/soup",
             "api",
-            "kobart/" + read_fact(run / "kobart" / "train.json")["metrics"]["kept"][0],
+            "kobart/" + read_fact(run / "kobart" / "train.json").metrics.kept[0],
         },
     )
     wear(run)
     fact = run_stage(
         StageSpec(run, "ensemble", "", {name: value for name, value in asked.items() if name != "run"})
     )
-    m = fact["metrics"]
-    assert fact["status"] == "success", fact["error"]
-    assert set(m["members"]) | set(m["dropped"]) == everyone and "api" in m["members"] and m["n"] == 10
+    m = fact.metrics
+    assert fact.status == "success", fact.error
+    assert set(m.members) | set(m.dropped) == everyone and "api" in m.members and m.n == 10
     taken = pd.read_csv(run / "predictions_ensemble_test.csv", keep_default_na=False)
-    assert len(taken) == 10 and set(taken["member"]) <= set(m["members"])
+    assert len(taken) == 10 and set(taken["member"]) <= set(m.members)
     submitted = run_stage(StageSpec(run, "submit", "", dict(more="tta,soup,ensemble")))
-    assert {c["model"] for c in submitted["metrics"]["candidates"]} == {
+    assert {c.model for c in submitted.metrics.candidates} == {
         "kobart",
         "kobart/tta",
         "kobart/soup",
@@ -306,17 +300,19 @@ def test_an_ensemble_works_from_one_model_up(one_model, tmp_path):
 def test_another_epoch_is_a_model_of_its_own(one_model):
     run, report = one_model
     trained, m = (
-        read_fact(run / "kobart" / f"{stage}.json")["metrics"] for stage in ("train", "epoch_candidates")
+        read_fact(run / "kobart" / f"{stage}.json", METRICS[stage]).metrics
+        for stage in ("train", "epoch_candidates")
     )
-    other = 3 - round(trained["best"]["epoch"])
+    other = 3 - round(trained.best.epoch)
     assert (
-        trained["kept"] == [f"epoch{other}"] == list(m["splits"])
+        trained.kept == [f"epoch{other}"] == list(m.splits)
         and (run / "kobart" / "epochs" / f"epoch{other}" / "model.safetensors").read_bytes()
         != (run / "kobart" / "model" / "model.safetensors").read_bytes()
     )
-    assert [s["system"] for s in m["systems"]] == ["best", f"epoch{other}"] and m["systems"][0][
-        "mean"
-    ] == pytest.approx(read_fact(run / "kobart" / "evaluate.json")["metrics"]["split"]["mean"]["f"])
+    assert [s.system for s in m.systems] == ["best", f"epoch{other}"]
+    assert m.systems[0].mean == pytest.approx(
+        read_fact(run / "kobart" / "evaluate.json").metrics.split["mean"]["f"]
+    )
     assert f"KoBART 에폭 {other} |" in report and not (run / "kobart" / "fold0" / "epochs").exists()
     assert len(pd.read_csv(run / "kobart" / f"predictions_epoch{other}_test.csv")) == 10
 
@@ -331,12 +327,8 @@ def test_the_average_of_the_folds_is_a_model_of_its_own(one_model):
     assert set(mixed) == set(parts[0]) and all(
         abs(mixed[n] - (parts[0][n] + parts[1][n]) / 2).max() < 1e-6 for n in mixed
     )
-    m = read_fact(run / "kobart" / "soup.json")["metrics"]
-    assert (
-        m["folds"] == 2
-        and [s["system"] for s in m["systems"]] == ["soup", "fold0", "fold1"]
-        and m["rows"] == 10
-    )
+    m = read_fact(run / "kobart" / "soup.json", METRICS["soup"]).metrics
+    assert m.folds == 2 and [s.system for s in m.systems] == ["soup", "fold0", "fold1"] and m.rows == 10
     assert "KoBART 가중치 평균" in report
 
 

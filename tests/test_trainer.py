@@ -12,7 +12,7 @@ from dialsum.checks.dry_run import rehearse
 from dialsum.data.dialogues import read
 from dialsum.models.cards import card
 from dialsum.models.loading import load
-from dialsum.models.precision import Device, decide, here
+from dialsum.models.precision import Device, Precision, decide
 from dialsum.models.prompts import Codec
 from dialsum.models.replicas import replica
 from dialsum.runs.places import sample_path
@@ -64,7 +64,7 @@ def trainer_of(loaded, precision, recipe, folder, train_rows, dev_rows):
 
 def one_update(name, rows, folder, parts, smoothing):
     "(loss, gradient norm, change of the weights) of one update of plain gradient descent"
-    precision = replace(here(card(name), "replica", "full", "fp32"), optimizer="sgd")
+    precision = replace(Precision.for_this_machine(card(name), "replica", "full", "fp32"), optimizer="sgd")
     loaded = fresh(name, precision)
     for module in loaded.model.modules():
         if isinstance(getattr(module, "dropout", None), float):
@@ -108,7 +108,10 @@ def test_an_update_is_the_same_in_one_part_or_in_many(name, smoothing, rows, tmp
 
 def learned_from(name, method, rows, folder, smoothing, checkpointing):
     "(loss, gradients of what is trained, numbers in the logits) of a batch in float32"
-    precision = replace(here(card(name), "replica", method, "fp32"), gradient_checkpointing=checkpointing)
+    precision = replace(
+        Precision.for_this_machine(card(name), "replica", method, "fp32"),
+        gradient_checkpointing=checkpointing,
+    )
     loaded = fresh(name, precision)
     torch.manual_seed(0)
     trainer = trainer_of(
@@ -151,7 +154,7 @@ def test_logits_at_labels_alone_teach_the_same(
 
 def test_the_dev_loss_is_the_mean_over_tokens_of_plain_cross_entropy(rows, tmp_path):
     for name in ("kobart", "qwen3-4b"):
-        precision = here(card(name), "replica", "full", "fp32")
+        precision = Precision.for_this_machine(card(name), "replica", "full", "fp32")
         measured = {}
         for batch in (1, 3, 8):
             loaded = fresh(name, precision)
@@ -214,7 +217,7 @@ def few_epochs(method, new_tokens=""):
 
 @pytest.mark.parametrize(("name", "method"), FULL + ADAPTED)
 def test_what_is_kept_is_the_best_epoch_whole(name, method, rows, tmp_path):
-    precision = here(card(name), "replica", method)
+    precision = Precision.for_this_machine(card(name), "replica", method)
     new_tokens = "#Person1#" if method != "full" else ""
     loaded, seen = fresh(name, precision, new_tokens), {}
     train(
@@ -238,7 +241,7 @@ def test_what_is_kept_is_the_best_epoch_whole(name, method, rows, tmp_path):
     ("name", "method"), [("polyglot-ko-12.8b", "full"), ("kobart", "full"), ("qwen3-4b", "qlora")]
 )
 def test_going_on_begins_with_all_weights_of_the_checkpoint(name, method, rows, tmp_path):
-    precision, recipe = here(card(name), "replica", method), few_epochs(method)
+    precision, recipe = Precision.for_this_machine(card(name), "replica", method), few_epochs(method)
 
     def go(folder, start=1, stop=0):
         loaded, seen = fresh(name, precision), {}
@@ -268,7 +271,7 @@ def test_going_on_begins_with_all_weights_of_the_checkpoint(name, method, rows, 
 
 def test_a_second_gpu_that_is_only_visible_is_not_used(monkeypatch, rows, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    precision = here(card("kobart"), "replica")
+    precision = Precision.for_this_machine(card("kobart"), "replica")
     loaded = fresh("kobart", precision)
     on_gpu = replace(precision, device="cuda")  # as the trainer sees it: it may look for GPUs
     trainer = trainer_of(loaded, on_gpu, Recipe(batch_size=2), tmp_path, rows, rows)

@@ -10,7 +10,7 @@ from toys import Killed, scores
 from dialsum.data.dialogues import read
 from dialsum.models.cards import card
 from dialsum.models.loading import load
-from dialsum.models.precision import here
+from dialsum.models.precision import Precision
 from dialsum.models.replicas import replica
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
@@ -27,7 +27,7 @@ def toy(name, checkpoint=None):
 
 
 def trained(loaded, learned, r, folder, write=None, **more):
-    precision = here(loaded.card, "replica", r.method)
+    precision = Precision.for_this_machine(loaded.card, "replica", r.method)
     return train(loaded, learned, rows(2), r, folder, precision, write, say=lambda line: None, **more)
 
 
@@ -245,7 +245,7 @@ def test_facts_refuse_what_is_not_finite_by_name(tmp_path):
         with pytest.raises(DialsumError, match=sentence):
             stage.record(dict(evaluations=[dict(loss=2.0), dict(loss=number)]))
     assert not list(run.rglob("train.json"))
-    assert stage.record(dict(best=None))["metrics"] == dict(best=None)
+    assert stage.record(dict(best=None)).metrics.to_dict() == dict(best=None)
     with pytest.raises(DialsumError, match="^the value is nan"):
         to_json(math.nan)
     with pytest.raises(DialsumError, match="^left is inf"):
@@ -345,29 +345,29 @@ def test_another_adapter_than_the_one_to_start_from_is_refused(given, words, ada
 
 def test_what_an_adapter_has_may_be_given_and_is_planned_with(adapter):
     from dialsum.checks.preflight import check_model
-    from dialsum.training.recipe import recipe
+    from dialsum.training.recipe import make_recipe
 
     given = dict(lora_r=4, lora_alpha=12, lora_targets="v_proj,q_proj", lora_dropout=0.0)
     assert not errors(check_model(card("qwen3-4b"), "replica", given, str(adapter[0])))
-    planned = recipe(card("qwen3-4b"), "replica", dict(checkpoint=str(adapter[0])))
+    planned = make_recipe(card("qwen3-4b"), "replica", dict(checkpoint=str(adapter[0])))
     assert (planned.lora_r, planned.lora_alpha, planned.lora_targets) == (4, 12, "q_proj,v_proj")
     unset = dict(checkpoint="", lora_r=0, lora_alpha=0, lora_dropout=-1.0, lora_targets="")
-    plain = recipe(card("qwen3-4b"), "replica", unset)
+    plain = make_recipe(card("qwen3-4b"), "replica", unset)
     assert (plain.lora_r, plain.lora_alpha, plain.lora_dropout) == (16, 32, 0.05) and plain.lora_targets == ""
 
 
 def test_a_card_may_have_its_own_kind_of_new_adapter(adapter):
-    from dialsum.training.recipe import recipe
+    from dialsum.training.recipe import make_recipe
 
     c = replace(card("qwen3-4b"), training=dict(epochs=7, lora_dropout=0.0))
-    assert (recipe(c, "full", {}).epochs, recipe(c, "full", {}).lora_dropout) == (7, 0.0)
-    assert recipe(c, "full", dict(lora_dropout=0.3)).lora_dropout == 0.3
+    assert (make_recipe(c, "full", {}).epochs, make_recipe(c, "full", {}).lora_dropout) == (7, 0.0)
+    assert make_recipe(c, "full", dict(lora_dropout=0.3)).lora_dropout == 0.3
     assert (
-        recipe(c, "full", dict(checkpoint=str(adapter[0]))).lora_dropout
+        make_recipe(c, "full", dict(checkpoint=str(adapter[0]))).lora_dropout
         == adapter_options(str(adapter[0]))["lora_dropout"]
         != 0.0
     )
-    assert "lora_dropout" not in recipe(c, "full", dict(method="full")).facts
+    assert "lora_dropout" not in make_recipe(c, "full", dict(method="full")).facts
 
 
 @pytest.mark.parametrize(
@@ -377,13 +377,13 @@ def test_full_training_refuses_the_options_of_adapters(name, value, typed):
     from experiments import is_korean
 
     from dialsum.checks.options import check_options
-    from dialsum.training.recipe import recipe
+    from dialsum.training.recipe import make_recipe
 
     [told] = check_options(card("kobart"), "replica", {name: value})
     assert told.message("ko").what.startswith("전체 학습에는") and is_korean(told, "remedy")
     for model, method in (("kobart", ""), ("qwen3-4b", "full")):
         with pytest.raises(DialsumError, match=f"^{name} is {value}, and full training has no adapter"):
-            recipe(card(model), "replica", {"method": method, name: value})
+            make_recipe(card(model), "replica", {"method": method, name: value})
     done = typed("run", "--models", "kobart", "--scale", "replica", "--" + name.replace("_", "-"), value)
     assert done.returncode != 0 and f"{name} is {value}, and full training has no adapter" in done.stderr
 
@@ -440,9 +440,11 @@ def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypat
 )
 def test_after_few_updates_another_rate_is_not_advised(count, remedy, other):
     from dialsum.report.verdicts import advise, judge_training
+    from dialsum.scores.metrics import FaultCounts
+    from dialsum.training.metrics import TrainMetrics
 
-    verdicts = judge_training(dict(dev_loss_before=8.2, best=dict(loss=8.2)))
+    verdicts = judge_training(TrainMetrics.of(dev_loss_before=8.2, best=dict(loss=8.2)))
     told = " ".join(
-        advice.what for advice, _ in advise({"m": verdicts}, {"m": {}}, {"m": dict(updates=count)})
+        advice.what for advice, _ in advise({"m": verdicts}, {"m": FaultCounts()}, {"m": dict(updates=count)})
     )
     assert remedy in told and other not in told

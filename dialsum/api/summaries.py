@@ -15,12 +15,13 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -30,8 +31,9 @@ from rapidfuzz import fuzz
 from ..augment.rewriting import syllable_rouge
 from ..data.pairs import letters_only
 from ..data.swaps import Overlap
-from ..endpoints.client import Chat, Failed, Refused, hashed, is_loopback
+from ..endpoints.client import Chat, Failed, Progress, Refused, hashed, is_loopback
 from ..korean.tags import TAG, broken_tags, control_tokens, foreign, is_literal_nothing
+from ..runs.error_facts import coded
 from ..runs.errors import DialsumError, unknown
 from ..scores.files import read_predictions
 from ..scores.rouge import rouge
@@ -97,16 +99,16 @@ def messages(
     dialogue: str,  # turns separated by newlines
     contract: Contract = Contract(),
     strategy: str = "zero_shot",  # of `STRATEGIES`
-    examples: list[tuple[str, str]] = (),  # (dialogue, summary), shown before it
-    more: str = "",  # what is to be said after the question
-) -> list[dict]:  # [{'role': …, 'content': …}, …]
+    examples: Sequence[tuple[str, str]] = (),  # (dialogue, summary), shown before it
+    appendix: str = "",  # what is to be said after the question
+) -> list[dict[str, str]]:  # [{'role': …, 'content': …}, …]
     "The question to an endpoint"
     rules = RULES.format(ending=_endings[contract.polite], form=_thinking if strategy == "cot" else _form)
     question = [dict(role="system", content=rules)]
     for d, summary in examples:
         question.append(dict(role="user", content=_ask(d, len(summary))))
         question.append(dict(role="assistant", content=summary))
-    question.append(dict(role="user", content=_ask(dialogue, contract.length(dialogue)) + more))
+    question.append(dict(role="user", content=_ask(dialogue, contract.length(dialogue)) + appendix))
     return question
 
 # %% ../../nbs/modules/api/summaries.ipynb #da85165b
@@ -136,7 +138,7 @@ class Neighbours:
     ) -> list[tuple[str, str]]:  # (dialogue, summary), the nearest last
         "None of them is the dialogue itself, or nearly the same as it or as another one of them"
         letters = [letters_only(dialogue)]  # of the dialogue, and of its neighbours so far
-        nearest = []
+        nearest: list[tuple[str, str]] = []
         for i in np.argsort(-self.overlap(dialogue), kind="stable"):
             if len(nearest) == k:
                 break
@@ -149,8 +151,8 @@ class Neighbours:
         return nearest[::-1]
 
 
-def _has_twin(letters: str, others: list[str]) -> bool:
-    return any(fuzz.ratio(letters, other) >= TWINS for other in others)
+def _has_twin(letters: str, summaries: list[str]) -> bool:
+    return any(fuzz.ratio(letters, summary) >= TWINS for summary in summaries)
 
 # %% ../../nbs/modules/api/summaries.ipynb #65665523
 _thought = re.compile(r"<think>.*?(?:</think>|\Z)|^.*</think>", re.S)
@@ -197,7 +199,7 @@ def _wrong_tags(text: str, dialogue: str) -> list[str]:  # what is no tag of the
     wrong = [tag for tag in TAG.findall(text) if tag not in tags] + broken_tags(text, dialogue)
     if tags:
         wrong += _renamed.findall(text)
-    return [written for written in dict.fromkeys(wrong) if written not in dialogue]
+    return [wrong_tag for wrong_tag in dict.fromkeys(wrong) if wrong_tag not in dialogue]
 
 
 def _has_little_hangul(text: str) -> bool:
@@ -245,7 +247,7 @@ class Draft:
     "One answer, judged"
 
     text: str  # '' for none
-    faults: dict = field(default_factory=dict)  # as of `faults`
+    faults: dict[str, Any] = field(default_factory=dict)  # as of `faults`
     refusal: Refused | None = None  # why there is no answer
 
 
@@ -265,8 +267,8 @@ def judge(
     return Draft(text, kinds, refusal)
 
 
-def _likeness(text: str, others: list[str]) -> float:
-    return sum(sum(syllable_rouge(text, other)) for other in others)
+def _likeness(text: str, texts: list[str]) -> float:
+    return sum(sum(syllable_rouge(text, another)) for another in texts)
 
 
 def consensus(
@@ -341,7 +343,7 @@ class Summaries:
     # in order: text ('' for none), valid, repaired (of a second question), faults (kinds, with blanks between),
     # failed (why there is no text, or '')
     rows: pd.DataFrame
-    facts: dict  # JSON-ready
+    facts: dict[str, Any]  # JSON-ready
 
 # %% ../../nbs/modules/api/summaries.ipynb #6ca3c827
 class Solar:
@@ -355,7 +357,7 @@ class Solar:
         cache: Path | None = None,  # SQLite file of answers; None: none are kept, and are paid for again
         per_minute: int = 100,  # requests, as many as the account allows
         prices: tuple[float, float] = (0.0, 0.0),  # of a million prompt, of a million completion tokens
-        **options,  # further ones of `Chat`: at_once, timeout, retries
+        **options: Any,  # further ones of `Chat`: at_once, timeout, retries
     ):
         url = base_url or os.environ.get("SOLAR_BASE_URL", "").strip() or BASE_URL
         self.chat = Chat(
@@ -387,7 +389,7 @@ class Solar:
         | None = None,  # rows with summaries, for the contract and the examples of few_shot
         samples: int = 5,  # of each dialogue, for self_consistency
         seed: int = 42,  # of their sampling; endpoints honour it as well as they can
-        progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
+        progress: Progress | None = None,  # called with (done, all, seconds left) every few seconds
     ) -> Summaries:
         "Sum up dialogues; raises `DialsumError` without a key, or when the endpoint cannot be used at all"
         obstacle = self.obstacle() or strategy_obstacle(strategy, train, samples)
@@ -399,7 +401,7 @@ class Solar:
 
 # %% ../../nbs/modules/api/summaries.ipynb #5f658e09
 def _kinds(drafts: list[list[Draft]]) -> list[str]:  # of all their faults
-    kinds = []
+    kinds: list[str] = []
     for draft in chain.from_iterable(drafts):
         kinds += draft.faults
     return kinds
@@ -409,31 +411,34 @@ def _counts(kinds: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(kinds).items()))
 
 
-def _facts(rows: pd.DataFrame, drafts: list[list[Draft]], again: list[int]) -> dict:
+def _facts(rows: pd.DataFrame, drafts: list[list[Draft]], repeats: list[int]) -> dict[str, Any]:
     "Counts of answers and their faults; again: rows that were asked for once more"
     return dict(
         rows=len(rows),
         answered=int((rows["text"] != "").sum()),
         valid=int(rows["valid"].sum()),
-        asked_again=len(again),
+        asked_again=len(repeats),
         repaired=int((rows["repaired"] & rows["valid"]).sum()),
         first_faults=_counts(_kinds(drafts)),
         faults=_counts(" ".join(rows["faults"]).split()),
-        failed=[dict(row=int(i), reason=why) for i, why in rows["failed"].items() if why],
+        failed=[
+            dict(row=int(i), reason=coded(reason).to_dict()) for i, reason in rows["failed"].items() if reason
+        ],
     )
 
 
 def _row(
     draft: Draft, repaired: Draft | None
-) -> dict:  # repaired: from the second question, if there was one
-    chosen = best([draft, repaired]) if repaired else draft
-    reasons = [repaired.refusal if repaired else None, chosen.refusal, DialsumError("answer_without_summary")]
+) -> dict[str, Any]:  # repaired: from the second question, if there was one
+    better = best([draft, repaired]) if repaired else draft
+    reasons = [repaired.refusal if repaired else None, better.refusal, DialsumError("answer_without_summary")]
+    why = next(filter(None, reasons))
     return dict(
-        text=chosen.text,
-        valid=not chosen.faults,
-        repaired=chosen is repaired,
-        faults=" ".join(chosen.faults),
-        failed="" if chosen.text else str(next(filter(None, reasons))),
+        text=better.text,
+        valid=not better.faults,
+        repaired=better is repaired,
+        faults=" ".join(better.faults),
+        failed=None if better.text else why,
     )
 
 # %% ../../nbs/modules/api/summaries.ipynb #5606f893
@@ -447,7 +452,7 @@ class _Session:
         strategy: str,  # of `STRATEGIES`
         train: pd.DataFrame | None,  # rows with summaries
         seed: int,
-        progress: Callable | None,
+        progress: Progress | None,
     ):
         self.chat = chat
         self.dialogues = dialogues
@@ -455,14 +460,16 @@ class _Session:
         self.seed = seed
         self.progress = progress
         self.contract = Contract() if train is None else learn(train)
-        self.examples = [[] for _ in dialogues]
+        self.examples: list[list[tuple[str, str]]] = [[] for _ in dialogues]
         if strategy == "few_shot":
             self.examples = list(map(Neighbours(train), dialogues))
 
-    def _question(self, i: int, complaint: str = "") -> list[dict]:
+    def _question(self, i: int, complaint: str = "") -> list[dict[str, str]]:
         return messages(self.dialogues[i], self.contract, self.strategy, self.examples[i], complaint)
 
-    def _answers(self, questions: list[list[dict]], n: int, refusals: dict[int, Refused]) -> list[str]:
+    def _answers(
+        self, questions: list[list[dict[str, str]]], n: int, refusals: dict[int, Refused]
+    ) -> list[str]:
         return self.chat.many(
             questions,
             temperature=0.7 if n > 1 else 0.0,
@@ -470,15 +477,15 @@ class _Session:
             n=n,
             seed=self.seed if n > 1 else None,
             refused="",
-            why=refusals,
+            refusals=refusals,
             progress=self.progress,
         )
 
-    def _drafts(self, questions: dict[int, list[dict]], n: int = 1) -> dict[int, list[Draft]]:
+    def _drafts(self, questions: dict[int, list[dict[str, str]]], n: int = 1) -> dict[int, list[Draft]]:
         "n drafts for each position of a dialogue"
-        refusals = {}
+        refusals: dict[int, Refused] = {}
         answers = self._answers(list(questions.values()), n, refusals)
-        drafts = {i: [] for i in questions}
+        drafts: dict[int, list[Draft]] = {i: [] for i in questions}
         dialogue_of = list(questions)
         for position, answer in enumerate(answers):
             i = dialogue_of[position // n]
@@ -491,11 +498,11 @@ class _Session:
         used_before = asdict(self.chat.used)
         drafts = list(self._drafts({i: self._question(i) for i in range(len(self.dialogues))}, n).values())
         first = [best(of_one) for of_one in drafts]
-        again = [i for i, d in enumerate(first) if d.faults and not isinstance(d.refusal, Failed)]
-        second = self._drafts({i: self._question(i, _complaint(first[i])) for i in again})
+        repeats = [i for i, d in enumerate(first) if d.faults and not isinstance(d.refusal, Failed)]
+        second = self._drafts({i: self._question(i, _complaint(first[i])) for i in repeats})
         rows = [_row(draft, second[i][0] if i in second else None) for i, draft in enumerate(first)]
         table = pd.DataFrame(rows, columns=["text", "valid", "repaired", "faults", "failed"])
-        used = {name: value - used_before[name] for name, value in asdict(self.chat.used).items()}
+        usage = {name: value - used_before[name] for name, value in asdict(self.chat.used).items()}
         facts = dict(
             model=self.chat.model,
             host=self.chat.host,
@@ -506,7 +513,8 @@ class _Session:
             contract=asdict(self.contract),
             seconds=time.monotonic() - started,
         )
-        return Summaries(table, facts | _facts(table, drafts, again) | used)
+        facts |= _facts(table, drafts, repeats) | usage
+        return Summaries(table.assign(failed=[str(why or "") for why in table["failed"]]), facts)
 
 # %% ../../nbs/modules/api/summaries.ipynb #ff5cc14e
 def sample_rows(
@@ -522,11 +530,11 @@ def sample_rows(
     names, lengths = list(rows["fname"]), rows["dialogue"].str.len().tolist()
     by_length = sorted(range(len(rows)), key=lambda i: (lengths[i], names[i]))
     place = random.Random(seed).random()  # among them, 0 to 1
-    chosen = set()
-    while len(chosen) < n:
-        chosen.add(by_length[int(place * len(rows))])
+    positions: set[int] = set()
+    while len(positions) < n:
+        positions.add(by_length[int(place * len(rows))])
         place = (place + (5**0.5 - 1) / 2) % 1
-    return rows.iloc[sorted(chosen)].reset_index(drop=True)
+    return rows.iloc[sorted(positions)].reset_index(drop=True)
 
 # %% ../../nbs/modules/api/summaries.ipynb #8a069061
 def score_rows(
@@ -534,7 +542,7 @@ def score_rows(
     rows: pd.DataFrame,  # as `dialsum.data.dialogues.read` returns them, with summaries
     tags: str = "split",  # as in `dialsum.scores.rouge.rouge`
     seed: int = 42,  # of the intervals
-) -> dict:  # as of `ScoreTable.to_dict`, with each row's mean, and which rows they are
+) -> dict[str, Any]:  # as of `ScoreTable.to_dict`, with each row's mean, and which rows they are
     "Score the predictions of just these rows; raises `DialsumError` where one is missing"
     texts = predictions if isinstance(predictions, dict) else read_predictions(predictions)
     missing = [fname for fname in rows["fname"] if fname not in texts]
@@ -553,10 +561,12 @@ def score_rows(
 
 
 def compare(
-    a: dict,  # from `score_rows`
-    b: dict,  # from `score_rows`
+    a: dict[str, Any],  # from `score_rows`
+    b: dict[str, Any],  # from `score_rows`
     seed: int = 42,
-) -> dict:  # n; difference of the means a - b, its 95 % interval low to high; wins: rows where a is better
+) -> dict[
+    str, Any
+]:  # n, difference of the means a - b, its 95 % interval low, high; wins: rows where a is better
     "Two scores of the same rows by the same scorer; raises `DialsumError` for any others"
     if not a.get("measured") or a["measured"] != b.get("measured"):
         raise DialsumError("scores_of_other_rows", n=a.get("n"), other_n=b.get("n"))
@@ -584,7 +594,7 @@ def _stand_in_answer(question: str) -> str:
     return "\n".join(f"{speaker}: {_with_fillers(words)}" for speaker, words in turns)
 
 
-def _completion(request: dict) -> dict:  # as the protocol has it
+def _completion(request: dict[str, Any]) -> dict[str, Any]:  # as the protocol has it
     answer = _stand_in_answer(request["messages"][-1]["content"])
     message = dict(role="assistant", content=answer)
     return dict(
@@ -597,7 +607,7 @@ def _completion(request: dict) -> dict:  # as the protocol has it
 
 
 class _StandIn(BaseHTTPRequestHandler):
-    def do_POST(self):
+    def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         body = json.dumps(_completion(request)).encode()
         self.send_response(200)
@@ -606,12 +616,12 @@ class _StandIn(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args):
+    def log_message(self, *args: Any) -> None:
         "Nothing is logged"
 
 
 @contextmanager
-def stand_in():  # gives the base URL of a server that lives as long as the `with` block
+def stand_in() -> Iterator[str]:  # the base URL of a server that lives as long as the `with` block
     "An endpoint on this machine: it sums up a dialogue by its first two turns, and rewrites one by putting words in"
     server = ThreadingHTTPServer(("127.0.0.1", 0), _StandIn)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -7,6 +7,7 @@ __all__ = ['INSTRUCTIONS', 'instruction']
 
 # %% ../../nbs/modules/augment/instructions.ipynb #a2451d0c
 import random
+from typing import Any
 
 from .methods import method
 from ..data.dialogues import Dialogue
@@ -22,6 +23,6 @@ INSTRUCTIONS = (
 
 
 @method("instruction")
-def instruction(d: Dialogue, rng: random.Random) -> dict:  # a template with a place for {dialogue}
+def instruction(d: Dialogue, rng: random.Random) -> dict[str, Any]:  # a template with a place for {dialogue}
     "The same dialogue and summary, asked for in other words"
     return dict(instruction=rng.choice(INSTRUCTIONS))

@@ -8,6 +8,7 @@ __all__ = ['TURNS', 'METHODS', 'Method', 'no_obstacle', 'method', 'Backend']
 # %% ../../nbs/modules/augment/methods.ipynb #6487b2e6
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ..runs.errors import DialsumError
 
@@ -19,7 +20,7 @@ class Method:
     name: str  # as in `--augmentation-methods`
     # (Dialogue, random.Random) → dict of the columns that change, or None;
     # with a backend ([Dialogue], [random.Random], Backend) → [dict or None]
-    make: Callable
+    make: Callable[..., Any]
     same: bool  # whether the new dialogue must have the tags, numbers and names of the old one, each as often
     obstacle: Callable[[], DialsumError | None]  # what keeps it from working; None where nothing does
     backed: bool  # whether it needs a backend
@@ -43,18 +44,21 @@ def no_obstacle() -> None:
     "Of a method that needs nothing"
 
 # %% ../../nbs/modules/augment/methods.ipynb #8258589a
+_Make = TypeVar("_Make", bound=Callable[..., Any])  # as of `Method`
+
+
 def method(
     name: str,  # as in `Method`, like all others
     same: bool = False,
     obstacle: Callable[[], DialsumError | None] = no_obstacle,
     backed: bool = False,
-) -> Callable:  # a decorator
+) -> Callable[[_Make], _Make]:  # a decorator
     "Put a function among the methods"
 
-    def add(make):
+    def add(make: _Make) -> _Make:
         METHODS[name] = Method(name, make, same, obstacle, backed)
-        for other in sorted(METHODS, key=_turn):
-            METHODS[other] = METHODS.pop(other)  # behind those before it, whatever was imported first
+        for label in sorted(METHODS, key=_turn):
+            METHODS[label] = METHODS.pop(label)  # behind those before it, whatever was imported first
         return make
 
     return add
@@ -78,6 +82,6 @@ class Backend:
         "Dialogues → dialogues; '' where it wrote none"
         raise NotImplementedError
 
-    def used(self) -> dict:
+    def used(self) -> dict[str, Any]:
         "The use that was made of it, for facts"
         return {}

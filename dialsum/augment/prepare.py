@@ -8,9 +8,9 @@ __all__ = ['ACTIONS', 'gather', 'methods_asked', 'check_data', 'at_hand', 'Prepa
 # %% ../../nbs/modules/augment/prepare.ipynb #890df32b
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,8 +20,9 @@ from .rows import augment, check_methods
 from ..data.columns import check_mapping
 from ..data.dialogues import read, to_csv
 from ..data.folds import deal, split
-from ..data.quality import DEFECTS, Quality, check, repaired
+from ..data.quality import DEFECTS, Finding, Quality, check, repaired
 from ..data.rows import check_disjoint
+from ..endpoints.client import Progress
 from ..runs.errors import DialsumError, unknown
 from ..runs.files import write_atomic
 from ..runs.identity import named_places
@@ -96,16 +97,16 @@ ACTIONS = ("drop", "fail")
 
 
 def methods_asked(
-    options: dict,  # the data stage's parameters, those that were given
+    options: dict[str, Any],  # the data stage's parameters, those that were given
 ) -> list[str]:  # names; none: no augmentation
     "The augmentation methods of an experiment"
-    methods = options.get("augmentation_methods", "").replace(",", " ").split()
+    methods: list[str] = options.get("augmentation_methods", "").replace(",", " ").split()
     if not methods and options.get("use_augmentation"):
         return ["synonym", "speaker_swap"]
     return methods
 
 
-def _backend(options: dict) -> Backend | None:
+def _backend(options: dict[str, Any]) -> Backend | None:
     return backend(
         options.get("augmentation_backend", ""),
         options.get("augmentation_model", ""),
@@ -118,7 +119,7 @@ _of_gather = ("train_csv", "dev_csv", "test_csv", "dev_fraction", "debug", "seed
 
 
 def check_data(
-    options: dict,  # the data stage's parameters, those that were given
+    options: dict[str, Any],  # the data stage's parameters, those that were given
 ) -> tuple[dict[str, pd.DataFrame], list[Path]]:  # as from `gather`
     "Raises `DialsumError` for data that cannot be read, and for options that cannot be followed"
     check_number("quality_threshold", options.get("quality_threshold", 0.8))
@@ -144,8 +145,8 @@ _dealt_with = {*parameters("data")} - {"run", "seed", "k_folds", "fold_seed"}
 
 def at_hand(
     run: Path,  # run folder
-    options: dict,  # parameter name → value
-) -> dict:  # parameter name → value; `options` itself where nothing is away, or the run has no rows yet
+    options: dict[str, Any],  # parameter name → value
+) -> dict[str, Any]:  # the same; `options` itself where nothing is away, or the run has no rows yet
     "The options with the run's own rows in place of files that are not here, without what these rows have been through"
     places = {
         name: path for name, path in named_places(options).items() if name.partition(" ")[0] in _sources
@@ -165,7 +166,7 @@ class Prepared:
     quality: Quality | None = None  # of the rows as they came; None: not asked for
     dropped: pd.DataFrame | None = None  # training rows below the threshold, with score, kinds, reasons
     folds: pd.DataFrame | None = None  # fname, fold
-    facts: dict = field(default_factory=dict)  # quality, augmentation, folds: what was asked for
+    facts: dict[str, Any] = field(default_factory=dict)  # quality, augmentation, folds: what was asked for
 
     @property
     def examples(self) -> pd.DataFrame:  # fname, origin, method, dialogue
@@ -177,40 +178,40 @@ class Prepared:
         return first[["method", "fname", "origin", "dialogue"]]
 
 
-def _judge(p: Prepared, options: dict) -> int:  # training rows below the threshold
+def _judge(p: Prepared, options: dict[str, Any]) -> pd.DataFrame:  # training rows below the threshold
     threshold, action = options["quality_threshold"], options["quality_action"]
     p.quality = check(p.parts)
     good, bad = p.quality.drop(p.parts, threshold)
     rows = p.parts["train"].merge(bad[["fname", "score", "kinds", "reasons"]], on="fname")
-    p.dropped = rows.sort_values(["score", "fname"], kind="stable").reset_index(drop=True)
+    p.dropped = dropped = rows.sort_values(["score", "fname"], kind="stable").reset_index(drop=True)
     p.facts["quality"] = p.quality.to_dict(threshold) | dict(
         action=action, dropped=len(bad) if action == "drop" else 0, rows=len(p.parts["train"])
     )
     if action == "drop":
         p.parts = good
-    return len(bad)
+    return dropped
 
 
 # the kinds that `repaired` puts right
 _mendable = ("mojibake", "broken_tag", "control", "html", "jamo", "turns")
 
 # %% ../../nbs/modules/augment/prepare.ipynb #a1cbbfe0
-def _no_good_row(p: Prepared, options: dict) -> DialsumError:
+def _no_good_row(dropped: pd.DataFrame, findings: list[Finding], options: dict[str, Any]) -> DialsumError:
     "Which kind hits how many, and what mends it"
-    counts = Counter(kind for kinds in p.dropped["kinds"] for kind in kinds.split(","))
+    counts = Counter(kind for kinds in dropped["kinds"] for kind in kinds.split(","))
     kind = max(counts, key=lambda kind: (counts[kind], DEFECTS[kind].weight))
-    first = next(f for f in p.quality.findings if f.part == "train" and f.kind == kind)
-    fields = dict(count=counts[kind], rows=len(p.dropped), kind=kind, title=DEFECTS[kind].title)
+    first = next(f for f in findings if f.part == "train" and f.kind == kind)
+    fields = dict(count=counts[kind], rows=len(dropped), kind=kind, title=DEFECTS[kind].title)
     fields |= dict(fname=first.fname, where=first.where, evidence=first.what)
     if kind in _mendable and not options["clean_data"]:
         return DialsumError("no_good_row_but_mendable", **fields)
     return DialsumError("no_good_row", **fields)
 
 
-def _check_rest(p: Prepared, options: dict):  # what is left must be what `read` would take
+def _check_rest(p: Prepared, options: dict[str, Any]) -> None:  # what is left must be what `read` would take
     for part, rows in p.parts.items():
-        if not len(rows):
-            raise _no_good_row(p, options)
+        if not len(rows) and p.dropped is not None and p.quality is not None:
+            raise _no_good_row(p.dropped, p.quality.findings, options)
         with_gap = rows["fname"][_gaps(rows)]
         if len(with_gap) and part == "train":
             raise DialsumError("train_row_with_gap", fname=with_gap.iloc[0])
@@ -219,18 +220,18 @@ def _check_rest(p: Prepared, options: dict):  # what is left must be what `read`
     check_disjoint(p.parts["train"], p.parts["dev"])
 
 # %% ../../nbs/modules/augment/prepare.ipynb #7d64542c
-def _grow(p: Prepared, options: dict, progress: Callable):
+def _grow(p: Prepared, options: dict[str, Any], progress: Progress) -> None:
     methods = methods_asked(options)
     if not methods:
         return
     rows = p.parts["train"]
     ratio = options["augmentation_ratio"]
-    new = augment(rows, methods, ratio, options["seed"], _backend(options), progress)
-    p.facts["augmentation"] = new.attrs["augmentation"] | dict(rows=len(rows), ratio=ratio)
-    p.parts["train"] = pd.concat([rows, new], ignore_index=True).fillna("")
+    variants = augment(rows, methods, ratio, options["seed"], _backend(options), progress)
+    p.facts["augmentation"] = variants.attrs["augmentation"] | dict(rows=len(rows), ratio=ratio)
+    p.parts["train"] = pd.concat([rows, variants], ignore_index=True).fillna("")
 
 
-def _fold(p: Prepared, options: dict):
+def _fold(p: Prepared, options: dict[str, Any]) -> None:
     k, seed = options["k_folds"], options["fold_seed"]
     if not k:
         return
@@ -243,18 +244,19 @@ def _fold(p: Prepared, options: dict):
 
 
 def _csv(rows: pd.DataFrame) -> str:
-    return rows.to_csv(index=False, lineterminator="\n")
+    text: str = rows.to_csv(index=False, lineterminator="\n")
+    return text
 
 
-def _write_low_quality(p: Prepared, folder: Path):
-    table = p.dropped[["fname", "score", "kinds", "reasons", "dialogue", "topic"]].copy()
-    count = p.dropped["summaries"].map(len).max() if len(p.dropped) else 0
+def _write_low_quality(dropped: pd.DataFrame, folder: Path) -> None:
+    table = dropped[["fname", "score", "kinds", "reasons", "dialogue", "topic"]].copy()
+    count = dropped["summaries"].map(len).max() if len(dropped) else 0
     for i in range(count):
-        table[f"summary{i or ''}"] = p.dropped["summaries"].str[i]
+        table[f"summary{i or ''}"] = dropped["summaries"].str[i]
     write_atomic(folder / "low_quality.csv", _csv(table))
 
 
-def _write_parts(p: Prepared, folder: Path):
+def _write_parts(p: Prepared, folder: Path) -> None:
     results = {"folds.csv": p.folds, "low_quality.csv": p.dropped, "test.csv": p.parts.get("test")}
     for name, rows in results.items():
         if rows is None:  # of an earlier time, with other options
@@ -265,7 +267,7 @@ def _write_parts(p: Prepared, folder: Path):
         write_atomic(folder / "folds.csv", _csv(p.folds))
 
 # %% ../../nbs/modules/augment/prepare.ipynb #32681e08
-def _mend(p: Prepared):
+def _mend(p: Prepared) -> None:
     as_read = p.parts
     p.parts = {name: repaired(rows) for name, rows in as_read.items()}
     p.facts["cleaned"] = {
@@ -287,16 +289,16 @@ def prepare(
     if options["clean_data"]:
         _mend(p)
     if options["validate_data_quality"]:
-        bad = _judge(p, options)
-        _write_low_quality(p, folder)
-        if bad and options["quality_action"] == "fail":
+        dropped = _judge(p, options)
+        _write_low_quality(dropped, folder)
+        if len(dropped) and options["quality_action"] == "fail":
             raise DialsumError(
                 "rows_of_low_quality",
-                count=bad,
+                count=len(dropped),
                 rows=len(parts["train"]),
                 threshold=options["quality_threshold"],
-                fname=p.dropped["fname"][0],
-                reasons=p.dropped["reasons"][0],
+                fname=dropped["fname"][0],
+                reasons=dropped["reasons"][0],
             )
     _check_rest(p, options)
     _grow(p, options, stage.progress)

@@ -10,6 +10,7 @@ import random
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from .methods import method
 from .synonyms import kiwi_obstacle, morphemes_of
@@ -158,7 +159,7 @@ def _free(turns: list[_Turn], i: int) -> bool:  # whether turns i, i+1 and i+2, 
 def turn_shuffle(
     d: Dialogue,
     rng: random.Random,
-) -> dict | None:  # None: no two exchanges are independent of each other
+) -> dict[str, Any] | None:  # None: no two exchanges are independent of each other
     "The same dialogue with two adjacent exchanges in the other order"
     turns = [_Turn(tag, words.strip()) for tag, words in d.turns]
     places = [i for i in range(1, len(turns) - 3) if _free(turns, i)]

@@ -9,6 +9,7 @@ __all__ = ['BAND', 'LENGTHS', 'paraphrase', 'back_translation', 'syllable_rouge'
 import random
 import re
 from collections import Counter
+from typing import Any
 
 from rapidfuzz.distance import LCSseq
 
@@ -26,15 +27,17 @@ def _words(text: str) -> list[str]:
     return [words for _, words in Dialogue("", text).turns]
 
 
-def _anew(name: str, originals: list[Dialogue], chances: list[random.Random], backend: Backend) -> list[dict]:
+def _rewritten_rows(
+    name: str, originals: list[Dialogue], chances: list[random.Random], backend: Backend
+) -> list[dict[str, Any]]:
     texts = [d.text for d in originals]
     rows = []
-    for old, new in zip(
+    for text, rewrite in zip(
         texts, backend.rewrite(name, texts, [c.getrandbits(31) for c in chances]), strict=True
     ):
-        if _speakers(old) == _speakers(new):
-            new = with_words(old, _words(new))  # with the blanks of the old one
-        rows.append(dict(dialogue=new))
+        if _speakers(text) == _speakers(rewrite):
+            rewrite = with_words(text, _words(rewrite))  # with the blanks of the old one
+        rows.append(dict(dialogue=rewrite))
     return rows
 
 
@@ -43,9 +46,9 @@ def paraphrase(
     originals: list[Dialogue],
     chances: list[random.Random],  # one each
     backend: Backend,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     "The same dialogues in other words"
-    return _anew("paraphrase", originals, chances, backend)
+    return _rewritten_rows("paraphrase", originals, chances, backend)
 
 
 @method("back_translation", backed=True)
@@ -53,9 +56,9 @@ def back_translation(
     originals: list[Dialogue],
     chances: list[random.Random],  # one each
     backend: Backend,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     "The same dialogues, by way of English"
-    return _anew("back_translation", originals, chances, backend)
+    return _rewritten_rows("back_translation", originals, chances, backend)
 
 # %% ../../nbs/modules/augment/rewriting.ipynb #dcba659c
 BAND = 40, 92  # syllable ROUGE between a dialogue and its rewriting, percent
@@ -64,7 +67,7 @@ BAND = 40, 92  # syllable ROUGE between a dialogue and its rewriting, percent
 LENGTHS = 0.6, 1.6  # length of the new dialogue, in lengths of the old one
 
 
-def _grams(text: str, n: int) -> Counter:
+def _grams(text: str, n: int) -> Counter[tuple[str, ...]]:
     return Counter(zip(*(text[i:] for i in range(n))))
 
 
@@ -72,15 +75,16 @@ def _f1(shared: int, total: int) -> float:  # percent
     return 200 * shared / max(1, total)
 
 
+def _gram_f1(old: str, new: str, n: int) -> float:  # percent
+    grams, other_grams = _grams(old, n), _grams(new, n)
+    return _f1((grams & other_grams).total(), grams.total() + other_grams.total())
+
+
 def syllable_rouge(
-    old: str,  # a text
-    new: str,  # another one
+    first: str,  # a text
+    another: str,  # another one
 ) -> tuple[float, float, float]:  # ROUGE-1, ROUGE-2, ROUGE-L; F1, 0-100
     "How much of two texts is the same, syllable by syllable; blanks and tags left out"
-    old, new = (re.sub(r"\s", "", TAG.sub("", text)) for text in (old, new))
-    scores = []
-    for n in (1, 2):
-        grams, other_grams = _grams(old, n), _grams(new, n)
-        scores.append(_f1((grams & other_grams).total(), grams.total() + other_grams.total()))
-    scores.append(_f1(LCSseq.similarity(old, new), len(old) + len(new)))
-    return tuple(scores)
+    first, another = (re.sub(r"\s", "", TAG.sub("", text)) for text in (first, another))
+    in_order = _f1(LCSseq.similarity(first, another), len(first) + len(another))
+    return _gram_f1(first, another, 1), _gram_f1(first, another, 2), in_order

@@ -7,11 +7,11 @@ __all__ = ['BATCH', 'PATIENCE', 'check_methods', 'keeps', 'rewritten', 'augment'
 
 # %% ../../nbs/modules/augment/rows.ipynb #66829384
 import random
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -22,8 +22,10 @@ from .rewriting import BAND, LENGTHS, syllable_rouge
 from .synonyms import is_fixed, words_of
 from ..data.dialogues import Dialogue, dialogues
 from ..data.quality import DEFECTS, row_findings
+from ..endpoints.client import Progress
 from ..korean.names import names
 from ..runs.errors import DialsumError, unknown
+from ..runs.ticker import ProgressTicker
 
 # %% ../../nbs/modules/augment/rows.ipynb #23b1f03a
 def check_methods(
@@ -35,18 +37,18 @@ def check_methods(
     for name in methods:
         if name not in METHODS:
             raise unknown("augmentation method", name, list(METHODS))
-    chosen = [m for m in METHODS.values() if m.name in methods]
-    if not chosen:
+    selection = [m for m in METHODS.values() if m.name in methods]
+    if not selection:
         raise DialsumError("augmentation_without_method", methods=list(METHODS))
-    for m in chosen:
+    for m in selection:
         obstacle = m.obstacle()
         if not obstacle and m.backed:
             obstacle = _obstacle(m.name, backend)
         if obstacle:
             raise obstacle
-    if not 0 < ratio <= len(chosen):
-        raise DialsumError("augmentation_ratio_out_of_range", ratio=str(ratio), most=len(chosen))
-    return chosen
+    if not 0 < ratio <= len(selection):
+        raise DialsumError("augmentation_ratio_out_of_range", ratio=str(ratio), most=len(selection))
+    return selection
 
 
 def _obstacle(name: str, backend: Backend | None) -> DialsumError | None:
@@ -57,69 +59,73 @@ def _obstacle(name: str, backend: Backend | None) -> DialsumError | None:
 
 # %% ../../nbs/modules/augment/rows.ipynb #e17a0a55
 def keeps(
-    old: str,  # a dialogue
-    new: str,  # what was made of it
+    text: str,  # a dialogue
+    variant: str,  # what was made of it
 ) -> bool:
-    "Whether tags, Latin words, numbers, and the words with a numeral or a name of `old` are as often in `new`"
-    fixed = {old[word[0].start : word[-1].end] for word in words_of(old) if is_fixed(word)}
-    return _count(fixed, old) == _count(fixed, new) and _has_same_tokens(old, new)
+    "Whether tags, Latin words, numbers, and the words with a numeral or a name of `text` are as often in `variant`"
+    fixed = {text[word[0].start : word[-1].end] for word in words_of(text) if is_fixed(word)}
+    return _count(fixed, text) == _count(fixed, variant) and _has_same_tokens(text, variant)
 
 
-def _count(words: set[str], text: str) -> Counter:
+def _count(words: set[str], text: str) -> Counter[str]:
     return Counter(word for word in text.split() if word in words)
 
 
-def _has_same_tokens(old: str, new: str) -> bool:
-    return Counter(KEPT_TOKENS.findall(old)) == Counter(KEPT_TOKENS.findall(new))
+def _has_same_tokens(text: str, variant: str) -> bool:
+    return Counter(KEPT_TOKENS.findall(text)) == Counter(KEPT_TOKENS.findall(variant))
 
 
 def _unknown_names(text: str, summaries: tuple[str, ...]) -> set[str]:  # of the summaries, to the dialogue
     return set(chain.from_iterable(names([text] * len(summaries), list(summaries))))
 
 
-def _strayed(d: Dialogue, new: Dialogue) -> str:
+def _strayed(d: Dialogue, variant: Dialogue) -> str:
     "Why what a model wrote is not the same conversation; '' where it may be"
-    if not _has_same_tokens(d.text, new.text):
+    if not _has_same_tokens(d.text, variant.text):
         return "figures"
-    if not LENGTHS[0] <= len(new.text) / len(d.text) <= LENGTHS[1]:
+    if not LENGTHS[0] <= len(variant.text) / len(d.text) <= LENGTHS[1]:
         return "length"
-    likeness = sum(syllable_rouge(d.text, new.text)) / 3
-    long_turns = [(old, other) for (_, old), (_, other) in zip(d.turns, new.turns) if len(old) >= 25]
-    if likeness < BAND[0] or any(syllable_rouge(old, other)[0] < 25 for old, other in long_turns):
+    likeness = sum(syllable_rouge(d.text, variant.text)) / 3
+    long_turns = [
+        (words, new_words) for (_, words), (_, new_words) in zip(d.turns, variant.turns) if len(words) >= 25
+    ]
+    if likeness < BAND[0] or any(syllable_rouge(words, new_words)[0] < 25 for words, new_words in long_turns):
         return "far"
     if likeness > BAND[1]:
         return "copy"
-    return "name" if _unknown_names(new.text, d.summaries) - _unknown_names(d.text, d.summaries) else ""
+    return "name" if _unknown_names(variant.text, d.summaries) - _unknown_names(d.text, d.summaries) else ""
 
 
-def _turns_differ(m: Method, d: Dialogue, new: Dialogue) -> bool:
+def _turns_differ(m: Method, d: Dialogue, variant: Dialogue) -> bool:
     speakers = [tag for tag, _ in d.turns]
-    new_speakers = [tag for tag, _ in new.turns]
+    new_speakers = [tag for tag, _ in variant.turns]
     if m.same or m.backed:
         return speakers != new_speakers
     return sorted(Counter(speakers).values()) != sorted(Counter(new_speakers).values())
 
 # %% ../../nbs/modules/augment/rows.ipynb #eaa87131
-def _new_defect(m: Method, d: Dialogue, new: Dialogue) -> str:  # its kind; '' for none
-    findings = row_findings("train", new)
+def _new_defect(m: Method, d: Dialogue, variant: Dialogue) -> str:  # its kind; '' for none
+    findings = row_findings("train", variant)
     kinds = {f.kind for f in findings if m.backed or DEFECTS[f.kind].severity == "error"}
     if not kinds:
         return ""
     return min(kinds - {f.kind for f in row_findings("train", d)}, default="")
 
 
-def _fault(m: Method, d: Dialogue, columns: dict) -> str:  # why a row is dropped; '' where it is not
-    new = Dialogue(d.fname, columns.get("dialogue", d.text), columns.get("summaries", d.summaries))
-    if not new.text.strip():
+def _fault(
+    m: Method, d: Dialogue, columns: dict[str, Any]
+) -> str:  # why a row is dropped; '' where it is not
+    variant = Dialogue(d.fname, columns.get("dialogue", d.text), columns.get("summaries", d.summaries))
+    if not variant.text.strip():
         return "empty"
-    if (d.text, d.summaries) == (new.text, new.summaries):
+    if (d.text, d.summaries) == (variant.text, variant.summaries):
         return "" if "instruction" in columns else "copy"
-    if _turns_differ(m, d, new):
+    if _turns_differ(m, d, variant):
         return "turns"
-    if m.same and not keeps(d.text, new.text):
+    if m.same and not keeps(d.text, variant.text):
         return "figures"
-    strayed = _strayed(d, new) if m.backed else ""
-    return strayed or _new_defect(m, d, new)
+    strayed = _strayed(d, variant) if m.backed else ""
+    return strayed or _new_defect(m, d, variant)
 
 # %% ../../nbs/modules/augment/rows.ipynb #d76b62a0
 BATCH, PATIENCE = 16, 64  # dialogues that a backend gets at once; rows in vain until it gets no more
@@ -129,14 +135,14 @@ BATCH, PATIENCE = 16, 64  # dialogues that a backend gets at once; rows in vain 
 class _Tally:
     "What became of the dialogues that a method was tried on"
 
-    made: int = 0  # rows
+    rows: int = 0  # rows
     left_out: int = 0  # the method can do nothing with them
     dropped: int = 0  # rows that failed the check
-    reasons: Counter = field(default_factory=Counter)  # why → rows
+    reasons: Counter[str] = field(default_factory=Counter)  # why → rows
 
     @property
     def counts(self) -> dict[str, int]:
-        return dict(made=self.made, left_out=self.left_out, dropped=self.dropped)
+        return dict(made=self.rows, left_out=self.left_out, dropped=self.dropped)
 
     @property
     def reasons_text(self) -> str:  # 'figures 3, far 1'
@@ -145,7 +151,7 @@ class _Tally:
 
 def _try(
     m: Method, originals: list[Dialogue], seed: int, backend: Backend | None
-) -> list[tuple[Dialogue, dict | None]]:
+) -> list[tuple[Dialogue, dict[str, Any] | None]]:
     "(the dialogue, what changes) for each"
     chances = [random.Random(f"{seed} {m.name} {d.fname}") for d in originals]
     variants = m.make(originals, chances, backend) if m.backed else map(m.make, originals, chances)
@@ -154,7 +160,7 @@ def _try(
 # %% ../../nbs/modules/augment/rows.ipynb #b79b8d3f
 def _variants(
     m: Method, originals: list[Dialogue], seed: int, backend: Backend | None, size: int, tally: _Tally
-) -> Iterator[tuple[Dialogue, dict]]:  # a row and what changes
+) -> Iterator[tuple[Dialogue, dict[str, Any]]]:  # a row and what changes
     order = random.Random(f"{seed} {m.name}").sample(originals, len(originals))
     for batch in (order[i : i + size] for i in range(0, len(order), size)):
         for d, columns in _try(m, batch, seed, backend):
@@ -166,9 +172,10 @@ def _variants(
                 tally.dropped += 1
                 tally.reasons[fault] += 1
                 continue
-            tally.made += 1
+            tally.rows += 1
             yield d, dict(method=m.name, **columns)
-        if m.backed and tally.dropped >= PATIENCE and not tally.made:
+        in_vain = tally.dropped >= PATIENCE and not tally.rows
+        if m.backed and backend and in_vain:
             print(
                 f"{m.name}: {backend.name} wrote {tally.dropped} dialogues and none could be kept "
                 f"({tally.reasons_text}); it is not asked further.",
@@ -188,14 +195,19 @@ def rewritten(
     variants = []
     for batch in (originals[i : i + BATCH] for i in range(0, len(originals), BATCH)):
         variants += _try(m, batch, seed, backend)
-    texts = []
+    texts: list[str | None] = []
     for d, columns in variants:
-        good = columns is not None and not _fault(m, d, columns)
-        texts.append(columns["dialogue"] if good else None)
+        if columns is None or _fault(m, d, columns):
+            texts.append(None)
+        else:
+            texts.append(columns["dialogue"])
     return texts
 
 # %% ../../nbs/modules/augment/rows.ipynb #3c01e877
-def _in_turn(sources: list[Iterator]) -> Iterator:
+_Item = TypeVar("_Item")
+
+
+def _in_turn(sources: list[Iterator[_Item]]) -> Iterator[_Item]:
     while sources:
         for source in list(sources):
             try:
@@ -204,21 +216,19 @@ def _in_turn(sources: list[Iterator]) -> Iterator:
                 sources.remove(source)
 
 
-def _name(d: Dialogue, method: str, taken: set[str]) -> str:
+def _name(d: Dialogue, method: str, names_in_use: set[str]) -> str:
     base = f"{d.fname}_{method}"
     candidates = chain([base], (f"{base}_{i}" for i in count(2)))
-    name = next(name for name in candidates if name not in taken)
-    taken.add(name)
+    name = next(name for name in candidates if name not in names_in_use)
+    names_in_use.add(name)
     return name
 
 
-def _watched(rows: Iterator, total: int, progress: Callable | None) -> Iterator:
-    started = last = time.monotonic()
+def _watched(rows: Iterable[_Item], total: int, progress: Progress | None) -> Iterator[_Item]:
+    ticker = ProgressTicker(progress, total)
     for n, row in enumerate(rows, 1):
         yield row
-        if progress and time.monotonic() - last > 5:
-            last = time.monotonic()
-            progress(n, total, (last - started) / n * (total - n))
+        ticker.update(n)
 
 # %% ../../nbs/modules/augment/rows.ipynb #0e0a6b3f
 def augment(
@@ -227,32 +237,33 @@ def augment(
     ratio: float,  # new rows for each old one: more than 0, at most one for each method
     seed: int = 42,  # the same seed gives the same bytes
     backend: Backend | None = None,  # from `backend`, for the methods that need one
-    progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
+    progress: Progress | None = None,  # called with (done, all, seconds left) every few seconds
 ) -> pd.DataFrame:  # the new rows only: `_columns`, where instruction is '' for the usual one
     """Round `ratio` x rows new rows; fewer where the methods find no more.
 
     `.attrs['augmentation']` counts them by method, and why rows were dropped.
     Raises `DialsumError` when none can be made.
     """
-    chosen = check_methods(methods, ratio, backend)
+    selection = check_methods(methods, ratio, backend)
     originals = dialogues(rows)
-    wanted = round(ratio * len(rows))
-    tallies = {m.name: _Tally() for m in chosen}
+    target = round(ratio * len(rows))
+    tallies = {m.name: _Tally() for m in selection}
     sources = []
-    for m in chosen:
-        size = max(1, min(BATCH, wanted)) if m.backed else 1
+    for m in selection:
+        size = max(1, min(BATCH, target)) if m.backed else 1
         sources.append(_variants(m, originals, seed, backend, size, tallies[m.name]))
-    variants = list(_watched(islice(_in_turn(sources), wanted), wanted, progress))
+    variants = list(_watched(islice(_in_turn(sources), target), target, progress))
     if not variants:
         raise _made_nothing(len(rows), ratio, tallies, backend)
-    taken = set(rows["fname"])
-    frame = pd.DataFrame([_new_row(d, columns, taken) for d, columns in variants])[_columns]
+    names_in_use = set(rows["fname"])
+    frame = pd.DataFrame([_new_row(d, columns, names_in_use) for d, columns in variants])[_columns]
+    asked = backend if any(m.backed for m in selection) else None
     frame.attrs["augmentation"] = dict(
-        asked=wanted,
+        asked=target,
         made=len(variants),
         methods={name: tally.counts for name, tally in tallies.items()},
         reasons={name: dict(tally.reasons) for name, tally in tallies.items() if tally.reasons},
-        backend=dict(name=backend.name, **backend.used()) if any(m.backed for m in chosen) else None,
+        backend=dict(name=asked.name, **asked.used()) if asked else None,
     )
     return frame
 
@@ -260,9 +271,9 @@ def augment(
 _columns = ["fname", "dialogue", "topic", "summaries", "origin", "method", "instruction"]
 
 
-def _new_row(d: Dialogue, columns: dict, taken: set[str]) -> dict:
+def _new_row(d: Dialogue, columns: dict[str, Any], names_in_use: set[str]) -> dict[str, Any]:
     row = dict(
-        fname=_name(d, columns["method"], taken), dialogue=d.text, topic=d.topic, summaries=d.summaries
+        fname=_name(d, columns["method"], names_in_use), dialogue=d.text, topic=d.topic, summaries=d.summaries
     )
     return row | dict(origin=d.fname, instruction="") | columns
 

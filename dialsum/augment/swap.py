@@ -8,24 +8,14 @@ __all__ = ['swap', 'speaker_swap']
 # %% ../../nbs/modules/augment/swap.ipynb #2793ea61
 import random
 import re
+from typing import Any
 
 from .methods import method
 from ..data.dialogues import Dialogue
+from ..korean.particles import PAIRS
 
 # %% ../../nbs/modules/augment/swap.ipynb #7b2aabf1
-_pairs = (
-    ("이라고", "라고"),
-    ("이라는", "라는"),
-    ("이랑", "랑"),
-    ("이나", "나"),
-    ("은", "는"),
-    ("이", "가"),
-    ("을", "를"),
-    ("과", "와"),
-)
-
-
-_partner = dict(_pairs) | {after_vowel: after_consonant for after_consonant, after_vowel in _pairs}
+_partner = dict(PAIRS) | {after_vowel: after_consonant for after_consonant, after_vowel in PAIRS}
 
 
 _particle = "|".join(sorted(_partner, key=len, reverse=True))
@@ -42,7 +32,7 @@ def swap(
 
 
 @method("speaker_swap")
-def speaker_swap(d: Dialogue, rng: random.Random) -> dict | None:  # None: not both of them speak
+def speaker_swap(d: Dialogue, rng: random.Random) -> dict[str, Any] | None:  # None: not both of them speak
     "The same conversation with #Person1# and #Person2# exchanged, in its summaries too"
     if not {"#Person1#", "#Person2#"} <= set(d.speakers):
         return None

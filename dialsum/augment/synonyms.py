@@ -13,11 +13,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any
 
 from .methods import method
 from ..data.dialogues import Dialogue
 from ..korean.names import kiwi
+from ..korean.particles import ends_in_vowel
 from ..runs.errors import DialsumError
+
+if TYPE_CHECKING:
+    from kiwipiepy import Token
 
 # %% ../../nbs/modules/augment/synonyms.ipynb #6f34d2cf
 NOUNS = """이야기=얘기 요즘=요새 지난해>작년 간밤>어젯밤 금년>올해 평상시=평소 오늘날>요즘 근처=부근 건너편=맞은편 바깥>밖 곁>옆 좌측>왼쪽 우측>오른쪽 정류소>정류장
@@ -47,14 +52,14 @@ def lexicon(
     text: str,  # `a>b` or `a=b`, between blanks
 ) -> dict[str, list[str]]:  # what each word may become; of predicates the stems
     "The entries of one part of the lexicon, both directions of `=`"
-    entries = {}
+    entries: dict[str, list[str]] = {}
     for entry in text.split():
-        old, sign, new = re.split("([>=])", entry)
+        word, sign, synonym = re.split("([>=])", entry)
         if text in (VERBS, ADJECTIVES):
-            old, new = old.removesuffix("다"), new.removesuffix("다")
-        entries.setdefault(old, []).append(new)
+            word, synonym = word.removesuffix("다"), synonym.removesuffix("다")
+        entries.setdefault(word, []).append(synonym)
         if sign == "=":
-            entries.setdefault(new, []).append(old)
+            entries.setdefault(synonym, []).append(word)
     return entries
 
 
@@ -69,10 +74,6 @@ def kiwi_obstacle() -> DialsumError | None:
     return DialsumError("kiwi_missing", packages=packages) if packages else None
 
 
-def _ends_in_vowel(word: str) -> bool:
-    return (ord(word[-1]) - 0xAC00) % 28 == 0
-
-
 def join_morphemes(
     morphemes: list[tuple[str, str]],  # (form, tag) of each
 ) -> str:  # one word
@@ -80,31 +81,32 @@ def join_morphemes(
     forms = list(morphemes)
     for i in range(2, len(forms)):
         if forms[i - 1][1] == "VCP" and forms[i][0] in ("에요", "예요"):
-            forms[i] = ("예요" if _ends_in_vowel(forms[i - 2][0]) else "에요", "EF")
-    return kiwi().join([(form, tag, False) for form, tag in forms])
+            forms[i] = ("예요" if ends_in_vowel(forms[i - 2][0]) else "에요", "EF")
+    text: str = kiwi().join([(form, tag, False) for form, tag in forms])
+    return text
 
 # %% ../../nbs/modules/augment/synonyms.ipynb #57309bfc
 _ending = re.compile(r"J|E|VC|VX|XS[VA]")
 
 
 def _alternatives(
-    morphemes: list,  # of one word, as Kiwi gives them
-    followed: bool,  # whether another word comes behind it, without a mark between
+    morphemes: list["Token"],  # of one word, as Kiwi gives them
+    has_follower: bool,  # whether another word comes behind it, without a mark between
 ) -> list[list[tuple[str, str]]]:  # of the morphemes of its replacements
-    first, rest = morphemes[0], [(m.form, m.tag) for m in morphemes[1:]]
-    if not all(_ending.match(tag) for _, tag in rest):
+    first, endings = morphemes[0], [(m.form, m.tag) for m in morphemes[1:]]
+    if not all(_ending.match(tag) for _, tag in endings):
         return []
-    if first.tag[:2] == "MA" and not rest:
-        return [[(new, first.tag)] for new in _parts["adverb"].get(first.form, [])] if followed else []
+    if first.tag[:2] == "MA" and not endings:
+        return [[(noun, first.tag)] for noun in _parts["adverb"].get(first.form, [])] if has_follower else []
     nouns = _parts["noun"].get(first.form, []) if first.tag in ("NNG", "MAG") else []
-    return [[(new, "NNG"), *rest] for new in nouns] + _predicates(morphemes)
+    return [[(noun, "NNG"), *endings] for noun in nouns] + _predicates(morphemes)
 
 
 def _is_exclamation(ending: tuple[str, str]) -> bool:  # 감사합니다, but not 감사하는 or 감사해야
     return ending == ("어", "EF") or bool(re.fullmatch("ᆸ니다|어요|죠|지요|네요?|었|겠", ending[0]))
 
 
-def _predicates(morphemes: list) -> list[list[tuple[str, str]]]:
+def _predicates(morphemes: list["Token"]) -> list[list[tuple[str, str]]]:
     replacements = []
     for size in (1, 2):  # the stem is one morpheme (고르), or two (선택, 하)
         if len(morphemes) <= size or (size == 2 and morphemes[1].tag[:2] != "XS"):
@@ -113,23 +115,24 @@ def _predicates(morphemes: list) -> list[list[tuple[str, str]]]:
         kind = morphemes[size - 1].tag.split("-")[0]
         endings = [(m.form, m.tag) for m in morphemes[size:]]
         if kind in ("VV", "XSV"):
-            replacements += [[(new, "VV"), *endings] for new in _parts["verb"].get(stem, [])]
+            replacements += [[(predicate, "VV"), *endings] for predicate in _parts["verb"].get(stem, [])]
         if kind in ("VA", "XSA") or (kind == "XSV" and _is_exclamation(endings[0])):
-            replacements += [[(new, "VA"), *endings] for new in _parts["adjective"].get(stem, [])]
+            replacements += [[(predicate, "VA"), *endings] for predicate in _parts["adjective"].get(stem, [])]
     return replacements
 
 # %% ../../nbs/modules/augment/synonyms.ipynb #f8a1a65e
 @lru_cache(64)
 def morphemes_of(
     text: str,  # a dialogue, a summary or a turn
-) -> list:  # kiwipiepy.Token of each
+) -> list["Token"]:
     "The morphemes of a text"
-    return kiwi().tokenize(text)
+    tokens: list[Token] = kiwi().tokenize(text)
+    return tokens
 
 
 def words_of(
     text: str,  # a dialogue, a summary or a turn
-) -> Iterator[list]:  # of kiwipiepy.Token, marks included
+) -> Iterator[list["Token"]]:  # marks included
     "The morphemes of each word"
     words = groupby(morphemes_of(text), key=lambda token: (token.sent_position, token.word_position))
     return (list(tokens) for _, tokens in words)
@@ -139,7 +142,7 @@ _fixed_tags = ("NNP", "NR", "MM", "SL", "SN", "SH", "SB", "SW")
 
 
 def is_fixed(
-    word: list,  # from `words_of`
+    word: list["Token"],  # from `words_of`
 ) -> bool:
     "Whether a word holds a tag, a digit, a Latin letter, a numeral or a name"
     return any(token.tag in _fixed_tags or token.tag[0] in "WZ" for token in word)
@@ -158,19 +161,21 @@ def replacement_sites(
         start, end = core[0].start, core[-1].end
         alternatives = _alternatives(core, bool(re.match(" [가-힣]", text[end:])))
         if alternatives and join_morphemes([(t.form, t.tag) for t in core]) == text[start:end]:
-            sites.append((start, end, [join_morphemes(new) for new in alternatives]))
+            sites.append((start, end, [join_morphemes(alternative) for alternative in alternatives]))
     return sites
 
 # %% ../../nbs/modules/augment/synonyms.ipynb #ff8be098
 @method("synonym", same=True, obstacle=kiwi_obstacle)
-def synonym(d: Dialogue, rng: random.Random) -> dict | None:  # None: it has no word that can be replaced
+def synonym(
+    d: Dialogue, rng: random.Random
+) -> dict[str, Any] | None:  # None: it has no word that can be replaced
     "The same dialogue with other words for the same things"
     tokens = chain.from_iterable(map(morphemes_of, d.summaries))
     sites = replacement_sites(d.text, {token.form for token in tokens})
     if not sites:
         return None
-    chosen = [site for site in sites if rng.random() < 0.7] or [rng.choice(sites)]
+    selection = [site for site in sites if rng.random() < 0.7] or [rng.choice(sites)]
     text = d.text
-    for start, end, alternatives in reversed(chosen):
+    for start, end, alternatives in reversed(selection):
         text = text[:start] + rng.choice(alternatives) + text[end:]
     return dict(dialogue=text)

@@ -7,6 +7,7 @@ __all__ = ['STOPS', 'check_folder', 'check_note', 'check_config', 'check_going_o
 
 # %% ../../nbs/modules/checks/checkpoint.ipynb #65e3e96b
 from pathlib import Path
+from typing import Any
 
 from .finding import Finding
 from ..models.cards import ModelCard
@@ -15,7 +16,7 @@ from ..models.loading import shared_tokenizer
 from ..runs.errors import DialsumError
 from ..training.lora import check_adapter, check_no_tokens
 from ..training.new_tokens import fresh_tokens
-from ..training.recipe import UNSET, Recipe, adapter_options, settled
+from ..training.recipe import UNSET, Recipe, adapter_options, with_adapter_options
 
 # %% ../../nbs/modules/checks/checkpoint.ipynb #79273e9a
 STOPS = "would_stop_loading"  # what a damaged file does
@@ -89,7 +90,7 @@ def _check_adapter(c: ModelCard, folder: Path, method: str, rank: int) -> list[F
     return [Finding.error("adapter_of_other_model", config.name, base=base, model=c.name)]
 
 
-def _check_lora(folder: Path, adapter: dict, method: str, rank: int) -> list[Finding]:
+def _check_lora(folder: Path, adapter: dict[str, Any], method: str, rank: int) -> list[Finding]:
     findings = []
     try:
         safetensors_header(folder / "adapter_model.safetensors")
@@ -104,19 +105,19 @@ def _check_lora(folder: Path, adapter: dict, method: str, rank: int) -> list[Fin
 # %% ../../nbs/modules/checks/checkpoint.ipynb #d54215b3
 def check_going_on(
     c: ModelCard,
-    options: dict,  # stage parameters that were given
-    where: str,  # from `locate`
+    options: dict[str, Any],  # stage parameters that were given
+    location: str,  # from `locate`
 ) -> list[Finding]:
     "Whether an adapter to start from is the one that was asked for; its rank is looked at by `check_config`"
-    adapter = adapter_options(where)
+    adapter = adapter_options(location)
     if not adapter or options.get("method") == "full":
         return []
-    name = Path(where).name
+    name = Path(location).name
     findings = _check_settings(c, options, name, adapter)
     if not options.get("new_tokens"):
         return findings
     try:
-        tokens = fresh_tokens(shared_tokenizer(c, where), options["new_tokens"])
+        tokens = fresh_tokens(shared_tokenizer(c, location), options["new_tokens"])
     except DialsumError:
         return findings  # told by check_tokenizer
     try:
@@ -126,11 +127,15 @@ def check_going_on(
     return findings
 
 
-def _check_settings(c: ModelCard, options: dict, name: str, adapter: dict) -> list[Finding]:
-    asked = {option: options[option] for option in UNSET if option in options and option != "lora_r"}
-    for option, value in asked.items():  # one at a time, so that it is known which one an error is about
+def _check_settings(
+    c: ModelCard, options: dict[str, Any], name: str, adapter: dict[str, Any]
+) -> list[Finding]:
+    requested = {option: options[option] for option in UNSET if option in options and option != "lora_r"}
+    for option, value in requested.items():  # one at a time, so that it is known which one an error is about
         try:
-            check_adapter(c.name, name, settled(Recipe(method="lora", **{option: value}), adapter), adapter)
+            check_adapter(
+                c.name, name, with_adapter_options(Recipe(method="lora", **{option: value}), adapter), adapter
+            )
         except DialsumError as e:
             return [Finding.of(e, option, "would_stop_training")]
     return []

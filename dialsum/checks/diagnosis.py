@@ -14,12 +14,17 @@ import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .failures import REFUSAL, Known, known_failures
 from .logs import Failure, read
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
 from ..runs.messages import filled, message, messages
+from ..runs.records import ErrorRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #2ade7f8d
 _RETRY = re.compile(
@@ -43,8 +48,8 @@ _NO_SUCCESS = re.compile(
 def _ended_well(
     tail: list[str], last: str
 ) -> bool:  # after the line `last`, where that is among the log's last lines
-    at = max((i for i, t in enumerate(tail) if last and last in t), default=-1)
-    return any(_SUCCESS.search(t) and not _NO_SUCCESS.search(t) for t in tail[at + 1 :][-6:])
+    position = max((i for i, t in enumerate(tail) if last and last in t), default=-1)
+    return any(_SUCCESS.search(t) and not _NO_SUCCESS.search(t) for t in tail[position + 1 :][-6:])
 
 
 def _survived(failure: Failure, tail: list[str]) -> bool:
@@ -55,30 +60,30 @@ def _survived(failure: Failure, tail: list[str]) -> bool:
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #d1eb455a
 def _fits(
-    known: Known,
+    entry: Known,
     failure: Failure,
     stage: str = "",  # of the fact file
 ) -> int:  # how many signs agree; 0 when one does not, or too few can be judged
     "How well an entry of the catalogue fits an error"
     if failure.code:
-        return _fits_code(known, failure)
+        return _fits_code(entry, failure)
     if not failure.type:
-        return 2 if known.line and re.match(known.line, failure.message) else 0
-    if not known.type:
+        return 2 if entry.line and re.match(entry.line, failure.message) else 0
+    if not entry.type:
         return 0
-    where = "\n".join((*failure.frames, *([f"stage {stage}"] if stage else [])))
-    signs = [re.fullmatch(known.type, failure.name), re.search(known.message, failure.message)]
-    if known.frame and (failure.frames or re.search(known.frame, where, re.M)):
-        signs.append(re.search(known.frame, where, re.M))
-    if known.near:
-        signs.append(re.search(known.near, failure.near))
-    return len(signs) if all(signs) and len(signs) >= known.least else 0
+    frames = "\n".join((*failure.frames, *([f"stage {stage}"] if stage else [])))
+    signs = [re.fullmatch(entry.type, failure.name), re.search(entry.message, failure.message)]
+    if entry.frame and (failure.frames or re.search(entry.frame, frames, re.M)):
+        signs.append(re.search(entry.frame, frames, re.M))
+    if entry.near:
+        signs.append(re.search(entry.near, failure.near))
+    return len(signs) if all(signs) and len(signs) >= entry.least else 0
 
 
-def _fits_code(known: Known, failure: Failure) -> int:
-    if failure.code in known.codes:
+def _fits_code(entry: Known, failure: Failure) -> int:
+    if failure.code in entry.codes:
         return 3
-    refused = known.kind == REFUSAL and failure.name == "DialsumError"
+    refused = entry.kind == REFUSAL and failure.name == "DialsumError"
     return 1 if refused and message(failure.code, failure.fields).remedy else 0
 
 
@@ -86,9 +91,9 @@ def _best(
     failure: Failure, stage: str
 ) -> tuple[Known | None, Failure]:  # the entry and the link of the chain that it fits; the root comes first
     for link in failure.links:
-        score, known = max(((_fits(k, link, stage), k) for k in known_failures()), key=lambda pair: pair[0])
+        score, entry = max(((_fits(k, link, stage), k) for k in known_failures()), key=lambda pair: pair[0])
         if score:
-            return known, link
+            return entry, link
     return None, failure
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #a7c839b9
@@ -103,11 +108,11 @@ class Diagnosis:
     reference: str  # address of an issue or of documentation; empty when unknown
     evidence: tuple[str, ...]  # the lines that it rests on
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self) | dict(evidence=list(self.evidence))  # plain values
 
     def _repr_html_(self) -> str:
-        def code(text):
+        def code(text: str) -> str:
             return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
         address = html.escape(self.reference)
@@ -125,22 +130,22 @@ class Diagnosis:
 
 
 def _evidence(link: Failure, failure: Failure) -> tuple[str, ...]:
-    def short(frame):
+    def short(frame: str) -> str:
         return re.sub(r"^.*(?:site|dist)-packages/", "", frame)
 
-    def said(f):
+    def sentence(f: Failure) -> str:
         return ": ".join(filter(None, (f.type, "\n".join(f.message.splitlines()[:3])[:400])))
 
-    lines = [*map(short, link.frames[-1:]), said(link)]
-    return tuple(lines if link is failure else [*lines, said(failure)])
+    lines = [*map(short, link.frames[-1:]), sentence(link)]
+    return tuple(lines if link is failure else [*lines, sentence(failure)])
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #06ce9586
-def _numbers(known: Known, link: Failure) -> str:  # what an error tells of amounts
+def _numbers(entry: Known, link: Failure) -> str:  # what an error tells of amounts
     if link.code:
-        values = [(name, filled(template, link.fields)) for name, template in known.amounts]
+        values = [(name, filled(template, link.fields)) for name, template in entry.amounts]
         amounts = [f"{name} {value}" for name, value in values if "{" not in value]  # a field may be missing
     else:
-        matches = [(name, re.search(pattern, link.message)) for name, pattern in known.numbers]
+        matches = [(name, re.search(pattern, link.message)) for name, pattern in entry.numbers]
         amounts = [f"{name} {next(filter(None, m.groups()), '')}" for name, m in matches if m]
     return f" ({', '.join(amounts)})" if amounts else ""
 
@@ -153,47 +158,51 @@ _UNKNOWN = (
 
 
 def _diagnosis(failure: Failure, stage: str) -> Diagnosis:
-    known, link = _best(failure, stage)
-    if known is None:
+    entry, link = _best(failure, stage)
+    if entry is None:
         return Diagnosis("unknown", *_UNKNOWN, "P2", "", _evidence(failure.root, failure))
     return Diagnosis(
-        known.kind,
-        known.cause + _numbers(known, link),
-        known.remedy,
-        known.severity,
-        known.reference,
+        entry.kind,
+        entry.cause + _numbers(entry, link),
+        entry.remedy,
+        entry.severity,
+        entry.reference,
         _evidence(link, failure),
     )
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #ccd00179
-def _with_fact(found: list[Failure], error: dict) -> list[Failure]:  # and the error of a fact file
+def _with_fact(
+    failures: list[Failure], error: ErrorRecord | None
+) -> list[Failure]:  # and the error of a fact file
+    if error is None:
+        return failures
     text = error_sentence(error)
-    same = [f for f in found if f.message and f.message.splitlines()[0] in text]
-    if text and not same:
-        same = [Failure(error.get("type") or "", text, line=10**9)]
-        found = [*found, *same]
-    if error.get("code") in messages():
-        for failure in same:
-            failure.code, failure.fields = error["code"], error["fields"]
-    return found
+    matching = [f for f in failures if f.message and f.message.splitlines()[0] in text]
+    if text and not matching:
+        matching = [Failure(error.type, text, line=10**9)]
+        failures = [*failures, *matching]
+    if error.code in messages():
+        for failure in matching:
+            failure.code, failure.fields = error.code, error.fields
+    return failures
 
 
 def _conclude(
-    found: list[Failure], tail: list[str], facts: dict | None
+    failures: list[Failure], tail: list[str], stage: str = "", error: ErrorRecord | None = None
 ) -> list[Diagnosis]:  # one for each kind, the most important first
-    found = _with_fact(found, (facts or {}).get("error") or {})
+    failures = _with_fact(failures, error)
     last = "\n".join(tail[-4:]).rstrip()
 
-    def stopped(f):
+    def stopped(f: Failure) -> bool:
         return f.message.strip() not in ("Killed", "Bus error (core dumped)") or last.endswith(
             f.message.strip()
         )  # what a shell says last
 
-    made = {}
-    for failure in found:
+    by_kind = {}
+    for failure in failures:
         if not stopped(failure) or _survived(failure, tail):
             continue
-        d = _diagnosis(failure, (facts or {}).get("stage") or "")
+        d = _diagnosis(failure, stage)
         if (
             not failure.frames
             and d.kind == "unknown"
@@ -202,21 +211,22 @@ def _conclude(
             and failure.message.split("\n")[0] not in last
         ):
             continue  # a word in passing
-        made[d.kind if d.kind != "unknown" else d.evidence] = (d.severity, -failure.line, d)
-    return [d for *_, d in sorted(made.values(), key=lambda m: m[:2])]
+        by_kind[d.kind if d.kind != "unknown" else d.evidence] = (d.severity, -failure.line, d)
+    return [d for *_, d in sorted(by_kind.values(), key=lambda m: m[:2])]
 
 
 def diagnose(
     text: str,  # of a log, with whatever else stands in it
-    facts: dict | None = None,  # of the stage that wrote it: tells which stage it was, and its error
+    stage: str = "",  # that wrote it
+    error: ErrorRecord | None = None,  # of its fact
 ) -> list[
     Diagnosis
 ]:  # the most important first: by severity, then the later one; empty when nothing is wrong
     "What went wrong according to a log, why, and what to do; an error that nobody has met is of the kind 'unknown'"
-    return _conclude(*read(io.StringIO(text, newline=None)), facts)
+    return _conclude(*read(io.StringIO(text, newline=None)), stage, error)
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #d6b254c9
-def _notebook_log(notebook: dict) -> str:  # what its cells wrote, and their errors
+def _notebook_log(notebook: dict[str, Any]) -> str:  # what its cells wrote, and their errors
     parts = []
     for output in (o for c in notebook["cells"] for o in c.get("outputs") or []):
         if output.get("output_type") == "stream":
@@ -229,18 +239,21 @@ def _notebook_log(notebook: dict) -> str:  # what its cells wrote, and their err
     return "\n".join(parts)
 
 
-def _of_fact(fact: dict, path: Path) -> list[Diagnosis]:  # `path` is in the run folder
-    if fact.get("status") == "success" or not fact.get("error"):
+def _of_fact(
+    fact: dict[str, Any], path: Path
+) -> list[Diagnosis]:  # of any schema; `path` is in the run folder
+    if fact["status"] == "success" or not fact.get("error"):
         return []
-    log = fact["error"].get("traceback") or ""
-    there = next((p / log for p in path.resolve().parents[:3] if log and (p / log).is_file()), None)
-    if there is None:
-        return _conclude([], [], fact)
-    with _open(there) as lines:
-        return _conclude(*read(lines), fact)
+    stage, error = fact.get("stage", ""), ErrorRecord.read(fact["error"], path)
+    log = error.traceback
+    log_file = next((p / log for p in path.resolve().parents[:3] if log and (p / log).is_file()), None)
+    if log_file is None:
+        return _conclude([], [], stage, error)
+    with _open(log_file) as lines:
+        return _conclude(*read(lines), stage, error)
 
 
-def _open(path: Path):  # as text, whatever bytes it has
+def _open(path: Path) -> TextIO:  # as text, whatever bytes it has
     with open(path, "rb") as f:
         start = f.read(8192)
     control = sum(b < 32 and b not in b"\t\n\r\x1b\b\f" for b in start)
@@ -269,8 +282,8 @@ def diagnose_file(
     if str(path) == "-":
         source = getattr(sys.stdin, "buffer", None)
         text = source.read().decode("utf-8", "replace") if source else sys.stdin.read()
-        found = _of_json(text, Path("-")) if text.lstrip().startswith("{") else None
-        return diagnose(text) if found is None else found
+        diagnoses = _of_json(text, Path("-")) if text.lstrip().startswith("{") else None
+        return diagnose(text) if diagnoses is None else diagnoses
     path = Path(path)
     if not path.is_file():
         raise DialsumError("diagnosis_file_missing", file=path)
@@ -278,14 +291,14 @@ def diagnose_file(
         with _open(path) as lines:
             if path.suffix == ".ipynb" or (path.suffix == ".json" and path.stat().st_size < 10**8):
                 text = lines.read()
-                found = _of_json(text, path)
-                return diagnose(text) if found is None else found
-            return _conclude(*read(lines), None)
+                diagnoses = _of_json(text, path)
+                return diagnose(text) if diagnoses is None else diagnoses
+            return _conclude(*read(lines))
     except OSError as e:
         raise DialsumError("diagnosis_file_unreadable", file=path, reason=e.strerror) from None
 
 
-def catalogue():
+def catalogue() -> "pd.DataFrame":
     "Every failure that is known, as a table"
     import pandas as pd
 

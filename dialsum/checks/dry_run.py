@@ -8,43 +8,48 @@ __all__ = ['rehearse']
 # %% ../../nbs/modules/checks/dry_run.ipynb #0a2e39e1
 import tempfile
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .finding import Finding
 from ..data.dialogues import read
 from ..generation.choices import judge
-from ..generation.decoding import Decoding, decoding
+from ..generation.decoding import Decoding, make_decoding
 from ..generation.predictor import Predictor
 from ..models.cards import ModelCard
-from ..models.loading import load
+from ..models.loading import LoadedModel, load
 from ..models.replicas import replica
 from ..runs.errors import DialsumError
 from ..runs.places import sample_path
 from ..training.fine_tuning import train
 from ..training.new_tokens import add_tokens
-from ..training.recipe import Recipe, asked
+from ..training.recipe import Recipe, requested_training
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # %% ../../nbs/modules/checks/dry_run.ipynb #88679b6d
 def rehearse(
     c: ModelCard,
     scale: str,  # at which the real run will be: 'full' or 'replica'
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
 ) -> list[Finding]:
     "Take the path of a run with the card's replica; what stops it is the finding"
-    at = ["setting up"]
+    steps = ["setting up"]
     with tempfile.TemporaryDirectory(prefix="dialsum") as top:
         try:
-            _rehearsal(c, scale, options, Path(top), at)
+            _rehearsal(c, scale, options, Path(top), steps)
         except DialsumError as e:
-            return [Finding.of(e, f"rehearsal, {at[-1]}", "would_stop_run")]
+            return [Finding.of(e, f"rehearsal, {steps[-1]}", "would_stop_run")]
         except Exception as e:  # whatever it is, the run would meet it as well
             frame = traceback.extract_tb(e.__traceback__)[-1]
             place = f"{Path(frame.filename).name}, line {frame.lineno}"
             text = (str(e).splitlines() or [""])[0][:200]
             kind = type(e).__name__
             return [
-                Finding.error("rehearsal_stopped", f"rehearsal, {at[-1]} ({place})", type=kind, text=text)
+                Finding.error("rehearsal_stopped", f"rehearsal, {steps[-1]} ({place})", type=kind, text=text)
             ]
     return []
 
@@ -65,47 +70,53 @@ def _short(r: Recipe) -> Recipe:  # so that two epochs differ
     )
 
 
-def _short_search(c: ModelCard, scale: str, options: dict) -> Decoding:
-    search = decoding(c, scale, options)
-    most, least = min(8, search.max_new_tokens or 8), min(8, search.min_new_tokens)
-    return replace(search, max_new_tokens=most, min_new_tokens=least)
+def _short_search(c: ModelCard, scale: str, options: dict[str, Any]) -> Decoding:
+    search = make_decoding(c, scale, options)
+    longest, least = min(8, search.max_new_tokens or 8), min(8, search.min_new_tokens)
+    return replace(search, max_new_tokens=longest, min_new_tokens=least)
 
 # %% ../../nbs/modules/checks/dry_run.ipynb #d15681ee
-def _rehearsal(c: ModelCard, scale: str, options: dict, top: Path, at: list[str]):  # at: how far it has come
-    r, precision = asked(c, scale, options)
+def _rehearsal(
+    c: ModelCard, scale: str, options: dict[str, Any], top: Path, steps: list[str]
+) -> None:  # steps: how far it has come
+    r, precision = requested_training(c, scale, options)
     r, search = _short(r), _short_search(c, scale, options)
     count = 2 * r.batch_size * r.gradient_accumulation_steps
     rows = read(sample_path() / "train.csv", summaries=True).head(count)
 
-    def learn(epoch, note=None):  # from this epoch on, by a model as a new process would load it
+    def learn(
+        epoch: int, note: dict[str, Any] | None = None
+    ) -> LoadedModel:  # from this epoch on, by a model as a new process would load it
         loaded = load(c, str(replica(c)), **precision.loading())
         add_tokens(loaded, options.get("new_tokens", ""), r.method)
-        at.append("training" if epoch == 1 else "going on")
-        few = rows.head(2)
-        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), few)
+        steps.append("training" if epoch == 1 else "going on")
+        sample = rows.head(2)
+        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), sample)
         scores = _falling(loaded, writing, epoch, note)
-        train(loaded, rows, few, r, top, precision, scores, say=lambda line: None)
+        train(loaded, rows, sample, r, top, precision, scores, say=lambda line: None)
         return loaded
 
-    at.append("loading")
-    best = {}
+    steps.append("loading")
+    best: dict[str, Any] = {}
     try:
         learn(1, best)
     except _Interrupted:
         loaded = learn(2)
-    at.append("loading again")
-    again = load(c, str(top / "model"), **precision.loading())
-    _check_same(c, _weights(loaded), _weights(again), "weights_not_in_saved_folder")
-    at.append("the best epoch")
-    _check_same(c, best, _weights(again), "weights_not_in_best_epoch")
-    at.append("predicting")
-    Predictor(again, 2, r.max_source, search).predict_batch(list(rows["dialogue"][:2]))
+    steps.append("loading again")
+    reloaded = load(c, str(top / "model"), **precision.loading())
+    _check_same(c, _weights(loaded), _weights(reloaded), "weights_not_in_saved_folder")
+    steps.append("the best epoch")
+    _check_same(c, best, _weights(reloaded), "weights_not_in_best_epoch")
+    steps.append("predicting")
+    Predictor(reloaded, 2, r.max_source, search).predict_batch(list(rows["dialogue"][:2]))
 
 
 def _falling(
-    loaded, writing, epoch: int, note: dict | None
-):  # the first epoch's score is the best; with a note for its weights, interrupted in the next
-    def write():
+    loaded: LoadedModel, writing: Callable[[], dict[str, float]], epoch: int, note: dict[str, Any] | None
+) -> Callable[[], dict[str, float]]:
+    "The first epoch's score is the best; with a note for its weights, interrupted in the next"
+
+    def write() -> dict[str, float]:
         nonlocal epoch
         scores = writing()
         if note is not None:
@@ -119,8 +130,9 @@ def _falling(
 
 # %% ../../nbs/modules/checks/dry_run.ipynb #88cdfaf9
 def _weights(
-    loaded,
-) -> dict:  # of all that is not quantized; an adapter that trains rows of an embedding holds those itself
+    loaded: LoadedModel,
+) -> dict[str, "Tensor"]:
+    "Of all that is not quantized; an adapter that trains rows of an embedding holds those itself"
     weights = loaded.model.named_parameters()
     return {
         n: p.detach().clone()
@@ -130,8 +142,8 @@ def _weights(
 
 
 def _check_same(
-    c: ModelCard, before: dict, after: dict, code: str
-):  # raises `DialsumError` of that code when they differ, be it in their dtype
+    c: ModelCard, before: dict[str, Any], after: dict[str, Any], code: str
+) -> None:  # raises `DialsumError` of that code when they differ, be it in their dtype
     import torch
 
     astray = [

@@ -9,6 +9,7 @@ __all__ = ['REFUSAL', 'Known', 'known_failures']
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from ..runs.checkout import nbs_path
 
@@ -28,9 +29,11 @@ class Known:
     near: str = ""  # found in what the same process wrote before
     line: str = ""  # begins a line that tells it without an exception, recognised by two parts of it at least
     least: int = 2  # so many signs must agree
-    numbers: tuple = ()  # (name in Korean, pattern with one group) to be told with the cause
+    # (name in Korean, pattern with one group) to be told with the cause
+    numbers: tuple[tuple[str, str], ...] = ()
     codes: tuple[str, ...] = ()  # of errors of ours, as fact files have them: no sentence is read for these
-    amounts: tuple = ()  # (name in Korean, template with the code's fields) to be told with the cause
+    # (name in Korean, template with the code's fields) to be told with the cause
+    amounts: tuple[tuple[str, str], ...] = ()
     examples: tuple[str, ...] = ()  # texts of logs that are this failure, and no other
     near_misses: tuple[str, ...] = ()  # texts that look alike, and are not
 
@@ -38,11 +41,11 @@ class Known:
 REFUSAL = "dialsum-refusal"  # kind of whatever dialsum refuses with a remedy
 
 
-def _pairs(rows: list[dict], what: str) -> tuple[tuple[str, str], ...]:
-    return tuple((row["name"], row[what]) for row in rows)
+def _pairs(rows: list[dict[str, Any]], column: str) -> tuple[tuple[str, str], ...]:
+    return tuple((row["name"], row[column]) for row in rows)
 
 
-def _known_failure(entry: dict) -> Known:  # of failures.toml
+def _known_failure(entry: dict[str, Any]) -> Known:  # of failures.toml
     numbers = _pairs(entry.pop("numbers", []), "pattern")
     amounts = _pairs(entry.pop("amounts", []), "template")
     lists = {name: tuple(entry.pop(name, ())) for name in ("codes", "examples", "near_misses")}

@@ -7,7 +7,9 @@ __all__ = ['Finding']
 
 # %% ../../nbs/modules/checks/finding.ipynb #0ced15ef
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from .metrics import FindingRecord
 from ..runs.error_facts import AS_WRITTEN
 from ..runs.errors import DialsumError
 from ..runs.messages import Message, message, messages
@@ -20,16 +22,16 @@ class Finding:
     severity: str  # 'error' or 'warning'
     code: str  # a heading of messages.toml
     where: str  # the option, file or part that it is about
-    fields: dict = field(default_factory=dict)  # what the code's templates name
+    fields: dict[str, Any] = field(default_factory=dict)  # what the code's templates name
     effect: str = ""  # heading of messages.toml that says what it would do; empty: the code's own `why` does
 
     @classmethod
-    def error(cls, code: str, where: str, **fields) -> "Finding":
+    def error(cls, code: str, where: str, **fields: Any) -> "Finding":
         "What will go wrong"
         return cls("error", code, where, fields)
 
     @classmethod
-    def warning(cls, code: str, where: str, **fields) -> "Finding":
+    def warning(cls, code: str, where: str, **fields: Any) -> "Finding":
         "What may go wrong"
         return cls("warning", code, where, fields)
 
@@ -46,12 +48,9 @@ class Finding:
         return cls("error", AS_WRITTEN, where, dict(what=str(error), why="", remedy=""), effect)
 
     @classmethod
-    def from_dict(
-        cls,
-        facts: dict,  # from `to_dict`
-    ) -> "Finding":
+    def from_record(cls, record: FindingRecord) -> "Finding":
         "A finding of a fact file"
-        return cls(facts["severity"], facts["code"], facts["where"], facts["fields"], facts["effect"])
+        return cls(record.severity, record.code, record.where, record.fields, record.effect)
 
     def message(
         self,
@@ -82,7 +81,7 @@ class Finding:
     def refusal(self) -> DialsumError:  # to be raised where nothing goes on
         return DialsumError(self.code, **self.fields)
 
-    def to_dict(self) -> dict:  # JSON-ready
+    def to_dict(self) -> dict[str, Any]:  # JSON-ready
         "severity, code, fields, effect, where, and in English what, why, remedy"
         facts = dict(severity=self.severity, code=self.code, fields=self.fields, effect=self.effect)
         return facts | dict(where=self.where, what=self.what, why=self.why, remedy=self.remedy)

@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .failures import known_failures
 
@@ -26,7 +27,7 @@ class Failure:
     near: str = ""  # what the same process had written before it
     after: list[str] = field(default_factory=list)  # what was written after it
     code: str = ""  # heading of messages.toml, where a fact file says so
-    fields: dict = field(default_factory=dict)  # of that code
+    fields: dict[str, Any] = field(default_factory=dict)  # of that code
 
     @property
     def name(self) -> str:
@@ -65,13 +66,13 @@ _LEVEL = re.compile(
 def _plain(line: str) -> tuple[str, str, bool]:  # who wrote it, what is left, whether a time stood before it
     if "\x1b" in line:
         line = _ANSI.sub("", line)
-    who, timed = "", False
+    writer, timed = "", False
     for _ in range(2):
         if m := _TIME.match(line):
             line, timed = line[m.end() :], True
         if m := _WHO.match(line):
-            who, line = m[1], line[m.end() :]
-    return who, line, timed
+            writer, line = m[1], line[m.end() :]
+    return writer, line, timed
 
 # %% ../../nbs/modules/checks/logs.ipynb #54473f7a
 _FRAME = re.compile(
@@ -118,7 +119,7 @@ def _frame(line: str) -> str:  # 'path:line in function', or empty
     if m is None:
         return ""
 
-    def part(name):
+    def part(name: str) -> str:
         return next((v for k, v in m.groupdict().items() if k.startswith(name) and v), "")
 
     return f"{part('path')}:{part('line') or '?'} in {(part('func') or '<module>').strip()}"
@@ -134,16 +135,20 @@ def _wraps(failure: Failure) -> bool:  # it only carries another error
 class _Process:
     "What one process has told so far"
 
-    def __init__(self, known: re.Pattern):  # of messages that are no exceptions
-        self.known, self.found, self.near, self.last = known, [], deque(maxlen=40), None
+    def __init__(self, pattern: re.Pattern[str]):  # of messages that are no exceptions
+        self.known = pattern
+        self.found: list[Failure] = []
+        self.near: deque[str] = deque(maxlen=40)
+        self.last: Failure | None = None
         self.open = self.group = self.chained = False
         self.left = self.stray = 0
-        self.frames, self.typed = [], ""
+        self.frames: deque[str] = deque(maxlen=200)
+        self.typed = ""
         self.quiet = -9  # the line that says that what follows is ignored
 
     def begin(
-        self, number: int, typed: str = "", frames=()
-    ):  # a traceback; the type that its first line names
+        self, number: int, typed: str = "", frames: Iterable[str] = ()
+    ) -> None:  # a traceback; the type that its first line names
         self.open, self.start = True, number
         self.frames, self.typed = deque(frames, 200), typed
         self.left = self.stray = 0
@@ -159,10 +164,11 @@ class _Process:
             number,
             "\n".join(self.near),
         )
-        if self.chained and self.last in self.found:
+        if self.chained and self.last and self.last in self.found:
             self.found.remove(self.last)
         quiet = (self.start if self.open else number) - self.quiet < 3
-        self.open, self.chained, self.frames, self.typed = False, False, [], ""
+        self.open, self.chained, self.typed = False, False, ""
+        self.frames.clear()
         self.last, self.left = failure, 0 if quiet else 15
         if quiet:
             return None
@@ -217,22 +223,23 @@ def _within(p: _Process, number: int, line: str) -> Failure | None:  # a traceba
 
 
 def _outside(p: _Process, number: int, line: str, timed: bool, before: str) -> Failure | None:
-    if p.left and _wraps(p.last) and (frame := _frame(line)):
+    if p.left and p.last and _wraps(p.last) and (frame := _frame(line)):
         p.begin(number, frames=[frame])
         return None  # Ray tells the inner traceback as the message of the outer
     p.near.append(line)
     bare = line[m.end() :] if (m := _LEVEL.match(line)) else line
     m = None if _PROSE.search(before) else _BARE.match(bare)
     if m and (m[2] or p.group or m[1] == "KeyboardInterrupt"):
-        p.frames = []
+        p.frames.clear()
         return p.tell(number, m[1], m[2])
-    told = next((text for text in (line, bare) if p.known.match(text)), "")
-    if told and not _PROSE.search(before):
-        p.frames, p.chained = [], False
-        failure = p.tell(number, "", told)
+    text_found = next((text for text in (line, bare) if p.known.match(text)), "")
+    if text_found and not _PROSE.search(before):
+        p.frames.clear()
+        p.chained = False
+        failure = p.tell(number, "", text_found)
         p.left = 0
         return failure
-    if p.left:
+    if p.left and p.last:
         p.left = 0 if timed or re.match(r"\s*\d+%\|", line) or len(p.last.message) > 3000 else p.left - 1
         if p.left:
             p.last.message = f"{p.last.message}\n{line}".strip()
@@ -250,21 +257,24 @@ def read(
     lines: Iterable[str],  # of a log
 ) -> tuple[list[Failure], list[str]]:  # errors, in the order of the log; the log's last lines
     "The errors of a log, chained ones in one piece; it is read line by line, and at most 500 errors a process are kept"
-    known = re.compile("|".join(f"(?:{k.line})" for k in known_failures() if k.line))
-    processes, tail, waiting, busy, before = {}, deque(maxlen=12), [], False, ""
+    pattern = re.compile("|".join(f"(?:{k.line})" for k in known_failures() if k.line))
+    processes: dict[str, _Process] = {}
+    tail: deque[str] = deque(maxlen=12)
+    waiting: list[Failure] = []
+    busy, before = False, ""
     for number, line in enumerate(lines, 1):
         if waiting:
             for f in waiting:
                 f.after.append(line[:300])
             waiting = [f for f in waiting if len(f.after) < 10]
         if busy or _HOT.search(line):
-            who, text, timed = _plain(line[:4000].rstrip())
-            process = processes.setdefault(who, _Process(known))
+            writer, text, timed = _plain(line[:4000].rstrip())
+            process = processes.setdefault(writer, _Process(pattern))
             if failure := process.feed(number, text, timed, before):
                 waiting.append(failure)
             busy = any(p.open or p.left or p.group for p in processes.values())
         if len(line) > 1 and not line.isspace():
             before = line[:300]
             tail.append(before)
-    found = sorted((f for p in processes.values() for f in p.found), key=lambda f: f.line)
-    return [f for f in found if not _wraps(f.root)] or found, [*tail]
+    failures = sorted((f for p in processes.values() for f in p.found), key=lambda f: f.line)
+    return [f for f in failures if not _wraps(f.root)] or failures, [*tail]

@@ -7,8 +7,12 @@ __all__ = ['check_versions', 'check_packages']
 
 # %% ../../nbs/modules/checks/machine.ipynb #acca5359
 from importlib import metadata, util
+from typing import TYPE_CHECKING
 
 from .finding import Finding
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 # %% ../../nbs/modules/checks/machine.ipynb #ef3117c8
 def check_versions() -> list[Finding]:
@@ -20,17 +24,17 @@ def check_versions() -> list[Finding]:
     return [finding for finding in map(_check_version, needed) if finding]
 
 
-def _check_version(r) -> Finding | None:  # `Requirement`
-    named = dict(package=r.name, requirement=str(r))
+def _check_version(r: "Requirement") -> Finding | None:
+    fields = dict(package=r.name, requirement=str(r))
     try:
         version = metadata.version(r.name)
     except metadata.PackageNotFoundError:
-        return Finding.error("package_missing", "packages", **named)
+        return Finding.error("package_missing", "packages", **fields)
     if r.specifier.contains(version, prereleases=True):
         return None
     expected = str(r.specifier)
     return Finding.warning(
-        "package_version_untested", "packages", version=version, expected=expected, **named
+        "package_version_untested", "packages", version=version, expected=expected, **fields
     )
 
 # %% ../../nbs/modules/checks/machine.ipynb #e5d9cffc
@@ -39,7 +43,7 @@ def check_packages(
 ) -> list[Finding]:
     "Whether the packages are there that only some settings need"
     needed = {"peft": method != "full", "bitsandbytes": method == "qlora"}
-    missing = [name for name, wanted in needed.items() if wanted and util.find_spec(name) is None]
+    missing = [name for name, is_needed in needed.items() if is_needed and util.find_spec(name) is None]
     return [
         Finding.error("method_package_missing", "packages", package=name, method=method) for name in missing
     ]

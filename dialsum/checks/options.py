@@ -6,39 +6,43 @@
 __all__ = ['check_options']
 
 # %% ../../nbs/modules/checks/options.ipynb #a9cecf60
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from .finding import Finding
-from ..generation.decoding import decoding
+from ..generation.decoding import make_decoding
 from ..models.cards import ModelCard
-from ..models.precision import here
+from ..models.precision import Precision
 from ..models.prompts import check_source, check_written
 from ..models.sizes import skeleton
 from ..runs.errors import DialsumError
 from ..runs.limits import check_numbers
 from ..training.lora import targets
-from ..training.recipe import Recipe, recipe
+from ..training.recipe import Recipe, make_recipe
 
 # %% ../../nbs/modules/checks/options.ipynb #1df3d192
 def _option_of(
-    error: DialsumError, options: dict, otherwise: str
+    error: DialsumError, options: dict[str, Any], otherwise: str
 ) -> str:  # the option that an error is about: one of its fields has its name, or holds it
     values = [value for value in error.fields.values() if isinstance(value, str)]
-    named = [option for option in options if option in error.fields or option in values]
-    return named[0] if named else otherwise
+    candidates = [option for option in options if option in error.fields or option in values]
+    return candidates[0] if candidates else otherwise
 
 
 def _once(findings: list[Finding]) -> list[Finding]:  # what is wrong with two parts is said of the later one
     return list({finding.what: finding for finding in reversed(findings)}.values())
 
 
-def _check_parts(c: ModelCard, scale: str, options: dict) -> tuple[list[Finding], Recipe | None]:
-    attempts = {name: partial(check_numbers, {name: value}) for name, value in options.items()}
+def _check_parts(c: ModelCard, scale: str, options: dict[str, Any]) -> tuple[list[Finding], Recipe | None]:
+    attempts: dict[str, Callable[[], Any]] = {
+        name: partial(check_numbers, {name: value}) for name, value in options.items()
+    }
     attempts |= dict(
-        recipe=lambda: recipe(c, scale, options),
-        max_source=lambda: check_source(c, recipe(c, scale, options).max_source),
-        decoding=lambda: decoding(c, scale, options),
-        precision=lambda: here(
+        recipe=lambda: make_recipe(c, scale, options),
+        max_source=lambda: check_source(c, make_recipe(c, scale, options).max_source),
+        decoding=lambda: make_decoding(c, scale, options),
+        precision=lambda: Precision.for_this_machine(
             c,
             scale,
             options.get("method", ""),
@@ -46,7 +50,8 @@ def _check_parts(c: ModelCard, scale: str, options: dict) -> tuple[list[Finding]
             options.get("gradient_checkpointing", False),
         ),
     )
-    findings, results = [], {}
+    findings = []
+    results: dict[str, Any] = {}
     for name, attempt in attempts.items():
         try:
             results[name] = attempt()
@@ -58,7 +63,7 @@ def _check_parts(c: ModelCard, scale: str, options: dict) -> tuple[list[Finding]
 def check_options(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
 ) -> list[Finding]:
     "Whether the settings are in range, fit the model, and do not clash"
     findings, r = _check_parts(c, scale, options)
@@ -68,8 +73,8 @@ def check_options(
         try:
             check_written(c, options.get("max_source", 0), **{name: options.get(name, 0)})
         except DialsumError as e:
-            where = name if c.seq2seq else f"max_source, {name}"
-            findings.append(Finding.of(e, where, "would_exceed_positions"))
+            place = name if c.seq2seq else f"max_source, {name}"
+            findings.append(Finding.of(e, place, "would_exceed_positions"))
     findings = _once(findings)[::-1]  # a max_source that leaves nothing is said once
     if r.method != "full" and r.lora_targets:
         try:

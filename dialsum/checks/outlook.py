@@ -9,6 +9,7 @@ __all__ = ['FEW', 'SOME', 'MANY_CUT', 'Outlook', 'limits_here', 'limited', 'look
 # %% ../../nbs/modules/checks/outlook.ipynb #1c52f097
 import math
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from ..models.row_lengths import RowLengths, longest_rows
 from ..runs.errors import DialsumError
 from ..runs.parameters import parameters
 from ..scores.significance import detectable_difference
-from ..training.recipe import Recipe, fitted, recipe, updates
+from ..training.recipe import Recipe, make_recipe, plan_training, updates
 
 # %% ../../nbs/modules/checks/outlook.ipynb #386efce0
 FEW = 20  # updates below which a training is hardly one
@@ -44,7 +45,7 @@ class Outlook:
     lengths: RowLengths | None = None  # of the rows to learn from, in the model's tokens
     written: RowLengths | None = None  # of those to write summaries of
     limits: Lengths | None = None  # tokens that are read, learned and written at most
-    cut: dict | None = None  # what the limits cut, from `lengths.cut_shares`
+    cut: dict[str, float] | None = None  # what the limits cut, from `lengths.cut_shares`
 
     def __str__(self) -> str:  # a line; empty where no rows are known
         if self.updates is None:
@@ -56,18 +57,18 @@ class Outlook:
         if self.lengths:
             source, target = self.lengths.source, self.lengths.target
             line += f", dialogues of up to {source:,} tokens and summaries of up to {target:,}"
-        if self.cut:
-            line += f"; {self._cuts()}"
+        if self.cut and self.limits:
+            line += f"; {_cuts(self.cut, self.limits)}"
         return line
 
-    def _cuts(self) -> str:
-        shares = {kind: _percent(share) for kind, share in self.cut.items()}
-        limits = self.limits
-        return (
-            f"{shares['dialogues']} of the dialogues have more than the {limits.max_source:,} tokens that are read, "
-            f"of the references {shares['learned']} more than the {limits.max_target:,} that are learned "
-            f"and {shares['written']} more than the {limits.max_new_tokens:,} that are written"
-        )
+
+def _cuts(cut: dict[str, float], limits: Lengths) -> str:
+    shares = {kind: _percent(share) for kind, share in cut.items()}
+    return (
+        f"{shares['dialogues']} of the dialogues have more than the {limits.max_source:,} tokens that are read, "
+        f"of the references {shares['learned']} more than the {limits.max_target:,} that are learned "
+        f"and {shares['written']} more than the {limits.max_new_tokens:,} that are written"
+    )
 
 
 def _epochs(outlook: Outlook) -> str:
@@ -80,7 +81,7 @@ def _percent(share: float) -> str:
 # %% ../../nbs/modules/checks/outlook.ipynb #0e92eb9f
 def limits_here(
     codec: Codec,
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     rows: pd.DataFrame,  # to learn from
 ) -> Lengths:
     """How many tokens will be read, learned and written: as given, or as the rows need.
@@ -88,13 +89,15 @@ def limits_here(
     Raises `DialsumError` for more than there are positions.
     """
     names = ("max_source", "max_target", "max_new_tokens")
-    given = {name: options.get(name) or parameters("train")[name].default for name in names}
-    needed = needed_lengths(codec, rows, **given)
+    requested: dict[str, Any] = {
+        name: options.get(name) or parameters("train")[name].default for name in names
+    }
+    needed = needed_lengths(codec, rows, **requested)
     longest = known_lengths(
         codec,
         asdict(needed),
-        max_source=given["max_source"],
-        max_new_tokens=given["max_new_tokens"],
+        max_source=requested["max_source"],
+        max_new_tokens=requested["max_new_tokens"],
         min_new_tokens=options.get("min_new_tokens", 0),
     )
     return replace(needed, max_new_tokens=longest.max_new_tokens)
@@ -102,10 +105,10 @@ def limits_here(
 
 def limited(
     c: ModelCard,
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     lengths: RowLengths | None,
     limits: Lengths | None,  # as in `Outlook`
-) -> dict:
+) -> dict[str, Any]:
     "The options with the limits that training will find for these rows, where none were given"
     if not lengths or not limits:
         return options
@@ -126,33 +129,35 @@ class _Measured:
     lengths: RowLengths | None = None  # as in `Outlook`
     written: RowLengths | None = None
     limits: Lengths | None = None
-    cut: dict | None = None
+    cut: dict[str, Any] | None = None
 
 
-def _measured(codec: Codec, options: dict, parts: dict) -> _Measured:  # as for `look_ahead`
+def _measured(
+    codec: Codec, options: dict[str, Any], parts: dict[str, Any]
+) -> _Measured:  # as for `look_ahead`
     train = parts["train"]
     lengths = longest_rows(codec, train)
-    others = [parts[name] for name in ("dev", "test") if name in parts]
-    written = longest_rows(codec, pd.concat(others, ignore_index=True))
-    some = train.iloc[:: math.ceil(len(train) / SOME)]
+    other_parts = [parts[name] for name in ("dev", "test") if name in parts]
+    writing_lengths = longest_rows(codec, pd.concat(other_parts, ignore_index=True))
+    sample = train.iloc[:: math.ceil(len(train) / SOME)]
     try:
-        limits = limits_here(codec, options, some)
+        limits = limits_here(codec, options, sample)
     except DialsumError:
-        return _Measured(lengths, written)  # told by check_options
+        return _Measured(lengths, writing_lengths)  # told by check_options
     try:
-        cut = cut_shares(codec, some, limits.max_source, limits.max_target, limits.max_new_tokens)
+        cut = cut_shares(codec, sample, limits.max_source, limits.max_target, limits.max_new_tokens)
     except DialsumError:
         cut = None
-    return _Measured(lengths, written, limits, cut)
+    return _Measured(lengths, writing_lengths, limits, cut)
 
 
-def _recipe(c: ModelCard, scale: str, options: dict, lengths: RowLengths | None) -> Recipe | None:
+def _recipe(c: ModelCard, scale: str, options: dict[str, Any], lengths: RowLengths | None) -> Recipe | None:
     try:
-        return fitted(c, scale, options, lengths=lengths)[0]
+        return plan_training(c, scale, options, lengths=lengths)[0]
     except DialsumError:
         pass  # it does not fit: told by check_memory
     try:
-        return recipe(c, scale, options)
+        return make_recipe(c, scale, options)
     except DialsumError:
         return None  # told by check_options
 
@@ -160,9 +165,10 @@ def _recipe(c: ModelCard, scale: str, options: dict, lengths: RowLengths | None)
 def look_ahead(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     codec: Codec | None,  # from `codec_of`
-    parts: dict,  # rows by 'train', 'dev' and 'test', as `prepare.check_data` returns them; may be empty
+    # rows by 'train', 'dev' and 'test', as `prepare.check_data` returns them; may be empty
+    parts: dict[str, pd.DataFrame],
 ) -> Outlook:
     "How long the rows are, and how often the weights would change"
     if "train" not in parts:
@@ -219,7 +225,7 @@ def check_cut(
 
 
 def difference_shown(
-    parts: dict,  # rows by 'train', 'dev' and 'test'
+    parts: dict[str, Any],  # rows by 'train', 'dev' and 'test'
     models: int,  # how many are compared
 ) -> str:  # a sentence; empty without a dev set
     "Which difference between two models the dev set can show"

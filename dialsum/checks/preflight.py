@@ -9,9 +9,11 @@ __all__ = ['MARKS', 'Preflight', 'check_model', 'has_errors', 'preflight']
 import html
 import re
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..augment.prepare import check_data
 from .checkpoint import check_config, check_folder, check_going_on, check_note
@@ -30,7 +32,7 @@ from ..runs.errors import DialsumError
 from ..runs.limits import in_range
 from ..runs.outputs import check_writable
 from ..runs.parameters import parameters
-from ..training.recipe import adapter_options, fitted, followed
+from ..training.recipe import adapter_options, options_of_models, plan_training
 
 # %% ../../nbs/modules/checks/preflight.ipynb #a16ab4cc
 @dataclass(frozen=True)
@@ -45,15 +47,15 @@ class Preflight:
     def ok(self, model: str = "") -> bool:  # empty: all of them
         "Whether there are no errors (warnings may be)"
         return all(
-            f.severity != "error" for m, found in self.models.items() if model in ("", m) for f in found
+            f.severity != "error" for m, findings in self.models.items() if model in ("", m) for f in findings
         )
 
-    def to_dict(self) -> dict:  # JSON-ready
+    def to_dict(self) -> dict[str, Any]:  # JSON-ready
         "ok, seconds, models: name → {ok, findings, outlook}"
         models = {m: self._model_facts(m) for m in self.models}
         return dict(ok=self.ok(), seconds=self.seconds, models=models)
 
-    def _model_facts(self, model: str) -> dict:
+    def _model_facts(self, model: str) -> dict[str, Any]:
         outlook = self.outlooks.get(model)
         ahead = asdict(outlook) | dict(says=str(outlook)) if outlook else None
         findings = [finding.to_dict() for finding in self.models[model]]
@@ -100,7 +102,7 @@ def _html_text(text: str) -> str:  # code in backticks stays code
     return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
-def _html_row(kind: str, cells) -> str:  # kind: 'td' or 'th'
+def _html_row(kind: str, cells: Iterable[str]) -> str:  # kind: 'td' or 'th'
     look = 'style="text-align:left;vertical-align:top"'
     return f"<tr>{''.join(f'<{kind} {look}>{cell}</{kind}>' for cell in cells)}</tr>"
 
@@ -117,24 +119,24 @@ def _located(
 def _placed(
     c: ModelCard, scale: str, checkpoint: str
 ) -> tuple[str | Finding, int]:  # the same, and the bytes that are still on the hub
-    where = _located(c, scale, checkpoint)
-    if isinstance(where, Finding) or Path(where).is_dir() or in_cache(where):
-        return where, 0
+    location = _located(c, scale, checkpoint)
+    if isinstance(location, Finding) or Path(location).is_dir() or in_cache(location):
+        return location, 0
     try:
-        return where, sum(hub_weights(c, where).values())
+        return location, sum(hub_weights(c, location).values())
     except DialsumError:
-        return where, 0
+        return location, 0
 
 
-def _count(options: dict) -> int:
+def _count(options: dict[str, Any]) -> int:
     return len({t.strip() for t in options.get("new_tokens", "").split(",")} - {""})
 
 
 def _planned(
-    c: ModelCard, scale: str, options: dict, lengths: RowLengths | None = None
-) -> dict:  # the options with what training will choose
+    c: ModelCard, scale: str, options: dict[str, Any], lengths: RowLengths | None = None
+) -> dict[str, Any]:  # the options with what training will choose
     try:
-        r, precision, choice = fitted(c, scale, options, lengths=lengths)
+        r, precision, choice = plan_training(c, scale, options, lengths=lengths)
     except DialsumError:
         return options  # told by check_options and check_memory
     if not choice:
@@ -145,32 +147,32 @@ def _planned(
 def check_model(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     checkpoint: str = "",  # folder or hub name; empty: the card's own
     runs: Path = Path("."),  # where experiments are kept
-    where: str | Finding | None = None,  # from `_located`; None: looked up now
+    location: str | Finding | None = None,  # from `_located`; None: looked up now
     download: int = 0,  # bytes that come from the hub before it, this model's own with them
 ) -> list[Finding]:
     "What is wrong with one model"
-    where = where or _located(c, scale, checkpoint)
-    return _check_model(c, scale, options, runs, where, download, {})[0]
+    location = location or _located(c, scale, checkpoint)
+    return _check_model(c, scale, options, runs, location, download, {})[0]
 
 
 def _moved(
-    c: ModelCard, where: str, base: str
+    c: ModelCard, location: str, base: str
 ) -> list[Finding]:  # an adapter's base taken from where it lies now
     try:
-        move_base(c, where, base)
+        move_base(c, location, base)
     except DialsumError as e:
         return [Finding.of(e, "base", "would_train_nothing")]
     return []
 
 
 def _check_weights(
-    c: ModelCard, where: str
+    c: ModelCard, location: str
 ) -> list[Finding]:  # of a model, or of an adapter's base, as far as it is at hand
     try:
-        whole = adapter_base(where) or where
+        whole = adapter_base(location) or location
     except DialsumError:
         return []  # a torn adapter_config.json is told by check_config
     folder = Path(whole) if Path(whole).is_dir() else in_cache(whole)
@@ -179,20 +181,20 @@ def _check_weights(
 # %% ../../nbs/modules/checks/preflight.ipynb #608d90e3
 def _check_checkpoint(
     c: ModelCard,
-    options: dict,
-    where: str,  # from `_located`
+    options: dict[str, Any],
+    location: str,  # from `_located`
     sound: bool,  # whether nothing is wrong with the options
 ) -> list[Finding]:
     method, findings = options.get("method") or c.method, []
-    if folder := files_of(where):
-        findings += _moved(c, where, options.get("base", ""))
+    if folder := files_of(location):
+        findings += _moved(c, location, options.get("base", ""))
         findings += check_note(folder)
-        findings += _check_weights(c, where)
+        findings += _check_weights(c, location)
         findings += check_config(c, folder, method, options.get("lora_r", 0))
     if sound and not has_errors(findings):
         new_tokens = 0 if method == "full" else _count(options)
-        findings += check_tokenizer(c, where, options.get("max_source", 0), new_tokens)
-    return findings + check_going_on(c, options, where)
+        findings += check_tokenizer(c, location, options.get("max_source", 0), new_tokens)
+    return findings + check_going_on(c, options, location)
 
 
 def has_errors(
@@ -203,40 +205,50 @@ def has_errors(
 
 
 def _check_model(
-    c: ModelCard, scale: str, options: dict, runs: Path, where: str | Finding, download: int, parts: dict
+    c: ModelCard,
+    scale: str,
+    options: dict[str, Any],
+    runs: Path,
+    location: str | Finding,
+    download: int,
+    parts: dict[str, Any],
 ) -> tuple[list[Finding], Outlook]:  # parts: rows by 'train', 'dev' and 'test'; may be empty
     findings, codec = check_options(c, scale, options), None
-    if isinstance(where, Finding):
-        findings.append(where)
+    if isinstance(location, Finding):
+        findings.append(location)
     else:
-        findings += _check_checkpoint(c, options, where, not has_errors(findings))
+        findings += _check_checkpoint(c, options, location, not has_errors(findings))
         if parts and scale == "full":  # a toy's tokens tell nothing
-            codec = codec_of(c, where, options.get("max_source", 0))
+            codec = codec_of(c, location, options.get("max_source", 0))
     outlook = look_ahead(c, scale, options, codec, parts)
     sized = limited(c, options, outlook.lengths, outlook.limits)
     method = _planned(c, scale, sized, outlook.lengths).get("method") or options.get("method") or c.method
     findings += check_packages(method)
     findings += check_disk(c, scale, options, runs, download=download)
-    findings += check_memory(c, scale, sized, lengths=outlook.lengths, written=outlook.written)
+    findings += check_memory(c, scale, sized, lengths=outlook.lengths, writing_lengths=outlook.written)
     findings += check_updates(scale, outlook)
     findings += check_cut(outlook)
     return findings, outlook
 
 # %% ../../nbs/modules/checks/preflight.ipynb #bf3112a0
 def _with_base(
-    own: dict, checkpoints: dict
-) -> dict:  # model → its options; a base is of those that start from an adapter
-    going_on = [m for m in own if adapter_options(checkpoints.get(m, ""))]
+    options_by_model: dict[str, Any], checkpoints: dict[str, Any]
+) -> dict[str, Any]:  # model → its options; a base is of those that start from an adapter
+    going_on = [m for m in options_by_model if adapter_options(checkpoints.get(m, ""))]
     if not going_on:
-        return own  # told of each
-    return {m: options if m in going_on else _without_base(options) for m, options in own.items()}
+        return options_by_model  # told of each
+    return {
+        m: options if m in going_on else _without_base(options) for m, options in options_by_model.items()
+    }
 
 
-def _without_base(options: dict) -> dict:
+def _without_base(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "base"}
 
 
-def _check_data(options: dict) -> tuple[dict, list[Finding]]:  # the rows by part, what is wrong with them
+def _check_data(
+    options: dict[str, Any],
+) -> tuple[dict[str, Any], list[Finding]]:  # the rows by part, what is wrong with them
     data_options = {name: value for name, value in in_range(options).items() if name in parameters("data")}
     try:
         return check_data(data_options)[0], []
@@ -252,7 +264,7 @@ def _check_runs(runs: Path) -> list[Finding]:
     return []
 
 
-def _rehearse(c: ModelCard, scale: str, options: dict, outlook: Outlook) -> list[Finding]:
+def _rehearse(c: ModelCard, scale: str, options: dict[str, Any], outlook: Outlook) -> list[Finding]:
     if check_options(c, scale, options):
         return []
     planned = _planned(
@@ -265,33 +277,35 @@ def _rehearse(c: ModelCard, scale: str, options: dict, outlook: Outlook) -> list
 def preflight(
     models: list[str],  # cards' names
     scale: str = "full",  # 'full' or 'replica'
-    options: dict | None = None,  # stage parameters that were given
-    checkpoints: dict | None = None,  # model → folder or hub name
+    options: dict[str, Any] | None = None,  # stage parameters that were given
+    checkpoints: dict[str, Any] | None = None,  # model → folder or hub name
     runs: Path = Path("."),  # where experiments are kept
     rehearsal: bool = False,  # whether each model's replica takes the path first
-    known: tuple[DialsumError, ...] = (),  # what else is known to be wrong
+    known_errors: tuple[DialsumError, ...] = (),  # what else is known to be wrong
 ) -> Preflight:
     "Check an experiment: data, machine, and each model"
     started, checkpoints = time.monotonic(), checkpoints or {}
-    own = _with_base(followed(options or {}, models), checkpoints)
+    options_by_model = _with_base(options_of_models(options or {}, models), checkpoints)
     findings, outlooks, download = {}, {}, 0
     with ThreadPoolExecutor(6) as pool:  # a hub that does not answer is waited for once
         places = {m: pool.submit(_placed, card(m), scale, checkpoints.get(m, "")) for m in models}
         common = check_versions()
         parts, of_data = _check_data(options or {})
         common += of_data
-        common += [Finding.of(error, "options", "would_fail_later") for error in known]
+        common += [Finding.of(error, "options", "would_fail_later") for error in known_errors]
         common += _check_runs(runs)
         for m in models:
-            where, missing = places[m].result()
+            location, missing = places[m].result()
             download += missing  # the cache holds all of them
             before = download if missing else 0
             try:
-                of_model, outlooks[m] = _check_model(card(m), scale, own[m], runs, where, before, parts)
+                of_model, outlooks[m] = _check_model(
+                    card(m), scale, options_by_model[m], runs, location, before, parts
+                )
             except DialsumError as e:  # the other models go on
                 of_model, outlooks[m] = [Finding.of(e, "options", "would_stop_stage")], Outlook()
             findings[m] = common + of_model
     if rehearsal:
         for m in models:
-            findings[m] = findings[m] + _rehearse(card(m), scale, own[m], outlooks[m])
+            findings[m] = findings[m] + _rehearse(card(m), scale, options_by_model[m], outlooks[m])
     return Preflight(findings, time.monotonic() - started, outlooks, difference_shown(parts, len(models)))

@@ -8,9 +8,10 @@ __all__ = ['GIB', 'check_disk', 'check_memory']
 # %% ../../nbs/modules/checks/room.ipynb #19ba6fd0
 import shutil
 from pathlib import Path
+from typing import Any
 
 from .finding import Finding
-from ..generation.decoding import Decoding, decoding
+from ..generation.decoding import Decoding, make_decoding
 from ..models.cards import ModelCard
 from ..models.memory import gib
 from ..models.memory_plan import available_memory, row_of
@@ -18,7 +19,15 @@ from ..models.precision import Precision
 from ..models.row_lengths import RowLengths
 from ..models.writing_memory import estimate_generation
 from ..runs.errors import DialsumError
-from ..training.recipe import Recipe, asked, fitted, memory_needed, recipe, row_size
+from ..runs.messages import Phrase
+from dialsum.training.recipe import (
+    Recipe,
+    make_recipe,
+    memory_needed,
+    plan_training,
+    requested_training,
+    row_size,
+)
 
 # %% ../../nbs/modules/checks/room.ipynb #8589bd78
 GIB = 2**30  # bytes
@@ -50,7 +59,7 @@ def _check_cache_disk(download: int, free: int | None) -> list[Finding]:  # byte
 def check_disk(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     runs: Path,  # where experiments are kept
     free: int | None = None,  # bytes; None: of the disk that holds `runs`
     download: int = 0,  # bytes that come from the hub first, into the Hugging Face cache
@@ -61,11 +70,11 @@ def check_disk(
     if scale == "replica":
         return []
     try:
-        r = recipe(c, scale, options)
+        r = make_recipe(c, scale, options)
     except DialsumError:
         return []  # told by check_options
     total, adapter = sizes(c, r.lora_r)
-    trained = total if r.method == "full" else adapter
+    trained = total if r.method == "full" or adapter is None else adapter
     extra_epochs = r.keep_checkpoints and r.keep_checkpoints + 1
     checkpoints = r.save_total_limit + 1
     models = 1 + extra_epochs + options.get("k_folds", 0)
@@ -77,8 +86,8 @@ def check_disk(
         free = shutil.disk_usage(disk).free
     folder = Path(runs).absolute().name
     if download and shared and needed <= free < needed + download:
-        both = dict(download=download / GIB, needed=(needed + download) / GIB, free=free / GIB)
-        return [Finding.error("no_room_after_download", folder, **both)]
+        amounts = dict(download=download / GIB, needed=(needed + download) / GIB, free=free / GIB)
+        return [Finding.error("no_room_after_download", folder, **amounts)]
     if needed <= free:
         return findings
     code = "no_room_for_kept_checkpoints" if extra_epochs else "no_room_for_checkpoints"
@@ -90,39 +99,41 @@ def check_disk(
 def check_memory(
     c: ModelCard,
     scale: str,  # 'full' or 'replica'
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     available: int | None = None,  # bytes; None: of this machine
     lengths: RowLengths | None = None,  # of the rows to learn from; None: as long as the options allow
-    written: RowLengths | None = None,  # of the rows to write summaries of; None: the same
+    writing_lengths: RowLengths | None = None,  # of the rows to write summaries of; None: the same
 ) -> list[Finding]:
     "Whether a training step fits, and writing with what was trained"
     if scale == "replica":
         return []
     try:
-        wanted, device = asked(c, scale, options)
-        search = decoding(c, scale, options)
-        need = memory_needed(c, wanted, device, lengths)
+        requested, device = requested_training(c, scale, options)
+        search = make_decoding(c, scale, options)
+        need = memory_needed(c, requested, device, lengths)
     except DialsumError:
         return []  # told by check_options
     if available is None:
         available = available_memory(device.device)
     free_batch = {name: value for name, value in options.items() if name != "batch_size"}
     try:
-        r, precision, choice = fitted(c, scale, free_batch, available, lengths=lengths)
+        r, precision, choice = plan_training(c, scale, free_batch, available, lengths=lengths)
     except DialsumError as e:
         return [Finding.of(e, "memory", "would_run_out_of_memory")]
-    size = dict(target=0) | row_size(c, wanted, lengths)
-    row = row_of(c, **size) + (" (the longest of the data)" if lengths else "")
+    size = dict(target=0) | row_size(c, requested, lengths)
+    row = row_of(c, **size).to_dict()
+    if lengths:
+        row = Phrase("longest_of_data", dict(row=row)).to_dict()
     step = dict(row=row, source=size["length"], needed=gib(need.total), free=gib(available))
+    step["options"] = _options_of(r, precision)
     if need.total > available and options.get("batch_size"):
-        fits = _options_of(r, precision)
-        tight = dict(batch=options["batch_size"], options=fits)
-        return [Finding.error("batch_too_large", "batch_size, method", **tight, **step)]
+        batch = options["batch_size"]
+        return [Finding.error("batch_too_large", "batch_size, method", batch=batch, **step)]
     findings = []
     if need.total > available:
         findings.append(Finding.warning("step_made_smaller", "memory", settings=str(choice), **step))
     batch = options.get("eval_batch_size", 32)
-    return findings + _check_writing(c, r, precision, search, batch, available, written)
+    return findings + _check_writing(c, r, precision, search, batch, available, writing_lengths)
 
 
 def _options_of(r: Recipe, precision: Precision) -> str:  # as a command line takes them
@@ -142,9 +153,9 @@ def _check_writing(
     search: Decoding,
     batch: int,
     available: int,
-    written: RowLengths | None,
+    writing_lengths: RowLengths | None,
 ) -> list[Finding]:
-    source = min(r.max_source, written.source) if written else r.max_source
+    source = min(r.max_source, writing_lengths.source) if writing_lengths else r.max_source
     try:
         need = estimate_generation(
             c,

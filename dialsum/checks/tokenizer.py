@@ -7,6 +7,7 @@ __all__ = ['TEMPLATE', 'NO_CODEC', 'files_of', 'check_tokenizer', 'codec_of', 'c
 
 # %% ../../nbs/modules/checks/tokenizer.ipynb #b68e978f
 from pathlib import Path
+from typing import Any
 
 from .finding import Finding
 from ..models.cards import ModelCard
@@ -39,8 +40,8 @@ def files_of(
 def _embedding_rows(c: ModelCard, checkpoint: str) -> int:  # of the model, or of an adapter's base
     whole = adapter_base(checkpoint) or checkpoint
     config = (files_of(whole) or Path(whole)) / "config.json"
-    usual = c.config["vocab_size"]
-    return json_of(config).get("vocab_size", usual) if config.is_file() else usual
+    usual: int = c.config["vocab_size"]
+    return int(json_of(config).get("vocab_size", usual)) if config.is_file() else usual
 
 # %% ../../nbs/modules/checks/tokenizer.ipynb #9450a3da
 def check_tokenizer(
@@ -71,7 +72,7 @@ def check_tokenizer(
     return findings + check_prompt(codec)
 
 
-def _check_size(raw, rows: int, new_tokens: int) -> list[Finding]:  # `raw`: a tokenizer of transformers
+def _check_size(raw: Any, rows: int, new_tokens: int) -> list[Finding]:  # `raw`: a tokenizer of transformers
     findings, ids = [], len(raw)
     spare = max(0, rows - ids)
     size = dict(ids=ids, rows=rows)
@@ -85,8 +86,8 @@ def _check_size(raw, rows: int, new_tokens: int) -> list[Finding]:  # `raw`: a t
 
 
 def _no_codec(error: DialsumError) -> Finding:  # by what the error is about
-    where, effect = NO_CODEC.get(error.code, ("tokenizer.json", "would_read_no_text"))
-    return Finding.of(error, where, effect)
+    place, effect = NO_CODEC.get(error.code, ("tokenizer.json", "would_read_no_text"))
+    return Finding.of(error, place, effect)
 
 # %% ../../nbs/modules/checks/tokenizer.ipynb #106deba3
 TEMPLATE = ("chat template", "would_train_on_other_text")

@@ -25,7 +25,7 @@ _tables = (
 
 
 # what stands in Korean text: Hangul, signs, now and then an accented letter
-_written = re.compile(
+_spelled_line_end = re.compile(
     "[가-힣ㄱ-ㆎ\xb0\xb1\xb7\xc0-\u024f\u2010-\u2027\u2030-\u205e\u2100-\u2bff"
     "\u3001-\u301f\uff01-\uff5e\U0001f300-\U0001faff]+"
 )
@@ -42,7 +42,7 @@ def _remade(run: str, euc: bool) -> str:  # `run` itself when no table explains 
             text = run.encode(wrong).decode(right)
         except UnicodeError:
             continue
-        if _written.fullmatch(text) and text.encode(right).decode(wrong) == run:
+        if _spelled_line_end.fullmatch(text) and text.encode(right).decode(wrong) == run:
             return text
     return run
 
@@ -120,13 +120,13 @@ CONJOINING_JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")  # sy
 
 def written_line_ends(
     text: str,  # a dialogue or a summary
-) -> list[re.Match]:  # in order
+) -> list[re.Match[str]]:  # in order
     "Line ends that are written out as \\n: before a speaker, at a line's end, or where nothing else parts the lines"
-    written = list(_escape.finditer(text))
-    parts_lines = len(written) > 1 and "\n" not in text.strip() and not _drive.search(text)
+    matches = list(_escape.finditer(text))
+    parts_lines = len(matches) > 1 and "\n" not in text.strip() and not _drive.search(text)
     if parts_lines:
-        return written
-    return [m for m in written if _before_turn.match(text, m.end())]
+        return matches
+    return [m for m in matches if _before_turn.match(text, m.end())]
 
 
 def control(

@@ -10,14 +10,16 @@ import html
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from .columns import check_columns, named
+from .columns import check_columns, renamed_table
 from .tables import cut
 from .turns import check_turns, labels_left, spoken, tag_speakers, turn_list, warn_of_labels
 from ..korean.tags import TAG, is_literal_nothing
 from ..runs.errors import DialsumError
+from ..runs.messages import Phrase
 
 # %% ../../nbs/modules/data/dialogues.ipynb #b3f9820d
 _opening = re.compile(r"^\s*(#[A-Za-z]+\d*#)\s*[:：]\s*(.*)$", re.S)
@@ -103,11 +105,11 @@ def _tidy(text: str) -> str:  # a dialogue
 _unwritable = re.compile("[\ud800-\udfff\0]")  # half of a character, and none
 
 
-def _is_text(value) -> bool:  # with something in it
+def _is_text(value: Any) -> bool:  # with something in it
     return isinstance(value, str) and bool(value.strip()) and not is_literal_nothing(value)
 
 
-def _whole(path: Path, place: str, column: str, text: str) -> str:
+def _whole(path: Path, place: Phrase, column: str, text: str) -> str:
     "The text itself; refuses what no file of ours could hold"
     match = _unwritable.search(text)
     if not match:
@@ -115,14 +117,14 @@ def _whole(path: Path, place: str, column: str, text: str) -> str:
     fields = dict(file=path, place=place, column=column)
     if match[0] == "\0":
         raise DialsumError("text_with_nul", **fields)
-    raise DialsumError("text_with_half_character", character=f"\\u{ord(match[0]):04x}", **fields)
+    raise DialsumError("text_with_half_character", half=f"\\u{ord(match[0]):04x}", **fields)
 
 
 def cell(
     path: Path,  # the file
-    place: str,  # where in it, from the index of `named`
+    place: Phrase,  # where in it, from the index of `renamed_table`
     column: str,  # our name
-    value,  # what stands there
+    value: Any,  # what stands there
     loose: bool = False,  # whether a number or a list is taken as well
 ) -> str:  # '' for what is missing
     "A cell's text; raises `DialsumError` for something else, and for a text that no file of ours could hold"
@@ -141,19 +143,19 @@ def _summary_columns(frame: pd.DataFrame) -> list[str]:
     return sorted((c for c in frame.columns if re.fullmatch(r"summary\d*", c)), key=lambda c: int(c[7:] or 0))
 
 
-def _references(path: Path, place: str, row: dict, names: list[str], needed: bool) -> list[str]:
+def _references(path: Path, place: Phrase, row: dict[str, Any], names: list[str], needed: bool) -> list[str]:
     "The summaries of a row; '' for one that is missing"
-    many = row.get("summaries")
-    if isinstance(many, str) and turn_list(many) is not None:
-        many = turn_list(many)
+    listed = row.get("summaries")
+    if isinstance(listed, str) and turn_list(listed) is not None:
+        listed = turn_list(listed)
     if not needed:  # then whatever is no text is nobody's business
-        values = many if isinstance(many, list) else [row[n] for n in names]
+        values = listed if isinstance(listed, list) else [row[n] for n in names]
         return [s for s in values if isinstance(s, str) and not _unwritable.search(s)]
-    if many is None:
+    if listed is None:
         return [cell(path, place, n, row[n]) for n in names]
-    if not isinstance(many, list):
+    if not isinstance(listed, list):
         raise DialsumError("summaries_no_list", file=path, place=place)
-    return [cell(path, place, "summaries", s) for s in many]
+    return [cell(path, place, "summaries", s) for s in listed]
 
 
 @dataclass(frozen=True)
@@ -166,24 +168,24 @@ class _SummaryRules:
     droppable: bool  # whether something else can drop a row without one
 
 
-def _without_summary(code: str, rules: _SummaryRules, **fields) -> DialsumError:
+def _without_summary(code: str, rules: _SummaryRules, **fields: Any) -> DialsumError:
     way_out = DialsumError("rows_can_be_dropped") if rules.droppable else ""
     return DialsumError(code, way_out=way_out, **fields)
 
 
-def _summaries(path: Path, place: str, row: dict, rules: _SummaryRules) -> tuple[str, ...]:
+def _summaries(path: Path, place: Phrase, row: dict[str, Any], rules: _SummaryRules) -> tuple[str, ...]:
     texts = [_line_ends(s).rstrip("\r") for s in _references(path, place, row, rules.names, rules.needed)]
     if rules.needed and not texts:
         raise _without_summary("summaries_missing", rules, file=path, place=place)
-    first, others = texts[:1], [s for s in texts[1:] if _is_text(s)]
+    first, further = texts[:1], [s for s in texts[1:] if _is_text(s)]
     if not rules.needed:
-        return tuple([s for s in first if _is_text(s)] + others)
+        return tuple([s for s in first if _is_text(s)] + further)
     if not rules.gaps and not _is_text(first[0]):
         fields = dict(file=path, place=place, fname=cut(row["fname"]))
         if not first[0].strip():
             raise _without_summary("summary_empty", rules, **fields)
         raise _without_summary("summary_literal_nothing", rules, value=cut(first[0]), **fields)
-    return tuple([s if _is_text(s) else "" for s in first] + others)
+    return tuple([s if _is_text(s) else "" for s in first] + further)
 
 # %% ../../nbs/modules/data/dialogues.ipynb #687c18eb
 PROVENANCE = ("origin", "method", "instruction")
@@ -199,7 +201,7 @@ def read(
     droppable: bool = False,  # whether --validate-data-quality could drop a row without a summary
 ) -> pd.DataFrame:  # fname, dialogue, topic, summaries (tuple); of provenance texts, '' for none
     "Read dialogues of either edition, warn of labels in summaries; raises `DialsumError` for what cannot be used"
-    frame = named(path, columns)
+    frame = renamed_table(path, columns)
     if not len(frame):
         raise DialsumError("file_without_rows", file=path)
     names = _summary_columns(frame)
@@ -225,7 +227,7 @@ def read(
     return table
 
 
-def _check_columns(path: Path, frame: pd.DataFrame, dialogues: bool, summaries: bool):
+def _check_columns(path: Path, frame: pd.DataFrame, dialogues: bool, summaries: bool) -> None:
     needed = ["fname"]
     if dialogues:
         needed.append("dialogue")
@@ -234,21 +236,21 @@ def _check_columns(path: Path, frame: pd.DataFrame, dialogues: bool, summaries: 
     check_columns(path, frame, needed)
 
 # %% ../../nbs/modules/data/dialogues.ipynb #1c701162
-def _refuse_turns(path: Path, frame: pd.DataFrame):
+def _refuse_turns(path: Path, frame: pd.DataFrame) -> None:
     "A dialogue without quotes: each of its lines has become a row"
     for place, fname in frame["fname"].items():
         if re.match(r"\s*#\w+#\s*[:：]", str(fname)):
             raise DialsumError("fname_is_turn", file=path, place=place, fname=cut(fname.strip()))
 
 
-def _refuse_repeated_names(path: Path, fnames: pd.Series, places: pd.Index):
+def _refuse_repeated_names(path: Path, fnames: pd.Series, places: pd.Index) -> None:
     repeated = fnames[fnames.duplicated()]
     if len(repeated):
         place = places[repeated.index[0]]
         raise DialsumError("fname_twice", file=path, fname=cut(repeated.iloc[0]), place=place)
 
 
-def _row(path: Path, place: str, cells: dict, needed: bool) -> dict:
+def _row(path: Path, place: Phrase, cells: dict[str, Any], needed: bool) -> dict[str, Any]:
     "fname, dialogue, topic; tags: of its speakers, by their names"
     fname = cell(path, place, "fname", cells["fname"], loose=True).strip()
     if not fname:
@@ -260,14 +262,15 @@ def _row(path: Path, place: str, cells: dict, needed: bool) -> dict:
     return dict(fname=fname, dialogue=_tidy(text) if _is_text(text) else "", topic=topic, tags=tags)
 
 
-def _dialogue(path: Path, place: str, value) -> tuple[str, dict[str, str]]:  # (text, speaker → tag)
+def _dialogue(path: Path, place: Phrase, value: Any) -> tuple[str, dict[str, str]]:  # (text, speaker → tag)
     turns = turn_list(value)
     if turns is None and isinstance(value, list):
         turns = value
     if turns:
         check_turns(path, place, turns)
+    tags: dict[str, str] = {}
     if turns is None:
-        text, tags = cell(path, place, "dialogue", value), {}
+        text = cell(path, place, "dialogue", value)
     else:
         text, tags = spoken(turns)
     return _whole(path, place, "dialogue", text), tags
@@ -290,12 +293,13 @@ def to_csv(
     columns |= {n: frame["summaries"].str[i] for i, n in enumerate(names)}
     columns["topic"] = frame["topic"]
     columns |= {c: frame[c] for c in PROVENANCE if c in frame}
-    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
+    text: str = pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
+    return text
 
 # %% ../../nbs/modules/data/dialogues.ipynb #b4de7909
 def profile(
     rows: pd.DataFrame,  # as `read` returns it
-) -> dict:  # counts, and mean and maximum of lengths
+) -> dict[str, Any]:  # counts, and mean and maximum of lengths
     "What a part looks like, in numbers"
     lengths = dict(dialogue=rows["dialogue"].str.len(), turns=rows["dialogue"].str.count("\n") + 1)
     summaries = rows["summaries"].str[0].dropna()

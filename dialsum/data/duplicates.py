@@ -28,8 +28,8 @@ def twins(
 ) -> list[tuple[int, int, float]]:  # (earlier, later, similarity), by position
     "Pairs of dialogues that are the same or nearly so, tags and blanks aside"
     letters = [letters_only(t) for t in texts]
-    likely = _pairs_of_like(letters) | _pairs_of_same(letters)
-    scores = [(a, b, fuzz.ratio(letters[a], letters[b], score_cutoff=least)) for a, b in sorted(likely)]
+    candidates = _pairs_of_like(letters) | _pairs_of_same(letters)
+    scores = [(a, b, fuzz.ratio(letters[a], letters[b], score_cutoff=least)) for a, b in sorted(candidates)]
     return [(a, b, round(score, 1)) for a, b, score in scores if score]
 
 
@@ -39,7 +39,7 @@ def _pairs_of_like(letters: list[str]) -> set[tuple[int, int]]:  # by position, 
     for i, stretches in enumerate(prints):
         for stretch in stretches:
             holders[stretch].append(i)
-    shared = Counter()
+    shared: Counter[tuple[int, int]] = Counter()
     for rows in holders.values():
         # what stands in many is a set phrase, or one dialogue many times over; then neighbours are enough
         shared.update(combinations(rows, 2) if len(rows) <= 50 else pairwise(rows))
@@ -47,7 +47,7 @@ def _pairs_of_like(letters: list[str]) -> set[tuple[int, int]]:  # by position, 
 
 
 def _pairs_of_same(letters: list[str]) -> set[tuple[int, int]]:  # (the first, each later one), by position
-    first = {}
+    first: dict[str, int] = {}
     pairs = set()
     for i, text in enumerate(letters):
         if text in first:

@@ -31,14 +31,14 @@ def groups(
     names = [origin or fname for fname, origin in zip(rows["fname"], _origins(rows))]
     parent = {name: name for name in names}  # of a forest whose trees are the groups
 
-    def root(name):
+    def root(name: str) -> str:
         while parent[name] != name:
             parent[name] = name = parent[parent[name]]
         return name
 
     for a, b, _ in twins(list(rows["dialogue"])):
         parent[root(names[a])] = root(names[b])
-    number = {}
+    number: dict[str, int] = {}
     return [number.setdefault(root(name), len(number)) for name in names]
 
 # %% ../../nbs/modules/data/folds.ipynb #5ae8af16
@@ -105,11 +105,11 @@ def collect(
     rows = rows_of_run(stage)[["fname", "dialogue", "summaries"]]
     rows = rows.assign(fold=rows["fname"].map(folds_of_run(stage)))
     folds = sorted(rows["fold"].unique())
-    written = pd.concat([_predictions_of_fold(stage, int(k)) for k in folds], ignore_index=True)
+    predictions = pd.concat([_predictions_of_fold(stage, int(k)) for k in folds], ignore_index=True)
     expected = Counter(zip(rows["fname"], rows["fold"]))
-    present = Counter(zip(written["fname"], written["fold"]))
+    present = Counter(zip(predictions["fname"], predictions["fold"]))
     odd = (expected - present) + (present - expected)
     if odd:
         fname, fold = min(odd)
         raise DialsumError("held_out_predictions_misfit", model=stage.model, fname=fname, fold=int(fold))
-    return rows.merge(written, on=["fname", "fold"])
+    return rows.merge(predictions, on=["fname", "fold"])

@@ -9,7 +9,7 @@ __all__ = ['TAGS', 'broken_tag', 'unknown_tag', 'mend_characters', 'mend', 'mend
 import html
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
@@ -55,8 +55,11 @@ _taglike = rf"{_closed}|#[가-힣]+\d*#|{_half}|{_bare}|{_extra}"
 _spaced_opening = re.compile(r"^[ ]*[Pp]erson[ ](\d{1,2})(?=[ ]*[:：])", re.M)
 
 # %% ../../nbs/modules/data/mending.ipynb #9848e212
-def _meant(tag: str) -> str:  # the tag that was meant, or ''; no digit of it is lost
-    letters, digits = re.fullmatch(r"[#＃ ]*(.*?)[ ]?(\d*)[#＃ ]*", tag).groups()
+def _intended_tag(tag: str) -> str:  # the tag that was meant, or ''; no digit of it is lost
+    m = re.fullmatch(r"[#＃ ]*(.*?)[ ]?(\d*)[#＃ ]*", tag)
+    if not m:
+        return ""
+    letters, digits = m.groups()
     letters = letters.replace("0", "o").lower()
     near = process.extractOne(letters, {t: t.lower() for t in TAGS}, scorer=fuzz.ratio, score_cutoff=70)
     if not near or not _is_slip(letters, near[0], len(re.findall(_sign, tag))):
@@ -83,18 +86,18 @@ def _spaced(text: str) -> set[str]:
     return set(_spaced_opening.findall(text))
 
 
-def _strange(text: str, spaced: set[str] = frozenset()) -> list[re.Match]:
+def _strange(text: str, spaced: Set[str] = frozenset()) -> list[re.Match[str]]:
     "What is like a tag and none that we know, in order"
-    rest = KNOWN_TAG.sub(lambda m: "\x01" * len(m[0]), text)
+    remainder = KNOWN_TAG.sub(lambda m: "\x01" * len(m[0]), text)
     numbers = "|".join(sorted(spaced | _spaced(text)))
     if not numbers:
-        return list(re.finditer(_taglike, rest))
+        return list(re.finditer(_taglike, remainder))
     speaker = rf"(?<![A-Za-z0-9])[Pp]erson[ ](?:{numbers})(?![A-Za-z0-9]|명)"
-    return list(re.finditer(f"{_taglike}|{speaker}", rest))
+    return list(re.finditer(f"{_taglike}|{speaker}", remainder))
 
 
-def _mended_tag(written: str) -> str | None:  # '' for a sign too many; None where nothing is to be mended
-    return _meant(written) or None if written.strip("#＃") else ""
+def _mended_tag(tag: str) -> str | None:  # '' for a sign too many; None where nothing is to be mended
+    return _intended_tag(tag) or None if tag.strip("#＃") else ""
 
 # %% ../../nbs/modules/data/mending.ipynb #febe82c1
 def broken_tag(
@@ -110,27 +113,29 @@ def unknown_tag(
     text: str,  # a dialogue or a summary
 ) -> list[str]:  # as written
     "What has the form of a tag and is like none that we know"
-    written = [m[0] for m in _strange(mend_characters(text))]
-    return [tag for tag in written if re.fullmatch(r"#[A-Za-z가-힣]+\d*#", tag) and not _meant(tag)]
+    tags = [m[0] for m in _strange(mend_characters(text))]
+    return [tag for tag in tags if re.fullmatch(r"#[A-Za-z가-힣]+\d*#", tag) and not _intended_tag(tag)]
 
 # %% ../../nbs/modules/data/mending.ipynb #fb845ea8
-def _ended(text: str) -> str:  # with line ends for those that were written out
-    ended = re.sub(r"_x000[Dd]_\r?\n?", "\n", text)
-    for m in reversed(written_line_ends(ended)):
-        ended = ended[: m.start()] + "\n" + ended[m.end() :]
-    return ended if text.endswith("\n") else ended.rstrip("\n")
+def _with_line_ends(text: str) -> str:  # with line ends for those that were written out
+    lines = re.sub(r"_x000[Dd]_\r?\n?", "\n", text)
+    for m in reversed(written_line_ends(lines)):
+        lines = lines[: m.start()] + "\n" + lines[m.end() :]
+    return lines if text.endswith("\n") else lines.rstrip("\n")
 
 
 def mend_characters(
     text: str,  # a dialogue or a summary
 ) -> str:  # with its tags as they are
     "A text with its characters put right: mojibake, jamo, markup, line ends that were written out, what nobody sees"
-    text = CONJOINING_JAMO.sub(lambda m: unicodedata.normalize("NFC", m[0]), mend_mojibake(_ended(text)))
+    text = CONJOINING_JAMO.sub(
+        lambda m: unicodedata.normalize("NFC", m[0]), mend_mojibake(_with_line_ends(text))
+    )
     text = HTML_MARKUP.sub(lambda m: " " if m[0][0] == "<" else html.unescape(m[0]), text)
     return INVISIBLE.sub("", EXCEL_CONTROL.sub("", SPECIAL_BLANKS.sub(" ", text)))
 
 
-def _settled(text: str, step: Callable[[str], str]) -> str:
+def _repeated(text: str, step: Callable[[str], str]) -> str:
     "The text after as many steps as change something; there is no more to mend than characters"
     for _ in range(len(text) + 9):
         next_text = step(text)
@@ -140,7 +145,7 @@ def _settled(text: str, step: Callable[[str], str]) -> str:
     return text
 
 
-def _with_tags(text: str, spaced: set[str] = frozenset(), meanings: set[str] | None = None) -> str:
+def _with_tags(text: str, spaced: Set[str] = frozenset(), meanings: set[str] | None = None) -> str:
     "The text with its tags put right; only those of `meanings`, where they are given"
     for m in reversed(_strange(text, spaced)):
         tag = _mended_tag(m[0])
@@ -161,7 +166,7 @@ def mend(
     text: str,  # a dialogue; for its summaries, `mend_pair`
 ) -> str:  # `text` itself where nothing is wrong
     "A dialogue with its characters, its tags and its line breaks put right; mending the result again changes nothing"
-    return _settled(text, _mended)  # what was put right may show the next thing
+    return _repeated(text, _mended)  # what was put right may show the next thing
 
 # %% ../../nbs/modules/data/mending.ipynb #dd9f7b68
 def _meanings(text: str) -> set[str]:  # the tags that are spelled otherwise in it; '' for a sign too many
@@ -173,17 +178,17 @@ def mend_pair(
     summaries: tuple[str, ...],  # its references
 ) -> tuple[str, tuple[str, ...]]:  # where the dialogue is as it should be, only line ends of summaries change
     "A dialogue mended, and its summaries where they have what was mended in it: damage to characters, spelling of tags"
-    plain = _settled(dialogue, mend_characters)
+    plain = _repeated(dialogue, mend_characters)
     mended = mend(dialogue)
-    summaries = tuple(_settled(s, _ended) for s in summaries)
+    summaries = tuple(_repeated(s, _with_line_ends) for s in summaries)
     if mended == dialogue:
         return dialogue, summaries
     if plain != dialogue:
-        summaries = tuple(_settled(s, mend_characters) for s in summaries)
+        summaries = tuple(_repeated(s, mend_characters) for s in summaries)
     meanings = _meanings(plain)
     spaced = _spaced(plain)
 
     def mend_like_dialogue(text: str) -> str:
-        return _ended(_with_tags(text, spaced, meanings))
+        return _with_line_ends(_with_tags(text, spaced, meanings))
 
-    return mended, tuple(_settled(s, mend_like_dialogue) for s in summaries)
+    return mended, tuple(_repeated(s, mend_like_dialogue) for s in summaries)

@@ -6,17 +6,20 @@
 __all__ = ['lengths']
 
 # %% ../../nbs/modules/data/outliers.ipynb #8ae0f7e1
+from collections.abc import Sequence
+
 import numpy as np
 
 from .pairs import letters_only
 
 # %% ../../nbs/modules/data/outliers.ipynb #27c8205d
-def _far(lengths: list[float]) -> np.ndarray:  # robust z-scores of the logarithms; 0 for fewer than 20
+def _far(lengths: Sequence[float]) -> np.ndarray:  # robust z-scores of the logarithms; 0 for fewer than 20
     if len(lengths) < 20:
         return np.zeros(len(lengths))
     logs = np.log(np.maximum(np.asarray(lengths, float), 1e-9))
     spread = 1.4826 * np.median(np.abs(logs - np.median(logs)))
-    return (logs - np.median(logs)) / max(spread, 0.1)
+    distances: np.ndarray = (logs - np.median(logs)) / max(spread, 0.1)
+    return distances
 
 
 def lengths(
@@ -25,7 +28,7 @@ def lengths(
     far: float = 4.5,  # how many robust standard deviations are too many
 ) -> list[list[str]]:  # for each pair what is odd, Korean
     "Dialogues and summaries whose length, or the ratio of the two, is far from that of the others"
-    odd = [[] for _ in dialogues]
+    odd: list[list[str]] = [[] for _ in dialogues]
     for i, distance in enumerate(_far([len(d) for d in dialogues])):
         if abs(distance) > far or len(letters_only(dialogues[i])) < 10:
             odd[i].append(f"대화 {len(dialogues[i])}자")

@@ -15,7 +15,7 @@ from .mending import mend_characters
 from ..korean.tags import KNOWN_TAG, TAG
 
 # %% ../../nbs/modules/data/pairs.ipynb #2c689e36
-def _number_of(tag):
+def _number_of(tag: str) -> int:
     return int(re.sub(r"\D", "", tag) or 0)
 
 
@@ -33,16 +33,16 @@ def turns(
     "Lines without a speaker, two turns in one line, a speaker who is alone"
     d = Dialogue("", dialogue)
     nobody = sum(not tag for tag, _ in d.turns)
-    joined = len(re.findall(r"(?<=[^\n])[ ]*#Person\d+#[ ]?[:：]", dialogue))
+    joined_turns = len(re.findall(r"(?<=[^\n])[ ]*#Person\d+#[ ]?[:：]", dialogue))
     wide = len(re.findall(r"#Person\d+#[ ]?：", dialogue))
     evidence = []
     if nobody:
         evidence.append(f"화자가 없는 줄 {nobody}")
     if wide:
         evidence.append(f"전각 쌍점 {wide}")
-    if joined:
-        evidence.append(f"한 줄에 든 말차례 {joined}")
-    if len(d.speakers) == 1 and not joined:
+    if joined_turns:
+        evidence.append(f"한 줄에 든 발화 {joined_turns}")
+    if len(d.speakers) == 1 and not joined_turns:
         evidence.append("화자 한 사람")
     return evidence
 
@@ -86,8 +86,8 @@ def copied(
         sentences = [whole]
     else:
         sentences = [letters_only(s) for s in re.split(r"(?<=[.?!])\s|\n", summary)]
-    same = sum(len(s) for s in sentences if len(s) > 9 and fuzz.partial_ratio(s, source, score_cutoff=92))
-    return [f"{same / len(whole):.0%}"] if same >= least * len(whole) else []
+    copies = sum(len(s) for s in sentences if len(s) > 9 and fuzz.partial_ratio(s, source, score_cutoff=92))
+    return [f"{copies / len(whole):.0%}"] if copies >= least * len(whole) else []
 
 
 def language(
@@ -103,7 +103,7 @@ def script(
     text: str,  # a dialogue or a summary
 ) -> list[str]:  # the characters
     "Letters of other scripts than Hangul and Latin; Hanja in parentheses are Korean usage"
-    rest = re.sub(r"[(（][\u3400-\u9fff·, ]+[)）]", "", mend_characters(text))
+    foreign_free = re.sub(r"[(（][\u3400-\u9fff·, ]+[)）]", "", mend_characters(text))
     return re.findall(
-        r"[\u0370-\u03ff\u0400-\u04ff\u0590-\u06ff\u0900-\u0e7f\u3040-\u30ff\u3400-\u9fff]+", rest
+        r"[\u0370-\u03ff\u0400-\u04ff\u0590-\u06ff\u0900-\u0e7f\u3040-\u30ff\u3400-\u9fff]+", foreign_free
     )

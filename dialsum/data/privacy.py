@@ -33,7 +33,7 @@ def _luhn(digits: str) -> bool:
     return sum(sum(divmod(int(d) * (1 + i % 2), 10)) for i, d in enumerate(reversed(digits))) % 10 == 0
 
 
-def _registered(m: re.Match) -> bool:  # whether a resident-registration number can be one
+def _registered(m: re.Match[str]) -> bool:  # whether a resident-registration number can be one
     digits = re.sub(r"\D", "", m[0])
     weighted = sum(int(digit) * weight for digit, weight in zip(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)))
     if (11 - weighted % 11) % 10 == int(digits[-1]):

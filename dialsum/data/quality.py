@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -65,7 +65,7 @@ html|warning|0.1|HTML 흔적|HTML 태그나 &nbsp; 같은 부호가 남았다.
 jamo|warning|0.1|홀로 선 자모|음절이 되지 못한 자모가 있다.
 unknown_tag|warning|0.1|모르는 태그|태그 모양이지만 알려진 이름이 아니다.
 speaker_gap|warning|0.1|빠진 화자|화자 번호가 1부터 이어지지 않는다.
-turns|warning|0.1|말차례 형식|화자가 없는 줄, 한 줄에 든 두 말차례, 전각 쌍점, 혼자만 말하는 대화.
+turns|warning|0.1|발화 형식|화자가 없는 줄, 한 줄에 든 두 발화, 전각 쌍점, 혼자만 말하는 대화.
 length|warning|0.1|유별난 길이|길이나 요약 비율이 다른 행들과 크게 다르다.
 script|warning|0.1|다른 문자|한글과 로마자가 아닌 문자가 섞였다.
 number|warning|0.15|대화에 없는 수|요약의 수를 대화에서 찾을 수 없다.
@@ -74,8 +74,8 @@ unrelated|warning|0.1|동떨어진 요약|요약과 대화에 같은 말이 거�
 
 
 def _defect(line: str) -> Defect:  # of the table
-    kind, severity, weight, title, why = line.split("|")
-    return Defect(kind, severity, float(weight), title, why)
+    kind, severity, weight, title, reason = line.split("|")
+    return Defect(kind, severity, float(weight), title, reason)
 
 
 DEFECTS = {defect.kind: defect for defect in map(_defect, _table.split("\n"))}
@@ -136,7 +136,7 @@ def _summary_places(d: Dialogue) -> list[tuple[str, str]]:  # (place, summary): 
 
 
 def _without_quotes(evidence: list[str], dialogue: str) -> list[str]:
-    return [written for written in evidence if written not in dialogue]
+    return [piece for piece in evidence if piece not in dialogue]
 
 
 def _evidence_in_text(kind: str, place: str, text: str, dialogue: str) -> list[str]:
@@ -162,17 +162,17 @@ def row_findings(
         for place, summary in filter(lambda pair: _is_readable(pair[1]), places[1:]):
             evidence += [(kind, place, check_it(d.text, summary)) for kind, check_it in _of_pair.items()]
     return [
-        Finding(part, d.fname, kind, place, _shown(dict.fromkeys(written[:3])))
-        for kind, place, written in evidence
-        if written
+        Finding(part, d.fname, kind, place, _excerpt(dict.fromkeys(piece[:3])))
+        for kind, place, piece in evidence
+        if piece
     ]
 
 
-def _shown(evidence: Iterable[str]) -> str:  # its beginning
+def _excerpt(evidence: Iterable[str]) -> str:  # its beginning
     return ", ".join(evidence)[:60]
 
 # %% ../../nbs/modules/data/quality.ipynb #dcce82e5
-def _text_or_empty(value) -> str:
+def _text_or_empty(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
@@ -202,9 +202,9 @@ class _Summary(NamedTuple):
 def _good_summaries(rows: list[tuple[str, Dialogue]]) -> list[_Summary]:
     summaries = []
     for i, (_, d) in enumerate(rows):
-        for where, text in _summary_places(d):
+        for place, text in _summary_places(d):
             if letters_only(text) and not mojibake(text):
-                summaries.append(_Summary(i, where, text))
+                summaries.append(_Summary(i, place, text))
     return summaries
 
 # %% ../../nbs/modules/data/quality.ipynb #d44d8fda
@@ -213,29 +213,29 @@ def _among(rows: list[tuple[str, Dialogue]]) -> list[Finding]:  # what can be se
     summaries = _good_summaries(rows)
     findings = []
 
-    def add(row: int, kind: str, where: str, evidence: str):
+    def add(row: int, kind: str, place: str, evidence: str) -> None:
         part, d = rows[row]
-        findings.append(Finding(part, d.fname, kind, where, evidence))
+        findings.append(Finding(part, d.fname, kind, place, evidence))
 
     for row, kind, evidence in duplicates([(part, d.fname, text) for (part, d), text in zip(rows, texts)]):
         add(row, kind, "dialogue", evidence)
     for position, kind, evidence in swaps(texts, [(s.row, s.text) for s in summaries]):
-        row, where, _ = summaries[position]
+        row, location, _ = summaries[position]
         if kind == "swapped":
-            part, other = rows[int(evidence)]
-            evidence = f"{part}: {other.fname}"
-        add(row, kind, where, evidence)
+            part, first_row = rows[int(evidence)]
+            evidence = f"{part}: {first_row.fname}"
+        add(row, kind, location, evidence)
     unknown_names = names([texts[s.row] for s in summaries], [s.text for s in summaries])
-    for (row, where, _), missing in zip(summaries, unknown_names):
+    for (row, location, _), missing in zip(summaries, unknown_names):
         if missing:
-            add(row, "name", where, _shown(missing[:3]))
+            add(row, "name", location, _excerpt(missing[:3]))
     have_summary = {s.row for s in summaries}
     alone = [i for i, text in enumerate(texts) if i not in have_summary and letters_only(text)]
     judged = summaries + [_Summary(i, "dialogue", "") for i in alone]
     odd_lengths = lengths([texts[s.row] for s in judged], [s.text for s in judged])
-    for (row, where, _), odd in zip(judged, odd_lengths):
+    for (row, location, _), odd in zip(judged, odd_lengths):
         if odd:
-            add(row, "length", where, ", ".join(odd))
+            add(row, "length", location, ", ".join(odd))
     return findings
 
 
@@ -328,7 +328,7 @@ class Quality:
     def to_dict(
         self,
         threshold: float = 0.8,  # the score below which a row counts as bad
-    ) -> dict:
+    ) -> dict[str, Any]:
         "Counts by kind and part, scores by part, and the ten worst rows; ready for a fact file"
         return _figures(self, threshold)
 
@@ -347,7 +347,7 @@ def _has_error(kinds: tuple[str, ...]) -> bool:
     return any(DEFECTS[kind].severity == "error" for kind in kinds)
 
 
-def _part_figures(scores: pd.DataFrame, threshold: float) -> dict:
+def _part_figures(scores: pd.DataFrame, threshold: float) -> dict[str, Any]:
     errors = scores["kinds"].map(_has_error)
     return dict(
         rows=len(scores),
@@ -359,7 +359,7 @@ def _part_figures(scores: pd.DataFrame, threshold: float) -> dict:
     )
 
 
-def _figures(quality: Quality, threshold: float) -> dict:
+def _figures(quality: Quality, threshold: float) -> dict[str, Any]:
     by_part = quality.scores.groupby("part", sort=False)
     kinds = {}
     for kind, row in quality.counts.T.to_dict().items():
@@ -375,7 +375,7 @@ def _figures(quality: Quality, threshold: float) -> dict:
 _part_names = dict(train="학습", dev="검증", test="테스트")
 
 
-def _part_line(part: str, figures: dict, threshold: float) -> str:
+def _part_line(part: str, figures: dict[str, Any], threshold: float) -> str:
     return (
         f"- **{_part_names.get(part, part)}** {figures['rows']:,}행: "
         f"오류 {figures['errors']:,}행, 경고만 {figures['warned']:,}행, "
@@ -394,11 +394,11 @@ def _defect_row(defect: Defect, counts: list[int]) -> str:
 
 
 def quality_markdown(
-    facts: dict,  # from `Quality.to_dict`
+    facts: dict[str, Any],  # from `Quality.to_dict`
 ) -> str:  # Markdown
     "The findings about a data set, in Korean"
-    others = sorted(part for part in facts["parts"] if part not in PARTS)
-    parts = [part for part in PARTS if part in facts["parts"]] + others
+    further = sorted(part for part in facts["parts"] if part not in PARTS)
+    parts: list[str] = [part for part in PARTS if part in facts["parts"]] + further
     lines = [_part_line(part, facts["parts"][part], facts["threshold"]) for part in parts]
     if not facts["kinds"]:
         return "\n".join([*lines, "", "결함을 찾지 못했습니다."])

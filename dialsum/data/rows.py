@@ -32,19 +32,19 @@ def check_disjoint(
 ) -> None:
     "Raises `DialsumError` when a dialogue stands in both"
     fnames = {_without_blanks(text): fname for fname, text in zip(train["fname"], train["dialogue"])}
-    both = []
+    doubles = []
     for fname, text in zip(dev["fname"], dev["dialogue"]):
         if _without_blanks(text) in fnames:
-            both.append((fnames[_without_blanks(text)], fname))
-    if both:
+            doubles.append((fnames[_without_blanks(text)], fname))
+    if doubles:
         raise DialsumError(
             "dialogues_in_both",
-            count=len(both),
+            count=len(doubles),
             rows=len(dev),
             first=names[0],
             second=names[1],
-            fname=cut(both[0][1]),
-            same=cut(both[0][0]),
+            fname=cut(doubles[0][1]),
+            same=cut(doubles[0][0]),
         )
 
 # %% ../../nbs/modules/data/rows.ipynb #96f1b7c0

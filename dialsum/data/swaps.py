@@ -47,12 +47,13 @@ class Overlap:
         shared = np.zeros(len(self.pairs))
         for pair in pairs & self.holders.keys():
             shared[self.holders[pair]] += self.rarity[pair]
-        return shared / self.length / self._weight(pairs)
+        shares: np.ndarray = shared / self.length / self._weight(pairs)
+        return shares
 
-    def own(self, i: int, summary: str) -> float:  # of dialogue `i` alone
+    def own_share(self, i: int, summary: str) -> float:  # of dialogue `i` alone
         pairs = _pairs(summary)
         shared = sum(self.rarity[pair] for pair in pairs & self.pairs[i])
-        return shared / self.length[i] / self._weight(pairs)
+        return float(shared / self.length[i] / self._weight(pairs))
 
 # %% ../../nbs/modules/data/swaps.ipynb #7749ebf0
 def swaps(
@@ -69,7 +70,7 @@ def swaps(
     overlap = Overlap(texts)
     odd = []
     for position, (i, summary) in enumerate(summaries):
-        share = overlap.own(i, summary)
+        share = overlap.own_share(i, summary)
         if share > 0.2:
             continue
         shares = overlap(summary)

@@ -17,10 +17,12 @@ import sys
 import zlib
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ..runs.errors import DialsumError
+from ..runs.messages import Phrase
 
 # %% ../../nbs/modules/data/tables.ipynb #fd77866e
 _packed = ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ\x00", lzma.decompress))
@@ -62,7 +64,7 @@ def _bytes(path: Path) -> bytes:
     return raw
 
 
-def _refuse_foreign(path: Path, raw: bytes):
+def _refuse_foreign(path: Path, raw: bytes) -> None:
     if not raw.strip():
         raise DialsumError("file_empty", file=path)
     start = raw[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
@@ -133,7 +135,7 @@ def _records(path: Path, text: str) -> tuple[str, list[_Row]]:  # (separator, ro
     return separator, rows
 
 # %% ../../nbs/modules/data/tables.ipynb #fb93f7be
-_ours = re.compile(r"fname|dialogue|summary\d*|summaries|topic", re.I)
+_our_column = re.compile(r"fname|dialogue|summary\d*|summaries|topic", re.I)
 
 
 def _has_index(header: list[str], rows: list[_Row]) -> bool:
@@ -150,7 +152,7 @@ def _width(cells: list[str]) -> int:  # without empty ones at the end
     return max(i for i, cell in enumerate(cells, 1) if cell.strip())
 
 
-def _fitted(path: Path, header: list[str], rows: list[_Row], separator: str) -> list[str]:
+def _checked_header(path: Path, header: list[str], rows: list[_Row], separator: str) -> list[str]:
     "The header, perhaps with one more in front"
     widths = [_width(cells) for _, cells in rows]
     longer = [(line, width) for (line, _), width in zip(rows, widths) if width > len(header)]
@@ -171,12 +173,12 @@ def _fitted(path: Path, header: list[str], rows: list[_Row], separator: str) -> 
 
 def _is_header(cells: list[str], columns: set[str]) -> bool:
     names = {_name(cell) for cell in cells} - {""}
-    return len(names) > 1 and all(name in columns or _ours.fullmatch(name) for name in names)
+    return len(names) > 1 and all(name in columns or _our_column.fullmatch(name) for name in names)
 
 
 def _csv(path: Path, text: str) -> pd.DataFrame:
     separator, ((_, first), *rows) = _records(path, text)
-    header = _fitted(path, [_name(cell) for cell in first], rows, separator)
+    header = _checked_header(path, [_name(cell) for cell in first], rows, separator)
     columns = set(filter(None, header))
     repeated = [name for name in columns if header.count(name) > 1]
     if repeated:
@@ -187,13 +189,13 @@ def _csv(path: Path, text: str) -> pd.DataFrame:
             raise DialsumError("header_again", file=path, line=line)
         padded = [*cells, *[""] * len(header)]
         table.append([cell or None for cell in padded[: len(header)]])
-    places = [f"row {i} (line {line})" for i, (line, _) in enumerate(rows, 1)]
+    places = [Phrase("row_at_line", dict(row=i, line=line)) for i, (line, _) in enumerate(rows, 1)]
     frame = pd.DataFrame(table, index=places, columns=header, dtype=object)
     return frame[[name for name in header if name]]
 
 # %% ../../nbs/modules/data/tables.ipynb #8cce3be0
 def is_turn(
-    value,  # anything
+    value: Any,
 ) -> bool:
     "Whether something is one utterance of a dialogue: an object with its words, which may be missing ones"
     return isinstance(value, dict) and any(isinstance(value.get(w, 0), str | None) for w in WORDS)
@@ -202,8 +204,8 @@ def is_turn(
 WORDS = ("utterance", "form", "text")  # what an utterance's words are called in public corpora
 
 
-def _flat(row: dict, before: str = "") -> dict:
-    flat = {}
+def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{before}{name}.")
@@ -212,28 +214,30 @@ def _flat(row: dict, before: str = "") -> dict:
     return flat
 
 
-def _is_list_of_objects(value) -> bool:  # but not of turns
+def _is_list_of_objects(value: Any) -> bool:  # but not of turns
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and not is_turn(value[0])
 
 
-def _inner(whole) -> list:  # the rows of a file that is one value
+def _inner(whole: Any) -> list[Any]:  # the rows of a file that is one value
     if isinstance(whole, list):
         return whole
     if not isinstance(whole, dict):
         return [whole]
     if isinstance(whole.get("fname"), (dict, list)):
-        return pd.DataFrame(whole).to_dict("records")  # as pandas writes columns
+        rows: list[Any] = pd.DataFrame(whole).to_dict("records")  # as pandas writes columns
+        return rows
     if "dialogue" in whole:
         return [whole]
     lists = [value for value in whole.values() if _is_list_of_objects(value)]
     return lists[0] if len(lists) == 1 else [whole]
 
 
-def _whole(path: Path, text: str) -> list[tuple[str, object]]:
+def _whole(path: Path, text: str) -> list[tuple[Phrase, Any]]:
     try:
-        return [(f"row {i}", row) for i, row in enumerate(_inner(json.loads(text)), 1)]
+        rows = _inner(json.loads(text))
     except (ValueError, RecursionError) as e:
         raise _broken(path, getattr(e, "lineno", 1), e) from None
+    return [(Phrase("row_number", dict(row=i)), row) for i, row in enumerate(rows, 1)]
 
 # %% ../../nbs/modules/data/tables.ipynb #c007d69f
 def _broken(path: Path, line: int, e: Exception) -> DialsumError:
@@ -246,13 +250,13 @@ def _broken(path: Path, line: int, e: Exception) -> DialsumError:
     )
 
 
-def _lines(path: Path, text: str) -> list[tuple[str, object]]:
+def _lines(path: Path, text: str) -> list[tuple[Phrase, Any]]:
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            rows.append((f"line {number}", json.loads(line)))
+            rows.append((Phrase("line_number", dict(line=number)), json.loads(line)))
         except (ValueError, RecursionError) as e:
             raise _broken(path, number, e) from None
     return rows
@@ -267,8 +271,8 @@ def _is_json(text: str) -> bool:
 
 
 def _has_rows_by_line(path: Path, text: str) -> bool:  # one JSON value a line
-    first, _, rest = text.strip().partition("\n")
-    if text.lstrip()[0] == "[" or not rest:
+    first, _, later_lines = text.strip().partition("\n")
+    if text.lstrip()[0] == "[" or not later_lines:
         return False
     if _is_json(first):
         return True
@@ -290,7 +294,7 @@ def _json(path: Path, text: str) -> pd.DataFrame:
 # %% ../../nbs/modules/data/tables.ipynb #5f01d99e
 def table(
     path: Path,  # CSV of any separator, or JSON; packed by gzip, bz2 or xz or not
-) -> pd.DataFrame:  # texts or None (from JSON any value); its index says where: 'row 3 (line 5)'
+) -> pd.DataFrame:  # texts or None (from JSON any value); its index says where, as a `Phrase`: row 3 (line 5)
     "The rows of a file; raises `DialsumError` with one sentence, and the line, for what is no table"
     text = text_of(path)
     start = text.lstrip()[:1]

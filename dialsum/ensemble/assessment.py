@@ -7,24 +7,25 @@ __all__ = ['assess', 'alone']
 
 # %% ../../nbs/modules/ensemble/assessment.ipynb #05ddee72
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .candidates import Candidate, Candidates
+from .candidates import Candidate, Candidates, References
 from .mbr import UTILITIES, against, first_texts, first_values
 from ..runs.errors import DialsumError, unknown
 from ..scores.baselines import shuffled_references
 from ..scores.significance import SWAPS, compare, comparison_rows, mean_interval
 
 # %% ../../nbs/modules/ensemble/assessment.ipynb #eb682c0c
-def _scores(texts: list[str], c: Candidates, references: list, kind: str, tags: str) -> np.ndarray:
+def _scores(texts: list[str], c: Candidates, references: References, kind: str, tags: str) -> np.ndarray:
     "n scores, 0-100, of one text for each dialogue of a table"
     table = tuple((Candidate("", t),) for t in texts)
     return np.concatenate(against(Candidates(c.fnames, c.dialogues, table), references, kind, tags))
 
 
-def _only_chance(texts: list[str], c: Candidates, references: list, tags: str, seed: int) -> bool:
+def _only_chance(texts: list[str], c: Candidates, references: References, tags: str, seed: int) -> bool:
     "Whether a choice is no better than its null row"
     nulls = []
     for order in shuffled_references(len(texts), seed):
@@ -36,8 +37,8 @@ def _only_chance(texts: list[str], c: Candidates, references: list, tags: str, s
     return bool(score <= mean_interval(np.mean(nulls, 0), seed)[2])
 
 
-def _check_rows(c: Candidates, chosen: dict[str, pd.DataFrame]):
-    for name, frame in chosen.items():
+def _check_rows(c: Candidates, selections: dict[str, pd.DataFrame]) -> None:
+    for name, frame in selections.items():
         if list(frame["fname"]) != list(c.fnames):
             raise DialsumError("strategy_rows_differ", strategy=name, rows=len(frame), dialogues=len(c))
 
@@ -47,14 +48,14 @@ class _Assessment:
     "Strategies and members under one measure after the other"
 
     c: Candidates
-    references: list
+    references: References
     texts: dict[str, list[str]]  # strategy → its summaries, without the best single
     best: str
     chance: set[str]  # strategies no better than their null rows
     tags: str
     seed: int
 
-    def under(self, measure: str, is_utility: bool) -> dict:  # JSON-ready
+    def under(self, measure: str, is_utility: bool) -> dict[str, Any]:  # JSON-ready
         "Means, the oracle's included, and the comparison with the best single"
         every = against(self.c, self.references, measure, self.tags)
         single = first_values(self.c, every)
@@ -72,23 +73,25 @@ class _Assessment:
 # %% ../../nbs/modules/ensemble/assessment.ipynb #9e6b7ee2
 def assess(
     c: Candidates,  # of the dialogues that the strategies chose for
-    references: list,  # of the same dialogues
-    chosen: dict[str, pd.DataFrame],  # strategy → fname, summary
+    references: References,  # of the same dialogues
+    selections: dict[str, pd.DataFrame],  # strategy → fname, summary
     best: str,  # the member that is best on dev
     kind: str = "rouge",  # the utility that the strategies used
     tags: str = "split",  # as `utility` takes them
     seed: int = 42,  # of bootstrap and swaps
-) -> dict:  # JSON-ready: n, members, best, utility, swaps, chance and metrics
+) -> dict[str, Any]:  # JSON-ready: n, members, best, utility, swaps, chance and metrics
     """The facts of an ensemble; raises `DialsumError` where a strategy's rows are not the table's.
 
     `chance` names the strategies that are no better than their null rows. `metrics` has for 'rouge' and for 'chrf'
     `members` (name → mean), `mean_single`, `oracle` and `systems` (rows of `compare`, the best single first)."""
     if best not in c.members:
         raise unknown("member", best, list(c.members))
-    _check_rows(c, chosen)
-    texts = {name: list(frame["summary"]) for name, frame in chosen.items() if name != "best"}
-    written = {"best": first_texts(c, best)} | texts
-    chance = {name for name, own in written.items() if _only_chance(own, c, references, tags, seed)}
+    _check_rows(c, selections)
+    texts = {name: list(frame["summary"]) for name, frame in selections.items() if name != "best"}
+    by_system = {"best": first_texts(c, best)} | texts
+    chance = {
+        name for name, summaries in by_system.items() if _only_chance(summaries, c, references, tags, seed)
+    }
     assessment = _Assessment(c, references, texts, best, chance, tags, seed)
     return dict(
         n=len(c),
@@ -117,5 +120,4 @@ def alone(
     [member] = c.members
     if not dropped:
         return DialsumError("one_member_left", member=member)
-    weak = "; ".join(error.message().what for error in dropped.values())
-    return DialsumError("one_member_left_of_weak", member=member, weak=weak)
+    return DialsumError("one_member_left_of_weak", member=member, weak=list(dropped.values()))

@@ -8,16 +8,18 @@ __all__ = ['FEATURES', 'overlap', 'Stacker']
 # %% ../../nbs/modules/ensemble/stacking.ipynb #5a4ba3e8
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .candidates import Candidate, Candidates
+from .candidates import Candidate, Candidates, References
 from .mbr import against, best_index, cached_tokens, candidate_votes, take_best, utility
 from ..korean.tags import broken_tags, invented_tags
 from ..runs.errors import DialsumError, unknown
+from ..scores.tokenizers import Cut
 
 # %% ../../nbs/modules/ensemble/stacking.ipynb #7f4d7e79
 FEATURES = (
@@ -38,32 +40,30 @@ _LIKELIHOOD = FEATURES.index("likelihood")
 def overlap(
     text: str,  # a candidate
     dialogue: str,
-    tokens: Callable,  # text → its tokens
+    tokens: Cut,  # text → its tokens
 ) -> tuple[
     float, float, float, int
 ]:  # precision, pairs, coverage (0 to 1) and how many tags are broken or invented
     "How much of a candidate stands in its dialogue, and of the dialogue in it"
-    own = tokens(text)
+    candidate_words = tokens(text)
     source = tokens(dialogue)
-    pairs = list(itertools.pairwise(own))
+    pairs = list(itertools.pairwise(candidate_words))
     words = set(source)
     source_pairs = set(itertools.pairwise(source))
     return (
-        sum(t in words for t in own) / max(1, len(own)),
+        sum(t in words for t in candidate_words) / max(1, len(candidate_words)),
         sum(p in source_pairs for p in pairs) / max(1, len(pairs)),
-        len(set(own) & words) / max(1, len(words)),
+        len(set(candidate_words) & words) / max(1, len(words)),
         len(broken_tags(text, dialogue)) + len(invented_tags(text, dialogue)),
     )
 
 
-def _describe(
-    row: tuple[Candidate, ...], dialogue: str, utilities: np.ndarray, tokens: Callable
-) -> np.ndarray:
+def _describe(row: tuple[Candidate, ...], dialogue: str, utilities: np.ndarray, tokens: Cut) -> np.ndarray:
     "k×9: `FEATURES` of a dialogue's candidates, odd_length and likelihood still raw"
     votes = candidate_votes(row, dict.fromkeys({x.member for x in row}, 1.0))
-    others = ~np.eye(len(row), dtype=bool) & (votes > 0)
-    consensus = (utilities * others) @ votes / np.maximum(others @ votes, 1e-9)
-    nearest = np.where(others, utilities, 0).max(1)
+    rivals = ~np.eye(len(row), dtype=bool) & (votes > 0)
+    consensus = (utilities * rivals) @ votes / np.maximum(rivals @ votes, 1e-9)
+    nearest = np.where(rivals, utilities, 0).max(1)
     characters = np.log([len(x.text) + 1 for x in row])
     length = characters - math.log(len(dialogue) + 1)
     overlaps = np.array([overlap(x.text, dialogue, tokens) for x in row])
@@ -71,21 +71,21 @@ def _describe(
     return np.column_stack([consensus, nearest, length, characters, overlaps, likelihoods])
 
 # %% ../../nbs/modules/ensemble/stacking.ipynb #9ade8fec
-def _written(row: tuple[Candidate, ...]) -> np.ndarray:  # k: whether a candidate is not empty
+def _is_filled(row: tuple[Candidate, ...]) -> np.ndarray:  # k: whether a candidate is not empty
     return np.array([bool(x.text.strip()) for x in row])
 
 
-def _relative(values: list[np.ndarray], table: tuple) -> list[np.ndarray]:
+def _relative(values: list[np.ndarray], table: Sequence[tuple[Candidate, ...]]) -> list[np.ndarray]:
     "Values minus their mean over a dialogue's candidates that are not empty"
     relative = []
     for value, row in zip(values, table):
-        written = _written(row)
-        usual = value[written] if written.any() else value
+        filled = _is_filled(row)
+        usual = value[filled] if filled.any() else value
         relative.append(value - usual.mean(0))
     return relative
 
 
-def _check_unseen(c: Candidates, folds: dict[str, int], untrained: tuple[str, ...]):
+def _check_unseen(c: Candidates, folds: dict[str, int], untrained: tuple[str, ...]) -> None:
     for fname, row in zip(c.fnames, c.table):
         if fname not in folds:
             raise DialsumError("row_in_no_fold", fname=fname)
@@ -98,7 +98,7 @@ def _check_unseen(c: Candidates, folds: dict[str, int], untrained: tuple[str, ..
             raise DialsumError("candidate_of_other_fold", writer=x.fold, **about)
 
 # %% ../../nbs/modules/ensemble/stacking.ipynb #41eacb3e
-def _fit_lengths(c: Candidates, references: list) -> tuple[float, float]:
+def _fit_lengths(c: Candidates, references: References) -> tuple[float, float]:
     "Log of a reference's characters by log of its dialogue's: slope, intercept"
     firsts = [r if isinstance(r, str) else r[0] for r in references]
     dialogues = [math.log(len(d) + 1) for d in c.dialogues]
@@ -107,7 +107,7 @@ def _fit_lengths(c: Candidates, references: list) -> tuple[float, float]:
 
 
 def _fit_likelihoods(c: Candidates) -> dict[str, tuple[float, float]]:  # member → mean, standard deviation
-    values = {m: [] for m in c.members}
+    values: dict[str, list[float]] = {m: [] for m in c.members}
     for x in itertools.chain.from_iterable(c.table):
         if x.likelihood is not None:
             values[x.member].append(x.likelihood)
@@ -123,13 +123,13 @@ def _mean_and_deviation(values: list[float]) -> tuple[float, float]:
 def _ridge(
     features: list[np.ndarray],  # for each dialogue k×features
     scores: list[np.ndarray],  # for each dialogue k
-    table: tuple,
+    table: Sequence[tuple[Candidate, ...]],
 ) -> tuple[np.ndarray, np.ndarray]:  # points a unit of each feature, its standard deviation
     from sklearn.linear_model import RidgeCV
 
-    written = np.concatenate([_written(row) for row in table])
-    x = np.vstack(features)[written]
-    y = np.concatenate(scores)[written]
+    filled = np.concatenate([_is_filled(row) for row in table])
+    x = np.vstack(features)[filled]
+    y = np.concatenate(scores)[filled]
     deviation = x.std(0)
     varies = deviation > 1e-9
     scale = np.where(varies, deviation, 1.0)
@@ -143,9 +143,11 @@ def _cross_validated(
     relative = _relative(scores, c.table)
     checked = np.empty(len(c))
     for k in sorted(set(fold.tolist())):
-        rest = np.flatnonzero(fold != k)
+        training_rows = np.flatnonzero(fold != k)
         slope, _ = _ridge(
-            [features[i] for i in rest], [relative[i] for i in rest], [c.table[i] for i in rest]
+            [features[i] for i in training_rows],
+            [relative[i] for i in training_rows],
+            [c.table[i] for i in training_rows],
         )
         for i in np.flatnonzero(fold == k):
             best = best_index(c.table[i], features[i] @ slope)
@@ -161,7 +163,7 @@ class Stacker:
     kind: str  # the utility that it learned to raise
     tags: str
     shape: tuple[float, float]  # log of a reference's length by log of its dialogue's: slope, intercept
-    likely: dict  # member → mean and standard deviation of its likelihoods
+    likelihoods: dict[str, tuple[float, float]]  # member → mean and standard deviation of its likelihoods
     coefficients: dict[str, float]  # feature → points of score for one standard deviation more
     scale: np.ndarray = field(repr=False, compare=False)  # of each feature
     # for each row that it was fitted on, the score of what was chosen without its fold, 0-100
@@ -171,7 +173,7 @@ class Stacker:
     def fit(
         cls,
         c: Candidates,  # out-of-fold predictions
-        references: list,  # of its dialogues
+        references: References,  # of its dialogues
         folds: dict[str, int],  # fname → the fold that it is in
         untrained: tuple[
             str, ...
@@ -187,8 +189,8 @@ class Stacker:
             raise DialsumError("single_fold")
         scores = against(c, references, kind, tags)
         shape = _fit_lengths(c, references)
-        likely = _fit_likelihoods(c)
-        fresh = cls(c.members, kind, tags, shape, likely, {}, np.empty(0), np.empty(0))
+        likelihoods = _fit_likelihoods(c)
+        fresh = cls(c.members, kind, tags, shape, likelihoods, {}, np.empty(0), np.empty(0))
         features = fresh.features(c)
         slope, scale = _ridge(features, _relative(scores, c.table), c.table)
         names = (*FEATURES, *(f"member {m}" for m in c.members))
@@ -207,7 +209,7 @@ class Stacker:
             x = _describe(row, dialogue, utilities, tokens)
             expected = np.polyval(self.shape, math.log(len(dialogue) + 1))
             x[:, _ODD_LENGTH] = abs(x[:, _ODD_LENGTH] - expected)
-            mean, deviation = np.array([self.likely[y.member] for y in row]).T
+            mean, deviation = np.array([self.likelihoods[y.member] for y in row]).T
             x[:, _LIKELIHOOD] = np.nan_to_num((x[:, _LIKELIHOOD] - mean) / deviation)
             features.append(np.hstack([x, [self._is_member(y) for y in row]]))
         return _relative(features, c.table)
@@ -226,7 +228,7 @@ class Stacker:
         slope = np.array(list(self.coefficients.values())) / self.scale
         return take_best(c, [x @ slope for x in self.features(c)])
 
-    def to_dict(self) -> dict:  # JSON-ready
+    def to_dict(self) -> dict[str, Any]:  # JSON-ready
         "What it learned and how it did on the rows that it was fitted on"
         return dict(
             members=list(self.members),

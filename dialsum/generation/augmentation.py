@@ -9,17 +9,17 @@ __all__ = ['STRATEGIES', 'SAMPLING', 'View', 'check_strategies', 'views', 'agree
 import itertools
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from ..augment.instructions import INSTRUCTIONS
-from ..augment.methods import Backend
-from ..augment.rows import METHODS, rewritten
+from ..augment.methods import METHODS, Backend
+from ..augment.rows import rewritten
 from ..data.dialogues import Dialogue, dialogues
 from ..ensemble.candidates import Candidate, Candidates
-from ..ensemble.mbr import mbr
+from ..ensemble.mbr import take_consensus
 from ..runs.errors import DialsumError, unknown
 from ..runs.limits import check_number
 
@@ -146,7 +146,7 @@ class _Forms:
         return [View("prompt", d.text, template) for template in INSTRUCTIONS]
 
 
-def _views_of(strategy: str, texts: list[str]) -> list[View]:
+def _views_of(strategy: str, texts: Sequence[str | None]) -> list[View]:
     return [View(strategy, text) for text in texts if text and text.strip()]
 
 
@@ -156,7 +156,7 @@ def _in_turns(queues: list[list[View]]) -> list[View]:  # the first of each, the
 
 # %% ../../nbs/modules/generation/augmentation.ipynb #791ca2a8
 def _distinct(views: list[View], limit: int) -> list[View]:  # the first ones that differ
-    distinct = {}
+    distinct: dict[tuple[str, str, int], View] = {}
     for view in views:
         distinct.setdefault(view.key, view)
     return list(distinct.values())[:limit]
@@ -178,8 +178,8 @@ def views(
     by_strategy = [forms.of(name, sources) for name in names]
     rows_of_views = []
     for i, d in enumerate(sources):
-        others = _in_turns([queues[i] for queues in by_strategy])
-        rows_of_views.append(_distinct([View("", d.text), *others], 1 + num_aug))
+        variants = _in_turns([queues[i] for queues in by_strategy])
+        rows_of_views.append(_distinct([View("", d.text), *variants], 1 + num_aug))
     return rows_of_views
 
 # %% ../../nbs/modules/generation/augmentation.ipynb #37d1bde5
@@ -190,15 +190,15 @@ def agreed(
 ) -> pd.DataFrame:  # fname, summary, view (whose answer was taken: '' for the dialogue itself)
     """Of each dialogue the summary that agrees most with those of its other forms.
     The dialogue's own, where none is better."""
-    rest = iter(summaries)
+    remaining = iter(summaries)
     table = []
     for row in forms:
-        table.append(tuple(Candidate("model", next(rest)) for _ in row))
+        table.append(tuple(Candidate("model", next(remaining)) for _ in row))
     own_texts = tuple(row[0].text for row in forms)
-    best = mbr(Candidates(tuple(fnames), own_texts, tuple(table)))
+    best = take_consensus(Candidates(tuple(fnames), own_texts, tuple(table)))
     origins = []
-    for row, written, text in zip(forms, table, best["summary"]):
-        origins.append(next(view.strategy for view, x in zip(row, written) if x.text == text))
+    for row, candidates, text in zip(forms, table, best["summary"]):
+        origins.append(next(view.strategy for view, x in zip(row, candidates) if x.text == text))
     return best[["fname", "summary"]].assign(view=origins)
 
 
@@ -210,15 +210,15 @@ def predict_tta(
     "Summaries of every form, and of each dialogue the one that agrees with the others"
     every = list(itertools.chain.from_iterable(forms))
     usual = [i for i, view in enumerate(every) if not view.drawn]
-    drawn = [i for i, view in enumerate(every) if view.drawn]
-    written = [""] * len(every)
-    for places, options in ((usual, {}), (drawn, SAMPLING)):
+    sampled = [i for i, view in enumerate(every) if view.drawn]
+    answers = [""] * len(every)
+    for places, options in ((usual, {}), (sampled, SAMPLING)):
         if not places:
             continue
         texts = [every[i].text for i in places]
         instructions = [every[i].instruction for i in places]
         for i, summary in zip(places, predictor.predict_batch(texts, instructions, **options)):
-            written[i] = summary
+            answers[i] = summary
     starts = itertools.accumulate(map(len, forms[:-1]), initial=0)
-    plain = [written[start] for start in starts] if forms else []
-    return agreed(list(rows["fname"]), forms, written).assign(plain=plain)
+    plain = [answers[start] for start in starts] if forms else []
+    return agreed(list(rows["fname"]), forms, answers).assign(plain=plain)

@@ -9,10 +9,10 @@ __all__ = ['converted', 'convert', 'CTranslate2']
 import json
 import os
 import shutil
-import tempfile
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from .engines import Engine, checkpoint_folders, merge_adapter
 from ..korean.sentences import whole_sentences
 from ..models.cards import ModelCard
 from ..models.checkpoints import origin
-from ..models.loading import LoadedModel, load, load_tokenizer
+from ..models.loading import LoadedModel, Model, load, load_tokenizer
 from ..runs.errors import DialsumError
+from ..runs.files import folder_written_whole
 from ..runs.places import cache_path
 
 # %% ../../nbs/modules/generation/ctranslate2.ipynb #7bfd7681
@@ -119,21 +120,13 @@ def convert(
     folder = converted(checkpoint, kind)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-    try:
+    with folder_written_whole(folder, replace=False) as fresh:
         spec = _specification(merge_adapter(load(card, checkpoint)))
         spec.validate()
         spec.optimize(quantization=kind)
         spec.save(str(fresh))
-        for old in folder.parent.glob(f"{kind}-*"):
-            shutil.rmtree(old, ignore_errors=True)
-        fresh.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise  # else another process was first
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    for outdated in set(folder.parent.glob(f"{kind}-*")) - {folder}:
+        shutil.rmtree(outdated, ignore_errors=True)
     return folder
 
 # %% ../../nbs/modules/generation/ctranslate2.ipynb #598d3062
@@ -146,15 +139,16 @@ class CTranslate2(Engine):
         card: ModelCard,
         checkpoint: str,  # from `locate`
         device: str,  # 'cpu' or 'cuda'
-        *given,  # as `Predictor` takes them
+        *predictor_options,  # as `Predictor` takes them
     ):
         import torch
 
         ctranslate2 = _ctranslate2()
         kind = "int8" if name.endswith("int8") else "float32"
         lengths = origin(checkpoint).get("lengths", {})
-        loaded = LoadedModel(card, None, load_tokenizer(card, checkpoint), checkpoint, lengths=lengths)
-        super().__init__(name, 0, loaded, *given)
+        no_model = cast(Model, None)  # CTranslate2 has the weights
+        loaded = LoadedModel(card, no_model, load_tokenizer(card, checkpoint), checkpoint, lengths=lengths)
+        super().__init__(name, 0, loaded, *predictor_options)
         self.check(self.decoding)
         folder = convert(card, checkpoint, kind)
         self.disk = (folder / "model.bin").stat().st_size
@@ -168,7 +162,7 @@ class CTranslate2(Engine):
     def check(self, d: Decoding) -> None:
         "Raises `DialsumError` for what this engine cannot do as `Predictor` does it"
         is_causal = not self.loaded.card.seq2seq
-        wanted = {
+        features = {
             "sampling": d.temperature,
             "repetition_penalty": d.repetition_penalty != 1,
             "no_repeat_ngram_size": d.no_repeat_ngram_size,
@@ -176,20 +170,20 @@ class CTranslate2(Engine):
             **{name: True for name, _ in d.more},
             "min_new_tokens with beams": d.min_new_tokens and d.num_beams > 1 and is_causal,
         }
-        lacking = [name for name, is_wanted in wanted.items() if is_wanted]
+        lacking = [name for name, is_wanted in features.items() if is_wanted]
         if lacking:
             raise DialsumError("ctranslate2_cannot_follow", engine=self.name, options=lacking)
 
     def _group(self, texts, instructions, options):
-        d = self._with(options)
+        d = self._call_decoding(options)
         self.check(d)
         sources = []
         for text, instruction in zip(texts, instructions or [""] * len(texts), strict=True):
             sources.append([self.names[i] for i in self.codec.source(text, instruction)])
         self._check_room(sources, d)
-        written = self._search(sources, d)
-        self.reached = [self._is_cut(ids, d) for ids in written]
-        summaries = [self.codec.text(ids) for ids in written]
+        outputs = self._search(sources, d)
+        self.reached = [self._is_cut(ids, d) for ids in outputs]
+        summaries = [self.codec.text(ids) for ids in outputs]
         if self._bar is not None:
             self._bar.update(len(summaries))
         if self.whole:
@@ -199,9 +193,9 @@ class CTranslate2(Engine):
     def _is_cut(
         self, ids: list[int], d: Decoding
     ) -> bool:  # whether a summary took every token that it might have
-        return len(ids) >= self._most(d) and not set(ids) & set(self._ends(d))
+        return len(ids) >= self._length_limit(d) and not set(ids) & set(self._ends(d))
 
-    def _most(
+    def _length_limit(
         self, d: Decoding
     ) -> int:  # tokens; transformers' last token of an encoder-decoder is a forced end
         return d.max_new_tokens - 1 if self.loaded.card.seq2seq else d.max_new_tokens
@@ -228,7 +222,7 @@ class CTranslate2(Engine):
         return [result.sequences_ids[0] for result in results]
 
     def _translate(self, sources: list[list[str]], d: Decoding, options: dict) -> list[list[int]]:
-        limit = self._most(d)
+        limit = self._length_limit(d)
         results = self.model.translate_batch(
             sources,
             max_decoding_length=max(1, limit),

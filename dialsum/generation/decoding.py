@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['REFUSED', 'RENAMED', 'ENCODER_DECODER', 'CAUSAL', 'SAMPLED', 'Decoding', 'tag_pieces', 'penalty_processors',
-           'band_processor', 'decoding', 'with_lengths', 'asked_options', 'sampling_by_temperature', 'check_effect',
-           'naming_options']
+           'band_processor', 'make_decoding', 'with_lengths', 'asked_options', 'sampling_by_temperature',
+           'check_effect', 'naming_options']
 
 # %% ../../nbs/modules/generation/decoding.ipynb #e57dcc56
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from ..models.cards import ModelCard
 from ..models.checkpoints import origin
@@ -54,7 +55,7 @@ class Decoding:
 
     def options(self) -> dict:  # for transformers' GenerationConfig
         "Every option spelled out, so that nothing is taken from the checkpoint"
-        options = dict(
+        options: dict[str, Any] = dict(
             num_beams=self.num_beams,
             max_new_tokens=self.max_new_tokens,
             min_new_tokens=self.min_new_tokens or None,
@@ -112,7 +113,7 @@ def penalty_processors(
     "The penalties on repetition, without those on tags"
     from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
-    penalties = []
+    penalties: list[Callable] = []
     if d.no_repeat_ngram_size:
         penalties.append(NoRepeatNGramLogitsProcessor(d.no_repeat_ngram_size))
     if d.repetition_penalty != 1:
@@ -142,10 +143,10 @@ def band_processor(
     low, high = torch.tensor(bands).T
 
     def call(ids, scores):
-        written = ids.shape[1] - width
+        length = ids.shape[1] - width
         beams = ids.shape[0] // len(bands)
-        early = (written < low).repeat_interleave(beams)
-        late = (written >= high).repeat_interleave(beams)
+        early = (length < low).repeat_interleave(beams)
+        late = (length >= high).repeat_interleave(beams)
         scores = scores.clone()
         scores[early.nonzero(), ends] = -float("inf")
         end_scores = scores[:, ends]
@@ -157,14 +158,14 @@ def band_processor(
     return call
 
 # %% ../../nbs/modules/generation/decoding.ipynb #d7376f8a
-def decoding(
+def make_decoding(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
     # a stage's parameters; num_beams 0 stands for the default, unknown names are other stages' business
-    given: dict,
+    params: dict,
 ) -> Decoding:
     "What was asked over what suits the card"
-    options = {f.name: given[f.name] for f in fields(Decoding) if f.name in given and f.name != "more"}
+    options = {f.name: params[f.name] for f in fields(Decoding) if f.name in params and f.name != "more"}
     if not options.get("num_beams"):
         options["num_beams"] = 4 if card.seq2seq and scale == "full" else 1
     return Decoding(**options)
@@ -178,10 +179,10 @@ def with_lengths(
 ) -> tuple[Decoding, Lengths]:  # the first with a `max_new_tokens` above 0
     "How a checkpoint writes, and how many tokens it reads, known before its weights are read"
     codec = Codec(card, shared_tokenizer(card, checkpoint))
-    noted = origin(checkpoint).get("lengths", {})
+    lengths = origin(checkpoint).get("lengths", {})
     limits = known_lengths(
         codec,
-        noted,
+        lengths,
         max_source=max_source,
         max_new_tokens=decoding.max_new_tokens,
         min_new_tokens=decoding.min_new_tokens,
@@ -261,12 +262,12 @@ def asked_options(
     "The options of a call; raises `DialsumError` for unknown ones, and for those that cannot be followed"
     from transformers import GenerationConfig
 
-    ours = [f.name for f in fields(Decoding) if f.name != "more"]
-    theirs = [name for name in GenerationConfig().to_dict() if name[0] != "_"]
+    our_names = [f.name for f in fields(Decoding) if f.name != "more"]
+    their_names = [name for name in GenerationConfig().to_dict() if name[0] != "_"]
     renamed = {}
     for name, value in options.items():
-        if name not in ours and name not in theirs:
-            raise unknown("decoding option", name, [*ours, *theirs])
+        if name not in our_names and name not in their_names:
+            raise unknown("decoding option", name, [*our_names, *their_names])
         if value is None:
             continue
         if name in REFUSED:
@@ -308,12 +309,12 @@ def sampling_by_temperature(
     "Options whose do_sample has become a temperature; raises `DialsumError` where the two contradict each other"
     if "do_sample" not in options:
         return options
-    rest = {name: value for name, value in options.items() if name != "do_sample"}
+    remaining = {name: value for name, value in options.items() if name != "do_sample"}
     if not options["do_sample"]:
-        return dict(temperature=0.0) | rest
-    if rest.get("temperature") == 0:
+        return dict(temperature=0.0) | remaining
+    if remaining.get("temperature") == 0:
         raise DialsumError("sampling_contradicted")
-    return dict(temperature=usual or 1.0) | rest
+    return dict(temperature=usual or 1.0) | remaining
 
 
 def check_effect(

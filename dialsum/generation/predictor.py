@@ -20,13 +20,14 @@ from dialsum.generation.inputs import (
     checked_dialogues,
     checked_instructions,
 )
-from .writer import Ticker, Writer, writing_mode
+from .writer import Writer, writing_mode
 from ..korean.sentences import whole_sentences
 from ..models.cards import likely_cards
 from ..models.checkpoints import origin
 from ..models.loading import LoadedModel
 from ..runs.errors import DialsumError
 from ..runs.files import write_atomic
+from ..runs.ticker import ProgressTicker
 
 # %% ../../nbs/modules/generation/predictor.ipynb #c7b13679
 def submission(
@@ -84,7 +85,7 @@ class Predictor(Writer):
     def create_submission(
         self,
         frame: pd.DataFrame | None = None,  # with fname and dialogue
-        path: Path | None = None,  # of the file to write
+        path: Path | str | None = None,  # of the file to write
         *,
         test_df: pd.DataFrame | None = None,  # another name of `frame`
         output_path: str | None = None,  # another name of `path`
@@ -93,13 +94,13 @@ class Predictor(Writer):
         """Predict a test set and write it in the competition's format.
         Raises `DialsumError` for what is no frame, and, before it predicts, for a file that cannot be written."""
         frame = test_df if frame is None else frame
-        path = path or output_path
-        if frame is None or not path:
+        file = path or output_path
+        if frame is None or not file:
             raise DialsumError("submission_lacks_arguments")
         check_frame(frame)
-        check_target(path)
+        check_target(Path(file))
         predictions = self.predict_dataframe(frame, **options)
-        write_atomic(path, submission(predictions))
+        write_atomic(Path(file), submission(predictions))
         return predictions
 
     @contextmanager
@@ -125,7 +126,7 @@ class Predictor(Writer):
     def _summaries(self, texts: list[str], instructions: list[str] | None, options: dict) -> list[str]:
         import torch
 
-        d = self._with(options)
+        d = self._call_decoding(options)
         templates = instructions or [""] * len(texts)
         sources = [self.codec.source(text, template) for text, template in zip(texts, templates, strict=True)]
         self._check_room(sources, d)
@@ -134,21 +135,21 @@ class Predictor(Writer):
         order = sorted(range(len(texts)), key=lambda i: (-len(sources[i]), i))
         summaries = [""] * len(texts)
         self.reached = [False] * len(texts)
-        ticker = Ticker(self.progress, len(texts))
-        done = 0
+        ticker = ProgressTicker(self.progress, len(texts))
+        count = 0
         with writing_mode(self.loaded.model, config), torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            while done < len(order):
-                part = order[done : done + self.batch_size]
+            while count < len(order):
+                part = order[count : count + self.batch_size]
                 part_bands = [bands[i] for i in part] if bands else []
-                written = self._within_memory([sources[i] for i in part], config, d, part_bands)
-                for i, ids in zip(part, written):
+                outputs = self._within_memory([sources[i] for i in part], config, d, part_bands)
+                for i, ids in zip(part, outputs):
                     summaries[i] = self._text(ids)
                     self.reached[i] = self._ended_late(ids, d)
-                done += len(part)
+                count += len(part)
                 if self._bar is not None:
                     self._bar.update(len(part))
-                ticker.tell(done)
+                ticker.update(count)
         return summaries
 
     def _text(self, ids: list[int]) -> str:

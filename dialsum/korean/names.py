@@ -8,10 +8,14 @@ __all__ = ['kiwi', 'names']
 # %% ../../nbs/modules/korean/names.ipynb #4f844bb7
 import re
 from functools import cache
+from typing import TYPE_CHECKING
 
 from rapidfuzz import fuzz
 
 from .tags import TAG
+
+if TYPE_CHECKING:
+    from kiwipiepy import Kiwi, Token
 
 # %% ../../nbs/modules/korean/names.ipynb #2f8dc6a6
 _titles = {
@@ -109,7 +113,7 @@ def _respelled(name: str, text: str) -> bool:  # whether a text has the name in 
 
 # %% ../../nbs/modules/korean/names.ipynb #2d1827aa
 @cache
-def kiwi():  # a kiwipiepy.Kiwi
+def kiwi() -> "Kiwi":
     "The analyser of Korean morphemes, loaded once"
     from kiwipiepy import Kiwi
 
@@ -122,10 +126,10 @@ def _latin_names(text: str) -> list[str]:
     return [word for word in words if word.lower() not in _titles]
 
 
-def _korean_names(text: str, tokens: list) -> list[str]:  # tokens: of Kiwi
+def _korean_names(text: str, tokens: list["Token"]) -> list[str]:  # tokens: of Kiwi
     proper = [token for token in tokens if token.tag == "NNP" and len(token.form) > 1]
-    written = [text[token.start : token.end] for token in proper]
-    return [name for name in written if "○" not in name]
+    words = [text[token.start : token.end] for token in proper]
+    return [name for name in words if "○" not in name]
 
 
 def _missing(proper: list[str], dialogue: str) -> list[str]:  # the names that it does not have

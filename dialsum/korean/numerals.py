@@ -143,11 +143,11 @@ _sino = rf"{_part}(?:(?:(?<=[만억조천])[ ]|(?<=[십백천만억조])){_part}
 _native = rf"(?:{'|'.join(_tens)})?(?:{'|'.join(_ones)})|(?:{'|'.join(_tens)})"
 
 
-def _value(written: str) -> float:  # of digits and Sino-Korean numerals
+def _value(numeral: str) -> float:  # of digits and Sino-Korean numerals
     total = 0.0  # of what stands before 만, 억 and 조
     section = 0.0  # of what stands before 십, 백 and 천, since then
     number = None  # read since then; None: no digit
-    for sign in re.findall(r"\d[\d,]*(?:\.\d+)?|.", written.replace(" ", "")):
+    for sign in re.findall(r"\d[\d,]*(?:\.\d+)?|.", numeral.replace(" ", "")):
         if sign[0].isdecimal():
             number = float(sign.replace(",", ""))
         elif sign in _digit:
@@ -162,12 +162,12 @@ def _value(written: str) -> float:  # of digits and Sino-Korean numerals
     return total + section + (number or 0)
 
 
-def _spoken(written: str) -> int:  # of native numerals
-    tens = next((t for t in _tens if written.startswith(t)), "")
-    return _tens.get(tens, 0) + _ones.get(written[len(tens) :], 0)
+def _spoken(numeral: str) -> int:  # of native numerals
+    tens = next((t for t in _tens if numeral.startswith(t)), "")
+    return _tens.get(tens, 0) + _ones.get(numeral[len(tens) :], 0)
 
 # %% ../../nbs/modules/korean/numerals.ipynb #180cbd01
-def _is_certain(match: re.Match, text: str) -> bool:  # that it is a number, and not a part of a word
+def _is_certain(match: re.Match[str], text: str) -> bool:  # that it is a number, and not a part of a word
     before = text[max(match.start() - 1, 0) : match.start()]
     after = text[match.end() :]
     if match[0][0].isdecimal():
@@ -177,17 +177,17 @@ def _is_certain(match: re.Match, text: str) -> bool:  # that it is a number, and
     return bool(re.match(rf"[ ]?(?:{_counter})", after))
 
 
-def _other_readings(written: str) -> dict[float, str]:  # value → as written
+def _other_readings(numeral: str) -> dict[float, str]:  # value → as written
     readings = {}
-    if "억" in written:  # 1억 9천 is said for 1억 9천만
-        hundred_millions, rest = divmod(_value(written), 10**8)
-        readings[10**8 * hundred_millions + 10**4 * rest] = written
-    parts = re.findall(rf"\d+|{_sino}", written.replace(",", " "))
-    parts += re.split(r"(?<=[만억조])", written)
+    if "억" in numeral:  # 1억 9천 is said for 1억 9천만
+        hundred_millions, remainder = divmod(_value(numeral), 10**8)
+        readings[10**8 * hundred_millions + 10**4 * remainder] = numeral
+    parts = re.findall(rf"\d+|{_sino}", numeral.replace(",", " "))
+    parts += re.split(r"(?<=[만억조])", numeral)
     return readings | {_value(part): part for part in parts if part.strip()}
 
 
-def _quoted(match: re.Match, text: str) -> str:  # a number with its counter
+def _quoted(match: re.Match[str], text: str) -> str:  # a number with its counter
     return match[0] + text[match.end() : match.end() + 2].rstrip()
 
 
@@ -197,7 +197,7 @@ def amounts(
 ) -> dict[float, str]:  # value → as written
     "The numbers that a text names, in digits or in words"
     text = TAG.sub(" ", text)
-    values = {}
+    values: dict[float, str] = {}
     for match in re.finditer(_sino, text):
         if not strict or _is_certain(match, text):
             values.setdefault(_value(match[0]), _quoted(match, text))
@@ -209,7 +209,7 @@ def amounts(
     if strict:
         return values
     days = {float(value): word for word, value in _days.items() if word in text}
-    short_years = {value % 100: written for value, written in values.items() if 1000 < value < 2100}
+    short_years = {value % 100: spelling for value, spelling in values.items() if 1000 < value < 2100}
     return values | days | short_years
 
 # %% ../../nbs/modules/korean/numerals.ipynb #6c6ce780
@@ -226,10 +226,10 @@ def _values_in(dialogue: str) -> set[float]:  # its numbers; and totals, change,
     return values
 
 
-def _is_among(values: set[float], value: float, written: str) -> bool:
+def _is_among(values: set[float], value: float, spelling: str) -> bool:
     if value in values or value <= 2 or (value >= 10**5 and value / 10**4 in values):
         return True  # 385만 원 is often said as 385
-    if "시" in written[-2:] and {value - 12, value + 12, value - 1, value + 1} & values:
+    if "시" in spelling[-2:] and {value - 12, value + 12, value - 1, value + 1} & values:
         return True  # 15시 is 오후 3시; 네 시 오 분 전 is 3시 55분
     return value != int(value) and float(int(value)) in values
 
@@ -241,4 +241,4 @@ def number(
     "Numbers of the summary that the dialogue does not have, in digits or in words"
     values = _values_in(dialogue)
     claims = amounts(summary, strict=True)
-    return [written for value, written in claims.items() if not _is_among(values, value, written)]
+    return [spelling for value, spelling in claims.items() if not _is_among(values, value, spelling)]

@@ -43,17 +43,17 @@ def _marks(text: str) -> list[tuple[str, str, str]]:  # letters before, letters 
     return [(before.lower(), after.lower(), hangul) for before, after, hangul in marks]
 
 
-def _alike(mark: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
-    if mark[:2] != other[:2]:
+def _alike(mark: tuple[str, str, str], another: tuple[str, str, str]) -> bool:
+    if mark[:2] != another[:2]:
         return False
     if any(mark[:2]):
         return True
-    shared = min(2, len(mark[2]), len(other[2]))  # syllables; none where one of them is a bare sign
-    return mark[2][:shared] == other[2][:shared]
+    shared = min(2, len(mark[2]), len(another[2]))  # syllables; none where one of them is a bare sign
+    return mark[2][:shared] == another[2][:shared]
 
 
-def _has_like(mark: tuple[str, str, str], others: set[tuple[str, str, str]]) -> bool:
-    return any(_alike(mark, other) for other in others)
+def _has_like(mark: tuple[str, str, str], marks: set[tuple[str, str, str]]) -> bool:
+    return any(_alike(mark, another) for another in marks)
 
 
 def _is_explained(fragment: str, marks: set[tuple[str, str, str]]) -> bool:  # by marks of the sources
@@ -68,10 +68,10 @@ def broken_tags(
     if not re.search("[#＃]|erson", text):
         return []
     present = {tag for source in sources for tag in TAG.findall(source)}
-    rest = TAG.sub(lambda m: _gap if m[0] in present or KNOWN_TAG.fullmatch(m[0]) else m[0], text)
+    remainder = TAG.sub(lambda m: _gap if m[0] in present or KNOWN_TAG.fullmatch(m[0]) else m[0], text)
     pieces = [piece for source in sources for piece in TAG_FRAGMENT.findall(TAG.sub(_gap, source))]
     marks = {mark for piece in pieces if _gap not in piece for mark in _marks(piece)}
-    fragments = TAG_FRAGMENT.findall(rest)
+    fragments = TAG_FRAGMENT.findall(remainder)
     return [f.strip(_gap) for f in fragments if _gap in f or not _is_explained(f, marks)]
 
 # %% ../../nbs/modules/korean/tags.ipynb #bb969650

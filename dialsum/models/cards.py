@@ -121,7 +121,7 @@ def _has_sizes(config: dict, architecture: dict) -> bool:
 
 
 def _names() -> dict[str, str]:  # every folded name → the name of its card
-    names = {}
+    names: dict[str, str] = {}
     for c in CARDS.values():
         names |= {_fold(name): c.name for name in (c.name, c.title, c.checkpoint, *c.aliases)}
     return names

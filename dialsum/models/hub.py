@@ -84,11 +84,12 @@ def asks_nothing(
 
 # %% ../../nbs/modules/models/hub.ipynb #1152982e
 class _NoAnswer(Exception):
-    "Why the hub has nothing to give: a code of messages.toml, and the same in a few English words"
+    "Why the hub has nothing to give: a code of messages.toml"
 
-    def __init__(self, code: str, reason: str):
+    def __init__(self, code: str, **fields):
         self.code = code
-        super().__init__(reason)
+        self.fields = fields
+        super().__init__(code)
 
 
 def _ask_hub(name: str, file: str, method: str = "HEAD"):
@@ -105,7 +106,7 @@ def _ask_hub(name: str, file: str, method: str = "HEAD"):
         try:
             answer = requests.request(method, address, headers=headers, timeout=5, allow_redirects=False)
         except requests.RequestException as e:
-            raise _NoAnswer("hub_unreachable", "the hub cannot be reached") from e
+            raise _NoAnswer("hub_unreachable") from e
         moved = answer.headers.get("Location", "")
         if not moved.startswith("/"):
             break
@@ -122,11 +123,8 @@ def _hub_file(name: str, file: str, method: str = "HEAD"):
     if code == 404:
         return None
     if code in (401, 403):
-        reason = (
-            "the hub does not give it to this account (accept its conditions on its page, and set HF_TOKEN)"
-        )
-        raise _NoAnswer("hub_access_denied", reason)
-    raise _NoAnswer("hub_status", f"the hub answered with status {code}")
+        raise _NoAnswer("hub_access_denied")
+    raise _NoAnswer("hub_status", status=code)
 
 
 def require_on_hub(
@@ -136,12 +134,12 @@ def require_on_hub(
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise _NoAnswer("hub_offline", "HF_HUB_OFFLINE forbids to ask the hub")
+        raise _NoAnswer("hub_offline")
     if _hub_file(name, "config.json") is not None:
         return
     if _hub_file(name, "adapter_config.json") is None:
-        raise _NoAnswer("hub_model_missing", "the hub has no such model")
-    raise _NoAnswer("hub_adapter_only", "the hub has it as a LoRA adapter, which is read from a folder only")
+        raise _NoAnswer("hub_model_missing")
+    raise _NoAnswer("hub_adapter_only")
 
 # %% ../../nbs/modules/models/hub.ipynb #9f8d3850
 def _size(answer) -> int:  # bytes of a file, by what the hub answered; 0 where it does not say
@@ -180,8 +178,10 @@ def hub_weights(
     return weights
 
 
-def _weights_out_of_reach(c: ModelCard, name: str, why: _NoAnswer) -> DialsumError:
+def _weights_out_of_reach(c: ModelCard, name: str, answer: _NoAnswer) -> DialsumError:
     verb, command = "fetch", f"dialsum fetch {c.name}"
     if name != c.checkpoint:
         verb, command = "download", f"hf download {name}"
-    return DialsumError(why.code, model=c.name, checkpoint=name, reason=str(why), verb=verb, command=command)
+    return DialsumError(
+        answer.code, model=c.name, checkpoint=name, verb=verb, command=command, **answer.fields
+    )

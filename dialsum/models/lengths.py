@@ -53,14 +53,14 @@ def needed_lengths(
     lengths = [len(codec.target(summaries[0])) for summaries in rows["summaries"]] or [UNKNOWN]
     positions = codec.card.config["max_position_embeddings"]
     room = positions if codec.card.seq2seq else positions - (max_source or positions // 2)
-    most = min(MOST_WRITTEN, room)
-    learned = max_target or min(most, _up(max(lengths), 16))
-    written = max_new_tokens or min(most, _up(np.quantile(lengths, 0.99) * MARGIN, 8))
+    ceiling = min(MOST_WRITTEN, room)
+    learned = max_target or min(ceiling, _up(max(lengths), 16))
+    new_tokens = max_new_tokens or min(ceiling, _up(np.quantile(lengths, 0.99) * MARGIN, 8))
     all_given = max_source and max_target and max_new_tokens
     return Lengths(
-        max_source=max_source or most_source(codec.card, max(learned, written)),
+        max_source=max_source or most_source(codec.card, max(learned, new_tokens)),
         max_target=learned,
-        max_new_tokens=written,
+        max_new_tokens=new_tokens,
         measured="" if all_given else measured,
     )
 
@@ -71,13 +71,13 @@ def sample_lengths(
     """Limits for a model of which no training references are known: those of the shipped sample, in the model's
     own tokens"""
     lengths = needed_lengths(codec, read(sample_path() / "train.csv", summaries=True), measured="sample")
-    written = max(UNKNOWN, lengths.max_new_tokens)
-    return replace(lengths, max_source=most_source(codec.card), max_new_tokens=written)
+    new_tokens = max(UNKNOWN, lengths.max_new_tokens)
+    return replace(lengths, max_source=most_source(codec.card), max_new_tokens=new_tokens)
 
 
 def known_lengths(
     codec: Codec,
-    noted: dict,  # of `LoadedModel.lengths`; empty for a checkpoint from elsewhere
+    trained_lengths: dict,  # of `LoadedModel.lengths`; empty for a checkpoint from elsewhere
     *,
     max_source: int = 0,
     max_new_tokens: int = 0,  # as given; 0: as it was trained
@@ -85,18 +85,18 @@ def known_lengths(
 ) -> Lengths:
     "The limits that a trained model is used with; raises `DialsumError` for given ones beyond its positions"
     check_written(codec.card, max_source, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens)
-    usual = Lengths(**noted) if noted else sample_lengths(codec)
+    usual = Lengths(**trained_lengths) if trained_lengths else sample_lengths(codec)
     positions = codec.card.config["max_position_embeddings"]
     source = max_source or usual.max_source
-    wanted = max_new_tokens
-    if not wanted and min_new_tokens > usual.max_new_tokens:
-        wanted = min(_up(min_new_tokens * MARGIN, 8), positions)
-    if wanted and not max_source:
-        source = min(source, most_source(codec.card, wanted))
-    written = wanted or usual.max_new_tokens
+    requested = max_new_tokens
+    if not requested and min_new_tokens > usual.max_new_tokens:
+        requested = min(_up(min_new_tokens * MARGIN, 8), positions)
+    if requested and not max_source:
+        source = min(source, most_source(codec.card, requested))
+    new_tokens = requested or usual.max_new_tokens
     if not codec.card.seq2seq:
-        written = min(written, positions - source)
-    return replace(usual, max_source=source, max_new_tokens=written)
+        new_tokens = min(new_tokens, positions - source)
+    return replace(usual, max_source=source, max_new_tokens=new_tokens)
 
 # %% ../../nbs/modules/models/lengths.ipynb #da14ee33
 def cut_shares(
@@ -107,11 +107,11 @@ def cut_shares(
     max_source: int,  # tokens
     max_target: int,
     max_new_tokens: int,
-    most: int = 2000,  # rows that are looked at, evenly spread
+    sample_size: int = 2000,  # rows that are looked at, evenly spread
 ) -> dict:
     """What limits would cut: rows, and shares (0 to 1) of dialogues, learned (references beyond max_target)
     and written (references beyond max_new_tokens)"""
-    rows = rows.iloc[:: max(1, math.ceil(len(rows) / most))]
+    rows = rows.iloc[:: max(1, math.ceil(len(rows) / sample_size))]
 
     def share(lengths, limit):
         return sum(n > limit for n in lengths) / len(lengths) if lengths else 0.0

@@ -21,9 +21,9 @@ def token_losses(
 
     if shifted:
         labels = _next(labels)
-    wanted = labels.flatten() if logits.dim() == 3 else labels[labels != -100]
+    target = labels.flatten() if logits.dim() == 3 else labels[labels != -100]
     losses = cross_entropy(
-        logits.flatten(0, -2).float(), wanted, reduction="none", ignore_index=-100, label_smoothing=smoothing
+        logits.flatten(0, -2).float(), target, reduction="none", ignore_index=-100, label_smoothing=smoothing
     )
     if logits.dim() == 3:
         return losses.view(labels.shape)

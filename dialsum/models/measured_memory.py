@@ -104,14 +104,14 @@ def _apart(job: dict) -> int:  # bytes; done by `_child` in a new process
 
 
 def _child(job: str):  # JSON: what `measure_training` and `measure_generation` pass
-    job = json.loads(job)
-    c, step = card_of_config(job["config"]), Step(**job["step"])
+    settings = json.loads(job)
+    c, step = card_of_config(settings["config"]), Step(**settings["step"])
 
     def act(device, reset_peak):
-        if "beams" in job:
-            _write(c, step, job["new_tokens"], job["beams"], device, reset_peak)
+        if "beams" in settings:
+            _write(c, step, settings["new_tokens"], settings["beams"], device, reset_peak)
         else:
-            _train(c, step, job["steps"], device, reset_peak)
+            _train(c, step, settings["steps"], device, reset_peak)
 
     print(_measured(act))
 

@@ -88,7 +88,7 @@ class FixedBytes:
 def _fixed_bytes(config: str, method: str, dtype: str, rank: int, optimizer: str) -> FixedBytes:
     c = card_of_config(config)
     weights = weight_bytes(c, dtype, quantized=method == "qlora")
-    adapter = 0 if method == "full" else sizes(c, rank)[1] * 4
+    adapter = 0 if method == "full" else (sizes(c, rank)[1] or 0) * 4
     trained, width = (weights, WEIGHT_BYTES[dtype]) if method == "full" else (adapter, 4)
     moments = round(trained / width * (2 + 8 / 256)) if "8bit" in optimizer else 2 * trained
     return FixedBytes(weights, adapter, moments, trained)
@@ -143,8 +143,8 @@ def estimate_memory(
 
     step = usual_step(card, batch, length, target, **settings)
     fixed = fixed_bytes(card, step)
-    still = dict(weights=fixed.weights, adapter=fixed.adapter, optimizer=fixed.optimizer)
-    kept = fixed.gradients if step.accumulation > 1 else 0
-    backward = Memory(**still, **peak_of_step(card, step, device, kept))
-    update = Memory(**still, gradients=fixed.gradients)
+    resident = dict(weights=fixed.weights, adapter=fixed.adapter, optimizer=fixed.optimizer)
+    gradient_bytes = fixed.gradients if step.accumulation > 1 else 0
+    backward = Memory(**resident, **peak_of_step(card, step, device, gradient_bytes))
+    update = Memory(**resident, gradients=fixed.gradients)
     return with_overhead(max(backward, update, key=lambda memory: memory.total), device)

@@ -16,6 +16,7 @@ from .memory import Memory, estimate_memory, fixed_bytes, gib
 from .precision import Device, Precision, decide
 from .training_step import Step
 from ..runs.errors import DialsumError
+from ..runs.messages import Phrase
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #d692fa09
 def refuse_offload(
@@ -44,9 +45,9 @@ def _room_of(group: Path, version: str) -> int | None:
     limit_file, taken_file, cache = _limits[version]
     with suppress(OSError, ValueError):  # no such group seen from here, or 'max'
         limit = int((group / limit_file).read_text())
-        taken = int((group / taken_file).read_text())
+        used_bytes = int((group / taken_file).read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return max(0, limit - taken + int(stat.get(cache, 0)))
+        return max(0, limit - used_bytes + int(stat.get(cache, 0)))
     return None
 
 
@@ -98,17 +99,19 @@ def available_memory(
     return free if room is None else min(free, room)
 
 
-def row_of(card: ModelCard, length: int, target: int) -> str:  # tokens, as in `plan_memory`
+def row_of(card: ModelCard, length: int, target: int) -> Phrase:  # tokens, as in `plan_memory`
     "A row's length for people"
-    return f"{length:,} and {target:,} tokens" if card.seq2seq else f"{length:,} tokens"
+    if card.seq2seq:
+        return Phrase("tokens_read_and_written", dict(length=length, target=target))
+    return Phrase("tokens_of_row", dict(length=length))
 
 
-def _largest(batches: list[int], estimate, most: int) -> tuple[int, Memory]:
+def _largest(batches: list[int], estimate, limit: int) -> tuple[int, Memory]:
     "(batch, estimate) of the largest that fits, or of the smallest when none does: memory grows with the batch"
     low, high = 0, len(batches) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if estimate(batches[middle]).total <= most:
+        if estimate(batches[middle]).total <= limit:
             low = middle
         else:
             high = middle - 1
@@ -132,16 +135,16 @@ def plan_memory(
     smoothing: bool = False,  # label smoothing
 ) -> Plan:
     "Batch, accumulation, checkpointing and method that fit; raises `DialsumError` when nothing does"
-    method, most = method or card.method, int(available_bytes * (1 - spare))
+    method, limit = method or card.method, int(available_bytes * (1 - spare))
     batches = _divisors(effective_batch)
     row = row_of(card, length, target)
     for way_method, recompute in _ways(method, quantize, checkpointing):
         precision = decide(card, way_method, device, wish=wish, gradient_checkpointing=recompute)
         way = _Way(card, precision, length, target, effective_batch, rank, dropout, smoothing)
-        if way.fixed() > most:
+        if way.fixed() > limit:
             continue  # no batch is worth an estimate
-        batch, need = _largest(batches, way.estimate, most)
-        if need.total <= most:
+        batch, need = _largest(batches, way.estimate, limit)
+        if need.total <= limit:
             reason = _reason(way_method, batch, recompute, need, available_bytes, row)
             return Plan(way_method, batch, effective_batch // batch, recompute, need, reason)
     need = way.estimate(1)  # of the last way, which needs least
@@ -206,6 +209,6 @@ class _Way:
         )
 
 
-def _reason(method: str, batch: int, recompute: bool, need: Memory, available: int, row: str) -> str:
+def _reason(method: str, batch: int, recompute: bool, need: Memory, available: int, row: Phrase) -> str:
     checkpointing = ", gradient checkpointing" if recompute else ""
     return f"{method}, batch {batch}{checkpointing}: {gib(need.total)} of {gib(available)} for rows of {row}"

@@ -11,10 +11,14 @@ import re
 import secrets
 import unicodedata
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .cards import ModelCard
 from .spelling import Spelling, spelling
 from ..runs.errors import DialsumError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # %% ../../nbs/modules/models/prompts.ipynb #698854a3
 INSTRUCTION = (
@@ -31,11 +35,11 @@ LONGEST = 4096  # tokens that are read where nobody says how many: some 40 times
 
 def most_source(
     card: ModelCard,
-    written: int = 256,  # tokens that are written behind it, or learned
+    new_tokens: int = 256,  # tokens that are written behind it, or learned
 ) -> int:
     "How many tokens a model reads where nobody says how many: what its positions leave, at most `LONGEST`"
     positions = card.config["max_position_embeddings"]
-    return min(LONGEST, positions - 2 if card.seq2seq else positions - max(written, LEAST))
+    return min(LONGEST, positions - 2 if card.seq2seq else positions - max(new_tokens, LEAST))
 
 
 def check_source(
@@ -44,33 +48,33 @@ def check_source(
     least: int = 16,  # tokens that the prompt around a dialogue takes, and a few
 ) -> None:
     "Raises `DialsumError` when a model cannot read so many tokens, or needs more"
-    most = card.config["max_position_embeddings"] - (2 if card.seq2seq else 0)
-    if not least <= max_source <= most:
+    positions = card.config["max_position_embeddings"] - (2 if card.seq2seq else 0)
+    if not least <= max_source <= positions:
         raise DialsumError(
-            "max_source_out_of_range", model=card.name, least=least, most=most, max_source=max_source
+            "max_source_out_of_range", model=card.name, least=least, most=positions, max_source=max_source
         )
 
 
 def check_written(
     card: ModelCard,
     max_source: int = 0,  # tokens the model reads; 0: as many as are left
-    **written: int,  # max_target, max_new_tokens: tokens that it learns or writes; 0: as many as suit
+    **lengths: int,  # max_target, max_new_tokens: tokens that it learns or writes; 0: as many as suit
 ) -> None:
     """Raises `DialsumError` when a model has no positions for so many tokens: an encoder-decoder counts what it
     writes apart, a causal model behind what it reads"""
     positions = card.config["max_position_embeddings"]
-    most = positions if card.seq2seq else positions - (max_source or 16)
-    if most < LEAST:
+    limit = positions if card.seq2seq else positions - (max_source or 16)
+    if limit < LEAST:
         raise DialsumError(
             "max_source_leaves_no_summary",
             model=card.name,
             max_source=max_source,
-            left=max(0, most),
+            left=max(0, limit),
             positions=positions,
             most=positions - LEAST,
         )
-    for name, tokens in written.items():
-        if tokens <= most:
+    for name, tokens in lengths.items():
+        if tokens <= limit:
             continue
         fields = dict(model=card.name, option=name, tokens=tokens, positions=positions)
         if card.seq2seq:
@@ -87,7 +91,7 @@ class Codec:
     tokenizer that spoils tags"""
 
     card: ModelCard
-    tokenizer: object  # from `load_tokenizer`
+    tokenizer: "PreTrainedTokenizerBase"  # from `load_tokenizer`
     max_source: int = 0  # tokens the model reads, longer dialogues lose their last turns; 0: `most_source`
     shortened: list = field(default_factory=list)  # lengths in tokens of the sources that were too long
     _frames: dict = field(default_factory=dict, repr=False)  # (template, whether answered) → its parts
@@ -146,7 +150,7 @@ class Codec:
         except TemplateError as e:
             reason = " ".join(str(e).split())[:160]
             raise DialsumError("chat_template_unrenderable", model=self.card.name, reason=reason) from e
-        parts = re.split(f"({'|'.join(marks)})", text)
+        parts = re.split(f"({'|'.join(marks)})", str(text))
         if parts[1::2] != marks:
             raise DialsumError("chat_template_changes_turns", model=self.card.name)
         return parts[::2]

@@ -11,8 +11,6 @@ import json
 import math
 import os
 import re
-import shutil
-import tempfile
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -21,6 +19,7 @@ from ..data.dialogues import read
 from .cards import CARDS, ModelCard, ReplicaTokenizer, toy_config
 from .sizes import auto_class, quiet_transformers
 from ..runs.errors import DialsumError
+from ..runs.files import folder_written_whole
 from ..runs.outputs import check_writable
 from ..runs.places import cache_path, sample_path
 
@@ -93,7 +92,7 @@ def _replica_tokenizer(c: ModelCard, texts: list[str], size: int = 3000):
 def _tokenizer_of(c: ModelCard) -> ReplicaTokenizer:  # the card's, or that of the first card of its family
     if c.tokenizer:
         return c.tokenizer
-    family = [other for other in CARDS.values() if other.family == c.family]
+    family = [relative for relative in CARDS.values() if relative.family == c.family]
     if not family or family[0].tokenizer is None:
         raise DialsumError("replica_tokenizer_missing", card=c.name, family=c.family)
     return family[0].tokenizer
@@ -159,14 +158,8 @@ def replica(
     if folder.is_dir():
         return folder
     check_writable(cache_path())
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-    try:
-        _build_replica(c, tmp)
-        tmp.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise  # else another process was first, and its replica is the same
-    finally:
-        shutil.rmtree(tmp, ignore_errors=True)
+    with folder_written_whole(
+        folder, replace=False
+    ) as fresh:  # another process may be first, with the same one
+        _build_replica(c, fresh)
     return folder

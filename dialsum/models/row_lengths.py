@@ -35,12 +35,12 @@ def _most_tokens(
     def ceiling(item):
         return sum(ceilings[text] for text in item)
 
-    most = 0
+    longest = 0
     for item in sorted(set(items), key=ceiling, reverse=True):
-        if ceiling(item) <= most:
+        if ceiling(item) <= longest:
             break  # nor has any of the rest more
-        most = max(most, sum(tokens(text) for text in item))
-    return most
+        longest = max(longest, sum(tokens(text) for text in item))
+    return longest
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def longest_rows(
     tokens = lru_cache(maxsize=None)(codec.tokens)  # a row's texts are asked for twice
     source = _most_tokens([(text,) for text in dialogues], tokens, ceilings)
     target = _most_tokens([(text,) for text in summaries], tokens, ceilings)
-    both = _most_tokens(list(zip(dialogues, summaries)), tokens, ceilings)
+    longest_pair = _most_tokens(list(zip(dialogues, summaries)), tokens, ceilings)
     return RowLengths(
         source=_rounded_up(around + source),
         target=_rounded_up(target + end) if any(summaries) else 0,
-        row=_rounded_up(around + both + end),
+        row=_rounded_up(around + longest_pair + end),
     )
 
 

@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 import secrets
+from typing import Any
 from weakref import WeakKeyDictionary, proxy
 
 from ..korean.tags import TAG
@@ -84,8 +85,10 @@ class Spelling:
             raise DialsumError("tokenizer_without_json", tokenizer=str(tokenizer.name_or_path))
         self.tokenizer = proxy(tokenizer)  # which keeps its spelling, not the other way round
         self.doubles = self.apart = False
-        added, noted = tokenizer.added_tokens_decoder, tokenizer.init_kwargs.get(WORDS, [])
-        self._copy_with({i for i, token in added.items() if TAG.fullmatch(str(token)) or str(token) in noted})
+        added, word_list = tokenizer.added_tokens_decoder, tokenizer.init_kwargs.get(WORDS, [])
+        self._copy_with(
+            {i for i, token in added.items() if TAG.fullmatch(str(token)) or str(token) in word_list}
+        )
         unspelled = self._unspelled()
         if unspelled:
             self._copy_with(unspelled | self.words.keys())
@@ -96,12 +99,12 @@ class Spelling:
 
     def _unspelled(self) -> set[int]:
         "Added tokens that are characters for which there are no pieces: KoBART's 😀"
-        unknown, named = self.tokenizer.unk_token_id, self.tokenizer.all_special_ids
-        if unknown is None:
+        unknown_id, special_ids = self.tokenizer.unk_token_id, self.tokenizer.all_special_ids
+        if unknown_id is None:
             return set()
-        unnamed = {i: token for i, token in self.controls.items() if i not in named}
+        unnamed = {i: token for i, token in self.controls.items() if i not in special_ids}
         characters = {i: token for i, token in unnamed.items() if not any(map(str.isascii, token))}
-        return {i for i, token in characters.items() if unknown in self.ids("", token)}
+        return {i for i, token in characters.items() if unknown_id in self.ids("", token)}
 
     def _copy_with(self, words: set[int]) -> None:
         "Make the copy in which all added tokens but these are renamed"
@@ -110,8 +113,8 @@ class Spelling:
         tokens = self.tokenizer.added_tokens_decoder
         blanks = _blank_tokens(tokens)
         self.words = {i: str(token) for i, token in tokens.items() if i in words}
-        kept = self.words.keys() | blanks.keys()
-        self.controls = {i: str(token) for i, token in tokens.items() if i not in kept}
+        retained = self.words.keys() | blanks.keys()
+        self.controls = {i: str(token) for i, token in tokens.items() if i not in retained}
         secret = secrets.token_hex(8)
         self._marks = {name: f"{secret}.{i}." for i, name in self.controls.items()}
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
@@ -132,14 +135,14 @@ class Spelling:
         *parts: str,  # by turns of a template and of a text, the first of a template
     ) -> list[int]:
         "The ids of a text in its template; control tokens are of the template alone"
-        written = []
+        sequence = []
         for i, part in enumerate(parts):
             if i % 2 == 0:
                 part = self._control.sub(lambda m: self._marks[m[0]], part)
             elif self.doubles:
                 part = self._blank_behind.sub(r"\1  ", part)
-            written.append(part)
-        copy_ids = self._copy.encode("".join(written), add_special_tokens=False).ids
+            sequence.append(part)
+        copy_ids = self._copy.encode("".join(sequence), add_special_tokens=False).ids
         return [self._ids.get(i, i) for i in copy_ids]
 
     def text(
@@ -150,10 +153,10 @@ class Spelling:
         ids = [i for i in ids if i not in self.special]
         if not self.apart:
             return self._decoded(ids)
-        parts = []
+        parts: list[str] = []
         for are_words, run in itertools.groupby(ids, key=self.words.__contains__):
             if are_words:
-                parts.extend(map(self.words.get, run))
+                parts.extend(self.words[i] for i in run)
             else:
                 parts.append(self._decoded(run))
         return "".join(parts)
@@ -162,7 +165,8 @@ class Spelling:
         return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 # %% ../../nbs/modules/models/spelling.ipynb #69bb0086
-_spellings = WeakKeyDictionary()  # tokenizer → (what its spelling depends on, spelling)
+# tokenizer → (what its spelling depends on, spelling)
+_spellings: WeakKeyDictionary[Any, tuple[Any, Spelling]] = WeakKeyDictionary()
 
 
 def spelling(
@@ -170,8 +174,8 @@ def spelling(
 ) -> Spelling:
     "How a tokenizer spells texts; raises `DialsumError` for one that cannot be copied"
     state = len(tokenizer), list(tokenizer.all_special_ids), tokenizer.init_kwargs.get(WORDS)
-    known_state, known = _spellings.get(tokenizer, (None, None))
-    if known_state == state:
-        return known
+    cached = _spellings.get(tokenizer)
+    if cached and cached[0] == state:
+        return cached[1]
     _spellings[tokenizer] = state, Spelling(tokenizer)
     return _spellings[tokenizer][1]

@@ -33,13 +33,13 @@ class Step:
     smoothing: bool = False  # label smoothing
 
     def __post_init__(self):
-        known = dict(
+        options = dict(
             method=["full", "lora", "qlora"],
             weights=["float32", "bfloat16", "float16"],
             amp=["no", "bf16", "fp16"],
             optimizer=["adamw_torch", "adamw_torch_fused", "paged_adamw_8bit"],
         )
-        for name, values in known.items():
+        for name, values in options.items():
             if getattr(self, name) not in values:
                 raise unknown(name, getattr(self, name), values)
         for name in ("batch", "length", "target", "rank", "accumulation"):
@@ -96,16 +96,16 @@ def _quantize(model, real: bool):  # every linear layer but the head
 
 
 def _in_four_bits(layer):  # bitsandbytes' own
-    import bitsandbytes as bnb
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
 
-    quantized = bnb.nn.Linear4bit(
+    quantized = Linear4bit(
         layer.in_features,
         layer.out_features,
         layer.bias is not None,
         compute_dtype=layer.weight.dtype,
         quant_type="nf4",
     )
-    quantized.weight = bnb.nn.Params4bit(
+    quantized.weight = Params4bit(
         layer.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True
     )
     return quantized.to(layer.weight.device)

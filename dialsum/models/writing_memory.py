@@ -52,15 +52,15 @@ class _CacheSize:
     copied: int  # what a step copies of them
 
 
-def _cache_size(c: ModelCard, rows: int, length: int, new: int) -> _CacheSize:
+def _cache_size(c: ModelCard, rows: int, length: int, new_tokens: int) -> _CacheSize:
     n = c.config
     if c.seq2seq:
-        layer = 2 * rows * n["d_model"] * (length + new)  # self- and cross-attention
+        layer = 2 * rows * n["d_model"] * (length + new_tokens)  # self- and cross-attention
         encoded = rows * length * n["d_model"]
         return _CacheSize(n["decoder_layers"] * layer + encoded, layer // 2)
     size = n.get("head_dim") or n["hidden_size"] // n["num_attention_heads"]
     heads = n.get("num_key_value_heads", n["num_attention_heads"])
-    layer = 2 * rows * size * heads * (length + new)
+    layer = 2 * rows * size * heads * (length + new_tokens)
     repeated = n["num_attention_heads"] // heads  # heads that share keys and values
     return _CacheSize(n["num_hidden_layers"] * layer, layer * repeated if repeated > 1 else layer // 2)
 
@@ -81,11 +81,11 @@ def estimate_generation(
     cache = _cache_size(card, rows, length, new_tokens)
     # float32: the step's, their logarithm, and two for the search
     logits = 4 * 4 * rows * card.config["vocab_size"]
-    still = dict(weights=weight_bytes(card, weights, quantized), logits=logits)
+    resident = dict(weights=weight_bytes(card, weights, quantized), logits=logits)
     reading_rows, prompts = rows, _cache_size(card, rows, length, 0).whole
     if card.seq2seq:  # an encoder reads before there is a cache, and before there are beams
         reading_rows, prompts = batch, 0
     read = _reading(config_key(card), reading_rows, length, weights)
-    reading = Memory(**still, activations=read, kv_cache=prompts * width)
-    writing = Memory(**still, activations=cache.copied * width, kv_cache=cache.whole * width)
+    reading = Memory(**resident, activations=read, kv_cache=prompts * width)
+    writing = Memory(**resident, activations=cache.copied * width, kv_cache=cache.whole * width)
     return with_overhead(max(reading, writing, key=lambda memory: memory.total), device)

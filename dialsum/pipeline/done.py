@@ -7,32 +7,22 @@ __all__ = ['NEVER', 'FILE_REASONS', 'Reason', 'why_undone', 'is_done']
 
 # %% ../../nbs/modules/pipeline/done.ipynb #4d6726cc
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .spec import StageSpec
 from ..runs.environment import environment
 from ..runs.error_facts import coded
 from ..runs.errors import DialsumError
 from ..runs.events import events
-from ..runs.facts import read_fact
 from ..runs.files import sha256
 from ..runs.identity import by_content, identity, whereabouts
-from ..runs.messages import message
+from ..runs.messages import Phrase
+from ..runs.records import Fact, Metrics
 
 # %% ../../nbs/modules/pipeline/done.ipynb #1e95786a
-@dataclass(frozen=True)
-class Reason:
+class Reason(Phrase):
     "Why a stage has to run"
-
-    code: str  # a heading of messages.toml
-    fields: dict = field(default_factory=dict)
-
-    def __str__(self) -> str:  # English, without a full stop
-        return message(self.code, self.fields).what
-
-    def to_dict(self) -> dict:  # as experiment.json keeps it
-        return dict(code=self.code, fields=self.fields)
 
 
 NEVER = Reason("never_run")  # the reason that needs no words
@@ -48,22 +38,22 @@ def why_undone(
     except DialsumError as e:
         aside = spec.fact.with_name(f"{spec.fact.name}.set-aside")
         os.replace(spec.fact, aside)
-        return Reason("fact_set_aside", dict(reason=coded(e), file=aside.name))
+        return Reason("fact_set_aside", dict(reason=coded(e).to_dict(), file=aside.name))
     if fact is None:
         return NEVER
-    if fact["status"] != "success":
-        return Reason("blocked_before" if fact["status"] == "blocked" else "failed_before")
+    if not fact.succeeded:
+        return Reason("blocked_before" if fact.status == "blocked" else "failed_before")
     if reason := _change(spec, fact):
         return reason
-    if strict and fact["environment"].get("package_code") != environment()["package_code"]:
+    if strict and fact.environment.package_code != environment()["package_code"]:
         return Reason("package_changed")
     return None
 
 # %% ../../nbs/modules/pipeline/done.ipynb #5a1eaa4f
 def _believed(
     spec: StageSpec,
-) -> dict | None:  # raises `DialsumError` for a fact that is broken, or not as a stage wrote it
-    fact = read_fact(spec.fact)
+) -> Fact[Metrics] | None:  # raises `DialsumError` for a fact that is broken, or not as a stage wrote it
+    fact = spec.read()
     name = spec.fact.relative_to(spec.run).as_posix()
     written = [e["sha256"] for e in events(spec.run) if e["event"] == "fact" and e["file"] == name]
     if fact is not None and sha256(spec.fact) not in written:
@@ -71,25 +61,32 @@ def _believed(
     return fact
 
 
-def _change(spec: StageSpec, fact: dict) -> Reason | None:  # what is not as it was when a stage succeeded
+def _change(
+    spec: StageSpec, fact: Fact[Metrics]
+) -> Reason | None:  # what is not as it was when a stage succeeded
     params, inputs = spec.all_params, {}
-    for name, digest in fact["inputs"].items():
+    for name, digest in fact.inputs.items():
         path = whereabouts(spec.run, params, name)
         if reason := _changed_file("input", name, path, digest):
             return reason
-        if (path and path.exists()) or _same_words(name, params, fact["params"]):
+        if (path and path.exists()) or _same_words(name, params, fact.params):
             inputs[name] = digest
-    for name, digest in fact["outputs"].items():
+    for name, digest in fact.outputs.items():
         if reason := _changed_file("output", name, spec.run / name, digest):
             return reason
-    before, now = by_content(fact["params"], fact["inputs"]), by_content(params, inputs)
+    before, now = by_content(fact.params, fact.inputs), by_content(params, inputs)
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
-        changes = [f"{name} was {fact['params'].get(name)!r}, now {params[name]!r}" for name in changed]
+        changes = [_changed_parameter(name, fact.params.get(name), params[name]) for name in changed]
         return Reason("parameters_changed", dict(changes=changes))
-    if fact["identity"] != identity(spec.stage, params, inputs):
+    if fact.identity != identity(spec.stage, params, inputs):
         return Reason("notebook_changed")
     return None
+
+
+def _changed_parameter(name: str, before: Any, now: Any) -> dict[str, Any]:
+    values = dict(name=name, before=repr(before), now=repr(now))
+    return Phrase("parameter_changed", values).to_dict()
 
 
 FILE_REASONS = dict(  # kind of file → code where it is away, code where it differs
@@ -109,7 +106,7 @@ def _changed_file(kind: str, name: str, path: Path | None, digest: str) -> Reaso
 
 
 def _same_words(
-    name: str, params: dict, before: dict
+    name: str, params: dict[str, Any], before: dict[str, Any]
 ) -> bool:  # whether the parameter that names an input says what it said
     parameter = name[1:].partition(">/")[0].partition(" ")[0] if name.startswith("<") else ""
     return params.get(parameter) == before.get(parameter)
@@ -118,6 +115,6 @@ def _same_words(
 def is_done(
     spec: StageSpec,
     strict: bool = False,  # whether a change in dialsum's own code counts
-) -> dict | None:  # its facts; None when it has to run
+) -> Fact[Metrics] | None:  # None when it has to run
     "Whether a stage has succeeded with the same parameters, inputs and notebook, and its outputs are as it left them"
-    return None if why_undone(spec, strict) else read_fact(spec.fact)
+    return None if why_undone(spec, strict) else spec.read()

@@ -11,10 +11,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..generation.metrics import EvaluateMetrics, PredictMetrics
 from .executor import run_plan
 from .plan import plan
 from .process import run_stage
@@ -27,10 +29,15 @@ from ..runs.folders import new_run
 from ..runs.locks import hold, release
 from ..runs.parameters import stage_notebook
 from ..runs.places import cache_path, sample_path
+from ..runs.records import Metrics
+from ..scores.metrics import FoldsMetrics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/modules/pipeline/examples.ipynb #7fa2e971
 @contextmanager
-def _alone(folder: Path):  # made, and written to by nobody else meanwhile
+def _alone(folder: Path) -> Iterator[None]:  # made, and written to by nobody else meanwhile
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         try:
@@ -45,7 +52,7 @@ def _alone(folder: Path):  # made, and written to by nobody else meanwhile
 
 
 def _copied(
-    about: list, make: Callable[[Path], Path]
+    about: list[Any], make: Callable[[Path], Path]
 ) -> Path:  # what `make` makes in a folder, made once as long as code, libraries and sample are the same
     e = environment()
     sample = [sha256(p) for p in sorted(sample_path().glob("*.csv"))]
@@ -60,7 +67,7 @@ def _copied(
         if not (made := next(folder.glob("*_example"), None)):
             with tempfile.TemporaryDirectory(dir=folder) as tmp:
                 made = make(Path(tmp))
-                if any(f["status"] != "success" for f in facts(made)):
+                if not all(fact.succeeded for fact in facts(made)):
                     return Path(shutil.move(made, there / made.name))
                 made = made.rename(folder / made.name)
         return shutil.copytree(made, there / made.name)
@@ -71,7 +78,7 @@ def example_run(
     k_folds: int = 0,  # folds to train and evaluate instead; 0: none
     test: bool = True,  # whether they are applied to test rows, too
     runs: Path | None = None,  # where experiments are kept; None: `runs_path()`
-    **options,  # parameter name → value, for every stage that has it
+    **options: Any,  # parameter name → value, for every stage that has it
 ) -> Path:  # its run folder
     "A small finished experiment of replicas; notebook tests that want the same one get copies of it"
     from dialsum.models.cards import card
@@ -80,7 +87,7 @@ def example_run(
     usual = dict(epochs=1, k_folds=k_folds) if k_folds else dict(epochs=2, keep_checkpoints=1)
     options = dict(scale="replica", debug=True, max_new_tokens=8) | usual | options
 
-    def specs(run):
+    def specs(run: Path) -> list[StageSpec]:
         return [
             s
             for s in plan(run, list(models), options, test, rehearse=False)
@@ -88,7 +95,7 @@ def example_run(
             or (s.model and s.stage != "folds" and (s.fold is not None) == bool(k_folds))
         ]
 
-    def make(runs):
+    def make(runs: Path | None) -> Path:
         run = new_run("example", dict(models=list(models)) | options, runs)
         run_plan(specs(run), workers=2, say=lambda line: None)
         return run
@@ -118,19 +125,30 @@ def worn(
 
 
 def _leave_predictions(
-    run: Path, stage: str, model: str, rows, metrics: dict
-):  # rows: fname, summary and perhaps more
+    run: Path, stage: str, model: str, rows: "pd.DataFrame", metrics: Metrics
+) -> None:  # rows: fname, summary and perhaps more
     part = dict(evaluate="dev", predict="test", folds="out_of_fold")[stage]
     file = write_atomic(
         place(run, model) / f"predictions_{part}.csv", rows.to_csv(index=False, lineterminator="\n")
     )
     outputs = {file.relative_to(run).as_posix(): sha256(file)}
-    fact = make_fact(
-        run, stage, "success", model, outputs=outputs, metrics=dict(rows=len(rows), scale="replica") | metrics
-    )
+    fact = make_fact(run, stage, "success", model, outputs=outputs, metrics=metrics)
     write_fact(run, place(run, model) / f"{stage}.json", fact)
 
 # %% ../../nbs/modules/pipeline/examples.ipynb #47307daa
+def _scored(
+    written: "pd.DataFrame", dev: "pd.DataFrame"
+) -> EvaluateMetrics:  # written: summaries of the rows of `dev`
+    from dialsum.scores.rouge import rouge
+
+    texts, references, dialogues = (
+        list(column) for column in (written["summary"], dev["summaries"], dev["dialogue"])
+    )
+    tables = {tags: rouge(texts, references, tags=tags, dialogues=dialogues) for tags in ("split", "whole")}
+    scores = {tags: table.to_dict() for tags, table in tables.items()}
+    return EvaluateMetrics.of(rows=len(dev), scale="replica", **scores)
+
+
 def example_predictions(
     models: tuple[str, ...] = ("kobart", "qwen3-4b"),  # cards' names
     k_folds: int = 0,  # folds of the training rows, with out-of-fold predictions of them; 0: none
@@ -141,7 +159,6 @@ def example_predictions(
     from pandas import read_csv
 
     from dialsum.data.dialogues import read
-    from dialsum.scores.rouge import rouge
 
     if runs is None and os.environ.get("IN_TEST"):
         runs = Path(tempfile.mkdtemp())
@@ -152,22 +169,19 @@ def example_predictions(
     test = test[test["fname"].isin(read(run / "data" / "test.csv")["fname"])]
     for shift, model in enumerate(models):
 
-        def written(rows):
+        def written(rows: "pd.DataFrame", model: str = model, shift: int = shift) -> "pd.DataFrame":
             return rows[["fname"]].assign(
                 summary=[f"{worn(s[0], 0.3, shift)} {model}" for s in rows["summaries"]]
             )
 
         on_dev = written(dev)
-        scores = {
-            tags: rouge(
-                list(on_dev["summary"]), list(dev["summaries"]), tags=tags, dialogues=list(dev["dialogue"])
-            ).to_dict()
-            for tags in ("split", "whole")
-        }
-        _leave_predictions(run, "evaluate", model, on_dev, scores)
-        _leave_predictions(run, "predict", model, written(test), {})
+        _leave_predictions(run, "evaluate", model, on_dev, _scored(on_dev, dev))
+        on_test = PredictMetrics.of(rows=len(test), scale="replica")
+        _leave_predictions(run, "predict", model, written(test), on_test)
         if not k_folds:
             continue
         fold = read_csv(run / "data" / "folds.csv", dtype=dict(fname=str)).set_index("fname")["fold"]
-        _leave_predictions(run, "folds", model, written(train).assign(fold=train["fname"].map(fold)), {})
+        out_of_fold = written(train).assign(fold=train["fname"].map(fold))
+        on_folds = FoldsMetrics.of(rows=len(train), scale="replica")
+        _leave_predictions(run, "folds", model, out_of_fold, on_folds)
     return run

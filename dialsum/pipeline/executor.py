@@ -11,37 +11,40 @@ import platform
 import shutil
 import sys
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..checks.finding import Finding
+from ..checks.metrics import PreflightMetrics
 from .done import is_done
 from .process import interruption, record_failure, remove_sockets, run_stage
 from .spec import StageSpec
-from .status import Line, begun, due, time_left
+from .status import Line, Say, begun, due, time_left
 from ..runs.error_facts import error_of, error_sentence, make_error
 from ..runs.errors import DialsumError
 from ..runs.events import events, log_event, now
-from ..runs.facts import RESERVE, facts, key_of, make_fact, read_fact
+from ..runs.facts import RESERVE, experiment_record, facts, make_fact
 from ..runs.locks import hold, release
+from ..runs.records import ErrorRecord, Fact, Metrics
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #f4fc9625
-def _stopped(spec: StageSpec, error: dict, status: str = "failed") -> dict:  # before it began
+def _stopped(spec: StageSpec, error: ErrorRecord, status: str = "failed") -> Fact[Metrics]:  # before it began
     log_event(spec.run, "end", **spec.named, status=status, seconds=0)
     return _recorded(spec, now(), error, status)
 
 
 def _recorded(
-    spec: StageSpec, started: str, error: dict, status: str = "failed"
-) -> dict:  # also where there is no room or right to write it down
+    spec: StageSpec, started: str, error: ErrorRecord, status: str = "failed"
+) -> Fact[Metrics]:  # also where there is no room or right to write it down
     try:
         return record_failure(spec, started, 0, error, status)
     except (DialsumError, OSError):
         return make_fact(spec.run, spec.stage, status, spec.model, spec.fold, started, 0, error=error)
 
 
-def _blocked(spec: StageSpec, missing: list[str]) -> dict:
+def _blocked(spec: StageSpec, missing: list[str]) -> Fact[Metrics]:
     stages = dict(stage=spec.key, missing=list(missing))
     return _stopped(spec, make_error("blocked", "Blocked", "stage_blocked", stages), "blocked")
 
@@ -84,16 +87,18 @@ def state(
     if marks and (marks[-1]["event"] == "open" or marks[-1].get("interrupted")):
         return "interrupted"
     stages = facts(run)
-    statuses = {key_of(**fact): fact["status"] for fact in stages}
-    optional = {key_of(**fact) for fact in stages if _kind(fact) == "optional"}
-    planned = read_fact(run / "experiment.json").get("stages") or list(statuses)
+    statuses = {fact.key: fact.status for fact in stages}
+    optional = {fact.key for fact in stages if _kind(fact) == "optional"}
+    record = experiment_record(run)
+    planned = record.stages if record and record.stages else list(statuses)
     if statuses and all(statuses.get(key) == "success" or key in optional for key in planned):
         return "complete"
     return "interrupted" if any(_kind(fact) == "interrupted" for fact in stages) else "ended"
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #acc83009
-def _kind(fact: dict) -> str:  # of its error; empty where there is none
-    return (fact["error"] or {}).get("kind", "")
+def _kind(fact: Fact[Metrics]) -> str:  # of its error; empty where there is none
+    kind: str = fact.error.kind if fact.error else ""
+    return kind
 
 
 def leave(
@@ -111,7 +116,7 @@ def leave(
 @contextmanager
 def working_on(
     run: Path,  # run folder
-):
+) -> Iterator[None]:
     "`take` a run, and `leave` it whatever happens meanwhile"
     take(run)
     try:
@@ -131,38 +136,43 @@ def _cause_of(
     return f"{what} (`{finding.where}`)"
 
 
-def _sentences(texts) -> str:  # each text once
+def _sentences(texts: Iterable[str]) -> str:  # each text once
     return " ".join(f"{text}." for text in dict.fromkeys(texts))
 
 
 def _refused(
-    spec: StageSpec, ended: dict
-) -> dict | None:  # the error of a model that did not pass the preflight
-    if "preflight" not in spec.needs:
+    spec: StageSpec, preflight: PreflightMetrics
+) -> ErrorRecord | None:  # the error of a model that did not pass the preflight
+    result = preflight.models.get(spec.model)
+    if result is None or result.ok:
         return None
-    result = ended["preflight"]["metrics"]["models"].get(spec.model)
-    if result is None or result["ok"]:
-        return None
-    findings = [Finding.from_dict(f) for f in result["findings"] if f["severity"] == "error"]
-    found = "; ".join(dict.fromkeys(finding.what for finding in findings))
+    findings = [Finding.from_record(f) for f in result.findings if f.severity == "error"]
+    found = {finding.what: dict(code=finding.code, fields=finding.fields) for finding in findings}
     cause = _sentences(_cause_of(finding) for finding in findings)
     remedy = _sentences(finding.message("ko").remedy for finding in findings)
-    error = make_error("preflight", "Finding", "preflight_found", dict(findings=found))
-    return error | dict(cause=cause, remedy=remedy)
+    error = make_error("preflight", "Finding", "preflight_found", dict(findings=[*found.values()]))
+    return error.model_copy(update=dict(cause=cause, remedy=remedy))
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #2f30837a
 class _Plan:
     "A plan while it is executed"
 
     def __init__(
-        self, specs: list[StageSpec], workers: int, say, timeout: float | None, strict: bool, undone
-    ):  # as for `run_plan`
+        self,
+        specs: list[StageSpec],
+        workers: int,
+        say: Say,
+        timeout: float | None,
+        strict: bool,
+        undone: Iterable[str],
+    ) -> None:  # as for `run_plan`
         self.specs, self.undone = specs, undone
         self.workers, self.say = workers, say
         self.timeout, self.strict = timeout, strict
-        self.ended: dict[str, dict] = {}  # key → facts
+        self.ended: dict[str, Fact[Metrics]] = {}  # by key
         self.waiting = list(specs)
-        self.running = {}  # future → its stage, and the number of its GPU
+        # future → its stage, and the number of its GPU
+        self.running: dict[Future[Fact[Metrics]], tuple[StageSpec, int]] = {}
         self.clock, self.opened = time.monotonic(), now()
         self.pool = ThreadPoolExecutor(workers)
 
@@ -181,8 +191,8 @@ class _Plan:
 
     def start(self, spec: StageSpec) -> None:
         "Start a stage where there is a free worker; one that cannot run ends at once"
-        missing = [key for key in spec.needs if self.ended[key]["status"] != "success"]
-        refusal = None if missing else _refused(spec, self.ended)
+        missing = [key for key in spec.needs if not self.ended[key].succeeded]
+        refusal = None if missing else self.refusal(spec)
         if (missing or refusal) and is_done(spec, self.strict):
             missing, refusal = [], None  # what has succeeded is kept, whatever becomes of the stages before
         if not missing and not refusal and len(self.running) >= self.workers:
@@ -195,13 +205,19 @@ class _Plan:
         else:
             self.submit(spec)
 
+    def refusal(self, spec: StageSpec) -> ErrorRecord | None:
+        if "preflight" not in spec.needs:
+            return None
+        preflight = self.ended["preflight"].metrics
+        return _refused(spec, preflight) if isinstance(preflight, PreflightMetrics) else None
+
     def submit(self, spec: StageSpec) -> None:
         slot = min(set(range(self.workers)) - {slot for _, slot in self.running.values()})
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         future = self.pool.submit(_safely, spec, threads, self.timeout, slot, self.strict, self.say)
         self.running[future] = spec, slot
 
-    def end(self, spec: StageSpec, fact: dict) -> None:
+    def end(self, spec: StageSpec, fact: Fact[Metrics]) -> None:
         "Note what became of a stage, and say it"
         self.ended[spec.key] = fact
         happened = events(spec.run)
@@ -211,25 +227,25 @@ class _Plan:
 
     def line(self, spec: StageSpec, left: str) -> Line:
         fact = self.ended[spec.key]
-        status = "kept" if fact["finished"] < self.opened else fact["status"]
+        status = "kept" if fact.finished < self.opened else fact.status
         what = ""
-        if fact["status"] != "success":
-            first_line = error_sentence(fact["error"]).partition("\n")[0]
+        if not fact.succeeded:
+            first_line = error_sentence(fact.error).partition("\n")[0]
             what = f"  {first_line[:200]}"
         times = f"{time.monotonic() - self.clock:.0f} s so far" + (f", {left}" if left else "")
         count = f"[{len(self.ended):3}/{len(self.specs)}]"
-        text = f"{count} {spec.key:28} {status:8} {fact['seconds']:6.1f} s   ({times}){what}"
+        text = f"{count} {spec.key:28} {status:8} {fact.seconds:6.1f} s   ({times}){what}"
         return Line(text, status)
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #a328553d
 def run_plan(
     specs: list[StageSpec],  # from `plan`
     workers: int = 1,  # stages at once
-    say=print,  # called with one line as each stage ends
+    say: Say = print,  # called with one line as each stage ends
     timeout: float | None = None,  # seconds until a stage is ended; None or 0: never
     strict: bool = False,  # whether a change in dialsum's own code makes a stage run again
-    undone=(),  # keys of stages that are known to have to run, for `due`
-) -> dict[str, dict]:  # key → facts
+    undone: Iterable[str] = (),  # keys of stages that are known to have to run, for `due`
+) -> dict[str, Fact[Metrics]]:  # by key
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
     plan, runs = _Plan(specs, workers, say, timeout, strict, undone), {s.run for s in specs}
     for run in runs:
@@ -248,8 +264,8 @@ def run_plan(
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #7659ae3f
 def _safely(
-    spec: StageSpec, threads: int, timeout: float | None, slot: int, strict: bool, say
-) -> dict:  # whatever goes wrong around one stage must not stop the others
+    spec: StageSpec, threads: int, timeout: float | None, slot: int, strict: bool, say: Say
+) -> Fact[Metrics]:  # whatever goes wrong around one stage must not stop the others
     started = now()
     try:
         return run_stage(spec, threads, timeout, slot, strict, say)

@@ -7,8 +7,10 @@ __all__ = ['MODES', 'MEMBERS', 'members_asked', 'going_on_from_adapters', 'model
 
 # %% ../../nbs/modules/pipeline/plan.ipynb #06ff7f5b
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .spec import StageSpec
 from ..runs.parameters import parameters
@@ -21,7 +23,7 @@ MEMBERS = ("models", "tta", "checkpoints", "folds", "soup", "api")  # what an en
 
 # %% ../../nbs/modules/pipeline/plan.ipynb #d0b9d9e7
 def members_asked(
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
 ) -> list[str]:  # of `MEMBERS`; empty where no ensemble was asked for
     "What an ensemble shall choose among"
     if "ensemble_strategy" not in options:
@@ -34,7 +36,7 @@ def members_asked(
 # %% ../../nbs/modules/pipeline/plan.ipynb #fd500e79
 def going_on_from_adapters(
     models: list[str],  # cards' names
-    checkpoints: dict | None,  # model → folder or hub name to start from
+    checkpoints: dict[str, str] | None,  # model → folder or hub name to start from
 ) -> list[str]:
     "The models that start from an adapter"
     from dialsum.training.recipe import adapter_options
@@ -43,9 +45,9 @@ def going_on_from_adapters(
 
 
 def models_of_base(
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     models: list[str],  # cards' names
-    checkpoints: dict | None,  # model → folder or hub name to start from
+    checkpoints: dict[str, str] | None,  # model → folder or hub name to start from
 ) -> list[str]:  # none where it could be of several
     "The models that the option `base` is for: those that start from an adapter, else the only one that gets one"
     from dialsum.models.cards import card
@@ -60,27 +62,35 @@ class Plan:
 
     run: Path  # run folder
     models: list[str]  # cards' names
-    options: dict  # parameter name → value, for every stage that has it
+    options: dict[str, Any]  # parameter name → value, for every stage that has it
     test: bool = True  # whether there is a test set to predict
-    checkpoints: dict = field(default_factory=dict)  # model → folder or hub name to start from
+    checkpoints: dict[str, str] = field(default_factory=dict)  # model → folder or hub name to start from
     optimize: bool = False  # whether the fastest way to predict is looked for
     specs: list[StageSpec] = field(default_factory=list)  # in an order in which they can run
 
-    def __post_init__(self):
-        from dialsum.training.recipe import UNSET, followed
+    def __post_init__(self) -> None:
+        from dialsum.training.recipe import UNSET, options_of_models
 
         self.members = members_asked(self.options)
         self.going_on = going_on_from_adapters(self.models, self.checkpoints)
         self.with_base = models_of_base(self.options, self.models, self.checkpoints)
         of_adapters = UNSET.keys() & self.options.keys()
-        self.of_model = followed(self.options, self.models) if of_adapters else {}
+        self.of_model = options_of_models(self.options, self.models) if of_adapters else {}
 
-    def add(self, stage: str, model: str = "", needs=(), after=(), fold: int | None = None, **params) -> None:
+    def add(
+        self,
+        stage: str,
+        model: str = "",
+        needs: Iterable[str] = (),
+        after: Iterable[str] = (),
+        fold: int | None = None,
+        **params: Any,
+    ) -> None:
         "Add a stage; params: what it gets whatever the options say"
         params = self.options_of(stage, model, fold) | params
         self.specs.append(StageSpec(Path(self.run), stage, model, params, tuple(needs), tuple(after), fold))
 
-    def options_of(self, stage: str, model: str, fold: int | None) -> dict:
+    def options_of(self, stage: str, model: str, fold: int | None) -> dict[str, Any]:
         "The options that are a stage's parameters, as they are for this model"
         options = self.of_model.get(model, self.options)
         own = {name: value for name, value in options.items() if name in parameters(stage)}
@@ -98,7 +108,7 @@ class Plan:
         "Of those that are listed; folds: those of single folds as well"
         return [s.key for s in self.specs if s.stage in stages and (folds or s.fold is None)]
 
-    def preflight(self, rehearse: bool):
+    def preflight(self, rehearse: bool) -> None:
         options = {name: value for name, value in self.options.items() if name != "reports"}
         params = dict(
             models=",".join(self.models),
@@ -109,19 +119,19 @@ class Plan:
         )
         self.specs.append(StageSpec(Path(self.run), "preflight", "", params))
 
-    def data(self):
+    def data(self) -> None:
         self.add("data")
 
-    def train(self, m: str):
+    def train(self, m: str) -> None:
         self.add("train", m, ["preflight", "data"])
 
-    def evaluate(self, m: str):
+    def evaluate(self, m: str) -> None:
         self.add("evaluate", m, [f"{m}/train"])
 
-    def fastest(self, m: str):
+    def fastest(self, m: str) -> None:
         self.add("optimize", m, [f"{m}/train"], [f"{m}/evaluate"])
 
-    def predict(self, m: str):
+    def predict(self, m: str) -> None:
         after, engine = [f"{m}/evaluate"], "hf"
         if self.optimize:
             after.append(f"{m}/optimize")
@@ -129,13 +139,13 @@ class Plan:
         engine = self.options.get("engine", engine)
         self.add("predict", m, [f"{m}/train"], after, engine=engine)
 
-    def tta(self, m: str):
+    def tta(self, m: str) -> None:
         self.add("tta", m, [f"{m}/train"], [f"{m}/evaluate"], tta_test=self.test)
 
-    def other_epochs(self, m: str):
+    def other_epochs(self, m: str) -> None:
         self.add("epoch_candidates", m, [f"{m}/train", f"{m}/evaluate"], checkpoints_test=self.test)
 
-    def fold(self, m: str, k: int):
+    def fold(self, m: str, k: int) -> None:
         "A model that learns from all rows but one fold's, and is measured on that"
         folder = f"{m}/fold{k}"
         self.add("train", m, ["preflight", "data"], fold=k)
@@ -143,7 +153,7 @@ class Plan:
         if self.test and "folds" in self.members:
             self.add("predict", m, [f"{folder}/train"], [f"{folder}/evaluate"], fold=k)
 
-    def folds(self, m: str):
+    def folds(self, m: str) -> None:
         evaluations = [f"{m}/fold{k}/evaluate" for k in range(self.options["k_folds"])]
         for k in range(self.options["k_folds"]):
             self.fold(m, k)
@@ -151,30 +161,30 @@ class Plan:
         if "soup" in self.members:
             self.add("soup", m, evaluations, [f"{m}/evaluate"], soup_test=self.test)
 
-    def api(self):
+    def api(self) -> None:
         self.add("api", "", ["data"], self.keys("evaluate", folds=False), models=",".join(self.models))
 
-    def ensemble(self):
+    def ensemble(self) -> None:
         after = self.keys("evaluate", "predict", "tta", "epoch_candidates", "folds", "soup", "api")
-        members = dict(models=",".join(self.models), ensemble_members=",".join(self.members))
-        self.add("ensemble", "", ["data"], after, **members)
+        models, members = ",".join(self.models), ",".join(self.members)
+        self.add("ensemble", "", ["data"], after, models=models, ensemble_members=members)
 
-    def submit(self, tta: bool):
+    def submit(self, tta: bool) -> None:
         after = self.keys("evaluate", "predict", "tta", "soup", "ensemble", folds=False)
         candidates = dict(tta=tta, soup="soup" in self.members, ensemble="ensemble_strategy" in self.options)
         more = ",".join(name for name, there in candidates.items() if there)
         self.add("submit", "", ["data"], after, models=",".join(self.models), more=more)
 
-    def report(self):
+    def report(self) -> None:
         self.add("report", "", [], [s.key for s in self.specs])
 
 # %% ../../nbs/modules/pipeline/plan.ipynb #dd68ca30
 def plan(
     run: Path,  # run folder
     models: list[str],  # cards' names
-    options: dict,  # parameter name → value, for every stage that has it
+    options: dict[str, Any],  # parameter name → value, for every stage that has it
     test: bool = True,  # whether there is a test set to predict
-    checkpoints: dict | None = None,  # model → folder or hub name to start from
+    checkpoints: dict[str, str] | None = None,  # model → folder or hub name to start from
     rehearse: bool = True,  # whether replicas take the path before the models do
     tta: bool = False,  # whether each model is asked about each dialogue in several forms, too
     optimize: bool = False,  # whether the fastest way to predict is looked for

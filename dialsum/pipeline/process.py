@@ -22,24 +22,32 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from ..checks.diagnosis import diagnose
 from ..checks.logs import read
-from .done import NEVER, why_undone
+from .done import NEVER, Reason, why_undone
 from .spec import StageSpec
-from .status import Line
+from .status import Line, Say
 from ..runs.error_facts import error_of, error_sentence, make_error
 from ..runs.errors import RECORD, DialsumError
 from ..runs.events import log_event, now
-from ..runs.facts import make_fact, read_fact, with_room, write_fact
+from ..runs.facts import make_fact, with_room, write_fact
 from ..runs.files import write_atomic
 from ..runs.locks import hold
 from ..runs.messages import messages
 from ..runs.outputs import check_kept
 from ..runs.parameters import stage_notebook
 from ..runs.places import home_folders
+from ..runs.records import ErrorRecord, Fact, Metrics
+
+if TYPE_CHECKING:
+    import psutil
+    from jupyter_client.manager import AsyncKernelManager
 
 # %% ../../nbs/modules/pipeline/process.ipynb #1a3ef8de
 _longest = 100  # characters of a socket's path, of 107 that Linux takes
@@ -84,36 +92,38 @@ ROOM = 2**20  # characters of a cell's printing that are kept
 class _Whole:
     "papermill's way to a notebook file: written whole or not at all"
 
-    def write(self, text, path):
+    def write(self, text: str, path: str) -> str:
         return str(write_atomic(Path(path.removeprefix("whole://")), text))
 
-    def read(self, path):
+    def read(self, path: str) -> str:
         return Path(path.removeprefix("whole://")).read_text(encoding="utf-8")
 
-    def listdir(self, path):
+    def listdir(self, path: str) -> list[str]:
         return os.listdir(path.removeprefix("whole://"))
 
-    def pretty_path(self, path):
+    def pretty_path(self, path: str) -> str:
         return path.removeprefix("whole://")
 
 
-def _local_kernels(sockets: Path):  # a class of kernel managers; sockets: folder of a kernel's sockets
+def _local_kernels(
+    sockets: Path,
+) -> type["AsyncKernelManager"]:  # a class of kernel managers; sockets: folder of a kernel's sockets
     from jupyter_client.manager import AsyncKernelManager
 
     class Local(AsyncKernelManager):
         "Sockets in a folder: two kernels that start at once cannot take one port, and nobody else can listen"
 
-        def __init__(self, **kwargs):
+        def __init__(self, **kwargs: Any) -> None:
             super().__init__(transport="ipc", ip=f"{sockets}/kernel", **kwargs)
 
     return Local
 
 
-def _bounded_client():  # a class of clients that keep of each cell's printing no more than `ROOM`
+def _bounded_client() -> type[Any]:  # of clients that keep of each cell's printing no more than `ROOM`
     from papermill.clientwrap import PapermillNotebookClient
 
     class Bounded(PapermillNotebookClient):
-        def process_message(self, msg, cell, cell_index):
+        def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
             if msg["msg_type"] == "stream":
                 text, left = msg["content"]["text"], ROOM - cell.metadata.get("printed", 0)
                 if left <= 0:
@@ -133,7 +143,7 @@ OF_PAPERMILL = (
 )  # what it gives an engine and its client does not take
 
 
-def _register_engine(sockets: Path):  # folder of the kernel's sockets
+def _register_engine(sockets: Path) -> None:  # folder of the kernel's sockets
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.iorw import papermill_io
 
@@ -142,8 +152,14 @@ def _register_engine(sockets: Path):  # folder of the kernel's sockets
     class Engine(NBClientEngine):
         @classmethod
         def execute_managed_notebook(
-            cls, nb_man, kernel_name, log_output=False, start_timeout=60, execution_timeout=None, **kwargs
-        ):
+            cls,
+            nb_man: Any,
+            kernel_name: str,
+            log_output: bool = False,
+            start_timeout: float = 60,
+            execution_timeout: float | None = None,
+            **kwargs: Any,
+        ) -> Any:
             import logging
 
             return client(
@@ -165,9 +181,9 @@ def record_failure(
     spec: StageSpec,
     started: str,  # ISO 8601
     seconds: float,  # how long it took
-    error: dict,  # from `make_error`
+    error: ErrorRecord,  # from `make_error`
     status: str = "failed",  # or 'blocked'
-) -> dict:  # its facts
+) -> Fact[Metrics]:
     "Write the fact file of a stage that did not succeed"
     fact = make_fact(
         spec.run, spec.stage, status, spec.model, spec.fold, started, seconds, spec.all_params, error=error
@@ -183,18 +199,21 @@ def _frames(text: str) -> list[str]:  # the last six of the traceback in a text,
     return [f"{Path(path).name}:{line}" for path, _, line in places]
 
 
-def _understood(spec: StageSpec, error: dict, text: str) -> dict:  # the error with what is known of it
-    error = error | dict(frames=_frames(text) if error["kind"] in ("exception", "user") else [])
-    known = next((d for d in diagnose(text, spec.named | dict(error=error)) if d.kind != "unknown"), None)
+def _understood(
+    spec: StageSpec, error: ErrorRecord, text: str
+) -> ErrorRecord:  # the error with what is known of it
+    frames = _frames(text) if error.kind in ("exception", "user") else []
+    known = next((d for d in diagnose(text, spec.stage, error) if d.kind != "unknown"), None)
     if known is None:
-        return error
-    return error | dict(
+        return error.model_copy(update=dict(frames=frames))
+    about = dict(
         cause=known.cause,
         remedy=known.remedy,
         diagnosis=known.kind,
         severity=known.severity,
         reference=known.reference,
     )
+    return error.model_copy(update=dict(frames=frames) | about)
 
 
 def _tail(path: Path, most: int = 2**18) -> str:  # the last characters of a log
@@ -227,7 +246,7 @@ def execute(
 ) -> None:
     "Execute a stage's notebook in this process (and its kernel); leaves the fact file, of whatever kind"
     # jsonschema's check of web addresses takes a second to import; notebooks have none to check
-    sys.modules.setdefault("rfc3987_syntax", None)
+    sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))  # None: it cannot be imported
     import papermill
 
     _log_to_stdout()
@@ -253,17 +272,17 @@ def execute(
         )
     except papermill.PapermillExecutionError as e:
         error = _of_notebook(spec, e, sockets / "error.json")
-        status = "blocked" if error["kind"] == "optional" else "failed"
+        status = "blocked" if error.kind == "optional" else "failed"
         record_failure(spec, started, time.monotonic() - clock, error, status)
     except Exception as e:  # no kernel, no disk, …: that is this stage's result, too
-        if type(e).__name__ == "DeadKernelError" and read_fact(spec.fact):
+        if type(e).__name__ == "DeadKernelError" and spec.read():
             return  # a time limit that had to end the process has left its fact
         record_failure(spec, started, time.monotonic() - clock, _of_runner(spec, e))
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _log_to_stdout():
+def _log_to_stdout() -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -273,7 +292,7 @@ def _log_to_stdout():
 ERROR_KINDS = dict(Blocked="optional", DialsumError="user", TimeLimit="timeout")  # class of an error → kind
 
 
-def _of_notebook(spec: StageSpec, e, record: Path) -> dict:  # e: `PapermillExecutionError`; the fact's error
+def _of_notebook(spec: StageSpec, e: Any, record: Path) -> ErrorRecord:  # e: `PapermillExecutionError`
     kind = ERROR_KINDS.get(e.ename, "exception")
     log = "" if kind == "optional" else _save_traceback(spec, e.traceback)
     error = make_error(kind, e.ename, text=e.evalue, traceback=log)
@@ -284,7 +303,7 @@ def _of_notebook(spec: StageSpec, e, record: Path) -> dict:  # e: `PapermillExec
     return error if kind == "optional" else _understood(spec, error, "\n".join(e.traceback))
 
 
-def _of_runner(spec: StageSpec, e: Exception) -> dict:  # the fact's error
+def _of_runner(spec: StageSpec, e: Exception) -> ErrorRecord:
     lines = traceback.format_exception(e)
     log = _save_traceback(spec, lines)
     if type(e).__name__ == "DeadKernelError":
@@ -320,12 +339,14 @@ def at_once(
     return count, f"{why}: {count} at once, the other stages wait for their turn."
 
 
-def _gpu(slot: int) -> dict:  # one GPU a stage: a trainer that sees several would spread over them by itself
+def _gpu(
+    slot: int,
+) -> dict[str, str]:  # one GPU a stage: a trainer that sees several would spread over them by itself
     seen = gpus()
     return dict(CUDA_VISIBLE_DEVICES=seen[slot % len(seen)]) if len(seen) > 1 else {}
 
 # %% ../../nbs/modules/pipeline/process.ipynb #8d6ad947
-def _environment(spec: StageSpec, threads: int, slot: int) -> dict:
+def _environment(spec: StageSpec, threads: int, slot: int) -> dict[str, str]:
     kernels = dict(
         ONEDNN_PRIMITIVE_CACHE_CAPACITY="128"
     )  # of each shape of a batch oneDNN keeps what it has compiled: its usual 1,024 kernels are half a GiB
@@ -349,8 +370,8 @@ interruption = threading.Event()  # somebody pressed Ctrl-C
 
 
 def _look(
-    pid: int, tree: set
-):  # remember who is there: when a process is gone, its children cannot be asked for any more
+    pid: int, tree: set["psutil.Process"]
+) -> None:  # remember who is there: when a process is gone, its children cannot be asked for any more
     import psutil
 
     try:
@@ -359,7 +380,7 @@ def _look(
         return
 
 
-def _kill(processes):
+def _kill(processes: Iterable["psutil.Process"]) -> None:
     import psutil
 
     for p in processes:
@@ -370,7 +391,7 @@ def _kill(processes):
     psutil.wait_procs(processes, timeout=10)
 
 # %% ../../nbs/modules/pipeline/process.ipynb #23166586
-def _orphaned(starter: int, run: Path):  # in a thread of the started process
+def _orphaned(starter: int, run: Path) -> None:  # in a thread of the started process
     import psutil
 
     while os.getppid() == starter:
@@ -411,7 +432,8 @@ def _start(
             cwd=spec.folder,
             start_new_session=True,
         )
-        tree, end = set(), time.monotonic() + timeout if timeout else math.inf
+        tree: set[psutil.Process] = set()
+        end = time.monotonic() + timeout if timeout else math.inf
         try:
             while time.monotonic() < end and not interruption.is_set():
                 _look(process.pid, tree)
@@ -432,43 +454,48 @@ def run_stage(
     timeout: float | None = None,  # seconds until it is ended; None or 0: never
     slot: int = 0,  # number of the GPU to use, where there are several
     strict: bool = False,  # whether a change in dialsum's own code makes a stage run again
-    say=lambda line: None,  # called with why a stage that has run before runs again
-) -> dict:  # its facts
+    say: Say = lambda line: None,  # called with why a stage that has run before runs again
+) -> Fact[Metrics]:
     "Execute one stage in a process tree of its own, unless it is done already; always leaves a fact file"
     _ = spec.all_params  # unknown parameters are refused before anything is touched
     check_kept(spec.stage, spec.folder, list(spec.params.values()))
     why = why_undone(spec, strict)
-    if why is None:
-        log_event(spec.run, "kept", **spec.named)
-        return read_fact(spec.fact)
+    if kept := _kept(spec, why):
+        return kept
     if interruption.is_set():
         raise KeyboardInterrupt  # it was waiting for its turn
     spec.folder.mkdir(parents=True, exist_ok=True)
     for old in (spec.fact, spec.folder / f"{spec.stage}.ipynb"):
         old.unlink(missing_ok=True)
     started, clock = now(), time.monotonic()
+    why = why or NEVER  # a fact file that is gone by now
     log_event(spec.run, "start", **spec.named, why=str(why))
     if why != NEVER:
         say(Line(f"{spec.key} runs again: {why}", "again"))
     code = _start(spec, spec.folder / f"{spec.stage}.log", threads or os.cpu_count() or 1, timeout, slot)
-    fact = read_fact(spec.fact) or _without_facts(
-        spec, started, time.monotonic() - clock, _death(spec, code, timeout)
-    )
-    if fact["status"] != "success":
-        _note(spec, fact["error"], say)
-    log_event(spec.run, "end", **spec.named, status=fact["status"], seconds=fact["seconds"])
+    fact = spec.read() or _without_facts(spec, started, time.monotonic() - clock, _death(spec, code, timeout))
+    if fact.error:
+        _note(spec, fact.error, say)
+    log_event(spec.run, "end", **spec.named, status=fact.status, seconds=fact.seconds)
     return fact
 
 
-def _without_facts(spec: StageSpec, started: str, seconds: float, error: dict) -> dict:  # its facts
+def _kept(spec: StageSpec, why: Reason | None) -> Fact[Metrics] | None:  # where nothing says why to run
+    if why is not None:
+        return None
+    log_event(spec.run, "kept", **spec.named)
+    return spec.read()
+
+
+def _without_facts(spec: StageSpec, started: str, seconds: float, error: ErrorRecord) -> Fact[Metrics]:
     text = _tail(spec.folder / f"{spec.stage}.log")
     return record_failure(spec, started, seconds, _understood(spec, error, text))
 
 # %% ../../nbs/modules/pipeline/process.ipynb #03969988
-def _death(spec: StageSpec, code: int | None, timeout: float | None) -> dict:  # the fact's error
+def _death(spec: StageSpec, code: int | None, timeout: float | None) -> ErrorRecord:
     log = Path(os.path.relpath(spec.folder / f"{spec.stage}.log", spec.run)).as_posix()
 
-    def error(kind, type, code, **fields):
+    def error(kind: str, type: str, code: str, **fields: Any) -> ErrorRecord:
         return make_error(kind, type, code, dict(stage=spec.key) | fields, traceback=log)
 
     if interruption.is_set():
@@ -482,13 +509,17 @@ def _death(spec: StageSpec, code: int | None, timeout: float | None) -> dict:  #
     return error("died", "StageDied", "stage_left_no_facts")
 
 
-def _was_executed(cell: dict, error: dict) -> bool:  # false: it looks completed and never ran
+def _was_executed(
+    cell: dict[str, Any], error: ErrorRecord
+) -> bool:  # false: it looks completed and never ran
     if cell["cell_type"] != "code" or cell.get("execution_count"):
         return True
-    return error["kind"] == "exception"
+    return bool(error.kind == "exception")
 
 
-def _note(spec: StageSpec, error: dict, say):  # what became of it, at the head of the partial notebook
+def _note(
+    spec: StageSpec, error: ErrorRecord, say: Say
+) -> None:  # what became of it, at the head of the partial notebook
     path = spec.folder / f"{spec.stage}.ipynb"
     if not path.is_file():
         return
@@ -498,7 +529,7 @@ def _note(spec: StageSpec, error: dict, say):  # what became of it, at the head 
         status = record.get("status")
         if status == "running" or (status == "completed" and not _was_executed(cell, error)):
             record["status"] = "failed"
-    text = f"**This stage did not succeed** ({error['type']}): {error_sentence(error)}"
+    text = f"**This stage did not succeed** ({error.type}): {error_sentence(error)}"
     head = dict(cell_type="markdown", id="ended-early", metadata={}, source=[text])
     notebook["cells"].insert(0, head)
     content = json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"

@@ -6,6 +6,8 @@
 __all__ = ['UNFOLLOWED', 'check_base', 'check_systems']
 
 # %% ../../nbs/modules/pipeline/rules.ipynb #9718b0b8
+from typing import Any
+
 from .plan import MEMBERS, going_on_from_adapters, members_asked, models_of_base
 from ..runs.errors import DialsumError, unknown
 from ..runs.limits import check_numbers
@@ -14,9 +16,9 @@ from ..training.tracking import check_wandb
 
 # %% ../../nbs/modules/pipeline/rules.ipynb #ee2fca0b
 def check_base(
-    options: dict,  # as for `idle`
+    options: dict[str, Any],  # as for `idle`
     models: list[str],  # cards' names
-    checkpoints: dict,  # model → folder or hub name to start from
+    checkpoints: dict[str, str],  # model → folder or hub name to start from
     trained: bool = False,  # whether an experiment goes on, whose own adapters may have lost their base
 ) -> None:
     "Raises `DialsumError` for a base's place where no model starts from an adapter, or where it could be of several"
@@ -30,7 +32,7 @@ def check_base(
 
 # %% ../../nbs/modules/pipeline/rules.ipynb #e40cbe4c
 def check_systems(
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     tta: bool = False,  # whether test-time augmentation is part of the experiment
     optimize: bool = False,  # whether the fastest way to predict is looked for
 ) -> None:
@@ -49,7 +51,7 @@ def check_systems(
         _check_solar(options)
 
 
-def _check_choices(options: dict):
+def _check_choices(options: dict[str, Any]) -> None:
     from dialsum.ensemble.mbr import UTILITIES
     from dialsum.generation.choices import CHOICES
 
@@ -64,7 +66,7 @@ def _check_choices(options: dict):
             raise unknown(name, options[name], [value for value in values if value])
 
 # %% ../../nbs/modules/pipeline/rules.ipynb #bb393286
-def _check_members(options: dict, tta: bool):
+def _check_members(options: dict[str, Any], tta: bool) -> None:
     kinds = members_asked(options)
     for kind in kinds:
         if kind not in MEMBERS:
@@ -82,12 +84,12 @@ def _check_members(options: dict, tta: bool):
         raise DialsumError("tta_member_without_tta")
 
 
-def _answers_every_row(options: dict) -> bool:
+def _answers_every_row(options: dict[str, Any]) -> bool:
     every_dev_row = options.get("solar_samples") == 0
     return bool(options.get("use_solar_api") and every_dev_row and options.get("solar_test"))
 
 
-def _check_stacking(options: dict):
+def _check_stacking(options: dict[str, Any]) -> None:
     if options.get("ensemble_strategy") != "stacking":
         return
     others = [kind for kind in members_asked(options) if kind != "models"]
@@ -97,7 +99,7 @@ def _check_stacking(options: dict):
         raise DialsumError("stacking_option_without_folds")
 
 
-def _check_tta(options: dict):
+def _check_tta(options: dict[str, Any]) -> None:
     from dialsum.augment.backends import backend
     from dialsum.generation.augmentation import check_strategies
 
@@ -115,10 +117,10 @@ UNFOLLOWED = dict(  # options that CTranslate2 cannot follow → the value at wh
 )
 
 
-def _check_engines(options: dict, optimize: bool):
-    from dialsum.generation.engines import check_engines, named
+def _check_engines(options: dict[str, Any], optimize: bool) -> None:
+    from dialsum.generation.engines import check_engines, engine_names
 
-    named(options.get("optimization_method", "auto"))
+    engine_names(options.get("optimization_method", "auto"))
     engine = options.get("engine", "auto")
     if engine == "auto":
         check_engines([])
@@ -131,7 +133,7 @@ def _check_engines(options: dict, optimize: bool):
         raise DialsumError("engine_already_chosen", engine=engine)
 
 
-def _check_solar(options: dict):
+def _check_solar(options: dict[str, Any]) -> None:
     from dialsum.api.summaries import Solar, strategy_obstacle
 
     endpoint = Solar(*(options.get(f"solar_{name}", "") for name in ("base_url", "model", "key_variable")))

@@ -8,9 +8,12 @@ __all__ = ['StageSpec']
 # %% ../../nbs/modules/pipeline/spec.ipynb #34fd2219
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ..runs.facts import key_of, place
+from .metrics import METRICS
+from ..runs.facts import place, read_fact
 from ..runs.parameters import complete, parameters
+from ..runs.records import Fact, Metrics, key_of
 
 # %% ../../nbs/modules/pipeline/spec.ipynb #53b56812
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class StageSpec:
     run: Path  # run folder
     stage: str  # 'train', …
     model: str = ""  # a card's name; empty for stages of the whole experiment
-    params: dict = field(default_factory=dict)  # as given; the notebook's defaults stand for the rest
+    # as given; the notebook's defaults stand for the rest
+    params: dict[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # keys of stages that must succeed before
     after: tuple[str, ...] = ()  # keys of stages that must have ended before
     fold: int | None = None  # number of the fold that is held out, when there are folds
@@ -30,7 +34,7 @@ class StageSpec:
         return key_of(self.stage, self.model, self.fold)  # names it within its experiment
 
     @property
-    def named(self) -> dict:
+    def named(self) -> dict[str, Any]:
         return dict(stage=self.stage, model=self.model, fold=self.fold)  # the same for an event
 
     @property
@@ -41,8 +45,12 @@ class StageSpec:
     def fact(self) -> Path:
         return self.folder / f"{self.stage}.json"
 
+    def read(self) -> Fact[Metrics] | None:  # None when there is none
+        "Its fact, with the metrics of its stage; raises `DialsumError` as `read_fact` does"
+        return read_fact(self.fact, METRICS.get(self.stage, Metrics))
+
     @property
-    def all_params(self) -> dict:  # raises `DialsumError` for unknown or unreadable ones
+    def all_params(self) -> dict[str, Any]:  # raises `DialsumError` for unknown or unreadable ones
         own = (
             dict(run=str(self.run))
             | (dict(model=self.model) if "model" in parameters(self.stage) else {})

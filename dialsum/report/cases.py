@@ -7,6 +7,7 @@ __all__ = ['Case', 'System', 'systems', 'read_cases', 'turn_weights']
 
 # %% ../../nbs/modules/report/cases.ipynb #1c05b80c
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +19,15 @@ from ..data.dialogues import Dialogue, dialogues, read
 from ..models.loading import LoadedModel
 from ..models.prompts import Codec, example
 from ..runs.errors import DialsumError
-from ..runs.facts import fact_files, key_of, read_fact
+from ..runs.facts import experiment_record, fact_files, read_fact
 from ..runs.files import sha256
 from ..runs.places import sample_path
+from ..runs.records import Fact
 from ..scores.escaping import plain_markdown
 from ..scores.files import read_predictions
-from ..scores.matches import LEGEND, matches
-from ..scores.scorer import KINDS, make_scorer
+from ..scores.matches import LEGEND, Matches, matches
+from ..scores.metrics import ScoredMetrics
+from ..scores.scorer import ROUGE_TYPES, make_scorer
 
 # %% ../../nbs/modules/report/cases.ipynb #ada8ef02
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Case:
         return dict(sorted(zip(self.predictions, rows), key=lambda item: -round(item[1][3], 6)))
 
     @property
-    def marked(self) -> dict:  # system → `Matches`, in the order of `scores`
+    def marked(self) -> dict[str, Matches]:  # system → what matches, in the order of `scores`
         "What of each summary is in the first reference"
         return {
             name: matches(self.predictions[name], self.dialogue.summaries[0], tags=self.tags)
@@ -60,17 +63,17 @@ class Case:
 
     def markdown(
         self,
-        title=str,  # from a system's name to how people write it
+        title: Callable[[str], str] = str,  # from a system's name to how people write it
         kind: str = "모델",  # what the systems are
     ) -> str:
         "The case in Korean Markdown: dialogue, reference, and a row for each system"
         return _case_markdown(self, title, kind)
 
 # %% ../../nbs/modules/report/cases.ipynb #c2b6ac6c
-_score_names = dict(zip((*KINDS, "mean"), ("ROUGE-1", "ROUGE-2", "ROUGE-L", "mean")))
+_score_names = dict(zip((*ROUGE_TYPES, "mean"), ("ROUGE-1", "ROUGE-2", "ROUGE-L", "mean")))
 
 
-def _system_html(name: str, scores: np.ndarray, marked) -> str:  # marked: `Matches`
+def _system_html(name: str, scores: np.ndarray, marked: Matches) -> str:
     numbers = " · ".join(f"{kind} {value:.1f}" for kind, value in zip(_score_names.values(), scores))
     head = f'<div style="margin-top:.7em"><b>{html.escape(name)}</b> <small>{numbers}</small></div>'
     text = marked._repr_html_() if marked.text.strip() else "<i>(empty)</i>"
@@ -94,9 +97,9 @@ def _turn_line(tag: str, words: str) -> str:
     return f"> **{plain_markdown(tag)}** {plain_markdown(words)}" if tag else f"> {plain_markdown(words)}"
 
 
-def _case_markdown(case: Case, title, kind: str) -> str:
+def _case_markdown(case: Case, title: Callable[[str], str], kind: str) -> str:
     turns = "\\\n".join(_turn_line(tag, words) for tag, words in case.dialogue.turns)
-    references = [f"**정답** {plain_markdown(s)}" for s in case.dialogue.summaries]
+    references = [f"**참조 요약** {plain_markdown(s)}" for s in case.dialogue.summaries]
     table = [
         f"| {kind} | ROUGE-1 | ROUGE-2 | ROUGE-L | 평균 | 요약 |",
         "| --- | ---: | ---: | ---: | ---: | --- |",
@@ -112,7 +115,7 @@ class System:
     "What one system of an experiment wrote of the dev rows"
 
     name: str  # a card's name, 'kobart/tta', 'kobart/soup' or 'ensemble'
-    fact: dict  # of the stage that wrote it
+    fact: Fact[ScoredMetrics]  # of the stage that wrote it
     rows: pd.DataFrame  # what it was measured on, as `data.dialogues.read` returns it
     predictions: list[str]  # in the order of `rows`
 
@@ -130,36 +133,35 @@ _prediction_files = dict(
 )
 
 
-def _dev_rows(run: Path, fact: dict) -> pd.DataFrame:  # that a fact's scores were measured on
-    own_file = fact["params"].get("dev_csv")
+def _dev_rows(run: Path, fact: Fact[ScoredMetrics]) -> pd.DataFrame:  # that its scores were measured on
+    own_file = fact.params.get("dev_csv")
     usual = [run / "data" / "dev.csv", sample_path() / "dev.csv"]
     paths = [Path(own_file).expanduser()] if own_file else usual
     for path in paths:
-        if path.is_file() and sha256(path) in fact["inputs"].values():
-            columns = fact["params"].get("columns", "") if own_file else ""
+        if path.is_file() and sha256(path) in fact.inputs.values():
+            columns = fact.params.get("columns", "") if own_file else ""
             return read(path, summaries=True, columns=columns)
-    raise DialsumError("measured_rows_gone", stage=fact["stage"], run=run.name, file=paths[0].name)
+    raise DialsumError("measured_rows_gone", stage=fact.stage, run=run.name, file=paths[0].name)
 
 
-def _system_name(fact: dict) -> str:
-    if fact["stage"] == "evaluate":
-        return fact["model"]
-    return "/".join(filter(None, (fact["model"], fact["stage"])))
+def _system_name(fact: Fact[ScoredMetrics]) -> str:
+    if fact.stage == "evaluate" and fact.model:
+        return fact.model
+    return "/".join(filter(None, (fact.model, fact.stage)))
 
 # %% ../../nbs/modules/report/cases.ipynb #d53a3043
-def _system(run: Path, path: Path, fact: dict) -> System:  # path: of the fact file
-    stage = fact["stage"]
+def _system(run: Path, path: Path, fact: Fact[ScoredMetrics]) -> System:  # path: of the fact file
     name = _system_name(fact)
-    file = path.parent / _prediction_files[stage]
+    file = path.parent / _prediction_files[fact.stage]
     rows = _dev_rows(run, fact)
-    if not file.is_file() or sha256(file) not in fact["outputs"].values():
-        raise DialsumError("predictions_changed", system=name, run=run.name, stage=stage, file=file.name)
+    if not file.is_file() or sha256(file) not in fact.outputs.values():
+        raise DialsumError("predictions_changed", system=name, run=run.name, stage=fact.stage, file=file.name)
     texts = read_predictions(file)
     return System(name, fact, rows, [texts[f] for f in rows["fname"]])
 
 
-def _has_dev_predictions(fact: dict) -> bool:
-    return fact["stage"] in _prediction_files and fact["status"] == "success" and fact["fold"] is None
+def _has_dev_predictions(fact: Fact[ScoredMetrics]) -> bool:
+    return fact.stage in _prediction_files and fact.succeeded and fact.fold is None
 
 
 def systems(
@@ -170,15 +172,16 @@ def systems(
     run = Path(run).absolute()
     if not run.is_dir():
         raise DialsumError("run_to_read_missing", run=run.name)
-    planned = (read_fact(run / "experiment.json") or {}).get("stages")
+    record = experiment_record(run)
+    planned = record.stages if record else []
     wanted = []
     for path in fact_files(run):
-        fact = read_fact(path)
-        if not fact or (planned and key_of(**fact) not in planned):
+        fact = read_fact(path, ScoredMetrics)
+        if not fact or (planned and fact.key not in planned):
             continue  # one of an earlier time, with other options
         if _has_dev_predictions(fact):
             wanted.append((path, fact))
-    wanted.sort(key=lambda item: item[1]["stage"] == "ensemble")
+    wanted.sort(key=lambda item: item[1].stage == "ensemble")
     written = [_system(run, path, fact) for path, fact in wanted]
     return {system.name: system for system in written}
 

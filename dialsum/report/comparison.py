@@ -11,6 +11,7 @@ __all__ = ['check_comparable', 'Pair', 'paired', 'changed_options', 'changed_dat
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,28 +20,29 @@ from ..korean.particles import particle
 from .cases import Case, System, systems
 from .experiment import Experiment, Step, is_replica, read_experiment
 from .labels import labels
-from .markdown import change_text, code_span, escape, interval, number, table
+from .markdown import change_text, code_span, escape, number, table
 from .sections.models import state
 from .sections.overview import REPLICA_NOTE
 from ..runs.errors import DialsumError
 from ..runs.identity import is_free
 from ..runs.messages import message
+from ..runs.records import Environment
 from ..scores.rouge import beats_chance
-from ..scores.significance import Score, compare, comparison_rows, holm_correction
+from ..scores.significance import Score, compare, comparison_rows, holm_correction, interval
 
 # %% ../../nbs/modules/report/comparison.ipynb #12924678
 def _scorer_parts(s: System) -> set[str]:  # of its signature, without what only intervals depend on
-    signature = (s.fact["metrics"].get("split") or {}).get("signature") or "unknown"
+    signature = s.fact.metrics.signature or "unknown"
     return {part for part in signature.split("|") if not part.startswith(("interval:", "null:"))}
 
 
-def _texts(s: System) -> dict[str, tuple[str, tuple]]:  # fname → dialogue and references
+def _texts(s: System) -> dict[str, tuple[str, tuple[str, ...]]]:  # fname → dialogue and references
     return {row.fname: (row.dialogue, row.summaries) for row in s.rows.itertuples()}
 
 
 def _why_incomparable(
     a: System, b: System
-) -> tuple[str, dict] | None:  # a code of messages.toml and its fields; None: they can be compared
+) -> tuple[str, dict[str, Any]] | None:  # a code of messages.toml and its fields; None: they can be compared
     texts, other_texts = _texts(a), _texts(b)
     if set(texts) != set(other_texts):
         common = set(texts) & set(other_texts)
@@ -74,7 +76,7 @@ class Pair:
     one: int
     other: int  # which experiments
     means: tuple[float, float]  # as their facts say; 0-100
-    why: tuple[str, dict] | None = (
+    why: tuple[str, dict[str, Any]] | None = (
         None  # a message's code and fields: why they cannot be compared; None: they can
     )
     difference: Score | None = None  # of `other` minus `one`, with its 95 % interval
@@ -86,6 +88,15 @@ class Pair:
     def significant(self) -> bool:
         return self.p_holm is not None and self.p_holm < 0.05  # beyond chance
 
+    @property
+    def measured(self) -> Score:  # the difference of two that can be compared
+        assert self.difference is not None, self.why
+        return self.difference
+
+
+def _mean(s: System) -> float:  # of split tags
+    return s.fact.metrics.main_score.f
+
 
 def paired(
     a: System,
@@ -95,15 +106,15 @@ def paired(
     seed: int = 42,  # of bootstrap and randomization
 ) -> Pair:
     "What became of a system from one experiment to another, dialogue by dialogue"
-    tables = [s.fact["metrics"]["split"] for s in (a, b)]
-    means = (tables[0]["mean"]["f"], tables[1]["mean"]["f"])
+    tables = dict(one=a.fact.metrics.split, other=b.fact.metrics.split)
+    means = (_mean(a), _mean(b))
     reason = _why_incomparable(a, b)
     if reason:
         return Pair(b.name, one, other, means, reason)
     places = {fname: i for i, fname in enumerate(b.rows["fname"])}
     before = a.scores[:, 3]
     after = b.scores[[places[fname] for fname in a.rows["fname"]], 3]
-    chance = {name for name, scores in zip(("one", "other"), tables) if beats_chance(scores) is False}
+    chance = {name for name, scores in tables.items() if scores and beats_chance(scores) is False}
     row = comparison_rows(compare(dict(one=before, other=after), "one", seed, chance))[1]
     change = np.round(after - before, 6)
     return Pair(
@@ -136,7 +147,7 @@ _not_compared = {
 }
 
 
-def _value_text(value) -> str:  # Markdown
+def _value_text(value: object) -> str:  # Markdown
     if isinstance(value, bool):
         return "예" if value else "아니요"
     if value in (None, "", [], {}):
@@ -149,24 +160,21 @@ def _value_text(value) -> str:  # Markdown
 def _in_force(e: Experiment) -> dict[tuple[str, str], object]:  # (name of the step, parameter) → value
     settings = {("", k): v for k, v in e.options.items() if k not in _not_compared}
     for s in e.steps:
-        if not s.fact:
-            continue
-        own = {
-            **(s.fact.get("params") or {}),
-            **(s.metrics.get("recipe") or {}),
-            **(s.metrics.get("decoding") or {}),
-        }
+        measured = s.metrics.to_dict()
+        own = s.params | (measured.get("recipe") or {}) | (measured.get("decoding") or {})
         for name, value in own.items():
             if name not in _not_compared and not name.endswith("_csv") and not is_free(name):
                 settings[s.name, name] = value
-        if s.metrics.get("precision"):
-            settings[s.name, "precision"] = "/".join(map(str, s.metrics["precision"].values()))
+        if precision := measured.get("precision"):
+            settings[s.name, "precision"] = "/".join(map(str, precision.values()))
     return settings
 
 # %% ../../nbs/modules/report/comparison.ipynb #7a893511
 def changed_options(
     experiments: list[Experiment],
-) -> list[tuple[str, list[str], list]]:  # option, the steps that it changed, its value in each experiment
+) -> list[
+    tuple[str, list[str], list[object]]
+]:  # option, the steps that it changed, its value in each experiment
     "The settings in force that differ, those that belong to a step that all have"
     settings = [_in_force(e) for e in experiments]
     shared = set.intersection(*map(set, settings))
@@ -174,7 +182,9 @@ def changed_options(
     for key in dict.fromkeys(key for own in settings for key in own):
         if key[0] == "" and key not in shared:
             compared.append(key)
-    groups: dict[tuple, tuple[str, list[str], list]] = {}  # one for the same change in several steps
+    groups: dict[
+        tuple[str, tuple[str, ...]], tuple[str, list[str], list[object]]
+    ] = {}  # one for the same change in several steps
     for step, name in compared:
         values = [own.get((step, name)) for own in settings]
         if any(value != values[0] for value in values):
@@ -194,8 +204,8 @@ _files = labels("part_data")
 def _input_hashes(e: Experiment) -> dict[str, str]:  # of what its stages read: file name → SHA-256
     hashes = {}
     for s in e.steps:
-        if s.fact and s.stage != "data":
-            for path, digest in (s.fact.get("inputs") or {}).items():
+        if s.stage != "data":
+            for path, digest in s.inputs.items():
                 hashes[Path(path).name] = digest
     return hashes
 
@@ -215,23 +225,23 @@ def changed_data(
     return changed
 
 
-def _commit(environment: dict) -> str:  # Markdown
-    commit = code_span(environment["commit"][:12]) if environment.get("commit") else "–"
-    return commit + (" (커밋하지 않은 변경 있음)" if environment.get("dirty") else "")
+def _commit(environment: Environment) -> str:  # Markdown
+    commit = code_span(environment.commit[:12]) if environment.commit else "–"
+    return commit + (" (커밋하지 않은 변경 있음)" if environment.dirty else "")
 
 
 def changed_code(
     experiments: list[Experiment],
 ) -> list[tuple[str, list[str]]]:  # what, its value in each experiment as Markdown
     "Commit, package, versions and machine, where they differ"
-    environments = [(e.asked or {}).get("environment") or {} for e in experiments]
+    environments = [e.asked.environment if e.asked else Environment() for e in experiments]
     rows = {
         "커밋": list(map(_commit, environments)),
-        "dialsum 코드 해시": [code_span(env.get("package_code") or "–") for env in environments],
+        "dialsum 코드 해시": [code_span(env.package_code or "–") for env in environments],
     }
     for key, title in labels("environment").items():
-        rows[title] = [_value_text(env.get(key)) for env in environments]
-    versions = [env.get("packages") or {} for env in environments]
+        rows[title] = [_value_text(getattr(env, key)) for env in environments]
+    versions = [env.packages for env in environments]
     for package in dict.fromkeys(package for own in versions for package in own):
         rows[code_span(package)] = [_value_text(own.get(package)) for own in versions]
     return [(name, values) for name, values in rows.items() if len(set(values)) > 1]
@@ -242,7 +252,7 @@ def _line(p: Pair) -> str:  # for terminals
     if p.why:
         reason = message(*p.why)
         return f"{head} ({reason.why}: {reason.remedy})"
-    head += f", {change_text(p.difference.f, p.difference.low, p.difference.high)}"
+    head += f", {change_text(*p.measured)}"
     return f"{head}, both no better than chance" if p.p_holm is None else f"{head}, p = {p.p_holm:.3f}"
 
 
@@ -269,7 +279,7 @@ class Comparison:
 
 
 def _highest(written: dict[str, System]) -> str:  # the name of the system with the highest mean
-    return max(written, key=lambda name: written[name].fact["metrics"]["split"]["mean"]["f"])
+    return max(written, key=lambda name: _mean(written[name]))
 
 
 def _names_to_pair(first: dict[str, System], other: dict[str, System]) -> list[tuple[str, str]]:
@@ -284,19 +294,20 @@ def compare_experiments(
     seed: int = 42,  # of bootstrap and randomization
 ) -> Comparison:
     "What differs between experiments; raises `DialsumError` for fewer than two, or one that is given twice"
-    runs = [Path(r).absolute() for r in runs]
-    if len(runs) < 2:
+    folders = [Path(r).absolute() for r in runs]
+    if len(folders) < 2:
         raise DialsumError("one_experiment_given")
-    if len({r.resolve() for r in runs}) < len(runs):
+    if len({r.resolve() for r in folders}) < len(folders):
         raise DialsumError("experiment_given_twice")
-    experiments = [read_experiment(r) for r in runs]
-    written = [systems(r) for r in runs]
+    experiments = [read_experiment(r) for r in folders]
+    written = [systems(r) for r in folders]
     pairs = []
     for i, other in enumerate(written[1:], 1):
         for name, other_name in _names_to_pair(written[0], other):
             pairs.append(paired(written[0][name], other[other_name], 0, i, seed))
     tested = [p for p in pairs if p.p is not None]
-    corrected = dict(zip(map(id, tested), holm_correction([p.p for p in tested])))
+    p_values = [p.p for p in pairs if p.p is not None]
+    corrected = dict(zip(map(id, tested), holm_correction(p_values)))
     return Comparison(experiments, written, [replace(p, p_holm=corrected.get(id(p))) for p in pairs])
 
 # %% ../../nbs/modules/report/comparison.ipynb #42d0a9b7
@@ -313,17 +324,17 @@ def _system_title(c: Comparison, p: Pair) -> str:  # not escaped
     return f"{Step.title_of(_highest(c.systems[p.one]))} → {title}"
 
 
-def _one_line(value) -> str:  # what stands between backticks, or is a number
+def _one_line(value: object) -> str:  # what stands between backticks, or is a number
     return " ".join(str(value).split())[:120].replace("`", "´")
 
 
-def _reason(p: Pair) -> str:  # why two scores cannot be compared, in Korean
-    code, fields = p.why
+def _reason(why: tuple[str, dict[str, Any]]) -> str:  # why two scores cannot be compared, in Korean
+    code, fields = why
     return message(code, {name: _one_line(value) for name, value in fields.items()}, "ko").why
 
 
 def _certainty(p: Pair) -> str:  # how sure a difference is
-    d = p.difference
+    d = p.measured
     if p.significant:
         return "우연으로 보기 어려운 차이입니다"
     if d.low * d.high > 0:
@@ -335,7 +346,7 @@ def _verdict(c: Comparison, p: Pair) -> str:
     experiment = f"{escape(c.names[p.other])}: " if len(c.experiments) > 2 else ""
     head = f"- {experiment}**{escape(_system_title(c, p))}**의"
     if p.why:
-        return f"{head} 점수는 견줄 수 없습니다. {_reason(p)}."
+        return f"{head} 점수는 견줄 수 없습니다. {_reason(p.why)}."
     before, after = (number(mean, 2) for mean in p.means)
     if not p.turned[0] and not p.turned[1]:
         return f"{head} 점수는 모든 대화에서 같습니다({after})."
@@ -344,7 +355,7 @@ def _verdict(c: Comparison, p: Pair) -> str:
             f"{head} ROUGE 평균은 {before}와 {after}입니다. "
             "둘 다 무작위 기준을 넘지 못하므로 차이를 말하지 않습니다."
         )
-    d = p.difference
+    d = p.measured
     way = "올랐습니다" if d.f > 0 else "내렸습니다"
     return (
         f"{head} ROUGE 평균은 {before}에서 {after}{particle(after, '으로/로')} {abs(d.f):.2f}점 {way}"
@@ -385,7 +396,7 @@ def _head(c: Comparison, *first: str) -> list[str]:
     return [*first, *map(escape, c.names)]
 
 
-def _option_row(name: str, steps: list[str], values: list) -> list[str]:
+def _option_row(name: str, steps: list[str], values: list[object]) -> list[str]:
     changed = escape(", ".join(steps[:3])) or "실험 전체"
     if len(steps) > 3:
         changed += f" 외 {len(steps) - 3}개"
@@ -400,11 +411,11 @@ def differences(c: Comparison) -> str:
     "Everything that is not the same, in tables"
     columns = len(c.experiments)
     options = "실제로 적용된 설정이 모두 같습니다."
-    if changes := changed_options(c.experiments):
-        options = table(_head(c, "설정", "단계"), [_option_row(*change) for change in changes], columns + 2)
+    if settings := changed_options(c.experiments):
+        options = table(_head(c, "설정", "단계"), [_option_row(*change) for change in settings], columns + 2)
     data = "읽은 데이터가 모두 같습니다."
-    if changes := changed_data(c.experiments):
-        rows = [_hash_row(*change) for change in changes]
+    if files := changed_data(c.experiments):
+        rows = [_hash_row(*change) for change in files]
         data = "SHA-256의 앞 12자리입니다.\n\n" + table(_head(c, "데이터"), rows, columns + 1)
     code = "커밋, 코드, 라이브러리 버전, 장치가 모두 같습니다."
     if changes := changed_code(c.experiments):
@@ -416,7 +427,7 @@ def _pair_cells(c: Comparison, p: Pair) -> list[str]:
     own = [escape(_system_title(c, p)), escape(c.names[p.other]), *(f"{mean:.2f}" for mean in p.means)]
     if p.why:
         return [*own, "견줄 수 없음", "–", "–", "–"]
-    d = p.difference
+    d = p.measured
     difference = f"**{d.f:+.2f}**" if p.significant else f"{d.f:+.2f}"
     return [
         *own,
@@ -506,8 +517,8 @@ def moved(
     if not parts:
         return "견줄 수 있는 대화가 없습니다."
     note = (
-        "굵은 글씨는 정답과 같은 순서로 나온 형태소(ROUGE-L), "
-        "밑줄은 정답의 다른 자리에 있는 형태소(ROUGE-1)입니다."
+        "굵은 글씨는 참조 요약과 같은 순서로 나온 형태소(ROUGE-L), "
+        "밑줄은 참조 요약의 다른 자리에 있는 형태소(ROUGE-1)입니다."
     )
     return "\n\n".join([note, *parts])
 

@@ -11,11 +11,13 @@ import re
 import unicodedata
 from bisect import bisect_right, insort
 from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from html import escape
 from itertools import groupby, pairwise
+from typing import Protocol, TypeVar
 
 from .labels import labels
 
@@ -28,7 +30,7 @@ def _is_printable(c: str) -> bool:
 
 
 def printable(
-    text,  # anything
+    text: object,  # anything
 ) -> str:  # lines
     "Text without what cannot be written to a file, or turns the reading direction around"
     text = str(text).encode("utf-8", "replace").decode("utf-8").replace("\t", " ")
@@ -36,7 +38,7 @@ def printable(
 
 
 def shortened(
-    text,  # anything
+    text: object,  # anything
     most: int = 60,  # characters
 ) -> str:  # one line
     "Text that fits a label"
@@ -68,7 +70,7 @@ def _harmless(line: str) -> str:
 
 
 def mermaid_text(
-    text,  # anything
+    text: object,  # anything
 ) -> str:  # never empty, of at most 60 characters
     "Text that cannot be syntax in a mermaid diagram"
     return _harmless(shortened(text))
@@ -132,7 +134,7 @@ _shades = dict(  # fill and line, then both in the dark
 )
 
 
-def worst_state(states) -> str:  # of several
+def worst_state(states: Iterable[str]) -> str:  # of several
     "The state that a reader has to know of first"
     return min(states, key=_worst.index)
 
@@ -147,16 +149,32 @@ def _state_counts(states: list[str]) -> str:  # '성공', or '실패 1, 성공 4
 MANY = 60  # bars or boxes; of more, some stand together
 
 
+class _Grouped(Protocol):
+    "A bar or a box"
+
+    @property
+    def group(self) -> tuple[str, ...]: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def fold(self) -> bool: ...
+
+
+_Item = TypeVar("_Item", bound=_Grouped)
+
+
 def _by(
-    items: list, key
-) -> list[list]:  # those of the same key where the first of them stands, those without a group alone
-    groups = {}
+    items: Sequence[_Item], key: Callable[[_Item], Hashable]
+) -> list[list[_Item]]:  # those of the same key where the first of them stands, those without a group alone
+    groups: dict[Hashable, list[_Item]] = {}
     for i, item in enumerate(items):
         groups.setdefault(key(item) if item.group else i, []).append(item)
     return list(groups.values())
 
 
-def _together(items: list) -> list[list]:  # as many in one as it takes for `MANY`
+def _together(items: Sequence[_Item]) -> list[list[_Item]]:  # as many in one as it takes for `MANY`
     groups = [[item] for item in items]
     if len(groups) > MANY:
         groups = _by(items, lambda i: i.group)  # a stage's folds
@@ -164,7 +182,7 @@ def _together(items: list) -> list[list]:  # as many in one as it takes for `MAN
         groups = _by(items, lambda i: i.group[0])  # a model's stages
     if len(groups) <= MANY:
         return groups
-    ends = {}  # model → the worst that came of it
+    ends: dict[str, str] = {}  # model → the worst that came of it
     for stages in groups:
         if stages[0].group:
             ends[stages[0].group[0]] = worst_state(i.state for i in stages)
@@ -172,7 +190,7 @@ def _together(items: list) -> list[list]:  # as many in one as it takes for `MAN
 
 
 def _named(
-    items: list,
+    items: Sequence[_Grouped],
 ) -> tuple[str, str]:  # whose they are, in full, and what: '학습(폴드 5개)', '13개 단계'
     models = {i.group[0] for i in items}
     titles = {i.group[1] for i in items}
@@ -205,7 +223,7 @@ class Bar:
         return f"{self.title} {duration(self.seconds)}"
 
     @classmethod
-    def of(cls, bars: list) -> "Bar":  # one that stands for several
+    def of(cls, bars: list["Bar"]) -> "Bar":  # one that stands for several
         if len(bars) == 1:
             return bars[0]
         section, title = _named(bars)
@@ -336,7 +354,7 @@ def _soft_text(x: float, y: float, text: str) -> str:
 _left, _wide, _row, _top = 170, 960, 26, 30  # pixels: section names, the whole, a bar's row, the axis
 
 
-def _axis(g: Gantt, x, bottom: float) -> list[str]:  # x: from a time to pixels
+def _axis(g: Gantt, x: Callable[[datetime], float], bottom: float) -> list[str]:  # x: from a time to pixels
     n, unit = g.tick
     form = "%H:%M:%S" if unit == "second" else "%H:%M"
     if g.seconds >= 86400:
@@ -344,7 +362,7 @@ def _axis(g: Gantt, x, bottom: float) -> list[str]:  # x: from a time to pixels
     step = timedelta(seconds=n * _units[unit])
     day = g.start.replace(hour=0, minute=0, second=0, microsecond=0)
     time = day - (day - g.start) // step * step  # the first tick that is not before the start
-    parts = []
+    parts: list[str] = []
     while time <= g.end and len(parts) < 60:
         at = x(time)
         line = f'<line class="grid" x1="{_n(at)}" x2="{_n(at)}" y1="{_top - 4}" y2="{_n(bottom)}"/>'
@@ -364,7 +382,7 @@ def _label_place(
     return left + 6, ""  # on the bar
 
 
-def _bar(b: Bar, x, y: float) -> str:
+def _bar(b: Bar, x: Callable[[datetime], float], y: float) -> str:
     left = x(b.start)
     width = max(3, x(b.end) - left)
     label = b.label if b.state == "success" else f"{b.label} · {STATUS[b.state]}"
@@ -415,7 +433,7 @@ class Node:
         return f'{self.id}["{label}"]{state}'
 
     @classmethod
-    def of(cls, nodes: list) -> "Node":  # one that stands for several
+    def of(cls, nodes: list["Node"]) -> "Node":  # one that stands for several
         if len(nodes) == 1:
             return nodes[0]
         whose, what = _named(nodes)
@@ -488,7 +506,7 @@ def _layers(ids: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:  # 
         if layer == before:
             break
     arrows_to = Counter(b for _, b in edges)
-    nearest = {}  # box → the lowest layer that it leads to
+    nearest: dict[str, int] = {}  # box → the lowest layer that it leads to
     for a, b in edges:
         nearest[a] = min(layer[b], nearest.get(a, layer[b]))
     ends = [i for i in ids if i not in nearest]
@@ -508,8 +526,9 @@ def _reduced(
     ids: list[str], edges: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:  # without those that follow from others
     layer = _layers(ids, edges)
-    nexts = {i: [] for i in ids}
-    after = {i: set() for i in ids}  # all that follow a box, over any number of arrows
+    nexts: dict[str, list[str]] = {i: [] for i in ids}
+    # all that follow a box, over any number of arrows
+    after: dict[str, set[str]] = {i: set() for i in ids}
     for a, b in sorted(edges, key=lambda edge: -layer[edge[0]]):
         nexts[a].append(b)
         after[a] |= {b} | after[b]
@@ -520,20 +539,30 @@ def _reduced(
     return [(a, b) for a, b in edges if not is_implied(a, b)]
 
 # %% ../../nbs/modules/report/diagrams.ipynb #ed54739d
+_Thing = str | tuple[str, str, int]  # a box, or a place on the way of an arrow: (from, to, layer)
+
+
+_Layers = list[list[_Thing]]
+
+
+_Links = dict[_Thing, list[_Thing]]  # where arrows lead next, or come from
+
+
+_Places = dict[_Thing, float]
+
+
 def _routed(
     ids: list[str], edges: list[tuple[str, str]]
-) -> tuple[list[list], dict]:  # things by layer; where each box's arrows lead next
+) -> tuple[_Layers, _Links]:  # things by layer; where each box's arrows lead next
     layer = _layers(ids, edges)
-    layers = [[] for _ in range(max(layer.values()) + 1)]
+    layers: _Layers = [[] for _ in range(max(layer.values()) + 1)]
     for i in ids:
         layers[layer[i]].append(i)
-    links = {i: [] for i in ids}
+    links: _Links = {i: [] for i in ids}
     for a, b in edges:
-        between = [
-            (a, b, n) for n in range(layer[a] + 1, layer[b])
-        ]  # a place on the way is (from, to, layer)
-        for x, y in pairwise([a, *between, b]):
-            if y not in links:
+        way: list[_Thing] = [a, *((a, b, n) for n in range(layer[a] + 1, layer[b])), b]
+        for x, y in pairwise(way):
+            if not isinstance(y, str) and y not in links:
                 links[y] = []
                 layers[y[2]].append(y)
             links[x].append(y)
@@ -557,7 +586,7 @@ def _spread(
 
 # %% ../../nbs/modules/report/diagrams.ipynb #3f0b9eeb
 def _mean(
-    x, near: dict, place: dict, both: dict
+    x: _Thing, near: _Links, place: _Places, both: _Links
 ) -> float:  # where its neighbours are; those with many others count less
     weights = [1 / len(both[y]) for y in near[x]]
     if not weights:
@@ -565,15 +594,15 @@ def _mean(
     return sum(w * place[y] for w, y in zip(weights, near[x])) / sum(weights)
 
 
-def _places(layers: list[list]) -> dict:  # of each thing in its layer, counted from the middle
+def _places(layers: _Layers) -> _Places:  # of each thing in its layer, counted from the middle
     return {x: i - len(things) / 2 for things in layers for i, x in enumerate(things)}
 
 
-def _crossings(layers: list[list], links: dict) -> int:
+def _crossings(layers: _Layers, links: _Links) -> int:
     place = {x: i for things in layers for i, x in enumerate(things)}
     count = 0
     for things in layers:
-        ends = []  # of the arrows up to here, sorted
+        ends: list[int] = []  # of the arrows up to here, sorted
         for x in things:
             for end in sorted(place[y] for y in links[x]):
                 count += len(ends) - bisect_right(ends, end)
@@ -582,8 +611,8 @@ def _crossings(layers: list[list], links: dict) -> int:
 
 
 def _ordered(
-    layers: list[list], links: dict, back: dict
-) -> list[list]:  # the order with the fewest crossings that sweeps to and fro find
+    layers: _Layers, links: _Links, back: _Links
+) -> _Layers:  # the order with the fewest crossings that sweeps to and fro find
     both = {x: back[x] + links[x] for x in links}
     orders = [[list(things) for things in layers]]
     for sweep in range(6):
@@ -599,15 +628,15 @@ def _ordered(
 
 # %% ../../nbs/modules/report/diagrams.ipynb #02694e6b
 def _placed(
-    layers: list[list], links: dict, size: dict, gap: float
-) -> dict:  # the centre of each thing, across the layers
-    back = {x: [] for x in links}
+    layers: _Layers, links: _Links, size: Mapping[_Thing, float], gap: float
+) -> _Places:  # the centre of each thing, across the layers
+    back: _Links = {x: [] for x in links}
     for x, nexts in links.items():
         for y in nexts:
             back[y].append(x)
     both = {x: back[x] + links[x] for x in links}
     layers = _ordered(layers, links, back)
-    place = {}
+    place: _Places = {}
     for things in layers:
         place |= zip(things, _spread([0] * len(things), [size[x] for x in things], gap))
     for sweep in range(24):
@@ -647,7 +676,7 @@ class _Box:
 def _curve(
     points: list[tuple[float, float]], down: bool
 ) -> str:  # through points (along, across), leaving and arriving straight
-    def spot(along, across):
+    def spot(along: float, across: float) -> str:
         return f"{_n(across)} {_n(along)}" if down else f"{_n(along)} {_n(across)}"
 
     parts = [f"M{spot(*points[0])}"]
@@ -682,12 +711,13 @@ def _laid_out(flow: Flow, boxes: dict[str, _Box]) -> _Layout:
     edges = list(dict.fromkeys((e.start, e.end) for e in flow.edges))
     layers, links = _routed(list(boxes), _reduced(list(boxes), edges))
     deep = {i: box.height if flow.down else box.width for i, box in boxes.items()}
-    broad = dict.fromkeys(links, 6)  # pixels, of an arrow that passes
+    broad: dict[_Thing, float] = dict.fromkeys(links, 6)  # pixels, of an arrow that passes
     broad |= {i: box.width if flow.down else box.height for i, box in boxes.items()}
-    start, depth = [], []  # of each layer
+    start: list[float] = []  # of each layer
+    depth: list[float] = []
     for things in layers:
         start.append(8 + sum(depth) + 48 * len(depth))
-        depth.append(max((deep[x] for x in things if x in boxes), default=0))
+        depth.append(max((deep[x] for x in things if isinstance(x, str)), default=0))
     centre = {x: y + 8 for x, y in _placed(layers, links, broad, 12).items()}
     layer = {x: i for i, things in enumerate(layers) for x in things}
     dotted = {(e.start, e.end) for e in flow.edges if e.dotted}

@@ -88,7 +88,7 @@ def diagrams(
 ) -> list[Gantt | Flow]:  # in the order of the text
     "Every diagram that the report's text holds as mermaid"
     paths = [error_path(e, s) for s in e.steps if s.status == "failed"]
-    return [*filter(None, (gantt(e), flowchart(e))), *paths]
+    return [drawn for drawn in (gantt(e), flowchart(e), *paths) if drawn is not None]
 
 
 def write_report(

@@ -8,13 +8,20 @@ __all__ = ['DIALOGUES', 'REFERENCES', 'WRITTEN', 'ENVIRONMENT', 'example_metrics
 # %% ../../nbs/modules/report/example.ipynb #4ad3345c
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from ..augment.metrics import DataMetrics
+from ..generation.metrics import EvaluateMetrics, PredictMetrics
+from ..pipeline.metrics import SubmitMetrics
 from ..runs.error_facts import make_error
 from ..runs.facts import make_fact, place
 from ..runs.files import to_json, write_atomic
-from ..runs.folders import SCHEMA
+from ..runs.records import SCHEMA, Environment, ErrorRecord, Metrics
 from ..scores.rouge import rouge
-from ..scores.scorer import KINDS
+from ..scores.scorer import ROUGE_TYPES
+from ..training.metrics import TrainMetrics
 
 # %% ../../nbs/modules/report/example.ipynb #6f4c00c3
 DIALOGUES = [
@@ -47,7 +54,7 @@ WRITTEN = [
 ]
 
 # %% ../../nbs/modules/report/example.ipynb #3f19a46a
-ENVIRONMENT = dict(
+ENVIRONMENT = Environment.of(
     python="3.11.7",
     system="Linux",
     machine="x86_64",
@@ -61,21 +68,21 @@ ENVIRONMENT = dict(
 )
 
 # %% ../../nbs/modules/report/example.ipynb #0fdb8b96
-def _data_metrics() -> dict:
+def _data_metrics() -> DataMetrics:
     lengths = dict(dialogue_mean=64.2, dialogue_max=76, turns_mean=3.0, turns_max=3)
-    return dict(
+    return DataMetrics.of(
         train=dict(rows=320, summary_mean=41.5, summary_max=58) | lengths,
         dev=dict(rows=6, summary_mean=40.1, summary_max=55) | lengths,
         test=dict(rows=6) | lengths,
     )
 
 
-def _train_metrics() -> dict:
+def _train_metrics() -> TrainMetrics:
     evaluations = [
         dict(epoch=i, loss=loss, rouge1=1.2 * r, rouge2=0.6 * r, rougeL=1.2 * r, rouge_mean=r)
         for i, loss, r in ((1, 3.1, 31.0), (2, 2.7, 38.5), (3, 2.6, 41.2), (4, 2.7, 40.9))
     ]
-    return dict(
+    return TrainMetrics.of(
         parameters=123_859_968,
         trainable=123_859_968,
         recipe=dict(method="full", epochs=4, batch_size=8, learning_rate=3e-5),
@@ -92,28 +99,26 @@ def _train_metrics() -> dict:
     )
 
 
-def _worst(scores: list[list[float]]) -> list[dict]:  # scores: of each of `WRITTEN`; the five lowest
+def _worst(scores: np.ndarray) -> list[dict[str, Any]]:  # scores: of each of `WRITTEN`; the five lowest
     rows = []
     for i, row_scores in enumerate(scores):
         texts = dict(dialogue=DIALOGUES[i], reference=REFERENCES[i], prediction=WRITTEN[i])
-        rows.append(dict(fname=f"dev_{i}") | texts | dict(zip((*KINDS, "mean"), row_scores)))
+        rows.append(dict(fname=f"dev_{i}") | texts | dict(zip((*ROUGE_TYPES, "mean"), row_scores)))
     return sorted(rows, key=lambda row: row["mean"])[:5]
 
 
-def example_metrics() -> dict[str, dict]:  # stage → its metrics
+def example_metrics() -> dict[str, Metrics]:  # stage → its metrics
     "What the stages of the example measured; its scores are those of `WRITTEN`"
     split, whole = (rouge(WRITTEN, REFERENCES, tags=tags, dialogues=DIALOGUES) for tags in ("split", "whole"))
-    candidate = dict(
-        model="kobart", score=split.rows["score"]["mean"].f, predictions="kobart/predictions_test.csv"
-    )
+    candidate = dict(model="kobart", score=split.score["mean"].f, predictions="kobart/predictions_test.csv")
     return dict(
         data=_data_metrics(),
         train=_train_metrics(),
-        evaluate=dict(
+        evaluate=EvaluateMetrics.of(
             split=split.to_dict(), whole=whole.to_dict(), worst=_worst(split.per_dialogue), scale="full"
         ),
-        predict=dict(rows=6, scale="full"),
-        submit=dict(chosen="kobart", metric="mean", candidates=[candidate]),
+        predict=PredictMetrics.of(rows=6, scale="full"),
+        submit=SubmitMetrics.of(chosen="kobart", metric="mean", candidates=[candidate]),
     )
 
 # %% ../../nbs/modules/report/example.ipynb #1b40084b
@@ -129,8 +134,8 @@ def _leave(
     *,
     start: int,
     seconds: int,
-    metrics: dict | None = None,
-    error: dict | None = None,
+    metrics: Metrics | None = None,
+    error: ErrorRecord | None = None,
 ) -> None:  # a fact file
     fact = make_fact(
         run,
@@ -142,10 +147,10 @@ def _leave(
         seconds,
         dict(run=str(run)),
         outputs={f"{stage}.csv": "684097807106afcd" * 4},
-        metrics=metrics or {},
+        metrics=metrics,
         error=error,
     )
-    fact |= dict(finished=_time(start + seconds), environment=ENVIRONMENT)
+    fact = fact.model_copy(update=dict(finished=_time(start + seconds), environment=ENVIRONMENT))
     write_atomic(place(run, model) / f"{stage}.json", to_json(fact))
 
 # %% ../../nbs/modules/report/example.ipynb #7d295382

@@ -4,22 +4,29 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'NEEDS', 'BASELINES', 'PARTS', 'COMPARED', 'Step', 'Experiment', 'score_of', 'read_experiment', 'is_replica',
-           'step_names', 'has_interval', 'score_text', 'score_cell', 'foreign_scorer', 'only_chance']
+           'step_names', 'score_text', 'score_cell', 'foreign_scorer', 'only_chance']
 
 # %% ../../nbs/modules/report/experiment.ipynb #294c0462
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Generic, cast
 
+import numpy as np
+
+from ..generation.metrics import EvaluateMetrics
 from ..models.cards import CARDS, card
+from ..pipeline.metrics import METRICS
 from .diagrams import STATUS, duration
 from .labels import labels
-from .markdown import escape, interval, table
+from .markdown import escape, table
 from ..runs.errors import DialsumError
-from ..runs.facts import facts, key_of, read_fact
+from ..runs.facts import experiment_record, facts
+from ..runs.records import Attempt, ErrorRecord, ExperimentRecord, Fact, M, Metrics
+from ..scores.metrics import ComparedSystem, ScoredMetrics, ScoreInterval
 from ..scores.rouge import beats_chance
-from ..scores.significance import compare, comparison_rows
+from ..scores.significance import compare, comparison_rows, interval
 
 # %% ../../nbs/modules/report/experiment.ipynb #fe371152
 STAGES = labels("stage")  # in the order in which a report lists them; others are called by their own name
@@ -53,30 +60,45 @@ def _place(names: list[str], name: str) -> int:  # of a name in a list; unknown 
 
 # %% ../../nbs/modules/report/experiment.ipynb #b3f15cc4
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Generic[M]):
     "One stage of an experiment, with its fact or without"
 
     stage: str  # 'train', …
     model: str = ""  # a card's name; empty for stages of the whole experiment
     fold: int | None = None
-    fact: dict | None = None  # None: it left none
+    fact: Fact[M] | None = None  # None: it left none
 
     @property
     def status(self) -> str:  # a key of `STATUS`
         if not self.fact:
             return "missing"
-        error = self.fact.get("error") or {}
-        if error.get("kind") == "optional":  # it is not needed, and had nothing to do
+        if self.error and self.error.kind == "optional":  # it is not needed, and had nothing to do
             return "skipped"
-        return self.fact["status"]
+        return self.fact.status
 
     @property
-    def metrics(self) -> dict:
-        return (self.fact or {}).get("metrics") or {}
+    def error(self) -> ErrorRecord | None:  # None: it left none
+        return self.fact.error if self.fact else None
+
+    @property
+    def metrics(self) -> M:  # with nothing in it where the stage left no fact
+        return self.fact.metrics if self.fact else cast(M, METRICS.get(self.stage, Metrics)())
+
+    @property
+    def params(self) -> dict[str, Any]:  # empty where it left no fact
+        return self.fact.params if self.fact else {}
+
+    @property
+    def inputs(self) -> dict[str, str]:  # file → SHA-256; empty where it left no fact
+        return self.fact.inputs if self.fact else {}
+
+    @property
+    def outputs(self) -> dict[str, str]:  # file → SHA-256; empty where it left no fact
+        return self.fact.outputs if self.fact else {}
 
     @property
     def seconds(self) -> float:
-        return (self.fact or {}).get("seconds") or 0
+        return self.fact.seconds if self.fact else 0
 
     @property
     def title(self) -> str:
@@ -101,7 +123,7 @@ class Step:
     def name(self) -> str:  # not escaped
         return f"{self.label} {self.title}".strip()
 
-    def order(self) -> tuple:
+    def order(self) -> tuple[int, int, str, int, int, str]:
         group = 1  # a model's own stages stand between those before and those after all models
         if not self.model:
             group = 0 if self.stage in ("preflight", "data") else 2
@@ -111,10 +133,10 @@ class Step:
         return group, model, self.model, fold, stage, self.stage
 
 # %% ../../nbs/modules/report/experiment.ipynb #de2b57ff
-def _predicts(steps: list[Step]) -> bool:  # whether an experiment has test rows to write about
+def _predicts(steps: list[Step[Any]]) -> bool:  # whether an experiment has test rows to write about
     if any(s.stage in ("predict", "submit") for s in steps):
         return True
-    return any("test" in s.metrics for s in steps if s.stage == "data")
+    return any(s.metrics.test for s in steps if s.stage == "data")
 
 # %% ../../nbs/modules/report/experiment.ipynb #1e2ecb41
 @dataclass(frozen=True)
@@ -122,19 +144,23 @@ class Experiment:
     "What the sections of a report read"
 
     name: str  # of the run folder
-    asked: dict | None  # experiment.json; None when there is none
-    facts: list[dict]  # of its stages
+    asked: ExperimentRecord | None  # experiment.json; None when there is none
+    facts: list[Fact[Metrics]]  # of its stages
 
     @property
-    def options(self) -> dict:
-        return (self.asked or {}).get("options") or {}
+    def options(self) -> dict[str, Any]:
+        return self.asked.options if self.asked else {}
+
+    @property
+    def attempts(self) -> list[Attempt]:  # when it was resumed
+        return self.asked.attempts if self.asked else []
 
     @property
     def models(self) -> list[str]:  # asked for
         names = self.options.get("models") or []
         return list(dict.fromkeys(map(_card_name, names)))
 
-    def _due(self, done: list[Step]) -> list[tuple[str, str]]:  # (stage, model) that were asked for
+    def _due(self, done: list[Step[Any]]) -> list[tuple[str, str]]:  # (stage, model) that were asked for
         stages = ["data", "train", "evaluate"]
         if _predicts(done):
             stages += ["predict", "submit"]
@@ -145,30 +171,32 @@ class Experiment:
         return list(due)
 
     @cached_property
-    def steps(self) -> list[Step]:  # in the order in which a report lists them
-        done = [Step(f["stage"], f["model"] or "", f["fold"], f) for f in self.facts]
+    def steps(self) -> list[Step[Any]]:  # in the order in which a report lists them
+        done = [Step(f.stage, f.model or "", f.fold, f) for f in self.facts]
         known = {(s.stage, s.model) for s in done if s.fold is None}
-        missing = [Step(*key) for key in self._due(done) if key not in known]
+        missing: list[Step[Any]] = [Step(*key) for key in self._due(done) if key not in known]
         return sorted(done + missing, key=Step.order)
 
-    def of(self, stage: str) -> list[Step]:  # that succeeded, in order, folds aside
-        return [s for s in self.steps if s.stage == stage and s.status == "success" and s.fold is None]
+    def of(self, metrics: type[M]) -> list[Step[M]]:  # metrics: what the stage measures
+        "The stages of a kind that succeeded, in order, folds aside"
+        whole = [s for s in self.steps if s.status == "success" and s.fold is None]
+        return [s for s in whole if METRICS.get(s.stage) is metrics]
 
-    def steps_of(self, model: str) -> list[Step]:  # in order, with its folds
+    def steps_of(self, model: str) -> list[Step[Any]]:  # in order, with its folds
         return [s for s in self.steps if s.model == model]
 
     @property
-    def by_model(self) -> dict[str, list[Step]]:  # label → its steps
+    def by_model(self) -> dict[str, list[Step[Any]]]:  # label → its steps
         models = dict.fromkeys(s.model for s in self.steps if s.model)
         return {Step.title_of(m): self.steps_of(m) for m in models}
 
     @property
-    def ranking(self) -> list[Step]:  # successful evaluations, the highest mean of split tags first
-        scored = [s for s in self.of("evaluate") if score_of(s, "split", "mean")]
-        return sorted(scored, key=lambda s: (-score_of(s, "split", "mean")["f"], *s.order()))
+    def ranking(self) -> list[Step[EvaluateMetrics]]:  # successful, the highest mean of split tags first
+        scored = [s for s in self.of(EvaluateMetrics) if s.metrics.score()]
+        return sorted(scored, key=lambda s: (-s.metrics.main_score.f, *s.order()))
 
     @cached_property
-    def differences(self) -> tuple[dict[str, dict], dict[str, str]]:
+    def differences(self) -> tuple[dict[str, ComparedSystem], dict[str, str]]:
         "(model → its row of `compare`, the highest first; model → why it is left out)"
         return _compared(self.ranking)
 
@@ -177,7 +205,7 @@ class Experiment:
 
     def __repr__(self) -> str:  # for terminals: one line
         succeeded = sum(s.status == "success" for s in self.steps)
-        scores = [f"{s.label} {score_of(s, 'split', 'mean')['f']:.2f}" for s in self.ranking]
+        scores = [f"{s.label} {s.metrics.main_score.f:.2f}" for s in self.ranking]
         return ", ".join([self.name, f"{succeeded}/{len(self.steps)} {STATUS['success']}", *scores])
 
 # %% ../../nbs/modules/report/experiment.ipynb #ce65a575
@@ -189,17 +217,13 @@ def _card_name(name: str) -> str:
 
 
 def score_of(
-    step: Step,
+    step: Step[Any],
     tags: str,  # 'split' or 'whole'
     kind: str,  # 'rouge1', 'rouge2', 'rougeL' or 'mean'
     row: str = "",  # '' (the model's own), 'null' or 'lead2'
-) -> dict | None:  # f, low, high; None where the step has none
-    "One score of a step"
-    scores = step.metrics.get(tags) or {}
-    if row:
-        scores = scores.get(row) or {}
-    score = scores.get(kind)
-    return score if score and score.get("f") is not None else None
+) -> ScoreInterval | None:  # None where the step has none
+    "One score of a step of any kind"
+    return step.metrics.score(tags, kind, row) if isinstance(step.metrics, ScoredMetrics) else None
 
 
 def read_experiment(
@@ -207,26 +231,25 @@ def read_experiment(
 ) -> Experiment:
     "An experiment's facts; raises `DialsumError` when `run` holds none, or broken ones"
     run = Path(run).absolute()
-    asked = read_fact(run / "experiment.json")
-    stage_facts = [f for f in facts(run) if f["stage"] != "report"]
+    asked = experiment_record(run)
+    stage_facts = [f for f in facts(run, METRICS) if f.stage != "report"]
     if asked is None and not stage_facts:
         raise DialsumError("experiment_facts_missing", run=run)
     models = set(Experiment(run.name, asked, []).models)
     if models:  # nothing is told of a model that was dropped
-        stage_facts = [f for f in stage_facts if not f["model"] or f["model"] in models]
-    planned = (asked or {}).get("stages")
-    if planned:  # nor of a stage
-        stage_facts = [f for f in stage_facts if key_of(**f) in planned]
+        stage_facts = [f for f in stage_facts if not f.model or f.model in models]
+    if asked and asked.stages:  # nor of a stage
+        stage_facts = [f for f in stage_facts if f.key in asked.stages]
     return Experiment(run.name, asked, stage_facts)
 
 # %% ../../nbs/modules/report/experiment.ipynb #6fedc5a5
 def is_replica(e: Experiment) -> bool:
     "Whether models were tiny ones of random weights, whose scores mean nothing"
-    return e.options.get("scale") == "replica" or any(s.metrics.get("scale") == "replica" for s in e.steps)
+    return e.options.get("scale") == "replica" or any(s.metrics.scale == "replica" for s in e.steps)
 
 
 def step_names(
-    steps: list[Step],
+    steps: list[Step[Any]],
     most: int | None = None,  # names to write; None: all
 ) -> str:  # Markdown
     "The names of steps, in a sentence"
@@ -236,36 +259,29 @@ def step_names(
     return names
 
 # %% ../../nbs/modules/report/experiment.ipynb #264c77c0
-def has_interval(
-    *scores: dict,  # as `score_of` returns them
-) -> bool:
-    "Whether all of some scores have intervals"
-    return all(s.get(bound) is not None for s in scores for bound in ("low", "high"))
-
-
 def score_text(
-    score: dict,  # as `score_of` returns it
+    score: ScoreInterval,
 ) -> str:
     "A score with its interval, in a sentence"
-    mean = f"{score['f']:.2f}"
-    if not has_interval(score):
+    mean = f"{score.f:.2f}"
+    if not score.is_whole:
         return f"{mean}(신뢰 구간 없음)"
-    return f"{mean}(95% 신뢰 구간 {score['low']:.2f}~{score['high']:.2f})"
+    return f"{mean}(95% 신뢰 구간 {score.low:.2f}~{score.high:.2f})"
 
 
 def score_cell(
-    score: dict | None,  # as `score_of` returns it
+    score: ScoreInterval | None,
 ) -> str:  # '39.70 [38.10, 41.32]'; '–' for None
     "A score with its interval, in a table"
     if not score:
         return "–"
-    mean = f"{score['f']:.2f}"
-    return f"{mean} {interval(score['low'], score['high'])}" if has_interval(score) else mean
+    mean = f"{score.f:.2f}"
+    return f"{mean} {interval(*score.bounds)}" if score.bounds else mean
 
 
-def foreign_scorer(s: Step) -> bool:
+def foreign_scorer(s: Step[EvaluateMetrics]) -> bool:
     "Whether a step's scorer is none of ours, which can read Hangul"
-    signature = (s.metrics.get("split") or {}).get("signature") or "tok:mecab"
+    signature = s.metrics.signature or "tok:mecab"
     return not re.search(r"\btok:(?:mecab|kiwi|char|word)\b", signature)
 
 # %% ../../nbs/modules/report/experiment.ipynb #915d4b9c
@@ -278,31 +294,34 @@ PARTS = labels("part")  # of a data set
 COMPARED = 10  # of so many models, the highest, the differences are tested
 
 
-def _rows_digest(s: Step) -> str | None:  # SHA-256 of the dev rows that a step was measured on
-    name = Path((s.fact.get("params") or {}).get("dev_csv") or "dev.csv").name
-    inputs = s.fact.get("inputs") or {}
-    return next((digest for path, digest in sorted(inputs.items()) if Path(path).name == name), None)
+def _rows_digest(s: Step[Any]) -> str | None:  # SHA-256 of the dev rows that a step was measured on
+    name = Path(s.params.get("dev_csv") or "dev.csv").name
+    return next((digest for path, digest in sorted(s.inputs.items()) if Path(path).name == name), None)
 
 
-def _unlike(a: Step, b: Step) -> str:  # why their scores cannot be paired by dialogue; '' where they can
-    if len(a.metrics["per_dialogue"]) != len(b.metrics["per_dialogue"]):
+def _unlike(
+    a: Step[EvaluateMetrics], b: Step[EvaluateMetrics]
+) -> str:  # why their scores cannot be paired by dialogue; '' where they can
+    if len(a.metrics.per_dialogue) != len(b.metrics.per_dialogue):
         return "점수를 매긴 대화의 수가 다릅니다"
-    if a.metrics["split"].get("signature") != b.metrics["split"].get("signature"):
+    if a.metrics.signature != b.metrics.signature:
         return "점수의 서명이 다릅니다"
     if _rows_digest(a) != _rows_digest(b):
         return "검증 데이터가 다릅니다"
     return ""
 
 
-def only_chance(s: Step) -> bool:
+def only_chance(s: Step[EvaluateMetrics]) -> bool:
     "Whether a step's summaries are no better than its null row"
-    return beats_chance(s.metrics.get("split") or {}) is False
+    return s.metrics.split is not None and beats_chance(s.metrics.split) is False
 
 
-def _incomparable(ranking: list[Step]) -> dict[str, str]:  # model → why it is not compared with the highest
+def _incomparable(
+    ranking: list[Step[EvaluateMetrics]],
+) -> dict[str, str]:  # model → why it is not compared with the highest
     reasons = {}
     for s in ranking:
-        if not s.metrics.get("per_dialogue"):
+        if not s.metrics.per_dialogue:
             reasons[s.model] = "대화마다의 점수가 사실 파일에 없습니다"
     for s in ranking:
         if foreign_scorer(s):
@@ -318,27 +337,29 @@ def _incomparable(ranking: list[Step]) -> dict[str, str]:  # model → why it is
     return reasons
 
 
-def _compared(ranking: list[Step]) -> tuple[dict[str, dict], dict[str, str]]:  # the highest first
+def _compared(
+    ranking: list[Step[EvaluateMetrics]],
+) -> tuple[dict[str, ComparedSystem], dict[str, str]]:  # the highest first
     reasons = _incomparable(ranking)
     comparable = [s for s in ranking if s.model not in reasons]
     for s in comparable[COMPARED:]:
         reasons[s.model] = f"점수가 높은 모델 {COMPARED}개까지만 견주었습니다"
     if len(comparable) < 2:
         return {}, reasons
-    values = {s.model: s.metrics["per_dialogue"] for s in comparable[:COMPARED]}
+    values = {s.model: np.array(s.metrics.per_dialogue) for s in comparable[:COMPARED]}
     chance = {s.model for s in comparable if only_chance(s)}
     rows = comparison_rows(compare(values, comparable[0].model, chance=chance))
-    return {row["system"]: row for row in rows}, reasons
+    return {row["system"]: ComparedSystem.model_validate(row) for row in rows}, reasons
 
 # %% ../../nbs/modules/report/experiment.ipynb #d9af40f2
-def _status_cell(s: Step | None) -> str:
+def _status_cell(s: Step[Any] | None) -> str:
     if s is None:
         return "–"
     took = f" ({duration(s.seconds)})" if s.status in ("success", "failed") else ""
     return STATUS[s.status] + took
 
 
-def _status_row(steps: list[Step], stages: list[str]) -> list[str]:  # of one model
+def _status_row(steps: list[Step[Any]], stages: list[str]) -> list[str]:  # of one model
     whole = {s.stage: s for s in steps if s.fold is None}
     folds = sum(s.fold is not None for s in steps)
     evaluation = whole.get("evaluate")
@@ -346,7 +367,7 @@ def _status_row(steps: list[Step], stages: list[str]) -> list[str]:  # of one mo
         escape(Step.title_of(steps[0].model)),
         *(_status_cell(whole.get(stage)) for stage in stages),
         str(folds or "–"),
-        score_cell(evaluation and score_of(evaluation, "split", "mean")),
+        score_cell(score_of(evaluation, "split", "mean") if evaluation else None),
     ]
 
 

@@ -9,18 +9,26 @@ __all__ = ['FIGURES', 'png', 'svg', 'has_rouge_by_epoch', 'draw_losses', 'draw_r
 # %% ../../nbs/modules/report/figures.ipynb #42cd01ad
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+from ..augment.metrics import DataMetrics, QualityRecord
 from ..data.quality import DEFECTS
+from ..generation.metrics import EvaluateMetrics, OptimizeMetrics
 from .diagrams import printable
-from .experiment import BASELINES, PARTS, Experiment, Step, has_interval, score_of
+from .experiment import BASELINES, PARTS, Experiment, Step
 from .labels import labels
 from ..runs.errors import DialsumError
+from ..training.metrics import CurvePoint, Evaluation, TrainMetrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # %% ../../nbs/modules/report/figures.ipynb #0957e5c3
 @cache
@@ -30,7 +38,7 @@ def _fonts() -> tuple[
     from matplotlib import font_manager, get_data_path
 
     package = find_spec("koreanize_matplotlib")
-    if package is None:
+    if package is None or package.origin is None:
         raise DialsumError("korean_font_missing")
     folder = Path(package.origin).parent / "fonts"
     hangul = folder / "NanumGothic.ttf"
@@ -45,11 +53,11 @@ def _drawable(text: str) -> str:
     return "".join(c if ord(c) in _fonts()[1] else "?" for c in printable(text))
 
 
-def _model_title(s: Step) -> str:
+def _model_title(s: Step[Any]) -> str:
     return _drawable(s.label)[:40]
 
 
-def _style():
+def _style() -> AbstractContextManager[None]:
     import matplotlib.style
 
     own = {
@@ -67,7 +75,7 @@ def _style():
     return matplotlib.style.context(["default", own])
 
 # %% ../../nbs/modules/report/figures.ipynb #5b605575
-def _file(draw: Callable, steps: list[Step], **options) -> bytes:
+def _file(draw: Callable[..., "Figure"], steps: list[Step[Any]], **options: Any) -> bytes:
     import matplotlib
 
     out = io.BytesIO()
@@ -77,16 +85,16 @@ def _file(draw: Callable, steps: list[Step], **options) -> bytes:
 
 
 def png(
-    draw: Callable,  # from steps to a figure
-    steps: list[Step],  # what it shows
+    draw: Callable[..., "Figure"],  # from steps
+    steps: list[Step[Any]],  # what it shows
 ) -> bytes:  # a PNG file
     "A figure's file: white background, fixed size, no dates and versions in it"
     return _file(draw, steps, format="png", dpi=110, metadata=dict(Software=None))
 
 
 def svg(
-    draw: Callable,  # from steps to a figure
-    steps: list[Step],  # what it shows
+    draw: Callable[..., "Figure"],  # from steps
+    steps: list[Step[Any]],  # what it shows
 ) -> bytes:  # an SVG file
     "The same, drawn: letters are paths, so that it needs no font"
     return _file(draw, steps, format="svg", metadata=dict(Date=None, Creator=None))
@@ -105,56 +113,55 @@ _marks = "osD^vPX"
 _lines = ("-", "--", "-.", ":")
 
 
-def _figure(width: float, height: float):  # inches
+def _figure(width: float, height: float) -> "Figure":  # inches
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _points(rows: list | None, y: str) -> tuple[list, list]:  # (epochs, values) of those that were recorded
-    known = [(r["epoch"], r[y]) for r in rows or [] if r.get("epoch") is not None and r.get(y) is not None]
+def _points(
+    rows: Sequence[CurvePoint | Evaluation], y: str
+) -> tuple[list[float], list[float]]:  # (epochs, values) of those that were recorded
+    pairs = [(r.epoch, getattr(r, y)) for r in rows]
+    known = [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
     return [epoch for epoch, _ in known], [value for _, value in known]
 
 
-def _has_losses(s: Step) -> bool:
-    return bool(_points(s.metrics.get("curve"), "loss")[0])
+def _has_losses(s: Step[TrainMetrics]) -> bool:
+    return bool(_points(s.metrics.curve, "loss")[0])
 
 
-def has_rouge_by_epoch(
-    s: Step,  # of a training
-) -> bool:
+def has_rouge_by_epoch(s: Step[TrainMetrics]) -> bool:
     "Whether a training measured ROUGE after its epochs"
-    return bool(_points(s.metrics.get("evaluations"), "rouge_mean")[0])
+    return bool(_points(s.metrics.evaluations, "rouge_mean")[0])
 
 
-def _epochs(axis, steps: list[Step]):  # whole numbers from 0 to the last epoch
+def _epochs(axis: "Axes", steps: list[Step[TrainMetrics]]) -> None:  # whole numbers from 0 to the last epoch
     from matplotlib.ticker import MaxNLocator
 
-    last = 1
+    last: float = 1
     for s in steps:
-        for rows in ("curve", "evaluations"):
-            last = max([last, *_points(s.metrics.get(rows), "epoch")[0]])
+        for rows in (s.metrics.curve, s.metrics.evaluations):
+            last = max([last, *_points(rows, "epoch")[0]])
     axis.set_xlim(0, last * 1.04)
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def _losses(axis, s: Step):
+def _losses(axis: "Axes", s: Step[TrainMetrics]) -> None:
     m = s.metrics
-    best = m.get("best") or {}
-    axis.plot(*_points(m.get("curve"), "loss"), color=_colours[0], label="학습 손실")
-    axis.plot(
-        *_points(m.get("evaluations"), "loss"), "o-", color=_colours[1], markersize=4, label="검증 손실"
-    )
-    if m.get("dev_loss_before") is not None:
-        axis.axhline(m["dev_loss_before"], linestyle=":", color="#555555", label="학습 전 검증 손실")
-    axis.plot(*_points([best], "loss"), "*", color=_colours[1], markersize=13, label="고른 에폭")
+    best = [m.best] if m.best else []
+    axis.plot(*_points(m.curve, "loss"), color=_colours[0], label="학습 손실")
+    axis.plot(*_points(m.evaluations, "loss"), "o-", color=_colours[1], markersize=4, label="검증 손실")
+    if m.dev_loss_before is not None:
+        axis.axhline(m.dev_loss_before, linestyle=":", color="#555555", label="학습 전 검증 손실")
+    axis.plot(*_points(best, "loss"), "*", color=_colours[1], markersize=13, label="고른 에폭")
     axis.set_title(_model_title(s), fontsize=10)
     _epochs(axis, [s])
 
 # %% ../../nbs/modules/report/figures.ipynb #9ea3d619
 def draw_losses(
-    steps: list[Step],  # of trainings
-):  # a matplotlib Figure, a panel per model
+    steps: list[Step[TrainMetrics]],
+) -> "Figure":  # a panel per model
     "Train and dev loss by epoch"
     columns = min(3, len(steps))
     rows = -(-len(steps) // columns)
@@ -171,14 +178,14 @@ def draw_losses(
 
 # %% ../../nbs/modules/report/figures.ipynb #1b3787d3
 def draw_rouge(
-    steps: list[Step],  # of trainings
-):  # a matplotlib Figure, all models in one panel
+    steps: list[Step[TrainMetrics]],
+) -> "Figure":  # all models in one panel
     "The dev set's mean ROUGE by epoch"
     figure = _figure(7.2, 3.2)
     axis = figure.subplots()
     for i, s in enumerate(steps):
         axis.plot(
-            *_points(s.metrics.get("evaluations"), "rouge_mean"),
+            *_points(s.metrics.evaluations, "rouge_mean"),
             color=_colours[i % 7],
             marker=_marks[i % 7],
             linestyle=_lines[i % 4],
@@ -193,17 +200,17 @@ def draw_rouge(
 
 # %% ../../nbs/modules/report/figures.ipynb #0154347b
 def draw_quality(
-    steps: list[Step],  # one: of the data stage
-):  # a matplotlib Figure
+    steps: list[Step[DataMetrics]],  # one
+) -> "Figure":
     "How many rows have each kind of defect"
-    quality = steps[0].metrics["quality"]
-    kinds = [k for k in DEFECTS if k in quality["kinds"]][::-1]
+    quality = steps[0].metrics.quality or QualityRecord()
+    kinds = [k for k in DEFECTS if k in quality.kinds][::-1]
     titles = [DEFECTS[k].title for k in kinds]
     figure = _figure(7.2, 1.2 + 0.3 * len(kinds))
     axis = figure.subplots()
     left = [0] * len(kinds)  # where the bars of the next part begin
-    for i, part in enumerate([p for p in PARTS if p in quality["parts"]]):
-        counts = [quality["kinds"][k].get(part, 0) for k in kinds]
+    for i, part in enumerate([p for p in PARTS if p in quality.parts]):
+        counts = [quality.kinds[k].get(part, 0) for k in kinds]
         axis.barh(
             titles,
             counts,
@@ -215,17 +222,19 @@ def draw_quality(
         )
         left = [a + b for a, b in zip(left, counts)]
     axis.set(xlabel="행의 수")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params("x", integer=True)
     axis.grid(axis="y", visible=False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
-def _plot_baseline(axis, steps: list[Step], row: str, mark: str, colour: str):  # row: a key of `BASELINES`
+def _plot_baseline(
+    axis: "Axes", steps: list[Step[EvaluateMetrics]], row: str, mark: str, colour: str
+) -> None:  # row: a key of `BASELINES`
     points = []
     for place, s in zip(range(len(steps))[::-1], steps):
-        if score := score_of(s, "split", "mean", row):
-            points.append((score["f"], place))
+        if score := s.metrics.score(row=row):
+            points.append((score.f, place))
     if points:
         axis.plot(
             *zip(*points),
@@ -238,17 +247,18 @@ def _plot_baseline(axis, steps: list[Step], row: str, mark: str, colour: str):  
 
 # %% ../../nbs/modules/report/figures.ipynb #d4dbfc43
 def draw_scores(
-    steps: list[Step],  # evaluations, the best first
-):  # a matplotlib Figure
+    steps: list[Step[EvaluateMetrics]],  # the best first
+) -> "Figure":
     "Each model's score with its interval, and what it has to clear"
     figure = _figure(7.2, 1.1 + 0.36 * len(steps))
     axis = figure.subplots()
-    scores = [score_of(s, "split", "mean") for s in steps]
+    scores = [s.metrics.main_score for s in steps]
     places = range(len(steps))[::-1]
-    below = [score["f"] - score["low"] if has_interval(score) else 0 for score in scores]
-    above = [score["high"] - score["f"] if has_interval(score) else 0 for score in scores]
+    intervals = [score.bounds or (score.f, score.f) for score in scores]
+    below = [score.f - low for score, (low, _) in zip(scores, intervals)]
+    above = [high - score.f for score, (_, high) in zip(scores, intervals)]
     axis.errorbar(
-        [score["f"] for score in scores],
+        [score.f for score in scores],
         places,
         xerr=[below, above],
         fmt="o",
@@ -265,20 +275,22 @@ def draw_scores(
     return figure
 
 # %% ../../nbs/modules/report/figures.ipynb #faa975d7
-def _engine_points(s: Step, engine: str) -> list[tuple[int, float]]:  # (batch size, dialogues a second)
-    rows = [r for r in s.metrics["rows"] if r["engine"] == engine]
-    return sorted((r["batch_size"], r["throughput"]) for r in rows)
+def _engine_points(
+    s: Step[OptimizeMetrics], engine: str
+) -> list[tuple[int, float]]:  # (batch size, dialogues a second)
+    own = [r for r in s.metrics.rows if r.engine == engine]
+    return sorted((r.batch_size, r.throughput) for r in own if r.throughput is not None)
 
 
 def draw_engines(
-    steps: list[Step],  # of the optimize stage
-):  # a matplotlib Figure
+    steps: list[Step[OptimizeMetrics]],
+) -> "Figure":
     "Dialogues a second by batch size, for each engine"
     columns = min(3, len(steps))
     lines = math.ceil(len(steps) / columns)
     figure = _figure(0.9 + 2.9 * columns, 0.8 + 2.4 * lines)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
-    engines = list(dict.fromkeys(r["engine"] for s in steps for r in s.metrics["rows"]))
+    engines = list(dict.fromkeys(r.engine for s in steps for r in s.metrics.rows))
     for axis, s in zip(axes, steps):
         for i, engine in enumerate(engines):
             points = _engine_points(s, engine)
@@ -301,16 +313,16 @@ class FigureOf(NamedTuple):
     "One figure of a report"
 
     caption: str
-    steps: Callable[[Experiment], list[Step]]  # those that it shows; none where there is nothing to draw
-    draw: Callable  # from steps to a matplotlib figure
+    steps: Callable[[Experiment], list[Step[Any]]]  # those that it shows; none where there is nothing to draw
+    draw: Callable[..., "Figure"]  # from steps
 
 
-def _checked_data(e: Experiment) -> list[Step]:
-    return [s for s in e.of("data") if (s.metrics.get("quality") or {}).get("kinds")]
+def _checked_data(e: Experiment) -> list[Step[DataMetrics]]:
+    return [s for s in e.of(DataMetrics) if s.metrics.quality and s.metrics.quality.kinds]
 
 
-def _measured_engines(e: Experiment) -> list[Step]:
-    return [s for s in e.of("optimize") if s.metrics.get("rows")]
+def _measured_engines(e: Experiment) -> list[Step[OptimizeMetrics]]:
+    return [s for s in e.of(OptimizeMetrics) if s.metrics.rows]
 
 
 _captions = labels("figure")
@@ -319,12 +331,12 @@ _captions = labels("figure")
 FIGURES = {  # by file name
     "quality.png": FigureOf(_captions["quality.png"], _checked_data, draw_quality),
     "loss.png": FigureOf(
-        _captions["loss.png"], lambda e: [s for s in e.of("train") if _has_losses(s)], draw_losses
+        _captions["loss.png"], lambda e: [s for s in e.of(TrainMetrics) if _has_losses(s)], draw_losses
     ),
     "scores.png": FigureOf(_captions["scores.png"], lambda e: e.ranking, draw_scores),
     "engines.png": FigureOf(_captions["engines.png"], _measured_engines, draw_engines),
     "rouge.png": FigureOf(
-        _captions["rouge.png"], lambda e: [s for s in e.of("train") if has_rouge_by_epoch(s)], draw_rouge
+        _captions["rouge.png"], lambda e: [s for s in e.of(TrainMetrics) if has_rouge_by_epoch(s)], draw_rouge
     ),
 }
 

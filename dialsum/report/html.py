@@ -11,13 +11,17 @@ import itertools
 import re
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
 
 from .diagrams import FONT
 from .document import anchor, diagrams, render
@@ -31,7 +35,7 @@ _fold = re.compile("<details>|</details>|<summary>([^<>]*)</summary>")
 
 
 def _folded(
-    state, start: int, end: int, silent: bool
+    state: StateBlock, start: int, end: int, silent: bool
 ) -> bool:  # rule of markdown-it, in place of that for blocks of HTML
     line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
     match = _fold.fullmatch(line)
@@ -48,7 +52,7 @@ def _folded(
 _inline = re.compile("<br>|</?(?:b|ins)>")
 
 
-def _plain(state, silent: bool) -> bool:  # rule of markdown-it, in place of that for inline HTML
+def _plain(state: StateInline, silent: bool) -> bool:  # rule of markdown-it, in place of that for inline HTML
     match = _inline.match(state.src, state.pos)
     if not match:
         return False
@@ -79,15 +83,16 @@ def _headings(
     tokens: list[Token],
 ) -> list[tuple[int, str, str]]:  # level, anchor and text of each, whose tokens get their anchors
     headings = []
-    seen = Counter()
+    seen: Counter[str] = Counter()
     for token, inside in itertools.pairwise(tokens):
         if token.type != "heading_open":
             continue
-        text = "".join(t.content for t in inside.children if t.type in ("text", "code_inline"))
+        text = "".join(t.content for t in inside.children or () if t.type in ("text", "code_inline"))
         name = anchor(text.strip())
-        token.attrSet("id", f"{name}-{seen[name]}" if seen[name] else name)
+        identifier = f"{name}-{seen[name]}" if seen[name] else name
+        token.attrSet("id", identifier)
         seen[name] += 1
-        headings.append((int(token.tag[1]), token.attrGet("id"), text))
+        headings.append((int(token.tag[1]), identifier, text))
     return headings
 
 # %% ../../nbs/modules/report/html.ipynb #5fc48476
@@ -96,35 +101,35 @@ def _data_uri(png: bytes) -> str:
 
 
 class _Renderer(RendererHTML):  # a method per kind of token
-    def folded(self, tokens, i, options, env):
+    def folded(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         return tokens[i].content + "\n"
 
-    def plain(self, tokens, i, options, env):
+    def plain(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         return tokens[i].content
 
-    def table_open(self, tokens, i, options, env):
+    def table_open(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         return '<div class="wide" tabindex="0"><table>\n'
 
-    def table_close(self, tokens, i, options, env):
+    def table_close(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         return "</table></div>\n"
 
-    def _cell(self, tokens, i, options, env):
+    def _cell(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         right = tokens[i].attrs.pop("style", "") == "text-align:right"
         if right:
             tokens[i].attrSet("class", "number")
         return self.renderToken(tokens, i, options, env)
 
-    def th_open(self, *args):
-        return self._cell(*args)
+    def th_open(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
+        return self._cell(tokens, i, options, env)
 
-    def td_open(self, *args):
-        return self._cell(*args)
+    def td_open(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
+        return self._cell(tokens, i, options, env)
 
-    def link_open(self, tokens, i, options, env):
+    def link_open(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         tokens[i].attrSet("rel", "noreferrer")
         return self.renderToken(tokens, i, options, env)
 
-    def image(self, tokens, i, options, env):
+    def image(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         png = env["figures"].get(tokens[i].attrs["src"])
         caption = escape(tokens[i].content)
         if png is None:
@@ -134,7 +139,7 @@ class _Renderer(RendererHTML):  # a method per kind of token
         image = f'<img src="{_data_uri(png)}" {size} alt="{caption}"/>'
         return f'<figure class="shot">{image}<figcaption>{caption}</figcaption></figure>'
 
-    def fence(self, tokens, i, options, env):
+    def fence(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         text = tokens[i].content
         drawn = env["drawn"].get(text.rstrip("\n")) if tokens[i].info == "mermaid" else None
         if drawn:
@@ -152,7 +157,7 @@ def _markdown() -> MarkdownIt:
 def _parsed(md: MarkdownIt, text: str) -> list[Token]:  # a figure stands for itself, not in a paragraph
     tokens = md.parse(text)
     for before, inside, after in zip(tokens, tokens[1:], tokens[2:]):
-        if inside.type != "inline":
+        if inside.type != "inline" or inside.children is None:
             continue
         if not _nested(inside.children):
             inside.children = [t.copy(type="text") if t.type == "plain" else t for t in inside.children]
@@ -162,7 +167,7 @@ def _parsed(md: MarkdownIt, text: str) -> list[Token]:  # a figure stands for it
 
 
 def _body(
-    text: str, env: dict
+    text: str, env: EnvType
 ) -> tuple[str, str, list[tuple[int, str, str]]]:  # HTML of the title and of the sections, and all headings
     md = _markdown()
     tokens = _parsed(md, text)

@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 from importlib import metadata
+from typing import Any
 
 from .checkout import checkout, package_path
 
@@ -48,7 +49,7 @@ def _git(*args: str) -> str | None:
     return process.stdout.strip() if process.returncode == 0 else None
 
 # %% ../../nbs/modules/runs/environment.ipynb #63f2e2b3
-def environment() -> dict:  # JSON-ready
+def environment() -> dict[str, Any]:  # JSON-ready
     "What a result depends on besides its inputs: versions, code, machine"
     torch = sys.modules.get("torch")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch else []

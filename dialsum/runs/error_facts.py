@@ -10,39 +10,45 @@ from typing import Any
 
 from .errors import DialsumError, bounded
 from .messages import Message, message, messages
+from .records import Coded, ErrorRecord
 
 # %% ../../nbs/modules/runs/error_facts.ipynb #9833bc27
 def make_error(
     kind: str,  # 'user', 'exception', 'timeout', 'died', 'interrupted', 'preflight', 'blocked' or 'optional'
     type: str,  # the exception's class
     code: str = "",  # a heading of messages.toml; empty for what is not ours
-    fields: dict | None = None,  # what its templates name, JSON-ready
+    fields: dict[str, Any] | None = None,  # what its templates name, JSON-ready
     text: str = "",  # what an error that is not ours says
     traceback: str = "",  # path within the run folder
-) -> dict:
-    "A fact file's error: kind, type, code, fields, cause, remedy, traceback; `message` only where there is no code"
-    error = dict(
-        kind=kind, type=type, code=code, fields=fields or {}, cause=None, remedy=None, traceback=traceback
+) -> ErrorRecord:
+    "A fact file's error; `message` is in it only where there is no code"
+    said = {} if code else dict(message=text)
+    return ErrorRecord.of(
+        kind=kind,
+        type=type,
+        code=code,
+        fields=fields or {},
+        cause=None,
+        remedy=None,
+        traceback=traceback,
+        **said,
     )
-    if not code:
-        error["message"] = text
-    return error
 
 
 def coded(
     error: DialsumError,
-) -> dict:  # code and fields; of an error that has no code its `message`
+) -> Coded:  # code and fields; of an error that has no code its `message`
     "An error as facts hold it where it is no failure: why something was left out"
     if error.code in messages():
-        return dict(code=error.code, fields=error.fields)
-    return dict(code="", fields={}, message=str(error))
+        return Coded.of(code=error.code, fields=error.fields)
+    return Coded.of(code="", fields={}, message=str(error))
 
 
 def error_of(
     exception: BaseException,
     kind: str,  # as for `make_error`
     traceback: str = "",  # path within the run folder
-) -> dict:
+) -> ErrorRecord:
     "The same, of an exception"
     name = exception.__class__.__name__
     if isinstance(exception, DialsumError) and exception.code in messages():
@@ -51,40 +57,42 @@ def error_of(
 
 
 def error_message(
-    error: dict,  # of a fact file
+    error: Coded | None,  # of a fact file
     language: str = "en",  # or 'ko'
-) -> Message:
+) -> Message:  # an empty one where there is no error
     "What an error of a fact file says; what is not ours, or of a newer version, as it was written"
-    if error.get("code") in messages():
-        return message(error["code"], error.get("fields") or {}, language)
-    text = error.get("message") or error.get("code") or ""
+    if not error:
+        return Message("")
+    if error.code in messages():
+        return message(error.code, error.fields, language)
+    text = error.message or error.code
     return Message(text, sentence=text)
 
 
 def error_sentence(
-    error: dict,  # of a fact file
-) -> str:  # English; one of ours has 1,500 characters at most
+    error: Coded | None,  # of a fact file
+) -> str:  # English; one of ours has 1,500 characters at most; empty where there is no error
     "An error of a fact file in one sentence; what is not ours as it was written"
     sentence = error_message(error).sentence
-    return bounded(sentence) if error.get("code") else sentence
+    return bounded(sentence) if error and error.code else sentence
 
 # %% ../../nbs/modules/runs/error_facts.ipynb #722aa1c7
 AS_WRITTEN = "as_written"  # code of a text that was kept as it was said
 
 
-def _lifted_finding(finding: dict) -> dict:
+def _lifted_finding(finding: dict[str, Any]) -> dict[str, Any]:
     words = {part: finding[part].replace("`", "'") for part in ("what", "why", "remedy")}
     return finding | dict(code=AS_WRITTEN, fields=words, effect="")
 
 
-def _lifted_findings(models: dict) -> dict:  # model → what the preflight found
+def _lifted_findings(models: dict[str, Any]) -> dict[str, Any]:  # model → what the preflight found
     return {
         m: result | dict(findings=[*map(_lifted_finding, result["findings"])]) for m, result in models.items()
     }
 
 
-def _lifted_attempts(attempts: list[dict]) -> list[dict]:  # of an experiment.json
-    def texts(reasons):
+def _lifted_attempts(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:  # of an experiment.json
+    def texts(reasons: dict[str, str]) -> dict[str, Any]:
         return {_key_of_now(key): dict(code="", fields={}, message=reason) for key, reason in reasons.items()}
 
     return [attempt | dict(left=texts(attempt["left"])) for attempt in attempts]

@@ -9,9 +9,11 @@ __all__ = ['RECORD', 'bounded', 'DialsumError', 'nearest', 'unknown']
 import difflib
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from .messages import Message, message, messages
+from .messages import Message, Phrase, message, messages
 
 # %% ../../nbs/modules/runs/errors.ipynb #7eae1906
 def bounded(
@@ -34,8 +36,8 @@ class DialsumError(Exception):
     def __init__(
         self,
         code: str = "",  # a heading of messages.toml
-        **fields,  # what its templates name; JSON-ready, but for paths, and other errors that it quotes
-    ):
+        **fields: Any,  # what its templates name; JSON-ready, but for paths, phrases and errors that it quotes
+    ) -> None:
         self.code = code
         self.fields = {name: _json_ready(value) for name, value in fields.items()}
         super().__init__(code)
@@ -52,7 +54,8 @@ class DialsumError(Exception):
     def __str__(self) -> str:  # English
         return bounded(self.message().sentence)
 
-    def __reduce__(self):  # so that it comes whole out of another process
+    def __reduce__(self) -> tuple[Callable[..., "DialsumError"], tuple[Any, ...]]:
+        "So that it comes whole out of another process"
         return _made_again, (type(self), self.code, self.fields)
 
     def _render_traceback_(self) -> list[str]:  # the lines that Jupyter and papermill show
@@ -62,36 +65,42 @@ class DialsumError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
-def _json_ready(value):
+def _json_ready(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Phrase):
+        return value.to_dict()
+    if isinstance(value, list):
+        return list(map(_json_ready, value))
     if not isinstance(value, DialsumError):
         return value
     return dict(code=value.code, fields=value.fields) if value.code in messages() else str(value)
 
 
-def _made_again(kind: type, code: str, fields: dict) -> DialsumError:
+def _made_again(kind: type["DialsumError"], code: str, fields: dict[str, Any]) -> DialsumError:
     return kind(code, **fields)
 
 # %% ../../nbs/modules/runs/errors.ipynb #be1baea8
 def nearest(
     name: str,  # what was written
-    known: list[str],  # what exists
+    names: Sequence[str],  # what exists
 ) -> str:  # '' where nothing is near
     "The known name nearest to `name`"
-    close = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
-    return next((k for k in known if close and k.lower() == close[0]), "")
+    close = difflib.get_close_matches(name.lower(), [k.lower() for k in names], n=1, cutoff=0.5)
+    return next((k for k in names if close and k.lower() == close[0]), "")
 
 # %% ../../nbs/modules/runs/errors.ipynb #19e93743
 def unknown(
-    kind: str,  # what the name stands for: 'model', 'parameter', …
+    kind: str | Phrase,  # what the name stands for: 'model', 'metric', …
     name: str,  # what was written
-    known: list[str],  # what exists
+    names: Sequence[str],  # what exists
 ) -> DialsumError:  # to be raised
     "The refusal of an unknown name: it names the nearest known one, and lists them where they are few or none is near"
-    near = nearest(name, known)
-    fields = dict(kind=kind, name=name, known=list(known) or ["none yet"])
+    near = nearest(name, names)
+    fields = dict(kind=kind, name=name, known=list(names))
+    if not names:
+        return DialsumError("unknown_name_of_none", **fields)
     if not near:
         return DialsumError("unknown_name", **fields)
-    code = "unknown_name_near" if len(known) < 13 else "unknown_name_of_many"
+    code = "unknown_name_near" if len(names) < 13 else "unknown_name_of_many"
     return DialsumError(code, near=near, **fields)

@@ -11,6 +11,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from .files import json_line
 
@@ -23,7 +24,7 @@ def now() -> str:  # ISO 8601 with zone, to the millisecond
 def log_event(
     run: Path,  # run folder
     event: str,  # 'open', 'start', 'beat', 'fact', 'end' or 'close'
-    **facts,  # what to note, JSON-ready
+    **facts: Any,  # what to note, JSON-ready
 ) -> None:
     "Append one line to the experiment's events.jsonl (a single write: lines of several processes do not mix)"
     line = (json_line(dict(time=now(), event=event, **facts)) + "\n").encode()
@@ -45,14 +46,14 @@ def log_event(
 
 def events(
     run: Path,  # run folder
-) -> list[dict]:  # in the order of their writing
+) -> list[dict[str, Any]]:  # in the order of their writing
     "What happened in an experiment; a line that a power cut tore is left out"
     path = Path(run) / "events.jsonl"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     return [e for e in map(_event, lines) if e]
 
 
-def _event(line: str) -> dict | None:
+def _event(line: str) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
     except ValueError:

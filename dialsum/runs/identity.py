@@ -9,6 +9,7 @@ __all__ = ['PLACES', 'SAMPLE', 'is_free', 'named_places', 'by_content', 'whereab
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from .files import to_json
 from .parameters import code_cells
@@ -35,12 +36,12 @@ PLACES = (
 
 
 def named_places(
-    params: dict,  # name → value
+    params: dict[str, Any],  # name → value
 ) -> dict[
     str, Path
 ]:  # parameter → absolute path, which may not exist; a second one in the same parameter is 'NAME 2'
     "The files and folders that parameters name; hub names and addresses are none"
-    places = {}
+    places: dict[str, Path] = {}
     for name in PLACES:
         for i, part in enumerate(_entries(name, params.get(name) or ""), 1):
             if _is_place(name, part):
@@ -70,9 +71,9 @@ def _label(name: str) -> str:
 
 
 def by_content(
-    params: dict,  # name → value
-    inputs: dict,  # as facts call them → SHA-256
-) -> dict:  # name → value
+    params: dict[str, Any],  # name → value
+    inputs: dict[str, str],  # as facts call them → SHA-256
+) -> dict[str, Any]:  # name → value
     "The parameters on which a result depends; those that name files and folders as the hashes of what was read there"
     digests = {_label(name): digest for name, digest in inputs.items() if _label(name)}
     contents = {}
@@ -91,7 +92,7 @@ SAMPLE = "sample"  # what facts call the files that are shipped
 
 def whereabouts(
     run: Path,  # run folder
-    params: dict,  # as they are now
+    params: dict[str, Any],  # as they are now
     name: str,  # of an input or output, as facts call it
 ) -> Path | None:  # where it is now, if it is there; None where no parameter names such a place any more
     "Where to look for what a stage has read or written"
@@ -103,8 +104,8 @@ def whereabouts(
 # %% ../../nbs/modules/runs/identity.ipynb #4f5662f0
 def identity(
     stage: str,  # 'train', …
-    params: dict,  # every parameter with its value
-    inputs: dict,  # as facts call them → SHA-256
+    params: dict[str, Any],  # every parameter with its value
+    inputs: dict[str, str],  # as facts call them → SHA-256
 ) -> str:  # hexadecimal digest
     "What a stage's result depends on: equal identities mean that it need not run again"
     contents = [stage, by_content(params, inputs), sorted(inputs.values()), code_cells(stage)[1:]]

@@ -8,6 +8,7 @@ __all__ = ['LIMITS', 'Limits', 'check_number', 'check_numbers', 'in_range']
 # %% ../../nbs/modules/runs/limits.ipynb #3136d8f1
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import DialsumError
 
@@ -131,7 +132,7 @@ def check_number(
 
 
 def check_numbers(
-    values: dict,  # by name; names without limits are others' business
+    values: dict[str, Any],  # by name; names without limits are others' business
 ) -> None:
     "Raises `DialsumError` for the first parameter that is out of range"
     for name, value in values.items():
@@ -140,7 +141,7 @@ def check_numbers(
 
 
 def in_range(
-    values: dict,  # as for `check_numbers`
-) -> dict:  # name → value
+    values: dict[str, Any],  # as for `check_numbers`
+) -> dict[str, Any]:  # name → value
     "The parameters that are not out of range"
     return {name: value for name, value in values.items() if name not in LIMITS or LIMITS[name].take(value)}

@@ -8,7 +8,9 @@ __all__ = ['check_writable', 'check_apart', 'check_kept']
 # %% ../../nbs/modules/runs/outputs.ipynb #3da9bdce
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .errors import DialsumError
 
@@ -28,7 +30,7 @@ def check_writable(
 # %% ../../nbs/modules/runs/outputs.ipynb #f10946c8
 def check_apart(
     output: Path,  # a file that will be written
-    inputs: list,  # files and folders that are read; those that are not there are passed over
+    inputs: Iterable[str | Path],  # files and folders that are read; those that are not there are passed over
     option: str = "--output",  # what the file was given with
 ) -> None:
     "Raises `DialsumError` for a file that is an input or lies in one: by the same path, another spelling, a link"
@@ -63,7 +65,7 @@ _replaced = dict(data=["data"], train=["model", "epochs", "checkpoints"])
 def check_kept(
     stage: str,  # 'data', …
     folder: Path,  # in which it writes, from `place`
-    inputs: list,  # what it reads; what is no path, or is not there, is passed over
+    inputs: Iterable[Any],  # what it reads; what is no path, or is not there, is passed over
 ) -> None:
     "Raises `DialsumError` for an input that the stage would replace, now or when it runs again"
     for path in inputs:

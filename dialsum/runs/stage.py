@@ -10,14 +10,16 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from .error_facts import error_of
 from .errors import DialsumError
 from .events import log_event, now
-from .facts import make_fact, place, write_fact
+from .facts import make_fact, place, read_fact, write_fact
 from .files import sha256
 from .folders import existing_run, new_run
 from .identity import SAMPLE, named_places
@@ -25,6 +27,7 @@ from .locks import hold
 from .outputs import check_kept
 from .parameters import complete, parameters
 from .places import sample_path
+from .records import ErrorRecord, Fact, M, Metrics
 from .switches import check_acting
 from .time_limits import Deadline
 
@@ -49,8 +52,8 @@ class Progress:
 
 def show(
     progress: Progress,
-    bar=None,  # what an earlier call returned
-):  # what the next call takes; None where there is no notebook
+    bar: Any = None,  # what an earlier call returned
+) -> Any:  # what the next call takes; None where there is no notebook
     "Show progress in place where there is a notebook, else as a line"
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if type(shell).__name__ != "ZMQInteractiveShell":
@@ -62,18 +65,21 @@ def show(
     return bar
 
 # %% ../../nbs/modules/runs/stage.ipynb #c497ead1
+_Path = TypeVar("_Path", str, Path)  # a path as it was given
+
+
 @dataclass
 class Stage:
     "A stage while it runs: where it writes, what it was asked, what it has read"
 
     name: str  # 'train', …
-    params: dict  # every parameter with its value
+    params: dict[str, Any]  # every parameter with its value
     model: str = ""  # a card's name; empty for stages of the whole experiment
-    inputs: dict = field(default_factory=dict)  # as `name_of` calls them → SHA-256, filled by `use`
+    inputs: dict[str, str] = field(default_factory=dict)  # as `name_of` calls them → SHA-256, filled by `use`
     started: str = field(default_factory=now)
     clock: float = field(default_factory=time.monotonic)
     last_report: float = 0  # seconds from then to the last report of its progress
-    bar: object = None  # where a notebook shows it
+    bar: Any = None  # where a notebook shows it
 
     @cached_property
     def run(self) -> Path:  # exists
@@ -101,7 +107,7 @@ class Stage:
             hold(folder)
         return folder
 
-    def name_of(self, path) -> str:
+    def name_of(self, path: str | Path) -> str:
         "What facts call a path: by its parameter, else by its place in the run folder, never by where a machine has it"
         path = Path(path).expanduser().absolute()
         for label, place_of_parameter in named_places(self.params).items():
@@ -117,7 +123,7 @@ class Stage:
             if label.partition(" ")[0] == parameter and path.exists():
                 self.use(path)
 
-    def use(self, path):  # a file or folder that is read
+    def use(self, path: _Path) -> _Path:  # a file or folder that is read
         "Note an input with its hash; returns the path; raises `DialsumError` where there is none"
         if not Path(path).exists():
             raise DialsumError("input_missing", stage=self.name, input=self.name_of(path), run=self.run.name)
@@ -125,7 +131,13 @@ class Stage:
         self.inputs[self.name_of(path)] = sha256(path)
         return path
 
-    def beat(self, **facts) -> None:  # JSON-ready
+    def read(self, path: Path, metrics: type[M]) -> Fact[M]:  # metrics: what its stage measures
+        "The fact of another stage, noted as an input; raises `DialsumError` where there is none"
+        fact = read_fact(self.use(path), metrics)
+        assert fact is not None  # `use` has seen it
+        return fact
+
+    def beat(self, **facts: Any) -> None:  # JSON-ready
         "Log in the experiment's events how far this stage is"
         log_event(self.run, "beat", stage=self.name, model=self.model, fold=self.fold, **facts)
 
@@ -139,12 +151,16 @@ class Stage:
         self.bar = show(Progress(done, total, left), self.bar)
 
     def limit(
-        self, what: str, seconds: float, option: str
+        self, part: str, seconds: float, option: str
     ) -> Deadline:  # 0: no limit; option: what changes it
         "A limit on the time that a part of this stage may take, for a `with` statement"
-        return Deadline(self.fail, what, seconds, option)
+        return Deadline(self.fail, part, seconds, option)
 
-    def record(self, metrics: dict, outputs: list[Path] = ()):  # numbers; files and folders written
+    def record(
+        self,
+        metrics: Metrics | dict[str, Any],  # of the stage's own kind
+        outputs: Sequence[Path] = (),  # files and folders written
+    ) -> Fact[Metrics]:
         "Write the fact file, last; returns its content"
         return self._write("success", {self.name_of(p): sha256(p) for p in outputs}, metrics)
 
@@ -152,13 +168,17 @@ class Stage:
         self,
         kind: str,  # as for `make_error`
         error: DialsumError,  # that ends the stage
-    ):
+    ) -> Fact[Metrics]:
         "Write the fact file of a stage that cannot go on; returns its content"
         return self._write("failed", error=error_of(error, kind))
 
     def _write(
-        self, status: str, outputs: dict | None = None, metrics: dict | None = None, error: dict | None = None
-    ):
+        self,
+        status: str,
+        outputs: dict[str, str] | None = None,
+        metrics: Metrics | dict[str, Any] | None = None,
+        error: ErrorRecord | None = None,
+    ) -> Fact[Metrics]:
         fact = make_fact(
             self.run,
             self.name,
@@ -178,7 +198,7 @@ class Stage:
 # %% ../../nbs/modules/runs/stage.ipynb #89aa1d9c
 def begin(
     stage: str,  # 'train', …
-    names: dict,  # the notebook's `globals()`, right after its imports; gets the converted values
+    names: dict[str, Any],  # the notebook's `globals()`, right after its imports; gets the converted values
 ) -> Stage:
     "Check and convert a stage's parameters; raises `DialsumError` for one that does nothing, if no experiment set it"
     values = {k: v for k, v in names.items() if type(v) in (str, int, float, bool) and not k.startswith("_")}

@@ -8,6 +8,7 @@ __all__ = ['SWITCHES', 'CONDITIONS', 'Condition', 'idle', 'check_switches', 'che
 # %% ../../nbs/modules/runs/switches.ipynb #5924847c
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import DialsumError
 from .parameters import parameters
@@ -56,7 +57,7 @@ class Condition:
     "What some options need in order to act"
 
     options: tuple[str, ...]  # that do nothing where it is not met
-    is_met: Callable[[dict], bool]  # of all options that were given
+    is_met: Callable[[dict[str, Any]], bool]  # of all options that were given
     code: str  # of messages.toml: what to say of an option that does nothing
     others: dict[str, str]  # field of that message → the option that it names
 
@@ -70,38 +71,39 @@ class Condition:
         return DialsumError(self.code, option=spell(option), **fields)
 
 
-def _words(options: dict, name: str) -> list[str]:  # of an option that lists names
-    return options.get(name, "").replace(",", " ").split()
+def _words(options: dict[str, Any], name: str) -> list[str]:  # of an option that lists names
+    text: str = options.get(name, "")
+    return text.replace(",", " ").split()
 
 
-def _rewrites(options: dict) -> bool:  # whether a model is asked to write dialogues anew
+def _rewrites(options: dict[str, Any]) -> bool:  # whether a model is asked to write dialogues anew
     names = set(_words(options, "augmentation_methods"))
     if options.get("use_tta"):
         names |= set(_words(options, "tta_strategies"))
     return bool({"paraphrase", "back_translation"} & names)
 
 
-def _has_own_files(options: dict) -> bool:
+def _has_own_files(options: dict[str, Any]) -> bool:
     return any(options.get(name) for name in ("train_csv", "dev_csv", "test_csv"))
 
 
-def _splits_off_dev(options: dict) -> bool:
+def _splits_off_dev(options: dict[str, Any]) -> bool:
     return bool(options.get("train_csv")) and not options.get("dev_csv")
 
 
-def _has_test_rows(options: dict) -> bool:
+def _has_test_rows(options: dict[str, Any]) -> bool:
     return not options.get("train_csv") or bool(options.get("test_csv"))
 
 # %% ../../nbs/modules/runs/switches.ipynb #07b7c6d3
-def _samples_answers(options: dict) -> bool:
+def _samples_answers(options: dict[str, Any]) -> bool:
     return options.get("prompt_strategy") == "self_consistency"
 
 
-def _may_change_summaries(options: dict) -> bool:
+def _may_change_summaries(options: dict[str, Any]) -> bool:
     return not options.get("identical_outputs")
 
 
-def _has_beams(options: dict) -> bool:
+def _has_beams(options: dict[str, Any]) -> bool:
     return options.get("num_beams") != 1
 
 
@@ -135,7 +137,7 @@ CONDITIONS = (  # besides the switches
 )
 
 # %% ../../nbs/modules/runs/switches.ipynb #d89c44d9
-def _is_on(switch: str, options: dict) -> bool:
+def _is_on(switch: str, options: dict[str, Any]) -> bool:
     if switch == "ensemble_strategy":
         return switch in options
     if switch == "use_augmentation" and _words(options, "augmentation_methods"):
@@ -153,10 +155,10 @@ def _of_switch(switch: str) -> Condition:
 
 
 def idle(
-    options: dict,  # stage parameters that were given, and the switches of the plan
+    options: dict[str, Any],  # stage parameters that were given, and the switches of the plan
 ) -> dict[str, Condition]:  # option → what it needs
     "Options that do nothing, since what they act with was not given"
-    unmet = {}
+    unmet: dict[str, Condition] = {}
     for condition in map(_of_switch, SWITCHES):
         if not condition.is_met(options):
             unmet |= {name: condition for name in condition.options if name in options}
@@ -171,7 +173,7 @@ def idle(
 
 # %% ../../nbs/modules/runs/switches.ipynb #3d3533a9
 def check_switches(
-    options: dict,  # as for `idle`
+    options: dict[str, Any],  # as for `idle`
 ) -> None:
     "Raises `DialsumError` for an idle option"
     for name, condition in idle(options).items():
@@ -192,7 +194,7 @@ _act_alone = (  # in their stage, without their switch, too
 
 def check_acting(
     stage: str,  # 'train', …
-    params: dict,  # every parameter with its value; one that has its default was not given
+    params: dict[str, Any],  # every parameter with its value; one that has its default was not given
 ) -> None:
     "Raises `DialsumError` for a parameter that does nothing in its stage"
     declared = parameters(stage)

@@ -11,6 +11,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
 
 from .errors import DialsumError
 
@@ -30,37 +32,37 @@ class Deadline:
 
     def __init__(
         self,
-        fail: Callable,  # called with (kind, error): `Stage.fail`
-        what: str,  # is limited
+        fail: Callable[[str, DialsumError], Any],  # called with (kind, error): `Stage.fail`
+        part: str,  # is limited
         seconds: float,  # 0: no limit
         option: str,  # that changes it
-    ):
+    ) -> None:
         self.fail = fail
         self.seconds = seconds
         self.over = False
         self.lock = threading.Lock()
-        self.timer = None
-        self.error = TimeLimit("time_limit_exceeded", what=what, seconds=seconds, option=option)
+        self.timer: threading.Timer | None = None
+        self.error = TimeLimit("time_limit_exceeded", what=part, seconds=seconds, option=option)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self.seconds > 0:
             self._let_interrupt()
             self._after(self.seconds, self._end)
         return self
 
-    def _let_interrupt(self):
+    def _let_interrupt(self) -> None:
         "What a script starts in the background ignores interruptions, and a limit is one"
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _after(self, seconds, call):
+    def _after(self, seconds: float, call: Callable[[], Any]) -> None:
         self.timer = threading.Timer(seconds, call)
         self.timer.daemon = True
         self.timer.start()
 
-    def _end(self):
+    def _end(self) -> None:
         with self.lock:
             if self.timer is None:
                 return
@@ -71,14 +73,19 @@ class Deadline:
             self._after(self.deaf, lambda: os._exit(124))
             os.kill(os.getpid(), signal.SIGINT)
 
-    def done(self):
+    def done(self) -> None:
         "What was limited is over"
         with self.lock:
             if self.timer and not self.over:
                 self.timer.cancel()
                 self.timer = None
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.done()
         if not self.over:
             return
@@ -87,5 +94,6 @@ class Deadline:
                 time.sleep(0.1)  # it is on its way
         except KeyboardInterrupt:
             pass
-        self.timer.cancel()
+        if self.timer:
+            self.timer.cancel()
         raise self.error from None

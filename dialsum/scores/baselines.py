@@ -20,9 +20,9 @@ def shuffled_references(
     circle = np.random.default_rng(seed).permutation(n)
     steps = []
     for step in range(1, min(SHUFFLES, n - 1) + 1):
-        other = np.empty(n, int)
-        other[circle] = np.roll(circle, step)
-        steps.append(other)
+        positions = np.empty(n, int)
+        positions[circle] = np.roll(circle, step)
+        steps.append(positions)
     return steps
 
 # %% ../../nbs/modules/scores/baselines.ipynb #41bb733f

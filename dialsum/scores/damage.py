@@ -7,7 +7,9 @@ __all__ = ['TELLING', 'EQUAL', 'LIMITS', 'find_damage', 'reference_shares', 'dia
            'damage_warnings']
 
 # %% ../../nbs/modules/scores/damage.ipynb #329d4039
+from collections.abc import Iterable
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from dialsum.korean.tags import (
 from .tokenizers import UNREADABLE
 
 # %% ../../nbs/modules/scores/damage.ipynb #f9b56a05
-def _damage(text: str, sources: tuple[str, ...], references: tuple[str, ...]) -> dict:
+def _damage(text: str, sources: tuple[str, ...], references: tuple[str, ...]) -> dict[str, Any]:
     "name → what was found; empty: nothing"
     literal = is_literal_nothing(text, *references)
     without_hangul = lacks_hangul(text, *references)
@@ -48,7 +50,7 @@ def find_damage(
     predictions: list[str],  # at least one
     dialogues: list[str] | None,  # of each; None: not known
     references: list[tuple[str, ...]],  # of each, one or more
-) -> dict[str, list]:  # name → what was found in each prediction; empty: nothing
+) -> dict[str, list[Any]]:  # name → what was found in each prediction; empty: nothing
     "What is broken, invented, foreign or left over in predictions, held against their dialogues and references"
     sources = references
     if dialogues is not None:
@@ -57,15 +59,17 @@ def find_damage(
     return _by_name(rows, rows[0])
 
 
-def _by_name(rows: list[dict], names) -> dict[str, list]:  # name → what each row has
+def _by_name(
+    rows: list[dict[str, Any]], names: Iterable[str]
+) -> dict[str, list[Any]]:  # name → what each row has
     columns = {}
     for name in names:
         columns[name] = [row[name] for row in rows]
     return columns
 
 
-def _share(each: list) -> float:
-    return float(np.mean([bool(found) for found in each]))
+def _share(damages: list[Any]) -> float:
+    return float(np.mean([bool(damage) for damage in damages]))
 
 # %% ../../nbs/modules/scores/damage.ipynb #8c61dfb7
 _counted_in_references = (
@@ -89,7 +93,7 @@ def reference_shares(
     for dialogue, texts in zip(dialogues, references, strict=True):
         rows += [_damage(text, (dialogue,), ()) for text in texts]
     damage = _by_name(rows, _counted_in_references)
-    return {f"reference_{name}": _share(each) for name, each in damage.items()}
+    return {f"reference_{name}": _share(damages) for name, damages in damage.items()}
 
 # %% ../../nbs/modules/scores/damage.ipynb #2d05b163
 def _core(text: str) -> str:  # what is left of it without tags, control tokens and blanks
@@ -115,17 +119,17 @@ TELLING = 0.5  # share of the dialogues that must say something about a tokenize
 
 
 def diagnostics(
-    damage: dict[str, list],  # from `find_damage`
+    damage: dict[str, list[Any]],  # from `find_damage`
     predictions: list[str],
     references: list[tuple[str, ...]],
     scores: np.ndarray,  # n×4
 ) -> dict[str, float]:  # shares, and the lengths' ratio
     "What stands beside a score: the share of each damage, of ROUGE-1 = ROUGE-L, and how long predictions are"
-    shares = {name: _share(each) for name, each in damage.items()}
+    shares = {name: _share(damages) for name, damages in damage.items()}
     kinds = [damage[name] for name in ("empty", "no_hangul", "literal_nothing", "broken_tags")]
     damaged = [any(row) for row in zip(*kinds)]
     copied = [_copied(p, r) for p, r in zip(predictions, references)]
-    telling = [row for row, bad, same in zip(scores, damaged, copied) if not bad and not same]
+    telling = [row for row, bad, is_copied in zip(scores, damaged, copied) if not bad and not is_copied]
     equal = [abs(rouge1 - rouge_l) < 1e-9 for rouge1, _, rouge_l, _ in telling]
     if not telling or len(telling) < TELLING * len(predictions):
         equal = [False]  # too few to blame a tokenizer
@@ -185,12 +189,12 @@ def limits(
     str, tuple[float, float, str, str]
 ]:  # as `LIMITS`, without what was not measured for this tokenizer
     "Within which bounds each diagnostic is unsuspicious"
-    rest = {name: limit for name, limit in LIMITS.items() if name != "equal_r1_rl"}
+    usual = {name: limit for name, limit in LIMITS.items() if name != "equal_r1_rl"}
     if tokenizer not in EQUAL:
-        return rest
-    highest, why = EQUAL[tokenizer]
+        return usual
+    highest, reason = EQUAL[tokenizer]
     _, _, sentence, _ = LIMITS["equal_r1_rl"]
-    return dict(equal_r1_rl=(0, highest, sentence, why)) | rest
+    return dict(equal_r1_rl=(0, highest, sentence, reason)) | usual
 
 
 def out_of_bounds(
@@ -205,18 +209,18 @@ def out_of_bounds(
     return not low <= values[name] <= high + values.get(f"reference_{name}", 0)
 
 
-def _reason(name: str, values: dict[str, float], why: str) -> str:
-    if why:
-        return why
+def _reason(name: str, values: dict[str, float], reason: str) -> str:
+    if reason:
+        return reason
     share = values.get(f"reference_{name}")
     if share is None:
         return "measured against the references alone, since the dialogues were not given"
     return f"{share:.1%} of the references do" if share else "the references hold none"
 
 
-def _quoted(each: list) -> str:
+def _quoted(damages: list[Any]) -> str:
     "The first three findings, in parentheses; '' where there are none to be quoted"
-    lists = [found for found in each if isinstance(found, list)]
+    lists = [tags for tags in damages if isinstance(tags, list)]
     distinct = list(dict.fromkeys(chain.from_iterable(lists)))
     if not distinct:
         return ""
@@ -226,13 +230,13 @@ def _quoted(each: list) -> str:
 # %% ../../nbs/modules/scores/damage.ipynb #aa434702
 def damage_warnings(
     values: dict[str, float],  # from `diagnostics` and `reference_shares`
-    damage: dict[str, list],  # from `find_damage`
+    damage: dict[str, list[Any]],  # from `find_damage`
     tokenizer: str = "mecab",  # of `TOKENIZERS`
 ) -> list[str]:
     "A sentence for each diagnostic that is out of bounds, with what was found and why it is suspicious"
     warnings = []
-    for name, (_, _, sentence, why) in limits(tokenizer).items():
+    for name, (_, _, sentence, reason) in limits(tokenizer).items():
         if out_of_bounds(name, values, tokenizer):
             finding = sentence.format(values[name]) + _quoted(damage.get(name, []))
-            warnings.append(f"{finding}: {_reason(name, values, why)}.")
+            warnings.append(f"{finding}: {_reason(name, values, reason)}.")
     return warnings

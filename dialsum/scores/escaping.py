@@ -7,9 +7,13 @@ __all__ = ['plain_markdown', 'html_table']
 
 # %% ../../nbs/modules/scores/escaping.ipynb #eff9aa2f
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 # %% ../../nbs/modules/scores/escaping.ipynb #2f309254
 def plain_markdown(
@@ -26,7 +30,9 @@ def plain_markdown(
     )
 
 # %% ../../nbs/modules/scores/escaping.ipynb #1457c9a7
-def _plain_cell(value):  # what `Styler` can escape or format; a list's text would pass it as it is
+def _plain_cell(
+    value: Any,
+) -> Any:  # what `Styler` can escape or format; a list's text would pass it as it is
     return value if isinstance(value, (str, int, float, np.number)) else str(value)
 
 
@@ -34,7 +40,7 @@ def html_table(
     frame: pd.DataFrame,  # of data, of what a model wrote, of numbers
     precision: int = 2,  # decimals of numbers
     index: bool = False,  # whether row labels are shown
-):  # a pandas Styler
+) -> "Styler":
     "A table for notebooks that shows every text as it is, whoever wrote it"
     styled = frame.map(_plain_cell).style.format(precision=precision, escape="html")
     for axis in (0, 1):

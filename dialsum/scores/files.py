@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from ..data.columns import check_columns, check_mapping, named
+from ..data.columns import check_columns, check_mapping, renamed_table
 from ..data.dialogues import cell, read
 from ..runs.errors import DialsumError
 from .rouge import ScoreTable, rouge
@@ -21,7 +21,7 @@ def read_predictions(
     columns: str = "",  # what the file's columns are called, as `data.columns.columns_of` takes it
 ) -> dict[str, str]:  # fname → summary, which may be empty
     "A file of predictions; raises `DialsumError` where a dialogue has two"
-    frame = named(path, columns)
+    frame = renamed_table(path, columns)
     check_columns(path, frame, ["fname", "summary"])
     fnames = [cell(path, place, "fname", v, loose=True).strip() for place, v in frame["fname"].items()]
     repeated = [fname for fname, n in Counter(fnames).items() if n > 1]
@@ -31,14 +31,14 @@ def read_predictions(
     return dict(zip(fnames, texts))
 
 
-def _check_matched(predictions: dict[str, str], fnames: list[str], paths: tuple[Path, Path]):
+def _check_matched(predictions: dict[str, str], fnames: list[str], paths: tuple[Path, Path]) -> None:
     missing = [fname for fname in fnames if fname not in predictions]
     extra = sorted(set(predictions) - set(fnames))
     fields = dict(predictions=paths[0], references=paths[1], rows=len(fnames))
     if missing:
-        fields |= dict(missing=len(missing), missing_names=_some(missing))
+        fields |= dict(missing=len(missing), missing_names=_first_names(missing))
     if extra:
-        fields |= dict(extra=len(extra), extra_names=_some(extra))
+        fields |= dict(extra=len(extra), extra_names=_first_names(extra))
     if missing and extra:
         raise DialsumError("predictions_missing_and_extra", **fields)
     if missing:
@@ -47,7 +47,7 @@ def _check_matched(predictions: dict[str, str], fnames: list[str], paths: tuple[
         raise DialsumError("predictions_extra", **fields)
 
 
-def _some(fnames: list[str]) -> str:  # the first three
+def _first_names(fnames: list[str]) -> str:  # the first three
     return ", ".join(fnames[:3]) + (" …" if len(fnames) > 3 else "")
 
 # %% ../../nbs/modules/scores/files.ipynb #da33b187
@@ -61,12 +61,12 @@ def score_files(
     columns: str = "",  # what the files' columns are called, as `data.columns.columns_of` takes it
 ) -> ScoreTable:  # its rows sorted by fname
     "Score a file of predictions, matched by `fname`; raises `DialsumError` where one is missing or extra"
-    known = read(references_path, summaries=True, dialogues=False, columns=columns).sort_values("fname")
-    predictions, fnames = read_predictions(predictions_path, columns), list(known["fname"])
+    references = read(references_path, summaries=True, dialogues=False, columns=columns).sort_values("fname")
+    predictions, fnames = read_predictions(predictions_path, columns), list(references["fname"])
     check_mapping([predictions_path, references_path], columns)
     _check_matched(predictions, fnames, (predictions_path, references_path))
-    dialogues = list(known["dialogue"]) if known["dialogue"].map(bool).all() else None
+    dialogues = list(references["dialogue"]) if references["dialogue"].map(bool).all() else None
     table = rouge(
-        [predictions[f] for f in fnames], known["summaries"], tokenizer, tags, multi, dialogues, seed
+        [predictions[f] for f in fnames], references["summaries"], tokenizer, tags, multi, dialogues, seed
     )
     return replace(table, fnames=tuple(fnames))

@@ -20,14 +20,16 @@ from .scorer import make_scorer
 from .tokenizers import UNREADABLE
 
 # %% ../../nbs/modules/scores/matches.ipynb #07821deb
-def _kinds(own: list[str], other: list[str]) -> list[str]:  # of each of `own`: 'order', 'elsewhere' or ''
-    kinds = [""] * len(own)
-    for edit in LCSseq.opcodes(own, other):
+def _kinds(
+    pieces: list[str], reference: list[str]
+) -> list[str]:  # of each of `pieces`: 'order', 'elsewhere' or ''
+    kinds = [""] * len(pieces)
+    for edit in LCSseq.opcodes(pieces, reference):
         if edit.tag == "equal":
             kinds[edit.src_start : edit.src_end] = ["order"] * (edit.src_end - edit.src_start)
-    in_order = [token for token, kind in zip(own, kinds) if kind]
-    remaining = Counter(other) - Counter(in_order)
-    for i, token in enumerate(own):
+    in_order = [token for token, kind in zip(pieces, kinds) if kind]
+    remaining = Counter(reference) - Counter(in_order)
+    for i, token in enumerate(pieces):
         if not kinds[i] and remaining[token]:
             kinds[i] = "elsewhere"
             remaining[token] -= 1
@@ -70,23 +72,23 @@ class Matches:
             parts += [(self.text[end:start], kind if kind == before else ""), (token, kind)]
             end, before = start + len(token), kind
         parts.append((self.text[end:], ""))
-        return _joined(parts)
+        return _merged(parts)
 
-    def _drawn(self, look: str, escape: Callable) -> str:  # escape: one piece of text
+    def _rendered(self, look: str, escape: Callable[[str], str]) -> str:  # escape: one piece of text
         looks = _looks[look]
         return "".join(looks.get(kind, "{}").format(escape(text)) for text, kind in self.pieces)
 
     def markdown(self) -> str:
-        return self._drawn("markdown", plain_markdown)  # one line
+        return self._rendered("markdown", plain_markdown)  # one line
 
     def _repr_html_(self) -> str:
-        return f"<span>{self._drawn('html', html.escape)}</span>"
+        return f"<span>{self._rendered('html', html.escape)}</span>"
 
     def __repr__(self) -> str:
-        return self._drawn("terminal", str)
+        return self._rendered("terminal", str)
 
 
-def _joined(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:  # (text, kind); without empty ones
+def _merged(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:  # (text, kind); without empty ones
     pieces = []
     for kind, group in groupby(parts, lambda part: part[1]):
         text = "".join(text for text, _ in group)
@@ -97,13 +99,13 @@ def _joined(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:  # (text, ki
 # %% ../../nbs/modules/scores/matches.ipynb #d04ffe7b
 def matches(
     text: str,  # a prediction, or a reference
-    other: str,  # what it is held against
+    reference: str,  # what it is held against
     tokenizer: str = "mecab",  # 'mecab', 'char' or 'word'
     tags: str = "split",  # 'split': tags are text like any other; 'whole': each tag is one token
 ) -> Matches:
-    "Which tokens of `text` are in `other`; raises `DialsumError` for kiwi, whose morphemes do not stand in the text"
+    "Which tokens of `text` are in `reference`; raises `DialsumError` for kiwi: its morphemes do not stand in the text"
     if tokenizer == "kiwi":
         raise DialsumError("kiwi_marks_no_matches")
     cut = make_scorer(tokenizer, tags, "mean")[1].tokenize
-    own = cut(text)
-    return Matches(UNREADABLE.sub("\ufffd", text), tuple(zip(own, _kinds(own, cut(other)))))
+    pieces = cut(text)
+    return Matches(UNREADABLE.sub("\ufffd", text), tuple(zip(pieces, _kinds(pieces, cut(reference)))))

@@ -8,6 +8,7 @@ __all__ = ['FAULTS', 'MARGIN', 'Fault', 'faults', 'counted']
 # %% ../../nbs/modules/scores/summary_errors.ipynb #82aab9e5
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ..korean.names import names
 from ..korean.numerals import amounts, number
@@ -67,9 +68,9 @@ def _swapped(summaries: list[str], references: list[tuple[str, ...]]) -> list[bo
     places = [i for i, summary in enumerate(summaries) if _names_both(summary)]
     if not places:
         return swapped
-    chosen = [references[i] for i in places]
-    exchanged = score([_exchanged(summaries[i]) for i in places], chosen)
-    as_written = score([summaries[i] for i in places], chosen)
+    selection = [references[i] for i in places]
+    exchanged = score([_exchanged(summaries[i]) for i in places], selection)
+    as_written = score([summaries[i] for i in places], selection)
     for i, gain in zip(places, exchanged[:, 1] - as_written[:, 1]):
         swapped[i] = bool(gain > MARGIN)
     return swapped
@@ -84,14 +85,14 @@ def _missing(summary: str, references: tuple[str, ...]) -> list[str]:
     facts = [_speakers_and_numbers(reference) for reference in references]
     in_summary = set(TAG.findall(summary)) | set(amounts(summary))
     in_all = set(facts[0]).intersection(*facts[1:])
-    return [str(written) for key, written in facts[0].items() if key in in_all - in_summary]
+    return [str(spelling) for key, spelling in facts[0].items() if key in in_all - in_summary]
 
 
-def _speakers_and_numbers(reference: str) -> dict:  # tag or number → as written
+def _speakers_and_numbers(reference: str) -> dict[str, Any]:  # tag or number → as written
     return {tag: tag for tag in TAG.findall(reference)} | amounts(reference, strict=True)
 
 # %% ../../nbs/modules/scores/summary_errors.ipynb #7e953fde
-def _again(text: str) -> list[str]:  # what is repeated
+def _repetitions(text: str) -> list[str]:  # what is repeated
     words = re.sub(r"[.,!?]", "", text).split()
     threes = [" ".join(words[i : i + 3]) for i in range(len(words) - 2)]
     repeated = [three for i, three in enumerate(threes) if three in threes[:i] or _is_one_word(three)]
@@ -136,19 +137,19 @@ def _faults(
         return dict(empty=["–"])
     if is_literal_nothing(text, *references):
         return dict(literal_nothing=[text.strip()])
-    meant = without_control(text, dialogue, *references)
+    cleaned = without_control(text, dialogue, *references)
     speakers = invented_tags(text, dialogue, *references)
     if swapped:
         speakers.append(_exchanged(text))
-    found = _in_writing(text, dialogue, references) | dict(
+    evidence = _in_writing(text, dialogue, references) | dict(
         wrong_speaker=speakers,
-        invented_number=number(dialogue, meant),
+        invented_number=number(dialogue, cleaned),
         invented_name=invented,
         omission=_missing(text, references) if references else [],
-        repetition=_again(meant),
-        cut=_cut(meant),
+        repetition=_repetitions(cleaned),
+        cut=_cut(cleaned),
     )
-    return {kind: found[kind] for kind in FAULTS if found.get(kind)}
+    return {kind: evidence[kind] for kind in FAULTS if evidence.get(kind)}
 
 
 def faults(
@@ -158,10 +159,12 @@ def faults(
     | None = None,  # of each, one or more; None: what needs them is left out
 ) -> list[dict[str, list[str]]]:  # for each summary kind → what was found, as written
     "What is wrong with summaries, by the rules of `FAULTS`"
-    known = references or [()] * len(summaries)
-    meant = [without_control(s, d, *r) for s, d, r in zip(summaries, dialogues, known, strict=True)]
+    reference_lists = references or [()] * len(summaries)
+    cleaned = [
+        without_control(s, d, *r) for s, d, r in zip(summaries, dialogues, reference_lists, strict=True)
+    ]
     swapped = _swapped(summaries, references) if references else [False] * len(summaries)
-    rows = zip(summaries, dialogues, known, swapped, names(dialogues, meant), strict=True)
+    rows = zip(summaries, dialogues, reference_lists, swapped, names(dialogues, cleaned), strict=True)
     return [_faults(*row) for row in rows]
 
 # %% ../../nbs/modules/scores/summary_errors.ipynb #17443a8f
@@ -171,15 +174,15 @@ def counted(
     references: list[tuple[str, ...]],  # as for `faults`
     fnames: list[str],  # of the dialogues
     examples: int = 3,  # of each kind
-) -> dict:
+) -> dict[str, Any]:
     """How many summaries have which fault, JSON-ready: rows; faulty, how many summaries have one; kinds:
     kind → count, references (how many of these have it), examples of fname and found"""
-    found = faults(summaries, dialogues, references)
+    evidence = faults(summaries, dialogues, references)
     in_references = faults([texts[0] for texts in references], dialogues)
     kinds = {}
     for kind in FAULTS:
-        cases = [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, found) if kind in f]
+        cases = [dict(fname=n, found=f[kind][:3]) for n, f in zip(fnames, evidence) if kind in f]
         kinds[kind] = dict(count=len(cases), references=None, examples=cases[:examples])
         if kind not in ("omission", "lost_tags"):  # those need a second reference to be judged
             kinds[kind]["references"] = sum(kind in f for f in in_references)
-    return dict(rows=len(summaries), faulty=sum(map(bool, found)), kinds=kinds)
+    return dict(rows=len(summaries), faulty=sum(map(bool, evidence)), kinds=kinds)

@@ -9,14 +9,15 @@ __all__ = ['readable_rows', 'train', 'training_history']
 import math
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
 from ..models.cards import ModelCard
-from ..models.loading import LoadedModel, load
+from ..models.loading import LoadedModel, Model, load
 from ..models.out_of_memory import release_memory, within_memory
 from ..models.precision import Precision
 from ..models.prompts import Codec
@@ -24,7 +25,7 @@ from ..runs.errors import DialsumError
 from ..runs.files import to_json, write_atomic
 from .lora import options_of_model
 from .new_tokens import place_tokens
-from .recipe import Recipe, settled
+from .recipe import Recipe, with_adapter_options
 from .saves import epoch_keeper, newest_checkpoint, renew_best_path, save, trainer_state
 from .trainer import check_weights, evaluations_since_best, logged_evaluations, make_trainer
 
@@ -59,7 +60,7 @@ def train(
         loaded=loaded,
         train_rows=readable_rows(loaded.card, train_rows),
         dev_rows=dev_rows,
-        r=settled(r, options_of_model(loaded.model)),
+        r=with_adapter_options(r, options_of_model(loaded.model)),
         folder=Path(folder),
         precision=precision,
         write=write,
@@ -86,12 +87,12 @@ class _Training:
     say: Callable
     beat: Callable
     scale: str
-    first: object | None
+    first: AbstractContextManager[Any] | None
     track: Callable
 
     def within_memory(self) -> dict:  # what happened, JSON-ready
         "Train; out of memory, again with fewer rows at once and as many an update"
-        attempts = []  # rows at once
+        attempts: list[int] = []  # rows at once
 
         def attempt(batch, accumulation):
             if attempts:
@@ -107,7 +108,7 @@ class _Training:
 
     def load_again(self):
         loaded = self.loaded
-        loaded.model = None
+        loaded.model = cast(Model, None)  # until it is loaded again
         release_memory()  # what the failed attempt still holds
         loaded.model = load(loaded.card, loaded.checkpoint, **self.precision.loading()).model
         place_tokens(loaded)
@@ -130,11 +131,11 @@ class _Training:
             result = self.learn(trainer, newest)
         self.save_best(trainer)
         history = training_history(trainer.state)
-        kept = self.keep_epochs(keeper, round(history["best"]["epoch"]))
+        kept_epochs = self.keep_epochs(keeper, round(history["best"]["epoch"]))
         shutil.rmtree(self.folder / "checkpoints")
         pace = self.pace(result.metrics["epoch"] - start, result.metrics["train_runtime"], trainer.seconds)
         about = dict(shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step)
-        return self.conditions() | about | pace | dict(kept=kept) | history
+        return self.conditions() | about | pace | dict(kept=kept_epochs) | history
 
     def trainer(self, codec: Codec):
         return make_trainer(
@@ -223,8 +224,8 @@ def training_history(
 
 
 def _evaluation(entry: dict) -> dict:
-    named = {name.removeprefix("eval_"): value for name, value in entry.items()}
-    return {name: value for name, value in named.items() if name not in _NO_SCORES}
+    scores = {name.removeprefix("eval_"): value for name, value in entry.items()}
+    return {name: value for name, value in scores.items() if name not in _NO_SCORES}
 
 
 def _point(entry: dict) -> dict:

@@ -6,9 +6,11 @@
 __all__ = ['linear_layers', 'targets', 'add_lora', 'check_adapter', 'check_no_tokens', 'keep_on', 'options_of_model']
 
 # %% ../../nbs/modules/training/lora.ipynb #2be734d4
+from collections.abc import Sequence
+
 from ..models.loading import LoadedModel
 from ..runs.errors import DialsumError, unknown
-from .recipe import Recipe, options_of_peft, settled
+from .recipe import Recipe, options_of_peft, with_adapter_options
 
 # %% ../../nbs/modules/training/lora.ipynb #390ad14b
 def linear_layers(
@@ -30,24 +32,24 @@ def targets(
     names: str = "",  # separated by commas; empty: all
 ) -> str | list[str]:  # for LoraConfig's target_modules
     "What LoRA goes on; a name that the model does not have is refused with the ones it has"
-    wanted = [n.strip() for n in names.split(",") if n.strip()]
+    requested = [n.strip() for n in names.split(",") if n.strip()]
     layers = linear_layers(model)
-    for n in wanted:
+    for n in requested:
         if n not in layers:
             raise unknown("layer for LoRA", n, layers)
-    return wanted or "all-linear"
+    return requested or "all-linear"
 
 # %% ../../nbs/modules/training/lora.ipynb #eaabdc65
 def add_lora(
     model,  # a causal transformers model, quantized under qlora
     r: Recipe,
     checkpointing: bool = False,  # whether activations are recomputed
-    rows: list[int] = (),  # ids of new tokens, whose embeddings are trained as well
+    rows: Sequence[int] = (),  # ids of new tokens, whose embeddings are trained as well
 ):  # a PeftModel; adapter weights in float32
     "The model with a new adapter on each linear layer but the head"
     from peft import LoraConfig, get_peft_model
 
-    r = settled(r)
+    r = with_adapter_options(r)
     names = targets(model, r.lora_targets)
     if checkpointing:
         model.enable_input_require_grads()  # the frozen embedding would pass no gradient into what is recomputed
@@ -57,7 +59,7 @@ def add_lora(
         lora_dropout=r.lora_dropout,
         target_modules=names,
         task_type="CAUSAL_LM",
-        trainable_token_indices=_embeddings(model, rows) if rows else None,
+        trainable_token_indices=_embeddings(model, list(rows)) if rows else None,
     )
     model = get_peft_model(model, config)
     _in_float32(model)
@@ -122,7 +124,7 @@ def keep_on(
     if r.method == "full":
         raise DialsumError("adapter_not_full", model=name, folder=folder)
     existing = options_of_model(loaded.model)
-    r = settled(r, existing)
+    r = with_adapter_options(r, existing)
     check_adapter(name, folder, r, existing)
     check_no_tokens(name, folder, list(loaded.new_tokens))
     _set_dropout(loaded.model, r.lora_dropout)

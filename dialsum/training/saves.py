@@ -7,7 +7,6 @@ __all__ = ['is_complete', 'trainer_state', 'best_beside', 'newest_checkpoint', '
 
 # %% ../../nbs/modules/training/saves.ipynb #2cf19551
 import json
-import os
 import shutil
 import zipfile
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from ..models.checkpoints import safetensors_header
 from ..models.loading import LoadedModel
 from ..runs.errors import DialsumError
-from ..runs.files import to_json, write_atomic
+from ..runs.files import folder_written_whole, to_json, write_atomic
 from .recipe import Recipe
 
 # %% ../../nbs/modules/training/saves.ipynb #508340dd
@@ -89,18 +88,15 @@ def save(
     tokenizer = loaded.tokenizer
     padding_side = tokenizer.padding_side
     # written anew: an adapter and a whole model in one folder would be read as the adapter
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
+    with folder_written_whole(folder) as fresh:
         _save_model(loaded.model, fresh)
-        tokenizer.padding_side = "right" if loaded.card.seq2seq else "left"
-        tokenizer.save_pretrained(fresh)
-        noted = dict(card=loaded.card.name, lengths=loaded.lengths) | about
-        write_atomic(fresh / "dialsum.json", to_json(noted))
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-    finally:
-        tokenizer.padding_side = padding_side
-        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            tokenizer.padding_side = "right" if loaded.card.seq2seq else "left"
+            tokenizer.save_pretrained(fresh)
+        finally:
+            tokenizer.padding_side = padding_side
+        notes = dict(card=loaded.card.name, lengths=loaded.lengths) | about
+        write_atomic(fresh / "dialsum.json", to_json(notes))
     return folder
 
 

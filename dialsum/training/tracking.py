@@ -9,6 +9,7 @@ __all__ = ['PATIENCE', 'wandb_mode', 'check_wandb', 'Tracker']
 import os
 import threading
 from importlib.util import find_spec
+from typing import Any, cast
 
 from ..endpoints.client import check_secret
 from ..runs.errors import DialsumError
@@ -32,22 +33,22 @@ PATIENCE = 90  # seconds that one call into a tracker may take
 
 
 def _in_time(act, seconds: float):  # what `act` returns; raises what it raises, or TimeoutError
-    ended = {}
+    outcome = {}
 
     def run():
         try:
-            ended["value"] = act()
+            outcome["value"] = act()
         except BaseException as e:
-            ended["error"] = e  # raised below, in the thread that waits
+            outcome["error"] = e  # raised below, in the thread that waits
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if "error" in ended:
-        raise ended["error"]
-    if not ended:
+    if "error" in outcome:
+        raise outcome["error"]
+    if not outcome:
         raise TimeoutError(f"no answer within {seconds:g} s")
-    return ended["value"]
+    return outcome["value"]
 
 # %% ../../nbs/modules/training/tracking.ipynb #cc591f1c
 class Tracker:
@@ -79,7 +80,7 @@ class Tracker:
             name="/".join(filter(None, (stage.run.name, stage.model, stage.name))),
             job_type=stage.name,
             dir=str(stage.folder),
-            mode=wandb_mode(),
+            mode=cast(Any, wandb_mode()),  # wandb refuses what it does not know
             config=stage.params,
             reinit="create_new",
             save_code=False,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..models.checkpoints import fingerprint
 from ..models.loading import LoadedModel
@@ -26,6 +27,11 @@ from ..runs.errors import DialsumError
 from ..runs.files import to_json
 from .lora import add_lora, keep_on
 from .recipe import Recipe, updates, warmup
+
+if TYPE_CHECKING:
+    from transformers import Trainer as _Base
+else:
+    _Base = object  # transformers takes seconds: `_trainer_class` imports it
 
 # %% ../../nbs/modules/training/trainer.ipynb #3ee90fae
 def best_evaluation(
@@ -71,12 +77,12 @@ def _patience_callback(patience: int):
     return Patience(patience)
 
 # %% ../../nbs/modules/training/trainer.ipynb #b9842196
-class _Writing:
+class _Writing(_Base):
     "What is ours of a trainer: losses are means over tokens, evaluation adds `write()`'s scores to the dev loss"
 
     seq2seq = False
-    write = None  # () -> dict of scores
-    seconds = 0  # spent on evaluation
+    write: Callable[[], dict[str, float]] | None = None  # scores
+    seconds = 0.0  # spent on evaluation
 
     def __init__(self, **options):
         super().__init__(compute_loss_func=self.update_loss, **options)
@@ -120,23 +126,25 @@ class _Writing:
         import torch
 
         started = time.monotonic()
-        self.measured = []  # (sum of losses, labels) of each row
+        self.measured: list[Any] = []  # (sum of losses, labels) of each row
         out = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
+        metrics = dict(out.metrics or {})
         if self.measured:  # else the loop has its loss from elsewhere
             total, labels = torch.cat(self.measured).sum(0).tolist()
-            out.metrics[f"{metric_key_prefix}_loss"] = total / labels
+            metrics[f"{metric_key_prefix}_loss"] = total / labels
         if self.write:
             with _as_saved(self.model):
                 scores = self.write()
-            out.metrics.update({f"{metric_key_prefix}_{k}": v for k, v in scores.items()})
+            metrics.update({f"{metric_key_prefix}_{k}": v for k, v in scores.items()})
         release_memory()  # writing and learning cut the heap in different pieces
         self.seconds += time.monotonic() - started
-        return out
+        return out._replace(metrics=metrics)
 
     def _load_best_model(self):
         if hasattr(self.model, "peft_config"):
             super()._load_best_model()
-        restore(self.model, Path(self.state.best_model_checkpoint))
+        if self.state.best_model_checkpoint:
+            restore(self.model, Path(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if hasattr(self.model, "peft_config"):
@@ -147,7 +155,9 @@ class _Writing:
 def _trainer_class(is_seq2seq: bool):  # imported only now: transformers takes seconds
     from transformers import Seq2SeqTrainer, Trainer
 
-    class WritingTrainer(_Writing, Seq2SeqTrainer if is_seq2seq else Trainer):
+    trainer: Any = Seq2SeqTrainer if is_seq2seq else Trainer  # a base that is known here alone
+
+    class WritingTrainer(_Writing, trainer):
         seq2seq = is_seq2seq
 
     return WritingTrainer
@@ -239,7 +249,7 @@ def time_left(
     return spent / done * left if done else None
 
 # %% ../../nbs/modules/training/trainer.ipynb #7b386610
-class _Progress:
+class _ProgressLog:
     "One line a log: step, loss, time left; what is not a number ends the training"
 
     def __init__(self, say: Callable, beat: Callable, first, track: Callable):
@@ -289,10 +299,10 @@ def progress_callback(
     "Tells how a training goes, and ends one that has become no number"
     from transformers import TrainerCallback
 
-    class Progress(_Progress, TrainerCallback):
+    class ProgressLog(_ProgressLog, TrainerCallback):
         pass
 
-    return Progress(say, beat, first, track)
+    return ProgressLog(say, beat, first, track)
 
 # %% ../../nbs/modules/training/trainer.ipynb #6b5534cc
 def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged: bool):

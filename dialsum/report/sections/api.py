@@ -8,9 +8,10 @@ __all__ = ['api']
 # %% ../../../nbs/modules/report/sections/api.ipynb #8f8aa09a
 from collections import Counter
 
+from ...api.metrics import ApiMetrics, FailedRow
 from ...korean.particles import particle
 from ..experiment import Experiment, Step, score_cell
-from ..markdown import change_text, code_span, escape, number, reason, table
+from ..markdown import change_text, escape, number, reason, table
 
 # %% ../../../nbs/modules/report/sections/api.ipynb #62625193
 def _money(value: float) -> str:
@@ -19,55 +20,54 @@ def _money(value: float) -> str:
     return number(value, 2 if value >= 1 else 4)
 
 
-def _cost(m: dict) -> str:  # a sentence on what the answers cost; '' without prices
-    if not any(m.get("prices") or []) or m.get("cost") is None:
+def _cost(m: ApiMetrics) -> str:  # a sentence on what the answers cost; '' without prices
+    if not any(m.prices) or m.cost is None:
         return ""
-    price_in, price_out = (f"{price:,.6g}" for price in m["prices"])
-    test = (m.get("test") or {}).get("cost")
-    parts = "" if test is None else f"검증 {_money(m['cost'])}, 테스트 {_money(test)}, "
+    price_in, price_out = (f"{price:,.6g}" for price in m.prices)
+    test = m.test.cost if m.test else None
+    parts = "" if test is None else f"검증 {_money(m.cost)}, 테스트 {_money(test)}, "
     return (
-        f" 비용은 {_money(m['cost'] + (test or 0))}입니다({parts}옵션으로 준 값, "
+        f" 비용은 {_money(m.cost + (test or 0))}입니다({parts}옵션으로 준 값, "
         f"곧 입력 토큰 백만 개에 {price_in}, 출력 토큰 백만 개에 {price_out}{particle(price_out, '을/를')} 매겨 셈했고 "
         "통화도 그 값의 통화입니다)."
     )
 
 
-def _usage(m: dict) -> str:  # what was asked for, and what came back
+def _usage(m: ApiMetrics) -> str:  # what was asked for, and what came back
     text = (
-        f"검증 대화 {number(m['rows'])}개를 `{m['strategy']}` 프롬프트로 물었습니다. "
-        f"답을 받은 것이 {number(m['answered'])}개, 형식까지 맞은 것이 {number(m['valid'])}개이고, "
-        f"{number(m['asked_again'])}개는 한 번 더 물었습니다. "
-        f"요청 {number(m['requests'])}번(다시 보낸 것 {number(m['retries'])}번, "
-        f"전에 받아 둔 답 {number(m['cached'])}개), "
-        f"토큰 {number(m['prompt_tokens'])} + {number(m['completion_tokens'])}개를 썼습니다."
+        f"검증 대화 {number(m.rows)}개를 `{m.strategy}` 프롬프트로 물었습니다. "
+        f"답을 받은 것이 {number(m.answered)}개, 형식까지 맞은 것이 {number(m.valid)}개이고, "
+        f"{number(m.asked_again)}개는 한 번 더 물었습니다. "
+        f"요청 {number(m.requests)}번(다시 보낸 것 {number(m.retries)}번, "
+        f"전에 받아 둔 답 {number(m.cached)}개), "
+        f"토큰 {number(m.prompt_tokens)} + {number(m.completion_tokens)}개를 썼습니다."
     )
-    test = m.get("test")
-    if test:
+    if m.test:
         text += (
-            f" 테스트 대화에는 따로 요청 {number(test['requests'])}번, "
-            f"토큰 {number(test['prompt_tokens'])} + {number(test['completion_tokens'])}개를 썼고, "
-            f"답을 받지 못한 것이 {number(test['rows'] - test['answered'])}개입니다."
+            f" 테스트 대화에는 따로 요청 {number(m.test.requests)}번, "
+            f"토큰 {number(m.test.prompt_tokens)} + {number(m.test.completion_tokens)}개를 썼고, "
+            f"답을 받지 못한 것이 {number(m.test.unanswered)}개입니다."
         )
     return text + _cost(m)
 
 # %% ../../../nbs/modules/report/sections/api.ipynb #97387666
-def _warnings(e: Experiment, m: dict) -> list[str]:  # why the scores are not to be compared
+def _warnings(e: Experiment, m: ApiMetrics) -> list[str]:  # why the scores are not to be compared
     warnings = []
-    signatures = {s.metrics["split"].get("signature") for s in e.ranking}
-    if signatures - {m["split"].get("signature")} and not m["compared"]:
+    signatures = {s.metrics.signature for s in e.ranking}
+    if signatures - {m.signature} and not m.compared:
         warnings.append("**주의:** API의 점수는 모델들과 다른 방법으로 매겼으므로 견줄 수 없습니다.")
-    if m["stand_in"]:
+    if m.stand_in:
         warnings.append(
             "**대역이 답했습니다.** 실제 모델이 아니라 이 컴퓨터의 시험용 서버이므로 점수에 뜻이 없습니다."
         )
     return warnings
 
 
-def _unanswered(failed: list[dict]) -> list[str]:  # a list of reasons with their numbers, or none
+def _unanswered(failed: list[FailedRow]) -> list[str]:  # a list of reasons with their numbers, or none
     if not failed:
         return []
-    reasons = Counter(row["reason"] for row in failed)
-    lines = [f"- {number(count)}개: {code_span(reason)}" for reason, count in sorted(reasons.items())]
+    reasons = Counter(reason(row.reason) for row in failed)
+    lines = [f"- {number(count)}개: {why}" for why, count in sorted(reasons.items())]
     return ["답을 받지 못한 까닭:\n" + "\n".join(lines)]
 
 
@@ -77,15 +77,15 @@ def api(e: Experiment) -> str:
     if tried is None:
         return "API에는 묻지 않았습니다."
     if tried.status == "skipped":
-        return f"API에는 묻지 않았습니다. 까닭: {reason(tried.fact['error'])}."
+        return f"API에는 묻지 않았습니다. 까닭: {reason(tried.error)}."
     if tried.status != "success":
         return "API 단계가 성공하지 못했습니다."
-    m = tried.metrics
-    rows = [[f"**{escape(m['model'])}**", score_cell(m["split"]["mean"]), "–"]]
-    for name, compared in m["compared"].items():
+    m: ApiMetrics = tried.metrics
+    rows = [[f"**{escape(m.model)}**", score_cell(m.score()), "–"]]
+    for name, compared in m.compared.items():
         difference = "–"
-        if d := compared["difference"]:
-            difference = change_text(d["difference"], d["low"], d["high"])
-        rows.append([escape(Step.title_of(name)), score_cell(compared["mean"]), difference])
+        if compared.difference and compared.difference.change:
+            difference = change_text(*compared.difference.change)
+        rows.append([escape(Step.title_of(name)), score_cell(compared.mean), difference])
     scores = table(["모델", "ROUGE 평균(같은 대화)", "API와의 차이(API − 모델)"], rows)
-    return "\n\n".join([_usage(m), *_warnings(e, m), scores, *_unanswered(m["failed"])])
+    return "\n\n".join([_usage(m), *_warnings(e, m), scores, *_unanswered(m.failed)])

@@ -6,6 +6,8 @@
 __all__ = ['appendix']
 
 # %% ../../../nbs/modules/report/sections/appendix.ipynb #615441f0
+from typing import Any
+
 from ..experiment import Experiment
 from ..markdown import code_span, escape, number, table
 
@@ -15,13 +17,13 @@ _elsewhere = ("curve", "evaluations", "worst", "examples", "failed", "per_dialog
 _row_names = ("system", "engine", "batch_size", "model", "fold")
 
 
-def _row_name(row, i: int) -> str:  # 'hf, 8' of a list's element: what it is about, else its place
+def _row_name(row: Any, i: int) -> str:  # 'hf, 8' of a list's element: what it is about, else its place
     if not isinstance(row, dict):
         return str(i)
     return ", ".join(str(row[key]) for key in _row_names if key in row) or str(i)
 
 
-def _numbers_of_dict(value: dict, name: str, most: int) -> list[tuple[str, object]]:
+def _numbers_of_dict(value: dict[str, Any], name: str, most: int) -> list[tuple[str, object]]:
     numbers = []
     for key in sorted(value):
         best_dialogues = key == "best" and isinstance(value[key], list)
@@ -30,7 +32,7 @@ def _numbers_of_dict(value: dict, name: str, most: int) -> list[tuple[str, objec
     return numbers
 
 
-def _numbers_of_list(value: list, name: str, most: int) -> list[tuple[str, object]]:
+def _numbers_of_list(value: list[Any], name: str, most: int) -> list[tuple[str, object]]:
     if len(value) > most and not isinstance(value[0], dict):
         return []
     numbers = []
@@ -42,7 +44,9 @@ def _numbers_of_list(value: list, name: str, most: int) -> list[tuple[str, objec
     return numbers
 
 
-def _leaves(value, name: str = "", most: int = 12) -> list[tuple[str, object]]:  # numbers with their names
+def _leaves(
+    value: Any, name: str = "", most: int = 12
+) -> list[tuple[str, object]]:  # numbers with their names
     if isinstance(value, dict):
         return _numbers_of_dict(value, name, most)
     if isinstance(value, list):
@@ -61,10 +65,10 @@ def _rows(label: str, leaves: list[tuple[str, object]]) -> list[list[str]]:
 
 def appendix(e: Experiment) -> str:
     "The numbers of every stage, folds aside"
-    tables = {}  # a stage's title → its rows
+    tables: dict[str, list[list[str]]] = {}  # a stage's title → its rows
     for s in e.steps:
         if s.status == "success" and s.fold is None:
-            rows = _rows(s.label, _leaves(s.metrics))
+            rows = _rows(s.label, _leaves(s.metrics.to_dict()))
             if rows:
                 tables.setdefault(s.title, []).extend(rows)
     if not tables:

@@ -6,27 +6,28 @@
 __all__ = ['tta']
 
 # %% ../../../nbs/modules/report/sections/augmentation.ipynb #4f58e760
+from ...generation.metrics import TtaMetrics
 from ..experiment import Experiment, Step
 from ..markdown import difference_text, escape, number, p_value, table
+from ...scores.metrics import ComparedSystem
 
 # %% ../../../nbs/modules/report/sections/augmentation.ipynb #cc58645a
-def _tta_row(s: Step) -> list[str]:
+def _tta_row(s: Step[TtaMetrics], gain: ComparedSystem) -> list[str]:
     m = s.metrics
-    gain = m["gain"]
     return [
         escape(s.label),
-        f"{m['plain']:.2f}",
-        f"{gain['mean']:.2f}",
+        f"{m.plain:.2f}",
+        f"{gain.mean:.2f}",
         difference_text(gain),
-        p_value(gain.get("p")),
-        f"{number(m['changed'])} / {number(m['rows'])}",
-        f"{m['cost']:.1f}배",
+        p_value(gain.p),
+        f"{number(m.changed)} / {number(m.rows)}",
+        f"{m.cost:.1f}배",
     ]
 
 
 def tta(e: Experiment) -> str:
     "What asking about each dialogue in several forms gains, and what it costs"
-    done = e.of("tta")
+    done = e.of(TtaMetrics)
     if not done:
         if any(s.stage == "tta" for s in e.steps):
             return "TTA를 끝까지 마친 모델이 없습니다."
@@ -36,4 +37,5 @@ def tta(e: Experiment) -> str:
         "다른 답들과 가장 잘 맞는 답을 골랐습니다(MBR). 비용은 생성한 요약의 수가 몇 배인지입니다."
     )
     head = ["모델", "그냥", "TTA", "차이", "p", "바뀐 요약", "비용"]
-    return f"{text}\n\n{table(head, [_tta_row(s) for s in done])}"
+    rows = [_tta_row(s, s.metrics.gain) for s in done if s.metrics.gain]
+    return f"{text}\n\n{table(head, rows)}"

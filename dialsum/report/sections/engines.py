@@ -6,6 +6,7 @@
 __all__ = ['optimizing']
 
 # %% ../../../nbs/modules/report/sections/engines.ipynb #d9d83abb
+from ...generation.metrics import MeasuredEngine, OptimizeMetrics
 from ...korean.particles import particle
 from ..diagrams import duration
 from ..experiment import Experiment, Step
@@ -29,45 +30,48 @@ _head = [
 ]
 
 
-def _engine_row(r: dict, plain: float | None, chosen: bool) -> list[str]:  # plain: dialogues a second of hf
-    name = escape(r["engine"])
+def _engine_row(
+    r: MeasuredEngine, plain: float | None, chosen: bool
+) -> list[str]:  # plain: dialogues a second of hf
+    name = escape(r.engine)
     difference = "–"
-    if r.get("difference"):
-        difference = change_text(*r["difference"])
+    if r.difference:
+        difference = change_text(*r.difference)
+    disk = None if r.disk is None else r.disk * 1024
     return [
         f"**{name}**" if chosen else name,
-        number(r["batch_size"]),
-        number(r["throughput"], 2),
-        f"{r['throughput'] / plain:.1f}배" if plain else "–",
-        f"{r['latency']:.2f}초",
-        f"{r['peak']:.2f}",
-        f"{r['disk'] * 1024:,.0f}",
-        "–" if r.get("identical") is None else f"{r['identical']:.0%}",
+        number(r.batch_size),
+        number(r.throughput, 2),
+        f"{(r.throughput or 0) / plain:.1f}배" if plain else "–",
+        f"{r.latency:.2f}초",
+        f"{r.peak:.2f}",
+        number(disk),
+        "–" if r.identical is None else f"{r.identical:.0%}",
         difference,
-        _stops.get(r.get("stopped"), ""),
+        _stops.get(r.stopped, ""),
     ]
 
 # %% ../../../nbs/modules/report/sections/engines.ipynb #9bcff2a8
-def _measured_engines(s: Step) -> list[str]:  # one model's part
+def _measured_engines(s: Step[OptimizeMetrics]) -> list[str]:  # one model's part
     m = s.metrics
     heading = f"### {escape(s.label)}"
-    plain = max((r["throughput"] for r in m["rows"] if r["engine"] == "hf"), default=None)
+    plain = max((r.throughput or 0 for r in m.rows if r.engine == "hf"), default=None)
     rows = []
-    for r in sorted(m["rows"], key=lambda r: -r["throughput"]):
-        chosen = (r["engine"], r["batch_size"]) == (m["engine"], m["batch_size"])
+    for r in sorted(m.rows, key=lambda r: -(r.throughput or 0)):
+        chosen = (r.engine, r.batch_size) == (m.engine, m.batch_size)
         rows.append(_engine_row(r, plain, chosen))
     if not rows:
-        engine = f"{code_span(m['engine'])}{particle(m['engine'], '으로/로')}"
+        engine = f"{code_span(m.engine)}{particle(m.engine, '으로/로')}"
         return [heading, f"시간 안에 아무것도 재지 못했으므로 {engine} 예측했습니다."]
-    took = duration(m["seconds"])
+    took = duration(m.seconds)
     text = (
-        f"`{m['engine']}`{particle(m['engine'], '을/를')} 한 번에 {number(m['batch_size'])}개씩 쓰기로 했습니다. "
+        f"`{m.engine}`{particle(m.engine, '을/를')} 한 번에 {number(m.batch_size)}개씩 쓰기로 했습니다. "
         f"재는 데 {took}{particle(took, '이/가')} 걸렸습니다."
     )
     parts = [heading, text, table(_head, rows, 1)]
-    if m.get("skipped"):
+    if m.skipped:
         skipped = "재지 않은 엔진:\n" + "\n".join(
-            f"- {code_span(n)}: {reason(why)}" for n, why in m["skipped"].items()
+            f"- {code_span(n)}: {reason(why)}" for n, why in m.skipped.items()
         )
         parts.append(skipped)
     return parts
@@ -75,7 +79,7 @@ def _measured_engines(s: Step) -> list[str]:  # one model's part
 
 def optimizing(e: Experiment) -> str:
     "Engines and batch sizes, measured; which one predicted"
-    done = e.of("optimize")
+    done = e.of(OptimizeMetrics)
     if not done:
         if any(s.stage == "optimize" for s in e.steps):
             return "추론 최적화를 끝까지 마친 모델이 없습니다."
@@ -83,7 +87,7 @@ def optimizing(e: Experiment) -> str:
     parts = [
         "검증 대화로 엔진과 배치 크기를 재었습니다. "
         "**같은 요약**과 **ROUGE 차이**(점, 대괄호 안은 95% 신뢰 구간)는 그대로의 transformers(`hf`)가 쓴 요약에 견준 것이고, "
-        "지연은 한 묶음을 맡겨 답을 받기까지의 중앙값입니다."
+        "지연은 한 배치를 맡겨 답을 받기까지의 중앙값입니다."
     ]
     for s in done:
         parts += _measured_engines(s)

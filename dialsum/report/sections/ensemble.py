@@ -6,30 +6,33 @@
 __all__ = ['ensemble']
 
 # %% ../../../nbs/modules/report/sections/ensemble.ipynb #e66d0de0
+from ...ensemble.metrics import EnsembleMetrics
+from ...generation.metrics import EpochCandidatesMetrics
 from ...korean.particles import particle
 from ..experiment import Experiment, Step
 from ..labels import labels
 from ..markdown import difference_text, escape, mean_text, number, p_value, reason, table
+from ...scores.metrics import ComparedSystem
 
 # %% ../../../nbs/modules/report/sections/ensemble.ipynb #d05290a6
 _strategies = labels("strategy")
 
 
-def _epoch_rows(s: Step) -> list[list[str]]:  # of one model's other epochs
-    systems = {row["system"]: row for row in s.metrics["systems"]}
+def _epoch_rows(s: Step[EpochCandidatesMetrics]) -> list[list[str]]:  # of one model's other epochs
+    systems = {row.system: row for row in s.metrics.systems}
     best = systems.pop("best")
     rows = []
     for system, row in systems.items():
         name = escape(Step.title_of(f"{s.model}/{system}"))
-        p = p_value(row.get("p_holm"))
-        rows.append([name, mean_text(row), f"{best['mean']:.2f}", difference_text(row), p])
+        p = p_value(row.p_holm)
+        rows.append([name, mean_text(row), f"{best.mean:.2f}", difference_text(row), p])
     return rows
 
 
 def _epochs_beside(
     e: Experiment,
 ) -> list[str]:  # models of other epochs beside the one that training chose; none where none were kept
-    rows = [row for s in e.of("epoch_candidates") for row in _epoch_rows(s)]
+    rows = [row for s in e.of(EpochCandidatesMetrics) for row in _epoch_rows(s)]
     if not rows:
         return []
     text = (
@@ -40,31 +43,33 @@ def _epochs_beside(
     return ["### 다른 에폭의 모델", text, table(head, rows)]
 
 
-def _strategy_row(row: dict, other: dict) -> list[str]:  # other: of the second measure
+def _strategy_row(row: ComparedSystem, other: ComparedSystem) -> list[str]:  # other: of the second measure
     return [
-        _strategies.get(row["system"], escape(row["system"])),
+        _strategies.get(row.system, escape(row.system)),
         mean_text(row),
         difference_text(row),
-        p_value(row.get("p_holm")),
-        f"{other['mean']:.2f}",
-        p_value(other.get("p_holm")),
+        p_value(row.p_holm),
+        f"{other.mean:.2f}",
+        p_value(other.p_holm),
     ]
 
 # %% ../../../nbs/modules/report/sections/ensemble.ipynb #e3483558
 def _beyond_chance(
-    systems: list[dict], sign: int
+    systems: list[ComparedSystem], sign: int
 ) -> str:  # the strategies that differ so, as a topic; '' for none
     names = [
-        _strategies.get(row["system"], row["system"])
+        _strategies.get(row.system, row.system)
         for row in systems
-        if row.get("p_holm", 1) < 0.05 and row["difference"] * sign > 0
+        if row.is_significant and (row.difference or 0) * sign > 0
     ]
     return f"{', '.join(names)}{particle(names[-1], '은/는')}" if names else ""
 
 
-def _verdict(m: dict, systems: list[dict], best: str) -> str:  # best: the best model's name, not escaped
-    chance = set(m.get("chance") or [])  # an older record does not have it
-    if {row["system"] for row in systems} <= chance:
+def _verdict(
+    m: EnsembleMetrics, systems: list[ComparedSystem], best: str
+) -> str:  # best: the best model's name, not escaped
+    chance = set(m.chance or [])  # an older record does not have it
+    if {row.system for row in systems} <= chance:
         return f"{escape(best)} 하나도 어느 전략도 무작위 기준을 넘지 못하므로 서로 견주지 않습니다."
     better, worse = _beyond_chance(systems, 1), _beyond_chance(systems, -1)
     if better:
@@ -75,28 +80,30 @@ def _verdict(m: dict, systems: list[dict], best: str) -> str:  # best: the best 
     return text
 
 
-def _choice(m: dict, verdict: str) -> str:  # what was chosen from what
-    members = ", ".join(escape(Step.title_of(member)) for member in m["members"])
-    strategy = _strategies.get(m["strategy"], m["strategy"])
+def _choice(m: EnsembleMetrics, verdict: str) -> str:  # what was chosen from what
+    members = ", ".join(escape(Step.title_of(member)) for member in m.members)
+    strategy = _strategies.get(m.strategy, m.strategy)
     return (
-        f"검증 대화 {number(m['n'])}개에서 후보 {len(m['members'])}개({members})의 요약 가운데 하나를 골랐습니다. "
+        f"검증 대화 {number(m.n)}개에서 후보 {len(m.members)}개({members})의 요약 가운데 하나를 골랐습니다. "
         f"{verdict} 다음 단계로는 **{escape(strategy)}**{particle(strategy, '을/를')} 넘겼습니다."
     )
 
 # %% ../../../nbs/modules/report/sections/ensemble.ipynb #1c03bdb6
-def _measured(m: dict) -> list[str]:  # the strategies in both measures, and between which bounds they lie
-    measures = [m["utility"], *(k for k in m["metrics"] if k != m["utility"])]
-    main, second = (m["metrics"][k] for k in measures)
+def _measured(
+    m: EnsembleMetrics,
+) -> list[str]:  # the strategies in both measures, and between which bounds they lie
+    measures = [m.utility, *(k for k in m.metrics if k != m.utility)]
+    main, second = (m.metrics[k] for k in measures)
     name, other_name = (labels("utility")[k] for k in measures)
-    best = Step.title_of(m["best"])
-    others = {row["system"]: row for row in second["systems"]}
-    rows = [_strategy_row(row, others[row["system"]]) for row in main["systems"]]
+    best = Step.title_of(m.best)
+    others = {row.system: row for row in second.systems}
+    rows = [_strategy_row(row, others[row.system]) for row in main.systems]
     head = ["전략", name, f"{escape(best)}{particle(best, '과/와')}의 차이", "p(Holm)", other_name, "p(Holm)"]
     bounds = (
-        f"모델 하나씩의 평균은 {main['mean_single']:.2f}, "
-        f"대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main['oracle']:.2f}입니다({name})."
+        f"모델 하나씩의 평균은 {main.mean_single:.2f}, "
+        f"대화마다 가장 좋은 요약을 골랐을 때의 상한은 {main.oracle:.2f}입니다({name})."
     )
-    verdict = _verdict(m, main["systems"], best)
+    verdict = _verdict(m, main.systems, best)
     return [_choice(m, verdict), table(head, rows), bounds]
 
 
@@ -105,11 +112,11 @@ def _tested(e: Experiment) -> list[str]:
     if tried is None:
         return ["앙상블은 하지 않았습니다."]
     if tried.status == "skipped":
-        return [f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {reason(tried.fact['error'])}."]
+        return [f"고를 것이 없어 앙상블은 하지 않았습니다. 까닭: {reason(tried.error)}."]
     if tried.status != "success":
         return ["앙상블 단계가 성공하지 못했습니다."]
-    m = tried.metrics
-    gone = [f"- {reason(why)}" for why in m["dropped"].values()]
+    m: EnsembleMetrics = tried.metrics
+    gone = [f"- {reason(why)}" for why in m.dropped.values()]
     return [*_measured(m), *(["약해서 뺀 모델:\n" + "\n".join(gone)] if gone else [])]
 
 

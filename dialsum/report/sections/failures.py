@@ -6,7 +6,12 @@
 __all__ = ['submission', 'error_path', 'repairs', 'failures']
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #f804e59b
+from typing import Any
+
+from ...ensemble.metrics import EnsembleMetrics
+from ...generation.metrics import EvaluateMetrics, PredictMetrics, SoupMetrics, TtaMetrics
 from ...korean.particles import particle
+from ...pipeline.metrics import SubmitMetrics
 from ..diagrams import STATUS, Edge, Flow, Node, duration, shortened
 from ..experiment import Experiment, Step, only_chance, step_names
 from ..labels import labels
@@ -24,40 +29,39 @@ from dialsum.report.markdown import (
 from .scores import ROUGES
 from .timeline import group_of, leads_to
 from ...runs.error_facts import error_sentence
+from ...runs.records import ErrorRecord
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #b3cddaca
 def _written_by_chance(
-    e: Experiment, name: str | None
+    e: Experiment, name: str
 ) -> bool:  # whether a candidate's dev score is no better than its null row
-    candidates = {s.model: s for s in e.of("evaluate")}
-    for s in e.of("ensemble"):
-        candidates["ensemble"] = s
-    for stage in ("tta", "soup"):
-        for s in e.of(stage):
-            candidates[f"{s.model}/{stage}"] = s
+    candidates: dict[str, Step[Any]] = {s.model: s for s in e.of(EvaluateMetrics)}
+    others: list[Step[Any]] = [*e.of(EnsembleMetrics), *e.of(TtaMetrics), *e.of(SoupMetrics)]
+    for s in others:
+        candidates["/".join(filter(None, (s.model, s.stage)))] = s
     return name in candidates and only_chance(candidates[name])
 
 
-def _submitted_rows(e: Experiment, m: dict) -> int | None:  # m: of the submit stage
-    if "rows" in m:
-        return m["rows"]
-    return next((s.metrics.get("rows") for s in e.of("predict") if s.model == m.get("chosen")), None)
+def _submitted_rows(e: Experiment, m: SubmitMetrics) -> int | None:
+    if m.rows is not None:
+        return m.rows
+    return next((s.metrics.rows for s in e.of(PredictMetrics) if s.model == m.chosen), None)
 
 
 def submission(e: Experiment) -> str:
     "Which model's predictions were taken"
-    done = e.of("submit")
+    done = e.of(SubmitMetrics)
     if not done:
         return "제출 파일이 없습니다."
     m = done[0].metrics
-    name = escape(Step("", m.get("chosen") or "").label) or "–"
+    name = escape(Step("", m.chosen).label) or "–"
     rows = number(_submitted_rows(e, m))
-    metric = ROUGES.get(m.get("metric"), "–").replace("평균", "ROUGE 평균")
-    outputs = sorted(done[0].fact["outputs"].items())
+    metric = ROUGES.get(m.metric, "–").replace("평균", "ROUGE 평균")
+    outputs = sorted(done[0].outputs.items())
     files = (
         ", ".join(f"{code_span(path)}(SHA-256 `{digest[:12]}`)" for path, digest in outputs) or "기록 없음"
     )
-    if _written_by_chance(e, m.get("chosen")):
+    if _written_by_chance(e, m.chosen):
         text = (
             f"{name}의 예측 {rows}개를 제출 파일로 썼습니다. "
             f"이 점수가 무작위 기준을 넘지 못하므로 다른 후보보다 낫다고 말하지 않습니다. 파일: {files}."
@@ -67,17 +71,18 @@ def submission(e: Experiment) -> str:
             f"검증 데이터의 {metric}{particle(metric, '이/가')} 가장 높은 {name}의 예측 {rows}개를 제출 파일로 썼습니다. "
             f"파일: {files}."
         )
-    candidates = m.get("candidates") or []
-    if not candidates:
+    if not m.candidates:
         return text
-    ranks = [[escape(Step("", c["model"]).label), number(c.get("score"), 2)] for c in candidates]
+    ranks = [[escape(Step("", c.model).label), number(c.score, 2)] for c in m.candidates]
     return f"{text}\n\n{table(['후보', metric], ranks)}"
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #8bb2aae8
 _kinds = labels("error_kind")
 
 
-def _stopped(e: Experiment, step: Step) -> list[Step]:  # blocked steps that wait for it, also through others
+def _stopped(
+    e: Experiment, step: Step[Any]
+) -> list[Step[Any]]:  # blocked steps that wait for it, also through others
     waiting = [s for s in e.steps if s.status == "blocked" and s is not step]
     stopped = [step]
     for before in stopped:  # it grows meanwhile
@@ -87,29 +92,29 @@ def _stopped(e: Experiment, step: Step) -> list[Step]:  # blocked steps that wai
     return [s for s in e.steps if s in blocked]
 
 
-def _facts_of_failure(e: Experiment, step: Step, error: dict) -> list[str]:  # lines
-    kind = _kinds.get(error.get("kind"), escape(error.get("kind") or "–"))
+def _facts_of_failure(e: Experiment, step: Step[Any], error: ErrorRecord) -> list[str]:  # lines
+    kind = _kinds.get(error.kind, escape(error.kind or "–"))
     log = "없음"
-    if error.get("traceback"):
-        log = f"{code_span(error['traceback'])}(실험 폴더 안)"
+    if error.traceback:
+        log = f"{code_span(error.traceback)}(실험 폴더 안)"
     lines = [
-        f"- 종류: {kind} ({code_span(error.get('type') or '–')})",
+        f"- 종류: {kind} ({code_span(error.type or '–')})",
         f"- 걸린 시간: {duration(step.seconds)}",
         f"- 기록: {log}",
         f"- 이 실패로 실행되지 않은 단계: {step_names(_stopped(e, step), 12) or '없음'}",
     ]
     for key, name in labels("error_field").items():
-        if error.get(key):
-            lines.append(f"- {name}: {prose(error[key])}")
-    if error.get("reference"):
-        lines.append(f"- 참고: <{error['reference']}>")
-    if not error.get("cause") and error.get("kind") in ("exception", "died"):
+        if value := getattr(error, key):
+            lines.append(f"- {name}: {prose(value)}")
+    if error.reference:
+        lines.append(f"- 참고: <{error.reference}>")
+    if not error.cause and error.kind in ("exception", "died"):
         lines.append("- 원인: 알려진 오류 목록에 없습니다. 아래 메시지와 기록을 보십시오.")
     return lines
 
 
-def _failure(e: Experiment, step: Step) -> str:
-    error = step.fact.get("error") or {}
+def _failure(e: Experiment, step: Step[Any]) -> str:
+    error = step.error or ErrorRecord()
     parts = [f"### {escape(step.name)}", "\n".join(_facts_of_failure(e, step, error))]
     if text := error_sentence(error):
         parts += ["프로그램이 남긴 메시지(원문):", code(text)]
@@ -118,24 +123,24 @@ def _failure(e: Experiment, step: Step) -> str:
     return "\n\n".join([*parts, diagram(error_path(e, step))])
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #390c6cbb
-def _path_node(id: str, text: str, state: str = "", **group) -> Node:
+def _path_node(id: str, text: str, state: str = "", **group: Any) -> Node:
     return Node(id, (shortened(without_paths(text)),), state, **group)
 
 
-def error_path(e: Experiment, step: Step) -> Flow:
+def error_path(e: Experiment, step: Step[Any]) -> Flow:
     "From the stage through the frames to the error, its cause, and what it stopped"
-    error = step.fact.get("error") or {}
+    error = step.error or ErrorRecord()
     message = (error_sentence(error) or "–").splitlines()[0]
     texts = [
         f"{step.name} · {STATUS[step.status]}",
-        *(error.get("frames") or ()),
-        f"{error.get('type') or '–'}: {message}",
+        *error.frames,
+        f"{error.type or '–'}: {message}",
     ]
     last = f"n{len(texts) - 1}"
-    parts = [_path_node(f"n{i}", text) for i, text in enumerate(texts)]
+    parts: list[Node | Edge] = [_path_node(f"n{i}", text) for i, text in enumerate(texts)]
     parts += [Edge(f"n{i}", f"n{i + 1}") for i in range(len(texts) - 1)]
-    if error.get("cause"):
-        parts += [_path_node("c", f"원인: {error['cause']}"), Edge("c", last, dotted=True)]
+    if error.cause:
+        parts += [_path_node("c", f"원인: {error.cause}"), Edge("c", last, dotted=True)]
     for i, s in enumerate(_stopped(e, step)):
         text = f"{s.name} · {STATUS[s.status]}"
         parts += [_path_node(f"b{i}", text, "blocked", **group_of(s)), Edge(last, f"b{i}")]
@@ -145,11 +150,10 @@ def error_path(e: Experiment, step: Step) -> Flow:
 # %% ../../../nbs/modules/report/sections/failures.ipynb #d7c03a79
 def repairs(e: Experiment) -> str:  # empty when nothing failed, or nothing is known of it
     "What to repair first: a row for each kind of failure, P0 before P3"
-    groups = {}  # (severity, cause, remedy) → steps
-    for s in e.steps:
-        error = s.fact.get("error") or {} if s.status == "failed" else {}
-        if error.get("remedy"):
-            kind = (error.get("severity") or "P1", error.get("cause") or "–", error["remedy"])
+    groups: dict[tuple[str, str, str], list[Step[Any]]] = {}  # (severity, cause, remedy) → steps
+    for s in _with_status(e, "failed"):
+        if s.error and s.error.remedy:
+            kind = (s.error.severity or "P1", s.error.cause or "–", s.error.remedy)
             groups.setdefault(kind, []).append(s)
     if not groups:
         return ""
@@ -166,15 +170,15 @@ def repairs(e: Experiment) -> str:  # empty when nothing failed, or nothing is k
     )
 
 
-def _why(steps: list[Step]) -> str:  # blocked or skipped ones
+def _why(steps: list[Step[Any]]) -> str:  # blocked or skipped ones
     return table(
         ["단계", "까닭"],
-        [[escape(s.name), reason(s.fact.get("error") or {}, cell=True)] for s in steps],
+        [[escape(s.name), reason(s.error, cell=True)] for s in steps],
         2,
     )
 
 
-def _with_status(e: Experiment, status: str) -> list[Step]:
+def _with_status(e: Experiment, status: str) -> list[Step[Any]]:
     return [s for s in e.steps if s.status == status]
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #62c8fc27

@@ -6,26 +6,28 @@
 __all__ = ['folds']
 
 # %% ../../../nbs/modules/report/sections/folds.ipynb #0fa8f6fe
-from ..experiment import Experiment, Step, score_of
-from ..markdown import difference_text, escape, mean_text, p_value, table
+from ...generation.metrics import SoupMetrics
+from ..experiment import Experiment, Step
+from ..markdown import difference_text, escape, mean_text, number, p_value, table
 from .scores import score_cells
+from ...scores.metrics import FoldsMetrics, Spread
 
 # %% ../../../nbs/modules/report/sections/folds.ipynb #02252438
 def _averaged(
     e: Experiment,
 ) -> str:  # the average of the folds' weights, beside its parts; '' where there is none
     rows = []
-    for s in e.of("soup"):
-        systems = {row["system"]: row for row in s.metrics["systems"]}
+    for s in e.of(SoupMetrics):
+        systems = {row.system: row for row in s.metrics.systems}
         soup = systems["soup"]
-        best = systems[s.metrics["best_fold"]]
+        best = systems[s.metrics.best_fold]
         rows.append(
             [
                 escape(s.label),
                 mean_text(soup),
-                f"{best['mean']:.2f}",
+                f"{best.mean:.2f}",
                 difference_text(soup),
-                p_value(soup.get("p_holm")),
+                p_value(soup.p_holm),
             ]
         )
     if not rows:
@@ -35,25 +37,29 @@ def _averaged(
     return f"\n\n### 가중치 평균\n\n{text}\n\n{table(head, rows)}"
 
 
-def _fold_row(s: Step, columns: int) -> list[str]:  # columns: how many folds there are at most
-    spread, folds = s.metrics["spread"], s.metrics["folds"]
+def _spread_cell(spread: Spread | None) -> str:
+    return f"{number(spread.mean, 2)} ± {number(spread.std, 2)}" if spread else "–"
+
+
+def _fold_row(s: Step[FoldsMetrics], columns: int) -> list[str]:  # columns: how many folds there are at most
+    folds = s.metrics.folds
     return [
         f"**{escape(s.label)}**",
         score_cells(s, "split")[-1],
-        f"{spread['mean']:.2f} ± {spread['std']:.2f}",
-        *(f"{fold['mean']:.2f}" for fold in folds),
+        _spread_cell(s.metrics.spread),
+        *(number(fold.mean, 2) for fold in folds),
         *["–"] * (columns - len(folds)),
     ]
 
 
 def folds(e: Experiment) -> str:
     "Scores on rows that were held out, over all folds and from fold to fold"
-    done = sorted(e.of("folds"), key=lambda s: (-score_of(s, "split", "mean")["f"], *s.order()))
+    done = sorted(e.of(FoldsMetrics), key=lambda s: (-s.metrics.main_score.f, *s.order()))
     if not done:
         if any(s.stage == "folds" for s in e.steps):
             return "폴드를 끝까지 마친 모델이 없습니다."
         return "폴드로 나누어 학습한 모델이 없습니다."
-    columns = max(len(s.metrics["folds"]) for s in done)
+    columns = max(len(s.metrics.folds) for s in done)
     text = (
         "학습 대화마다, 그 대화를 배우지 않은 폴드의 모델이 쓴 요약을 매긴 점수"
         "(ROUGE 평균, 태그를 나누어 셈)입니다. "

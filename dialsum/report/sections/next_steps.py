@@ -7,30 +7,35 @@ __all__ = ['next_steps']
 
 # %% ../../../nbs/modules/report/sections/next_steps.ipynb #06e62958
 import math
+from typing import Any
 
+from ...augment.metrics import DataMetrics
+from ...generation.metrics import EvaluateMetrics
 from ...korean.particles import particle
 from ...models.cards import CARDS
 from ..diagrams import printable
-from ..experiment import Experiment, Step, has_interval, only_chance, score_of
+from ..experiment import Experiment, Step, only_chance
 from ..markdown import escape, holm_text, number, prose
-from .each_model import verdicts_on
+from .each_model import metrics_of, verdicts_on
 from .overview import runner_up
 from ..verdicts import advise
+from ...scores.metrics import FaultCounts
 from ...scores.significance import dialogues_needed, spread_of
+from ...training.metrics import TrainMetrics
 
 # %% ../../../nbs/modules/report/sections/next_steps.ipynb #c5b10d72
 def _rows_for(
-    e: Experiment, row: dict, n: int, gap: float
+    e: Experiment, half_width: float, n: int, gap: float
 ) -> int:  # dialogues that show a paired difference in four of five experiments
-    spread = spread_of((row["difference_high"] - row["difference_low"]) / 2, n)
-    pairs = sum("p" in other for other in e.differences[0].values())
+    spread = spread_of(half_width, n)
+    pairs = sum(other.p is not None for other in e.differences[0].values())
     return dialogues_needed(gap, spread, comparisons=max(1, pairs))
 
 
 def _rows_apart(
-    a: dict, b: dict, n: int, gap: float
+    intervals: list[tuple[float, float]], n: int, gap: float
 ) -> int:  # dialogues whose two intervals are apart in four of five experiments
-    halves = [(score["high"] - score["low"]) / 2 for score in (a, b)]
+    halves = [(high - low) / 2 for low, high in intervals]
     margin = sum(halves) + 0.8416 / 1.96 * math.hypot(*halves)
     return math.ceil(n * (margin / gap) ** 2)
 
@@ -43,66 +48,85 @@ def _needed(text: str, n: int, needed: int) -> list[str]:
 def _sharper(e: Experiment) -> list[str]:  # what would make the comparison tell more
     if len(e.ranking) < 2 or all(map(only_chance, e.ranking[:2])):
         return []
-    first = e.ranking[0]
-    a, b = (score_of(s, "split", "mean") for s in e.ranking[:2])
-    n = (first.metrics.get("split") or {}).get("n")
-    gap = a["f"] - b["f"]
+    first, second = (s.metrics for s in e.ranking[:2])
+    n = first.dialogues
+    gap = first.main_score.f - second.main_score.f
     if not n or gap <= 0:
         return []
-    if row := runner_up(e):
-        if row["p_holm"] < 0.05:
+    row = runner_up(e)
+    if row and row.change:
+        if row.is_significant:
             return []
+        _, low, high = row.change
         text = (
             f"1위와 2위의 차이({gap:.2f}점)는 우연일 수 있습니다({holm_text(row)}). "
             "차이가 정말 이만하다면, 이를 다섯 번에 네 번 가려내는 데(검정력 80%)"
         )
-        n = len(first.metrics["per_dialogue"])
-        return _needed(text, n, _rows_for(e, row, n, gap))
-    if not has_interval(a, b) or a["low"] > b["high"]:
+        n = len(first.per_dialogue)
+        return _needed(text, n, _rows_for(e, (high - low) / 2, n, gap))
+    bounds, other_bounds = first.main_score.bounds, second.main_score.bounds
+    if not bounds or not other_bounds or bounds[0] > other_bounds[1]:
         return []
     text = (
         f"1위와 2위의 신뢰 구간이 겹칩니다(차이 {gap:.2f}점). "
         "차이가 정말 이만하다면, 구간이 다섯 번에 네 번 겹치지 않는 데"
     )
-    return _needed(text, n, _rows_apart(a, b, n, gap))
+    return _needed(text, n, _rows_apart([bounds, other_bounds], n, gap))
 
 # %% ../../../nbs/modules/report/sections/next_steps.ipynb #2caa7059
 def _settings_of(
     e: Experiment, label: str
-) -> dict:  # under which a model was made, as `advise` asks for them
-    steps = [s for s in [*e.of("data"), *e.by_model[label]] if s.status == "success" and s.fold is None]
-    by_stage = {s.stage: s for s in steps}
-    metrics = {stage: s.metrics for stage, s in by_stage.items()}
-    train = metrics.get("train", {})
-    evaluate = metrics.get("evaluate", {})
-    recipe = train.get("recipe") or {}
-    settings = {}
-    for stage in ("data", "train", "evaluate"):
-        if stage in by_stage:
-            settings |= by_stage[stage].fact.get("params") or {}
-    for name, value in {**recipe, **(evaluate.get("decoding") or {})}.items():
-        if value is not None:
-            settings[name] = value
-    last = (train.get("evaluations") or [{}])[-1].get("epoch")
+) -> dict[str, object]:  # under which a model was made, as `advise` asks for them
+    steps = [*e.of(DataMetrics), *e.by_model[label]]
+    train = metrics_of(steps, TrainMetrics)
+    evaluate = metrics_of(steps, EvaluateMetrics)
+    settings: dict[str, object] = _params(steps)
+    for record in (train.recipe, evaluate.decoding):
+        if record:
+            settings |= {k: v for k, v in record.to_dict().items() if v is not None}
     settings |= dict(
-        scale=evaluate.get("scale") or train.get("scale"),
-        updates=train.get("steps"),
-        stopped=last is not None and last < (recipe.get("epochs") or 0),
-        fitted=evaluate.get("fitted"),
-        reached=evaluate.get("reached"),
-        length_ratio=((evaluate.get("split") or {}).get("diagnostics") or {}).get("length_ratio"),
+        scale=evaluate.scale or train.scale,
+        updates=train.steps,
+        stopped=_has_stopped(train),
+        fitted=evaluate.fitted.to_dict() if evaluate.fitted else None,
+        reached=evaluate.reached,
+        length_ratio=evaluate.diagnostics.get("length_ratio"),
     )
-    quality = metrics.get("data", {}).get("quality")
+    quality = metrics_of(steps, DataMetrics).quality
     if quality:
-        settings["quality"] = quality.get("kinds") or {}
+        settings["quality"] = quality.kinds
     return settings
 
 
-def _reads_no_more(s: Step) -> bool:  # whether a model that cut dialogues has no room for longer ones
-    lengths = s.metrics.get("lengths") or s.fact.get("params") or {}
+def _params(steps: list[Step[Any]]) -> dict[str, object]:  # of the stages that made a model, folds aside
+    by_stage = {s.stage: s.params for s in steps if s.status == "success" and s.fold is None}
+    params: dict[str, object] = {}
+    for stage in ("data", "train", "evaluate"):
+        params |= by_stage.get(stage, {})
+    return params
+
+
+def _has_stopped(m: TrainMetrics) -> bool:  # whether a training ended before its last epoch
+    last = m.evaluations[-1].epoch if m.evaluations else None
+    epochs = m.recipe.epochs if m.recipe else None
+    return last is not None and last < (epochs or 0)
+
+
+def _token_limits(s: Step[EvaluateMetrics]) -> tuple[int, int]:  # that are read and written; 0: unknown
+    if lengths := s.metrics.lengths:
+        return lengths.max_source or 0, lengths.max_new_tokens or 0
+    return s.params.get("max_source", 0), s.params.get("max_new_tokens", 0)
+
+
+def _reads_no_more(
+    s: Step[EvaluateMetrics],
+) -> bool:  # whether a model that cut dialogues has no room for more
+    read, written = _token_limits(s)
     config = CARDS[s.model].config if s.model in CARDS else {}
-    written = 2 if config.get("is_encoder_decoder") else lengths.get("max_new_tokens", 0)
-    return lengths.get("max_source", 0) + written >= config.get("max_position_embeddings", math.inf)
+    if config.get("is_encoder_decoder"):
+        written = 2
+    longest: float = config.get("max_position_embeddings", math.inf)
+    return read + written >= longest
 
 # %% ../../../nbs/modules/report/sections/next_steps.ipynb #36aaa4cc
 def _cut(e: Experiment) -> list[str]:  # what to do where dialogues were not read to their end
@@ -110,12 +134,12 @@ def _cut(e: Experiment) -> list[str]:  # what to do where dialogues were not rea
         False: "`--max-source`를 늘려 대화를 끝까지 읽게 합니다.",
         True: "`--max-source`가 이미 모델이 읽을 수 있는 최대이므로 더 긴 글을 읽는 모델로 바꿉니다.",
     }
-    cut = [s for s in e.ranking if s.metrics.get("shortened")]
+    cut = [s for s in e.ranking if s.metrics.shortened]
     lines = []
     for full, remedy in remedies.items():
         steps = [s for s in cut if _reads_no_more(s) == full]
         if steps:
-            counts = ", ".join(f"{escape(s.label)} {number(s.metrics['shortened'])}개" for s in steps)
+            counts = ", ".join(f"{escape(s.label)} {number(s.metrics.shortened)}개" for s in steps)
             lines.append(f"**잘린 대화**({counts}): {remedy}")
     return lines
 
@@ -133,7 +157,7 @@ def _repair(e: Experiment) -> list[str]:  # what failed is to be done again
 def next_steps(e: Experiment) -> str:
     "What follows from the facts: failures first, then verdicts"
     verdicts = {label: verdicts_on(e, label) for label in e.by_model}
-    faults = {s.label: s.metrics.get("faults") or {} for s in e.ranking}
+    faults = {s.label: s.metrics.faults or FaultCounts() for s in e.ranking}
     settings = {label: _settings_of(e, label) for label in e.by_model}
     lines = _repair(e)
     for advice, models in advise(verdicts, faults, settings):

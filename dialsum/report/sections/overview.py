@@ -7,7 +7,9 @@ __all__ = ['REPLICA_NOTE', 'runner_up', 'best_score', 'against_baseline', 'momen
 
 # %% ../../../nbs/modules/report/sections/overview.ipynb #96063313
 from datetime import datetime
+from typing import Any
 
+from ...generation.metrics import EvaluateMetrics
 from ...korean.particles import particle
 from ..diagrams import duration
 from dialsum.report.experiment import (
@@ -15,16 +17,16 @@ from dialsum.report.experiment import (
     Experiment,
     Step,
     foreign_scorer,
-    has_interval,
     is_replica,
     only_chance,
-    score_of,
     score_text,
     step_names,
 )
 from ..labels import labels
-from ..markdown import escape, holm_text, interval, number
+from ..markdown import escape, holm_text, number
+from ...scores.metrics import ComparedSystem
 from ...scores.rouge import clears
+from ...scores.significance import interval
 from ...scores.summary_errors import FAULTS
 
 # %% ../../../nbs/modules/report/sections/overview.ipynb #843392e6
@@ -39,7 +41,7 @@ def _completed(
     return f"{what} {every}{subject} 모두 {good}." if every > 1 else f"{what} {every}{subject} {good}."
 
 
-def _came_through(steps: list[Step]) -> bool:  # of one model
+def _came_through(steps: list[Step[Any]]) -> bool:  # of one model
     return all(s.status in ("success", "skipped") for s in steps)
 
 
@@ -69,25 +71,28 @@ def _outcome(e: Experiment) -> str:
 # %% ../../../nbs/modules/report/sections/overview.ipynb #c4d9bc27
 def runner_up(
     e: Experiment,
-) -> dict | None:  # None where it was not tested against the first
+) -> ComparedSystem | None:  # None where it was not tested against the first
     "The second model's row of `compare`"
     row = e.differences[0].get(e.ranking[1].model) if len(e.ranking) > 1 else None
-    return row if row and "p" in row else None
+    return row if row and row.p is not None else None
 
 
-def _gap(row: dict) -> str:  # how far the first model is above this one, and whether that is chance
-    above = 0 - row["difference"]
-    bounds = interval(0 - row["difference_high"], 0 - row["difference_low"])
+def _gap(
+    row: ComparedSystem, change: tuple[float, float, float]
+) -> str:  # how far the first model is above this one, and whether that is chance
+    difference, low, high = change
+    above = 0 - difference
+    bounds = interval(0 - high, 0 - low)
     end = "이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다"
-    if row["p_holm"] < 0.05:
+    if row.is_significant:
         end = "이고, 우연으로 보기 어렵습니다"
     return f"대화마다 짝지어 본 두 모델의 차이는 {above:.2f}점{bounds}{end}({holm_text(row)})."
 
 
 def _unranked(
-    ranking: list[Step], n: str
+    ranking: list[Step[EvaluateMetrics]], n: str
 ) -> str:  # of models of which the first two are no better than chance
-    means = [f"{escape(s.label)} {score_of(s, 'split', 'mean')['f']:.2f}점" for s in ranking[:2]]
+    means = [f"{escape(s.label)} {s.metrics.main_score.f:.2f}점" for s in ranking[:2]]
     rest = "입니다"
     if len(ranking) > 2:
         rest = f"이고, 나머지 모델 {len(ranking) - 2}개의 점수는 점수 절에 있습니다"
@@ -97,37 +102,39 @@ def _unranked(
     )
 
 
-def _single(s: Step, n: str) -> str:  # of the only model that was evaluated
-    score = score_text(score_of(s, "split", "mean"))
+def _single(s: Step[EvaluateMetrics], n: str) -> str:  # of the only model that was evaluated
+    score = score_text(s.metrics.main_score)
     text = f"- **점수:** 검증 대화 {n}개에서 {escape(s.label)}의 ROUGE 평균은 {score}입니다."
     if foreign_scorer(s):
         text += " 한글을 읽지 못하는 채점기의 점수이므로 다른 점수와 견줄 수 없습니다."
     return text
 
 # %% ../../../nbs/modules/report/sections/overview.ipynb #d3037581
-def _places(first: Step, second: Step, n: str) -> str:  # the first two, in two sentences
-    score = score_of(first, "split", "mean")
-    other = score_of(second, "split", "mean")
+def _places(
+    first: Step[EvaluateMetrics], second: Step[EvaluateMetrics], n: str
+) -> str:  # the first two, in two sentences
+    score = first.metrics.main_score
     subject = f"{escape(first.label)}{particle(first.label, '이/가')}"
-    mean = f"{score_text(score)}{particle(number(score['f'], 2), '으로/로')}"
+    mean = f"{score_text(score)}{particle(number(score.f, 2), '으로/로')}"
     return (
         f"- **가장 높은 점수:** 검증 대화 {n}개에서 {subject} ROUGE 평균 {mean} 가장 높았습니다. "
-        f"2위는 {escape(second.label)}({other['f']:.2f})입니다."
+        f"2위는 {escape(second.label)}({second.metrics.main_score.f:.2f})입니다."
     )
 
 
 def _certainty(e: Experiment) -> str:  # how far to trust the order of the first two; '' where they are apart
     first, second = e.ranking[:2]
-    signatures = {s.metrics["split"].get("signature") for s in e.ranking}
+    signatures = {s.metrics.signature for s in e.ranking}
     if foreign_scorer(first) or len(signatures) > 1:
         return "점수를 매긴 방법 때문에 견줄 수 없는 점수입니다. 까닭은 점수 절에 있습니다."
-    if row := runner_up(e):
-        return _gap(row)
-    score = score_of(first, "split", "mean")
-    other = score_of(second, "split", "mean")
-    if not has_interval(score, other):
+    row = runner_up(e)
+    if row and row.change:
+        return _gap(row, row.change)
+    bounds = first.metrics.main_score.bounds
+    other_bounds = second.metrics.main_score.bounds
+    if not bounds or not other_bounds:
         return "신뢰 구간이 없으므로 이 차이만으로 우열을 말할 수는 없습니다."
-    if score["low"] <= other["high"]:
+    if bounds[0] <= other_bounds[1]:
         return "두 모델의 신뢰 구간이 겹치므로 이 차이만으로 우열을 말할 수는 없습니다."
     return ""
 
@@ -137,7 +144,7 @@ def best_score(e: Experiment) -> str:
     if not e.ranking:
         return "- **점수:** 평가를 마친 모델이 없어 점수가 없습니다."
     first, *others = e.ranking
-    n = number(first.metrics["split"].get("n"))
+    n = number(first.metrics.dialogues)
     if not others:
         return _single(first, n)
     if only_chance(first) and only_chance(others[0]):
@@ -146,24 +153,25 @@ def best_score(e: Experiment) -> str:
 
 # %% ../../../nbs/modules/report/sections/overview.ipynb #15b5e6b5
 def against_baseline(
-    step: Step,  # an evaluation
+    step: Step[EvaluateMetrics],
     row: str,  # a key of `BASELINES`
 ) -> str | None:  # 'above', 'near' or 'below'; None when there is no such row
     "How a score stands to a baseline"
-    other = score_of(step, "split", "mean", row)
-    if not other:
+    other = step.metrics.score(row=row)
+    if not other or not step.metrics.split:
         return None
-    if clears(step.metrics["split"], row):
+    if clears(step.metrics.split, row):
         return "above"
-    return "near" if score_of(step, "split", "mean")["f"] > other["f"] else "below"
+    return "near" if step.metrics.main_score.f > other.f else "below"
 
 
-def _beyond(step: Step, row: str) -> str:  # the difference to a baseline; '' where the facts do not have it
-    differences = step.metrics["split"].get("differences") or {}
-    difference = (differences.get(row) or {}).get("mean")
-    if not difference:
+def _beyond(
+    step: Step[EvaluateMetrics], row: str
+) -> str:  # the difference to a baseline; '' where the facts do not have it
+    difference = step.metrics.split.difference(row) if step.metrics.split else None
+    if not difference or not difference.bounds:
         return ""
-    return f"{difference['f']:+.2f} {interval(difference['low'], difference['high'])}"
+    return f"{difference.f:+.2f} {interval(*difference.bounds)}"
 
 
 _ends = labels("baseline_end")
@@ -187,9 +195,11 @@ def _verdict(e: Experiment) -> list[str]:  # a line, or none
     best = e.ranking[0]
     standings, names = {}, {}
     for row, title in BASELINES.items():
-        if standing := against_baseline(best, row):
+        baseline = best.metrics.score(row=row)
+        standing = against_baseline(best, row)
+        if baseline and standing:
             standings[row] = standing
-            names[row] = f"{title}({score_of(best, 'split', 'mean', row)['f']:.2f})"
+            names[row] = f"{title}({baseline.f:.2f})"
     if not standings:
         return ["- **기준과 비교:** 견줄 기준 점수가 사실 파일에 없습니다."]
     line = f"- **기준과 비교:** 이 점수는 {_standing(names, standings)}."
@@ -214,18 +224,19 @@ def time_span(
     "First start and last end, in the zone of the first"
     if not e.facts:
         return None
-    start = min(moment(f["started"]) for f in e.facts)
-    return start, max(moment(f["finished"]) for f in e.facts).astimezone(start.tzinfo)
+    start = min(moment(f.started) for f in e.facts)
+    return start, max(moment(f.finished) for f in e.facts).astimezone(start.tzinfo)
 
 
 def _interrupted(e: Experiment) -> bool:  # whether somebody stopped it
-    return any((f.get("error") or {}).get("kind") == "interrupted" for f in e.facts)
+    return any(f.error is not None and f.error.kind == "interrupted" for f in e.facts)
 
 
 def _time(e: Experiment) -> list[str]:  # a line, or none
-    if not time_span(e):
+    span = time_span(e)
+    if span is None:
         return []
-    start, end = time_span(e)
+    start, end = span
     offset = start.strftime("%z")
     zone = f"(UTC{offset[:3]}:{offset[3:]})" if offset else ""
     last = f"{end:%H:%M:%S}" if end.date() == start.date() else f"{end:%Y-%m-%d %H:%M:%S}"
@@ -247,21 +258,20 @@ REPLICA_NOTE = (
 def _commonest(
     e: Experiment,
 ) -> list[str]:  # a line on the commonest fault of the best model's summaries, or none
-    faults = e.ranking[0].metrics.get("faults") if e.ranking else None
-    if not faults or not faults.get("rows"):
+    faults = e.ranking[0].metrics.faults if e.ranking else None
+    if not faults or not faults.rows:
         return []
-    rows = faults["rows"]
     name = escape(e.ranking[0].label)
-    known = {kind: counts for kind, counts in faults["kinds"].items() if kind in FAULTS}
-    kind, counts = max(known.items(), key=lambda item: item[1]["count"])
-    if not counts["count"]:
-        return [f"- **요약의 오류:** {name}의 요약 {number(rows)}개에서 규칙에 걸린 오류가 없습니다."]
+    known = {kind: counts for kind, counts in faults.kinds.items() if kind in FAULTS}
+    kind, counts = max(known.items(), key=lambda item: item[1].count)
+    if not counts.count:
+        return [f"- **요약의 오류:** {name}의 요약 {number(faults.rows)}개에서 규칙에 걸린 오류가 없습니다."]
     line = (
         f"- **요약의 오류:** {name}의 요약에서 가장 흔한 오류는 "
-        f"{FAULTS[kind].title}({counts['count'] / rows:.1%})입니다."
+        f"{FAULTS[kind].title}({faults.share(kind):.1%})입니다."
     )
-    if counts["references"] is not None:
-        line += f" 같은 규칙이 사람이 쓴 참조에서 찾은 것은 {counts['references'] / rows:.1%}입니다."
+    if counts.references is not None:
+        line += f" 같은 규칙이 사람이 쓴 참조에서 찾은 것은 {faults.reference_share(kind):.1%}입니다."
     return [line]
 
 

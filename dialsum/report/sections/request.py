@@ -7,20 +7,24 @@ __all__ = ['OPTIONS', 'option_value', 'request', 'again', 'data', 'before', 'mac
 
 # %% ../../../nbs/modules/report/sections/request.ipynb #967c66a1
 from pathlib import Path
+from typing import Any
 
+from ...augment.metrics import DataMetrics, Profile
+from ...checks.metrics import FindingRecord, PreflightMetrics
 from ...data.quality import DEFECTS, quality_markdown
 from ...korean.particles import particle
 from ..experiment import PARTS, Experiment, Step, step_names
 from ..figures import figure_link
 from ..labels import labels
 from ..markdown import code, code_span, escape, finding_parts, number, table, without_paths
+from ...runs.records import Environment
 
 # %% ../../../nbs/modules/report/sections/request.ipynb #1c3bf565
 OPTIONS = labels("option")
 
 
 def option_value(
-    value,  # JSON-ready
+    value: Any,  # JSON-ready
 ) -> str:  # Markdown
     "An option's value as people read it"
     if value is None or value == "" or value == [] or value == {}:
@@ -69,8 +73,8 @@ def again(e: Experiment) -> str:
 # %% ../../../nbs/modules/report/sections/request.ipynb #97b19ebb
 def _hashes(e: Experiment) -> list[list[str]]:  # rows of input or output, name, hash
     files = []
-    for s in e.of("data"):
-        for direction, hashes in (("입력", s.fact["inputs"]), ("출력", s.fact["outputs"])):
+    for fact in filter(None, (s.fact for s in e.of(DataMetrics))):
+        for direction, hashes in (("입력", fact.inputs), ("출력", fact.outputs)):
             files += [(direction, Path(path).name, digest) for path, digest in hashes.items()]
     return [[direction, code_span(name), f"`{digest[:12]}`"] for direction, name, digest in sorted(files)]
 
@@ -78,28 +82,30 @@ def _hashes(e: Experiment) -> list[list[str]]:  # rows of input or output, name,
 _lengths = labels("length")
 
 
-def _mean_and_most(m: dict, measure: str) -> str:  # measure: a key of `_lengths`
-    if f"{measure}_mean" not in m:
-        return "–"
-    return f"{number(m.get(f'{measure}_mean'), 1)} / {number(m.get(f'{measure}_max'))}"
+def _mean_and_most(profile: Profile, measure: str) -> str:  # measure: a key of `_lengths`
+    mean = getattr(profile, f"{measure}_mean")
+    most = getattr(profile, f"{measure}_max")
+    return "–" if mean is None else f"{number(mean, 1)} / {number(most)}"
 
 
-def _part_row(part: str, m: dict) -> list[str]:
+def _part_row(part: str, profile: Profile) -> list[str]:
     return [
-        escape(PARTS.get(part, part)),
-        number(m.get("rows")),
-        *(_mean_and_most(m, measure) for measure in _lengths),
+        PARTS[part],
+        number(profile.rows),
+        *(_mean_and_most(profile, measure) for measure in _lengths),
     ]
 
 
 def data(e: Experiment) -> str:
     "The rows that were worked on"
-    done = e.of("data")
+    done = e.of(DataMetrics)
     if not done:
         return "데이터를 준비한 기록이 없습니다."
     m = done[0].metrics
     head = ["구분", "대화 수", *(f"{name}(평균 / 최대)" for name in _lengths.values())]
-    parts = [table(head, [_part_row(part, m[part]) for part in PARTS if part in m]), "길이는 글자 수입니다."]
+    profiles = {part: getattr(m, part) for part in PARTS}
+    rows = [_part_row(part, profile) for part, profile in profiles.items() if profile]
+    parts = [table(head, rows), "길이는 글자 수입니다."]
     if hashes := _hashes(e):
         parts.append("데이터의 SHA-256(앞 12자리)입니다. 이 값이 다르면 다른 데이터입니다.")
         parts.append(table(["", "이름", "해시"], hashes, 3))
@@ -112,31 +118,33 @@ def _part_title(part: str) -> str:
     return PARTS.get(part, escape(part))
 
 
-def _cleaned(cleaned: dict | None) -> list[str]:  # a sentence on dialogues that were mended, or none
+def _cleaned(
+    cleaned: dict[str, int] | None,
+) -> list[str]:  # a sentence on dialogues that were mended, or none
     if not cleaned:
         return []
     counts = ", ".join(f"{_part_title(part)} {number(n)}개" for part, n in cleaned.items())
-    return [f"대화의 글자와 태그, 줄바꿈을 고쳤습니다: {counts}. 정답 요약은 그대로입니다."]
+    return [f"대화의 글자와 태그, 줄바꿈을 고쳤습니다: {counts}. 참조 요약은 그대로입니다."]
 
 
-def _quality(e: Experiment, m: dict) -> str:  # m: of the data stage
-    quality = m.get("quality")
-    parts = _cleaned(m.get("cleaned"))
+def _quality(e: Experiment, m: DataMetrics) -> str:
+    quality = m.quality
+    parts = _cleaned(m.cleaned)
     if not quality:
         parts.append("행마다 살펴보지는 않았습니다. `--validate-data-quality`를 주면 살펴봅니다.")
         return "\n\n".join(parts)
     dropped = "점수가 낮아 뺀 학습 대화는 없습니다."
-    if quality["dropped"]:
+    if quality.dropped:
         dropped = (
-            f"점수가 {quality['threshold']:g} 미만인 학습 대화 {number(quality['dropped'])}개를 뺐습니다. "
+            f"점수가 {quality.threshold:g} 미만인 학습 대화 {number(quality.dropped)}개를 뺐습니다. "
             "뺀 대화와 까닭은 실험 폴더의 `data/low_quality.csv`에 있습니다."
         )
-    parts += [f"행의 점수는 1에서 시작해 결함마다 낮아집니다. {dropped}", quality_markdown(quality)]
-    if quality["kinds"]:
+    parts += [f"행의 점수는 1에서 시작해 결함마다 낮아집니다. {dropped}", quality_markdown(quality.to_dict())]
+    if quality.kinds:
         parts.append(figure_link(e, "quality.png"))
     worst = [
-        [_part_title(row["part"]), escape(row["fname"]), number(row["score"], 2), escape(row["reasons"])]
-        for row in quality["worst"]
+        [_part_title(row.part), escape(row.fname), number(row.score, 2), escape(row.reasons)]
+        for row in quality.worst
     ]
     if worst:
         head = ["구분", "이름", "점수", "까닭"]
@@ -155,43 +163,41 @@ def _drop_reasons(
     return f"{code_span(method)} {', '.join(reasons)}"
 
 # %% ../../../nbs/modules/report/sections/request.ipynb #4037f0c3
-def _grown(e: Experiment, m: dict) -> str:  # m: of the data stage
-    augmentation = m.get("augmentation")
+def _grown(e: Experiment, m: DataMetrics) -> str:
+    augmentation = m.augmentation
     if not augmentation:
         return "늘리지 않았습니다."
-    methods = augmentation["methods"]
     text = (
-        f"학습 대화 {number(augmentation['rows'])}개로 새 대화 {number(augmentation['made'])}개를 만들어 "
+        f"학습 대화 {number(augmentation.rows)}개로 새 대화 {number(augmentation.made)}개를 만들어 "
         "학습 데이터에 더했습니다."
     )
-    if augmentation["made"] < augmentation["asked"]:
-        requested = number(augmentation["asked"])
-        text += f" 더 만들 수 있는 대화가 없어 요청한 {requested}개보다 적습니다."
-    if "instruction" in methods:
+    if augmentation.fell_short:
+        text += f" 더 만들 수 있는 대화가 없어 요청한 {number(augmentation.asked)}개보다 적습니다."
+    if "instruction" in augmentation.methods:
         text += " 지시문만 다른 대화(`instruction`)는 인코더-디코더 모델의 학습에서는 빠집니다."
     text += " 검증과 테스트 데이터로는 만들지 않습니다."
     rows = []
-    for method, counts in methods.items():
-        numbers = [number(counts.get(key)) for key in ("made", "left_out", "dropped")]
+    for method, counts in augmentation.methods.items():
+        numbers = [number(n) for n in (counts.made, counts.left_out, counts.dropped)]
         rows.append([code_span(method), *numbers])
     parts = [text, table(["방법", "만든 대화", "방법이 맞지 않은 대화", "검사에서 버린 대화"], rows)]
-    reasons = [_drop_reasons(method, counts) for method, counts in augmentation.get("reasons", {}).items()]
+    reasons = [_drop_reasons(method, counts) for method, counts in augmentation.reasons.items()]
     if reasons:
         parts.append(f"버린 까닭: {'; '.join(reasons)}.")
-    if backend := augmentation.get("backend"):
-        name = backend["name"]
+    if augmentation.backend:
+        name = augmentation.backend.name
         parts.append(f"바꾸어 쓰기는 {code_span(name)}{particle(name, '이/가')} 했습니다.")
     return "\n\n".join(parts)
 
 
-def _dealt(e: Experiment, m: dict) -> str:  # m: of the data stage
-    folds = m.get("folds")
+def _dealt(e: Experiment, m: DataMetrics) -> str:
+    folds = m.folds
     if not folds:
         return "나누지 않았습니다."
     return (
-        f"학습 대화를 {folds['k']}개 폴드로 나누었습니다(시드 {folds['seed']}). "
+        f"학습 대화를 {folds.k}개 폴드로 나누었습니다(시드 {folds.seed}). "
         "같거나 거의 같은 대화, 한 대화에서 만든 대화는 한 폴드에 둡니다. "
-        f"폴드별 대화 수: {', '.join(map(number, folds['rows']))}."
+        f"폴드별 대화 수: {', '.join(map(number, folds.rows))}."
     )
 
 
@@ -201,50 +207,50 @@ _data_sections = {"품질": _quality, "데이터 증강": _grown, "폴드": _dea
 _severities = labels("severity")
 
 
-def _finding_cells(model: str, f: dict) -> list[str]:
+def _finding_cells(model: str, f: FindingRecord) -> list[str]:
     return [
         escape(Step("", model).label),
-        _severities.get(f["severity"], escape(f["severity"])),
+        _severities.get(f.severity, escape(f.severity)),
         *finding_parts(f),
     ]
 
 
 def before(e: Experiment) -> str:
     "What was found before anything started"
-    done = e.of("preflight")
+    done = e.of(PreflightMetrics)
     if not done:
         return "시작하기 전에 점검한 기록이 없습니다."
     m = done[0].metrics
-    models = m["models"]
-    good = sum(checked["ok"] for checked in models.values())
+    good = sum(checked.ok for checked in m.models.values())
     rehearsal = "예행 연습은 하지 않았습니다."
-    if m.get("rehearsed"):
+    if m.rehearsed:
         rehearsal = (
-            "각 모델의 복제 모델(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다."
+            "각 모델의 축소 모형(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다."
         )
-    text = f"모델 {len(models)}개 가운데 {good}개가 점검을 통과했습니다({number(m['seconds'], 1)}초). {rehearsal}"
-    rows = [_finding_cells(model, f) for model, checked in models.items() for f in checked["findings"]]
+    text = (
+        f"모델 {len(m.models)}개 가운데 {good}개가 점검을 통과했습니다({number(m.seconds, 1)}초). {rehearsal}"
+    )
+    rows = [_finding_cells(model, f) for model, checked in m.models.items() for f in checked.findings]
     if not rows:
         return f"{text} 발견한 문제는 없습니다."
     return f"{text}\n\n{table(['모델', '구분', '발견한 것', '영향', '할 일'], rows, 5)}"
 
 # %% ../../../nbs/modules/report/sections/request.ipynb #5e51852f
-def _commit(environment: dict) -> str:
-    if not environment.get("commit"):
+def _commit(environment: Environment) -> str:
+    if not environment.commit:
         return "–"
-    return f"`{environment['commit'][:12]}`" + (
-        " (커밋하지 않은 변경 있음)" if environment.get("dirty") else ""
-    )
+    return f"`{environment.commit[:12]}`" + (" (커밋하지 않은 변경 있음)" if environment.dirty else "")
 
 
-def _differs(a: dict, b: dict) -> bool:  # whether two environments have other code or versions
-    return any(a.get(key) != b.get(key) for key in ("python", "packages", "package_code", "commit"))
+def _versions(environment: Environment) -> tuple[Any, ...]:  # of all code that a result depends on
+    return environment.python, environment.packages, environment.package_code, environment.commit
 
 
 def _elsewhere(
-    e: Experiment, environment: dict
+    e: Experiment, environment: Environment
 ) -> str:  # steps that ran on other versions, in a sentence, or ''
-    others = [s for s in e.steps if s.fact and _differs(s.fact.get("environment") or {}, environment)]
+    started = _versions(environment)
+    others = [s for s in e.steps if s.fact and _versions(s.fact.environment) != started]
     if not others:
         return ""
     return (
@@ -254,31 +260,26 @@ def _elsewhere(
 
 
 def _gpus(
-    e: Experiment, environment: dict
+    e: Experiment, environment: Environment
 ) -> list[str]:  # at the start, else of the first stage that had some
-    if environment.get("gpus"):
-        return environment["gpus"]
-    for s in e.steps:
-        gpus = ((s.fact or {}).get("environment") or {}).get("gpus")
-        if gpus:
-            return gpus
-    return []
+    every = [environment, *(s.fact.environment for s in e.steps if s.fact)]
+    return next((own.gpus for own in every if own.gpus), [])
 
 
 def machine(e: Experiment) -> str:
     "Versions, code and machine"
-    env = (e.asked or {}).get("environment")
+    env = e.asked.environment if e.asked else Environment()
     if not env:
         return "실행 환경이 기록되어 있지 않습니다."
-    packages = sorted((env.get("packages") or {}).items())
+    packages = sorted(env.packages.items())
     lines = [
-        ["시스템", escape(f"{env.get('system', '–')} {env.get('machine', '')}")],
-        ["CPU", number(env.get("cores"), unit="코어")],
-        ["메모리", number(env.get("memory_gib"), 1, " GiB")],
+        ["시스템", escape(f"{env.system or '–'} {env.machine}")],
+        ["CPU", number(env.cores, unit="코어")],
+        ["메모리", number(env.memory_gib, 1, " GiB")],
         ["GPU", escape(", ".join(_gpus(e, env))) or "없음(CPU만 사용)"],
-        ["Python", escape(env.get("python", "–"))],
+        ["Python", escape(env.python or "–")],
         ["커밋", _commit(env)],
-        ["dialsum 코드 해시", f"`{env.get('package_code', '–')}`"],
+        ["dialsum 코드 해시", f"`{env.package_code or '–'}`"],
         ["라이브러리", escape(", ".join(f"{name} {version}" for name, version in packages if version))],
     ]
     return table(["항목", "값"], lines, 2) + _elsewhere(e, env)

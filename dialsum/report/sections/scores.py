@@ -7,8 +7,11 @@ __all__ = ['ROUGES', 'score_cells', 'score_table', 'alarms', 'decoding_table', '
 
 # %% ../../../nbs/modules/report/sections/scores.ipynb #7e2f9eda
 import re
+from typing import Any
 
+from ...generation.metrics import EvaluateMetrics
 from ...korean.particles import particle
+from ...models.metrics import DecodingRecord
 from ..diagrams import printable
 from dialsum.report.experiment import (
     BASELINES,
@@ -25,6 +28,7 @@ from ..markdown import difference_text, escape, number, p_value, table
 from .overview import against_baseline
 from .request import option_value
 from ...scores.damage import limits, out_of_bounds
+from ...scores.metrics import ComparedSystem
 from ...scores.significance import SWAPS
 
 # %% ../../../nbs/modules/report/sections/scores.ipynb #dd0f52fe
@@ -32,7 +36,7 @@ ROUGES = labels("rouge")
 
 
 def score_cells(
-    step: Step,
+    step: Step[Any],
     tags: str,  # 'split' or 'whole'
     row: str = "",  # '' (the model's own), 'null' or 'lead2'
 ) -> list[str]:  # one for each of `ROUGES`
@@ -69,7 +73,7 @@ def score_table(
     for cells, s in leads.items():
         whose = f" ({escape(s.label)}의 데이터)" if len(leads) > 1 else ""
         rows.append([f"앞 두 발화 기준{whose}", *cells])
-    signatures = list(dict.fromkeys((s.metrics.get(tags) or {}).get("signature") for s in e.ranking))
+    signatures = list(dict.fromkeys(s.metrics.signature_of(tags) for s in e.ranking))
     named = ", ".join(f"`{printable(signature)}`" if signature else "기록 없음" for signature in signatures)
     scores = table(["", *ROUGES.values()], rows)
     return "\n\n".join([scores, f"서명: {named}", *_signature_notes(e, signatures)])
@@ -78,38 +82,36 @@ def score_table(
 _diagnostics = labels("diagnostic")  # diagnostic → column's name
 
 
-def _diagnostics_of(s: Step) -> dict[str, float]:
-    return (s.metrics.get("split") or {}).get("diagnostics") or {}
-
-
 def _measure(name: str, value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.2f}배" if name == "length_ratio" else f"{value:.1%}"
 
 
-def _tokenizer_of(s: Step) -> str:  # by which a step's scores were made
-    named = re.search(r"tok:(\w+)", (s.metrics.get("split") or {}).get("signature") or "")
+def _tokenizer_of(s: Step[EvaluateMetrics]) -> str:  # by which a step's scores were made
+    named = re.search(r"tok:(\w+)", s.metrics.signature or "")
     return named[1] if named else "mecab"
 
 
-def _held_by_references(name: str, steps: list[Step]) -> str:  # a sentence, or '' where it was not counted
-    shares = [_diagnostics_of(s).get(f"reference_{name}") for s in steps]
-    shares = [share for share in shares if share is not None]
+def _held_by_references(
+    name: str, steps: list[Step[EvaluateMetrics]]
+) -> str:  # a sentence, or '' where it was not counted
+    counted = [s.metrics.diagnostics.get(f"reference_{name}") for s in steps]
+    shares = [share for share in counted if share is not None]
     if not shares:
         return ""
-    return f" 정답에서는 {max(shares):.1%}입니다." if max(shares) else " 정답에는 하나도 없습니다."
+    return f" 참조 요약에서는 {max(shares):.1%}입니다." if max(shares) else " 참조 요약에는 하나도 없습니다."
 
 
 def _alarm(e: Experiment, name: str) -> list[str]:  # a line on a diagnostic that is out of bounds, or none
-    bad = [s for s in e.ranking if out_of_bounds(name, _diagnostics_of(s), _tokenizer_of(s))]
+    bad = [s for s in e.ranking if out_of_bounds(name, s.metrics.diagnostics, _tokenizer_of(s))]
     if not bad:
         return []
     low, high, *_ = limits(_tokenizer_of(bad[0]))[name]
     bounds = f"{high:.0%} 이하" if high else "0%"
     if name == "length_ratio":
         bounds = f"{low}~{high}배"
-    measured = ", ".join(f"{escape(s.label)} {_measure(name, _diagnostics_of(s)[name])}" for s in bad)
+    measured = ", ".join(f"{escape(s.label)} {_measure(name, s.metrics.diagnostics[name])}" for s in bad)
     complaint = labels("diagnostic_wrong")[name]
     meaning = labels("diagnostic_meaning")[name]
     line = f"- {complaint}(정상 {bounds}): {measured}. {meaning}".rstrip()
@@ -118,7 +120,7 @@ def _alarm(e: Experiment, name: str) -> list[str]:  # a line on a diagnostic tha
 
 def alarms(e: Experiment) -> str:
     "What the predictions look like, and what of that is out of bounds"
-    diagnostics = {s.label: _diagnostics_of(s) for s in e.ranking}
+    diagnostics = {s.label: s.metrics.diagnostics for s in e.ranking}
     rows = []
     for label, measured in diagnostics.items():
         rows.append([escape(label), *(_measure(name, measured.get(name)) for name in _diagnostics)])
@@ -132,34 +134,31 @@ _usual = dict(  # what goes without saying
 )
 
 
-def _searched(d: dict) -> str:  # how a model searched for its summaries; d: its decoding
+def _searched(d: DecodingRecord) -> str:  # how a model searched for its summaries
     parts = []
-    if d.get("do_sample") and d.get("temperature") is not None:
-        top_p, top_k = d.get("top_p") or 1, d.get("top_k") or 0
-        parts.append(f"표집(온도 {d['temperature']:g}, top-p {top_p:g}, top-k {top_k:g})")
-    if d.get("num_beams", 1) > 1:
-        parts.append(f"빔 {d['num_beams']}개")
-    elif not d.get("do_sample"):
+    if d.do_sample and d.temperature is not None:
+        parts.append(f"표집(온도 {d.temperature:g}, top-p {d.top_p or 1:g}, top-k {d.top_k or 0:g})")
+    if d.num_beams is not None and d.num_beams > 1:
+        parts.append(f"빔 {d.num_beams}개")
+    elif not d.do_sample:
         parts.append("그리디")
     for key, name in labels("decoding").items():
-        if isinstance(d.get(key), (int, float)) and d[key] != _usual[key]:
-            parts.append(f"{name} {d[key]:g}")
+        value = getattr(d, key)
+        if value is not None and value != _usual[key]:
+            parts.append(f"{name} {value:g}")
     return ", ".join(parts)
 
 
-def _reached(s: Step) -> str:  # share of summaries that took every token that they might have
-    reached = s.metrics.get("reached")
-    rows = s.metrics.get("rows")
-    return "–" if reached is None or not rows else f"{reached / rows:.1%}"
+def _reached(m: EvaluateMetrics) -> str:  # share of summaries that took every token that they might have
+    return "–" if m.reached is None or not m.rows else f"{m.reached / m.rows:.1%}"
 
 
-def _compared_ways(scores: dict[str, float | None]) -> str:  # ways of writing with their scores on dev
+def _compared_ways(scores: dict[str, float]) -> str:  # ways of writing with their scores on dev
     names = labels("fitted")
     parts = []
     for way, score in scores.items():
-        if score is not None:
-            title = " + ".join(names.get(part, part) for part in way.split(" + "))
-            parts.append(f"{title} {score:.2f}")
+        title = " + ".join(names.get(part, part) for part in way.split(" + "))
+        parts.append(f"{title} {score:.2f}")
     return ", ".join(parts) or "–"
 
 # %% ../../../nbs/modules/report/sections/scores.ipynb #a824ddb6
@@ -167,17 +166,18 @@ def decoding_table(e: Experiment) -> str:
     "Decoding, length control and whole sentences, as chosen on dev"
     rows = []
     for s in e.ranking:
-        if not s.metrics.get("decoding"):
+        m = s.metrics
+        if not m.decoding:
             continue
-        fitted = s.metrics.get("fitted") or {}
-        choices = [fitted.get(key) for key in ("length_control", "whole_sentences")]
+        choices = m.fitted.to_dict() if m.fitted else {}  # an older record does not have every choice
         rows.append(
             [
                 escape(s.label),
-                _searched(s.metrics["decoding"]),
-                _reached(s),
-                *("–" if choice is None else option_value(choice) for choice in choices),
-                _compared_ways(fitted.get("tried") or {}),
+                _searched(m.decoding),
+                _reached(m),
+                option_value(choices.get("length_control")),
+                option_value(choices.get("whole_sentences")),
+                _compared_ways(m.fitted.tried if m.fitted else {}),
             ]
         )
     if not rows:
@@ -191,9 +191,11 @@ def decoding_table(e: Experiment) -> str:
     return f"{text}\n\n{table(head, rows, 6)}"
 
 # %% ../../../nbs/modules/report/sections/scores.ipynb #e411e7dd
-def _judgement_of(row: dict, chance: bool) -> str:  # chance: whether the model is no better than its null row
-    if "p" in row:
-        return "우연으로 보기 어려움" if row["p_holm"] < 0.05 else "우열을 말할 수 없음"
+def _judgement_of(
+    row: ComparedSystem, chance: bool
+) -> str:  # chance: whether the model is no better than its null row
+    if row.p is not None:
+        return "우연으로 보기 어려움" if row.is_significant else "우열을 말할 수 없음"
     return "무작위 기준을 넘지 못함" if chance else "가장 높음"
 
 
@@ -227,15 +229,15 @@ def between(e: Experiment) -> str:
     if not tested:
         text = "대화마다 짝지어 견줄 수 있는 모델이 둘이 되지 않아 차이를 검정하지 않았습니다."
         return "\n\n".join([text, *_left_out(reasons)])
-    n = len(next(s for s in e.ranking if s.model in tested).metrics["per_dialogue"])
+    n = len(next(s for s in e.ranking if s.model in tested).metrics.per_dialogue)
     text = _paired_text(next(iter(tested)), n)
-    if any("difference" in row and "p" not in row for row in tested.values()):
+    if any(row.difference is not None and row.p is None for row in tested.values()):
         text += " 두 모델이 모두 무작위 기준을 넘지 못하면 차이를 검정하지 않습니다."
     chance = {s.model for s in e.ranking if only_chance(s)}
     rows = []
     for model, row in tested.items():
-        name, mean = escape(Step.title_of(model)), f"{row['mean']:.2f}"
-        ps = p_value(row.get("p")), p_value(row.get("p_holm"))
+        name, mean = escape(Step.title_of(model)), f"{row.mean:.2f}"
+        ps = p_value(row.p), p_value(row.p_holm)
         rows.append([name, mean, difference_text(row), *ps, _judgement_of(row, model in chance)])
     head = ["모델", "ROUGE 평균", "차이", "p", "p(Holm)", "판단"]
     return "\n\n".join([text, table(head, rows), *_left_out(reasons)])
@@ -256,7 +258,7 @@ def scores(e: Experiment) -> str:
         return "평가 결과가 없습니다. 평가를 마친 모델이 없습니다."
     text = (
         "점수는 F1에 100을 곱한 값이고, 대괄호 안은 95% 신뢰 구간(부트스트랩)입니다. "
-        "**무작위 기준**은 같은 요약을 다른 대화의 정답과 짝지어 매긴 점수, "
+        "**무작위 기준**은 같은 요약을 다른 대화의 참조 요약과 짝지어 매긴 점수, "
         "**앞 두 발화 기준**은 대화의 처음 두 발화를 그대로 요약으로 낸 점수입니다. "
         "요약다운 요약이라면 이 둘을 분명히 넘어야 합니다. 점수는 서명이 같을 때만 서로 견줄 수 있습니다."
     )

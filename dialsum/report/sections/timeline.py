@@ -6,43 +6,47 @@
 __all__ = ['group_of', 'gantt', 'leads_to', 'flowchart', 'resumed', 'timeline']
 
 # %% ../../../nbs/modules/report/sections/timeline.ipynb #08d3d749
+from datetime import datetime
+from typing import Any
+
 from ..diagrams import STATUS, Bar, Edge, Flow, Gantt, Node, duration, shortened
 from ..experiment import NEEDS, Experiment, Step
 from ..markdown import code_span, diagram, escape, prose, table
 from .overview import moment, time_span
 from .request import option_value
 from ...runs.error_facts import error_message
+from ...runs.records import Attempt, Coded
 
 # %% ../../../nbs/modules/report/sections/timeline.ipynb #3f6d9161
 def group_of(
-    s: Step,
-) -> dict:  # `group` and `fold` of a bar or a box
+    s: Step[Any],
+) -> dict[str, Any]:  # `group` and `fold` of a bar or a box
     "What a model's stage and its folds have in common"
     return dict(group=(Step.title_of(s.model), s.title), fold=s.fold is not None) if s.model else {}
 
 
-def _section(s: Step) -> str:  # the heading of a bar
+def _section(s: Step[Any]) -> str:  # the heading of a bar
     return s.label or ("준비" if s.order()[0] == 0 else "마무리")
 
 
 def gantt(e: Experiment) -> Gantt | None:  # None when no stage ran
     "When each stage ran, a section per model"
-    ran = [s for s in e.steps if s.fact and s.status not in ("blocked", "skipped")]
-    if not ran:
+    ran = [(s, s.fact) for s in e.steps if s.fact and s.status not in ("blocked", "skipped")]
+    span = time_span(e)
+    if not ran or span is None:
         return None
-    start, end = time_span(e)
+    start, end = span
 
-    def local(text):
+    def local(text: str) -> datetime:
         return moment(text).astimezone(start.tzinfo)
 
     bars = [
-        Bar(_section(s), s.title, local(s.fact["started"]), s.seconds, s.status, **group_of(s)) for s in ran
+        Bar(_section(s), s.title, local(fact.started), s.seconds, s.status, **group_of(s)) for s, fact in ran
     ]  # a clock can be set back meanwhile
-    attempts = (e.asked or {}).get("attempts") or []
-    return Gantt(start, end, tuple(bars), tuple(local(attempt["time"]) for attempt in attempts))
+    return Gantt(start, end, tuple(bars), tuple(local(attempt.time) for attempt in e.attempts))
 
 
-def leads_to(before: Step, after: Step) -> bool:
+def leads_to(before: Step[Any], after: Step[Any]) -> bool:
     "Whether one stage waits for another"
     if after.stage in ("folds", "soup"):
         return before.stage == "evaluate" and before.fold is not None and before.model == after.model
@@ -55,7 +59,7 @@ def leads_to(before: Step, after: Step) -> bool:
     return (before.model, before.fold) == (after.model, after.fold)
 
 # %% ../../../nbs/modules/report/sections/timeline.ipynb #4cf8ce50
-def _box(i: int, s: Step) -> Node:  # short lines: mermaid breaks long ones
+def _box(i: int, s: Step[Any]) -> Node:  # short lines: mermaid breaks long ones
     title = shortened(s.title)
     status = STATUS[s.status]
     if s.status in ("success", "failed"):
@@ -77,45 +81,42 @@ def flowchart(e: Experiment) -> Flow | None:  # None when there are no stages
     return Flow("단계의 순서와 상태", (*boxes, *arrows))
 
 # %% ../../../nbs/modules/report/sections/timeline.ipynb #7456f5c7
-def _why(undone: dict) -> str:  # why a stage had to run, for a cell
-    if not undone["code"]:
-        return code_span(undone["message"])
+def _why(undone: Coded) -> str:  # why a stage had to run, for a cell
+    if not undone.code:
+        return code_span(undone.message)
     return prose(error_message(undone, "ko").what, cell=True)
 
 
-def _changed(attempt: dict) -> str:  # options that were other than before
+def _changed(attempt: Attempt) -> str:  # options that were other than before
     changes = [
         f"{code_span(name)}: {option_value(old)} → {option_value(new)}"
-        for name, (old, new) in sorted(attempt["changed"].items())
+        for name, (old, new) in sorted(attempt.changed.items())
         if name != "command"
     ]
     return ", ".join(changes) or "없음"
 
 
-def _remaining(a: dict) -> str:  # the stages that an attempt had to run, and why
-    return "<br>".join(f"{escape(key)}: {_why(why)}" for key, why in a["left"].items()) or "없음"
+def _remaining(attempt: Attempt) -> str:  # the stages that it had to run, and why
+    return "<br>".join(f"{escape(key)}: {_why(why)}" for key, why in attempt.left.items()) or "없음"
 
 
 def resumed(e: Experiment) -> str:  # empty when it was not
     "What was left each time that the experiment went on, and why"
-    attempts = (e.asked or {}).get("attempts") or []
-    if not attempts:
+    if not e.attempts:
         return ""
     rows = []
-    for i, attempt in enumerate(attempts, 1):
-        time = escape(attempt["time"][:19].replace("T", " "))
+    for i, attempt in enumerate(e.attempts, 1):
+        time = escape(attempt.time[:19].replace("T", " "))
         rows.append([str(i), time, _changed(attempt), _remaining(attempt)])
-    text = (
-        f"이 실험은 {len(attempts)}번 이어서 실행되었습니다. 바뀐 것에 걸리지 않는 단계는 그대로 두었습니다."
-    )
+    text = f"이 실험은 {len(e.attempts)}번 이어서 실행되었습니다. 바뀐 것에 걸리지 않는 단계는 그대로 두었습니다."
     head = ["회차", "시각", "바뀐 옵션", "남아 있던 단계와 그 이유"]
     return f"\n\n{text}\n\n{table(head, rows, 4)}"
 
 
 def _stand_together(
-    bars: Gantt | None, boxes: Flow
+    bars: Gantt | None, boxes: Flow | None
 ) -> bool:  # whether a bar or a box stands for several stages
-    if len(boxes.grouped.nodes) < len(boxes.nodes):
+    if boxes and len(boxes.grouped.nodes) < len(boxes.nodes):
         return True
     return bars is not None and len(bars.grouped) < len(bars.bars)
 
@@ -136,5 +137,6 @@ def timeline(e: Experiment) -> str:
     blocked = sum(s.status == "blocked" for s in e.steps)
     if blocked and bars:
         parts.append(f"앞 단계가 성공하지 못해 실행되지 않은 {blocked}개 단계는 시간표에 없습니다.")
-    parts += ["아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.", diagram(boxes)]
+    if boxes:
+        parts += ["아래 그림은 단계 사이의 순서와 각 단계의 상태입니다.", diagram(boxes)]
     return "\n\n".join(parts) + resumed(e)

@@ -6,76 +6,90 @@
 __all__ = ['training']
 
 # %% ../../../nbs/modules/report/sections/training.ipynb #2b372a37
+from ...models.metrics import PrecisionRecord
 from ..diagrams import duration
 from ..experiment import Experiment, Step
 from ..figures import FIGURES, figure_link, has_rouge_by_epoch
+from ..labels import labels
 from ..markdown import code_span, escape, number, table
+from ...training.metrics import Evaluation, RecipeRecord, TrainMetrics
 
 # %% ../../../nbs/modules/report/sections/training.ipynb #8c151753
-def _batch(recipe: dict) -> str:
-    size = number(recipe.get("batch_size"))
-    accumulation = recipe.get("gradient_accumulation_steps", 1)
+def _batch(recipe: RecipeRecord) -> str:
+    size = number(recipe.batch_size)
+    accumulation = recipe.gradient_accumulation_steps or 1
     return f"{size} × {accumulation}" if accumulation > 1 else size
 
 
-def _precision(precision: dict) -> str:  # device and number formats
-    text = f"{precision.get('device', '–')}, {precision.get('weights', '–')}"
-    if precision.get("amp") not in (None, "no"):
-        text += f", {precision['amp']} 연산"
-    if precision.get("quantization"):
+def _precision(precision: PrecisionRecord) -> str:  # device and number formats
+    text = f"{precision.device or '–'}, {precision.weights or '–'}"
+    if precision.amp not in ("", "no"):
+        text += f", {precision.amp} 연산"
+    if precision.quantization:
         text += ", 4비트(NF4)"
-    if precision.get("gradient_checkpointing"):
+    if precision.gradient_checkpointing:
         text += ", 활성값 재계산"
     return escape(text)
 
 
-def _training_row(s: Step) -> list[str]:
+def _training_row(s: Step[TrainMetrics]) -> list[str]:
     m = s.metrics
-    recipe = m.get("recipe") or {}
-    best = m.get("best") or {}
-    evaluations = m.get("evaluations") or []
+    recipe = m.recipe or RecipeRecord()
+    best = m.best or Evaluation()
     epochs = "–"
-    if evaluations:
-        epochs = f"{number(evaluations[-1].get('epoch'))}/{number(recipe.get('epochs'))}"
-    rate = recipe.get("learning_rate")
+    if m.evaluations:
+        epochs = f"{number(m.evaluations[-1].epoch)}/{number(recipe.epochs)}"
+    rate = recipe.learning_rate
     return [
         escape(s.label),
-        _precision(m.get("precision") or {}),
+        _precision(m.precision or PrecisionRecord()),
         epochs,
-        number(m.get("steps")),
+        number(m.steps),
         _batch(recipe),
         "–" if rate is None else f"{rate:g}",
-        f"{number(m.get('dev_loss_before'), 3)} → {number(best.get('loss'), 3)}",
-        number(best.get("epoch")),
-        number(m.get("rows_per_second"), 1),
-        duration(m.get("train_seconds")),
+        f"{number(m.dev_loss_before, 3)} → {number(best.loss, 3)}",
+        number(best.epoch),
+        number(m.rows_per_second, 1),
+        duration(m.train_seconds),
     ]
 
 
-def _unlearned(s: Step) -> bool:  # whether the dev loss did not fall
-    before = s.metrics.get("dev_loss_before")
-    after = (s.metrics.get("best") or {}).get("loss")
+def _unlearned(s: Step[TrainMetrics]) -> bool:  # whether the dev loss did not fall
+    before = s.metrics.dev_loss_before
+    after = s.metrics.best.loss if s.metrics.best else None
     return before is not None and after is not None and after >= before
 
 # %% ../../../nbs/modules/report/sections/training.ipynb #6d8981e2
-def _tracking_notes(done: list[Step]) -> list[str]:  # on curves that were sent to W&B
-    tracked = {s.label: s.metrics["tracking"] for s in done if s.metrics.get("tracking")}
+_methods = labels("method")
+
+
+def _tracking_notes(done: list[Step[TrainMetrics]]) -> list[str]:  # on curves that were sent to W&B
+    tracked = {s.label: s.metrics.tracking for s in done if s.metrics.tracking}
     notes = []
-    complete = [label for label, tracking in tracked.items() if not tracking["trouble"]]
+    complete = [label for label, tracking in tracked.items() if not tracking.trouble]
     if complete:
         first = next(iter(tracked.values()))
         notes.append(
-            f"W&B 프로젝트 {code_span(first['project'])}에 곡선을 남긴 모델(`{first['mode']}`): "
+            f"W&B 프로젝트 {code_span(first.project)}에 곡선을 남긴 모델(`{first.mode}`): "
             f"{', '.join(map(escape, complete))}."
         )
     for label, tracking in tracked.items():
-        if tracking["trouble"]:
-            trouble = code_span(tracking["trouble"])
+        if tracking.trouble:
+            trouble = code_span(tracking.trouble)
             notes.append(f"{escape(label)}의 W&B 기록은 온전하지 않습니다: {trouble}.")
     return notes
 
 
-def _notes(done: list[Step]) -> list[str]:
+def _settings(
+    s: Step[TrainMetrics],
+) -> str:  # that a plan may choose; its fact also tells the memory, in English
+    recipe = s.metrics.recipe or RecipeRecord()
+    text = f"{escape(s.label)} {_methods.get(recipe.method, recipe.method)}, 배치 {_batch(recipe)}"
+    precision = s.metrics.precision
+    return f"{text}, 활성값 재계산" if precision and precision.gradient_checkpointing else text
+
+
+def _notes(done: list[Step[TrainMetrics]]) -> list[str]:
     notes = []
     unlearned = ", ".join(escape(s.label) for s in done if _unlearned(s))
     if unlearned:
@@ -83,16 +97,15 @@ def _notes(done: list[Step]) -> list[str]:
             f"검증 손실이 학습 전보다 낮아지지 않은 모델: {unlearned}. 배운 것이 없다고 보아야 합니다."
         )
     notes += _tracking_notes(done)
-    fitted = [s for s in done if s.metrics.get("choice")]
+    fitted = [s for s in done if s.metrics.choice]
     if fitted:
-        choices = ", ".join(f"{escape(s.label)} {code_span(s.metrics['choice'])}" for s in fitted)
-        notes.append(f"메모리에 맞추어 고른 설정: {choices}.")
+        notes.append(f"메모리에 맞추어 고른 설정: {'; '.join(map(_settings, fitted))}.")
     return notes
 
 # %% ../../../nbs/modules/report/sections/training.ipynb #0874f096
 def training(e: Experiment) -> str:
     "What each training did"
-    done = e.of("train")
+    done = e.of(TrainMetrics)
     if not done:
         return "학습 기록이 없습니다. 학습을 마친 모델이 없습니다."
     text = "검증 손실이 가장 낮은 에폭을 골랐습니다."

@@ -13,6 +13,7 @@ from ..experiment import Experiment
 from ..markdown import escape, number, quoted
 from .scores import ROUGES
 from ...scores.matches import matches
+from ...scores.metrics import Case
 
 # %% ../../../nbs/modules/report/sections/worst.ipynb #797e66c3
 def _turn(tag: str, words: str) -> str:
@@ -32,8 +33,8 @@ def _lines(text: str) -> list[str]:  # without blank ones
     return [line for line in text.splitlines() if line.strip()]
 
 
-def _text(text: str | None) -> str:
-    return quoted([escape(line) for line in _lines(text or "")] or ["(빈 글)"])
+def _text(text: str) -> str:
+    return quoted([escape(line) for line in _lines(text)] or ["(빈 글)"])
 
 
 def _marked(prediction: str, reference: str) -> str:  # what the reference has, too, in bold or underlined
@@ -41,17 +42,17 @@ def _marked(prediction: str, reference: str) -> str:  # what the reference has, 
     return quoted(marked or ["(빈 글)"])
 
 
-def _case(heading: str, case: dict) -> str:  # heading: '### 1.'
-    numbers = " · ".join(f"{name} {number(case.get(kind), 2)}" for kind, name in ROUGES.items())
+def _case(heading: str, case: Case) -> str:  # heading: '### 1.'
+    numbers = " · ".join(f"{name} {number(getattr(case, kind), 2)}" for kind, name in ROUGES.items())
     return "\n\n".join(
         [
-            f"{heading} {escape(case.get('fname', '–'))}",
+            f"{heading} {escape(case.fname or '–')}",
             numbers,
-            _dialogue(case.get("dialogue") or ""),
-            "**정답**",
-            _text(case.get("reference")),
+            _dialogue(case.dialogue),
+            "**참조 요약**",
+            _text(case.reference),
             "**예측**",
-            _marked(case.get("prediction") or "", case.get("reference") or ""),
+            _marked(case.prediction, case.reference),
         ]
     )
 
@@ -61,18 +62,18 @@ def worst(e: Experiment) -> str:
     if not e.ranking:
         return "평가를 마친 모델이 없어 보일 대화가 없습니다."
     model = e.ranking[0]
-    cases = model.metrics.get("worst") or []
+    cases = model.metrics.worst
     if not cases:
         return f"{escape(model.label)}의 평가 기록에 점수가 낮은 대화가 없습니다."
     which = "점수가 가장 높은 " if len(e.ranking) > 1 else ""
     text = (
         f"{which}{escape(model.label)}{particle(model.label, '이/가')} 가장 낮은 점수를 받은 대화입니다. "
         "점수는 태그를 나누어 센 것입니다. "
-        "예측에서 <b>굵은 글</b>은 정답에 같은 차례로 나오는 형태소(ROUGE-L), "
-        "<ins>밑줄</ins>은 정답에 있으나 차례가 다른 형태소(ROUGE-1)입니다."
+        "예측에서 <b>굵은 글</b>은 참조 요약에 같은 차례로 나오는 형태소(ROUGE-L), "
+        "<ins>밑줄</ins>은 참조 요약에 있으나 차례가 다른 형태소(ROUGE-1)입니다."
     )
     parts = [text, *(_case(f"### {i}.", case) for i, case in enumerate(cases[:5], 1))]
-    best = (model.metrics.get("best") or [])[-2:][::-1]
+    best = model.metrics.best[-2:][::-1]
     if best:
         parts.append("### 점수가 가장 높은 대화")
         parts += [_case(f"#### {i}.", case) for i, case in enumerate(best, 1)]
