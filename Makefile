@@ -17,7 +17,7 @@ test: .venv/ready
 
 # before a commit: layout, lint, and the tests that start no process and train no model
 fast: lint
-	$(BIN)/python -m pytest -m 'unit and not slow and not real_data' -n auto
+	$(BIN)/python -m pytest tests/unit -n auto
 
 # what takes long by its nature: kills, browsers, every README block, every model
 test-slow: .venv/ready

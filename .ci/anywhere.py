@@ -2,7 +2,7 @@
 
     python .ci/anywhere.py [--fresh] [PASS …]
 
-Each pass runs every notebook and every test that trains or writes with a model. What a pass ended with is kept in build/anywhere.json:
+Each pass runs every notebook and every test that trains or writes with a model (tests/models, tests/contract). What a pass ended with is kept in build/anywhere.json:
 called again, it goes on with what is left, or begins anew where the code is another (or with --fresh).
 """
 
@@ -68,8 +68,8 @@ def run_pass(name: str) -> dict:
             "--dist",
             "loadfile",
             "--no-loadscope-reorder",
-            "-m",
-            "model and not slow and not real_data",
+            "tests/models",
+            "tests/contract",
             *options,
         ]
         process = subprocess.Popen(

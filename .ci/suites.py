@@ -72,7 +72,9 @@ def pytest_terminal_summary(terminalreporter):
 
 def main(options: list[str]) -> int:
     if "--slow" in options:
-        return run_tests(environment(), "-m", "slow", *(o for o in options if o != "--slow"))
+        return run_tests(
+            environment(), "-m", "slow and not real_data", *(o for o in options if o != "--slow")
+        )
     env, started = environment(), time.monotonic()
     passed, failed = run_notebooks(env)
     seconds = time.monotonic() - started

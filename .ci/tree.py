@@ -30,7 +30,11 @@ FOLDERS = {
     "dialsum/": "the package, exported from nbs/modules/; never edited",
     "runs/": "one folder an experiment: notebooks as executed, logs, models, predictions, fact files",
     "reports/": "Korean reports: Markdown with its figures, and the same as one HTML file",
-    "tests/": "what a notebook cannot say of itself",
+    "tests/unit/": "what a notebook cannot say of itself: no process, no model, seconds",
+    "tests/models/": "the same with toy models",
+    "tests/contract/": "what people and tools rely on: command line, facts, notebooks, README; many rows",
+    "tests/slow/": "kills, browsers, every model, real dialogues: not in CI",
+    "tests/support/": "what tests share: toys, experiments made of facts alone",
 }
 
 

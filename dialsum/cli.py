@@ -17,16 +17,17 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .checks.finding import Finding
 from .generation.metrics import EvaluateMetrics, OptimizeMetrics
-from .models.cards import CARDS, card
+from .models.cards import CARDS, ModelCard, card
 from .models.checkpoints import adapter_base, own_checkpoint
 from .models.fetching import fetch_model
 from .models.hub import in_cache, resolve
@@ -37,7 +38,7 @@ from .pipeline.plan import MODES, plan
 from .pipeline.process import at_once, run_stage
 from .pipeline.rules import check_base, check_systems
 from .pipeline.spec import StageSpec
-from .pipeline.status import begun, due, progress, time_left
+from .pipeline.status import Line, Say, StageProgress, begun, due, progress, time_left
 from .pipeline.submission import METRICS
 from .runs.checkout import nbs_path
 from .runs.error_facts import error_sentence
@@ -56,6 +57,9 @@ from .runs.records import ErrorRecord, ExperimentRecord, Fact, Metrics
 from .runs.switches import check_acting, idle
 from .scores.metrics import ScoredMetrics, ScoreInterval
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 # %% ../nbs/modules/cli.ipynb #95b01907
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any):
@@ -63,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
             allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **options
         )
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise DialsumError("call_wrong", reason=message, command=self.prog)
 
     def options(self) -> list[str]:
@@ -127,25 +131,25 @@ LISTS = (  # parameters that take several values: with commas between them, on t
 )
 
 
-def _several(q: Parameter) -> dict:  # for an option that takes several words
+def _several(q: Parameter) -> dict[str, Any]:  # for an option that takes several words
     return dict(nargs="+") if q.name in LISTS else {}
 
 
-def _metavar(q) -> str:
+def _metavar(q: Parameter) -> str:
     return (
         "OURS=THEIRS" if q.name == "columns" else q.type.__name__.upper()
     )  # what stands for a value in the help
 
 
-def _kind(q: Parameter) -> dict:  # for `add_argument`
+def _kind(q: Parameter) -> dict[str, Any]:  # for `add_argument`
     if q.type is bool:
         return dict(action=argparse.BooleanOptionalAction)
     return dict(metavar=_metavar(q)) | _several(q)
 
 # %% ../nbs/modules/cli.ipynb #46095ee7
-def _stage_parameters() -> (
-    dict
-):  # name → Parameter, of every stage of a plan; the first stage's help where several have it
+def _stage_parameters() -> dict[
+    str, Parameter
+]:  # name → Parameter, of every stage of a plan; the first stage's help where several have it
     found: dict[str, Parameter] = {}
     for stage in _planned:
         found = parameters(stage) | found
@@ -154,7 +158,7 @@ def _stage_parameters() -> (
 # %% ../nbs/modules/cli.ipynb #a6995df8
 def _add_number(
     p: _Parser, number: Parameter
-):  # an option of the command line's own, within the limits that its name has
+) -> None:  # an option of the command line's own, within the limits that its name has
     p.add_argument(
         number.name,
         type=number.convert,
@@ -164,7 +168,9 @@ def _add_number(
     )
 
 # %% ../nbs/modules/cli.ipynb #8cac9fbd
-def _add_run_options(p: _Parser, new: bool = True):  # a table; new: of an experiment that is not there yet
+def _add_run_options(
+    p: _Parser, new: bool = True
+) -> None:  # a table; new: of an experiment that is not there yet
     p.add_argument(
         "--models",
         nargs="+",
@@ -253,7 +259,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def add(name, text):
+    def add(name: str, text: str) -> _Parser:
         return commands.add_parser(name, help=text, description=text)
 
     _add_run_options(
@@ -331,7 +337,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 # %% ../nbs/modules/cli.ipynb #7bdd2b23
-def _add_licence(p: _Parser):
+def _add_licence(p: _Parser) -> None:
     p.add_argument(
         "--accept-licence",
         action="store_true",
@@ -339,7 +345,7 @@ def _add_licence(p: _Parser):
     )
 
 
-def _add_predict(p: _Parser):
+def _add_predict(p: _Parser) -> None:
     p.add_argument("--checkpoint", required=True, help="folder that training saved, or a hub name")
     p.add_argument("--input", type=Path, required=True, help="CSV or JSONL with fname and dialogue")
     p.add_argument("--output", type=Path, required=True, help="CSV to write")
@@ -359,7 +365,7 @@ def _add_predict(p: _Parser):
         )
 
 
-def _add_score(p: _Parser):
+def _add_score(p: _Parser) -> None:
     p.add_argument("--predictions", type=Path, required=True, help="CSV or JSONL with fname and summary")
     p.add_argument(
         "--references",
@@ -392,14 +398,14 @@ def _models(names: list[str]) -> list[str]:  # cards' names, in the registry's o
     return selection if set(requested) & set(GROUPS) else list(dict.fromkeys(card(n).name for n in requested))
 
 
-def _mode(args, models: list[str]) -> str:
+def _mode(args: argparse.Namespace, models: list[str]) -> str:
     mode = getattr(args, "mode", "multi_model" if len(models) > 1 else "single")
     if mode == "single" and len(models) > 1:
         raise DialsumError("mode_single_with_several", count=len(models))
     return mode
 
 
-def _checkpoints(args, models: list[str]) -> dict[str, str]:  # model → folder or hub name
+def _checkpoints(args: argparse.Namespace, models: list[str]) -> dict[str, str]:  # model → folder or hub name
     by_model = {}
     for entry in getattr(args, "checkpoint", []):
         name, _, location = (
@@ -414,8 +420,10 @@ def _checkpoints(args, models: list[str]) -> dict[str, str]:  # model → folder
 
 # %% ../nbs/modules/cli.ipynb #26c5bc32
 def _options(
-    args, limits: bool = True
-) -> dict:  # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
+    args: argparse.Namespace, limits: bool = True
+) -> dict[
+    str, Any
+]:  # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
     declared = _stage_parameters()
     convert = Parameter.convert if limits else Parameter.typed
     values = {
@@ -429,8 +437,8 @@ def _options(
 
 
 def _lent(
-    options: dict, tta: bool
-) -> dict:  # with Solar as the model that paraphrases, where one is needed and no other was named
+    options: dict[str, Any], tta: bool
+) -> dict[str, Any]:  # with Solar as the model that paraphrases, where one is needed and no other was named
     from dialsum.api.summaries import Solar
     from dialsum.augment.prepare import methods_asked
 
@@ -449,16 +457,16 @@ def _lent(
     )
 
 # %% ../nbs/modules/cli.ipynb #fbaa7973
-def _absolute(options: dict) -> dict:  # stages run in folders of their own
-    def absolute(v):
+def _absolute(options: dict[str, Any]) -> dict[str, Any]:  # stages run in folders of their own
+    def absolute(v: str) -> str:
         return str(Path(v).expanduser().absolute())
 
-    def absolute_folder(v):
+    def absolute_folder(v: str) -> str:
         return (
             absolute(v) if v and os.path.isdir(os.path.expanduser(v)) else v
         )  # a folder, not a hub name or an address
 
-    def absolute_folders(v):
+    def absolute_folders(v: str) -> str:
         return ",".join(absolute_folder(part.strip()) for part in v.split(","))
 
     ways = dict(
@@ -510,8 +518,8 @@ def _beside_model(
 
 
 def _check_outside(
-    args, options: dict, checkpoints: dict[str, str]
-):  # raises `DialsumError` for a folder to write in that lies in a model
+    args: argparse.Namespace, options: dict[str, Any], checkpoints: dict[str, str]
+) -> None:  # raises `DialsumError` for a folder to write in that lies in a model
     read = _model_folders(*checkpoints.values(), *map(str, named_places(options).values()))
     for option in ("runs", "reports"):
         if hasattr(args, option):
@@ -521,14 +529,20 @@ def _check_outside(
 _switches = ("use_tta", "optimize_inference")
 
 
-def _switched(options: dict) -> dict:  # for `pipeline.plan.plan` and `pipeline.rules.check_systems`
+def _switched(
+    options: dict[str, Any],
+) -> dict[str, Any]:  # for `pipeline.plan.plan` and `pipeline.rules.check_systems`
     return dict(tta=options.get("use_tta", False), optimize=options.get("optimize_inference", False))
 
 
 def _check(
-    models: list[str], scale: str, options: dict, switched: dict, near: dict | None = None
+    models: list[str],
+    scale: str,
+    options: dict[str, Any],
+    switched: dict[str, Any],
+    near: dict[str, Any] | None = None,
 ) -> tuple[
-    dict, bool
+    dict[str, str], bool
 ]:  # (hashes of the data files, whether there is a test set); near: from `at_hand`, what the data are read by
     from dialsum.augment.prepare import check_data
     from dialsum.checks.options import check_options
@@ -552,16 +566,16 @@ def _first_error(findings: list[Finding]) -> Finding | None:
     return next((f for f in findings if f.severity == "error"), None)
 
 
-def _workers(args, scale: str) -> int:
+def _workers(args: argparse.Namespace, scale: str) -> int:
     if args.workers:
-        return args.workers
+        return int(args.workers)
     one_at_once = scale == "full" or Path("/dev/nvidia0").exists()
     return 1 if one_at_once else min(2, os.cpu_count() or 1)
 
 # %% ../nbs/modules/cli.ipynb #b62092de
 def _asked_for(
-    args, limits: bool = True
-) -> tuple[list[str], str, str, dict]:  # (models, scale, mode, options) of a new experiment
+    args: argparse.Namespace, limits: bool = True
+) -> tuple[list[str], str, str, dict[str, Any]]:  # (models, scale, mode, options) of a new experiment
     demo = args.command == "demo"
     models = _models(getattr(args, "models", _usual_models(args)))
     mode = _mode(args, models)
@@ -574,7 +588,7 @@ def _asked_for(
     return models, getattr(args, "scale", "replica" if demo else "full"), mode, usual | options
 
 
-def _usual_models(args) -> list[str]:  # as `--models` would name them
+def _usual_models(args: argparse.Namespace) -> list[str]:  # as `--models` would name them
     if args.command == "real":
         return ["real"]
     several = args.command == "demo" or getattr(args, "mode", "single") != "single"
@@ -582,8 +596,11 @@ def _usual_models(args) -> list[str]:  # as `--models` would name them
 
 
 def _check_beams(
-    models: list[str], scale: str, options: dict, dashes: bool = True
-):  # what acts only with several beams needs a model that has them; dashes: whether these are options of an experiment
+    models: list[str],
+    scale: str,
+    options: dict[str, Any],
+    dashes: bool = True,  # whether these are options of an experiment
+) -> None:  # what acts only with several beams needs a model that has them
     from dialsum.generation.decoding import make_decoding
 
     if options.get("length_penalty", 1) == 1:
@@ -609,8 +626,8 @@ _own_words = (  # in experiment.json's options, and no parameters of stages
 class Request:
     "What an experiment shall do"
 
-    options: dict  # as experiment.json keeps them: the command line's own, and parameters of stages
-    data: dict  # name of a data file → SHA-256
+    options: dict[str, Any]  # as experiment.json keeps them: the command line's own, and parameters of stages
+    data: dict[str, str]  # name of a data file → SHA-256
     test: bool  # whether there is a test set to predict
 
     def stages(self, run: Path) -> list[StageSpec]:
@@ -627,7 +644,7 @@ class Request:
         )
 
     def execute(
-        self, run: Path, args, undone=()
+        self, run: Path, args: argparse.Namespace, undone: Collection[str] = ()
     ) -> int:  # undone: keys of stages that are known to have to run
         "Run it, and print the outcome; returns the exit code"
         specs = self.stages(run)
@@ -641,7 +658,7 @@ class Request:
         return _outcome(run, self.options["models"], outcomes, args.json, Path(self.options["reports"]))
 
 # %% ../nbs/modules/cli.ipynb #f19bcc34
-def _new_request(args) -> Request:  # of `run`, `demo` or `real`
+def _new_request(args: argparse.Namespace) -> Request:  # of `run`, `demo` or `real`
     models, scale, mode, options = _asked_for(args)
     checkpoints = _checkpoints(args, models)
     data, test = _check(models, scale, options, _switched(vars(args)))
@@ -665,7 +682,7 @@ def _new_request(args) -> Request:  # of `run`, `demo` or `real`
     return Request(request_options | switches | _absolute(options), data, test)
 
 
-def _run(args) -> int:
+def _run(args: argparse.Namespace) -> int:
     request = _new_request(args)
     mode, models, scale, workers = (request.options[k] for k in ("mode", "models", "scale", "workers"))
     usual_name = args.command if args.command in ("demo", "real") else mode
@@ -689,7 +706,7 @@ def board(
     keys: list[str],  # of the plan's stages
     awaited: list[str] | None = None,  # from `pipeline.status.due`; None: all of them
     workers: int = 1,  # stages at once
-):  # a rich table
+) -> "Table":  # a rich one
     "How far an experiment is, as a table: a row for each model, a column for each stage"
     from rich.table import Table
 
@@ -716,7 +733,7 @@ def board(
     return table
 
 
-def _cell(p) -> str:
+def _cell(p: StageProgress | None) -> str:
     if p is None:
         return ""
     if p.state == "running":
@@ -727,14 +744,16 @@ def _cell(p) -> str:
 
 # %% ../nbs/modules/cli.ipynb #4cd561a1
 @contextmanager
-def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a function that says a line
+def _view(
+    run: Path, specs: list[StageSpec], workers: int = 1, undone: Collection[str] = ()
+) -> Iterator[Say]:  # gives a function that says a line
     if not sys.stderr.isatty():
         stop, keys = threading.Event(), [s.key for s in specs]
 
-        def say(line):
-            return sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
+        def say(line: str) -> None:
+            sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
 
-        def tell():
+        def tell() -> None:
             while not stop.wait(60):
                 for k, p in progress(events(run), keys).items():
                     if p.state == "running":
@@ -752,20 +771,20 @@ def _view(run: Path, specs: list, workers: int = 1, undone=()):  # gives a funct
     from rich.console import Console
     from rich.live import Live
 
-    def current_board():
+    def current_board() -> "Table":
         awaited = due(specs, {*undone, *begun(events(run), specs)})
         return board(run, [s.key for s in specs], awaited, workers)
 
     with Live(console=Console(stderr=True), get_renderable=current_board, refresh_per_second=2) as live:
 
-        def say(line):  # `Line`; the table shows the others
-            if line.status in ("failed", "again"):
+        def say(line: str) -> None:  # the table shows the others
+            if isinstance(line, Line) and line.status in ("failed", "again"):
                 live.console.print(line, markup=False, highlight=False)
 
         yield say
 
 # %% ../nbs/modules/cli.ipynb #c551da4f
-def _changes(args, scale: str) -> dict:  # the options that are given anew
+def _changes(args: argparse.Namespace, scale: str) -> dict[str, Any]:  # the options that are given anew
     changes = _absolute(_options(args))
     names = ("scale", "rehearse", *_switches)
     changes |= {name: getattr(args, name) for name in names if hasattr(args, name)}
@@ -776,14 +795,16 @@ def _changes(args, scale: str) -> dict:  # the options that are given anew
     return changes
 
 
-def _check_sources(run: Path, options: dict):  # raises `DialsumError` for one that the run would write over
+def _check_sources(
+    run: Path, options: dict[str, Any]
+) -> None:  # raises `DialsumError` for one that the run would write over
     check_kept("data", run, [options.get(f"{part}_csv") for part in ("train", "dev", "test")])
     for m, checkpoint in options["checkpoints"].items():
         check_kept("train", place(run, m), [checkpoint])
 
 
 def _resumed(
-    args, run: Path, before: ExperimentRecord
+    args: argparse.Namespace, run: Path, before: ExperimentRecord
 ) -> tuple[Request, bool]:  # and whether its sources are away
     from dialsum.augment.prepare import at_hand  # before: its experiment.json
 
@@ -811,7 +832,9 @@ def _resumed(
     return Request(options, data, test), away
 
 # %% ../nbs/modules/cli.ipynb #b6ee852b
-def _note_attempt(args, run: Path, before: ExperimentRecord, request: Request, left: dict):  # left: key → why
+def _note_attempt(
+    args: argparse.Namespace, run: Path, before: ExperimentRecord, request: Request, left: dict[str, Reason]
+) -> None:  # left: key → why
     asked, options = before.options, request.options
     changed = {name: [asked.get(name), value] for name, value in options.items() if asked.get(name) != value}
     if not left and not changed:
@@ -827,7 +850,7 @@ def _note_attempt(args, run: Path, before: ExperimentRecord, request: Request, l
     write_atomic(run / "experiment.json", to_json(before.to_dict() | now_asked))
 
 
-def _resume(args) -> int:
+def _resume(args: argparse.Namespace) -> int:
     run = find_run(args.experiment, getattr(args, "runs", None))
     before = experiment_record(run) or ExperimentRecord.of()
     if "models" not in before.options:
@@ -853,7 +876,9 @@ def _resume(args) -> int:
     return request.execute(run, args, left)
 
 # %% ../nbs/modules/cli.ipynb #204d9541
-def _no_sources(reason: Reason, options: dict) -> DialsumError:  # why the data stage cannot run again
+def _no_sources(
+    reason: Reason, options: dict[str, Any]
+) -> DialsumError:  # why the data stage cannot run again
     away = {
         name: path
         for name, path in named_places(options).items()
@@ -863,7 +888,7 @@ def _no_sources(reason: Reason, options: dict) -> DialsumError:  # why the data 
     return DialsumError("sources_not_here", reason=reason, options=list(asked))
 
 # %% ../nbs/modules/cli.ipynb #1e0f09ce
-def _preflight(args) -> int:
+def _preflight(args: argparse.Namespace) -> int:
     from dialsum.checks.preflight import preflight
 
     gc.disable()  # a fifth of the time, in a process that ends right after
@@ -894,7 +919,7 @@ def _preflight(args) -> int:
     return 0 if result.ok() else 1
 
 # %% ../nbs/modules/cli.ipynb #c43b0cf8
-def _failed_row(key: str, fact: Fact[Metrics]) -> dict:  # key: of the stage
+def _failed_row(key: str, fact: Fact[Metrics]) -> dict[str, Any]:  # key: of the stage
     error = fact.error or ErrorRecord()
     return dict(
         stage=key,
@@ -909,7 +934,9 @@ def _outcome(
     run: Path, models: list[str], ended: dict[str, Fact[Metrics]], as_json: bool, reports: Path
 ) -> int:  # exit code
     whole = [f for f in ended.values() if f.fold is None]
-    rows: list[dict] = [dict(model=m, stages={}, score=_score_of(ended.get(f"{m}/evaluate"))) for m in models]
+    rows: list[dict[str, Any]] = [
+        dict(model=m, stages={}, score=_score_of(ended.get(f"{m}/evaluate"))) for m in models
+    ]
     for row in rows:
         row["stages"] = {f.stage: f.status for f in whole if f.model == row["model"]}
     failed = [_failed_row(key, f) for key, f in ended.items() if not f.succeeded]
@@ -947,8 +974,8 @@ def _spell(score: ScoreInterval | None) -> str:
 
 # %% ../nbs/modules/cli.ipynb #45dca889
 def _check_copy(
-    copy: Path, stage: str, model: str, params: dict, run: Path | None
-):  # raises `DialsumError` where -o would write over what is kept
+    copy: Path, stage: str, model: str, params: dict[str, Any], run: Path | None
+) -> None:  # raises `DialsumError` where -o would write over what is kept
     places, checkpoint = named_places(params), params.get("checkpoint") or _usual_checkpoint(model, params)
     trained = [] if run is None else [*run.glob("*/model"), *run.glob("*/fold*/model")]
     beside = [
@@ -972,11 +999,13 @@ def _check_copy(
     raise DialsumError("copy_over_run_file", file=copy, run=run.name)
 
 
-def _usual_checkpoint(model: str, params: dict) -> str:  # what a stage takes that is given none
+def _usual_checkpoint(model: str, params: dict[str, Any]) -> str:  # what a stage takes that is given none
     return own_checkpoint(card(model)) if model and params.get("scale") == "full" else ""
 
 
-def _resolved(args, params: dict) -> str:  # the card's name; empty for a stage of the whole experiment
+def _resolved(
+    args: argparse.Namespace, params: dict[str, Any]
+) -> str:  # the card's name; empty for a stage of the whole experiment
     if "model" not in params:
         return ""
     c, scale = resolve(params["model"], params.get("scale", "replica"))
@@ -987,9 +1016,11 @@ def _resolved(args, params: dict) -> str:  # the card's name; empty for a stage 
     return c.name
 
 
-def _example_of(stage: str, model: str, k_folds: int) -> dict | None:  # what `example_run` makes for it
+def _example_of(
+    stage: str, model: str, k_folds: int
+) -> dict[str, Any] | None:  # what `example_run` makes for it
     own = (model or "kobart",)
-    examples: dict[str, dict] = dict(  # of stages that have nothing to show without an experiment
+    examples: dict[str, dict[str, Any]] = dict(  # of stages that have nothing to show without an experiment
         submit={},
         report={},
         epoch_candidates=dict(models=own),
@@ -1000,7 +1031,7 @@ def _example_of(stage: str, model: str, k_folds: int) -> dict | None:  # what `e
     return examples.get(stage)
 
 # %% ../nbs/modules/cli.ipynb #fc6f608a
-def _new_run_of(args, model: str, params: dict) -> Path:
+def _new_run_of(args: argparse.Namespace, model: str, params: dict[str, Any]) -> Path:
     example = _example_of(args.stage, model, params.get("k_folds", 2))
     if example is not None:
         return example_run(**example, runs=args.runs)
@@ -1008,8 +1039,8 @@ def _new_run_of(args, model: str, params: dict) -> Path:
     return new_run(name, dict(command=args.typed, stage=args.stage) | dict(args.parameter), args.runs)
 
 
-def _copy_of(args) -> Path | None:  # where the executed notebook shall lie as well
-    output = args.output
+def _copy_of(args: argparse.Namespace) -> Path | None:  # where the executed notebook shall lie as well
+    output: Path | None = args.output
     if not output:
         return None
     if not os.path.isdir(output.absolute().parent):
@@ -1017,7 +1048,7 @@ def _copy_of(args) -> Path | None:  # where the executed notebook shall lie as w
     return output / f"{args.stage}.ipynb" if os.path.isdir(output) else output
 
 
-def _stage(args) -> int:
+def _stage(args: argparse.Namespace) -> int:
     params = complete(args.stage, dict(args.parameter))
     check_acting(args.stage, params)
     model, copy = _resolved(args, params), _copy_of(args)
@@ -1071,7 +1102,7 @@ def _compare(runs: list[Path], reports: Path) -> int:
 
     names = [r.name for r in runs]
 
-    def short(name):
+    def short(name: str) -> str:
         return name.encode()[:60].decode(errors="ignore")
 
     path = reports / (
@@ -1082,7 +1113,7 @@ def _compare(runs: list[Path], reports: Path) -> int:
     return 0
 
 
-def _report(args) -> int:
+def _report(args: argparse.Namespace) -> int:
     runs = [find_run(e, getattr(args, "runs", None)) for e in args.experiment]
     reports = check_writable(getattr(args, "reports", reports_path())).absolute()
     if len(runs) > 1:
@@ -1110,7 +1141,7 @@ def _report(args) -> int:
     return 0 if fact.succeeded else 1
 
 # %% ../nbs/modules/cli.ipynb #2d8b896f
-def _diagnose(args) -> int:
+def _diagnose(args: argparse.Namespace) -> int:
     from dialsum.checks.diagnosis import diagnose_file
 
     diagnoses = diagnose_file(args.log)
@@ -1131,7 +1162,7 @@ def _diagnose(args) -> int:
     return 0
 
 # %% ../nbs/modules/cli.ipynb #5a0d971a
-def models_table() -> list[dict]:  # name, aliases, checkpoint, family, parameters, lora_r16
+def models_table() -> list[dict[str, Any]]:  # name, aliases, checkpoint, family, parameters, lora_r16
     "The cards with their sizes, counted on the meta device"
     from dialsum.models.sizes import sizes
 
@@ -1149,7 +1180,7 @@ def models_table() -> list[dict]:  # name, aliases, checkpoint, family, paramete
     ]
 
 
-def _models_command(args) -> int:
+def _models_command(args: argparse.Namespace) -> int:
     rows = models_table()
     if args.json:
         print(to_json(rows), end="")
@@ -1165,7 +1196,7 @@ def _models_command(args) -> int:
 def runs_table(
     runs: Path | None = None,  # folder of the run folders; None: `runs_path()`
 ) -> list[
-    dict
+    dict[str, Any]
 ]:  # experiment, state, created, models, success, failed, blocked, best, broken (why a fact file cannot be believed)
     "The experiments, the newest first, as far as their fact files tell"
     paths = sorted((runs or runs_path()).glob("*/experiment.json"), reverse=True)
@@ -1175,7 +1206,7 @@ def runs_table(
 STATUSES = ("success", "failed", "blocked")
 
 # %% ../nbs/modules/cli.ipynb #4956b5f1
-def _run_row(path: Path) -> dict:  # path: of experiment.json
+def _run_row(path: Path) -> dict[str, Any]:  # path: of experiment.json
     try:
         asked = experiment_record(path.parent) or ExperimentRecord.of(experiment=path.parent.name)
         found = facts(path.parent, dict(evaluate=EvaluateMetrics))
@@ -1205,7 +1236,7 @@ def _best_model(found: list[Fact[Metrics]]) -> str | None:  # by its dev score
     return max(scores)[1] if scores else None
 
 
-def _runs_command(args) -> int:
+def _runs_command(args: argparse.Namespace) -> int:
     rows = runs_table(args.runs)
     if args.json:
         print(to_json(rows), end="")
@@ -1220,13 +1251,13 @@ def _runs_command(args) -> int:
 
 # %% ../nbs/modules/cli.ipynb #a6269b16
 def _fetch_models(names: list[str], accepted: bool) -> dict[str, str]:  # card → where its weights lie
-    def say(line):
-        return print(f"dialsum: {line}", file=sys.stderr)
+    def say(line: str) -> None:
+        print(f"dialsum: {line}", file=sys.stderr)
 
     return {name: fetch_model(card(name), (lambda c: True) if accepted else _accepts, say) for name in names}
 
 
-def _accepts(c) -> bool:  # asked where somebody can answer
+def _accepts(c: ModelCard) -> bool:  # asked where somebody can answer
     if not sys.stdin.isatty():
         return False
     print(
@@ -1238,7 +1269,7 @@ def _accepts(c) -> bool:  # asked where somebody can answer
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _fetch(args) -> int:
+def _fetch(args: argparse.Namespace) -> int:
     places = _fetch_models(_models(args.models), args.accept_licence)
     if args.json:
         print(to_json(places), end="")
@@ -1248,7 +1279,7 @@ def _fetch(args) -> int:
     return 0
 
 # %% ../nbs/modules/cli.ipynb #9b94d4aa
-def _card_of(checkpoint: str, model: str):
+def _card_of(checkpoint: str, model: str) -> ModelCard:
     from dialsum.models.cards import likely_cards
     from dialsum.models.checkpoints import json_of, origin
 
@@ -1272,11 +1303,11 @@ def _card_of(checkpoint: str, model: str):
     return fit[0]
 
 
-def _with_commas(columns) -> str:
+def _with_commas(columns: str | list[str]) -> str:
     return columns if isinstance(columns, str) else ",".join(columns)  # of a list, as a stage takes it
 
 # %% ../nbs/modules/cli.ipynb #38ff7a02
-def _predict(args) -> int:
+def _predict(args: argparse.Namespace) -> int:
     from dialsum.data.columns import check_mapping
     from dialsum.data.dialogues import read
     from dialsum.generation.decoding import make_decoding, with_lengths
@@ -1313,7 +1344,7 @@ def _predict(args) -> int:
     return 0
 
 # %% ../nbs/modules/cli.ipynb #9ff1e685
-def _check_output(output: Path):
+def _check_output(output: Path) -> None:
     if output.is_dir():
         raise DialsumError("output_is_folder", folder=output)
     folder = output.absolute().parent
@@ -1322,7 +1353,7 @@ def _check_output(output: Path):
     check_writable(folder)
 
 
-def _say_progress(done: int, total: int, left: float):  # seconds
+def _say_progress(done: int, total: int, left: float) -> None:  # left: seconds
     print(f"{done}/{total}  {left:.0f} s left", file=sys.stderr, flush=True)
 
 
@@ -1332,7 +1363,7 @@ def _prefers_whole(where: str) -> bool:  # whether its evaluation found that who
     return fitted is not None and fitted.whole_sentences
 
 # %% ../nbs/modules/cli.ipynb #67757ab1
-def _score(args) -> int:
+def _score(args: argparse.Namespace) -> int:
     from dialsum.scores.files import score_files
 
     table = score_files(
@@ -1348,7 +1379,7 @@ def _score(args) -> int:
     return 0
 
 # %% ../nbs/modules/cli.ipynb #fa77b3b5
-def _lab(args) -> int:
+def _lab(args: argparse.Namespace) -> int:
     if not find_spec("jupyterlab"):
         raise DialsumError("jupyterlab_missing")
     folder = nbs_path()
@@ -1384,7 +1415,7 @@ def main(
     argv = sys.argv[1:] if argv is None else argv
     top = parser()
 
-    def interrupted(*_):
+    def interrupted(*_: object) -> NoReturn:
         raise KeyboardInterrupt  # a polite kill ends what was started, as Ctrl-C does
 
     if threading.current_thread() is threading.main_thread():

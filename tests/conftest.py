@@ -1,25 +1,18 @@
 "What the tests share: a checkout to run in, the command line, real data where there is some"
 
-import ast
 import io
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from experiments import build, hell  # noqa: F401 (fixtures)
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = (
-    ROOT.parent / "shared"
-)  # research material that may not be redistributed; tests that need it skip without it
+from support.experiments import build, hell  # noqa: F401 (fixtures)
+from support.places import ROOT, SHARED
 
 
 def pytest_addoption(parser):
@@ -36,53 +29,21 @@ def pytest_addoption(parser):
     )
 
 
-TOY = r"replica|learned\(|example_run|example_predictions|measure_(training|generation)"
-PROCESS = r"subprocess|Popen|run_stage|run_plan|\bcall\b|\bcheckout\b|playwright"
+FOLDERS = [
+    "slow",
+    "contract",
+    "models",
+    "unit",
+]  # the longest first: a worker that begins one last lets the others wait
 
 
-@cache
-def parts_with(pattern: str, path: Path) -> set[str]:
-    "The tests and other top-level names of a test file that a pattern is found in, or in what they use of that file"
-    parts = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            parts[node.name] = node
-        if isinstance(node, ast.Assign):
-            parts.update({target.id: node for target in node.targets if isinstance(target, ast.Name)})
-    used = {
-        name: {
-            n.id if isinstance(n, ast.Name) else n.arg
-            for n in ast.walk(node)
-            if isinstance(n, (ast.Name, ast.arg))
-        }
-        for name, node in parts.items()
-    }
-    found = {name for name, node in parts.items() if re.search(pattern, ast.unparse(node))}
-    while more := {name for name in parts if name not in found and used[name] & found}:
-        found |= more
-    return found
-
-
-LONG = [
-    "test_install.py",
-    "test_full.py",
-    "test_resume.py",
-    "test_pipeline.py",
-    "test_systems.py",
-    "test_isolation.py",
-]  # minutes each, with the slow ones
-
-
-def pytest_collection_modifyitems(
-    config, items
-):  # the longest files first: a worker that begins one last lets the others wait
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: FOLDERS.index(item.path.parent.name))
     for item in items:
-        name = item.function.__name__
-        if name in parts_with(TOY, item.path):
-            item.add_marker("model")  # is tried with other toys and on other processors, too
-        elif name not in parts_with(PROCESS, item.path):
-            item.add_marker("unit")
+        if item.path.parent.name == "slow":
+            item.add_marker("slow")
+        if "chromium" in item.fixturenames:
+            item.add_marker("browser")
     if seed := config.getoption("--shuffle"):
         chance, files = random.Random(seed), sorted({item.path for item in items})
         chance.shuffle(files)

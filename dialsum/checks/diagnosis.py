@@ -244,7 +244,7 @@ def _of_fact(
 ) -> list[Diagnosis]:  # of any schema; `path` is in the run folder
     if fact["status"] == "success" or not fact.get("error"):
         return []
-    stage, error = fact.get("stage", ""), ErrorRecord.read(fact["error"], path)
+    stage, error = fact.get("stage", ""), ErrorRecord.read(fact["error"], path, "error")
     log = error.traceback
     log_file = next((p / log for p in path.resolve().parents[:3] if log and (p / log).is_file()), None)
     if log_file is None:

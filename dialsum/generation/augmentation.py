@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -86,7 +87,9 @@ def _windows(d: Dialogue, rng: random.Random) -> list[str]:
     return ["\n".join(lines[:-n]), "\n".join(lines[n:])]
 
 # %% ../../nbs/modules/generation/augmentation.ipynb #5cd70331
-_OWN: dict[str, Callable] = dict(mask=_mask, greeting=_greetings, window=_windows)
+_OWN: dict[str, Callable[[Dialogue, random.Random], list[str]]] = dict(
+    mask=_mask, greeting=_greetings, window=_windows
+)
 _METHODS = dict(synonym="synonym", reorder="turn_shuffle", paraphrase="paraphrase")  # strategy → of `METHODS`
 STRATEGIES = (*_METHODS, *_OWN, "prompt", "sample")
 SAMPLING = dict(temperature=0.7, num_beams=1)  # how `sample` decodes
@@ -203,7 +206,7 @@ def agreed(
 
 
 def predict_tta(
-    predictor,  # a `dialsum.generation.predictor.Predictor`, or anything with its `predict_batch`
+    predictor: Any,  # a `dialsum.generation.predictor.Predictor`, or anything with its `predict_batch`
     rows: pd.DataFrame,  # as `dialsum.data.dialogues.read` returns them
     forms: list[list[View]],  # of the rows, from `views`
 ) -> pd.DataFrame:  # fname, summary, view, plain (the summary of the dialogue itself)

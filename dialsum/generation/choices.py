@@ -7,7 +7,7 @@ __all__ = ['CHOICES', 'learned_lengths', 'choose_on_dev', 'decoding_choices', 'f
 
 # %% ../../nbs/modules/generation/choices.ipynb #c1ad4113
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -37,7 +37,7 @@ _TRIED = dict(off=(False,), on=(True,), auto=(False, True))  # choice → whethe
 _OPTIONS = ("length_control", "whole_sentences")
 
 
-def _check_choice(name: str, value: str):
+def _check_choice(name: str, value: str) -> None:
     if value not in CHOICES:
         raise unknown(name, value, list(CHOICES))
 
@@ -81,7 +81,7 @@ def choose_on_dev(
     whole: str = "off",  # the same of whole sentences
     rule: LengthRule | None = None,  # needed unless length_control is 'off'
 ) -> tuple[
-    list[str], dict
+    list[str], dict[str, Any]
 ]:  # (the summaries as chosen; length_control, whole_sentences and tried: name → mean ROUGE)
     """Write summaries of rows in each way that is asked about, and keep the one with the highest mean ROUGE.
     The plainest, where they are equal."""
@@ -143,7 +143,7 @@ class Judge:
 
     predictor: Predictor
     rows: pd.DataFrame
-    about: list  # what its scores depend on
+    about: list[object]  # what its scores depend on
 
     def __call__(self) -> dict[str, float]:  # rouge1, rouge2, rougeL, rouge_mean (F1, 0-100)
         summaries = self.predictor.predict_batch(list(self.rows["dialogue"]))

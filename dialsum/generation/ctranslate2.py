@@ -12,7 +12,7 @@ import shutil
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from ..runs.files import folder_written_whole
 from ..runs.places import cache_path
 
 # %% ../../nbs/modules/generation/ctranslate2.ipynb #7bfd7681
-def _ctranslate2():
+def _ctranslate2() -> Any:  # the package
     try:
         import ctranslate2
     except ImportError:
@@ -41,7 +41,7 @@ def _row_names(loaded: LoadedModel) -> list[str]:
     return [f"<row {i}>" if name is None else name for i, name in enumerate(names)]
 
 
-def _rotary_numbers(config) -> dict:  # of rotary embeddings, those that the converter forgets
+def _rotary_numbers(config: Any) -> dict[str, Any]:  # of rotary embeddings, those that the converter forgets
     rope = getattr(config, "rope_parameters", None) or {}
     if config.model_type == "gpt_neox":
         return dict(rotary_base=np.float32(rope.get("rope_theta", 10000)))
@@ -53,7 +53,7 @@ def _rotary_numbers(config) -> dict:  # of rotary embeddings, those that the con
     return {}
 
 
-def _name_as_before(model):  # what the converter looks for under a former name
+def _name_as_before(model: Any) -> None:  # what the converter looks for under a former name
     config = model.config
     if config.model_type == "bart" and not hasattr(config, "normalize_before"):
         config.normalize_before = False
@@ -62,7 +62,7 @@ def _name_as_before(model):  # what the converter looks for under a former name
         model.embed_out = model.get_output_embeddings()
 
 
-def _specification(loaded: LoadedModel):
+def _specification(loaded: LoadedModel) -> Any:
     "CTranslate2's picture of a model; what it was made of is of no use afterwards"
     import torch
     from ctranslate2.converters.transformers import _MODEL_LOADERS
@@ -139,7 +139,7 @@ class CTranslate2(Engine):
         card: ModelCard,
         checkpoint: str,  # from `locate`
         device: str,  # 'cpu' or 'cuda'
-        *predictor_options,  # as `Predictor` takes them
+        *predictor_options: Any,  # as `Predictor` takes them
     ):
         import torch
 
@@ -174,7 +174,7 @@ class CTranslate2(Engine):
         if lacking:
             raise DialsumError("ctranslate2_cannot_follow", engine=self.name, options=lacking)
 
-    def _group(self, texts, instructions, options):
+    def _group(self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]) -> list[str]:
         d = self._call_decoding(options)
         self.check(d)
         sources = []
@@ -221,7 +221,7 @@ class CTranslate2(Engine):
         )
         return [result.sequences_ids[0] for result in results]
 
-    def _translate(self, sources: list[list[str]], d: Decoding, options: dict) -> list[list[int]]:
+    def _translate(self, sources: list[list[str]], d: Decoding, options: dict[str, Any]) -> list[list[int]]:
         limit = self._length_limit(d)
         results = self.model.translate_batch(
             sources,
@@ -233,9 +233,9 @@ class CTranslate2(Engine):
             return_end_token=True,
             **options,
         )
-        unended = (limit / d.max_new_tokens) ** d.length_penalty  # as if its end had been forced
+        unended: float = (limit / d.max_new_tokens) ** d.length_penalty  # as if its end had been forced
 
-        def score(hypothesis):
+        def score(hypothesis: tuple[list[str], float]) -> float:
             names, value = hypothesis
             return value if names and names[-1] in options["end_token"] else value * unended
 

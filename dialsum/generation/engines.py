@@ -9,10 +9,11 @@ __all__ = ['ENGINES', 'EXACT', 'TOKENS', 'NEIGHBOURS', 'check_engines', 'engine_
 # %% ../../nbs/modules/generation/engines.ipynb #0c51ee65
 import time
 import warnings
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .predictor import Predictor
 from .writer import padded
@@ -71,7 +72,7 @@ class Engine(Predictor):
         name: str,  # of `ENGINES`
         disk: int,  # bytes of the weights' files
         loaded: LoadedModel,
-        *predictor_options,  # as `Predictor` takes them
+        *predictor_options: Any,  # as `Predictor` takes them
     ):
         super().__init__(loaded, *predictor_options)
         self.name = name
@@ -102,7 +103,9 @@ class Engine(Predictor):
     def _tokens(self, lengths: list[int]) -> int:
         return len(lengths) * lengths[0] if self.pads else sum(lengths)
 
-    def write_groups(self, texts: list[str], instructions: list[str] | None = None, **options):
+    def write_groups(
+        self, texts: list[str], instructions: list[str] | None = None, **options: Any
+    ) -> Generator[tuple[list[int], list[str], float], None, None]:
         "Group by group: (indices, their summaries, seconds)"
         for rows in self.groups(texts):
             started = time.monotonic()
@@ -111,7 +114,7 @@ class Engine(Predictor):
             yield rows, summaries, time.monotonic() - started
 
     def _summaries(
-        self, texts: list[str], instructions: list[str] | None, options: dict
+        self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]
     ) -> list[str]:  # in the order of `texts`
         summaries = [""] * len(texts)
         reached = [False] * len(texts)
@@ -128,11 +131,11 @@ class Engine(Predictor):
         self.reached = reached  # of all groups, not of the last one
         return summaries
 
-    def _group(self, texts, instructions, options):
+    def _group(self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]) -> list[str]:
         return super()._summaries(texts, instructions, options)
 
     @contextmanager
-    def reading(self, sources: list[list[int]]):
+    def reading(self, sources: list[list[int]]) -> Iterator[dict[str, Any]]:
         "What `generate` is given: dialogues that have been read, where the architecture lets us"
         model = self.loaded.model
         if _can_read_once(model):
@@ -147,9 +150,9 @@ NEIGHBOURS = 8  # dialogues that are read beside one another; a GPU reads all at
 
 
 def _can_read_once(
-    model,
+    model: Any,
 ) -> bool:  # an encoder-decoder whose cross-attention is known here; CTranslate2 has no model
-    return bool(model) and model.config.model_type == "bart"
+    return bool(model and model.config.model_type == "bart")
 
 
 class _Neighbours(NamedTuple):
@@ -161,7 +164,7 @@ class _Neighbours(NamedTuple):
 
 
 def _read(
-    model, sources: list[list[int]], pad: int
+    model: Any, sources: list[list[int]], pad: int
 ) -> list[list[_Neighbours]]:  # for each layer all neighbours
     layers = model.get_decoder().layers
     by_layer: list[list[_Neighbours]] = [[] for _ in layers]
@@ -179,11 +182,13 @@ def _read(
     return by_layer
 
 
-def _heads(states, head_dim: int):  # rows×heads×width×head_dim
+def _heads(states: Any, head_dim: int) -> Any:  # rows×heads×width×head_dim
     return states.unflatten(-1, (-1, head_dim)).transpose(1, 2).contiguous()
 
 
-def _look(attention, neighbours: list[_Neighbours], hidden, *_, **options) -> tuple:
+def _look(
+    attention: Any, neighbours: list[_Neighbours], hidden: "Tensor", *_: Any, **options: Any
+) -> tuple[Any, None]:
     "As transformers' cross-attention; hidden: (rows·beams)×1×width"
     import torch
 
@@ -201,7 +206,7 @@ def _look(attention, neighbours: list[_Neighbours], hidden, *_, **options) -> tu
 
 # %% ../../nbs/modules/generation/engines.ipynb #318e8017
 @contextmanager
-def _read_once(model, sources: list[list[int]], pad: int):
+def _read_once(model: Any, sources: list[list[int]], pad: int) -> Iterator[dict[str, Any]]:
     "What `generate` is given meanwhile: placeholders, since each decoder's layer looks at what has been read"
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -219,8 +224,8 @@ def _read_once(model, sources: list[list[int]], pad: int):
 
 # %% ../../nbs/modules/generation/engines.ipynb #e964516c
 def quantized(
-    model,  # a transformers model on a CPU, changed in place
-):  # the same
+    model: Any,  # a transformers model on a CPU, changed in place
+) -> Any:  # the same
     """A model whose linear layers are in 8 bits, activations quantized as they come.
     Raises `DialsumError` where this torch has no dynamic quantization."""
     import torch
@@ -229,9 +234,8 @@ def quantized(
         raise DialsumError("dynamic_quantization_missing", version=str(torch.__version__))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.ao.quantization.quantize_dynamic(
-            model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True
-        )
+        quantize: Any = torch.ao.quantization.quantize_dynamic  # torch does not annotate it
+        return quantize(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
 
 
 def merge_adapter(

@@ -6,6 +6,10 @@
 __all__ = ['engine', 'writing_precision', 'load_predictor', 'open_predictor']
 
 # %% ../../nbs/modules/generation/factory.ipynb #9a97cc2a
+from collections.abc import Callable
+from typing import Any
+
+from ..data.lengths import LengthRule
 from .ctranslate2 import CTranslate2
 from .decoding import Decoding, make_decoding, with_lengths
 from .engines import Engine, check_engines, merge_adapter, quantized, weight_bytes
@@ -26,11 +30,12 @@ def engine(
     max_source: int = 0,  # tokens the model reads; 0: as it was trained
     decoding: Decoding = Decoding(),
     seed: int = 42,  # for sampling
-    progress=None,  # called with (done, all, seconds left) every few seconds
-    lengths=None,
+    # called with (done, all, seconds left) every few seconds
+    progress: Callable[[int, int, float], object] | None = None,
+    lengths: LengthRule | None = None,
     whole: bool = False,  # as for `Predictor`
     # how `hf` loads it, from `Precision.loading`, and on which device all do; None: float32, on this machine's
-    loading: dict | None = None,
+    loading: dict[str, Any] | None = None,
 ) -> Engine:
     """A model, ready to write.
     Raises `DialsumError` for an unknown engine, a missing package, and for what an engine cannot do."""
@@ -45,7 +50,7 @@ def engine(
     return Engine(name, weight_bytes(checkpoint), _loaded(name, card, checkpoint, loading), *options)
 
 
-def _loaded(name: str, card: ModelCard, checkpoint: str, loading: dict) -> LoadedModel:
+def _loaded(name: str, card: ModelCard, checkpoint: str, loading: dict[str, Any]) -> LoadedModel:
     if name == "hf":
         return load(card, checkpoint, **loading)
     dtype = "bfloat16" if name == "hf-bf16" else "float32"
@@ -59,7 +64,7 @@ def writing_precision(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
     checkpoint: str,  # from `locate`
-    params: dict,  # method, precision: as a stage has them
+    params: dict[str, Any],  # method, precision: as a stage has them
 ) -> Precision:
     "The precision that a checkpoint writes in; its method is what its folder says, where none is given"
     method = params["method"] or origin(checkpoint).get("method", "")
@@ -70,8 +75,8 @@ def load_predictor(
     name: str,  # of `ENGINES`; '' for plain transformers, as the model is evaluated
     card: ModelCard,
     checkpoint: str,  # from `locate`
-    loading: dict,  # from `Precision.loading`
-    **options,  # as `Predictor` takes them
+    loading: dict[str, Any],  # from `Precision.loading`
+    **options: Any,  # as `Predictor` takes them
 ) -> Predictor:
     "A model, ready to write, by an engine or by none"
     if name:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from operator import index
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,13 +22,13 @@ from ..runs.outputs import check_apart, check_writable
 
 # %% ../../nbs/modules/generation/inputs.ipynb #a0c2d007
 def checked_batch_size(
-    batch_size,  # dialogues at once; also where it is another library's whole number
+    batch_size: Any,  # dialogues at once; also where it is another library's whole number
 ) -> int:
     "A batch size as Python's own number; raises `DialsumError` for what is no whole number from 1 on"
     with suppress(TypeError):
         batch_size = index(batch_size)
     check_number("batch_size", batch_size, whole=True)
-    return batch_size
+    return int(batch_size)
 
 
 def checked_dialogues(
@@ -87,12 +88,12 @@ def check_frame(
 
 
 def check_target(
-    path: Path,  # of a file to write
+    path: Path | str,  # of a file to write
 ) -> None:
     "Raises `DialsumError` for a file that cannot be written; makes nothing"
     if not isinstance(path, (str, PathLike)):
         raise DialsumError("target_no_path", type=type(path).__name__)
-    check_apart(path, [], "path")
+    check_apart(Path(path), [], "path")
     if os.path.isdir(path):
         raise DialsumError("target_is_folder", path=str(path))
     above = next(p for p in Path(path).absolute().parents if os.path.exists(p))

@@ -6,8 +6,10 @@
 __all__ = ['submission', 'Predictor', 'create_predictor']
 
 # %% ../../nbs/modules/generation/predictor.ipynb #e3e01b85
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,13 +36,14 @@ def submission(
     predictions: pd.DataFrame,  # fname, summary
 ) -> str:  # the file's content
     "The competition's format: an unnamed index, fname, summary"
-    return predictions.reset_index(drop=True)[["fname", "summary"]].to_csv(lineterminator="\n")
+    content: str = predictions.reset_index(drop=True)[["fname", "summary"]].to_csv(lineterminator="\n")
+    return content
 
 # %% ../../nbs/modules/generation/predictor.ipynb #170db41d
 class Predictor(Writer):
     "Summaries of dialogues by one model"
 
-    _bar = None  # of the call that shows its progress
+    _bar: Any = None  # of the call that shows its progress
 
     def predict_batch(
         self,
@@ -51,7 +54,7 @@ class Predictor(Writer):
         *,
         batch_size: int = 0,  # dialogues at once; 0: the Predictor's
         show_progress: bool = False,  # whether a bar is drawn
-        **options,  # of `Decoding`, for this call
+        **options: Any,  # of `Decoding`, for this call
     ) -> list[str]:  # summaries, in the same order
         """Summaries of many dialogues.
         Raises `DialsumError` for a text that is none and for an option that cannot be followed."""
@@ -66,7 +69,7 @@ class Predictor(Writer):
     def predict_single(
         self,
         text: str,  # a dialogue
-        **options,  # of `Decoding`, for this call
+        **options: Any,  # of `Decoding`, for this call
     ) -> str:  # its summary
         "The summary of one dialogue"
         return self.predict_batch([text], **options)[0]
@@ -74,7 +77,7 @@ class Predictor(Writer):
     def predict_dataframe(
         self,
         frame: pd.DataFrame,  # with fname and dialogue, as `data.dialogues.read` returns it
-        **options,  # of `Decoding`, and of `predict_batch`, for this call
+        **options: Any,  # of `Decoding`, and of `predict_batch`, for this call
     ) -> pd.DataFrame:  # fname, summary
         """Summaries of a frame's rows.
         Raises `DialsumError` for what is no frame, and for a missing column or dialogue."""
@@ -89,7 +92,7 @@ class Predictor(Writer):
         *,
         test_df: pd.DataFrame | None = None,  # another name of `frame`
         output_path: str | None = None,  # another name of `path`
-        **options,  # of `Decoding`, and of `predict_batch`, for this call
+        **options: Any,  # of `Decoding`, and of `predict_batch`, for this call
     ) -> pd.DataFrame:  # fname, summary
         """Predict a test set and write it in the competition's format.
         Raises `DialsumError` for what is no frame, and, before it predicts, for a file that cannot be written."""
@@ -98,13 +101,13 @@ class Predictor(Writer):
         if frame is None or not file:
             raise DialsumError("submission_lacks_arguments")
         check_frame(frame)
-        check_target(Path(file))
+        check_target(file)
         predictions = self.predict_dataframe(frame, **options)
         write_atomic(Path(file), submission(predictions))
         return predictions
 
     @contextmanager
-    def _call(self, count: int, batch_size: int, show_progress: bool):
+    def _call(self, count: int, batch_size: int, show_progress: bool) -> Iterator[None]:
         "A call's own batch size, and its bar"
         from tqdm.auto import tqdm
 
@@ -123,7 +126,9 @@ class Predictor(Writer):
             else:  # fewer fit than were asked for
                 self.batch_size = min(usual, self.batch_size)
 
-    def _summaries(self, texts: list[str], instructions: list[str] | None, options: dict) -> list[str]:
+    def _summaries(
+        self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]
+    ) -> list[str]:
         import torch
 
         d = self._call_decoding(options)
@@ -158,9 +163,9 @@ class Predictor(Writer):
 
 # %% ../../nbs/modules/generation/predictor.ipynb #2d877659
 def create_predictor(
-    model,  # a transformers model
-    tokenizer,  # its own
-    **options,  # of `Predictor`
+    model: Any,  # a transformers model
+    tokenizer: Any,  # its own
+    **options: Any,  # of `Predictor`
 ) -> Predictor:
     "A Predictor of a model that is loaded already; raises `DialsumError` where it may be that of several cards"
     cards = likely_cards(model.config.to_dict())

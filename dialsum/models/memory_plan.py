@@ -6,10 +6,12 @@
 __all__ = ['refuse_offload', 'cgroup_room', 'Plan', 'available_memory', 'row_of', 'plan_memory']
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #a88bf93f
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from .cards import ModelCard
 from .memory import Memory, estimate_memory, fixed_bytes, gib
@@ -20,7 +22,7 @@ from ..runs.messages import Phrase
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #d692fa09
 def refuse_offload(
-    model,  # a loaded transformers model or PeftModel
+    model: Any,  # a loaded transformers model or PeftModel
 ) -> None:
     "Raises `DialsumError` when a part of the model is not where it computes"
     device_map = getattr(model, "hf_device_map", None) or {}
@@ -106,7 +108,7 @@ def row_of(card: ModelCard, length: int, target: int) -> Phrase:  # tokens, as i
     return Phrase("tokens_of_row", dict(length=length))
 
 
-def _largest(batches: list[int], estimate, limit: int) -> tuple[int, Memory]:
+def _largest(batches: list[int], estimate: Callable[[int], Memory], limit: int) -> tuple[int, Memory]:
     "(batch, estimate) of the largest that fits, or of the smallest when none does: memory grows with the batch"
     low, high = 0, len(batches) - 1
     while low < high:

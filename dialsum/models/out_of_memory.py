@@ -7,6 +7,8 @@ __all__ = ['out_of_memory', 'release_memory', 'within_memory']
 
 # %% ../../nbs/modules/models/out_of_memory.ipynb #e57500d0
 import ctypes
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..runs.errors import DialsumError
 
@@ -47,12 +49,15 @@ def release_memory() -> None:
         library.malloc_trim(0)  # glibc's: freed pages between others that are in use stay with the process
 
 
+_Result = TypeVar("_Result")  # what a training returns
+
+
 def within_memory(
     # called with (rows per step, steps per update) until it does not run out of memory; loads its model anew each time
-    train,
+    train: Callable[[int, int], _Result],
     batch: int,  # rows per step to begin with
     accumulation: int = 1,  # steps per update
-):  # what `train` returns
+) -> _Result:  # what `train` returns
     """Train with fewer rows at once after each out-of-memory error, and as many an update; raises `DialsumError`
     when one row is too many"""
     update = batch * accumulation

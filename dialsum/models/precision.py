@@ -7,6 +7,7 @@ __all__ = ['METHODS', 'WISHES', 'HALVES', 'Device', 'this_device', 'Precision', 
 
 # %% ../../nbs/modules/models/precision.ipynb #4590c7f7
 from dataclasses import dataclass
+from typing import Any
 
 from .cards import ModelCard
 from ..runs.errors import DialsumError, unknown
@@ -51,7 +52,7 @@ class Precision:
     optimizer: str = "adamw_torch"
     reason: str = ""  # why, in a few words
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         clash = self._clash()
         if clash:
             raise DialsumError(clash)
@@ -84,7 +85,7 @@ class Precision:
         "The decision for this machine"
         return decide(card, method or card.method, this_device(), scale, wish, gradient_checkpointing)
 
-    def training_arguments(self) -> dict:  # for transformers' TrainingArguments
+    def training_arguments(self) -> dict[str, Any]:  # for transformers' TrainingArguments
         "The trainer's side of the decision"
         arguments = dict(
             bf16=self.amp == "bf16",
@@ -97,7 +98,7 @@ class Precision:
             arguments["gradient_checkpointing_kwargs"] = dict(use_reentrant=False)
         return arguments
 
-    def loading(self) -> dict:  # for `models.loading.load`
+    def loading(self) -> dict[str, Any]:  # for `models.loading.load`
         "The loader's side of it"
         return dict(
             dtype=self.weights, device=self.device, quantization=self.quantization, attention=self.attention

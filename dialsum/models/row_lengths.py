@@ -7,15 +7,20 @@ __all__ = ['GRAIN', 'BORDER', 'RowLengths', 'longest_rows']
 
 # %% ../../nbs/modules/models/row_lengths.ipynb #852cda2d
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/modules/models/row_lengths.ipynb #8d61e9cb
 GRAIN = 32  # lengths are multiples of it, in tokens
 BORDER = 4  # tokens that may be more where texts meet
 
 
-def _ceilings(codec, texts: list[str]) -> dict[str, int]:
+def _ceilings(codec: Any, texts: list[str]) -> dict[str, int]:
     "Tokens that each text cannot exceed: a token takes a byte, a blank may be spelled by the three of ▁"
     normalizer = codec.tokenizer.backend_tokenizer.normalizer
     ceilings = {}
@@ -27,12 +32,12 @@ def _ceilings(codec, texts: list[str]) -> dict[str, int]:
 
 def _most_tokens(
     items: list[tuple[str, ...]],
-    tokens,  # counts those of a text
+    tokens: Callable[[str], int],  # counts those of a text
     ceilings: dict[str, int],
 ) -> int:
     "The most tokens that the texts of one item have together"
 
-    def ceiling(item):
+    def ceiling(item: tuple[str, ...]) -> int:
         return sum(ceilings[text] for text in item)
 
     longest = 0
@@ -53,8 +58,8 @@ class RowLengths:
 
 # %% ../../nbs/modules/models/row_lengths.ipynb #02caa639
 def longest_rows(
-    codec,  # `prompt.Codec` of the model
-    rows,  # frame as `data.dialogues.read` returns it; rows without summaries have targets of length 0
+    codec: Any,  # `prompts.Codec` of the model
+    rows: "pd.DataFrame",  # as `data.dialogues.read` returns it; rows without summaries have targets of length 0
 ) -> RowLengths | None:  # None for no rows
     "The lengths that a plan has to reckon with, before `max_source` and `max_target` cut any"
     if not len(rows):

@@ -10,6 +10,7 @@ __all__ = ['quiet_transformers', 'auto_class', 'skeleton', 'skeleton_of', 'sizes
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from .cards import ModelCard
 
@@ -33,7 +34,7 @@ def quiet_transformers() -> None:
 
 def auto_class(
     seq2seq: bool,  # encoder-decoder; else causal
-):  # a class of transformers
+) -> Any:  # a class of transformers
     "What builds or loads a model of an architecture"
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -42,7 +43,7 @@ def auto_class(
 
 def skeleton(
     c: ModelCard,
-):  # a transformers model on the meta device
+) -> Any:  # a transformers model on the meta device
     "The architecture of a card without weights"
     quiet_transformers()
     import torch
@@ -55,7 +56,7 @@ def skeleton(
 def skeleton_of(
     folder: Path,  # of a whole model
     seq2seq: bool,  # encoder-decoder; else causal
-):  # a transformers model on the meta device
+) -> Any:  # a transformers model on the meta device
     "The architecture that a folder's own configuration describes, without weights"
     quiet_transformers()
     import torch
@@ -90,7 +91,7 @@ def card_of_config(
 
 # %% ../../nbs/modules/models/sizes.ipynb #ab83f9a0
 @lru_cache(maxsize=256)
-def _sizes(config: str, rank: int):
+def _sizes(config: str, rank: int) -> tuple[int, int | None]:
     c = card_of_config(config)
     model = skeleton(c)
     parameters = sum(p.numel() for p in model.parameters())
@@ -101,8 +102,8 @@ def _sizes(config: str, rank: int):
 
 
 def linear_layers(
-    model,  # a transformers model
-) -> list[tuple]:  # (name, layer)
+    model: Any,  # a transformers model
+) -> list[tuple[str, Any]]:  # (name, layer)
     "The linear layers but the head: those that LoRA stands beside, and that are quantized"
     import torch
 

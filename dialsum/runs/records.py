@@ -46,13 +46,15 @@ class Record(BaseModel):
         return cls.model_validate(json_ready(values), extra="forbid")
 
     @classmethod
-    def read(cls, content: Any, file: Any) -> Self:  # content: of JSON; file: where it stands
+    def read(
+        cls, content: Any, file: Any, within: str = ""
+    ) -> Self:  # JSON's; where it stands: file, and key in it
         "As it was written; raises `DialsumError` for a value of another type than the key's"
         try:
             return cls.model_validate(content)
         except ValidationError as e:
             first = e.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "–"
+        key = ".".join([*filter(None, [within]), *map(str, first["loc"])]) or "–"
         raise DialsumError("fact_file_invalid", file=file, key=key, expected=_expected(first["type"]))
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,8 +8,7 @@ __all__ = ['readable_rows', 'train', 'training_history']
 # %% ../../nbs/modules/training/fine_tuning.ipynb #3e0ae375
 import math
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -23,17 +22,27 @@ from ..models.precision import Precision
 from ..models.prompts import Codec
 from ..runs.errors import DialsumError
 from ..runs.files import to_json, write_atomic
+from ..runs.time_limits import Deadline
 from .lora import options_of_model
 from .new_tokens import place_tokens
 from .recipe import Recipe, with_adapter_options
 from .saves import epoch_keeper, newest_checkpoint, renew_best_path, save, trainer_state
-from .trainer import check_weights, evaluations_since_best, logged_evaluations, make_trainer
+from dialsum.training.trainer import (
+    Beat,
+    Say,
+    Track,
+    Write,
+    check_weights,
+    evaluations_since_best,
+    logged_evaluations,
+    make_trainer,
+)
 
 # %% ../../nbs/modules/training/fine_tuning.ipynb #d9a4332f
 def readable_rows(
     card: ModelCard,
-    rows,  # frame as `data.dialogues.read` returns it, perhaps with instructions
-):  # the rows that teach something else than another one
+    rows: pd.DataFrame,  # as `data.dialogues.read` returns it, perhaps with instructions
+) -> pd.DataFrame:  # the rows that teach something else than another one
     "A seq2seq model reads no instruction: rows that differ in theirs alone would only repeat others"
     if not card.seq2seq or "instruction" not in rows:
         return rows
@@ -42,18 +51,18 @@ def readable_rows(
 
 def train(
     loaded: LoadedModel,  # its model is trained in place (under LoRA: replaced by a PeftModel)
-    train_rows,
-    dev_rows,  # frames as `data.dialogues.read` returns them, with summaries; the first of several is learned
+    train_rows: pd.DataFrame,
+    dev_rows: pd.DataFrame,  # both as `data.dialogues.read` returns them; the first of several summaries is learned
     r: Recipe,
     folder: Path,  # gets model/, and epochs/ where the recipe keeps some
     precision: Precision,
-    write=None,  # () -> scores of generated dev summaries, with 'rouge_mean'; None: the dev loss decides
-    say=print,  # called with progress lines
-    beat=lambda **facts: None,  # called with progress facts
+    write: Write | None = None,  # gives dev summaries' scores, with 'rouge_mean'; None: the dev loss decides
+    say: Say = print,  # called with progress lines
+    beat: Beat = lambda **facts: None,  # called with progress facts
     scale: str = "full",  # 'full' or 'replica', noted in the folder
-    first=None,  # a `runs.time_limits.Deadline` on the time until the first step is done
-    track=lambda step, values: None,  # called with what is logged
-) -> dict:  # what happened, JSON-ready
+    first: Deadline | None = None,  # on the time until the first step is done
+    track: Track = lambda step, values: None,  # called with what is logged
+) -> dict[str, Any]:  # what happened, JSON-ready
     """Fine-tune a model, keep its best epoch, save it.
     Out of memory, it begins again with fewer rows at once and as many an update."""
     training = _Training(
@@ -83,18 +92,18 @@ class _Training:
     r: Recipe  # settled
     folder: Path
     precision: Precision
-    write: Callable | None
-    say: Callable
-    beat: Callable
+    write: Write | None
+    say: Say
+    beat: Beat
     scale: str
-    first: AbstractContextManager[Any] | None
-    track: Callable
+    first: Deadline | None
+    track: Track
 
-    def within_memory(self) -> dict:  # what happened, JSON-ready
+    def within_memory(self) -> dict[str, Any]:  # what happened, JSON-ready
         "Train; out of memory, again with fewer rows at once and as many an update"
         attempts: list[int] = []  # rows at once
 
-        def attempt(batch, accumulation):
+        def attempt(batch: int, accumulation: int) -> dict[str, Any]:
             if attempts:
                 self.say(
                     f"out of memory with {attempts[-1]} rows at once: again with {batch} × {accumulation}"
@@ -106,14 +115,14 @@ class _Training:
 
         return within_memory(attempt, self.r.batch_size, self.r.gradient_accumulation_steps)
 
-    def load_again(self):
+    def load_again(self) -> None:
         loaded = self.loaded
         loaded.model = cast(Model, None)  # until it is loaded again
         release_memory()  # what the failed attempt still holds
         loaded.model = load(loaded.card, loaded.checkpoint, **self.precision.loading()).model
         place_tokens(loaded)
 
-    def run(self) -> dict:  # what happened, JSON-ready
+    def run(self) -> dict[str, Any]:  # what happened, JSON-ready
         codec = Codec(self.loaded.card, self.loaded.tokenizer, self.r.max_source)
         trainer = self.trainer(codec)
         checkpoints = Path(trainer.args.output_dir)
@@ -137,7 +146,7 @@ class _Training:
         about = dict(shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step)
         return self.conditions() | about | pace | dict(kept=kept_epochs) | history
 
-    def trainer(self, codec: Codec):
+    def trainer(self, codec: Codec) -> Any:
         return make_trainer(
             self.loaded,
             codec,
@@ -153,27 +162,27 @@ class _Training:
             track=self.track,
         )
 
-    def go_on(self, trainer, checkpoint: Path, epoch: float):
+    def go_on(self, trainer: Any, checkpoint: Path, epoch: float) -> None:
         "Make a trainer ready to go on from a checkpoint"
         self.say(f"going on from {checkpoint.name}, epoch {epoch:g}")
         renew_best_path(checkpoint)
         if _is_over(checkpoint, self.r):
             trainer.args.num_train_epochs = round(epoch)
 
-    def learn(self, trainer, newest: Path | None):  # what transformers' `train` returns
+    def learn(self, trainer: Any, newest: Path | None) -> Any:  # what transformers' `train` returns
         trainer.state.log_history.clear()
         trainer.write = self.write
         trainer.seconds = 0
         return trainer.train(resume_from_checkpoint=str(newest) if newest else None)
 
-    def save_best(self, trainer):  # which the trainer has loaded at its end
+    def save_best(self, trainer: Any) -> None:  # which the trainer has loaded at its end
         _check_best(trainer.state)
         check_weights(trainer.model)
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         self.loaded.model = model.eval()
         save(self.loaded, self.folder / "model", method=self.r.method, scale=self.scale)
 
-    def keep_epochs(self, keeper, best: int) -> list[str]:  # names of the folders in epochs/
+    def keep_epochs(self, keeper: Any, best: int) -> list[str]:  # names of the folders in epochs/
         keeper.leave(self.r.keep_checkpoints, but=best)
         shutil.rmtree(self.folder / "epochs", ignore_errors=True)  # of an earlier training
         names = [path.name for path in keeper.kept()]
@@ -181,7 +190,7 @@ class _Training:
             keeper.folder.rename(self.folder / "epochs")
         return names
 
-    def conditions(self) -> dict:  # under which it was trained
+    def conditions(self) -> dict[str, Any]:  # under which it was trained
         total, trainable = self.loaded.parameters
         return dict(
             recipe=self.r.facts,
@@ -192,7 +201,9 @@ class _Training:
             dev_rows=len(self.dev_rows),
         )
 
-    def pace(self, epochs: float, seconds: float, evaluating: float) -> dict:  # since it began, or went on
+    def pace(
+        self, epochs: float, seconds: float, evaluating: float
+    ) -> dict[str, Any]:  # since it began, or went on
         learning = seconds - evaluating
         speed = len(self.train_rows) * epochs / learning
         return dict(train_seconds=learning, evaluation_seconds=evaluating, rows_per_second=speed)
@@ -204,7 +215,7 @@ def _is_over(checkpoint: Path, r: Recipe) -> bool:
     return 0 < r.early_stopping_patience <= evaluations_since_best(evaluations)
 
 
-def _check_best(state):  # what is saved has to be the best epoch's
+def _check_best(state: Any) -> None:  # what is saved has to be the best epoch's
     best = Path(state.best_model_checkpoint or "")
     if best.name != f"checkpoint-{state.best_global_step}" or not best.is_dir():
         raise DialsumError("best_checkpoint_missing", step=state.best_global_step)
@@ -214,8 +225,8 @@ _NO_SCORES = ("runtime", "samples_per_second", "steps_per_second", "model_prepar
 
 
 def training_history(
-    state,  # of a transformers trainer: log_history and best_global_step
-) -> dict:  # curve, evaluations and best, JSON-ready
+    state: Any,  # of a transformers trainer: log_history and best_global_step
+) -> dict[str, Any]:  # curve, evaluations and best, JSON-ready
     "How a training went, log by log, evaluation by evaluation"
     evaluations = [_evaluation(entry) for entry in logged_evaluations(state.log_history)]
     best = next((e for e in evaluations if e["step"] == state.best_global_step), evaluations[-1])
@@ -223,12 +234,12 @@ def training_history(
     return dict(curve=curve, evaluations=evaluations, best=best)
 
 
-def _evaluation(entry: dict) -> dict:
+def _evaluation(entry: dict[str, Any]) -> dict[str, Any]:
     scores = {name.removeprefix("eval_"): value for name, value in entry.items()}
     return {name: value for name, value in scores.items() if name not in _NO_SCORES}
 
 
-def _point(entry: dict) -> dict:
+def _point(entry: dict[str, Any]) -> dict[str, Any]:
     "Of the curve; an infinite gradient norm is that of an update which the scaler of fp16 left out: none"
     point = dict(entry)
     if "grad_norm" in point and not math.isfinite(point["grad_norm"]):

@@ -7,6 +7,7 @@ __all__ = ['linear_layers', 'targets', 'add_lora', 'check_adapter', 'check_no_to
 
 # %% ../../nbs/modules/training/lora.ipynb #2be734d4
 from collections.abc import Sequence
+from typing import Any
 
 from ..models.loading import LoadedModel
 from ..runs.errors import DialsumError, unknown
@@ -14,7 +15,7 @@ from .recipe import Recipe, options_of_peft, with_adapter_options
 
 # %% ../../nbs/modules/training/lora.ipynb #390ad14b
 def linear_layers(
-    model,  # a transformers model
+    model: Any,  # a transformers model
 ) -> list[str]:  # their last names, as in 'q_proj'
     "The kinds of linear layers that LoRA can go on: all but the head"
     import torch
@@ -28,7 +29,7 @@ def linear_layers(
 
 
 def targets(
-    model,  # a transformers model
+    model: Any,  # a transformers model
     names: str = "",  # separated by commas; empty: all
 ) -> str | list[str]:  # for LoraConfig's target_modules
     "What LoRA goes on; a name that the model does not have is refused with the ones it has"
@@ -41,11 +42,11 @@ def targets(
 
 # %% ../../nbs/modules/training/lora.ipynb #eaabdc65
 def add_lora(
-    model,  # a causal transformers model, quantized under qlora
+    model: Any,  # a causal transformers model, quantized under qlora
     r: Recipe,
     checkpointing: bool = False,  # whether activations are recomputed
     rows: Sequence[int] = (),  # ids of new tokens, whose embeddings are trained as well
-):  # a PeftModel; adapter weights in float32
+) -> Any:  # a PeftModel; adapter weights in float32
     "The model with a new adapter on each linear layer but the head"
     from peft import LoraConfig, get_peft_model
 
@@ -66,19 +67,19 @@ def add_lora(
     return model
 
 
-def _embeddings(model, rows: list[int]) -> dict[str, list[int]]:
+def _embeddings(model: Any, rows: list[int]) -> dict[str, list[int]]:
     "Names of the layers that have a row for each token, with the rows; tied ones once"
-    layers = {}
+    layers: dict[int, Any] = {}
     for layer in (model.get_output_embeddings(), model.get_input_embeddings()):
         layers[id(layer.weight)] = layer
-    rows_by_layer = {}
+    rows_by_layer: dict[str, list[int]] = {}
     for name, module in model.named_modules():
         if module in layers.values():
             rows_by_layer[name.rsplit(".", 1)[-1]] = list(rows)
     return rows_by_layer
 
 
-def _in_float32(model):  # what is trained
+def _in_float32(model: Any) -> None:  # what is trained
     for p in model.parameters():
         if p.requires_grad:
             p.data = p.data.float()
@@ -88,7 +89,7 @@ def check_adapter(
     name: str,  # of a card
     folder: str,  # folder of the adapter
     r: Recipe,
-    existing: dict,  # from `adapter_options`, of that folder
+    existing: dict[str, Any],  # from `adapter_options`, of that folder
 ) -> None:
     "Raises `DialsumError` where a recipe wants another adapter than the one that is gone on with"
     adapter = dict(model=name, folder=folder)
@@ -107,7 +108,7 @@ def check_adapter(
 def check_no_tokens(
     name: str,  # of a card
     folder: str,  # folder of the adapter
-    fresh: list,  # tokens that are not in its vocabulary
+    fresh: Sequence[object],  # tokens that are not in its vocabulary
 ) -> None:
     "Raises `DialsumError` where an adapter that is gone on with shall get new tokens"
     if fresh:
@@ -132,8 +133,8 @@ def keep_on(
 
 # %% ../../nbs/modules/training/lora.ipynb #9b956336
 def options_of_model(
-    model,  # a transformers model or a PeftModel
-) -> dict:  # lora_r, lora_alpha, lora_dropout, lora_targets; empty for a model without an adapter
+    model: Any,  # a transformers model or a PeftModel
+) -> dict[str, Any]:  # lora_r, lora_alpha, lora_dropout, lora_targets; empty for a model without an adapter
     "What a loaded model's adapter is like, as `adapter_options` says it of a folder"
     if not hasattr(model, "peft_config"):
         return {}
@@ -144,7 +145,7 @@ def _names(text: str) -> set[str]:
     return {name.strip() for name in text.split(",") if name.strip()}
 
 
-def _set_dropout(model, share: float):  # of an adapter
+def _set_dropout(model: Any, share: float) -> None:  # of an adapter
     import torch
 
     model.peft_config["default"].lora_dropout = share

@@ -6,6 +6,8 @@
 __all__ = ['fresh_tokens', 'add_tokens', 'place_tokens']
 
 # %% ../../nbs/modules/training/new_tokens.ipynb #d39daa17
+from typing import Any
+
 from ..models.cards import ModelCard
 from ..models.loading import LoadedModel
 from ..models.prompts import Codec
@@ -13,7 +15,7 @@ from ..models.spelling import note_words
 from ..runs.errors import DialsumError
 
 # %% ../../nbs/modules/training/new_tokens.ipynb #f26b7c7e
-def _check_spare(c: ModelCard, tokenizer, rows: int, count: int, method: str):
+def _check_spare(c: ModelCard, tokenizer: Any, rows: int, count: int, method: str) -> None:
     "Raises `DialsumError` when `count` new tokens have no place among the embedding's rows"
     spare = rows - len(tokenizer)
     if method != "full" and count > spare:
@@ -23,7 +25,7 @@ def _check_spare(c: ModelCard, tokenizer, rows: int, count: int, method: str):
 
 
 def fresh_tokens(
-    tokenizer,  # from `load_tokenizer`
+    tokenizer: Any,  # from `load_tokenizer`
     names: str,  # separated by commas
 ) -> list[str]:
     "The names that are no tokens yet, each once"

@@ -13,6 +13,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..models.cards import ModelCard, card
 from ..models.loading import shared_tokenizer
@@ -24,6 +25,9 @@ from ..models.row_lengths import RowLengths, longest_rows
 from ..runs.errors import DialsumError, unknown
 from ..runs.files import to_json, write_atomic
 from ..runs.limits import LIMITS, check_number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/modules/training/recipe.ipynb #980ca18f
 # options of adapters, with the values that say that they were not given
@@ -64,7 +68,7 @@ class Recipe:
     new_tokens: str = ""  # to be added to the vocabulary, separated by commas
     seed: int = 42
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise unknown("method", self.method, list(METHODS))
         for f in fields(self):
@@ -78,7 +82,7 @@ class Recipe:
                 raise DialsumError("adapter_option_in_full", option=name, value=value)
 
     @property
-    def facts(self) -> dict:  # JSON-ready
+    def facts(self) -> dict[str, Any]:  # JSON-ready
         "What is in force: full training has nothing of an adapter"
         settings = asdict(self)
         if self.method != "full":
@@ -95,7 +99,9 @@ REPLICA = dict(
 _DEFAULT_WHERE_EMPTY = ("method", "epochs", "batch_size", "learning_rate", "max_source", "max_target")
 
 
-def _given_options(params: dict) -> dict:  # of a recipe, those that do not stand for a default
+def _given_options(
+    params: dict[str, Any],
+) -> dict[str, Any]:  # of a recipe, those that do not stand for a default
     options = {}
     for f in fields(Recipe):
         if f.name not in params:
@@ -109,7 +115,7 @@ def make_recipe(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
     # a stage's parameters; zeros and empty strings stand for defaults, unknown names are other stages' business
-    params: dict,
+    params: dict[str, Any],
 ) -> Recipe:
     "What was asked over what the card says"
     adapter = adapter_options(params.get("checkpoint") or "")
@@ -123,8 +129,8 @@ def make_recipe(
 # %% ../../nbs/modules/training/recipe.ipynb #1466900a
 def with_adapter_options(
     r: Recipe,
-    adapter: dict | None = None,  # from `adapter_options`, of one that is gone on with
-    usual: dict = USUAL,  # what a new adapter has
+    adapter: dict[str, Any] | None = None,  # from `adapter_options`, of one that is gone on with
+    usual: dict[str, Any] = USUAL,  # what a new adapter has
 ) -> Recipe:
     """The recipe with every option of its adapter.
     What was given comes first, then what an adapter has that is gone on with, then the usual."""
@@ -136,7 +142,9 @@ def with_adapter_options(
 
 def adapter_options(
     checkpoint: str,  # a folder, a hub name, or empty
-) -> dict:  # lora_r, lora_alpha, lora_dropout, lora_targets; empty where no folder of an adapter is named
+) -> dict[
+    str, Any
+]:  # lora_r, lora_alpha, lora_dropout, lora_targets; empty where no folder of an adapter is named
     "What the adapter of a checkpoint is like"
     config = Path(checkpoint).expanduser() / "adapter_config.json"
     if not checkpoint or not config.is_file():
@@ -148,8 +156,8 @@ def adapter_options(
 
 
 def options_of_peft(
-    config: dict,  # PEFT's, of an adapter
-) -> dict:  # lora_r, lora_alpha, lora_dropout, lora_targets
+    config: dict[str, Any],  # PEFT's, of an adapter
+) -> dict[str, Any]:  # lora_r, lora_alpha, lora_dropout, lora_targets
     "What an adapter is like; what its configuration leaves out is as PEFT has it by itself"
     layers = config.get("target_modules") or ""
     if not isinstance(layers, str):
@@ -163,9 +171,9 @@ def options_of_peft(
 
 # %% ../../nbs/modules/training/recipe.ipynb #82eeb20d
 def options_of_models(
-    options: dict,  # stage parameters that were given
+    options: dict[str, Any],  # stage parameters that were given
     models: list[str],  # names of cards, of one experiment
-) -> dict[str, dict]:  # name → its options
+) -> dict[str, dict[str, Any]]:  # name → its options
     """The options that each model follows.
     Those of adapters are not for one that is trained in full, where another one has an adapter."""
     methods = {name: options.get("method") or card(name).method for name in models}
@@ -240,9 +248,9 @@ def row_size(
 def lengths_here(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
-    params: dict,  # a stage's parameters
+    params: dict[str, Any],  # a stage's parameters
     checkpoint: str,  # from `locate`: its tokenizer counts
-    rows,  # frame as `data.dialogues.read` returns it
+    rows: "pd.DataFrame",  # as `data.dialogues.read` returns it
 ) -> RowLengths | None:  # None for a replica, whose memory nobody plans
     "How long the rows at hand are for a model"
     if scale == "replica":
@@ -254,7 +262,7 @@ def lengths_here(
 def requested_training(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
-    params: dict,  # a stage's parameters
+    params: dict[str, Any],  # a stage's parameters
 ) -> tuple[Recipe, Precision]:
     "How a training was asked for"
     r = make_recipe(card, scale, params)
@@ -267,7 +275,7 @@ def requested_training(
 def plan_training(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
-    params: dict,  # a stage's parameters; a batch_size of 0 leaves it to the memory at hand
+    params: dict[str, Any],  # a stage's parameters; a batch_size of 0 leaves it to the memory at hand
     available: int | None = None,  # bytes; None: of this machine
     choice_file: Path
     | None = None,  # a file for what was chosen: a training that goes on must not choose again
@@ -291,7 +299,9 @@ def plan_training(
     )
 
 
-def _earlier_choice(path: Path | None, r: Recipe) -> dict:  # empty where none was made for this recipe
+def _earlier_choice(
+    path: Path | None, r: Recipe
+) -> dict[str, Any]:  # empty where none was made for this recipe
     if not path or not path.is_file():
         return {}
     choice = json.loads(path.read_text(encoding="utf-8"))
@@ -302,10 +312,10 @@ def _choice(
     card: ModelCard,
     r: Recipe,
     precision: Precision,
-    params: dict,
+    params: dict[str, Any],
     available: int | None,
     lengths: RowLengths | None,
-) -> dict:  # JSON-ready: what was asked for, the recipe that fits, checkpointing and why
+) -> dict[str, Any]:  # JSON-ready: what was asked for, the recipe that fits, checkpointing and why
     if available is None:
         available = available_memory(precision.device)
     plan = plan_memory(

@@ -11,6 +11,7 @@ import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..models.checkpoints import safetensors_header
 from ..models.loading import LoadedModel
@@ -39,9 +40,10 @@ def is_complete(
 
 def trainer_state(
     checkpoint: Path,  # a folder that a trainer saved
-) -> dict:  # epoch, log_history, best_global_step, …
+) -> dict[str, Any]:  # epoch, log_history, best_global_step, …
     "What transformers' trainer noted beside a checkpoint"
-    return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state
 
 
 def best_beside(
@@ -81,7 +83,7 @@ def renew_best_path(
 def save(
     loaded: LoadedModel,
     folder: Path,  # gets the weights (safetensors), the configuration and the tokenizer
-    **about,  # noted in dialsum.json, for `models.origin`
+    **about: Any,  # noted in dialsum.json, for `models.origin`
 ) -> Path:  # `folder`
     "Save a model as a folder that loads without dialsum"
     folder = Path(folder)
@@ -100,7 +102,7 @@ def save(
     return folder
 
 
-def _save_model(model, folder: Path):
+def _save_model(model: Any, folder: Path) -> None:
     if not hasattr(model, "peft_config"):
         model.save_pretrained(folder)
         return
@@ -116,7 +118,7 @@ def epoch_keeper(
     folder: Path,  # gets epoch1, epoch2, …
     r: Recipe,
     scale: str,  # 'full' or 'replica', noted in each folder
-):  # a transformers callback, with `folder`, `kept()` and `leave(most, but)`
+) -> "_Keeper":  # a transformers callback, with `folder`, `kept()` and `leave(most, but)`
     "Saves the model after each epoch, and keeps the last ones"
     from transformers import TrainerCallback
 
@@ -133,7 +135,7 @@ class _Keeper:
         self.r = r
         self.scale = scale
 
-    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         folder = self.folder / f"epoch{round(state.epoch)}"
         save(replace(self.loaded, model=model), folder, method=self.r.method, scale=self.scale)
         self.leave(self.r.keep_checkpoints + 1)

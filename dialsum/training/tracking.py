@@ -8,6 +8,7 @@ __all__ = ['PATIENCE', 'wandb_mode', 'check_wandb', 'Tracker']
 # %% ../../nbs/modules/training/tracking.ipynb #585fe531
 import os
 import threading
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -32,10 +33,12 @@ def check_wandb() -> None:
 PATIENCE = 90  # seconds that one call into a tracker may take
 
 
-def _in_time(act, seconds: float):  # what `act` returns; raises what it raises, or TimeoutError
-    outcome = {}
+def _in_time(
+    act: Callable[[], Any], seconds: float
+) -> Any:  # what `act` returns; raises what it raises, or TimeoutError
+    outcome: dict[str, Any] = {}
 
-    def run():
+    def run() -> None:
         try:
             outcome["value"] = act()
         except BaseException as e:
@@ -59,18 +62,18 @@ class Tracker:
         stage: Stage,  # its parameters become the run's configuration, its folder keeps the run's files
         use: bool = True,  # whether anything is tracked
         project: str = "dialsum",  # in Weights & Biases; the experiment's name is the group
-        say=print,  # called with one line when the tracker fails
+        say: Callable[[str], object] = print,  # called with one line when the tracker fails
         patience: float = PATIENCE,  # seconds that one call may take
     ):
         self.project = project
         self.say = say
         self.patience = patience
-        self.run = None
+        self.run: Any = None
         self.trouble = ""
         if use:
             self.run = self._try(lambda: self._begin(stage))
 
-    def _begin(self, stage):
+    def _begin(self, stage: Stage) -> Any:
         check_wandb()
         import wandb
 
@@ -87,7 +90,7 @@ class Tracker:
             settings=wandb.Settings(silent=True, console="off", init_timeout=self.patience),
         )
 
-    def _try(self, act):
+    def _try(self, act: Callable[[], Any]) -> Any:
         try:
             return _in_time(act, self.patience)
         except (Exception, SystemExit) as e:  # whatever it is: the stage goes on, and its facts tell
@@ -101,7 +104,7 @@ class Tracker:
     def log(
         self,
         step: int,  # of the training
-        values: dict,  # name → number
+        values: dict[str, Any],  # name → number
     ) -> None:
         "Send some numbers"
         if self.run:
@@ -109,8 +112,10 @@ class Tracker:
 
     def finish(
         self,
-        summary: dict | None = None,  # name → number, of the whole run
-    ) -> dict:  # project, mode, trouble ('' when all went well); empty when nothing was to be tracked
+        summary: dict[str, Any] | None = None,  # name → number, of the whole run
+    ) -> dict[
+        str, Any
+    ]:  # project, mode, trouble ('' when all went well); empty when nothing was to be tracked
         "End the run; its facts"
         if not self.run and not self.trouble:
             return {}

@@ -28,7 +28,7 @@ from dialsum.report.markdown import (
 )
 from .scores import ROUGES
 from .timeline import group_of, leads_to
-from ...runs.error_facts import error_sentence
+from ...runs.error_facts import error_message, error_sentence
 from ...runs.records import ErrorRecord
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #b3cddaca
@@ -130,7 +130,7 @@ def _path_node(id: str, text: str, state: str = "", **group: Any) -> Node:
 def error_path(e: Experiment, step: Step[Any]) -> Flow:
     "From the stage through the frames to the error, its cause, and what it stopped"
     error = step.error or ErrorRecord()
-    message = (error_sentence(error) or "–").splitlines()[0]
+    message = (error_message(error, "ko").what or "–").splitlines()[0]
     texts = [
         f"{step.name} · {STATUS[step.status]}",
         *error.frames,

@@ -225,7 +225,7 @@ def before(e: Experiment) -> str:
     rehearsal = "예행 연습은 하지 않았습니다."
     if m.rehearsed:
         rehearsal = (
-            "각 모델의 축소 모형(구조는 같고 크기는 작은 모델)로 학습부터 예측까지 먼저 해 보았습니다."
+            "각 모델의 축소 모형(구조는 같고 크기는 작은 모델)으로 학습부터 예측까지 먼저 해 보았습니다."
         )
     text = (
         f"모델 {len(m.models)}개 가운데 {good}개가 점검을 통과했습니다({number(m.seconds, 1)}초). {rehearsal}"

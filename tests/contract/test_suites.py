@@ -1,0 +1,85 @@
+"The test command: both suites run whatever the first one did, both are counted, either one's failure is a failure"
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from support.places import ROOT
+
+
+def notebook(source):
+    return json.dumps(
+        dict(
+            cells=[
+                dict(
+                    cell_type="code",
+                    id="a1b2c3d4",
+                    metadata={},
+                    source=source,
+                    outputs=[],
+                    execution_count=None,
+                )
+            ],
+            metadata={},
+            nbformat=4,
+            nbformat_minor=5,
+        )
+    )
+
+
+@pytest.fixture
+def project(tmp_path):
+    "A function that makes a project of two notebooks and a test, and runs its suites"
+
+    def run(second_notebook="1 + 1", test="assert True"):
+        for folder in (".ci", "nbs", "tests", "lib"):
+            (tmp_path / folder).mkdir()
+        shutil.copy(ROOT / ".ci" / "suites.py", tmp_path / ".ci")
+        settings = (ROOT / "settings.ini").read_text()
+        (tmp_path / "settings.ini").write_text(
+            re.sub("(?m)^lib_(name|path) = dialsum$", r"lib_\1 = lib", settings)
+        )
+        (tmp_path / "nbs" / "first.ipynb").write_text(notebook("1 + 1"))
+        (tmp_path / "nbs" / "second.ipynb").write_text(notebook(second_notebook))
+        (tmp_path / "tests" / "test_one.py").write_text(f"def test_one(): {test}\n")
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        return subprocess.run(
+            [sys.executable, ".ci/suites.py"],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("given", "notebooks", "tests", "code"),
+    [
+        ({}, "2 notebooks passed, 0 failed", "1 passed", 0),
+        (dict(second_notebook="raise ValueError('x')"), "1 notebooks passed, 1 failed", "1 passed", 1),
+        (
+            dict(second_notebook="import os; os._exit(3)"),
+            r"\d notebooks passed, [12] failed",
+            "1 passed",
+            1,
+        ),  # the first may be running then
+        (dict(test="assert False"), "2 notebooks passed, 0 failed", "1 failed", 1),
+    ],
+    ids=["well", "a notebook fails", "a notebook kills its process", "a test fails"],
+)
+def test_both_suites_run_and_are_counted(given, notebooks, tests, code, project):
+    done = project(**given)
+    lines = done.stdout.strip().splitlines()
+    assert done.returncode == code, done.stdout + done.stderr
+    [counts] = [line for line in lines if line.startswith("nbdev_test: ")]
+    assert re.match(f"nbdev_test: {notebooks} in", counts) and re.match(f"=* ?{tests} in", lines[-1]), (
+        done.stdout
+    )
+    assert ("second.ipynb" in counts) == ("second_notebook" in given)

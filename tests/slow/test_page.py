@@ -1,0 +1,123 @@
+"""The report as one HTML file: names from hell, thirty models in five folds, and what browsers make of it"""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import product
+
+import pytest
+from support.mermaid import mermaid_blocks
+from support.page import NAMES, both, chromium, crowd, named, resumed, write  # noqa: F401
+
+
+def shot(tab, name):
+    "A screenshot, which must show something: its mean brightness of 255. Kept where DIALSUM_SCREENSHOTS names a folder"
+    from PIL import Image, ImageStat
+
+    png = tab.screenshot(full_page="DIALSUM_SCREENSHOTS" in os.environ)
+    if folder := os.environ.get("DIALSUM_SCREENSHOTS"):
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/{name}.png", "wb") as f:
+            f.write(png)
+    image = Image.open(io.BytesIO(png)).convert("L")
+    assert len(set(image.crop((0, 0, image.width, 600)).tobytes())) > 50, "nothing to see"
+    return ImageStat.Stat(image).mean[0]
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it(build, hell, crowd, tmp_path, chromium):
+    runs = dict(name=named(build, NAMES[4]), hell=hell, crowd=crowd)
+    for run in runs.values():
+        write(run, tmp_path)
+    for (name, run), scheme, width in product(runs.items(), ("light", "dark"), (1280, 390)):
+        context = chromium.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+        tab, said, asked = context.new_page(), [], []
+        tab.on("console", lambda message, said=said: said.append(message.text))
+        tab.on("request", lambda request, asked=asked: asked.append(request.url.split(":")[0]))
+        tab.goto((tmp_path / "reports" / f"{run.name}.html").as_uri())
+        assert not said and asked.count("file") == 1 and set(asked) <= {"file", "data"}
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{name} is wider than a page of {width}"
+        )
+        assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        bright = shot(tab, f"{name}-{scheme}-{width}")
+        assert bright > 200 if scheme == "light" else bright < 110
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    "A JupyterLab: (its folder, a function from a notebook's name to its address)"
+    top = tmp_path_factory.mktemp("lab")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    options = dict(token="t", port=port, port_retries=0, root_dir=top, open_browser=False, allow_root=True)
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        *(f"--ServerApp.{k}={v}" for k, v in options.items()),
+        "--ServerApp.ip=127.0.0.1",
+    ]
+    with open(top / "lab.log", "w") as log:
+        server = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ
+            | dict(
+                JUPYTER_CONFIG_DIR=str(top / ".config"),
+                JUPYTERLAB_WORKSPACES_DIR=str(top / ".w"),
+                JUPYTERLAB_SETTINGS_DIR=str(top / ".s"),
+            ),
+        )
+    yield top, lambda name: f"http://127.0.0.1:{port}/lab/tree/{name}?token=t"
+    server.terminate()
+    with suppress(subprocess.TimeoutExpired):  # its shutdown is not what is tested
+        server.wait(60)
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+@pytest.mark.slow
+def test_jupyterlab_draws_the_diagrams(build, hell, resumed, chromium, lab):
+    import time
+
+    import nbformat
+    import requests
+
+    top, address = lab
+    blocks = (
+        mermaid_blocks(both(named(build, NAMES[3]))[0])
+        + mermaid_blocks(both(hell)[0])[:2]
+        + mermaid_blocks(both(resumed)[0])[:1]
+    )
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_markdown_cell(f"```mermaid\n{b}\n```") for b in blocks]
+        ),
+        top / "report.ipynb",
+    )
+    for _ in range(120):
+        try:
+            requests.get(address(""), timeout=5)
+            break
+        except requests.ConnectionError:
+            time.sleep(0.5)
+    tab = chromium.new_page(viewport=dict(width=1280, height=1600))
+    tab.goto(address("report.ipynb"))
+    drawn = tab.locator(".jp-RenderedMermaid:not(.jp-mod-warning) img")
+    drawn.nth(len(blocks) - 1).wait_for(timeout=900_000)
+    assert drawn.count() == len(blocks) and tab.locator(".jp-RenderedMermaid.jp-mod-warning").count() == 0
+    sizes = drawn.evaluate_all("found => found.map(i => [i.naturalWidth, i.width, i.height])")
+    tab.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click()
+    shot(tab, "jupyterlab")
+    assert all(natural > 0 and width > 100 and height > 50 for natural, width, height in sizes), sizes

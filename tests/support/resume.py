@@ -1,0 +1,56 @@
+"What the tests of resume share"
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+CALL = [sys.executable, "-P", "-c", "import sys; from dialsum.cli import main; sys.exit(main())"]
+
+
+@pytest.fixture(scope="module")
+def small(request):  # the options of a small experiment
+    models = (
+        ["kobart", "qwen3-4b"]
+        if request.config.getoption("--kills") <= 12
+        else ["kobart", "qwen3-4b", "solar-10.7b"]
+    )
+    return [
+        "--models",
+        *models,
+        "--scale",
+        "replica",
+        "--epochs",
+        "3",
+        "--debug",
+        "--max-new-tokens",
+        "12",
+        "--no-rehearse",
+        "--name",
+        "small",
+    ]
+
+
+@pytest.fixture(scope="module")
+def experiment(dialsum, small, tmp_path_factory):
+    "What `dialsum run --json` says of such an experiment, at its end; its folder is to be left as it is"
+    top = tmp_path_factory.mktemp("small")
+    done = dialsum("run", *small, "--runs", top / "runs", "--reports", top / "reports", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def undisturbed(experiment):
+    return Path(experiment["run"])
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path):
+    "The experiment in another folder; its report goes where it was asked for, and what lay there is put back for the next test"
+    top = undisturbed.parent.parent
+    yield shutil.copytree(top, tmp_path, dirs_exist_ok=True) / "runs" / undisturbed.name
+    shutil.rmtree(top / "reports")
+    shutil.copytree(tmp_path / "reports", top / "reports")

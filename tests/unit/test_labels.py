@@ -1,0 +1,71 @@
+"""Whatever the report asks a Korean label for is in labels_ko.toml, and nothing there is left over"""
+
+import ast
+import tomllib
+
+from support.places import ROOT
+
+from dialsum.ensemble.mbr import UTILITIES
+from dialsum.models.precision import METHODS
+from dialsum.report.figures import FIGURES
+from dialsum.report.labels import labels
+from dialsum.report.verdicts import MOVES
+from dialsum.runs.checkout import nbs_path
+from dialsum.runs.parameters import stages
+from dialsum.scores.damage import LIMITS
+from dialsum.scores.scorer import ROUGE_TYPES
+from dialsum.scores.summary_errors import FAULTS
+
+PACKAGE = ROOT / "dialsum"
+FILE = tomllib.loads((nbs_path() / "text" / "labels_ko.toml").read_text(encoding="utf-8"))
+
+
+def kind_of(node) -> str | None:
+    "'stage' of labels('stage')"
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "labels":
+        return node.args[0].value
+    return None
+
+
+def asked() -> tuple[set[str], list[tuple[str, str]]]:
+    "The kinds that the package asks for, and the literal keys of them, also by the names that they were given"
+    kinds, keys, names = set(), [], {}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
+    for node in (node for tree in trees for node in tree.body):
+        if isinstance(node, ast.Assign) and kind_of(node.value):
+            names[node.targets[0].id] = kind_of(node.value)
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        kinds.add(kind_of(node))
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            keys.append((kind_of(node.value) or names.get(getattr(node.value, "id", "")), node.slice.value))
+    return kinds - {None}, [(kind, key) for kind, key in keys if kind]
+
+
+def test_every_kind_is_there_and_none_is_left_over():
+    assert asked()[0] == set(FILE)
+
+
+def test_every_literal_key_is_there():
+    assert asked()[1]
+    for kind, key in asked()[1]:
+        assert key in labels(kind), f"{kind} has no {key}"
+
+
+def test_every_label_is_a_text():
+    for kind, texts in FILE.items():
+        may_be_empty = kind == "diagnostic_meaning"  # a broken tag needs no meaning
+        assert texts and all(isinstance(text, str) and (text or may_be_empty) for text in texts.values()), (
+            kind
+        )
+
+
+def test_the_keys_are_those_that_facts_have():
+    for part in ("", "_wrong", "_meaning"):
+        assert set(labels(f"diagnostic{part}")) == set(LIMITS)
+    assert [*labels("rouge")] == [*ROUGE_TYPES, "mean"]
+    assert set(labels("utility")) == set(UTILITIES) and set(labels("method")) == set(METHODS)
+    assert set(labels("stage")) == set(stages()) - {"report"}
+    assert set(labels("figure")) == set(FIGURES)
+    assert set(labels("baseline_end")) == set(labels("baseline_link")) == {"above", "near", "below"}
+    assert set(labels("advice")) == {key for moves in MOVES.values() for _, key in moves}
+    assert set(labels("advised")) == set(MOVES) - set(FAULTS)

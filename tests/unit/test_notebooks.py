@@ -1,0 +1,218 @@
+"The rules that notebooks keep, checked on the files themselves"
+
+import ast
+import graphlib
+import importlib.util
+import json
+import re
+
+import pytest
+from support.places import ROOT
+
+STAGES = [
+    "preflight",
+    "data",
+    "train",
+    "evaluate",
+    "predict",
+    "tta",
+    "epoch_candidates",
+    "optimize",
+    "folds",
+    "soup",
+    "api",
+    "ensemble",
+    "submit",
+    "report",
+]
+
+
+def cells(path):
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def code(path):
+    return ["".join(c["source"]) for c in cells(path) if c["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_one_parameters_cell_first_and_defines_nothing(stage):
+    found = [c for c in cells(ROOT / "nbs" / f"{stage}.ipynb") if c["cell_type"] == "code"]
+    assert [i for i, c in enumerate(found) if "parameters" in c["metadata"].get("tags", [])] == [0]
+    for line in "".join(found[0]["source"]).splitlines():  # papermill drops a line with a second equals sign
+        assert re.fullmatch(r"\w+: (str|int|float|bool) = [^=#]+  # [^=]+", line), line
+    for c in found:
+        assert not c["outputs"] and c["execution_count"] is None
+        assert not any(
+            isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(ast.parse("".join(c["source"])))
+        )
+        assert not re.search(r"^[%!]", "".join(c["source"]), re.M)
+
+
+def test_every_stage_notebook_is_known():
+    from dialsum.runs.parameters import stages
+
+    assert sorted(STAGES) == stages()
+
+
+def test_papermill_reads_the_same_parameters_as_we_do():
+    import papermill
+
+    from dialsum.runs.parameters import parameters
+
+    for stage in STAGES:
+        theirs = papermill.inspect_notebook(str(ROOT / "nbs" / f"{stage}.ipynb"))
+        assert {n: (p["inferred_type_name"], ast.literal_eval(p["default"])) for n, p in theirs.items()} == {
+            p.name: (p.type.__name__, p.default) for p in parameters(stage).values()
+        }
+
+
+DIFFERENT = dict(  # parameter → the stages in which it is another one, and why
+    run=(
+        {"ensemble", "epoch_candidates", "folds", "report", "soup", "submit"},
+        "they work with what other stages left, so the smoke test makes a small experiment first",
+    ),
+    models=({"preflight"}, "an experiment that has not started has no models to take"),
+    k_folds=({"soup"}, "its smoke test needs folds to average"),
+    scale=({"preflight"}, "it is given models by name, so its smoke test says the scale"),
+    checkpoint=({"train"}, "training starts from weights, the others write with what it made of them"),
+    method=({"train"}, "training chooses one, the others find it in the model's folder"),
+    max_source=({"train"}, "training chooses a length, the others find it in the model's folder"),
+    max_new_tokens=({"train"}, "training chooses a length, the others find it in the model's folder"),
+)
+
+
+def declared():  # parameter → stage → what its line says
+    from dialsum.runs.parameters import parameters
+
+    lines = {}
+    for stage in STAGES:
+        for name, p in parameters(stage).items():
+            lines.setdefault(name, {})[stage] = (p.type, p.default, p.help)
+    return lines
+
+
+def test_a_parameter_is_the_same_in_every_stage():
+    lines = declared()
+    for name, by_stage in lines.items():
+        others = DIFFERENT.get(name, ((), ""))[0]
+        usual = {line for stage, line in by_stage.items() if stage not in others}
+        unusual = {by_stage[stage] for stage in others}
+        assert len(usual) == 1, f"{name}: {usual}"
+        assert len(unusual) == bool(others), f"{name}: {unusual}"
+        assert not usual & unusual, f"{name} is the same everywhere"
+    assert DIFFERENT.keys() <= lines.keys()
+
+
+OWN_OPTIONS = {  # the command line's own: of a whole experiment, or of one file
+    "models": "names with blanks between them, also sets of them",
+    "model": "the card of any checkpoint, which its folder may say",
+    "scale": "of all models",
+    "checkpoint": "one for each model, or any folder",
+    "reports": "a folder, with its default",
+    "rehearse": "another default for each command",
+}
+
+
+def test_an_option_has_the_help_of_the_parameter():
+    from dialsum.cli import parser
+
+    lines = declared()
+    commands = next(a for a in parser()._actions if a.dest == "command").choices
+    options = [(name, a) for name, p in commands.items() for a in p._actions if a.option_strings]
+    shared = [(name, a) for name, a in options if a.dest in lines and a.dest not in OWN_OPTIONS]
+    assert len({a.dest for _, a in shared}) > 60
+    for name, option in shared:
+        helps = {line[2] for line in lines[option.dest].values()}
+        text = re.sub(r" \(default: .*\)$|; of both files$", "", option.help).replace("%%", "%")
+        assert text in helps, f"dialsum {name} --{option.dest}"
+
+
+PACKAGES = (  # each imports only those before it
+    "korean",
+    "runs",
+    "endpoints",
+    "data",
+    "augment",
+    "scores",
+    "models",
+    "ensemble",
+    "training",
+    "generation",
+    "api",
+    "checks",
+    "pipeline",
+    "report",
+    "cli",
+)
+
+
+def imported() -> dict[str, set[str]]:
+    "Module of the package → the modules of the package that it imports, anywhere in it"
+    found = {}
+    for path in (ROOT / "dialsum").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] not in ("__init__", "_modidx"):
+            found[".".join(parts)] = set()
+    for name, uses in found.items():
+        path = ROOT / (name.replace(".", "/") + ".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                above = name.split(".")[: -node.level] if node.level else []
+                module = ".".join([*above, *filter(None, [node.module])])
+                names = [module, *(f"{module}.{a.name}" for a in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [a.name for a in node.names]
+            else:
+                continue
+            uses.update(n for n in names if n in found and n != name)
+    return found
+
+
+def test_a_notebook_lies_where_its_module_lies():
+    for path in (ROOT / "nbs" / "modules").rglob("*.ipynb"):
+        exports = re.search(r"#\| default_exp (\S+)", "\n".join(code(path)))[1]
+        place = list(path.relative_to(ROOT / "nbs" / "modules").with_suffix("").parts)
+        assert exports.split(".") == (["__init__"] if place == ["package"] else place)
+
+
+def test_packages_import_only_packages_before_them():
+    rank = {name: i for i, name in enumerate(PACKAGES)}
+    for name, uses in imported().items():
+        for used in uses:
+            assert rank[used.split(".")[1]] <= rank[name.split(".")[1]], f"{name} imports {used}"
+
+
+def test_no_module_imports_itself_round_a_corner():
+    assert list(graphlib.TopologicalSorter(imported()).static_order())
+
+
+def test_no_output_shows_a_path_or_an_address():
+    for path in (ROOT / "nbs").rglob("*.ipynb"):
+        outputs = json.dumps(
+            [c["outputs"] for c in cells(path) if c["cell_type"] == "code"], ensure_ascii=False
+        )
+        for pattern in (
+            r"(?<![\w.])/(?:home|root|work|Users|opt)/",
+            r" at 0x[0-9a-f]{6}",
+            re.escape(str(ROOT)),
+        ):
+            assert not re.search(pattern, outputs), f"{path.name}: {re.search(pattern, outputs)[0]}"
+
+
+def test_everything_in_the_package_comes_from_notebooks():
+    for path in (ROOT / "dialsum").rglob("*.py"):
+        if path.name in ("__init__.py", "_modidx.py"):
+            continue
+        assert re.search(
+            r"AUTOGENERATED! DO NOT EDIT! File to edit: (\.\./)+nbs/modules/",
+            path.read_text(encoding="utf-8"),
+        ), path
+
+
+def test_the_readme_ends_in_the_tree_as_it_is():
+    spec = importlib.util.spec_from_file_location("tree", ROOT / ".ci" / "tree.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.block() in (ROOT / "README.md").read_text(encoding="utf-8"), "run `python .ci/tree.py`"
+    assert all(len(line) < 120 for line in module.tree().splitlines())
