@@ -6,7 +6,7 @@
 __all__ = ['FailedRow', 'ContractRecord', 'PairedDifference', 'ComparedModel', 'Asking', 'ApiMetrics']
 
 # %% ../../nbs/modules/api/metrics.ipynb #f61899db
-from ..runs.records import Number, Record, Text
+from ..runs.records import Coded, Number, Record, Text
 from ..scores.metrics import MaybeScore, ScoredMetrics
 
 # %% ../../nbs/modules/api/metrics.ipynb #c4b43f11
@@ -14,7 +14,7 @@ class FailedRow(Record):
     "A dialogue that got no summary"
 
     row: int  # its place, from 0
-    reason: Text  # a sentence
+    reason: Coded | Text  # of older facts a sentence
 
 
 class ContractRecord(Record):
@@ -24,7 +24,7 @@ class ContractRecord(Record):
     slope: Number | None = None  # further characters for each one of the dialogue
     polite: bool = True
 
-
+# %% ../../nbs/modules/api/metrics.ipynb #223cd9e5
 class PairedDifference(Record):
     "The endpoint's mean minus a model's, paired by dialogue"
 
@@ -48,7 +48,7 @@ class ComparedModel(Record):
     mean: MaybeScore = None
     difference: PairedDifference | None = None
 
-
+# %% ../../nbs/modules/api/metrics.ipynb #893045bd
 class Asking(Record):
     "What asking came to"
 

@@ -21,7 +21,7 @@ class Profile(Record):
     summary_mean: Number | None = None
     summary_max: Number | None = None
 
-
+# %% ../../nbs/modules/augment/metrics.ipynb #b89b0c27
 class PartQuality(Record):
     "How good the rows of a part are"
 
@@ -53,7 +53,7 @@ class QualityRecord(Record):
     dropped: int | None = None  # training rows
     rows: int | None = None  # training rows before
 
-
+# %% ../../nbs/modules/augment/metrics.ipynb #20e57169
 class MethodCounts(Record):
     "What became of the dialogues that a method was tried on"
 
@@ -93,7 +93,7 @@ class AugmentationRecord(Record):
         "Whether there were fewer rows than were asked for"
         return (self.made or 0) < (self.asked or 0)
 
-
+# %% ../../nbs/modules/augment/metrics.ipynb #4864c32a
 class Dealing(Record):
     "How training rows were dealt into folds"
 

@@ -96,7 +96,7 @@ _points_back = re.compile("[건게] 어[때떠떨]")
 
 _asks_a_favour = re.compile("주시겠|주실|줄래")
 
-
+# %% ../../nbs/modules/augment/reorder.ipynb #c3ade813
 @dataclass(frozen=True)
 class _Turn:
     speaker: str  # tag

@@ -227,7 +227,7 @@ _qwen_tokens = ReplicaTokenizer(
     dict(eos_token="<|im_end|>", pad_token="<|endoftext|>"),
 )
 
-
+# %% ../../nbs/modules/models/cards.ipynb #ccf6c885
 register(
     ModelCard(
         "kobart",
@@ -263,7 +263,7 @@ register(
     )
 )
 
-
+# %% ../../nbs/modules/models/cards.ipynb #baf2ef8f
 register(
     ModelCard(
         "llama-3.2-korean-3b",
@@ -300,7 +300,7 @@ register(
     )
 )
 
-
+# %% ../../nbs/modules/models/cards.ipynb #1b7e7d1f
 register(
     ModelCard(
         "qwen3-4b",
@@ -346,7 +346,7 @@ _neox_tokens = ReplicaTokenizer(
     inputs=_returned,
 )
 
-
+# %% ../../nbs/modules/models/cards.ipynb #f47586cd
 register(
     ModelCard(
         "solar-10.7b",
@@ -375,7 +375,7 @@ register(
     )
 )
 
-
+# %% ../../nbs/modules/models/cards.ipynb #79c21efe
 _neox = dict(
     model_type="gpt_neox",
     vocab_size=30080,
@@ -481,7 +481,7 @@ register(
     )
 )
 
-
+# %% ../../nbs/modules/models/cards.ipynb #568bd8d9
 register(
     ModelCard(
         "qwen3-14b",

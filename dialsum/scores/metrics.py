@@ -38,7 +38,7 @@ def _with_number(value: Any) -> Any:  # None for a score that holds none
 
 MaybeScore = Annotated[ScoreInterval | None, BeforeValidator(_with_number)]
 
-
+# %% ../../nbs/modules/scores/metrics.ipynb #8e2dec89
 class ScoreRow(Record):
     "The scores of one kind of summary"
 
@@ -94,7 +94,7 @@ class ScoreRecord(ScoreRow):
         chosen: ScoreRow | None = getattr(self.differences, row) if self.differences else None
         return chosen.of_kind(kind) if chosen else None
 
-
+# %% ../../nbs/modules/scores/metrics.ipynb #9336c56b
 class ScoredMetrics(Metrics):
     "Of a stage that has scored summaries"
 
@@ -173,7 +173,7 @@ class ComparedSystem(Record):
         "Whether its difference is hard to call chance"
         return self.p_holm is not None and self.p_holm < 0.05
 
-
+# %% ../../nbs/modules/scores/metrics.ipynb #40f406b3
 class Case(Record):
     "A dialogue with its summary and scores"
 
@@ -193,7 +193,7 @@ class FaultExample(Record):
     fname: Text = ""
     found: list[Text] = []  # as written
 
-
+# %% ../../nbs/modules/scores/metrics.ipynb #66fbf020
 class FaultCount(Record):
     "How many summaries have a fault"
 
@@ -220,7 +220,7 @@ class FaultCounts(Record):
             return None
         return counts.references / self.rows
 
-
+# %% ../../nbs/modules/scores/metrics.ipynb #6572ef6d
 class FoldScore(Record):
     "The scores of one fold's model on the rows that it has not learned"
 

@@ -24,6 +24,7 @@ from ..runs.errors import DialsumError
 from ..runs.files import to_json, write_atomic
 from ..runs.time_limits import Deadline
 from .lora import options_of_model
+from .metrics import CurvePoint, Evaluation
 from .new_tokens import place_tokens
 from .recipe import Recipe, with_adapter_options
 from .saves import epoch_keeper, newest_checkpoint, renew_best_path, save, trainer_state
@@ -221,9 +222,6 @@ def _check_best(state: Any) -> None:  # what is saved has to be the best epoch's
         raise DialsumError("best_checkpoint_missing", step=state.best_global_step)
 
 
-_NO_SCORES = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
-
-
 def training_history(
     state: Any,  # of a transformers trainer: log_history and best_global_step
 ) -> dict[str, Any]:  # curve, evaluations and best, JSON-ready
@@ -236,12 +234,12 @@ def training_history(
 
 def _evaluation(entry: dict[str, Any]) -> dict[str, Any]:
     scores = {name.removeprefix("eval_"): value for name, value in entry.items()}
-    return {name: value for name, value in scores.items() if name not in _NO_SCORES}
+    return {name: value for name, value in scores.items() if name in Evaluation.model_fields}
 
 
 def _point(entry: dict[str, Any]) -> dict[str, Any]:
     "Of the curve; an infinite gradient norm is that of an update which the scaler of fp16 left out: none"
-    point = dict(entry)
+    point = {name: value for name, value in entry.items() if name in CurvePoint.model_fields}
     if "grad_norm" in point and not math.isfinite(point["grad_norm"]):
         point["grad_norm"] = None
     return point

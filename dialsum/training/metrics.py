@@ -31,7 +31,7 @@ class Evaluation(Record):
     rougeL: Number | None = None
     rouge_mean: Number | None = None
 
-
+# %% ../../nbs/modules/training/metrics.ipynb #cada1e2f
 class RecipeRecord(Record):
     "How a model was trained"
 
@@ -64,7 +64,7 @@ class TrackingRecord(Record):
     mode: Text = ""  # 'online', 'offline' or 'disabled'
     trouble: Text = ""  # '' when all went well
 
-
+# %% ../../nbs/modules/training/metrics.ipynb #d89e9da9
 class TrainMetrics(Metrics):
     "What the train stage measures"
 

@@ -1,19 +1,30 @@
 """Facts have types: what is written comes back as it was, and what is wrong is said in one sentence"""
 
 import json
+from dataclasses import fields
 
 import pytest
 from pydantic import ValidationError
 from support.experiments import TYPED, fact_of, metrics, paired, whole
 
-from dialsum.generation.metrics import EvaluateMetrics, OptimizeMetrics
+from dialsum.augment.metrics import BackendUse
+from dialsum.checks.finding import Finding
+from dialsum.checks.metrics import FindingRecord, OutlookRecord
+from dialsum.checks.outlook import Outlook
+from dialsum.endpoints.client import Used
+from dialsum.generation.metrics import EvaluateMetrics, MeasuredEngine, OptimizeMetrics
+from dialsum.generation.search import Measured, Optimum
+from dialsum.models.lengths import Lengths
+from dialsum.models.metrics import LengthsRecord, PrecisionRecord
+from dialsum.models.precision import Precision
 from dialsum.pipeline.metrics import METRICS
 from dialsum.report.example import example_experiment
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.facts import experiment_record, fact_files, facts, read_fact
 from dialsum.runs.files import to_json
 from dialsum.runs.messages import LANGUAGES
-from dialsum.training.metrics import TrainMetrics
+from dialsum.training.metrics import RecipeRecord, TrainMetrics
+from dialsum.training.recipe import Recipe
 
 
 def spoiled(run, path, key, value):
@@ -98,3 +109,19 @@ def test_a_diagnosis_names_the_whole_key(build, typed):
     path.write_text(json.dumps(fact | dict(error=dict(kind=3))), encoding="utf-8")
     done = typed("diagnose", path)
     assert done.returncode == 2 and "holds something else than a text at error.kind" in done.stderr
+
+
+def test_a_record_has_every_field_of_what_it_records():
+    recorded = {
+        Precision: PrecisionRecord,
+        Recipe: RecipeRecord,
+        Lengths: LengthsRecord,
+        Measured: MeasuredEngine,
+        Optimum: OptimizeMetrics,
+        Outlook: OutlookRecord,
+        Used: BackendUse,
+    }
+    for kind, record in recorded.items():
+        assert {f.name for f in fields(kind)} <= set(record.model_fields), record.__name__
+    finding = Finding.error("as_written", "here", what="what", why="why", remedy="remedy")
+    assert FindingRecord.of(**finding.to_dict())

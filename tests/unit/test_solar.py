@@ -9,6 +9,7 @@ import pytest
 from support.chat import KEY, quickly, serving, told  # noqa: F401 (a fixture that acts by itself)
 from support.solar import DEV, TRAIN, Model, _stored, asked_of, fast, many_rows
 
+from dialsum.api.metrics import ApiMetrics
 from dialsum.api.summaries import (
     Contract,
     Neighbours,
@@ -28,7 +29,6 @@ from dialsum.data.dialogues import read
 from dialsum.endpoints.client import Chat, Failed, Refused
 from dialsum.runs.error_facts import error_message
 from dialsum.runs.errors import DialsumError
-from dialsum.runs.records import Coded
 
 
 def test_a_second_run_asks_only_what_failed_on_its_way(tmp_path):
@@ -58,7 +58,8 @@ def test_a_second_run_asks_only_what_failed_on_its_way(tmp_path):
             and again.facts["failed"][0]["row"] == 5
             and "filter" in again.rows["failed"][5]
         )
-        said = error_message(Coded.of(**again.facts["failed"][0]["reason"]), "ko").what
+        [refused] = ApiMetrics.of(**again.facts).failed  # as the stage records it, and its report reads it
+        said = error_message(refused.reason, "ko").what
         assert said.startswith("이전에 거절된 질문입니다") and "필터가 막았습니다" in said
         server.seen.clear()
         assert (

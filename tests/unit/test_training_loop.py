@@ -30,6 +30,20 @@ def test_an_update_that_the_scaler_leaves_out_has_no_gradient_norm():
     assert history["curve"] == [dict(loss=2.0, grad_norm=None, step=1)]
 
 
+def test_what_another_release_logs_costs_no_training_its_facts():
+    from types import SimpleNamespace
+
+    from dialsum.training.fine_tuning import training_history
+    from dialsum.training.metrics import TrainMetrics
+
+    logged = dict(loss=2.0, grad_norm=1.5, learning_rate=1e-4, step=1, epoch=0.5, num_input_tokens_seen=7)
+    evaluation = dict(eval_loss=2.0, eval_rouge_mean=1.0, eval_runtime=3.0, eval_power=9.0, step=1, epoch=1.0)
+    history = training_history(SimpleNamespace(log_history=[logged, evaluation], best_global_step=1))
+    metrics = TrainMetrics.of(**history)
+    assert metrics.best.to_dict() == dict(loss=2.0, rouge_mean=1.0, step=1, epoch=1.0)
+    assert metrics.curve[0].to_dict() == {k: v for k, v in logged.items() if k != "num_input_tokens_seen"}
+
+
 def test_the_time_left_after_a_resume_is_that_of_the_pace_since_then(monkeypatch):
     "Ten updates took a minute since the training went on at the 900th: the last ninety take nine"
     from types import SimpleNamespace
