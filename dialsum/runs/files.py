@@ -63,6 +63,8 @@ def folder_written_whole(
         try:
             fresh.rename(path)
         except OSError:
+            if former.is_dir() and not path.exists():
+                former.rename(path)
             if replace or not path.is_dir():
                 raise
     finally:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,23 @@ def test_a_failure_leaves_the_one_before_and_nothing_else(tmp_path, error):
     write(folder, "old")
     with pytest.raises(type(error)):
         write_half(folder, error)
+    assert contents(folder) == {"config.json": "old", "model.safetensors": "old"}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_disk_that_refuses_the_last_step_leaves_the_one_before(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    write(folder, "old")
+    rename, refusals = Path.rename, [OSError(30, "Read-only file system")]
+
+    def rename_but_once(path, target):
+        if target == folder and refusals:
+            raise refusals.pop()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_but_once)
+    with pytest.raises(OSError, match="Read-only"):
+        write(folder, "new")
     assert contents(folder) == {"config.json": "old", "model.safetensors": "old"}
     assert list(tmp_path.iterdir()) == [folder]
 
