@@ -35,6 +35,7 @@ format: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --isolated --select F401 dialsum # a module does not import what only an example uses
 	$(BIN)/mypy
 
 lab: .venv/ready

@@ -1,7 +1,6 @@
 """The tree at the end of the README, from the notebooks' own promises: `python .ci/tree.py` writes it anew"""
 
 import json
-import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -12,7 +11,7 @@ PACKAGES = dict(
     runs="a stage, its facts, its folder",
     endpoints="models behind a URL",
     data="dialogues in",
-    augment="more of them",
+    augment="more dialogues",
     scores="how good a summary is",
     models="what is trained",
     ensemble="one summary of many",
@@ -22,18 +21,19 @@ PACKAGES = dict(
     checks="what goes wrong, before and after",
     pipeline="an experiment",
     report="the Korean report",
+    commands="what is typed",
 )
 FOLDERS = {
-    "nbs/explore/": "for people: look at the data, read one bad summary, compare two runs, add a model, replay a failure",
+    "nbs/explore/": "for people: data, one bad summary, two runs, a new model, a failure, measurements",
     "nbs/sample/": "96 Korean dialogues written for this project",
-    "nbs/text/": "what people read, editable without Python",
+    "nbs/text/": "messages, failures, labels and advice of the report (its sentences: modules/report/)",
     "dialsum/": "the package, exported from nbs/modules/; never edited",
     "runs/": "one folder an experiment: notebooks as executed, logs, models, predictions, fact files",
     "reports/": "Korean reports: Markdown with its figures, and the same as one HTML file",
     "tests/unit/": "what a notebook cannot say of itself: no process, no model, seconds",
     "tests/models/": "the same with toy models",
     "tests/contract/": "what people and tools rely on: command line, facts, notebooks, README; many rows",
-    "tests/slow/": "kills, browsers, every model, real dialogues: not in CI",
+    "tests/slow/": "kills, browsers, every model, real dialogues: at night",
     "tests/support/": "what tests share: toys, experiments made of facts alone",
 }
 
@@ -44,9 +44,10 @@ def promise(path: Path) -> str:
 
 
 def line(name: str, words: str, depth: int) -> str:
-    "A name and what it is for; of what is longer than a line, the first clause"
+    "A name and what it is for, in one line"
     text = f"{'  ' * depth + name:32} {words}"
-    return text if len(text) <= WIDTH else re.split("[:;,] ", text)[0]
+    assert len(text) <= WIDTH, f"{name}: its promise is {len(text) - WIDTH} characters too long"
+    return text
 
 
 def tree() -> str:

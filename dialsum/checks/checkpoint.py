@@ -11,8 +11,10 @@ from typing import Any
 
 from .finding import Finding
 from ..models.cards import ModelCard
-from ..models.checkpoints import adapter_base, json_of, origin, safetensors_header, weight_damages
+from ..models.checkpoints import adapter_base, json_of
 from ..models.loading import shared_tokenizer
+from ..models.origins import origin
+from ..models.weight_files import safetensors_header, weight_damages
 from ..runs.errors import DialsumError
 from ..training.lora import check_adapter, check_no_tokens
 from ..training.new_tokens import fresh_tokens
@@ -24,11 +26,11 @@ STOPS = "would_stop_loading"  # what a damaged file does
 
 def check_folder(
     folder: Path,  # a checkpoint folder
-    c: ModelCard | None = None,  # whose it should be; None: names and shapes of the weights are not looked at
+    card: ModelCard | None = None,  # whose it is; None: names and shapes of the weights are not looked at
 ) -> list[Finding]:
     "Whether a local checkpoint is whole, from its configuration, its index and the headers alone"
     try:
-        damages = weight_damages(folder, c)
+        damages = weight_damages(folder, card)
     except DialsumError:
         return []  # a torn configuration is told by check_config
     return [Finding.of(damage.error, damage.file, STOPS) for damage in damages]
@@ -46,7 +48,7 @@ def check_note(
 
 # %% ../../nbs/modules/checks/checkpoint.ipynb #f864d045
 def check_config(
-    c: ModelCard,
+    card: ModelCard,
     folder: Path,  # of config.json or adapter_config.json
     method: str,  # 'full', 'lora' or 'qlora'
     rank: int = 0,  # of LoRA, where it was given
@@ -54,18 +56,18 @@ def check_config(
     "Whether a local checkpoint is of this model and can be trained as asked"
     name = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
     try:
-        return (_check_adapter if name == "adapter_config.json" else _check_model)(c, folder, method, rank)
+        return (_check_adapter if name == "adapter_config.json" else _check_model)(card, folder, method, rank)
     except DialsumError as e:
         return [Finding.of(e, name, STOPS)]
 
 
-def _check_model(c: ModelCard, folder: Path, method: str, rank: int) -> list[Finding]:
+def _check_model(card: ModelCard, folder: Path, method: str, rank: int) -> list[Finding]:
     config = json_of(folder / "config.json")
     family = config.get("model_type")
     findings = []
-    if family != c.family:
+    if family != card.family:
         difference = Finding.error(
-            "checkpoint_of_other_architecture", "config.json", family=family, expected=c.family
+            "checkpoint_of_other_architecture", "config.json", family=family, expected=card.family
         )
         findings.append(difference)
     if config.get("quantization_config") and method != "qlora" and not weight_damages(folder):
@@ -73,21 +75,21 @@ def _check_model(c: ModelCard, folder: Path, method: str, rank: int) -> list[Fin
     return findings
 
 # %% ../../nbs/modules/checks/checkpoint.ipynb #680f6112
-def _check_adapter(c: ModelCard, folder: Path, method: str, rank: int) -> list[Finding]:
+def _check_adapter(card: ModelCard, folder: Path, method: str, rank: int) -> list[Finding]:
     config = folder / "adapter_config.json"
     adapter, base = json_of(config), adapter_base(str(folder))
-    if base == c.checkpoint:
+    if base == card.checkpoint:
         return _check_lora(folder, adapter, method, rank)
     of_base = Path(base) / "config.json"
     try:
         family = json_of(of_base).get("model_type") if of_base.is_file() else ""
     except DialsumError as e:
         return [Finding.of(e, of_base.name, STOPS)]
-    if family == c.family:
+    if family == card.family:
         return _check_lora(folder, adapter, method, rank)
     if Path(base).is_absolute() and not Path(base).exists():
         return [Finding.error("adapter_base_missing", config.name, base=base)]
-    return [Finding.error("adapter_of_other_model", config.name, base=base, model=c.name)]
+    return [Finding.error("adapter_of_other_model", config.name, base=base, model=card.name)]
 
 
 def _check_lora(folder: Path, adapter: dict[str, Any], method: str, rank: int) -> list[Finding]:
@@ -104,7 +106,7 @@ def _check_lora(folder: Path, adapter: dict[str, Any], method: str, rank: int) -
 
 # %% ../../nbs/modules/checks/checkpoint.ipynb #d54215b3
 def check_going_on(
-    c: ModelCard,
+    card: ModelCard,
     options: dict[str, Any],  # stage parameters that were given
     location: str,  # from `locate`
 ) -> list[Finding]:
@@ -113,28 +115,31 @@ def check_going_on(
     if not adapter or options.get("method") == "full":
         return []
     name = Path(location).name
-    findings = _check_settings(c, options, name, adapter)
+    findings = _check_settings(card, options, name, adapter)
     if not options.get("new_tokens"):
         return findings
     try:
-        tokens = fresh_tokens(shared_tokenizer(c, location), options["new_tokens"])
+        tokens = fresh_tokens(shared_tokenizer(card, location), options["new_tokens"])
     except DialsumError:
         return findings  # told by check_tokenizer
     try:
-        check_no_tokens(c.name, name, tokens)
+        check_no_tokens(card.name, name, tokens)
     except DialsumError as e:
         findings.append(Finding.of(e, "new_tokens", "would_stop_training"))
     return findings
 
 
 def _check_settings(
-    c: ModelCard, options: dict[str, Any], name: str, adapter: dict[str, Any]
+    card: ModelCard, options: dict[str, Any], name: str, adapter: dict[str, Any]
 ) -> list[Finding]:
     requested = {option: options[option] for option in UNSET if option in options and option != "lora_r"}
     for option, value in requested.items():  # one at a time, so that it is known which one an error is about
         try:
             check_adapter(
-                c.name, name, with_adapter_options(Recipe(method="lora", **{option: value}), adapter), adapter
+                card.name,
+                name,
+                with_adapter_options(Recipe(method="lora", **{option: value}), adapter),
+                adapter,
             )
         except DialsumError as e:
             return [Finding.of(e, option, "would_stop_training")]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .failures import REFUSAL, Known, known_failures
-from .logs import Failure, read
+from .logs import Failure, read_log
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
-from ..runs.messages import filled, message, messages
+from ..runs.messages import filled, message, read_messages
 from ..runs.records import ErrorRecord
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _with_fact(
     if text and not matching:
         matching = [Failure(error.type, text, line=10**9)]
         failures = [*failures, *matching]
-    if error.code in messages():
+    if error.code in read_messages():
         for failure in matching:
             failure.code, failure.fields = error.code, error.fields
     return failures
@@ -202,16 +202,20 @@ def _conclude(
     for failure in failures:
         if not stopped(failure) or _survived(failure, tail):
             continue
-        d = _diagnosis(failure, stage)
+        diagnosis = _diagnosis(failure, stage)
         if (
             not failure.frames
-            and d.kind == "unknown"
+            and diagnosis.kind == "unknown"
             and failure.type
             and failure.line < 10**9
             and failure.message.split("\n")[0] not in last
         ):
             continue  # a word in passing
-        by_kind[d.kind if d.kind != "unknown" else d.evidence] = (d.severity, -failure.line, d)
+        by_kind[diagnosis.kind if diagnosis.kind != "unknown" else diagnosis.evidence] = (
+            diagnosis.severity,
+            -failure.line,
+            diagnosis,
+        )
     return [d for *_, d in sorted(by_kind.values(), key=lambda m: m[:2])]
 
 
@@ -223,7 +227,7 @@ def diagnose(
     Diagnosis
 ]:  # the most important first: by severity, then the later one; empty when nothing is wrong
     "What went wrong according to a log, why, and what to do; an error that nobody has met is of the kind 'unknown'"
-    return _conclude(*read(io.StringIO(text, newline=None)), stage, error)
+    return _conclude(*read_log(io.StringIO(text, newline=None)), stage, error)
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #d6b254c9
 def _notebook_log(notebook: dict[str, Any]) -> str:  # what its cells wrote, and their errors
@@ -250,7 +254,7 @@ def _of_fact(
     if log_file is None:
         return _conclude([], [], stage, error)
     with _open(log_file) as lines:
-        return _conclude(*read(lines), stage, error)
+        return _conclude(*read_log(lines), stage, error)
 
 
 def _open(path: Path) -> TextIO:  # as text, whatever bytes it has
@@ -293,7 +297,7 @@ def diagnose_file(
                 text = lines.read()
                 diagnoses = _of_json(text, path)
                 return diagnose(text) if diagnoses is None else diagnoses
-            return _conclude(*read(lines))
+            return _conclude(*read_log(lines))
     except OSError as e:
         raise DialsumError("diagnosis_file_unreadable", file=path, reason=e.strerror) from None
 

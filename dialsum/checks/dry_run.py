@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/modules/checks/dry_run.ipynb #88679b6d
 def rehearse(
-    c: ModelCard,
+    card: ModelCard,
     scale: str,  # at which the real run will be: 'full' or 'replica'
     options: dict[str, Any],  # stage parameters that were given
 ) -> list[Finding]:
@@ -40,7 +40,7 @@ def rehearse(
     steps = ["setting up"]
     with tempfile.TemporaryDirectory(prefix="dialsum") as top:
         try:
-            _rehearsal(c, scale, options, Path(top), steps)
+            _rehearsal(card, scale, options, Path(top), steps)
         except DialsumError as e:
             return [Finding.of(e, f"rehearsal, {steps[-1]}", "would_stop_run")]
         except Exception as e:  # whatever it is, the run would meet it as well
@@ -58,12 +58,12 @@ class _Interrupted(Exception):
     "Ends a rehearsed training in its second epoch"
 
 
-def _short(r: Recipe) -> Recipe:  # so that two epochs differ
+def _short(recipe: Recipe) -> Recipe:  # so that two epochs differ
     return replace(
-        r,
+        recipe,
         epochs=2,
-        batch_size=min(r.batch_size, 2),
-        gradient_accumulation_steps=min(r.gradient_accumulation_steps, 2),
+        batch_size=min(recipe.batch_size, 2),
+        gradient_accumulation_steps=min(recipe.gradient_accumulation_steps, 2),
         learning_rate=1e-2,
         warmup_ratio=0.0,
         early_stopping_patience=0,
@@ -77,23 +77,23 @@ def _short_search(c: ModelCard, scale: str, options: dict[str, Any]) -> Decoding
 
 # %% ../../nbs/modules/checks/dry_run.ipynb #d15681ee
 def _rehearsal(
-    c: ModelCard, scale: str, options: dict[str, Any], top: Path, steps: list[str]
+    card: ModelCard, scale: str, options: dict[str, Any], top: Path, steps: list[str]
 ) -> None:  # steps: how far it has come
-    r, precision = requested_training(c, scale, options)
-    r, search = _short(r), _short_search(c, scale, options)
-    count = 2 * r.batch_size * r.gradient_accumulation_steps
+    recipe, precision = requested_training(card, scale, options)
+    recipe, search = _short(recipe), _short_search(card, scale, options)
+    count = 2 * recipe.batch_size * recipe.gradient_accumulation_steps
     rows = read(sample_path() / "train.csv", summaries=True).head(count)
 
     def learn(
         epoch: int, note: dict[str, Any] | None = None
     ) -> LoadedModel:  # from this epoch on, by a model as a new process would load it
-        loaded = load(c, str(replica(c)), **precision.loading())
-        add_tokens(loaded, options.get("new_tokens", ""), r.method)
+        loaded = load(card, str(replica(card)), **precision.loading())
+        add_tokens(loaded, options.get("new_tokens", ""), recipe.method)
         steps.append("training" if epoch == 1 else "going on")
         sample = rows.head(2)
-        writing = judge(Predictor(loaded, 2, r.max_source, replace(search, num_beams=1)), sample)
+        writing = judge(Predictor(loaded, 2, recipe.max_source, replace(search, num_beams=1)), sample)
         scores = _falling(loaded, writing, epoch, note)
-        train(loaded, rows, sample, r, top, precision, scores, say=lambda line: None)
+        train(loaded, rows, sample, recipe, top, precision, scores, say=lambda line: None)
         return loaded
 
     steps.append("loading")
@@ -103,12 +103,12 @@ def _rehearsal(
     except _Interrupted:
         loaded = learn(2)
     steps.append("loading again")
-    reloaded = load(c, str(top / "model"), **precision.loading())
-    _check_same(c, _weights(loaded), _weights(reloaded), "weights_not_in_saved_folder")
+    reloaded = load(card, str(top / "model"), **precision.loading())
+    _check_same(card, _weights(loaded), _weights(reloaded), "weights_not_in_saved_folder")
     steps.append("the best epoch")
-    _check_same(c, best, _weights(reloaded), "weights_not_in_best_epoch")
+    _check_same(card, best, _weights(reloaded), "weights_not_in_best_epoch")
     steps.append("predicting")
-    Predictor(reloaded, 2, r.max_source, search).predict_batch(list(rows["dialogue"][:2]))
+    Predictor(reloaded, 2, recipe.max_source, search).predict_batch(list(rows["dialogue"][:2]))
 
 
 def _falling(
@@ -142,7 +142,7 @@ def _weights(
 
 
 def _check_same(
-    c: ModelCard, before: dict[str, Any], after: dict[str, Any], code: str
+    card: ModelCard, before: dict[str, Any], after: dict[str, Any], code: str
 ) -> None:  # raises `DialsumError` of that code when they differ, be it in their dtype
     import torch
 
@@ -152,4 +152,4 @@ def _check_same(
         if name not in after or weight.dtype != after[name].dtype or not torch.equal(weight, after[name])
     ]
     if astray:
-        raise DialsumError(code, model=c.name, lost=len(astray), count=len(before), first=astray[0])
+        raise DialsumError(code, model=card.name, lost=len(astray), count=len(before), first=astray[0])

@@ -28,7 +28,7 @@ class Known:
     frame: str = ""  # found in a frame, or in 'stage evaluate'; cannot be judged where the log has no frames
     near: str = ""  # found in what the same process wrote before
     line: str = ""  # begins a line that tells it without an exception, recognised by two parts of it at least
-    least: int = 2  # so many signs must agree
+    least: int = 2  # how many signs must agree
     # (name in Korean, pattern with one group) to be told with the cause
     numbers: tuple[tuple[str, str], ...] = ()
     codes: tuple[str, ...] = ()  # of errors of ours, as fact files have them: no sentence is read for these

@@ -12,7 +12,7 @@ from typing import Any
 from .metrics import FindingRecord
 from ..runs.error_facts import AS_WRITTEN
 from ..runs.errors import DialsumError
-from ..runs.messages import Message, message, messages
+from ..runs.messages import Message, message, read_messages
 
 # %% ../../nbs/modules/checks/finding.ipynb #4d90da51
 @dataclass(frozen=True)
@@ -26,26 +26,26 @@ class Finding:
     effect: str = ""  # heading of messages.toml that says what it would do; empty: the code's own `why` does
 
     @classmethod
-    def error(cls, code: str, where: str, **fields: Any) -> "Finding":
+    def error(cls, code: str, place: str, **fields: Any) -> "Finding":
         "What will go wrong"
-        return cls("error", code, where, fields)
+        return cls("error", code, place, fields)
 
     @classmethod
-    def warning(cls, code: str, where: str, **fields: Any) -> "Finding":
+    def warning(cls, code: str, place: str, **fields: Any) -> "Finding":
         "What may go wrong"
-        return cls("warning", code, where, fields)
+        return cls("warning", code, place, fields)
 
     @classmethod
     def of(
         cls,
         error: DialsumError,  # what an attempt has raised
-        where: str,
+        place: str,
         effect: str,  # heading of messages.toml
     ) -> "Finding":
         "What will go wrong, since an attempt already has"
-        if error.code in messages():
-            return cls("error", error.code, where, error.fields, effect)
-        return cls("error", AS_WRITTEN, where, dict(what=str(error), why="", remedy=""), effect)
+        if error.code in read_messages():
+            return cls("error", error.code, place, error.fields, effect)
+        return cls("error", AS_WRITTEN, place, dict(what=str(error), why="", remedy=""), effect)
 
     @classmethod
     def from_record(cls, record: FindingRecord) -> "Finding":

@@ -24,15 +24,15 @@ def check_versions() -> list[Finding]:
     return [finding for finding in map(_check_version, needed) if finding]
 
 
-def _check_version(r: "Requirement") -> Finding | None:
-    fields = dict(package=r.name, requirement=str(r))
+def _check_version(requirement: "Requirement") -> Finding | None:
+    fields = dict(package=requirement.name, requirement=str(requirement))
     try:
-        version = metadata.version(r.name)
+        version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
         return Finding.error("package_missing", "packages", **fields)
-    if r.specifier.contains(version, prereleases=True):
+    if requirement.specifier.contains(version, prereleases=True):
         return None
-    expected = str(r.specifier)
+    expected = str(requirement.specifier)
     return Finding.warning(
         "package_version_untested", "packages", version=version, expected=expected, **fields
     )

@@ -30,20 +30,20 @@ def _option_of(
     return candidates[0] if candidates else otherwise
 
 
-def _once(findings: list[Finding]) -> list[Finding]:  # what is wrong with two parts is said of the later one
+def _once(findings: list[Finding]) -> list[Finding]:  # a fault of two parts is reported for the later one
     return list({finding.what: finding for finding in reversed(findings)}.values())
 
 
-def _check_parts(c: ModelCard, scale: str, options: dict[str, Any]) -> tuple[list[Finding], Recipe | None]:
+def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[list[Finding], Recipe | None]:
     attempts: dict[str, Callable[[], Any]] = {
         name: partial(check_numbers, {name: value}) for name, value in options.items()
     }
     attempts |= dict(
-        recipe=lambda: make_recipe(c, scale, options),
-        max_source=lambda: check_source(c, make_recipe(c, scale, options).max_source),
-        decoding=lambda: make_decoding(c, scale, options),
+        recipe=lambda: make_recipe(card, scale, options),
+        max_source=lambda: check_source(card, make_recipe(card, scale, options).max_source),
+        decoding=lambda: make_decoding(card, scale, options),
         precision=lambda: Precision.for_this_machine(
-            c,
+            card,
             scale,
             options.get("method", ""),
             options.get("precision", ""),
@@ -61,24 +61,24 @@ def _check_parts(c: ModelCard, scale: str, options: dict[str, Any]) -> tuple[lis
 
 
 def check_options(
-    c: ModelCard,
+    card: ModelCard,
     scale: str,  # 'full' or 'replica'
     options: dict[str, Any],  # stage parameters that were given
 ) -> list[Finding]:
     "Whether the settings are in range, fit the model, and do not clash"
-    findings, r = _check_parts(c, scale, options)
-    if r is None:
+    findings, recipe = _check_parts(card, scale, options)
+    if recipe is None:
         return findings
     for name in ("max_target", "max_new_tokens", "min_new_tokens"):
         try:
-            check_written(c, options.get("max_source", 0), **{name: options.get(name, 0)})
+            check_written(card, options.get("max_source", 0), **{name: options.get(name, 0)})
         except DialsumError as e:
-            place = name if c.seq2seq else f"max_source, {name}"
+            place = name if card.seq2seq else f"max_source, {name}"
             findings.append(Finding.of(e, place, "would_exceed_positions"))
     findings = _once(findings)[::-1]  # a max_source that leaves nothing is said once
-    if r.method != "full" and r.lora_targets:
+    if recipe.method != "full" and recipe.lora_targets:
         try:
-            targets(skeleton(c), r.lora_targets)
+            targets(skeleton(card), recipe.lora_targets)
         except DialsumError as e:
             findings.append(Finding.of(e, "lora_targets", "would_miss_adapters"))
     return findings

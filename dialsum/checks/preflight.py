@@ -31,7 +31,7 @@ from ..models.row_lengths import RowLengths
 from ..runs.errors import DialsumError
 from ..runs.limits import in_range
 from ..runs.outputs import check_writable
-from ..runs.parameters import parameters
+from ..runs.parameters import stage_parameters
 from ..training.recipe import adapter_options, options_of_models, plan_training
 
 # %% ../../nbs/modules/checks/preflight.ipynb #a16ab4cc
@@ -42,7 +42,7 @@ class Preflight:
     models: dict[str, list[Finding]]  # card's name → findings; empty when nothing is wrong
     seconds: float
     outlooks: dict[str, Outlook] = field(default_factory=dict)  # card's name → what its training would be
-    shown: str = ""  # which difference the dev set can show
+    smallest_difference: str = ""  # which difference the dev set can show
 
     def ok(self, model: str = "") -> bool:  # empty: all of them
         "Whether there are no errors (warnings may be)"
@@ -64,7 +64,7 @@ class Preflight:
     def ahead(self) -> list[str]:  # lines
         "What the trainings would be, and what their scores could tell"
         lines = [f"{m}: {outlook}" for m, outlook in self.outlooks.items() if str(outlook)]
-        return [*lines, self.shown] if self.shown else lines
+        return [*lines, self.smallest_difference] if self.smallest_difference else lines
 
     def summary(self) -> str:
         "How many models can start, and which"
@@ -117,13 +117,13 @@ def _located(
 
 
 def _placed(
-    c: ModelCard, scale: str, checkpoint: str
+    card: ModelCard, scale: str, checkpoint: str
 ) -> tuple[str | Finding, int]:  # the same, and the bytes that are still on the hub
-    location = _located(c, scale, checkpoint)
+    location = _located(card, scale, checkpoint)
     if isinstance(location, Finding) or Path(location).is_dir() or in_cache(location):
         return location, 0
     try:
-        return location, sum(hub_weights(c, location).values())
+        return location, sum(hub_weights(card, location).values())
     except DialsumError:
         return location, 0
 
@@ -136,16 +136,16 @@ def _planned(
     c: ModelCard, scale: str, options: dict[str, Any], lengths: RowLengths | None = None
 ) -> dict[str, Any]:  # the options with what training will choose
     try:
-        r, precision, choice = plan_training(c, scale, options, lengths=lengths)
+        recipe, precision, choice = plan_training(c, scale, options, lengths=lengths)
     except DialsumError:
         return options  # told by check_options and check_memory
     if not choice:
         return options
-    return options | dict(method=r.method, gradient_checkpointing=precision.gradient_checkpointing)
+    return options | dict(method=recipe.method, gradient_checkpointing=precision.gradient_checkpointing)
 
 # %% ../../nbs/modules/checks/preflight.ipynb #bcb1b420
 def check_model(
-    c: ModelCard,
+    card: ModelCard,
     scale: str,  # 'full' or 'replica'
     options: dict[str, Any],  # stage parameters that were given
     checkpoint: str = "",  # folder or hub name; empty: the card's own
@@ -154,8 +154,8 @@ def check_model(
     download: int = 0,  # bytes that come from the hub before it, this model's own with them
 ) -> list[Finding]:
     "What is wrong with one model"
-    location = location or _located(c, scale, checkpoint)
-    return _check_model(c, scale, options, runs, location, download, {})[0]
+    location = location or _located(card, scale, checkpoint)
+    return _check_model(card, scale, options, runs, location, download, {})[0]
 
 
 def _moved(
@@ -169,32 +169,32 @@ def _moved(
 
 
 def _check_weights(
-    c: ModelCard, location: str
+    card: ModelCard, location: str
 ) -> list[Finding]:  # of a model, or of an adapter's base, as far as it is at hand
     try:
         whole = adapter_base(location) or location
     except DialsumError:
         return []  # a torn adapter_config.json is told by check_config
     folder = Path(whole) if Path(whole).is_dir() else in_cache(whole)
-    return check_folder(folder, c) if folder else []
+    return check_folder(folder, card) if folder else []
 
 # %% ../../nbs/modules/checks/preflight.ipynb #608d90e3
 def _check_checkpoint(
-    c: ModelCard,
+    card: ModelCard,
     options: dict[str, Any],
     location: str,  # from `_located`
     sound: bool,  # whether nothing is wrong with the options
 ) -> list[Finding]:
-    method, findings = options.get("method") or c.method, []
+    method, findings = options.get("method") or card.method, []
     if folder := files_of(location):
-        findings += _moved(c, location, options.get("base", ""))
+        findings += _moved(card, location, options.get("base", ""))
         findings += check_note(folder)
-        findings += _check_weights(c, location)
-        findings += check_config(c, folder, method, options.get("lora_r", 0))
+        findings += _check_weights(card, location)
+        findings += check_config(card, folder, method, options.get("lora_r", 0))
     if sound and not has_errors(findings):
         new_tokens = 0 if method == "full" else _count(options)
-        findings += check_tokenizer(c, location, options.get("max_source", 0), new_tokens)
-    return findings + check_going_on(c, options, location)
+        findings += check_tokenizer(card, location, options.get("max_source", 0), new_tokens)
+    return findings + check_going_on(card, options, location)
 
 
 def has_errors(
@@ -205,7 +205,7 @@ def has_errors(
 
 
 def _check_model(
-    c: ModelCard,
+    card: ModelCard,
     scale: str,
     options: dict[str, Any],
     runs: Path,
@@ -213,19 +213,21 @@ def _check_model(
     download: int,
     parts: dict[str, Any],
 ) -> tuple[list[Finding], Outlook]:  # parts: rows by 'train', 'dev' and 'test'; may be empty
-    findings, codec = check_options(c, scale, options), None
+    findings, codec = check_options(card, scale, options), None
     if isinstance(location, Finding):
         findings.append(location)
     else:
-        findings += _check_checkpoint(c, options, location, not has_errors(findings))
+        findings += _check_checkpoint(card, options, location, not has_errors(findings))
         if parts and scale == "full":  # a toy's tokens tell nothing
-            codec = codec_of(c, location, options.get("max_source", 0))
-    outlook = look_ahead(c, scale, options, codec, parts)
-    sized = limited(c, options, outlook.lengths, outlook.limits)
-    method = _planned(c, scale, sized, outlook.lengths).get("method") or options.get("method") or c.method
+            codec = codec_of(card, location, options.get("max_source", 0))
+    outlook = look_ahead(card, scale, options, codec, parts)
+    sized = limited(card, options, outlook.lengths, outlook.limits)
+    method = (
+        _planned(card, scale, sized, outlook.lengths).get("method") or options.get("method") or card.method
+    )
     findings += check_packages(method)
-    findings += check_disk(c, scale, options, runs, download=download)
-    findings += check_memory(c, scale, sized, lengths=outlook.lengths, writing_lengths=outlook.written)
+    findings += check_disk(card, scale, options, runs, download=download)
+    findings += check_memory(card, scale, sized, lengths=outlook.lengths, writing_lengths=outlook.written)
     findings += check_updates(scale, outlook)
     findings += check_cut(outlook)
     return findings, outlook
@@ -249,7 +251,9 @@ def _without_base(options: dict[str, Any]) -> dict[str, Any]:
 def _check_data(
     options: dict[str, Any],
 ) -> tuple[dict[str, Any], list[Finding]]:  # the rows by part, what is wrong with them
-    data_options = {name: value for name, value in in_range(options).items() if name in parameters("data")}
+    data_options = {
+        name: value for name, value in in_range(options).items() if name in stage_parameters("data")
+    }
     try:
         return check_data(data_options)[0], []
     except DialsumError as e:
@@ -264,14 +268,14 @@ def _check_runs(runs: Path) -> list[Finding]:
     return []
 
 
-def _rehearse(c: ModelCard, scale: str, options: dict[str, Any], outlook: Outlook) -> list[Finding]:
-    if check_options(c, scale, options):
+def _rehearse(card: ModelCard, scale: str, options: dict[str, Any], outlook: Outlook) -> list[Finding]:
+    if check_options(card, scale, options):
         return []
     planned = _planned(
-        c, scale, limited(c, options, outlook.lengths, outlook.limits), outlook.lengths
+        card, scale, limited(card, options, outlook.lengths, outlook.limits), outlook.lengths
     )  # its limits are not taken: a toy's tokens are others
     choices = {name: planned[name] for name in ("method", "gradient_checkpointing") if name in planned}
-    return rehearse(c, scale, options | choices)
+    return rehearse(card, scale, options | choices)
 
 # %% ../../nbs/modules/checks/preflight.ipynb #b6773498
 def preflight(
@@ -294,18 +298,20 @@ def preflight(
         common += of_data
         common += [Finding.of(error, "options", "would_fail_later") for error in known_errors]
         common += _check_runs(runs)
-        for m in models:
-            location, missing = places[m].result()
+        for model in models:
+            location, missing = places[model].result()
             download += missing  # the cache holds all of them
             before = download if missing else 0
             try:
-                of_model, outlooks[m] = _check_model(
-                    card(m), scale, options_by_model[m], runs, location, before, parts
+                of_model, outlooks[model] = _check_model(
+                    card(model), scale, options_by_model[model], runs, location, before, parts
                 )
             except DialsumError as e:  # the other models go on
-                of_model, outlooks[m] = [Finding.of(e, "options", "would_stop_stage")], Outlook()
-            findings[m] = common + of_model
+                of_model, outlooks[model] = [Finding.of(e, "options", "would_stop_stage")], Outlook()
+            findings[model] = common + of_model
     if rehearsal:
-        for m in models:
-            findings[m] = findings[m] + _rehearse(card(m), scale, options_by_model[m], outlooks[m])
+        for model in models:
+            findings[model] = findings[model] + _rehearse(
+                card(model), scale, options_by_model[model], outlooks[model]
+            )
     return Preflight(findings, time.monotonic() - started, outlooks, difference_shown(parts, len(models)))

@@ -57,7 +57,7 @@ def _check_cache_disk(download: int, free: int | None) -> list[Finding]:  # byte
 
 # %% ../../nbs/modules/checks/room.ipynb #6502f92e
 def check_disk(
-    c: ModelCard,
+    card: ModelCard,
     scale: str,  # 'full' or 'replica'
     options: dict[str, Any],  # stage parameters that were given
     runs: Path,  # where experiments are kept
@@ -65,18 +65,18 @@ def check_disk(
     download: int = 0,  # bytes that come from the hub first, into the Hugging Face cache
 ) -> list[Finding]:
     "Whether a download and the checkpoints of a training fit on the disk"
-    from dialsum.models.sizes import sizes
+    from dialsum.models.sizes import parameter_counts
 
     if scale == "replica":
         return []
     try:
-        r = make_recipe(c, scale, options)
+        recipe = make_recipe(card, scale, options)
     except DialsumError:
         return []  # told by check_options
-    total, adapter = sizes(c, r.lora_r)
-    trained = total if r.method == "full" or adapter is None else adapter
-    extra_epochs = r.keep_checkpoints and r.keep_checkpoints + 1
-    checkpoints = r.save_total_limit + 1
+    total, adapter = parameter_counts(card, recipe.lora_r)
+    trained = total if recipe.method == "full" or adapter is None else adapter
+    extra_epochs = recipe.keep_checkpoints and recipe.keep_checkpoints + 1
+    checkpoints = recipe.save_total_limit + 1
     models = 1 + extra_epochs + options.get("k_folds", 0)
     needed = trained * 4 * (3 * checkpoints + models)  # of one training its checkpoints, of all their models
     disk = _existing(Path(runs))
@@ -97,7 +97,7 @@ def check_disk(
 
 # %% ../../nbs/modules/checks/room.ipynb #9a17ecc3
 def check_memory(
-    c: ModelCard,
+    card: ModelCard,
     scale: str,  # 'full' or 'replica'
     options: dict[str, Any],  # stage parameters that were given
     available: int | None = None,  # bytes; None: of this machine
@@ -108,24 +108,24 @@ def check_memory(
     if scale == "replica":
         return []
     try:
-        requested, device = requested_training(c, scale, options)
-        search = make_decoding(c, scale, options)
-        need = memory_needed(c, requested, device, lengths)
+        requested, device = requested_training(card, scale, options)
+        search = make_decoding(card, scale, options)
+        need = memory_needed(card, requested, device, lengths)
     except DialsumError:
         return []  # told by check_options
     if available is None:
         available = available_memory(device.device)
     free_batch = {name: value for name, value in options.items() if name != "batch_size"}
     try:
-        r, precision, choice = plan_training(c, scale, free_batch, available, lengths=lengths)
+        recipe, precision, choice = plan_training(card, scale, free_batch, available, lengths=lengths)
     except DialsumError as e:
         return [Finding.of(e, "memory", "would_run_out_of_memory")]
-    size = dict(target=0) | row_size(c, requested, lengths)
-    row = row_of(c, **size).to_dict()
+    size = dict(target=0) | row_size(card, requested, lengths)
+    row = row_of(card, **size).to_dict()
     if lengths:
         row = Phrase("longest_of_data", dict(row=row)).to_dict()
     step = dict(row=row, source=size["length"], needed=gib(need.total), free=gib(available))
-    step["options"] = _options_of(r, precision)
+    step["options"] = _options_of(recipe, precision)
     if need.total > available and options.get("batch_size"):
         batch = options["batch_size"]
         return [Finding.error("batch_too_large", "batch_size, method", batch=batch, **step)]
@@ -133,7 +133,7 @@ def check_memory(
     if need.total > available:
         findings.append(Finding.warning("step_made_smaller", "memory", settings=str(choice), **step))
     batch = options.get("eval_batch_size", 32)
-    return findings + _check_writing(c, r, precision, search, batch, available, writing_lengths)
+    return findings + _check_writing(card, recipe, precision, search, batch, available, writing_lengths)
 
 
 def _options_of(r: Recipe, precision: Precision) -> str:  # as a command line takes them
@@ -147,21 +147,21 @@ def _options_of(r: Recipe, precision: Precision) -> str:  # as a command line ta
 
 # %% ../../nbs/modules/checks/room.ipynb #5661f018
 def _check_writing(
-    c: ModelCard,
-    r: Recipe,
+    card: ModelCard,
+    recipe: Recipe,
     precision: Precision,
     search: Decoding,
     batch: int,
     available: int,
     writing_lengths: RowLengths | None,
 ) -> list[Finding]:
-    source = min(r.max_source, writing_lengths.source) if writing_lengths else r.max_source
+    source = min(recipe.max_source, writing_lengths.source) if writing_lengths else recipe.max_source
     try:
         need = estimate_generation(
-            c,
+            card,
             batch,
             source,
-            search.max_new_tokens or r.max_target,
+            search.max_new_tokens or recipe.max_target,
             search.num_beams,
             precision.weights,
             precision.quantization != "",

@@ -45,7 +45,7 @@ def _embedding_rows(c: ModelCard, checkpoint: str) -> int:  # of the model, or o
 
 # %% ../../nbs/modules/checks/tokenizer.ipynb #9450a3da
 def check_tokenizer(
-    c: ModelCard,
+    card: ModelCard,
     checkpoint: str,  # from `locate`
     max_source: int = 0,  # tokens the model reads; 0: as many as its positions leave
     new_tokens: int = 0,  # words that shall become tokens, under LoRA
@@ -62,11 +62,11 @@ def check_tokenizer(
         return [Finding.error("tokenizer_unreadable", "tokenizer.json", reason=reason)]
     if not raw("가나다")["input_ids"]:
         return [Finding.error("tokenizer_knows_no_text", "tokenizer.json")]
-    findings = _check_size(raw, _embedding_rows(c, checkpoint), new_tokens)
+    findings = _check_size(raw, _embedding_rows(card, checkpoint), new_tokens)
     if raw.pad_token is None:
         findings.append(Finding.warning("no_pad_token", "tokenizer_config.json"))
     try:
-        codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
+        codec = Codec(card, shared_tokenizer(card, checkpoint), max_source)
     except DialsumError as e:
         return [*findings, _no_codec(e)]
     return findings + check_prompt(codec)
@@ -104,7 +104,7 @@ NO_CODEC = dict(  # code → where it is, what it does
 
 # %% ../../nbs/modules/checks/tokenizer.ipynb #d16c78ae
 def codec_of(
-    c: ModelCard,
+    card: ModelCard,
     checkpoint: str | Finding,  # from `locate`, or why there is none
     max_source: int = 0,  # tokens the model reads; 0: as many as its positions leave
 ) -> Codec | None:  # None where its tokenizer is not at hand, or is told of by `check_tokenizer`
@@ -112,7 +112,7 @@ def codec_of(
     if isinstance(checkpoint, Finding):
         return None
     try:
-        codec = Codec(c, shared_tokenizer(c, checkpoint), max_source)
+        codec = Codec(card, shared_tokenizer(card, checkpoint), max_source)
         return codec if codec.target("가") else None
     except (DialsumError, OSError, ValueError, KeyError):
         return None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .tables import cut, table
+from .tables import cut, read_table
 from ..runs.errors import DialsumError, nearest
 
 # %% ../../nbs/modules/data/columns.ipynb #94a5f5ea
@@ -60,9 +60,9 @@ def columns_of(
 def renamed_table(
     path: Path,  # a CSV or JSON file
     columns: str = "",  # as `columns_of` takes it
-) -> pd.DataFrame:  # as `tables.table` returns it, with our names for what was named
+) -> pd.DataFrame:  # as `tables.read_table` returns it, with our names for what was named
     "A file's table under our names: those that were given, a public layout's, or ours with other capitals"
-    frame = table(path)
+    frame = read_table(path)
     mapping = columns_of(columns)
     # for whoever has to say what is missing
     attributes = dict(header=list(frame.columns), columns=dict(mapping))
@@ -91,7 +91,7 @@ def check_mapping(
     mapping = columns_of(columns)
     if not mapping:
         return
-    headers = [list(table(path).columns) for path in paths]
+    headers = [list(read_table(path).columns) for path in paths]
     present = set(chain.from_iterable(headers))
     for our_name, name in mapping.items():
         if name in present:

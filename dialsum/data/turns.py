@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .tables import WORDS, cut, is_turn
+from .tables import WORD_FIELDS, cut, is_turn
 from ..korean.particles import PARTICLES
 from ..runs.errors import DialsumError
 from ..runs.messages import Phrase
@@ -57,7 +57,7 @@ def _fault(turn: Any) -> DialsumError | None:  # what keeps it from being a turn
         return None
     if not isinstance(turn, dict):
         return DialsumError("turn_of_other_type", value=cut(repr(turn)))
-    fields = [name for name in WORDS if name in turn]
+    fields = [name for name in WORD_FIELDS if name in turn]
     if fields:
         return DialsumError("turn_without_text", value=cut(repr(turn[fields[0]])), field=fields[0])
     if not turn:
@@ -85,9 +85,9 @@ def check_turns(
             place=place,
             turn=i,
             fault=fault,
-            words=list(WORDS),
+            words=list(WORD_FIELDS),
             speakers=list(SPEAKERS),
-            word=_any_of(WORDS),
+            word=_any_of(WORD_FIELDS),
             speaker=_any_of(SPEAKERS),
         )
 
@@ -119,7 +119,7 @@ def spoken(
 def _utterance(turn: Turn) -> tuple[str, str]:  # (words, speaker)
     if isinstance(turn, str):
         return turn, ""
-    words = next((turn[w] for w in WORDS if isinstance(turn.get(w), str)), "")
+    words = next((turn[w] for w in WORD_FIELDS if isinstance(turn.get(w), str)), "")
     return words, str(next((turn[s] for s in SPEAKERS if turn.get(s) is not None), "")).strip()
 
 # %% ../../nbs/modules/data/turns.ipynb #7041716e

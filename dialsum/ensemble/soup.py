@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..models.checkpoints import origin, safetensors_header
+from ..models.origins import origin
+from ..models.weight_files import safetensors_header
 from ..runs.errors import DialsumError
 from ..runs.files import folder_written_whole, to_json, write_atomic
 

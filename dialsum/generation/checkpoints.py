@@ -9,7 +9,8 @@ __all__ = ['trained', 'checkpoint_of']
 from pathlib import Path
 
 from ..models.cards import ModelCard
-from ..models.checkpoints import check_whole, fetch, locate, move_base
+from ..models.checkpoints import fetch, locate, move_base
+from ..models.weight_files import check_whole
 from ..runs.facts import place
 from ..runs.folders import existing_run
 from ..runs.stage import Stage

@@ -14,9 +14,9 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ..models.cards import ModelCard
-from ..models.checkpoints import origin
 from ..models.lengths import Lengths, known_lengths
 from ..models.loading import shared_tokenizer
+from ..models.origins import origin
 from ..models.prompts import Codec
 from ..runs.errors import DialsumError, unknown
 from ..runs.limits import LIMITS, check_number

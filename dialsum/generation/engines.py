@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENGINES', 'EXACT', 'TOKENS', 'NEIGHBOURS', 'check_engines', 'engine_names', 'Engine', 'quantized', 'merge_adapter',
-           'checkpoint_folders', 'weight_bytes']
+           'checkpoint_folders', 'checkpoint_bytes']
 
 # %% ../../nbs/modules/generation/engines.ipynb #0c51ee65
 import time
@@ -265,7 +265,7 @@ def checkpoint_folders(
     return [folder, *checkpoint_folders(base)]
 
 
-def weight_bytes(
+def checkpoint_bytes(
     checkpoint: str,  # from `locate`
 ) -> int:
     "How large the weights of a checkpoint are, an adapter's base included"

@@ -12,11 +12,11 @@ from typing import Any
 from ..data.lengths import LengthRule
 from .ctranslate2 import CTranslate2
 from .decoding import Decoding, make_decoding, with_lengths
-from .engines import Engine, check_engines, merge_adapter, quantized, weight_bytes
+from .engines import Engine, check_engines, checkpoint_bytes, merge_adapter, quantized
 from .predictor import Predictor
 from ..models.cards import ModelCard
-from ..models.checkpoints import origin
 from ..models.loading import LoadedModel, load
+from ..models.origins import origin
 from ..models.precision import Precision, this_device
 from ..runs.errors import DialsumError
 from ..runs.stage import Stage
@@ -47,7 +47,7 @@ def engine(
         raise DialsumError("int8_needs_cpu")
     if name.startswith("ctranslate2"):
         return CTranslate2(name, card, checkpoint, device, *options)
-    return Engine(name, weight_bytes(checkpoint), _loaded(name, card, checkpoint, loading), *options)
+    return Engine(name, checkpoint_bytes(checkpoint), _loaded(name, card, checkpoint, loading), *options)
 
 
 def _loaded(name: str, card: ModelCard, checkpoint: str, loading: dict[str, Any]) -> LoadedModel:

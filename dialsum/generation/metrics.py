@@ -9,7 +9,7 @@ __all__ = ['Choices', 'EvaluateMetrics', 'PredictMetrics', 'TtaMetrics', 'SoupMe
 # %% ../../nbs/modules/generation/metrics.ipynb #6ac6429a
 from ..models.metrics import DecodingRecord, LengthsRecord
 from ..runs.records import Coded, Metrics, Number, Record, Text
-from ..scores.metrics import Case, ComparedSystem, FaultCounts, ScoredMetrics, ScoreRecord
+from ..scores.metrics import ComparedSystem, FaultCounts, ScoredCase, ScoredMetrics, ScoreRecord
 
 # %% ../../nbs/modules/generation/metrics.ipynb #56ac299c
 class Choices(Record):
@@ -33,8 +33,8 @@ class EvaluateMetrics(ScoredMetrics):
     per_dialogue: list[Number] = []  # mean score of each
     shortened: int | None = None  # dialogues that lost turns
     faults: FaultCounts | None = None
-    worst: list[Case] = []
-    best: list[Case] = []
+    worst: list[ScoredCase] = []
+    best: list[ScoredCase] = []
 
 
 class PredictMetrics(Metrics):

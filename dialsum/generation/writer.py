@@ -25,7 +25,7 @@ from dialsum.generation.decoding import (
 from .inputs import checked_batch_size
 from ..models.lengths import known_lengths
 from ..models.loading import LoadedModel
-from ..models.out_of_memory import out_of_memory, release_memory
+from ..models.out_of_memory import is_out_of_memory, release_memory
 from ..models.prompts import Codec, check_written
 from ..runs.errors import DialsumError
 
@@ -192,7 +192,7 @@ class Writer:
             try:
                 outputs += self._generate(part, config, d, bands[window])
             except (RuntimeError, MemoryError) as e:
-                if len(part) == 1 or not out_of_memory(e):
+                if len(part) == 1 or not is_out_of_memory(e):
                     raise
                 self.batch_size = len(part) // 2
                 print(f"out of memory: {self.batch_size} dialogues at once from here on", flush=True)

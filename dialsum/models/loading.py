@@ -6,21 +6,24 @@
 __all__ = ['Model', 'LoadedModel', 'ids_beyond', 'load_tokenizer', 'shared_tokenizer', 'keep_unpacked', 'load']
 
 # %% ../../nbs/modules/models/loading.ipynb #5824b7b6
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .cards import ModelCard
-from .checkpoints import base_now, cached_revision, check_whole, locate_base, origin
+from .checkpoints import base_now, locate_base
 from .hub import asks_nothing, has_tokenizer
+from .origins import cached_revision, origin
 from .sizes import auto_class, quiet_transformers
+from .weight_files import check_whole
 from ..runs.errors import DialsumError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
+    from peft import PeftModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # %% ../../nbs/modules/models/loading.ipynb #0deefd06
 class Model(Protocol):
@@ -56,11 +59,11 @@ class LoadedModel:
     model: Model
     tokenizer: "PreTrainedTokenizerBase"  # with a pad token and a chat template
     checkpoint: str  # what it was loaded from
-    new_tokens: dict = field(
+    new_tokens: dict[int, list[int]] = field(
         default_factory=dict
     )  # id of an added token → ids of the pieces that it replaces
     # of `lengths.Lengths`, how many tokens it reads, learns and writes; empty for a checkpoint from elsewhere
-    lengths: dict = field(default_factory=dict)
+    lengths: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def parameters(self) -> tuple[int, int]:  # (all, trainable)
@@ -71,7 +74,7 @@ class LoadedModel:
 
 # %% ../../nbs/modules/models/loading.ipynb #94be8148
 def ids_beyond(
-    tokenizer,  # a transformers tokenizer
+    tokenizer: "PreTrainedTokenizerBase",
     rows: int,  # of the embedding
 ) -> int:
     """How many ids of texts an embedding has no row for; special tokens are not counted: no text has them, and
@@ -83,7 +86,7 @@ def ids_beyond(
 def load_tokenizer(
     c: ModelCard,
     checkpoint: str,  # from `locate`
-):  # a transformers tokenizer
+) -> "PreTrainedTokenizerBase":
     """The tokenizer of a checkpoint, able to pad and, for causal models, to speak the chat format; raises
     `DialsumError` where there is none"""
     from transformers import AutoTokenizer
@@ -118,7 +121,7 @@ _shared: dict[tuple[Any, ...], "PreTrainedTokenizerBase"] = {}
 def shared_tokenizer(
     c: ModelCard,
     checkpoint: str,  # from `locate`
-):  # a transformers tokenizer, not to be changed
+) -> "PreTrainedTokenizerBase":  # not to be changed
     "As `load_tokenizer`, but read once while the checkpoint's files stay the same"
     key = c.name, c.chat_template, checkpoint, _state_of(checkpoint)
     if key not in _shared:
@@ -128,7 +131,8 @@ def shared_tokenizer(
     return _shared[key]
 
 
-def _state_of(checkpoint: str) -> tuple | str | None:  # another one where a file has changed
+def _state_of(checkpoint: str) -> tuple[tuple[str, int, int], ...] | str | None:
+    "Another one where a file has changed"
     folder = Path(checkpoint)
     if not folder.is_dir():
         return cached_revision(checkpoint)
@@ -136,7 +140,8 @@ def _state_of(checkpoint: str) -> tuple | str | None:  # another one where a fil
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 # %% ../../nbs/modules/models/loading.ipynb #10027c9f
-def _nf4(dtype):  # 4-bit NormalFloat with double quantization (Dettmers et al. 2023)
+def _nf4(dtype: "torch.dtype") -> "BitsAndBytesConfig":
+    "4-bit NormalFloat with double quantization (Dettmers et al. 2023)"
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -147,16 +152,21 @@ def _nf4(dtype):  # 4-bit NormalFloat with double quantization (Dettmers et al. 
     )
 
 
-def keep_unpacked(model) -> None:  # a transformers model
+def keep_unpacked(
+    model: "torch.nn.Module",  # of transformers
+) -> None:
     """bitsandbytes packs four-bit weights for a CPU at the first evaluation; packed ones pass no gradient and
     round otherwise: what is trained, measured and used stays unpacked"""
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
+            layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]  # a flag, no tensor
 
 
-def _let_ends_learn(model, end: int):  # `end`: id of the end token
+def _let_ends_learn(model: "PreTrainedModel", end: int) -> None:  # `end`: id of the end token
+    from torch.nn import Embedding
+
     embedding = model.get_input_embeddings()
+    assert isinstance(embedding, Embedding)
     if (
         embedding.padding_idx == end
     ):  # pads are masked by place; it would only keep the end from being learned
@@ -170,7 +180,7 @@ def _of_another(c: ModelCard, checkpoint: str, base: str, family: str) -> Dialsu
     return DialsumError("base_architecture_differs", base=base, **fields)
 
 
-def _check_finite(c: ModelCard, checkpoint: str, weights):
+def _check_finite(c: ModelCard, checkpoint: str, weights: "Iterable[tuple[str, torch.Tensor]]") -> None:
     "Raises for a NaN or infinity: the smallest or the largest weight shows it, in one pass without a copy"
     import torch
 
@@ -182,21 +192,21 @@ def _check_finite(c: ModelCard, checkpoint: str, weights):
         raise DialsumError("weights_not_finite", model=c.name, weights=name, checkpoint=checkpoint)
 
 
-def _with_adapter(c: ModelCard, model, checkpoint: str, base: str):
+def _with_adapter(c: ModelCard, model: "PreTrainedModel", checkpoint: str, base: str) -> "PeftModel":
     "A PeftModel that a training can go on with; raises where the adapter does not fit"
     from peft import PeftModel
 
     try:
-        model = PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+        adapted = PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
     except RuntimeError as e:
         if "size mismatch" not in str(e):
             raise
         raise DialsumError("adapter_does_not_fit", model=c.name, adapter=checkpoint, base=base) from None
-    _check_finite(c, checkpoint, ((n, p) for n, p in model.named_parameters() if p.requires_grad))
-    config = model.peft_config["default"]
+    _check_finite(c, checkpoint, ((n, p) for n, p in adapted.named_parameters() if p.requires_grad))
+    config = adapted.peft_config["default"]
     # whoever saves it, what is saved names the place where its base lies now
     config.base_model_name_or_path = base_now(config.base_model_name_or_path or "")
-    return model
+    return adapted
 
 # %% ../../nbs/modules/models/loading.ipynb #02d58c2d
 def load(
@@ -227,12 +237,12 @@ def load(
     keep_unpacked(model)
     _let_ends_learn(model, tokenizer.eos_token_id)
     _check_finite(c, base, model.named_parameters())
-    if adapter.is_file():
-        model = _with_adapter(c, model, checkpoint, base)
-    return LoadedModel(c, model.eval(), tokenizer, checkpoint, lengths=origin(checkpoint).get("lengths", {}))
+    # a `Model`, but neither type says so
+    ready: Any = _with_adapter(c, model, checkpoint, base) if adapter.is_file() else model
+    return LoadedModel(c, ready.eval(), tokenizer, checkpoint, lengths=origin(checkpoint).get("lengths", {}))
 
 
-def _fitting_tokenizer(c: ModelCard, checkpoint: str, rows: int):
+def _fitting_tokenizer(c: ModelCard, checkpoint: str, rows: int) -> "PreTrainedTokenizerBase":
     "The tokenizer; raises where it has ids beyond the rows of the embedding"
     tokenizer = load_tokenizer(c, checkpoint)
     if ids_beyond(tokenizer, rows):
@@ -242,9 +252,10 @@ def _fitting_tokenizer(c: ModelCard, checkpoint: str, rows: int):
     return tokenizer
 
 # %% ../../nbs/modules/models/loading.ipynb #654da8db
-def _read_weights(c: ModelCard, base: str, settings: dict):
+def _read_weights(c: ModelCard, base: str, settings: dict[str, Any]) -> "PreTrainedModel":
     "The transformers model; raises where the checkpoint lacks weights"
     local = asks_nothing(base)
+    model: PreTrainedModel
     model, info = auto_class(c.seq2seq).from_pretrained(
         base,
         use_safetensors=True,

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from .cards import ModelCard
-from .sizes import card_of_config, config_key, linear_layers, sizes, skeleton
-from .training_step import Step
+from .sizes import card_of_config, config_key, linear_layers, parameter_counts, skeleton
+from .training_step import TrainingStep
 
 # %% ../../nbs/modules/models/memory.ipynb #cbd8b666
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class FixedBytes:
 def _fixed_bytes(config: str, method: str, dtype: str, rank: int, optimizer: str) -> FixedBytes:
     c = card_of_config(config)
     weights = weight_bytes(c, dtype, quantized=method == "qlora")
-    adapter = 0 if method == "full" else (sizes(c, rank)[1] or 0) * 4
+    adapter = 0 if method == "full" else (parameter_counts(c, rank)[1] or 0) * 4
     trained, width = (weights, WEIGHT_BYTES[dtype]) if method == "full" else (adapter, 4)
     moments = round(trained / width * (2 + 8 / 256)) if "8bit" in optimizer else 2 * trained
     return FixedBytes(weights, adapter, moments, trained)
@@ -97,7 +97,7 @@ def _fixed_bytes(config: str, method: str, dtype: str, rank: int, optimizer: str
 
 def fixed_bytes(
     c: ModelCard,
-    step: Step,
+    step: TrainingStep,
 ) -> FixedBytes:
     "What lies still in a training step"
     return _fixed_bytes(config_key(c), step.method, step.weights, step.rank, step.optimizer)
@@ -122,11 +122,11 @@ def usual_step(
     batch: int,  # rows per device
     length: int,  # tokens of a whole row; for encoder-decoders of the source
     target: int,  # tokens that are learned
-    **settings: Any,  # of `Step`
-) -> Step:
+    **settings: Any,  # of `TrainingStep`
+) -> TrainingStep:
     "A step by the card's method, where no other is set; raises `DialsumError` where the card cannot be trained so"
     weights = "float32" if card.method == "full" else "bfloat16"
-    step = Step(batch, length, target, **dict(method=card.method, weights=weights) | settings)
+    step = TrainingStep(batch, length, target, **dict(method=card.method, weights=weights) | settings)
     step.refuse(card)
     return step
 
@@ -137,7 +137,7 @@ def estimate_memory(
     length: int = 512,  # tokens of a whole row; for encoder-decoders of the source
     target: int = 128,  # tokens that are learned: of the target, or of a causal model's row
     device: str = "cuda",  # 'cuda' or 'cpu'
-    **settings: Any,  # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `Step`
+    **settings: Any,  # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `TrainingStep`
 ) -> Memory:  # the default method is the card's
     "Memory of one training step from shapes alone; after Korthikanti et al. 2022, but autograd does the counting"
     from dialsum.models.simulation import peak_of_step

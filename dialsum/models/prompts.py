@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['INSTRUCTION', 'LEAST', 'LONGEST', 'PROBE', 'most_source', 'check_source', 'check_written', 'Codec', 'spoiled',
-           'example']
+           'training_row']
 
 # %% ../../nbs/modules/models/prompts.ipynb #10a88df2
 import re
 import secrets
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .cards import ModelCard
-from .spelling import Spelling, spelling
+from .spelling import Spelling, spelling_of
 from ..runs.errors import DialsumError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def most_source(
     new_tokens: int = 256,  # tokens that are written behind it, or learned
 ) -> int:
     "How many tokens a model reads where nobody says how many: what its positions leave, at most `LONGEST`"
-    positions = card.config["max_position_embeddings"]
+    positions: int = card.config["max_position_embeddings"]
     return min(LONGEST, positions - 2 if card.seq2seq else positions - max(new_tokens, LEAST))
 
 
@@ -93,10 +94,11 @@ class Codec:
     card: ModelCard
     tokenizer: "PreTrainedTokenizerBase"  # from `load_tokenizer`
     max_source: int = 0  # tokens the model reads, longer dialogues lose their last turns; 0: `most_source`
-    shortened: list = field(default_factory=list)  # lengths in tokens of the sources that were too long
-    _frames: dict = field(default_factory=dict, repr=False)  # (template, whether answered) → its parts
+    shortened: list[int] = field(default_factory=list)  # lengths in tokens of the sources that were too long
+    # (template, whether answered) → its parts
+    _frames: dict[tuple[str, bool], list[str]] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         probes = [f"{word}은 {word} {word}, {word}." for word in self.spelling.words.values()]
         for probe in (PROBE, *probes):
             self._check_kept(probe)
@@ -117,7 +119,7 @@ class Codec:
 
     @property
     def spelling(self) -> Spelling:
-        return spelling(self.tokenizer)
+        return spelling_of(self.tokenizer)
 
     def ids(self, text: str) -> list[int]:  # without a prompt and without an end
         "A text in the model's tokens; none of them is a control token"
@@ -169,7 +171,7 @@ class Codec:
         frame = self._frame(summary is not None)
         return frame[0] + "".join(turn + part for turn, part in zip(turns, frame[1:]))
 
-    def _source(self, text, instruction=""):
+    def _source(self, text: str, instruction: str = "") -> list[int]:
         text = text.replace("\r\n", "\n").replace("\r", "\n")  # as `data.dialogues.read` gives lines
         bos = self.tokenizer.bos_token_id
         if self.card.seq2seq:
@@ -228,7 +230,7 @@ class Codec:
             )
         return answered[len(prompt) :], end
 
-    def text(self, ids) -> str:  # one line
+    def text(self, ids: Iterable[int]) -> str:  # one line
         "The summary that ids spell; label padding (-100) is ignored"
         text = self.spelling.text([int(i) for i in ids if i >= 0])
         # a model of bytes may write a NUL, which no file of rows can hold
@@ -258,13 +260,13 @@ def spoiled(
     return "" if back == probe else back
 
 # %% ../../nbs/modules/models/prompts.ipynb #f248e5ab
-def example(
+def training_row(
     codec: Codec,
     text: str,  # a dialogue
     summary: str,
     max_target: int = 256,  # tokens of a summary; a longer one is cut, and keeps its end token
     instruction: str = "",  # a template with a place for {dialogue}, of a causal model; '': the usual one
-) -> dict:  # input_ids, attention_mask, labels
+) -> dict[str, list[int]]:  # input_ids, attention_mask, labels
     """One training row: of a seq2seq model source and target; of a causal one both in a row, with -100 for labels
     of the source"""
     source, target = codec.source(text, instruction), codec.target(summary)

@@ -14,6 +14,7 @@ import re
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..data.dialogues import read
 from .cards import CARDS, ModelCard, ReplicaTokenizer, toy_config
@@ -23,8 +24,12 @@ from ..runs.files import folder_written_whole
 from ..runs.outputs import check_writable
 from ..runs.places import cache_path, sample_path
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
 # %% ../../nbs/modules/models/replicas.ipynb #33923df9
-def _blank_bpe(texts, specials, size, prepend):
+def _blank_bpe(texts: list[str], specials: list[str], size: int, prepend: str) -> "Tokenizer":
     "Byte-pair encoding with blanks spelled as ▁, unknown characters as bytes (sentencepiece's manner)"
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -45,7 +50,7 @@ def _blank_bpe(texts, specials, size, prepend):
     return tok
 
 
-def _byte_bpe(texts, specials, size):
+def _byte_bpe(texts: list[str], specials: list[str], size: int) -> "Tokenizer":
     "Byte-pair encoding in which every byte is a character of the alphabet (GPT's manner)"
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -63,7 +68,7 @@ def _byte_bpe(texts, specials, size):
     return tok
 
 # %% ../../nbs/modules/models/replicas.ipynb #c67d193a
-def _replica_tokenizer(c: ModelCard, texts: list[str], size: int = 3000):
+def _replica_tokenizer(c: ModelCard, texts: list[str], size: int = 3000) -> "PreTrainedTokenizerBase":
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
@@ -73,8 +78,8 @@ def _replica_tokenizer(c: ModelCard, texts: list[str], size: int = 3000):
         bpe = _byte_bpe(texts, control, size)
     else:
         bpe = _blank_bpe(texts, control, size, description.prefix)
-    bos = description.named.get("bos_token")
     if description.begins:
+        bos = description.named["bos_token"]
         bpe.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, bpe.token_to_id(bos))]
         )
@@ -98,7 +103,7 @@ def _tokenizer_of(c: ModelCard) -> ReplicaTokenizer:  # the card's, or that of t
     return family[0].tokenizer
 
 # %% ../../nbs/modules/models/replicas.ipynb #1386f25a
-def _replica_config(c: ModelCard, tokenizer) -> dict:
+def _replica_config(c: ModelCard, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
     config = toy_config(c)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         token = getattr(tokenizer, name)
@@ -116,7 +121,7 @@ def _replica_seed() -> int:  # 0 unless $DIALSUM_REPLICA_SEED says otherwise
     return int(seed)
 
 
-def _build_replica(c: ModelCard, folder: Path):
+def _build_replica(c: ModelCard, folder: Path) -> None:
     quiet_transformers()
     import torch
     from transformers import AutoConfig

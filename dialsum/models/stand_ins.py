@@ -6,27 +6,34 @@
 __all__ = ['Unpacked', 'Linear4bit', 'AdapterStandIn']
 
 # %% ../../nbs/modules/models/stand_ins.ipynb #5c1e0b03
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 # %% ../../nbs/modules/models/stand_ins.ipynb #aff29cf7
 class Unpacked(torch.autograd.Function):
     "A product with a weight that is unpacked, used and forgotten, in both directions"
 
     @staticmethod
-    def forward(ctx, x, weight):
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.shape = weight.shape
         return x @ torch.empty(weight.shape, dtype=x.dtype).t()
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient @ torch.empty(ctx.shape, dtype=gradient.dtype), None
+
+
+_product: Callable[[Tensor, Tensor], Tensor] = Unpacked.apply  # which torch leaves without types
 
 
 class Linear4bit(torch.nn.Linear):
     "Stands in for bitsandbytes' layer of this name"
 
-    def forward(self, x):
-        out = Unpacked.apply(x.to(self.weight.dtype), self.weight)
+    def forward(self, x: Tensor) -> Tensor:
+        out = _product(x.to(self.weight.dtype), self.weight)
         if self.bias is not None:
             out = out + self.bias.to(out.dtype)
         return out.to(x.dtype)
@@ -37,11 +44,11 @@ class AdapterStandIn(torch.nn.Module):
 
     def __init__(
         self,
-        base,  # the linear layer that it stands beside
+        base: torch.nn.Linear,  # that it stands beside
         rank: int,  # of LoRA
         dropout: bool,  # whether a share of the inputs is dropped
         autocast: bool,  # whether autocast casts the inputs of 4-bit layers (on a GPU), and not PEFT
-    ):
+    ) -> None:
         super().__init__()
         self.base = base
         self.autocast = autocast
@@ -50,12 +57,13 @@ class AdapterStandIn(torch.nn.Module):
         self.down = torch.nn.Linear(base.in_features, rank, bias=False, device="meta")
         self.up = torch.nn.Linear(rank, base.out_features, bias=False, device="meta")
 
-    def forward(self, x):
-        out = self.base(x)
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.base(x)
         if self.packed:
             out = out.clone()
         if self.packed and self.autocast:
-            return out + self.up(self.down(self.dropout(x))) * 2.0
+            update: Tensor = self.up(self.down(self.dropout(x))) * 2.0
+            return out + update
         update = self.up(self.down(self.dropout(x.float()))) * 2.0
         if self.packed:
             update = update.to(out.dtype)

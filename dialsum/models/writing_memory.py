@@ -12,7 +12,7 @@ from functools import lru_cache
 from .cards import ModelCard
 from .memory import WEIGHT_BYTES, Memory, weight_bytes, with_overhead
 from .sizes import card_of_config, config_key
-from .training_step import Step, random_model, step_inputs
+from .training_step import TrainingStep, random_model, step_inputs
 
 # %% ../../nbs/modules/models/writing_memory.ipynb #c88f3947
 @lru_cache(maxsize=256)
@@ -24,7 +24,7 @@ def _reading(config: str, rows: int, length: int, weights: str) -> int:
     from dialsum.models.simulation import ROWS, Observer, as_fake, peak_parts
 
     c = _with_one_layer(card_of_config(config))
-    step = Step(ROWS, length, 1, method="full", weights=weights)
+    step = TrainingStep(ROWS, length, 1, method="full", weights=weights)
     model = random_model(c, step, "cpu", fake=True).eval()
     with FakeTensorMode(), torch.no_grad():
         model, inputs = as_fake(model), step_inputs(c, step)

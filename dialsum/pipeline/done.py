@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from .spec import StageSpec
-from ..runs.environment import environment
+from ..runs.environment import current_environment
 from ..runs.error_facts import coded
 from ..runs.errors import DialsumError
-from ..runs.events import events
+from ..runs.events import read_events
 from ..runs.files import sha256
-from ..runs.identity import by_content, identity, whereabouts
+from ..runs.identity import by_content, stage_identity, whereabouts
 from ..runs.messages import Phrase
 from ..runs.records import Fact, Metrics
 
@@ -45,7 +45,7 @@ def why_undone(
         return Reason("blocked_before" if fact.status == "blocked" else "failed_before")
     if reason := _change(spec, fact):
         return reason
-    if strict and fact.environment.package_code != environment()["package_code"]:
+    if strict and fact.environment.package_code != current_environment()["package_code"]:
         return Reason("package_changed")
     return None
 
@@ -55,8 +55,8 @@ def _believed(
 ) -> Fact[Metrics] | None:  # raises `DialsumError` for a fact that is broken, or not as a stage wrote it
     fact = spec.read()
     name = spec.fact.relative_to(spec.run).as_posix()
-    written = [e["sha256"] for e in events(spec.run) if e["event"] == "fact" and e["file"] == name]
-    if fact is not None and sha256(spec.fact) not in written:
+    digests = [e["sha256"] for e in read_events(spec.run) if e["event"] == "fact" and e["file"] == name]
+    if fact is not None and sha256(spec.fact) not in digests:
         raise DialsumError("fact_edited", file=spec.fact.name)
     return fact
 
@@ -74,18 +74,18 @@ def _change(
     for name, digest in fact.outputs.items():
         if reason := _changed_file("output", name, spec.run / name, digest):
             return reason
-    before, now = by_content(fact.params, fact.inputs), by_content(params, inputs)
-    changed = [name for name in now if before.get(name) != now[name]]
+    former, current = by_content(fact.params, fact.inputs), by_content(params, inputs)
+    changed = [name for name in current if former.get(name) != current[name]]
     if changed:
         changes = [_changed_parameter(name, fact.params.get(name), params[name]) for name in changed]
         return Reason("parameters_changed", dict(changes=changes))
-    if fact.identity != identity(spec.stage, params, inputs):
+    if fact.identity != stage_identity(spec.stage, params, inputs):
         return Reason("notebook_changed")
     return None
 
 
-def _changed_parameter(name: str, before: Any, now: Any) -> dict[str, Any]:
-    values = dict(name=name, before=repr(before), now=repr(now))
+def _changed_parameter(name: str, former: Any, current: Any) -> dict[str, Any]:
+    values = dict(name=name, before=repr(former), now=repr(current))
     return Phrase("parameter_changed", values).to_dict()
 
 
@@ -96,18 +96,18 @@ FILE_REASONS = dict(  # kind of file → code where it is away, code where it di
 
 # %% ../../nbs/modules/pipeline/done.ipynb #f8c33d61
 def _changed_file(kind: str, name: str, path: Path | None, digest: str) -> Reason | None:
-    gone, changed = FILE_REASONS[kind]
+    gone_code, changed_code = FILE_REASONS[kind]
     if path is None:
         return None
     if not path.exists():
         outside = name.startswith(("<", "../"))  # of the run folder: it may well be away
-        return None if outside else Reason(gone, dict(name=name))
-    return None if sha256(path) == digest else Reason(changed, dict(name=name))
+        return None if outside else Reason(gone_code, dict(name=name))
+    return None if sha256(path) == digest else Reason(changed_code, dict(name=name))
 
 
 def _same_words(
     name: str, params: dict[str, Any], before: dict[str, Any]
-) -> bool:  # whether the parameter that names an input says what it said
+) -> bool:  # whether the parameter that names an input has its former value
     parameter = name[1:].partition(">/")[0].partition(" ")[0] if name.startswith("<") else ""
     return params.get(parameter) == before.get(parameter)
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..generation.metrics import EvaluateMetrics, PredictMetrics
 from .executor import run_plan
-from .plan import plan
+from .plan import plan_stages
 from .process import run_stage
 from .spec import StageSpec
-from ..runs.environment import environment
+from ..runs.environment import current_environment
 from ..runs.errors import DialsumError
-from ..runs.facts import facts, make_fact, place, write_fact
+from ..runs.facts import make_fact, place, read_facts, write_fact
 from ..runs.files import sha256, to_json, write_atomic
 from ..runs.folders import new_run
 from ..runs.locks import hold, release
@@ -53,24 +53,24 @@ def _alone(folder: Path) -> Iterator[None]:  # made, and written to by nobody el
 
 def _copied(
     about: list[Any], make: Callable[[Path], Path]
-) -> Path:  # what `make` makes in a folder, made once as long as code, libraries and sample are the same
-    e = environment()
+) -> Path:  # a copy of the folder that `make` makes, once for the same code, libraries and sample
+    e = current_environment()
     sample = [sha256(p) for p in sorted(sample_path().glob("*.csv"))]
     state = [about, e["python"], e["packages"], e["package_code"], sample]
     digest = hashlib.sha256(to_json(state).encode()).hexdigest()[:12]
     folder = cache_path() / "examples" / digest
-    there = Path(tempfile.mkdtemp())
-    for old in folder.parent.glob("*"):
-        if old != folder and time.time() - old.stat().st_mtime > 86400:
-            shutil.rmtree(old, ignore_errors=True)
+    target = Path(tempfile.mkdtemp())
+    for other_folder in folder.parent.glob("*"):
+        if other_folder != folder and time.time() - other_folder.stat().st_mtime > 86400:
+            shutil.rmtree(other_folder, ignore_errors=True)
     with _alone(folder):
-        if not (made := next(folder.glob("*_example"), None)):
+        if not (example_folder := next(folder.glob("*_example"), None)):
             with tempfile.TemporaryDirectory(dir=folder) as tmp:
-                made = make(Path(tmp))
-                if not all(fact.succeeded for fact in facts(made)):
-                    return Path(shutil.move(made, there / made.name))
-                made = made.rename(folder / made.name)
-        return shutil.copytree(made, there / made.name)
+                example_folder = make(Path(tmp))
+                if not all(fact.succeeded for fact in read_facts(example_folder)):
+                    return Path(shutil.move(example_folder, target / example_folder.name))
+                example_folder = example_folder.rename(folder / example_folder.name)
+        return shutil.copytree(example_folder, target / example_folder.name)
 
 # %% ../../nbs/modules/pipeline/examples.ipynb #5c1c347c
 def example_run(
@@ -90,7 +90,7 @@ def example_run(
     def specs(run: Path) -> list[StageSpec]:
         return [
             s
-            for s in plan(run, list(models), options, test, rehearse=False)
+            for s in plan_stages(run, list(models), options, test, rehearse=False)
             if s.stage in ("preflight", "data")
             or (s.model and s.stage != "folds" and (s.fold is not None) == bool(k_folds))
         ]
@@ -115,13 +115,13 @@ def example_run(
 # %% ../../nbs/modules/pipeline/examples.ipynb #b4f7a2c9
 def worn(
     text: str,  # a reference
-    share: float,  # of its words that are lost, about, 0 to 1
-    shift: int = 0,  # another number loses other words
+    share: float,  # of its words that are dropped, about; 0 to 1
+    shift: int = 0,  # a different number drops different words
 ) -> str:  # at least its first word
     "A text with fewer words, the same ones each time"
     words = text.split()
-    kept = [word for i, word in enumerate(words) if (7 * len(word) + 3 * i + shift) % 10 >= 10 * share]
-    return " ".join(kept or words[:1])
+    kept_words = [word for i, word in enumerate(words) if (7 * len(word) + 3 * i + shift) % 10 >= 10 * share]
+    return " ".join(kept_words or words[:1])
 
 
 def _leave_predictions(
@@ -137,12 +137,12 @@ def _leave_predictions(
 
 # %% ../../nbs/modules/pipeline/examples.ipynb #47307daa
 def _scored(
-    written: "pd.DataFrame", dev: "pd.DataFrame"
-) -> EvaluateMetrics:  # written: summaries of the rows of `dev`
+    predictions: "pd.DataFrame", dev: "pd.DataFrame"
+) -> EvaluateMetrics:  # predictions: summaries of the rows of `dev`
     from dialsum.scores.rouge import rouge
 
     texts, references, dialogues = (
-        list(column) for column in (written["summary"], dev["summaries"], dev["dialogue"])
+        list(column) for column in (predictions["summary"], dev["summaries"], dev["dialogue"])
     )
     tables = {tags: rouge(texts, references, tags=tags, dialogues=dialogues) for tags in ("split", "whole")}
     scores = {tags: table.to_dict() for tags, table in tables.items()}
@@ -155,7 +155,7 @@ def example_predictions(
     runs: Path
     | None = None,  # where experiments are kept; None: the usual place, under a notebook test a temporary one
 ) -> Path:  # its run folder
-    "A small experiment whose models wrote worn references, about equally well: what is chosen among depends on no toy"
+    "A small experiment whose models wrote worn references, about equally well, so that no choice depends on a toy"
     from pandas import read_csv
 
     from dialsum.data.dialogues import read
@@ -169,19 +169,19 @@ def example_predictions(
     test = test[test["fname"].isin(read(run / "data" / "test.csv")["fname"])]
     for shift, model in enumerate(models):
 
-        def written(rows: "pd.DataFrame", model: str = model, shift: int = shift) -> "pd.DataFrame":
+        def summaries(rows: "pd.DataFrame", model: str = model, shift: int = shift) -> "pd.DataFrame":
             return rows[["fname"]].assign(
                 summary=[f"{worn(s[0], 0.3, shift)} {model}" for s in rows["summaries"]]
             )
 
-        on_dev = written(dev)
+        on_dev = summaries(dev)
         _leave_predictions(run, "evaluate", model, on_dev, _scored(on_dev, dev))
         on_test = PredictMetrics.of(rows=len(test), scale="replica")
-        _leave_predictions(run, "predict", model, written(test), on_test)
+        _leave_predictions(run, "predict", model, summaries(test), on_test)
         if not k_folds:
             continue
         fold = read_csv(run / "data" / "folds.csv", dtype=dict(fname=str)).set_index("fname")["fold"]
-        out_of_fold = written(train).assign(fold=train["fname"].map(fold))
+        out_of_fold = summaries(train).assign(fold=train["fname"].map(fold))
         on_folds = FoldsMetrics.of(rows=len(train), scale="replica")
         _leave_predictions(run, "folds", model, out_of_fold, on_folds)
     return run

@@ -19,19 +19,22 @@ from pathlib import Path
 from ..checks.finding import Finding
 from ..checks.metrics import PreflightMetrics
 from .done import is_done
-from .process import interruption, record_failure, remove_sockets, run_stage
+from .failed_stage import record_failure
+from .kernel import remove_sockets
+from .process import interruption, run_stage
 from .spec import StageSpec
-from .status import Line, Say, begun, due, time_left
+from .status import Line, begun, due, time_left
 from ..runs.error_facts import error_of, error_sentence, make_error
 from ..runs.errors import DialsumError
-from ..runs.events import events, log_event, now
-from ..runs.facts import RESERVE, experiment_record, facts, make_fact
+from ..runs.events import log_event, now, read_events
+from ..runs.facts import RESERVE, experiment_record, make_fact, read_facts
 from ..runs.locks import hold, release
 from ..runs.records import ErrorRecord, Fact, Metrics
+from ..runs.ticker import Say
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #f4fc9625
 def _stopped(spec: StageSpec, error: ErrorRecord, status: str = "failed") -> Fact[Metrics]:  # before it began
-    log_event(spec.run, "end", **spec.named, status=status, seconds=0)
+    log_event(spec.run, "end", **spec.key_fields, status=status, seconds=0)
     return _recorded(spec, now(), error, status)
 
 
@@ -51,7 +54,7 @@ def _blocked(spec: StageSpec, missing: list[str]) -> Fact[Metrics]:
 # %% ../../nbs/modules/pipeline/executor.ipynb #805718c6
 def take(
     run: Path,  # run folder
-    patience: float = 15,  # seconds that what an earlier, killed one has left may need to end itself
+    patience: float = 15,  # seconds that processes of an earlier, killed run may need to end
 ) -> None:
     "Begin to work on an experiment; raises `DialsumError` when somebody does already"
     hold(run)
@@ -77,16 +80,16 @@ def take(
 def state(
     run: Path,  # run folder
 ) -> str:  # 'running', 'complete', 'ended' (something did not succeed) or 'interrupted'
-    "What an experiment is doing, also when the machine that ran it has lost its power"
+    "What state an experiment is in, even if the machine that ran it has lost its power"
     try:
         hold(run)
     except DialsumError:
         return "running"
     release(run)
-    marks = [e for e in events(run) if e["event"] in ("open", "close")]
+    marks = [e for e in read_events(run) if e["event"] in ("open", "close")]
     if marks and (marks[-1]["event"] == "open" or marks[-1].get("interrupted")):
         return "interrupted"
-    stages = facts(run)
+    stages = read_facts(run)
     statuses = {fact.key: fact.status for fact in stages}
     optional = {fact.key for fact in stages if _kind(fact) == "optional"}
     record = experiment_record(run)
@@ -107,8 +110,8 @@ def leave(
 ) -> None:
     "Stop working on an experiment"
     (run / RESERVE).unlink(missing_ok=True)
-    more = dict(interrupted=True) if interrupted else {}
-    log_event(run, "close", pid=os.getpid(), **more)
+    interruption_note = dict(interrupted=True) if interrupted else {}
+    log_event(run, "close", pid=os.getpid(), **interruption_note)
     remove_sockets(run, "*")  # of a killed driver
     release(run)
 
@@ -130,10 +133,10 @@ def working_on(
 def _cause_of(
     finding: Finding,
 ) -> str:  # Korean: what is wrong, and in which file or option; not what it would do
-    what = finding.message("ko").what
-    if finding.where in what or finding.where in finding.what:
-        return what
-    return f"{what} (`{finding.where}`)"
+    problem = finding.message("ko").what
+    if finding.where in problem or finding.where in finding.what:
+        return problem
+    return f"{problem} (`{finding.where}`)"
 
 
 def _sentences(texts: Iterable[str]) -> str:  # each text once
@@ -147,10 +150,10 @@ def _refused(
     if result is None or result.ok:
         return None
     findings = [Finding.from_record(f) for f in result.findings if f.severity == "error"]
-    found = {finding.what: dict(code=finding.code, fields=finding.fields) for finding in findings}
+    findings_by_text = {finding.what: dict(code=finding.code, fields=finding.fields) for finding in findings}
     cause = _sentences(_cause_of(finding) for finding in findings)
     remedy = _sentences(finding.message("ko").remedy for finding in findings)
-    error = make_error("preflight", "Finding", "preflight_found", dict(findings=[*found.values()]))
+    error = make_error("preflight", "Finding", "preflight_found", dict(findings=[*findings_by_text.values()]))
     return error.model_copy(update=dict(cause=cause, remedy=remedy))
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #2f30837a
@@ -220,26 +223,28 @@ class _Plan:
     def end(self, spec: StageSpec, fact: Fact[Metrics]) -> None:
         "Note what became of a stage, and say it"
         self.ended[spec.key] = fact
-        happened = events(spec.run)
-        to_come = due(self.specs, {*self.undone, *begun(happened, self.specs)})
-        awaited = [key for key in to_come if key not in self.ended]
-        self.say(self.line(spec, str(time_left(happened, awaited, self.workers))))
+        events_of_run = read_events(spec.run)
+        to_come = due(self.specs, {*self.undone, *begun(events_of_run, self.specs)})
+        keys_to_come = [key for key in to_come if key not in self.ended]
+        self.say(self.line(spec, str(time_left(events_of_run, keys_to_come, self.workers))))
 
-    def line(self, spec: StageSpec, left: str) -> Line:
+    def line(self, spec: StageSpec, time_left_text: str) -> Line:
         fact = self.ended[spec.key]
         status = "kept" if fact.finished < self.opened else fact.status
-        what = ""
+        problem = ""
         if not fact.succeeded:
             first_line = error_sentence(fact.error).partition("\n")[0]
-            what = f"  {first_line[:200]}"
-        times = f"{time.monotonic() - self.clock:.0f} s so far" + (f", {left}" if left else "")
+            problem = f"  {first_line[:200]}"
+        times = f"{time.monotonic() - self.clock:.0f} s so far" + (
+            f", {time_left_text}" if time_left_text else ""
+        )
         count = f"[{len(self.ended):3}/{len(self.specs)}]"
-        text = f"{count} {spec.key:28} {status:8} {fact.seconds:6.1f} s   ({times}){what}"
+        text = f"{count} {spec.key:28} {status:8} {fact.seconds:6.1f} s   ({times}){problem}"
         return Line(text, status)
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #a328553d
 def run_plan(
-    specs: list[StageSpec],  # from `plan`
+    specs: list[StageSpec],  # from `plan_stages`
     workers: int = 1,  # stages at once
     say: Say = print,  # called with one line as each stage ends
     timeout: float | None = None,  # seconds until a stage is ended; None or 0: never

@@ -92,9 +92,9 @@ def _answers_every_row(options: dict[str, Any]) -> bool:
 def _check_stacking(options: dict[str, Any]) -> None:
     if options.get("ensemble_strategy") != "stacking":
         return
-    others = [kind for kind in members_asked(options) if kind != "models"]
-    if others:
-        raise DialsumError("stacking_of_other_members", members=others)
+    other_kinds = [kind for kind in members_asked(options) if kind != "models"]
+    if other_kinds:
+        raise DialsumError("stacking_of_other_members", members=other_kinds)
     if not options.get("k_folds"):
         raise DialsumError("stacking_option_without_folds")
 
@@ -134,7 +134,8 @@ def _check_engines(options: dict[str, Any], optimize: bool) -> None:
 
 
 def _check_solar(options: dict[str, Any]) -> None:
-    from dialsum.api.summaries import Solar, strategy_obstacle
+    from dialsum.api.chat_prompts import strategy_obstacle
+    from dialsum.api.summaries import Solar
 
     endpoint = Solar(*(options.get(f"solar_{name}", "") for name in ("base_url", "model", "key_variable")))
     strategy = options.get("prompt_strategy", "zero_shot")

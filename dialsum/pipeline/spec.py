@@ -12,7 +12,7 @@ from typing import Any
 
 from .metrics import METRICS
 from ..runs.facts import place, read_fact
-from ..runs.parameters import complete, parameters
+from ..runs.parameters import complete, stage_parameters
 from ..runs.records import Fact, Metrics, key_of
 
 # %% ../../nbs/modules/pipeline/spec.ipynb #53b56812
@@ -34,8 +34,8 @@ class StageSpec:
         return key_of(self.stage, self.model, self.fold)  # names it within its experiment
 
     @property
-    def named(self) -> dict[str, Any]:
-        return dict(stage=self.stage, model=self.model, fold=self.fold)  # the same for an event
+    def key_fields(self) -> dict[str, Any]:
+        return dict(stage=self.stage, model=self.model, fold=self.fold)  # the same as fields of an event
 
     @property
     def folder(self) -> Path:
@@ -51,9 +51,9 @@ class StageSpec:
 
     @property
     def all_params(self) -> dict[str, Any]:  # raises `DialsumError` for unknown or unreadable ones
-        own = (
+        common_params = (
             dict(run=str(self.run))
-            | (dict(model=self.model) if "model" in parameters(self.stage) else {})
+            | (dict(model=self.model) if "model" in stage_parameters(self.stage) else {})
             | (dict(fold=self.fold) if self.fold is not None else {})
         )
-        return complete(self.stage, own | self.params)
+        return complete(self.stage, common_params | self.params)

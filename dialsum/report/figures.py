@@ -20,9 +20,9 @@ from urllib.parse import quote
 from ..augment.metrics import DataMetrics, QualityRecord
 from ..data.quality import DEFECTS
 from ..generation.metrics import EvaluateMetrics, OptimizeMetrics
-from .diagrams import printable
-from .experiment import BASELINES, PARTS, Experiment, Step
-from .labels import labels
+from .experiment import BASELINES, PART_LABELS, Experiment, Step
+from .labels import labels_of
+from .texts import printable
 from ..runs.errors import DialsumError
 from ..training.metrics import CurvePoint, Evaluation, TrainMetrics
 
@@ -60,7 +60,7 @@ def _model_title(s: Step[Any]) -> str:
 def _style() -> AbstractContextManager[None]:
     import matplotlib.style
 
-    own = {
+    settings = {
         "font.family": _fonts()[0],
         "axes.unicode_minus": False,
         "text.parse_math": False,
@@ -72,7 +72,7 @@ def _style() -> AbstractContextManager[None]:
         "axes.axisbelow": True,
         "legend.frameon": False,
     }
-    return matplotlib.style.context(["default", own])
+    return matplotlib.style.context(["default", settings])
 
 # %% ../../nbs/modules/report/figures.ipynb #5b605575
 def _file(draw: Callable[..., "Figure"], steps: list[Step[Any]], **options: Any) -> bytes:
@@ -96,7 +96,7 @@ def svg(
     draw: Callable[..., "Figure"],  # from steps
     steps: list[Step[Any]],  # what it shows
 ) -> bytes:  # an SVG file
-    "The same, drawn: letters are paths, so that it needs no font"
+    "The same as SVG: characters are drawn as paths, so that it needs no font"
     return _file(draw, steps, format="svg", metadata=dict(Date=None, Creator=None))
 
 # %% ../../nbs/modules/report/figures.ipynb #0ba16ccc
@@ -123,8 +123,8 @@ def _points(
     rows: Sequence[CurvePoint | Evaluation], y: str
 ) -> tuple[list[float], list[float]]:  # (epochs, values) of those that were recorded
     pairs = [(r.epoch, getattr(r, y)) for r in rows]
-    known = [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
-    return [epoch for epoch, _ in known], [value for _, value in known]
+    complete_pairs = [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
+    return [epoch for epoch, _ in complete_pairs], [value for _, value in complete_pairs]
 
 
 def _has_losses(s: Step[TrainMetrics]) -> bool:
@@ -147,16 +147,16 @@ def _epochs(axis: "Axes", steps: list[Step[TrainMetrics]]) -> None:  # whole num
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def _losses(axis: "Axes", s: Step[TrainMetrics]) -> None:
-    m = s.metrics
-    best = [m.best] if m.best else []
-    axis.plot(*_points(m.curve, "loss"), color=_colours[0], label="학습 손실")
-    axis.plot(*_points(m.evaluations, "loss"), "o-", color=_colours[1], markersize=4, label="검증 손실")
-    if m.dev_loss_before is not None:
-        axis.axhline(m.dev_loss_before, linestyle=":", color="#555555", label="학습 전 검증 손실")
+def _losses(axis: "Axes", step: Step[TrainMetrics]) -> None:
+    metrics = step.metrics
+    best = [metrics.best] if metrics.best else []
+    axis.plot(*_points(metrics.curve, "loss"), color=_colours[0], label="학습 손실")
+    axis.plot(*_points(metrics.evaluations, "loss"), "o-", color=_colours[1], markersize=4, label="검증 손실")
+    if metrics.dev_loss_before is not None:
+        axis.axhline(metrics.dev_loss_before, linestyle=":", color="#555555", label="학습 전 검증 손실")
     axis.plot(*_points(best, "loss"), "*", color=_colours[1], markersize=13, label="고른 에폭")
-    axis.set_title(_model_title(s), fontsize=10)
-    _epochs(axis, [s])
+    axis.set_title(_model_title(step), fontsize=10)
+    _epochs(axis, [step])
 
 # %% ../../nbs/modules/report/figures.ipynb #9ea3d619
 def draw_losses(
@@ -183,14 +183,14 @@ def draw_rouge(
     "The dev set's mean ROUGE by epoch"
     figure = _figure(7.2, 3.2)
     axis = figure.subplots()
-    for i, s in enumerate(steps):
+    for i, step in enumerate(steps):
         axis.plot(
-            *_points(s.metrics.evaluations, "rouge_mean"),
+            *_points(step.metrics.evaluations, "rouge_mean"),
             color=_colours[i % 7],
             marker=_marks[i % 7],
             linestyle=_lines[i % 4],
             markersize=6,
-            label=_model_title(s),
+            label=_model_title(step),
         )
     axis.set(xlabel="에폭", ylabel="검증 ROUGE 평균")
     axis.set_ylim(0, max(1, axis.get_ylim()[1]))  # all zeros, too
@@ -208,19 +208,19 @@ def draw_quality(
     titles = [DEFECTS[k].title for k in kinds]
     figure = _figure(7.2, 1.2 + 0.3 * len(kinds))
     axis = figure.subplots()
-    left = [0] * len(kinds)  # where the bars of the next part begin
-    for i, part in enumerate([p for p in PARTS if p in quality.parts]):
+    bar_starts = [0] * len(kinds)  # where the bars of the next part begin
+    for i, part in enumerate([p for p in PART_LABELS if p in quality.parts]):
         counts = [quality.kinds[k].get(part, 0) for k in kinds]
         axis.barh(
             titles,
             counts,
-            left=left,
+            left=bar_starts,
             color=_colours[i % 7],
             hatch=("", "//", "..")[i],
             edgecolor="white",
-            label=PARTS[part],
+            label=PART_LABELS[part],
         )
-        left = [a + b for a, b in zip(left, counts)]
+        bar_starts = [a + b for a, b in zip(bar_starts, counts)]
     axis.set(xlabel="행의 수")
     axis.locator_params("x", integer=True)
     axis.grid(axis="y", visible=False)
@@ -278,8 +278,8 @@ def draw_scores(
 def _engine_points(
     s: Step[OptimizeMetrics], engine: str
 ) -> list[tuple[int, float]]:  # (batch size, dialogues a second)
-    own = [r for r in s.metrics.rows if r.engine == engine]
-    return sorted((r.batch_size, r.throughput) for r in own if r.throughput is not None)
+    engine_rows = [r for r in s.metrics.rows if r.engine == engine]
+    return sorted((r.batch_size, r.throughput) for r in engine_rows if r.throughput is not None)
 
 
 def draw_engines(
@@ -291,13 +291,13 @@ def draw_engines(
     figure = _figure(0.9 + 2.9 * columns, 0.8 + 2.4 * lines)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     engines = list(dict.fromkeys(r.engine for s in steps for r in s.metrics.rows))
-    for axis, s in zip(axes, steps):
+    for axis, step in zip(axes, steps):
         for i, engine in enumerate(engines):
-            points = _engine_points(s, engine)
+            points = _engine_points(step, engine)
             if points:
                 axis.plot(*zip(*points), _marks[i % 7] + _lines[i % 4], color=_colours[i % 7], label=engine)
         axis.set_xscale("log", base=2)
-        axis.set(title=_model_title(s), xlabel="한 번에 쓰는 대화", ylabel="초당 대화", ylim=(0, None))
+        axis.set(title=_model_title(step), xlabel="한 번에 쓰는 대화", ylabel="초당 대화", ylim=(0, None))
         axis.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
     for axis in axes[len(steps) :]:
         axis.set_visible(False)
@@ -325,7 +325,7 @@ def _measured_engines(e: Experiment) -> list[Step[OptimizeMetrics]]:
     return [s for s in e.of(OptimizeMetrics) if s.metrics.rows]
 
 
-_captions = labels("figure")
+_captions = labels_of("figure")
 
 
 FIGURES = {  # by file name
@@ -342,8 +342,8 @@ FIGURES = {  # by file name
 
 # %% ../../nbs/modules/report/figures.ipynb #32ddc960
 def figure_link(
-    e: Experiment,
+    experiment: Experiment,
     name: str,  # a key of `FIGURES`
 ) -> str:  # Markdown
     "A figure in the text"
-    return f"![{FIGURES[name].caption}]({quote(e.name)}/{name})"
+    return f"![{FIGURES[name].caption}]({quote(experiment.name)}/{name})"

@@ -23,8 +23,8 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-from .diagrams import FONT
-from .document import anchor, diagrams, render
+from .diagrams.drawing import FONT
+from .document import anchor, mermaid_diagrams, render
 from .experiment import Experiment, read_experiment
 from .figures import FIGURES
 from ..runs.checkout import nbs_path
@@ -83,15 +83,15 @@ def _headings(
     tokens: list[Token],
 ) -> list[tuple[int, str, str]]:  # level, anchor and text of each, whose tokens get their anchors
     headings = []
-    seen: Counter[str] = Counter()
+    name_counts: Counter[str] = Counter()
     for token, inside in itertools.pairwise(tokens):
         if token.type != "heading_open":
             continue
         text = "".join(t.content for t in inside.children or () if t.type in ("text", "code_inline"))
         name = anchor(text.strip())
-        identifier = f"{name}-{seen[name]}" if seen[name] else name
+        identifier = f"{name}-{name_counts[name]}" if name_counts[name] else name
         token.attrSet("id", identifier)
-        seen[name] += 1
+        name_counts[name] += 1
         headings.append((int(token.tag[1]), identifier, text))
     return headings
 
@@ -141,9 +141,9 @@ class _Renderer(RendererHTML):  # a method per kind of token
 
     def fence(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         text = tokens[i].content
-        drawn = env["drawn"].get(text.rstrip("\n")) if tokens[i].info == "mermaid" else None
-        if drawn:
-            return f'<div class="drawing" tabindex="0">{drawn}</div>\n'
+        drawing = env["drawings"].get(text.rstrip("\n")) if tokens[i].info == "mermaid" else None
+        if drawing:
+            return f'<div class="drawing" tabindex="0">{drawing}</div>\n'
         return f"<pre><code>{escape(text)}</code></pre>\n"
 
 # %% ../../nbs/modules/report/html.ipynb #2836ae80
@@ -196,18 +196,18 @@ _metas = {
 
 def _contents(headings: list[tuple[int, str, str]]) -> str:
     links = "".join(
-        f'<li><a href="#{to}">{escape(text)}</a></li>\n' for level, to, text in headings if level == 2
+        f'<li><a href="#{name}">{escape(text)}</a></li>\n' for level, name, text in headings if level == 2
     )
     return f'<nav aria-label="목차"><strong>목차</strong>\n<ol>\n{links}</ol></nav>'
 
 
 def sheet(
     text: str,  # Markdown, as `render` and `render_comparison` write it
-    drawn: dict[str, str] | None = None,  # mermaid → SVG
+    drawings: dict[str, str] | None = None,  # mermaid → SVG
     figures: dict[str, bytes] | None = None,  # path in the text → PNG; one that is missing is named in words
 ) -> str:  # HTML
     "A report's Markdown as one file: its diagrams drawn, its figures inside"
-    top, body, headings = _body(text, dict(drawn=drawn or {}, figures=figures or {}))
+    top, body, headings = _body(text, dict(drawings=drawings or {}, figures=figures or {}))
     title = next(text for level, _, text in headings if level == 1)
     metas = "".join(f'<meta {key} content="{value}"/>\n' for key, value in _metas.items())
     head = f'<meta charset="utf-8"/>\n{metas}<title>{escape(title)}</title>\n<style>{STYLE}</style>'
@@ -219,19 +219,23 @@ def sheet(
 
 
 def page(
-    e: Experiment,
+    experiment: Experiment,
     figures: dict[str, bytes],  # file name, as in `FIGURES` → PNG; one that is missing is named in words
 ) -> str:  # HTML
     "The report as one file"
-    drawn = {d.mermaid(): d.svg() for d in diagrams(e)}
-    return sheet(render(e), drawn, {f"{quote(e.name)}/{name}": png for name, png in figures.items()})
+    drawings = {d.mermaid(): d.svg() for d in mermaid_diagrams(experiment)}
+    return sheet(
+        render(experiment),
+        drawings,
+        {f"{quote(experiment.name)}/{name}": png for name, png in figures.items()},
+    )
 
 
 def write_page(
     run: Path,  # run folder of an experiment
-    written: list[Path],  # what `write_report` wrote of it
+    report_files: list[Path],  # what `write_report` wrote of it
 ) -> Path:  # the HTML file, beside the Markdown
     "Write `<reports>/<experiment>.html`"
     e = read_experiment(run)
-    figures = {path.name: path.read_bytes() for path in written if path.name in FIGURES}
-    return write_atomic(written[0].with_name(f"{e.name}.html"), page(e, figures))
+    figures = {path.name: path.read_bytes() for path in report_files if path.name in FIGURES}
+    return write_atomic(report_files[0].with_name(f"{e.name}.html"), page(e, figures))

@@ -11,7 +11,9 @@ import re
 
 from ..checks.finding import Finding
 from ..checks.metrics import FindingRecord
-from .diagrams import Flow, Gantt, printable
+from .diagrams.flow_chart import Flow
+from .diagrams.gantt_chart import Gantt
+from .texts import printable
 from ..runs.error_facts import error_message
 from ..runs.records import Coded
 from ..scores.metrics import ComparedSystem
@@ -92,10 +94,10 @@ def escape(
 def table(
     head: list[str],  # cells are Markdown already
     rows: list[list[str]],
-    left: int = 1,  # so many columns are text; the others are numbers, to the right
+    text_columns: int = 1,  # how many columns are text; the others are numbers, aligned to the right
 ) -> str:
     "A Markdown table"
-    marks = ["---" if i < left else "---:" for i in range(len(head))]
+    marks = ["---" if i < text_columns else "---:" for i in range(len(head))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))
 
 
@@ -157,28 +159,28 @@ def reason(
     if isinstance(error, str):
         error = Coded(message=error)
     if not error or not error.code:
-        said = error.message if error else ""
-        return code_span((said or "–").replace("`", ""))
+        message_text = error.message if error else ""
+        return code_span((message_text or "–").replace("`", ""))
     message = error_message(error, "ko")
     text = f"{message.what}. {message.remedy}" if message.remedy else message.what
     return prose(text, cell)
 
 
-def diagram(drawn: Gantt | Flow) -> str:  # Markdown
+def diagram(chart: Gantt | Flow) -> str:  # Markdown
     "A block that GitHub and JupyterLab draw"
-    return f"```mermaid\n{drawn.mermaid()}\n```"
+    return f"```mermaid\n{chart.mermaid()}\n```"
 
 # %% ../../nbs/modules/report/markdown.ipynb #70057c31
 def code(
     text: str,  # anything
     kind: str = "text",  # language of the block
-    most: int = 20,  # lines to show
+    limit: int = 20,  # lines to show
 ) -> str:
     "A code block that its own content cannot end; long texts are cut, and say so"
     lines = [line[:500] for line in printable(without_paths(text)).split("\n")]
-    if len(lines) > most:
-        lines = [*lines[:most], f"… (뒤의 {len(lines) - most:,}줄은 줄였습니다)"]
-    shown = "\n".join(lines)
-    longest = max(map(len, re.findall("`+", shown)), default=0)
+    if len(lines) > limit:
+        lines = [*lines[:limit], f"… (뒤의 {len(lines) - limit:,}줄은 줄였습니다)"]
+    block = "\n".join(lines)
+    longest = max(map(len, re.findall("`+", block)), default=0)
     fence = "`" * max(3, 1 + longest)
-    return f"{fence}{kind}\n{shown}\n{fence}"
+    return f"{fence}{kind}\n{block}\n{fence}"

@@ -9,7 +9,7 @@ __all__ = ['AS_WRITTEN', 'FORMER_STAGES', 'make_error', 'coded', 'error_of', 'er
 from typing import Any
 
 from .errors import DialsumError, bounded
-from .messages import Message, message, messages
+from .messages import Message, message, read_messages
 from .records import Coded, ErrorRecord
 
 # %% ../../nbs/modules/runs/error_facts.ipynb #9833bc27
@@ -22,7 +22,7 @@ def make_error(
     traceback: str = "",  # path within the run folder
 ) -> ErrorRecord:
     "A fact file's error; `message` is in it only where there is no code"
-    said = {} if code else dict(message=text)
+    text_field = {} if code else dict(message=text)
     return ErrorRecord.of(
         kind=kind,
         type=type,
@@ -31,7 +31,7 @@ def make_error(
         cause=None,
         remedy=None,
         traceback=traceback,
-        **said,
+        **text_field,
     )
 
 
@@ -39,7 +39,7 @@ def coded(
     error: DialsumError,
 ) -> Coded:  # code and fields; of an error that has no code its `message`
     "An error as facts hold it where it is no failure: why something was left out"
-    if error.code in messages():
+    if error.code in read_messages():
         return Coded.of(code=error.code, fields=error.fields)
     return Coded.of(code="", fields={}, message=str(error))
 
@@ -51,7 +51,7 @@ def error_of(
 ) -> ErrorRecord:
     "The same, of an exception"
     name = exception.__class__.__name__
-    if isinstance(exception, DialsumError) and exception.code in messages():
+    if isinstance(exception, DialsumError) and exception.code in read_messages():
         return make_error(kind, name, exception.code, exception.fields, traceback=traceback)
     return make_error(kind, name, text=str(exception), traceback=traceback)
 
@@ -63,7 +63,7 @@ def error_message(
     "What an error of a fact file says; what is not ours, or of a newer version, as it was written"
     if not error:
         return Message("")
-    if error.code in messages():
+    if error.code in read_messages():
         return message(error.code, error.fields, language)
     text = error.message or error.code
     return Message(text, sentence=text)
@@ -109,7 +109,7 @@ def _key_of_now(key: str) -> str:  # 'kobart/checkpoints' → 'kobart/epoch_cand
 def lifted(
     content: Any,  # of a fact file or an experiment.json
 ) -> Any:  # the same where it is not of schema 1
-    "What schema 1 has written, as schema 2 would have"
+    "What schema 1 has written, in the form of schema 2"
     if not isinstance(content, dict) or content.get("schema") != 1:
         return content
     newer = content | dict(schema=2)

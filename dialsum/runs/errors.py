@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .messages import Message, Phrase, message, messages
+from .messages import Message, Phrase, message, read_messages
 
 # %% ../../nbs/modules/runs/errors.ipynb #7eae1906
 def bounded(
     text: str,
     limit: int = 1500,  # characters
 ) -> str:  # `text` itself where it is not longer
-    "A text of at most so many characters, its middle left out: the beginning names the thing, the end says what to do"
+    "A text cut in the middle to at most `limit` characters: the beginning names the thing, the end says what to do"
     if len(text) <= limit:
         return text
     end = limit // 3
@@ -47,7 +47,7 @@ class DialsumError(Exception):
         language: str = "en",  # or 'ko'
     ) -> Message:  # what, why, remedy and the whole sentence
         "What to tell people"
-        if self.code not in messages():
+        if self.code not in read_messages():
             return Message(self.code, sentence=self.code)  # words that nobody has put there yet
         return message(self.code, self.fields, language)
 
@@ -74,7 +74,7 @@ def _json_ready(value: Any) -> Any:
         return list(map(_json_ready, value))
     if not isinstance(value, DialsumError):
         return value
-    return dict(code=value.code, fields=value.fields) if value.code in messages() else str(value)
+    return dict(code=value.code, fields=value.fields) if value.code in read_messages() else str(value)
 
 
 def _made_again(kind: type["DialsumError"], code: str, fields: dict[str, Any]) -> DialsumError:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .environment import environment
+from .environment import current_environment
 from .errors import DialsumError
 from .events import now
 from .files import to_json, write_atomic
@@ -42,7 +42,7 @@ def new_run(
             experiment=folder.name,
             created=now(),
             options=options,
-            environment=environment(),
+            environment=current_environment(),
         )
         write_atomic(folder / "experiment.json", to_json(experiment | notes))
         return folder

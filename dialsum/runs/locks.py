@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from .errors import DialsumError
-from .events import events
+from .events import read_events
 
 # %% ../../nbs/modules/runs/locks.ipynb #215d9815
 _descriptors: dict[str, int] = {}  # held folder → file descriptor, as long as this process lives
@@ -41,7 +41,7 @@ def hold(
 
 
 def _in_use(folder: Path) -> DialsumError:  # names who opened the experiment last, where that is known
-    openings = [e for e in events(folder if folder.is_dir() else folder.parent) if e["event"] == "open"]
+    openings = [e for e in read_events(folder if folder.is_dir() else folder.parent) if e["event"] == "open"]
     if not openings:
         return DialsumError("folder_in_use", folder=folder)
     last = openings[-1]

@@ -12,7 +12,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from .checkout import checkout, nbs_path
+from .checkout import find_checkout, nbs_path
 from .errors import DialsumError
 
 # %% ../../nbs/modules/runs/places.ipynb #ee6c2244
@@ -23,12 +23,14 @@ def sample_path() -> Path:  # a folder of train.csv, dev.csv, test.csv, test_ref
 
 def runs_path() -> Path:  # may not exist yet
     "Where experiments are kept"
-    return (checkout() or Path.cwd()) / "runs"
+    return (find_checkout() or Path.cwd()) / "runs"
 
 
 def reports_path() -> Path:  # may not exist yet
     "Where reports are kept (a notebook test's report is thrown away)"
-    return Path(tempfile.mkdtemp()) if os.environ.get("IN_TEST") else (checkout() or Path.cwd()) / "reports"
+    return (
+        Path(tempfile.mkdtemp()) if os.environ.get("IN_TEST") else (find_checkout() or Path.cwd()) / "reports"
+    )
 
 # %% ../../nbs/modules/runs/places.ipynb #b07c3d5a
 def _can_write(folder: Path) -> bool:  # also one that does not exist yet; leaves nothing
@@ -98,7 +100,7 @@ def cache_path() -> Path:  # may not exist yet
 
 
 def caches() -> list[Path]:  # the first is written to
-    "Where built things may be: besides `cache_path` a home folder's that can only be read"
+    "Where built things may be: in `cache_path`, and in a home folder's cache that can only be read"
     if os.environ.get("DIALSUM_CACHE"):
         return [Path(os.environ["DIALSUM_CACHE"]).expanduser().absolute()]
     home = _home()

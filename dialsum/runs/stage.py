@@ -25,7 +25,7 @@ from .folders import existing_run, new_run
 from .identity import SAMPLE, named_places
 from .locks import hold
 from .outputs import check_kept
-from .parameters import complete, parameters
+from .parameters import complete, stage_parameters
 from .places import sample_path
 from .records import ErrorRecord, Fact, M, Metrics
 from .switches import check_acting
@@ -36,18 +36,18 @@ from .time_limits import Deadline
 class Progress:
     "How much of something is done; a bar in a notebook"
 
-    done: int  # items
+    finished: int  # items
     total: int  # items in all
-    left: float  # seconds
+    seconds_left: float
 
     def __str__(self) -> str:
-        return f"{self.done}/{self.total}  {self.left:.0f} s left"
+        return f"{self.finished}/{self.total}  {self.seconds_left:.0f} s left"
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return f'<progress value="{self.done}" max="{self.total}"></progress> {self}'
+        return f'<progress value="{self.finished}" max="{self.total}"></progress> {self}'
 
 
 def show(
@@ -141,14 +141,16 @@ class Stage:
         "Log in the experiment's events how far this stage is"
         log_event(self.run, "beat", stage=self.name, model=self.model, fold=self.fold, **facts)
 
-    def progress(self, done: int, total: int, left: float) -> None:  # items, items in all, seconds
+    def progress(
+        self, finished: int, total: int, seconds_left: float
+    ) -> None:  # items, items in all, seconds
         "Say how far this stage is, to its reader and to the experiment"
-        self.beat(done=done, total=total, left=round(left, 1))
+        self.beat(done=finished, total=total, left=round(seconds_left, 1))
         seconds = time.monotonic() - self.clock
-        if self.last_report and done < total and seconds < 1.05 * self.last_report:
+        if self.last_report and finished < total and seconds < 1.05 * self.last_report:
             return
         self.last_report = seconds
-        self.bar = show(Progress(done, total, left), self.bar)
+        self.bar = show(Progress(finished, total, seconds_left), self.bar)
 
     def limit(
         self, part: str, seconds: float, option: str
@@ -204,7 +206,7 @@ def begin(
     values = {k: v for k, v in names.items() if type(v) in (str, int, float, bool) and not k.startswith("_")}
     # when a notebook is run again in one kernel, its later cells have left names as well
     first_names = names.setdefault("_given_first", set(values))
-    values = {k: v for k, v in values.items() if k in first_names or k in parameters(stage)}
+    values = {k: v for k, v in values.items() if k in first_names or k in stage_parameters(stage)}
     params = complete(stage, values)
     if not params.get("run") or os.environ.get("DIALSUM_RUN") != params["run"]:
         check_acting(stage, params)

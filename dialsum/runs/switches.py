@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import DialsumError
-from .parameters import parameters
+from .parameters import stage_parameters
 
 # %% ../../nbs/modules/runs/switches.ipynb #b361101e
 SWITCHES = {  # option → those that act only with it
@@ -59,7 +59,7 @@ class Condition:
     options: tuple[str, ...]  # that do nothing where it is not met
     is_met: Callable[[dict[str, Any]], bool]  # of all options that were given
     code: str  # of messages.toml: what to say of an option that does nothing
-    others: dict[str, str]  # field of that message → the option that it names
+    named_options: dict[str, str]  # field of that message → the option that it names
 
     def refusal(
         self,
@@ -67,7 +67,7 @@ class Condition:
         spell: Callable[[str], str] = _as_option,  # how its reader writes the name of an option
     ) -> DialsumError:  # to be raised
         "What to say of an option that does nothing"
-        fields = {field: spell(name) for field, name in self.others.items()}
+        fields = {field: spell(name) for field, name in self.named_options.items()}
         return DialsumError(self.code, option=spell(option), **fields)
 
 
@@ -197,7 +197,7 @@ def check_acting(
     params: dict[str, Any],  # every parameter with its value; one that has its default was not given
 ) -> None:
     "Raises `DialsumError` for a parameter that does nothing in its stage"
-    declared = parameters(stage)
+    declared = stage_parameters(stage)
     changed = {name: value for name, value in params.items() if value != declared[name].default}
     elsewhere = {
         switch: True for switch in SWITCHES if switch not in declared

@@ -74,7 +74,7 @@ class Deadline:
             os.kill(os.getpid(), signal.SIGINT)
 
     def done(self) -> None:
-        "What was limited is over"
+        "Cancel the limit: its part is over"
         with self.lock:
             if self.timer and not self.over:
                 self.timer.cancel()

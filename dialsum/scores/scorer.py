@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..runs.errors import unknown
-from .tokenizers import Tokenizer, tokenizer
+from .tokenizers import Tokenizer, make_tokenizer
 
 # %% ../../nbs/modules/scores/scorer.ipynb #e1ea7159
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
@@ -32,7 +32,7 @@ def make_scorer(
     "What gives predictions their ROUGE F1, shape n×4 (rouge1, rouge2, rougeL, mean), 0-100"
     if multi not in _over:
         raise unknown("multi", multi, list(_over))
-    cut = tokenizer(name, tags)
+    cut = make_tokenizer(name, tags)
     from rouge_score.rouge_scorer import RougeScorer  # a second: it brings nltk, and that scikit-learn
 
     scorer = RougeScorer(ROUGE_TYPES, tokenizer=cut)

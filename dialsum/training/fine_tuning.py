@@ -22,6 +22,7 @@ from ..models.precision import Precision
 from ..models.prompts import Codec
 from ..runs.errors import DialsumError
 from ..runs.files import to_json, write_atomic
+from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
 from .lora import options_of_model
 from .metrics import CurvePoint, Evaluation
@@ -30,7 +31,6 @@ from .recipe import Recipe, with_adapter_options
 from .saves import epoch_keeper, newest_checkpoint, renew_best_path, save, trainer_state
 from dialsum.training.trainer import (
     Beat,
-    Say,
     Track,
     Write,
     check_weights,

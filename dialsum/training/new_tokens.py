@@ -49,7 +49,8 @@ def add_tokens(
     _check_spare(loaded.card, tokenizer, rows, len(fresh), method)
     pieces = [tokenizer(n, add_special_tokens=False)["input_ids"] for n in fresh]
     tokenizer.add_tokens([AddedToken(n, normalized=False) for n in fresh])
-    ids = map(tokenizer.convert_tokens_to_ids, fresh)
+    ids = tokenizer.convert_tokens_to_ids(fresh)
+    assert isinstance(ids, list)  # as `fresh` is one
     loaded.new_tokens |= dict(zip(ids, pieces))
     note_words(tokenizer, fresh)
     Codec(loaded.card, tokenizer)  # refuses words that do not come back byte for byte

@@ -19,7 +19,7 @@ from ..models.cards import ModelCard, card
 from ..models.loading import shared_tokenizer
 from ..models.memory import Memory, estimate_memory
 from ..models.memory_plan import available_memory, plan_memory
-from ..models.precision import METHODS, Precision, this_device
+from ..models.precision import TRAINING_METHODS, Precision, this_device
 from ..models.prompts import Codec
 from ..models.row_lengths import RowLengths, longest_rows
 from ..runs.errors import DialsumError, unknown
@@ -69,8 +69,8 @@ class Recipe:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise unknown("method", self.method, list(METHODS))
+        if self.method not in TRAINING_METHODS:
+            raise unknown("method", self.method, list(TRAINING_METHODS))
         for f in fields(self):
             if f.name in LIMITS:
                 check_number(f.name, getattr(self, f.name), default=f.name in UNSET, whole=f.type is int)

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..models.checkpoints import safetensors_header
 from ..models.loading import LoadedModel
+from ..models.weight_files import safetensors_header
 from ..runs.errors import DialsumError
 from ..runs.files import folder_written_whole, to_json, write_atomic
 from .recipe import Recipe
@@ -83,7 +83,7 @@ def renew_best_path(
 def save(
     loaded: LoadedModel,
     folder: Path,  # gets the weights (safetensors), the configuration and the tokenizer
-    **about: Any,  # noted in dialsum.json, for `models.origin`
+    **about: Any,  # noted in dialsum.json, for `models.origins`
 ) -> Path:  # `folder`
     "Save a model as a folder that loads without dialsum"
     folder = Path(folder)

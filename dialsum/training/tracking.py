@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, cast
 
-from ..endpoints.client import check_secret
+from ..endpoints.keys import check_secret
 from ..runs.errors import DialsumError
 from ..runs.stage import Stage
 

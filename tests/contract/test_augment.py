@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.augment import LOCAL, check, repeated, train  # noqa: F401
 
-from dialsum.augment.backends import seeded_sampling
+from dialsum.augment.local_model import seeded_sampling
 from dialsum.augment.rewriting import BAND, syllable_rouge
 from dialsum.augment.rows import augment
 from dialsum.data.dialogues import read, to_csv

@@ -43,7 +43,7 @@ def test_what_passes_is_asked_again(trouble, least):
         assert (chat.used.requests, chat.used.retries, chat.used.prompt_tokens) == (3, 2, 7)
 
 
-WRITER = "import sys; from dialsum.endpoints.client import Answers; a = Answers(sys.argv[1]); print(*[a.put({k: sys.argv[2]})[k] for k in (f'{i%20:03}' for i in range(40))], sep='')"
+WRITER = "import sys; from dialsum.endpoints.answers import Answers; a = Answers(sys.argv[1]); print(*[a.put({k: sys.argv[2]})[k] for k in (f'{i%20:03}' for i in range(40))], sep='')"
 
 
 def test_processes_share_a_cache_and_the_first_answer_stays(tmp_path):

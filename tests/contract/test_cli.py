@@ -61,9 +61,10 @@ def test_a_wrong_call_is_one_sentence_and_exit_code_2(line, words, typed):
 
 
 def test_every_option_of_run_reaches_a_stage(tmp_path):
-    from dialsum.cli import _options, parser
-    from dialsum.pipeline.plan import plan
-    from dialsum.runs.parameters import parameters
+    from dialsum.commands.options import parser
+    from dialsum.commands.request import given_parameters
+    from dialsum.pipeline.plan import plan_stages
+    from dialsum.runs.parameters import stage_parameters
 
     values = {str: "x", int: "7", float: "0.7", bool: None}
     options = {
@@ -80,17 +81,17 @@ def test_every_option_of_run_reaches_a_stage(tmp_path):
             "ensemble",
             "submit",
         )
-        for n, p in parameters(s).items()
+        for n, p in stage_parameters(s).items()
         if n not in ("run", "model", "models", "scale", "checkpoint", "fold", "more", "tta_test")
     }
     for name, p in options.items():
         typed = [f"--{name.replace('_', '-')}", *([values[p.type]] if values[p.type] else [])]
-        given = _options(parser().parse_args(["run", *typed]))
+        given = given_parameters(parser().parse_args(["run", *typed]))
         assert given[name] == p.convert(values[p.type] or True)
-        specs = plan(tmp_path, ["kobart"], given, tta=True, optimize=True)
+        specs = plan_stages(tmp_path, ["kobart"], given, tta=True, optimize=True)
         for s in specs:
             if (
-                name in parameters(s.stage)
+                name in stage_parameters(s.stage)
                 and name != "base"
                 and (s.stage == "data" or not name.endswith(("_csv", "columns")))
             ):
@@ -201,9 +202,9 @@ def test_no_model_at_all_is_refused(command, names, typed, tmp_path):
 
 
 def test_blanks_around_a_model_s_name_are_none_of_it(typed, tmp_path, monkeypatch):
-    from dialsum.cli import _models
+    from dialsum.commands.request import model_names
 
-    assert _models(["kobart, qwen3-4b", " kullm-v2 "]) == [
+    assert model_names(["kobart, qwen3-4b", " kullm-v2 "]) == [
         card(n).name for n in ("kobart", "qwen3-4b", "kullm-v2")
     ]
 
@@ -247,7 +248,7 @@ def test_predict_asks_which_model_a_folder_holds_that_is_there(typed, tmp_path):
 
 
 def test_what_takes_several_values_says_so():
-    from dialsum.cli import LISTS, _stage_parameters
+    from dialsum.commands.options import LISTS, plan_parameters
 
-    known = _stage_parameters()
+    known = plan_parameters()
     assert set(LISTS) == {name for name, q in known.items() if "separated by commas" in q.help}

@@ -14,7 +14,7 @@ from support.diagnosis import EXAMPLES, FP16, OOM, kinds, tb
 from support.places import ROOT
 
 from dialsum.checks.diagnosis import diagnose_file
-from dialsum.checks.logs import read
+from dialsum.checks.logs import read_log
 from dialsum.runs.time_limits import TimeLimit
 
 # Provoked in the installed libraries
@@ -288,7 +288,7 @@ def test_colours_and_notebooks_as_papermill_leaves_them(tmp_path):
         + FP16
         + "\n"
     )
-    assert kinds(rich) == ["precision-scaler-fp16"] and read(io.StringIO(rich))[0][0].frames == (
+    assert kinds(rich) == ["precision-scaler-fp16"] and read_log(io.StringIO(rich))[0][0].frames == (
         "/root/finetune.py:271 in <module>",
     )
 

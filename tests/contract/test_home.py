@@ -13,7 +13,7 @@ from dialsum.pipeline import process
 from dialsum.pipeline.process import _look, run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.errors import DialsumError
-from dialsum.runs.facts import facts
+from dialsum.runs.facts import read_facts
 from dialsum.runs.folders import new_run
 
 
@@ -42,7 +42,7 @@ def test_stages_run_where_the_home_folder_cannot_be_written_to(homeless, call):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     [run] = (homeless / "runs").iterdir()
-    assert [f.status for f in facts(run)] == ["success"]
+    assert [f.status for f in read_facts(run)] == ["success"]
     assert (homeless / f"dialsum-home-{os.getuid()}" / ".ipython").is_dir()
 
 

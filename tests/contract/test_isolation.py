@@ -122,14 +122,14 @@ def test_a_clock_that_is_set_back():
         ),
     ]
     p = progress(events, ["kobart/train"], "2026-01-01T09:00:05.000+00:00")["kobart/train"]
-    assert (p.state, p.share, p.seconds, p.left) == ("running", 0.25, 0, 3.0)
+    assert (p.state, p.share, p.seconds, p.seconds_left) == ("running", 0.25, 0, 3.0)
 
 
 def test_an_event_after_a_torn_line_is_not_lost(tmp_path):
-    from dialsum.runs.events import events, log_event
+    from dialsum.runs.events import log_event, read_events
 
     log_event(tmp_path, "open", pid=1)
     with open(tmp_path / "events.jsonl", "a") as f:
         f.write('{"event": "be')  # the power went
     log_event(tmp_path, "fact", file="a.json", sha256="x")
-    assert [e["event"] for e in events(tmp_path)] == ["open", "fact"]
+    assert [e["event"] for e in read_events(tmp_path)] == ["open", "fact"]

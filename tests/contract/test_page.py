@@ -9,8 +9,8 @@ import pytest
 from support.mermaid import mermaid_blocks, parse
 from support.page import NAMES, both, chromium, crowd, crowded, named, resumed, write  # noqa: F401
 
-from dialsum.report.diagrams import MANY
-from dialsum.report.document import SECTIONS, diagrams, render
+from dialsum.report.diagrams.states import MANY
+from dialsum.report.document import SECTIONS, mermaid_diagrams, render
 from dialsum.report.experiment import read_experiment
 from dialsum.report.html import page
 from dialsum.report.sections.timeline import flowchart, gantt
@@ -231,10 +231,10 @@ def test_what_one_failure_stopped_stands_together(build, models):
         leave("predict", f"model {m}", "blocked", message="blocked", kind="blocked")
     leave("submit", status="blocked", message="blocked", kind="blocked")
     e = read_experiment(run)
-    md, blocks = render(e), [d.mermaid() for d in diagrams(e)]
+    md, blocks = render(e), [d.mermaid() for d in mermaid_diagrams(e)]
     assert (
-        len(diagrams(e)[2].nodes) == 2 + models * 13 + 1
-        and len(diagrams(e)[2].grouped.nodes) <= MANY
+        len(mermaid_diagrams(e)[2].nodes) == 2 + models * 13 + 1
+        and len(mermaid_diagrams(e)[2].grouped.nodes) <= MANY
         and f"model 0 폴드 4 학습 외 {models * 13 + 1 - 12:,}개\n" in md
     )
     chart, _flow, path = parse(mermaid_blocks(md))

@@ -15,7 +15,7 @@ from dialsum.pipeline.process import _environment, run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.errors import DialsumError
-from dialsum.runs.facts import facts, read_fact
+from dialsum.runs.facts import read_fact, read_facts
 from dialsum.runs.folders import new_run
 from dialsum.runs.stage import begin
 
@@ -176,6 +176,9 @@ def test_an_interruption_ends_everything_soon(how, env, tmp_path):
         env=env,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background job ignores it
     )
     for _ in range(6000):
         time.sleep(0.1)
@@ -183,11 +186,14 @@ def test_an_interruption_ends_everything_soon(how, env, tmp_path):
             break
     tree = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)
-    assert process.wait(100) == 130
+    try:
+        assert process.wait(100) == 130
+    finally:
+        process.kill()
     assert len(tree) >= 2 and not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     [run] = (tmp_path / "runs").iterdir()
     assert (
-        any(f.status == "failed" and f.error.kind == "interrupted" for f in facts(run))
+        any(f.status == "failed" and f.error.kind == "interrupted" for f in read_facts(run))
         and not list(run.rglob("*.tmp"))
         and state(run) == "interrupted"
     )

@@ -9,7 +9,7 @@ from dialsum.augment.rows import augment
 from dialsum.data.dialogues import read
 from dialsum.models.cards import card
 from dialsum.models.loading import load_tokenizer
-from dialsum.models.prompts import INSTRUCTION, Codec, example
+from dialsum.models.prompts import INSTRUCTION, Codec, training_row
 from dialsum.models.replicas import replica
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
@@ -164,7 +164,7 @@ def test_an_instruction_is_learned_by_a_causal_model_and_left_out_by_a_seq2seq_o
     codec = Codec(c, load_tokenizer(c, str(replica(c))))
     usual, other = (
         codec.tokenizer.decode(
-            example(codec, r.dialogue, r.summaries[0], instruction=r.get("instruction", ""))["input_ids"]
+            training_row(codec, r.dialogue, r.summaries[0], instruction=r.get("instruction", ""))["input_ids"]
         )
         for r in (SAMPLE.iloc[0], made.iloc[0])
     )

@@ -14,8 +14,8 @@ from dialsum.pipeline.done import is_done
 from dialsum.pipeline.executor import state
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
-from dialsum.runs.events import events
-from dialsum.runs.facts import experiment_record, facts, read_fact
+from dialsum.runs.events import read_events
+from dialsum.runs.facts import experiment_record, read_fact, read_facts
 from dialsum.training.metrics import TrainMetrics
 
 
@@ -76,7 +76,7 @@ def test_facts_have_every_key(experiment):
         "environment",
         "error",
     }
-    found = facts(Path(experiment["run"]))
+    found = read_facts(Path(experiment["run"]))
     assert len(found) == 4 + 3 * len(experiment["models"]) and all(
         set(f.to_dict()) == keys and f.status == "success" for f in found
     )
@@ -112,8 +112,8 @@ def test_what_is_done_is_not_done_again(experiment):
     run = Path(experiment["run"])
     before = read_fact(run / "kobart" / "train.json", TrainMetrics)
     spec = StageSpec(run, "train", "kobart", {k: v for k, v in before.params.items() if k != "run"})
-    happened = events(run)
-    assert run_stage(spec) == before and [e["event"] for e in events(run)[len(happened) :]] == [
+    happened = read_events(run)
+    assert run_stage(spec) == before and [e["event"] for e in read_events(run)[len(happened) :]] == [
         "kept"
     ]  # nothing was started
     assert not is_done(StageSpec(run, "train", "kobart", spec.params | dict(epochs=7)))
@@ -146,7 +146,7 @@ def test_a_finished_experiment_has_nothing_left(copied, typed):
     assert (
         done.returncode == 0
         and "everything is done" in done.stderr
-        and done.stderr.count(" kept ") == len(facts(copied))
+        and done.stderr.count(" kept ") == len(read_facts(copied))
     ), done.stdout + done.stderr
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert experiment_record(copied) == asked
@@ -166,7 +166,7 @@ def test_a_preflight_that_fails_takes_nothing_away(copied, env, tmp_path):
     )
     said = process.communicate()[0]
     assert process.returncode == 1 and read_fact(copied / "preflight.json").error.kind == "timeout", said
-    assert {f.status for f in facts(copied) if f.stage == "train"} == {"success"}
+    assert {f.status for f in read_facts(copied) if f.stage == "train"} == {"success"}
     process = subprocess.Popen(
         [*CALL, "resume", "small", "--runs", "runs"],
         cwd=tmp_path,

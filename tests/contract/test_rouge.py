@@ -60,7 +60,7 @@ def test_the_same_call_gives_the_same_bytes_in_another_process():
 
 def test_kiwi_is_loaded_only_when_asked():
     code = (
-        "import sys; from dialsum.scores.rouge import rouge; from dialsum.scores.tokenizers import tokenizer; rouge(['네'], ['네']); assert 'kiwipiepy=' in tokenizer('kiwi').signature\n"
+        "import sys; from dialsum.scores.rouge import rouge; from dialsum.scores.tokenizers import make_tokenizer; rouge(['네'], ['네']); assert 'kiwipiepy=' in make_tokenizer('kiwi').signature\n"
         "assert 'mecab' in sys.modules and 'kiwipiepy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from support.experiments import TYPED
 
-from dialsum.api.summaries import stand_in
+from dialsum.api.stand_in_server import stand_in
 from dialsum.pipeline.examples import example_predictions
-from dialsum.pipeline.members import members
+from dialsum.pipeline.members import member_predictions
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.error_facts import error_sentence
@@ -220,6 +220,6 @@ def test_what_an_experiment_dropped_is_no_member(tmp_path):
     )  # of an earlier time: its fact does not name it
     write_fact(run, run / "kobart" / "tta.json", make_fact(run, "tta", "success", "kobart"))
     stage = Stage("ensemble", complete("ensemble", dict(run=str(run))))
-    assert list(members(stage, "dev", "", "models, tta, folds")) == ["kobart", "kobart/fold0"]
+    assert list(member_predictions(stage, "dev", "", "models, tta, folds")) == ["kobart", "kobart/fold0"]
     with pytest.raises(DialsumError, match="'models'"):
-        members(stage, "dev", "", "modles")
+        member_predictions(stage, "dev", "", "modles")

@@ -8,9 +8,10 @@ from dataclasses import replace as changed
 import pytest
 from support.augment import DIALOGUE, SUMMARY, reworded, train  # noqa: F401
 
-from dialsum.augment.backends import Checkpoint, backend
+from dialsum.augment.backends import backend
+from dialsum.augment.local_model import Checkpoint
 from dialsum.augment.rows import augment, check_methods
-from dialsum.endpoints.client import Answers
+from dialsum.endpoints.answers import Answers
 from dialsum.models.cards import card
 from dialsum.models.replicas import replica
 from dialsum.runs.errors import DialsumError
@@ -28,7 +29,7 @@ def checkpoint(folder, name="qwen3-4b", without=(), **config):
 def test_what_a_backend_lacks_is_known_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: pytest.fail("asked the network"))
     monkeypatch.setattr(
-        "dialsum.augment.backends.Checkpoint.model", property(lambda self: pytest.fail("read weights"))
+        "dialsum.augment.local_model.Checkpoint.model", property(lambda self: pytest.fail("read weights"))
     )
     for name in ("UPSTAGE_API_KEY", "SOLAR_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -103,7 +104,7 @@ def test_random_checkpoints_write_noise_that_is_dropped_and_kept_in_the_cache(
         and facts["backend"]["written"] > 0
     )
     monkeypatch.setattr(
-        "dialsum.augment.backends.Checkpoint.model", property(lambda self: pytest.fail("the cache has it"))
+        "dialsum.augment.local_model.Checkpoint.model", property(lambda self: pytest.fail("the cache has it"))
     )
     again = ask(tmp_path / "a.sqlite")
     assert (

@@ -11,11 +11,12 @@ from dialsum.generation.factory import engine
 from dialsum.generation.predictor import Predictor
 from dialsum.models import checkpoints
 from dialsum.models.cards import card
-from dialsum.models.checkpoints import BASES, adapter_base, fingerprint, locate, move_base
+from dialsum.models.checkpoints import BASES, adapter_base, locate, move_base
 from dialsum.models.loading import load
+from dialsum.models.origins import fingerprint
 from dialsum.models.replicas import replica
 from dialsum.runs.errors import DialsumError
-from dialsum.runs.parameters import parameters
+from dialsum.runs.parameters import stage_parameters
 from dialsum.runs.places import sample_path
 from dialsum.training.lora import add_lora
 from dialsum.training.recipe import Recipe
@@ -177,7 +178,7 @@ def test_every_stage_that_loads_a_model_takes_a_base():
     assert {
         stage
         for stage in ("train", "evaluate", "predict", "tta", "epoch_candidates", "soup", "optimize")
-        if "base" in parameters(stage)
+        if "base" in stage_parameters(stage)
     } == {"train", "evaluate", "predict", "tta", "epoch_candidates", "soup", "optimize"}
 
 
@@ -206,10 +207,10 @@ def test_an_adapter_of_a_run_keeps_the_base_that_it_names(moved, trained, tmp_pa
 
 def test_a_base_is_given_to_the_model_alone_that_starts_from_an_adapter(moved, typed, tmp_path):
     from dialsum.checks.preflight import preflight
-    from dialsum.pipeline.plan import plan
+    from dialsum.pipeline.plan import plan_stages
 
     adapter, base, _ = moved
-    specs = plan(
+    specs = plan_stages(
         tmp_path, ["qwen3-4b", "solar-10.7b"], dict(base=str(base)), checkpoints={"qwen3-4b": str(adapter)}
     )
     assert {s.model for s in specs if "base" in s.params} == {"qwen3-4b"}
@@ -244,17 +245,17 @@ def test_a_base_is_given_to_the_model_alone_that_starts_from_an_adapter(moved, t
 
 
 def test_an_experiment_that_goes_on_elsewhere_finds_the_base_of_its_only_adapter(tmp_path):
-    from dialsum.pipeline.plan import plan
+    from dialsum.pipeline.plan import plan_stages
     from dialsum.pipeline.rules import check_base
 
     options = dict(base="/new/place")
-    specs = plan(tmp_path, ["kobart", "qwen3-4b"], options)
+    specs = plan_stages(tmp_path, ["kobart", "qwen3-4b"], options)
     assert {s.key for s in specs if "base" in s.params} == {"qwen3-4b/evaluate", "qwen3-4b/predict"}
     check_base(options, ["kobart", "qwen3-4b"], {}, trained=True)
     for several in (["kobart"], ["qwen3-4b", "solar-10.7b"]):
         with pytest.raises(DialsumError, match="name the model with --models"):
             check_base(options, several, {}, trained=True)
-    assert not [s for s in plan(tmp_path, ["qwen3-4b", "solar-10.7b"], options) if "base" in s.params]
+    assert not [s for s in plan_stages(tmp_path, ["qwen3-4b", "solar-10.7b"], options) if "base" in s.params]
 
 
 def test_a_base_that_cannot_be_had_is_told_as_the_base(moved, typed, tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ from dialsum.data.dialogues import read
 from dialsum.korean.tags import TAG
 from dialsum.models.cards import CARDS, card
 from dialsum.models.loading import load, load_tokenizer
-from dialsum.models.prompts import PROBE, Codec, example
+from dialsum.models.prompts import PROBE, Codec, training_row
 from dialsum.models.replicas import replica
-from dialsum.models.spelling import spelling
+from dialsum.models.spelling import spelling_of
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
 
@@ -97,7 +97,7 @@ def check(codec, text):
     if codec.card.seq2seq:
         return
     assert codec.tokenizer.decode(codec.source(text)).endswith(normal(codec, codec.render(text)))
-    learned = example(codec, "#Person1#: 응.", text)["labels"]
+    learned = training_row(codec, "#Person1#: 응.", text)["labels"]
     learned = [i for i in learned if i >= 0]
     assert (
         learned[-1] == codec.tokenizer.eos_token_id and not set(learned[:-1]) & codec.spelling.controls.keys()
@@ -240,11 +240,11 @@ def test_a_copy_of_a_tokenizer_goes_with_it():
     import weakref
 
     tokenizer = load_tokenizer(card("kobart"), str(replica(card("kobart"))))
-    copied = weakref.ref(spelling(tokenizer))
-    assert spelling(tokenizer) is copied()
+    copied = weakref.ref(spelling_of(tokenizer))
+    assert spelling_of(tokenizer) is copied()
     tokenizer.add_tokens(["#Person1#"])
-    assert spelling(tokenizer) is not copied() and len(spelling(tokenizer).words) == 1
-    copied = weakref.ref(spelling(tokenizer))
+    assert spelling_of(tokenizer) is not copied() and len(spelling_of(tokenizer).words) == 1
+    copied = weakref.ref(spelling_of(tokenizer))
     del tokenizer
     gc.collect()
     assert copied() is None

@@ -161,11 +161,11 @@ def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
     from dialsum.generation.decoding import Decoding
     from dialsum.generation.predictor import Predictor
     from dialsum.models.loading import load
-    from dialsum.models.prompts import example
+    from dialsum.models.prompts import training_row
 
     loaded = load(card("kobart"), str(replica(card("kobart"))))
     codec = Codec(card("kobart"), loaded.tokenizer)
-    row = example(codec, "#Person1#: 안녕.", "뷁" * 2000, 1026)
+    row = training_row(codec, "#Person1#: 안녕.", "뷁" * 2000, 1026)
     assert len(row["labels"]) == 1026
     with torch.inference_mode():
         assert loaded.model(**{k: torch.tensor([v]) for k, v in row.items()}).loss.isfinite()
@@ -173,7 +173,7 @@ def test_every_position_of_an_encoder_decoder_can_be_learned_and_written():
             loaded.model(
                 **{
                     k: torch.tensor([v])
-                    for k, v in example(codec, "#Person1#: 안녕.", "뷁" * 2000, 1027).items()
+                    for k, v in training_row(codec, "#Person1#: 안녕.", "뷁" * 2000, 1027).items()
                 }
             )
     predictor = Predictor(loaded, decoding=Decoding(max_new_tokens=1026, min_new_tokens=1026))
@@ -197,7 +197,7 @@ def test_more_tokens_are_advised_where_summaries_took_all_that_they_might_have(s
 
     faulty = FaultCounts.of(rows=50, kinds=dict(cut=dict(count=49, references=0)))
     told = [
-        a.what
+        a.action
         for a, _ in advise(
             {"KoBART": []}, {"KoBART": faulty}, {"KoBART": settings | dict(whole_sentences="on")}
         )

@@ -13,23 +13,25 @@ from peft import LoraConfig, get_peft_model
 from support.experiments import fact_of
 from support.toys import known_rows, learn, learned
 
+import dialsum.generation.bench as bench_module
 import dialsum.generation.ctranslate2 as conversion
 import dialsum.generation.engines as engines
 import dialsum.generation.search as search_module
 import dialsum.runs.ticker as ticker
 from dialsum.data.dialogues import read
 from dialsum.data.lengths import LengthRule
-from dialsum.generation.ctranslate2 import convert
+from dialsum.generation.ctranslate2 import convert_checkpoint
 from dialsum.generation.decoding import Decoding
+from dialsum.generation.engine_choice import choose
 from dialsum.generation.engines import ENGINES, EXACT, Engine, engine_names
 from dialsum.generation.factory import engine
 from dialsum.generation.metrics import OptimizeMetrics
 from dialsum.generation.predictor import Predictor
-from dialsum.generation.search import choose, optimize
+from dialsum.generation.search import optimize
 from dialsum.models.cards import card
 from dialsum.models.checkpoints import locate
 from dialsum.models.loading import LoadedModel, load, load_tokenizer
-from dialsum.pipeline.plan import plan
+from dialsum.pipeline.plan import plan_stages
 from dialsum.pipeline.process import run_stage
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.files import to_json
@@ -225,16 +227,16 @@ def test_an_engine_is_a_predictor(copies, tmp_path, monkeypatch):
 def test_a_conversion_is_made_once_and_anew_for_other_weights(tmp_path, monkeypatch):
     checkpoint = tmp_path / "model"
     shutil.copytree(locate(KOBART, "replica"), checkpoint)
-    first = convert(KOBART, str(checkpoint), "int8")
+    first = convert_checkpoint(KOBART, str(checkpoint), "int8")
     assert first.parent == tmp_path / "model.ctranslate2"
     with monkeypatch.context() as m:
         m.setattr(conversion, "_specification", lambda *a: pytest.fail("converted again"))
-        assert convert(KOBART, str(checkpoint), "int8") == first
+        assert convert_checkpoint(KOBART, str(checkpoint), "int8") == first
     loaded = load(KOBART, str(checkpoint))
     with torch.no_grad():
         loaded.model.model.shared.weight.mul_(1.1)
     loaded.model.save_pretrained(checkpoint)
-    second = convert(KOBART, str(checkpoint), "int8")
+    second = convert_checkpoint(KOBART, str(checkpoint), "int8")
     assert (
         second != first
         and not first.exists()
@@ -244,7 +246,7 @@ def test_a_conversion_is_made_once_and_anew_for_other_weights(tmp_path, monkeypa
         conversion, "_specification", lambda loaded: (_ for _ in ()).throw(OSError("disk full"))
     )
     with pytest.raises(OSError, match="disk full"):
-        convert(KOBART, str(checkpoint))
+        convert_checkpoint(KOBART, str(checkpoint))
     assert list((tmp_path / "model.ctranslate2").iterdir()) == [second]
 
 
@@ -253,7 +255,7 @@ def test_beside_a_place_that_cannot_be_written_the_cache_serves(tmp_path, monkey
     shutil.copytree(locate(KOBART, "replica"), tmp_path / "model")
     monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(conversion.os, "access", lambda *a: False)  # who is root may write anywhere
-    assert (tmp_path / "cache" / "ctranslate2") in convert(KOBART, str(tmp_path / "model")).parents
+    assert (tmp_path / "cache" / "ctranslate2") in convert_checkpoint(KOBART, str(tmp_path / "model")).parents
 
 
 @fast
@@ -353,7 +355,7 @@ class Clocked(Engine):
 @pytest.fixture
 def search(monkeypatch):
     clock = [0.0]
-    for module in (engines, search_module):
+    for module in (engines, bench_module, search_module):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def run(max_loss=0.5, identical=False, seconds=60.0, room=lambda name, size: True, **how):
@@ -453,7 +455,7 @@ def test_a_run_predicts_with_what_was_picked(copies, tmp_path):
         ),
     )
     shutil.copytree(copies("kobart"), run / "kobart" / "model")
-    specs = {s.key: s for s in plan(run, ["kobart"], options, rehearse=False, optimize=True)}
+    specs = {s.key: s for s in plan_stages(run, ["kobart"], options, rehearse=False, optimize=True)}
     assert (
         specs["kobart/predict"].after == ("kobart/evaluate", "kobart/optimize")
         and "kobart/optimize" not in specs["kobart/predict"].needs
@@ -515,9 +517,9 @@ def test_only_what_was_measured_in_the_same_way_is_used(tmp_path):
         == choose("hf", 32, fact, d)
         == ("", 32)
     )
-    assert {s.key: s for s in plan(tmp_path, ["kobart"], {}, rehearse=False)}["kobart/predict"].all_params[
-        "engine"
-    ] == "hf"
+    assert {s.key: s for s in plan_stages(tmp_path, ["kobart"], {}, rehearse=False)}[
+        "kobart/predict"
+    ].all_params["engine"] == "hf"
 
 
 @pytest.mark.parametrize(

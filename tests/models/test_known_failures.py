@@ -20,7 +20,7 @@ from dialsum.models.cards import CARDS, card
 from dialsum.models.loading import load
 from dialsum.models.memory_plan import refuse_offload
 from dialsum.models.precision import Device, Precision, decide
-from dialsum.models.prompts import Codec, example, spoiled
+from dialsum.models.prompts import Codec, spoiled, training_row
 from dialsum.models.replicas import replica
 from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.errors import DialsumError
@@ -177,7 +177,7 @@ def test_9_logits_of_the_whole_evaluation_set(rows, tmp_path):
 
     loaded = toy("qwen3-4b")
     codec = Codec(loaded.card, loaded.tokenizer)
-    made = [example(codec, d, s[0]) for d, s in zip(rows["dialogue"], rows["summaries"])]
+    made = [training_row(codec, d, s[0]) for d, s in zip(rows["dialogue"], rows["summaries"])]
     usual = Trainer(
         loaded.model,
         TrainingArguments(
@@ -245,7 +245,7 @@ def test_11_a_loss_on_the_prompt_or_none_on_the_end():
         tokenizer = toy(name).tokenizer
         codec = Codec(card(name), tokenizer)
         row, answer = (
-            example(codec, "#Person1#: 안녕?", "#Person1#이 인사한다."),
+            training_row(codec, "#Person1#: 안녕?", "#Person1#이 인사한다."),
             codec.target("#Person1#이 인사한다."),
         )
         assert [i for i in row["labels"] if i >= 0] == answer and answer[-1] == tokenizer.eos_token_id
@@ -375,13 +375,13 @@ def test_14_new_tokens_under_an_adapter(name, quantization, rows, tmp_path):
 def test_15_a_stage_that_was_skipped_in_silence(tmp_path):
     "A model that cannot start is a failure with its cause, and what waited for it is named, in facts and report"
     from dialsum.pipeline.executor import run_plan
-    from dialsum.pipeline.plan import plan
+    from dialsum.pipeline.plan import plan_stages
     from dialsum.report.document import write_report
-    from dialsum.runs.facts import facts
+    from dialsum.runs.facts import read_facts
     from dialsum.runs.folders import new_run
 
     run = new_run("skipped", dict(models=["qwen3-4b"], scale="replica"), tmp_path)
-    specs = plan(
+    specs = plan_stages(
         run,
         ["qwen3-4b"],
         dict(scale="replica", debug=True),
@@ -389,7 +389,7 @@ def test_15_a_stage_that_was_skipped_in_silence(tmp_path):
         rehearse=False,
     )
     run_plan([s for s in specs if s.stage not in ("submit", "report")], workers=2, say=lambda line: None)
-    found = {(f.model, f.stage): f for f in facts(run)}
+    found = {(f.model, f.stage): f for f in read_facts(run)}
     error = found["qwen3-4b", "train"].error
     assert error.kind == "preflight" and "nowhere" in error_sentence(error) and error.cause and error.remedy
     assert {found["qwen3-4b", s].status for s in ("evaluate", "predict")} == {"blocked"} and found[

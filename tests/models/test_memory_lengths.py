@@ -9,7 +9,7 @@ from dialsum.models.cards import card
 from dialsum.models.loading import load
 from dialsum.models.out_of_memory import within_memory
 from dialsum.models.replicas import replica
-from dialsum.pipeline import process
+from dialsum.pipeline import devices
 
 EXHAUSTED = [  # how libraries say that a device has no memory left
     torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory."),
@@ -81,7 +81,7 @@ def test_writing_goes_on_with_half_as_many_after_the_same_errors(error, capsys):
 )
 def test_more_stages_than_gpus_wait_for_their_turn(seen, workers, scale, count, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    at_once, why = process.at_once(workers, scale)
+    at_once, why = devices.at_once(workers, scale)
     assert at_once == count and bool(why) == (count < workers)
     if why:
         assert f"--workers {workers}" in why and why.endswith(".") and "\n" not in why
@@ -121,7 +121,7 @@ def sample():
 )
 def test_no_row_is_longer_than_its_bound_and_short_ones_are_not_counted(name, sample):
     from dialsum.models.loading import load_tokenizer
-    from dialsum.models.prompts import Codec, example
+    from dialsum.models.prompts import Codec, training_row
     from dialsum.models.row_lengths import GRAIN, longest_rows
 
     c = card(name)
@@ -133,7 +133,7 @@ def test_no_row_is_longer_than_its_bound_and_short_ones_are_not_counted(name, sa
     bound = longest_rows(codec, rows)
     assert len(calls) == len(set(calls)) + calls.count("가") - 1 and len(calls) < 2 * len(rows)
     assert "#Person1#: 네." not in calls  # it cannot be the longest, however dense
-    made = [example(codec, d, s[0], 512) for d, s in zip(rows["dialogue"], rows["summaries"])]
+    made = [training_row(codec, d, s[0], 512) for d, s in zip(rows["dialogue"], rows["summaries"])]
     target = max(sum(label >= 0 for label in e["labels"]) for e in made)
     source = max(
         len(e["input_ids"]) if c.seq2seq else len(e["input_ids"]) - sum(label >= 0 for label in e["labels"])

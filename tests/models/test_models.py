@@ -9,7 +9,7 @@ from dialsum.korean.tags import TAG
 from dialsum.models.cards import CARDS, card
 from dialsum.models.checkpoints import locate
 from dialsum.models.loading import load_tokenizer
-from dialsum.models.prompts import Codec, example
+from dialsum.models.prompts import Codec, training_row
 from dialsum.runs.errors import DialsumError
 
 SIZES = {
@@ -84,7 +84,7 @@ def test_replicas_know_every_text(name):
 @pytest.mark.parametrize("name", CARDS)
 def test_only_the_answer_is_learned_and_its_end_with_it(name):
     codec = Codec(CARDS[name], load_tokenizer(CARDS[name], locate(CARDS[name], "replica")))
-    row = example(codec, "#Person1#: 안녕.\n#Person2#: 응.", "#Person1#과 #Person2#가 인사한다.")
+    row = training_row(codec, "#Person1#: 안녕.\n#Person2#: 응.", "#Person1#과 #Person2#가 인사한다.")
     learned = [i for i in row["labels"] if i >= 0]
     assert (
         codec.text(learned) == "#Person1#과 #Person2#가 인사한다."

@@ -7,7 +7,7 @@ import torch
 from support.moved import NEW, moved, weights
 from support.toys import Killed, scores
 
-from dialsum.augment.prepare import prepare
+from dialsum.augment.prepare import prepare_rows
 from dialsum.data.dialogues import read
 from dialsum.models.cards import card
 from dialsum.models.loading import load
@@ -112,7 +112,7 @@ def test_other_weights_in_the_same_place_are_not(tmp_path):
 def test_an_adapter_is_known_by_what_its_base_holds(tmp_path):
     import json
 
-    from dialsum.models.checkpoints import fingerprint
+    from dialsum.models.origins import fingerprint
 
     c, r = card("qwen3-4b"), Recipe(method="lora", epochs=1, batch_size=8)
     trained(tmp_path, scores(1), name=c.name, r=r)
@@ -144,7 +144,7 @@ def prepared(tmp_path, given):
     "A run whose data stage has ended"
     run = new_run("moved", {}, tmp_path / "runs")
     stage = Stage("data", complete("data", dict(run=str(run)) | given))
-    prepare(stage)
+    prepare_rows(stage)
     stage.record({}, [run / "data"])
     return run
 
@@ -198,14 +198,14 @@ def test_a_training_is_done_wherever_the_weights_lie_that_it_began_with(tmp_path
 
 
 def test_the_folder_of_a_backend_counts_by_what_is_in_it():
-    from dialsum.runs.identity import by_content, identity
+    from dialsum.runs.identity import by_content, stage_identity
 
     digests = {"<augmentation_backend>/ko-en": "a" * 64, "<augmentation_backend 2>/en-ko": "b" * 64}
     here, there = (
         dict(augmentation_backend=f"/{top}/ko-en, /{top}/en-ko", seed=1) for top in ("here", "there")
     )
     assert by_content(here, digests) == dict(augmentation_backend=["a" * 64, "b" * 64], seed=1)
-    assert identity("data", here, digests) == identity("data", there, digests)
+    assert stage_identity("data", here, digests) == stage_identity("data", there, digests)
     endpoint = dict(augmentation_backend="https://one.example/v1")
     assert by_content(endpoint, {}) == endpoint
 

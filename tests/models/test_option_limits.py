@@ -30,7 +30,7 @@ def test_commands_refuse_it_before_anything_is_made(typed, tmp_path, monkeypatch
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr("dialsum.cli.run_plan", started)
+    monkeypatch.setattr("dialsum.commands.experiments.run_plan", started)
     asked = dict(
         command="dialsum run",
         mode="single",
@@ -115,7 +115,7 @@ def test_an_option_without_effect_is_refused_with_what_it_acts_with(typed, tmp_p
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr("dialsum.cli.run_plan", started)
+    monkeypatch.setattr("dialsum.commands.experiments.run_plan", started)
     words = [w for word in words for w in (word(tmp_path) if callable(word) else [word])]
     done = typed(
         "run", "--scale", "replica", "--runs", tmp_path / "runs", "--reports", tmp_path / "reports", *words
@@ -134,7 +134,7 @@ def test_an_experiment_that_has_not_begun_has_nothing_to_be_strict_about(typed, 
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr("dialsum.cli.run_plan", started)
+    monkeypatch.setattr("dialsum.commands.experiments.run_plan", started)
     monkeypatch.setattr("dialsum.checks.preflight.preflight", started)
     done = typed(command, "--scale", "replica", "--strict")
     assert done.returncode == 2 and "--strict" in done.stderr
@@ -202,7 +202,7 @@ def test_a_penalty_of_beams_that_a_stage_s_model_does_not_take_is_refused(typed,
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr("dialsum.cli.run_stage", started)
+    monkeypatch.setattr("dialsum.commands.single_stage.run_stage", started)
     done = typed(
         "stage",
         "evaluate",

@@ -235,7 +235,7 @@ def test_a_stage_puts_its_notebook_into_no_folder_that_its_model_is_read_from(
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr("dialsum.cli.run_stage", started)
+    monkeypatch.setattr("dialsum.commands.single_stage.run_stage", started)
     before = files_below(tmp_path)
     base = ["-p", "base", tmp_path / "moved"] if copy.startswith("moved") else []
     done = typed(
@@ -267,7 +267,7 @@ def test_no_experiment_is_made_in_a_model_that_it_starts_from(option, adapter, t
     def started(*_, **__):
         raise AssertionError("an experiment was started")
 
-    monkeypatch.setattr("dialsum.cli.run_plan", started)
+    monkeypatch.setattr("dialsum.commands.experiments.run_plan", started)
     before = files_below(tmp_path)
     done = typed(
         "run",

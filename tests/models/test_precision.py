@@ -9,8 +9,8 @@ from dialsum.data.dialogues import read
 from dialsum.models.cards import CARDS, card
 from dialsum.models.checkpoints import locate
 from dialsum.models.loading import load
-from dialsum.models.precision import METHODS, Device, Precision, decide
-from dialsum.models.prompts import Codec, example
+from dialsum.models.precision import TRAINING_METHODS, Device, Precision, decide
+from dialsum.models.prompts import Codec, training_row
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
 from dialsum.training.lora import add_lora, targets
@@ -27,14 +27,14 @@ def batch(loaded, rows=2):
     sample = read(sample_path() / "dev.csv", summaries=True).head(rows)
     codec = Codec(loaded.card, loaded.tokenizer)
     return DataCollatorForSeq2Seq(loaded.tokenizer)(
-        [example(codec, d, s[0]) for d, s in zip(sample["dialogue"], sample["summaries"])]
+        [training_row(codec, d, s[0]) for d, s in zip(sample["dialogue"], sample["summaries"])]
     )
 
 
 def test_no_decision_scales_gradients_of_bf16_or_trains_halves():
     made = 0
     for c, method, device, wish in itertools.product(
-        CARDS.values(), METHODS, DEVICES, ("", "fp32", "bf16", "fp16")
+        CARDS.values(), TRAINING_METHODS, DEVICES, ("", "fp32", "bf16", "fp16")
     ):
         try:
             p = decide(c, method, device, wish=wish)

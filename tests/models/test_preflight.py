@@ -13,8 +13,8 @@ from dialsum.checks.dry_run import rehearse
 from dialsum.checks.preflight import check_model
 from dialsum.checks.room import check_disk, check_memory
 from dialsum.models.cards import CARDS, card
-from dialsum.models.checkpoints import safetensors_header
 from dialsum.models.replicas import replica
+from dialsum.models.weight_files import safetensors_header
 from dialsum.training.recipe import make_recipe, memory_needed, plan_training
 
 

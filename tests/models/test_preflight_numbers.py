@@ -9,7 +9,7 @@ from dialsum.checks.metrics import FindingRecord
 from dialsum.models.cards import CARDS, card
 from dialsum.models.replicas import replica
 from dialsum.pipeline.executor import run_plan
-from dialsum.pipeline.plan import plan
+from dialsum.pipeline.plan import plan_stages
 from dialsum.report.document import render
 from dialsum.report.experiment import read_experiment
 from dialsum.runs.error_facts import error_sentence
@@ -21,7 +21,9 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
     shutil.copytree(replica(card("qwen3-4b")), broken)
     (broken / "model.safetensors").write_bytes(b"\xff\x00")
     run = new_run("stopped", dict(models=["qwen3-4b"], scale="replica"), tmp_path / "runs")
-    specs = plan(run, ["qwen3-4b"], dict(scale="replica"), False, {"qwen3-4b": str(broken)}, rehearse=False)
+    specs = plan_stages(
+        run, ["qwen3-4b"], dict(scale="replica"), False, {"qwen3-4b": str(broken)}, rehearse=False
+    )
     ended = run_plan([s for s in specs if s.stage in ("preflight", "data", "train")], say=lambda line: None)
     error = ended["qwen3-4b/train"].error
     assert ended["preflight"].status == "success" and error.kind == "preflight"
@@ -87,12 +89,12 @@ def rows_of(count):
 def test_how_many_updates_there_will_be_is_known_and_few_are_a_warning(rows, options, count):
     from support.experiments import is_korean
 
-    from dialsum.checks.outlook import FEW, check_updates, look_ahead
+    from dialsum.checks.outlook import MIN_UPDATES, check_updates, look_ahead
 
     outlook = look_ahead(card("kobart"), "full", options, None, dict(train=rows_of(rows)))
     assert outlook.updates == count and str(outlook).startswith(f"{count} updates ({options['epochs']} epoch")
     found = check_updates("full", outlook)
-    assert bool(found) == (count < FEW) and not check_updates("replica", outlook)
+    assert bool(found) == (count < MIN_UPDATES) and not check_updates("replica", outlook)
     for f in found:
         assert f.severity == "warning" and f"{count} time" in f.what and is_korean(f)
 

@@ -436,12 +436,12 @@ def test_the_reader_sees():
 
 
 def test_every_option_has_a_korean_name():
-    from dialsum.cli import _stage_parameters
+    from dialsum.commands.options import plan_parameters
 
     assert not [
         n
         for n in [
-            *_stage_parameters(),
+            *plan_parameters(),
             "use_tta",
             "optimize_inference",
             "models",

@@ -8,7 +8,6 @@ from support.mermaid import mermaid_blocks, parse
 from support.report import advice, cells, outside_code, write
 
 from dialsum.data.quality import DEFECTS
-from dialsum.report.diagrams import mermaid_text
 from dialsum.report.document import SECTIONS
 from dialsum.report.experiment import Step, read_experiment
 from dialsum.report.figures import (
@@ -21,6 +20,7 @@ from dialsum.report.figures import (
     png,
 )
 from dialsum.report.sections.timeline import gantt
+from dialsum.report.texts import mermaid_text
 
 
 def tables(md):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dialsum.augment.prepare import prepare
-from dialsum.cli import board
+from dialsum.augment.prepare import prepare_rows
+from dialsum.commands.display import board
 from dialsum.pipeline.done import why_undone
 from dialsum.pipeline.executor import run_plan
-from dialsum.pipeline.plan import plan
+from dialsum.pipeline.plan import plan_stages
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.pipeline.status import due, time_left
@@ -50,14 +50,14 @@ def begun(top, **more):
         use_tta=False,
         optimize_inference=False,
     )
-    specs = plan(
+    specs = plan_stages(
         Path(), ["kobart"], options | dict(scale="replica", reports=str(top / "reports")), rehearse=False
     )
     hashes = {Path(path).name: sha256(path) for path in options.values() if str(path).endswith(".csv")}
     run = new_run("small", told | options, top / "runs", data=hashes, stages=[s.key for s in specs])
     spec = StageSpec(run, "data", "", options)
     stage = Stage("data", spec.all_params)
-    prepare(stage)
+    prepare_rows(stage)
     stage.record({}, [run / "data"])
     release(run)  # as its process does when it ends
     (top / "reports").mkdir()
@@ -84,8 +84,8 @@ def planned(monkeypatch, tmp_path):
         plans.append(specs)
         raise DialsumError("far enough")
 
-    monkeypatch.setattr("dialsum.cli.run_plan", keep)
-    monkeypatch.setattr("dialsum.cli.reports_path", lambda: tmp_path / "reports")
+    monkeypatch.setattr("dialsum.commands.experiments.run_plan", keep)
+    monkeypatch.setattr("dialsum.commands.experiments.reports_path", lambda: tmp_path / "reports")
     return plans
 
 
@@ -143,7 +143,7 @@ def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypa
     "Every stage of a plan has succeeded; the folder is moved; nothing is left"
     run = begun(tmp_path / "first")
     asked = experiment_record(run)
-    specs = plan(
+    specs = plan_stages(
         run,
         ["kobart"],
         {k: v for k, v in asked.options.items() if k in ("scale", "reports") or k.endswith("_csv")},
@@ -162,7 +162,7 @@ def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypa
     there.parent.mkdir(parents=True)
     shutil.move(run, there)
     shutil.rmtree(tmp_path / "first")
-    moved = plan(
+    moved = plan_stages(
         there,
         ["kobart"],
         {k: v for k, v in asked.options.items() if k in ("scale", "reports") or k.endswith("_csv")},
@@ -183,7 +183,7 @@ def test_stages_that_are_kept_do_not_shorten_what_is_left(tmp_path):
     for folder in (run, *(spec.folder for spec in kept)):
         release(folder)
     rows = StageSpec(run, "data", "", dict(debug=True))
-    log_event(run, "end", **rows.named, status="success", seconds=540)
+    log_event(run, "end", **rows.key_fields, status="success", seconds=540)
     ended = run_plan([*kept, rows], workers=1, say=lines.append)
     told = [line for line in lines if line.startswith("[")]
     assert {f.status for f in ended.values()} == {"success"} and len(told) == 6
@@ -240,7 +240,7 @@ def test_what_will_run_is_known_before_it_runs(moved):
         for k, v in experiment_record(moved).options.items()
         if k in ("scale", "train_csv", "dev_csv", "test_csv")
     }
-    specs = plan(moved, ["kobart"], options, rehearse=False)
+    specs = plan_stages(moved, ["kobart"], options, rehearse=False)
     assert due(specs) == [
         "preflight",
         "kobart/train",
@@ -249,5 +249,5 @@ def test_what_will_run_is_known_before_it_runs(moved):
         "submit",
         "report",
     ]
-    other = plan(moved, ["kobart"], options | dict(seed=7), rehearse=False)
+    other = plan_stages(moved, ["kobart"], options | dict(seed=7), rehearse=False)
     assert "data" in due(other)

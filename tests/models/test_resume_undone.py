@@ -6,19 +6,19 @@ import shutil
 import pandas as pd
 import pytest
 
-from dialsum.augment.prepare import at_hand, check_data, prepare
+from dialsum.augment.prepare import at_hand, check_data, prepare_rows
 from dialsum.pipeline.executor import run_plan
-from dialsum.pipeline.plan import plan
+from dialsum.pipeline.plan import plan_stages
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.pipeline.status import due, time_left
 from dialsum.runs.errors import DialsumError
-from dialsum.runs.events import events, log_event
+from dialsum.runs.events import log_event, read_events
 from dialsum.runs.facts import experiment_record, read_fact
 from dialsum.runs.files import write_atomic
 from dialsum.runs.folders import new_run
 from dialsum.runs.locks import release
-from dialsum.runs.parameters import parameters
+from dialsum.runs.parameters import stage_parameters
 from dialsum.runs.places import sample_path
 from dialsum.runs.stage import Stage
 
@@ -51,9 +51,9 @@ def killed(top, parts=("train", "test"), names=None, use_tta=False, **more):
         optimize_inference=False,
     )
     run = new_run("small", told | options, top / "runs", data={}, stages=[])
-    of_data = {name: value for name, value in options.items() if name in parameters("data")}
+    of_data = {name: value for name, value in options.items() if name in stage_parameters("data")}
     stage = Stage("data", StageSpec(run, "data", "", of_data).all_params)
-    prepare(stage)
+    prepare_rows(stage)
     stage.record({}, [run / "data"])
     release(run)
     shutil.rmtree(top / "sources")
@@ -70,7 +70,7 @@ def planned(monkeypatch):
         plans.append(given)
         raise DialsumError("far enough")
 
-    monkeypatch.setattr("dialsum.cli.run_plan", keep)
+    monkeypatch.setattr("dialsum.commands.experiments.run_plan", keep)
     return plans
 
 
@@ -106,7 +106,7 @@ def test_a_resume_asks_nothing_anew_of_rows_that_are_made(asked, tmp_path, typed
     assert "far enough" in done.stderr and planned, done.stderr
     assert "data" not in experiment_record(run).attempts[-1].left
     made = check_data(
-        {name: value for name, value in at_hand(run, options).items() if name in parameters("data")}
+        {name: value for name, value in at_hand(run, options).items() if name in stage_parameters("data")}
     )[0]
     for part, rows in made.items():
         written = pd.read_csv(run / "data" / f"{part}.csv", dtype=str, keep_default_na=False)
@@ -142,11 +142,11 @@ def finished(top):
         stages=[],
     )
     options = dict(scale="replica", reports=str(top / "reports"))
-    for spec in plan(run, ["kobart"], options, rehearse=False):
+    for spec in plan_stages(run, ["kobart"], options, rehearse=False):
         stage = Stage(spec.stage, spec.all_params, spec.model)
         made = write_atomic(stage.folder / f"{spec.stage}.txt", "as it was")
         stage.record({}, [made])
-        log_event(run, "end", **spec.named, status="success", seconds=540)
+        log_event(run, "end", **spec.key_fields, status="success", seconds=540)
         release(stage.folder)
     release(run)
     (top / "reports").mkdir()
@@ -166,7 +166,7 @@ def output_changed(run, monkeypatch):
 
 def notebook_changed(run, monkeypatch):
     monkeypatch.setattr(
-        "dialsum.pipeline.done.identity",
+        "dialsum.pipeline.done.stage_identity",
         lambda stage, *_: (
             "another"
             if stage == "train"
@@ -190,12 +190,12 @@ def test_a_resume_knows_what_runs_again_and_how_long_that_takes(
     awaited = due(specs, undone)
     assert set(awaited) == ALL
     log_event(run, "open")
-    assert str(time_left(events(run), awaited)) == f"about {540 * len(ALL)} s left"
+    assert str(time_left(read_events(run), awaited)) == f"about {540 * len(ALL)} s left"
 
 
 def test_strict_lets_everything_run_again(tmp_path, typed, planned, monkeypatch):
     run = finished(tmp_path)
-    monkeypatch.setattr("dialsum.pipeline.done.environment", lambda: dict(package_code="another"))
+    monkeypatch.setattr("dialsum.pipeline.done.current_environment", lambda: dict(package_code="another"))
     typed("resume", run, "--strict")
     assert set(due(planned[0][0], planned[0][5])) == ALL | {"data"}
 
@@ -208,7 +208,7 @@ def test_a_plan_that_is_told_nothing_finds_it_when_the_stage_begins(tmp_path):
     after = StageSpec(run, "submit", "", {}, after=("data",))
     Stage("submit", after.all_params).record({})
     release(run)
-    log_event(run, "end", **after.named, status="success", seconds=540)
+    log_event(run, "end", **after.key_fields, status="success", seconds=540)
     (run / "data" / "train.csv").unlink()
     run_plan([rows, after], workers=1, say=lines.append)
     [of_rows] = [line for line in lines if re.match(r"\[ *1/2\] data", line)]

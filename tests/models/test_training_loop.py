@@ -318,10 +318,10 @@ def test_full_training_refuses_the_options_of_adapters(name, value, typed):
 
 def test_beside_a_model_with_an_adapter_one_without_ignores_its_options(tmp_path):
     from dialsum.checks.preflight import preflight
-    from dialsum.pipeline.plan import plan
+    from dialsum.pipeline.plan import plan_stages
 
     given = dict(scale="replica", lora_r=8)
-    trainings = [s for s in plan(tmp_path, ["kobart", "qwen3-4b"], given) if s.stage == "train"]
+    trainings = [s for s in plan_stages(tmp_path, ["kobart", "qwen3-4b"], given) if s.stage == "train"]
     asked = {s.model: s.params.get("lora_r") for s in trainings}
     assert asked == {"kobart": None, "qwen3-4b": 8}
     assert preflight(["kobart", "qwen3-4b"], "replica", given, runs=tmp_path).ok()

@@ -29,12 +29,17 @@ def reached(c, say=lambda line: None):
         pytest.skip(f"the package registry cannot be reached: {e}")
 
 
-def continued(loaded, text):
-    "What a model writes behind a text, a few words, the likeliest first"
+def token_loss(loaded, text):
+    "Mean cross-entropy of a text, per token"
     ids = loaded.tokenizer(text, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
-        written = loaded.model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)
-    return loaded.tokenizer.decode(written[0, ids.shape[1] :])
+        return loaded.model(input_ids=ids, labels=ids).loss.item()
+
+
+def prefers_order(loaded, text):
+    "Whether a sentence is much likelier than its own words the other way round"
+    backwards = " ".join(reversed(text.split()))
+    return token_loss(loaded, text) + 0.5 < token_loss(loaded, backwards)
 
 
 @pytest.mark.slow
@@ -42,7 +47,8 @@ def test_the_real_weights_know_korean(tmp_path, monkeypatch):
     monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path))
     gemma = card("gemma-3-270m")
     loaded = load(gemma, reached(gemma))
-    assert loaded.parameters[0] == 268_098_176 and "서울" in continued(loaded, "대한민국의 수도는")
+    assert loaded.parameters[0] == 268_098_176
+    assert prefers_order(loaded, "회의가 내일 오후 세 시로 미뤄졌다는 소식을 팀원들에게 전해 주세요.")
     codec = Codec(gemma, loaded.tokenizer)
     for text in ("#Person1#은 #Person2#에게 #PhoneNumber#로 전화한다.", "가<b>나</b>\n다</s><eos>  라"):
         assert (
@@ -88,7 +94,8 @@ def test_a_real_llama_that_needs_no_licence(tmp_path, monkeypatch):
         ),
     )
     loaded = load(smol, reached(smol))
-    assert loaded.parameters[0] == 134_515_008 and "Paris" in continued(loaded, "The capital of France is")
+    assert loaded.parameters[0] == 134_515_008
+    assert prefers_order(loaded, "Please tell the team that the meeting was moved to three o'clock tomorrow.")
 
 
 @pytest.mark.slow
@@ -115,8 +122,7 @@ def test_real_learns_and_tells_where_its_weights_are_from(small_card, typed, tmp
         and fact["metrics"]["scale"] == "full"
     )
     report = (tmp_path / "reports" / f"{run.name}.md").read_text()
-    assert (
-        "[Gemma Terms of Use](https://ai.google.dev/gemma/terms)" in report
-        and "toy-gguf-part1==1.0.0" in report
-        and "축소 모형" not in report
-    )
+    overview = report.partition("## 한눈에 보기")[2].partition("\n## ")[0]
+    assert "[Gemma Terms of Use](https://ai.google.dev/gemma/terms)" in report
+    assert "toy-gguf-part1==1.0.0" in report
+    assert overview and "축소 모형" not in overview  # the rehearsal's is told further down

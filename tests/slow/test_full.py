@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from support.experiments import TYPED
 
-from dialsum.api.summaries import stand_in
+from dialsum.api.stand_in_server import stand_in
 from dialsum.data.dialogues import read
 from dialsum.generation.engines import ENGINES
 from dialsum.models.cards import CARDS
@@ -20,7 +20,7 @@ from dialsum.pipeline.spec import StageSpec
 from dialsum.report.cases import read_cases, systems
 from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.facts import experiment_record, read_fact
-from dialsum.runs.parameters import parameters
+from dialsum.runs.parameters import stage_parameters
 
 pytestmark = pytest.mark.slow  # some twenty stages, a training for each fold
 KEY = "sk-never-to-be-seen-0123456789"
@@ -106,7 +106,7 @@ def test_every_option_has_arrived(experiment, models):
             ("api",),
             ("report",),
         )
-        for p in parameters(s[-1])
+        for p in stage_parameters(s[-1])
     }
     for name in typed - {"mode", "models", "experiment_name", "use_tta", "optimize_inference"}:
         assert stages[name].params[name] == asked[name], name

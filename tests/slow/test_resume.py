@@ -18,11 +18,11 @@ from support.experiments import fact_of
 from support.resume import CALL, copied, experiment, small, undisturbed  # noqa: F401
 
 from dialsum.pipeline.executor import state
-from dialsum.pipeline.process import _sockets
+from dialsum.pipeline.kernel import _sockets
 from dialsum.report.document import render
 from dialsum.report.experiment import Experiment, read_experiment
-from dialsum.runs.events import events
-from dialsum.runs.facts import experiment_record, facts
+from dialsum.runs.events import read_events
+from dialsum.runs.facts import experiment_record, read_facts
 from dialsum.runs.records import ExperimentRecord
 
 TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second"}
@@ -114,7 +114,7 @@ def timeless(
     text = render(
         Experiment(
             "x",
-            ExperimentRecord.model_validate(still(e.asked.to_dict()) | dict(experiment="x")),
+            ExperimentRecord.model_validate(still(e.record.to_dict()) | dict(experiment="x")),
             [
                 fact_of(**still(f.to_dict()) | dict(experiment="x"))
                 for f in sorted(e.facts, key=lambda f: (f.stage, f.model or ""))
@@ -167,7 +167,11 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
     for path in undisturbed.rglob("*.safetensors"):
         assert path.read_bytes() == (run / path.relative_to(undisturbed)).read_bytes(), path
     both = [
-        {(f.stage, f.model): (f.status, same(f.metrics.to_dict())) for f in facts(r) if f.stage != "report"}
+        {
+            (f.stage, f.model): (f.status, same(f.metrics.to_dict()))
+            for f in read_facts(r)
+            if f.stage != "report"
+        }
         for r in (undisturbed, run)
     ]
     assert both[0] == both[1]
@@ -175,7 +179,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
     for model in experiment_record(undisturbed).options["models"]:  # what had succeeded did not run again
         happened = [
             (e["event"], e.get("status"))
-            for e in events(run)
+            for e in read_events(run)
             if e.get("model") == model and e.get("stage") == "train" and e["event"] in ("start", "end")
         ]
         assert (
@@ -197,8 +201,8 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
 @pytest.mark.slow
 def test_two_drivers_on_one_experiment(copied, env):
     (copied / "qwen3-4b" / "predict.json").unlink()
-    before, first = len(events(copied)), go(env, "resume", copied)
-    while not any(e["event"] == "start" for e in events(copied)[before:]):
+    before, first = len(read_events(copied)), go(env, "resume", copied)
+    while not any(e["event"] == "start" for e in read_events(copied)[before:]):
         time.sleep(0.05)
     assert state(copied) == "running"
     second = go(env, "resume", copied)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dialsum.api.summaries import stand_in
+from dialsum.api.stand_in_server import stand_in
 from dialsum.data.dialogues import read
 from dialsum.pipeline.examples import worn
 from dialsum.pipeline.metrics import METRICS

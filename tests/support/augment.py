@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dialsum.augment.instructions import INSTRUCTIONS
-from dialsum.augment.swap import swap
+from dialsum.augment.swap import swap_speakers
 from dialsum.data.dialogues import read
 from dialsum.korean.tags import TAG
 from dialsum.runs.places import sample_path
@@ -41,8 +41,8 @@ def check(rows, made):
         ]
         if new.method == "speaker_swap":
             assert (
-                swap(new.dialogue) == old.dialogue != new.dialogue
-                and tuple(map(swap, new.summaries)) == old.summaries
+                swap_speakers(new.dialogue) == old.dialogue != new.dialogue
+                and tuple(map(swap_speakers, new.summaries)) == old.summaries
             )
             assert re.findall(r"\d+(?!#)", new.dialogue) == re.findall(r"\d+(?!#)", old.dialogue)
             continue

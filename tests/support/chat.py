@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from dialsum.endpoints import client as chat_module
+from dialsum.endpoints import question
 
 KEY = "sk-test-do-not-tell-4711"
 
@@ -86,6 +86,6 @@ def told(text, **more):
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
-    monkeypatch.setattr(chat_module, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(question, "FIRST_WAIT", 0.02)
     for name in ("OPENAI_API_KEY", "UPSTAGE_API_KEY", "SOLAR_API_KEY"):
         monkeypatch.delenv(name, raising=False)

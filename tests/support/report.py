@@ -90,4 +90,6 @@ def advice(
         params=params,
     )
     e = read_experiment(run)
-    return SECTIONS["다음에 할 일"](Experiment(e.name, e.asked, [f for f in e.facts if f.stage != "predict"]))
+    return SECTIONS["다음에 할 일"](
+        Experiment(e.name, e.record, [f for f in e.facts if f.stage != "predict"])
+    )

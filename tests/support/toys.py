@@ -11,7 +11,7 @@ from filelock import FileLock
 from dialsum.data.dialogues import read
 from dialsum.models.cards import CARDS, card
 from dialsum.models.loading import load
-from dialsum.models.prompts import Codec, example
+from dialsum.models.prompts import Codec, training_row
 from dialsum.models.replicas import replica
 from dialsum.runs.places import cache_path, sample_path
 
@@ -33,7 +33,7 @@ def learn(loaded, rows, steps=400, learning_rate=3e-3, enough=ENOUGH):
     "Train every weight of a toy until it knows each summary; raises `AssertionError` where it does not learn them"
     codec, pad = Codec(loaded.card, loaded.tokenizer), loaded.tokenizer.pad_token_id
     made = [
-        example(codec, dialogue, summaries[0])
+        training_row(codec, dialogue, summaries[0])
         for dialogue, summaries in zip(rows["dialogue"], rows["summaries"])
     ]
     fill = dict(input_ids=pad, attention_mask=0, labels=-100)

@@ -16,7 +16,7 @@ from dialsum.augment.backends import backend
 from dialsum.augment.methods import METHODS, method
 from dialsum.augment.rewriting import BAND, syllable_rouge
 from dialsum.augment.rows import augment, check_methods
-from dialsum.augment.swap import swap
+from dialsum.augment.swap import swap_speakers
 from dialsum.augment.synonyms import (
     ADJECTIVES,
     ADVERBS,
@@ -84,11 +84,13 @@ def test_numerals_and_names_stay_as_often(train):
     ).map("".join)
 )
 def test_swapping_twice_is_identity(text):
-    assert swap(swap(text)) == text and Counter(TAG.findall(swap(swap(text)))) == Counter(TAG.findall(text))
+    assert swap_speakers(swap_speakers(text)) == text and Counter(
+        TAG.findall(swap_speakers(swap_speakers(text)))
+    ) == Counter(TAG.findall(text))
 
 
 def test_swapping_takes_the_particles_along():
-    assert swap(
+    assert swap_speakers(
         "#Person1#은 #Person2#를 보고 #Person1#이라고 적어 #Person2#와의 일을 #Person1#에게 맡긴다. #Person2#은"
     ) == (
         "#Person2#는 #Person1#을 보고 #Person2#라고 적어 #Person1#과의 일을 #Person2#에게 맡긴다. #Person1#는"
@@ -368,7 +370,7 @@ def fine(new, old):
         (lambda new, old: "죄송하지만 도와드릴 수 없습니다.", "turns"),
         (lambda new, old: new.rsplit("\n", 1)[0], "turns"),
         (lambda new, old: new + "\n#Person2#: 네.", "turns"),
-        (lambda new, old: swap(new), "turns"),
+        (lambda new, old: swap_speakers(new), "turns"),
         (lambda new, old: new.replace("#Person2#", "#Ferson2#"), "turns"),
         (lambda new, old: "\n".join(new.split("\n")[::-1]), "far"),
         (lambda new, old: new.replace("#PhoneNumber#", "전화번호"), "figures"),

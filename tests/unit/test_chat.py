@@ -10,8 +10,11 @@ from email.utils import format_datetime
 import pytest
 from support.chat import KEY, quickly, serving, told  # noqa: F401
 
-from dialsum.endpoints import client as chat_module
-from dialsum.endpoints.client import Answers, Chat, Rate, Refused
+from dialsum.endpoints import question
+from dialsum.endpoints.answers import Answers
+from dialsum.endpoints.client import Chat
+from dialsum.endpoints.rate_limit import Rate
+from dialsum.endpoints.replies import Refused
 from dialsum.runs.errors import DialsumError
 
 
@@ -45,7 +48,7 @@ def test_a_pause_that_the_endpoint_asks_for_holds_all_threads():
 
 
 def test_waits_grow_and_differ(monkeypatch):
-    monkeypatch.setattr(chat_module, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(question, "FIRST_WAIT", 0.05)
 
     def gaps():
         with serving(lambda n, asked, handler: (500, {}, b"")) as server:
@@ -286,7 +289,7 @@ def test_progress_is_told(monkeypatch):
     ticks = iter(range(0, 10000, 6))
     with serving(echo) as server:
         chat, seen = Chat(server.url, "m"), []
-        monkeypatch.setattr(chat_module.time, "monotonic", lambda: float(next(ticks)))
+        monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
         chat.many(list("abc"), progress=lambda *told: seen.append(told))
     assert [s[:2] for s in seen] == [(1, 3), (2, 3), (3, 3)] and seen[-1][2] == 0 and seen[0][2] > 0
 

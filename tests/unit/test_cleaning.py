@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum.augment.prepare import prepare
+from dialsum.augment.prepare import prepare_rows
 from dialsum.data.characters import control, jamo
 from dialsum.data.dialogues import Dialogue, read
 from dialsum.data.mending import broken_tag, mend, mend_pair
-from dialsum.data.pairs import turns
+from dialsum.data.pairs import unusual_turns
 from dialsum.data.quality import check, repaired
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.folders import new_run
@@ -31,7 +31,7 @@ def bare(text):
 def data(folder, **params):
     "What the data stage makes, in this process"
     run = new_run("data", {}, folder / "runs")
-    return prepare(Stage("data", complete("data", dict(run=str(run)) | params)))
+    return prepare_rows(Stage("data", complete("data", dict(run=str(run)) | params)))
 
 
 def frame_of(rows):
@@ -374,8 +374,8 @@ def test_files_with_written_out_line_ends_are_read_as_turns(tmp_path):
 
 def test_a_full_width_colon_opens_a_turn_and_is_mended():
     text = "#Person1#： 안녕.\n#Person2# ： 응: 그래."
-    assert Dialogue("", text).speakers == ["#Person1#", "#Person2#"] and turns(text)
-    assert mend(text) == "#Person1#: 안녕.\n#Person2#: 응: 그래." and not turns(mend(text))
+    assert Dialogue("", text).speakers == ["#Person1#", "#Person2#"] and unusual_turns(text)
+    assert mend(text) == "#Person1#: 안녕.\n#Person2#: 응: 그래." and not unusual_turns(mend(text))
     assert mend("#Person1#： 안녕. #Person2#： 응.") == "#Person1#: 안녕.\n#Person2#: 응."
 
 

@@ -157,10 +157,11 @@ def test_the_limit_of_equal_scores_is_each_tokenizer_s_own():
     )  # of other dialogues: few words are shared between blanks
     share, warned = equal_share(predictions, references, "word")
     assert share > 0.57 and bool(warned) == (share > 0.8)
-    from dialsum.scores.damage import limits
+    from dialsum.scores.damage import damage_limits
 
-    assert not {"equal_r1_rl"} & (set(limits("kiwi")) | set(limits("char")))  # nothing was measured for these
-    assert limits()["equal_r1_rl"][1] == 0.3 < limits("word")["equal_r1_rl"][1]
+    # nothing was measured for these
+    assert not {"equal_r1_rl"} & (set(damage_limits("kiwi")) | set(damage_limits("char")))
+    assert damage_limits()["equal_r1_rl"][1] == 0.3 < damage_limits("word")["equal_r1_rl"][1]
 
 
 def test_a_whitespace_score_of_a_fair_model_is_not_called_broken():
@@ -205,7 +206,7 @@ def cut_advice(reached, **settings):
     if reached is not None:
         settings |= dict(reached=reached)
     return "--max-new-tokens" in " ".join(
-        a.what for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings))
+        a.action for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings))
     )
 
 

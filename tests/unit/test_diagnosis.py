@@ -13,7 +13,7 @@ import pytest
 from support.diagnosis import EXAMPLES, FP16, KNOWN, OOM, SITE, kinds, tb
 
 from dialsum.checks.diagnosis import Diagnosis, catalogue, diagnose, diagnose_file
-from dialsum.checks.logs import read
+from dialsum.checks.logs import read_log
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.records import ErrorRecord
 
@@ -232,7 +232,7 @@ def test_the_root_of_a_chain_counts_and_the_last_is_told():
         assert d.kind == "unknown" and d.evidence[1:] == ("KeyError: 'a'", "ValueError: b")
         assert [
             f.name
-            for f in read(
+            for f in read_log(
                 io.StringIO(
                     tb("KeyError: 'a'") + between + tb("ValueError: b") + between + tb("TypeError: c")
                 )
@@ -292,7 +292,7 @@ def test_a_prefix_before_every_line(prefix):
     text = "".join(
         prefix + line + "\n" for line in (tb(FP16, "torch/amp/grad_scaler.py _unscale_grads_")).splitlines()
     )
-    (failure,), _ = read(io.StringIO(text))
+    (failure,), _ = read_log(io.StringIO(text))
     assert len(failure.frames) == 2 and kinds(text) == ["precision-scaler-fp16"]
 
 
@@ -300,7 +300,7 @@ def test_processes_that_write_at_the_same_time():
     first = [f"[rank0]: {line}" for line in tb(FP16, "torch/amp/grad_scaler.py _unscale_grads_").splitlines()]
     second = [f"[rank1]: {line}" for line in tb(OOM, "torch/nn/modules/linear.py forward").splitlines()]
     text = "\n".join(line for pair in zip(first, second) for line in pair) + "\n"
-    found, _ = read(io.StringIO(text))
+    found, _ = read_log(io.StringIO(text))
     assert [len(f.frames) for f in found] == [2, 2] and set(kinds(text)) == {
         "precision-scaler-fp16",
         "memory-cuda",

@@ -22,7 +22,7 @@ from dialsum.ensemble.candidates import Candidate, Candidates, read_candidates
 from dialsum.ensemble.mbr import (
     Standing,
     against,
-    best,
+    best_member,
     drop_weak,
     oracle,
     standing,
@@ -155,7 +155,7 @@ def test_empty_candidates_neither_vote_nor_win():
     c = one_row(("a", ""), ("b", "우산을 찾는다"))
     assert (
         oracle(c, ["전혀 다른 글"])["member"][0] == "b"
-        and best(c, Standing(dict(a=np.array([2.0]), b=np.array([1.0])), 0.0))["summary"][0] == ""
+        and best_member(c, Standing(dict(a=np.array([2.0]), b=np.array([1.0])), 0.0))["summary"][0] == ""
     )
 
 

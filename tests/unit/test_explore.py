@@ -17,24 +17,20 @@ from dialsum.checks.finding import Finding
 from dialsum.checks.preflight import Preflight
 from dialsum.data.dialogues import Dialogue, read, to_csv
 from dialsum.report.cases import Case, read_cases, systems
-from dialsum.report.comparison import (
-    changed_code,
-    changed_data,
-    changed_options,
-    check_comparable,
-    compare_experiments,
-    render_comparison,
-)
+from dialsum.report.comparison.changes import changed_code, changed_data, changed_options
+from dialsum.report.comparison.document import render_comparison
+from dialsum.report.comparison.experiments import compare_experiments
+from dialsum.report.comparison.pairs import check_comparable
 from dialsum.report.experiment import Experiment, read_experiment
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.files import sha256, to_json
 from dialsum.runs.places import sample_path
 from dialsum.runs.records import SCHEMA
 from dialsum.scores.escaping import plain_markdown
-from dialsum.scores.matches import matches
+from dialsum.scores.matches import find_matches
 from dialsum.scores.rouge import ScoreTable, rouge
 from dialsum.scores.significance import Score
-from dialsum.scores.tokenizers import tokenizer
+from dialsum.scores.tokenizers import make_tokenizer
 
 HELL = [
     "a|b",
@@ -178,7 +174,7 @@ def test_every_object_shows_hostile_text_as_text(hell):
     )
     check_html(case._repr_html_())
     check_markdown(case.markdown())
-    check_html(matches(hell, hell)._repr_html_())
+    check_html(find_matches(hell, hell)._repr_html_())
     check_markdown(
         Experiment(
             hell,
@@ -211,7 +207,7 @@ def test_terminals_get_text():
     case = Case(Dialogue("x", "#Person1#: 말", ("정답이다.",)), {"a": "정답이다."})
     for shown in (
         repr(case),
-        repr(matches("정답", "정답")),
+        repr(find_matches("정답", "정답")),
         repr(Preflight({"kobart": []}, 1.0)),
         repr(Experiment("x", None, [])),
         str(Diagnosis("k", "c", "r", "P1", "", ())),
@@ -251,8 +247,8 @@ texts = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(texts, texts, st.sampled_from(["split", "whole"]), st.sampled_from(["mecab", "char", "word"]))
 def test_marks_are_what_the_score_counts(text, other, tags, name):
-    found, back = matches(text, other, name, tags), matches(other, text, name, tags)
-    theirs = RougeScorer(["rouge1", "rougeL"], tokenizer=tokenizer(name, tags)).score(other, text)
+    found, back = find_matches(text, other, name, tags), find_matches(other, text, name, tags)
+    theirs = RougeScorer(["rouge1", "rougeL"], tokenizer=make_tokenizer(name, tags)).score(other, text)
 
     def f1(*kinds):
         return 2 * found.count(*kinds) / max(1, len(found.tokens) + len(back.tokens))
@@ -283,7 +279,7 @@ def test_plain_markdown_is_one_line_with_the_same_letters(text):
 
 def test_kiwi_is_refused():
     with pytest.raises(DialsumError, match="mecab, char or word"):
-        matches("했다", "했다", "kiwi")
+        find_matches("했다", "했다", "kiwi")
 
 
 # two experiments
@@ -460,7 +456,7 @@ def test_what_cannot_be_compared_is_refused_and_kept_apart(build, rows, poor):
             check_comparable(systems(first)["kobart"], systems(run)["kobart"])
         [p] = compare_experiments(first, run).pairs
         assert (
-            p.why[0] == code
+            p.reason[0] == code
             and p.difference is None
             and p.p is None
             and "견줄 수 없" in render_comparison([first, run])
@@ -476,7 +472,7 @@ def test_seeds_and_intervals_do_not_make_scores_incomparable(build, poor):
             a, build("b", dict(kobart=poor), signature=told.replace("seed=42", "seed=7"))
         )
         .pairs[0]
-        .why
+        .reason
     )
 
 

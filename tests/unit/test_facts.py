@@ -11,16 +11,17 @@ from dialsum.augment.metrics import BackendUse
 from dialsum.checks.finding import Finding
 from dialsum.checks.metrics import FindingRecord, OutlookRecord
 from dialsum.checks.outlook import Outlook
-from dialsum.endpoints.client import Used
+from dialsum.endpoints.connection import Used
+from dialsum.generation.bench import Measured
 from dialsum.generation.metrics import EvaluateMetrics, MeasuredEngine, OptimizeMetrics
-from dialsum.generation.search import Measured, Optimum
+from dialsum.generation.search import Optimum
 from dialsum.models.lengths import Lengths
 from dialsum.models.metrics import LengthsRecord, PrecisionRecord
 from dialsum.models.precision import Precision
 from dialsum.pipeline.metrics import METRICS
 from dialsum.report.example import example_experiment
 from dialsum.runs.errors import DialsumError
-from dialsum.runs.facts import experiment_record, fact_files, facts, read_fact
+from dialsum.runs.facts import experiment_record, fact_files, read_fact, read_facts
 from dialsum.runs.files import to_json
 from dialsum.runs.messages import LANGUAGES
 from dialsum.training.metrics import RecipeRecord, TrainMetrics
@@ -41,7 +42,7 @@ def test_every_fact_comes_back_key_for_key(build):
     leave("train", "kullm-v2", "failed", code="never_run")
     for folder in (run, example_experiment()):
         written = [json.loads(path.read_text()) for path in fact_files(folder)]
-        read = {fact.key: fact.to_dict() for fact in facts(folder, METRICS)}
+        read = {fact.key: fact.to_dict() for fact in read_facts(folder, METRICS)}
         assert len(read) == len(written) > 5
         for fact in written:
             known = read.pop("/".join(filter(None, [fact["model"], fact["stage"]])))

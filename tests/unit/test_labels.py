@@ -6,13 +6,13 @@ import tomllib
 from support.places import ROOT
 
 from dialsum.ensemble.mbr import UTILITIES
-from dialsum.models.precision import METHODS
+from dialsum.models.precision import TRAINING_METHODS
 from dialsum.report.figures import FIGURES
-from dialsum.report.labels import labels
+from dialsum.report.labels import labels_of
 from dialsum.report.verdicts import MOVES
 from dialsum.runs.checkout import nbs_path
 from dialsum.runs.parameters import stages
-from dialsum.scores.damage import LIMITS
+from dialsum.scores.damage import DAMAGE_LIMITS
 from dialsum.scores.scorer import ROUGE_TYPES
 from dialsum.scores.summary_errors import FAULTS
 
@@ -21,8 +21,8 @@ FILE = tomllib.loads((nbs_path() / "text" / "labels_ko.toml").read_text(encoding
 
 
 def kind_of(node) -> str | None:
-    "'stage' of labels('stage')"
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "labels":
+    "'stage' of labels_of('stage')"
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "labels_of":
         return node.args[0].value
     return None
 
@@ -48,7 +48,7 @@ def test_every_kind_is_there_and_none_is_left_over():
 def test_every_literal_key_is_there():
     assert asked()[1]
     for kind, key in asked()[1]:
-        assert key in labels(kind), f"{kind} has no {key}"
+        assert key in labels_of(kind), f"{kind} has no {key}"
 
 
 def test_every_label_is_a_text():
@@ -61,11 +61,11 @@ def test_every_label_is_a_text():
 
 def test_the_keys_are_those_that_facts_have():
     for part in ("", "_wrong", "_meaning"):
-        assert set(labels(f"diagnostic{part}")) == set(LIMITS)
-    assert [*labels("rouge")] == [*ROUGE_TYPES, "mean"]
-    assert set(labels("utility")) == set(UTILITIES) and set(labels("method")) == set(METHODS)
-    assert set(labels("stage")) == set(stages()) - {"report"}
-    assert set(labels("figure")) == set(FIGURES)
-    assert set(labels("baseline_end")) == set(labels("baseline_link")) == {"above", "near", "below"}
-    assert set(labels("advice")) == {key for moves in MOVES.values() for _, key in moves}
-    assert set(labels("advised")) == set(MOVES) - set(FAULTS)
+        assert set(labels_of(f"diagnostic{part}")) == set(DAMAGE_LIMITS)
+    assert [*labels_of("rouge")] == [*ROUGE_TYPES, "mean"]
+    assert set(labels_of("utility")) == set(UTILITIES) and set(labels_of("method")) == set(TRAINING_METHODS)
+    assert set(labels_of("stage")) == set(stages()) - {"report"}
+    assert set(labels_of("figure")) == set(FIGURES)
+    assert set(labels_of("baseline_end")) == set(labels_of("baseline_link")) == {"above", "near", "below"}
+    assert set(labels_of("advice")) == {key for moves in MOVES.values() for _, key in moves}
+    assert set(labels_of("advised")) == set(MOVES) - set(FAULTS)

@@ -8,7 +8,7 @@ def advised(count, **settings):
     from dialsum.scores.metrics import FaultCounts
 
     faults = FaultCounts.of(rows=100, kinds=dict(lost_tags=dict(count=count, references=None)))
-    return " ".join(a.what for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings)))
+    return " ".join(a.action for a, _ in advise(dict(kobart=[]), dict(kobart=faults), dict(kobart=settings)))
 
 
 def test_lost_tags_ask_for_more_training_and_blame_no_decoding():
@@ -20,10 +20,13 @@ def test_lost_tags_ask_for_more_training_and_blame_no_decoding():
 
 
 def test_the_report_blames_no_decoding_and_a_score_of_foreign_files_does():
-    from dialsum.report.labels import labels
-    from dialsum.scores.damage import LIMITS
+    from dialsum.report.labels import labels_of
+    from dialsum.scores.damage import DAMAGE_LIMITS
 
-    assert "디코딩" not in labels("diagnostic_meaning")["lost_tags"] and "decoding" in LIMITS["lost_tags"][3]
+    assert (
+        "디코딩" not in labels_of("diagnostic_meaning")["lost_tags"]
+        and "decoding" in DAMAGE_LIMITS["lost_tags"][3]
+    )
 
 
 def test_models_that_are_not_ranked_are_told_in_whole_sentences():

@@ -10,7 +10,7 @@ from dialsum.models.cards import card
 from dialsum.models.memory import estimate_memory
 from dialsum.models.memory_plan import available_memory, cgroup_room, plan_memory
 from dialsum.models.out_of_memory import within_memory
-from dialsum.pipeline.process import record_failure
+from dialsum.pipeline.failed_stage import record_failure
 from dialsum.runs import events as events_module
 from dialsum.runs.error_facts import make_error
 from dialsum.runs.errors import DialsumError
@@ -102,8 +102,8 @@ def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):
 
 
 def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_path, monkeypatch):
-    from dialsum import cli
-    from dialsum.runs.events import events
+    from dialsum.commands import experiments
+    from dialsum.runs.events import read_events
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     threads = []
@@ -114,7 +114,7 @@ def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_p
             super().__init__(workers)
 
     monkeypatch.setattr("dialsum.pipeline.executor.ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(cli, "_outcome", lambda *args: 0)
+    monkeypatch.setattr(experiments, "_print_outcome", lambda *args: 0)
     monkeypatch.setattr(
         "dialsum.pipeline.executor.run_stage",
         lambda spec, *args: record_failure(
@@ -130,7 +130,7 @@ def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_p
         and "--workers 3 is more than the 1 GPU of this machine" in done.stderr
     )
     [run] = tmp_path.glob("*/experiment.json")
-    assert events(run.parent)
+    assert read_events(run.parent)
 
 
 def test_short_rows_are_planned_in_larger_batches():

@@ -11,7 +11,7 @@ import pytest
 from support.places import ROOT
 
 from dialsum.runs.errors import DialsumError, unknown
-from dialsum.runs.messages import LANGUAGES, Phrase, filled, message, messages, words
+from dialsum.runs.messages import LANGUAGES, Phrase, filled, message, read_messages, words
 
 TOP = ROOT
 PARTS = {"what", "why", "remedy", "sentence"}
@@ -69,9 +69,9 @@ def fields_of(template: str) -> set[str]:
 def test_every_code_is_said_in_every_language_and_has_its_fields():
     assert raised()
     for where, code, given in raised():
-        assert code in messages(), f"{where}: messages.toml has no [{code}.en]"
+        assert code in read_messages(), f"{where}: messages.toml has no [{code}.en]"
         for language in LANGUAGES:
-            wanted = set().union(*map(fields_of, messages()[code][language].values()))
+            wanted = set().union(*map(fields_of, read_messages()[code][language].values()))
             assert given is None or wanted <= given, f"{where}: {code}.{language} wants {wanted - given}"
 
 
@@ -82,11 +82,11 @@ def test_no_code_is_left_over():
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    assert not set(messages()) - words
+    assert not set(read_messages()) - words
 
 
 def test_every_entry_says_what_is_wrong_in_both_languages():
-    for code, languages in messages().items():
+    for code, languages in read_messages().items():
         assert set(languages) == set(LANGUAGES), code
         for language, parts in languages.items():
             assert {"what"} <= set(parts) <= PARTS, f"{code}.{language}"
@@ -142,7 +142,7 @@ def sample(code: str, name: str, specs: set[str]):
 
 def in_korean(code: str) -> dict[str, str]:  # part → text, its fields filled in
     used = {}
-    for parts in messages()[code].values():
+    for parts in read_messages()[code].values():
         for template in parts.values():
             for _, name, spec, _ in string.Formatter().parse(template):
                 if name:
@@ -160,7 +160,7 @@ def english_in(text: str) -> list[str]:  # three words or more that stand in no 
     return re.findall(r"[A-Za-z']+(?:[ ,]+[A-Za-z']+){2,}", bare)
 
 
-@pytest.mark.parametrize("code", sorted(messages()))
+@pytest.mark.parametrize("code", sorted(read_messages()))
 def test_no_english_sentence_stands_in_a_korean_one(code):
     for part, text in in_korean(code).items():
         assert not english_in(text), f"{code}.ko {part}: {text}"
@@ -186,7 +186,7 @@ def test_every_word_that_a_field_holds_has_a_korean_one():
     for where, kind in kinds:  # what is not there has to be an option's name
         if isinstance(kind, ast.Constant) and not kind.value.isidentifier():
             assert kind.value in words(), f"{where}: words_ko.toml has no '{kind.value}'"
-    texts = [text for parts in messages().values() for text in parts["ko"].values()]
+    texts = [text for parts in read_messages().values() for text in parts["ko"].values()]
     assert (
         filled("{kind:word}, {other:word}", dict(kind="model", other="quality_action"))
         == "모델, `quality_action`"

@@ -9,22 +9,10 @@ import re
 import pytest
 from support.places import ROOT
 
-STAGES = [
-    "preflight",
-    "data",
-    "train",
-    "evaluate",
-    "predict",
-    "tta",
-    "epoch_candidates",
-    "optimize",
-    "folds",
-    "soup",
-    "api",
-    "ensemble",
-    "submit",
-    "report",
-]
+from dialsum.pipeline.metrics import METRICS
+from dialsum.pipeline.plan import plan_stages
+
+STAGES = list(METRICS)
 
 
 def cells(path):
@@ -49,21 +37,59 @@ def test_a_stage_has_one_parameters_cell_first_and_defines_nothing(stage):
         assert not re.search(r"^[%!]", "".join(c["source"]), re.M)
 
 
+def imported_names(source: str) -> list[tuple]:
+    nodes = ast.parse(source).body
+    names = [
+        (node.module, a.name, a.asname)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for a in node.names
+    ]
+    return names + [(a.name, a.asname) for node in nodes if isinstance(node, ast.Import) for a in node.names]
+
+
+def test_a_notebook_imports_a_name_once():
+    for path in (ROOT / "nbs").rglob("*.ipynb"):
+        plain = [text for text in code(path) if not re.search(r"^[%!]", text, re.M)]
+        names = [name for text in plain for name in imported_names(text)]
+        assert len(names) == len(set(names)), (path, {n for n in names if names.count(n) > 1})
+
+
 def test_every_stage_notebook_is_known():
     from dialsum.runs.parameters import stages
 
     assert sorted(STAGES) == stages()
 
 
+def test_the_report_draws_no_arrow_that_the_plan_does_not_know(tmp_path):
+    from dialsum.report.experiment import NEEDS
+
+    members = "models tta checkpoints folds soup api"
+    options = dict(k_folds=2, use_solar_api=True, ensemble_strategy="mbr", ensemble_members=members)
+    specs = plan_stages(tmp_path, ["kobart", "qwen3-4b"], options, tta=True, optimize=True)
+    waits: dict[str, set[str]] = {}
+    for spec in specs:
+        earlier = {key.rpartition("/")[2] for key in (*spec.needs, *spec.after)}
+        waits[spec.stage] = waits.get(spec.stage, set()) | earlier
+    assert waits.keys() == METRICS.keys()
+    assert all(set(stages) <= waits[stage] for stage, stages in NEEDS.items())
+    assert METRICS.keys() - NEEDS.keys() == {
+        "preflight",
+        "data",
+        "soup",
+        "report",
+    }  # drawn otherwise or not at all
+
+
 def test_papermill_reads_the_same_parameters_as_we_do():
     import papermill
 
-    from dialsum.runs.parameters import parameters
+    from dialsum.runs.parameters import stage_parameters
 
     for stage in STAGES:
         theirs = papermill.inspect_notebook(str(ROOT / "nbs" / f"{stage}.ipynb"))
         assert {n: (p["inferred_type_name"], ast.literal_eval(p["default"])) for n, p in theirs.items()} == {
-            p.name: (p.type.__name__, p.default) for p in parameters(stage).values()
+            p.name: (p.type.__name__, p.default) for p in stage_parameters(stage).values()
         }
 
 
@@ -83,11 +109,11 @@ DIFFERENT = dict(  # parameter → the stages in which it is another one, and wh
 
 
 def declared():  # parameter → stage → what its line says
-    from dialsum.runs.parameters import parameters
+    from dialsum.runs.parameters import stage_parameters
 
     lines = {}
     for stage in STAGES:
-        for name, p in parameters(stage).items():
+        for name, p in stage_parameters(stage).items():
             lines.setdefault(name, {})[stage] = (p.type, p.default, p.help)
     return lines
 
@@ -115,7 +141,7 @@ OWN_OPTIONS = {  # the command line's own: of a whole experiment, or of one file
 
 
 def test_an_option_has_the_help_of_the_parameter():
-    from dialsum.cli import parser
+    from dialsum.commands.options import parser
 
     lines = declared()
     commands = next(a for a in parser()._actions if a.dest == "command").choices
@@ -143,6 +169,7 @@ PACKAGES = (  # each imports only those before it
     "checks",
     "pipeline",
     "report",
+    "commands",
     "cli",
 )
 

@@ -9,13 +9,18 @@ from dialsum.generation.decoding import Decoding
 from dialsum.runs import folders
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.limits import LIMITS
-from dialsum.runs.parameters import complete, convert, parameters, stages
+from dialsum.runs.parameters import complete, convert_parameters, stage_parameters, stages
 from dialsum.runs.stage import begin
 from dialsum.runs.switches import idle
 from dialsum.training.recipe import Recipe
 
 NUMBERS = sorted(
-    {(p.name, p.type) for stage in stages() for p in parameters(stage).values() if p.type in (int, float)},
+    {
+        (p.name, p.type)
+        for stage in stages()
+        for p in stage_parameters(stage).values()
+        if p.type in (int, float)
+    },
     key=str,
 )
 
@@ -34,7 +39,7 @@ def out_of_range(name, kind):  # what a number cannot be
 
 
 def owners(name):  # the stages that have a parameter
-    return [stage for stage in stages() if name in parameters(stage)]
+    return [stage for stage in stages() if name in stage_parameters(stage)]
 
 
 def test_no_number_is_without_limits_and_no_default_is_outside():
@@ -42,7 +47,7 @@ def test_no_number_is_without_limits_and_no_default_is_outside():
     assert not {name for name, _ in NUMBERS} - set(LIMITS)
     for name, _ in NUMBERS:
         for stage in owners(name):
-            parameter = parameters(stage)[name]
+            parameter = stage_parameters(stage)[name]
             assert parameter.convert(parameter.default) == parameter.default, (stage, name)
 
 
@@ -51,7 +56,7 @@ def test_a_number_out_of_range_is_refused_by_every_stage_that_has_it(name, kind)
     for value in out_of_range(name, kind):
         for stage in owners(name):
             with pytest.raises(DialsumError, match=name):
-                convert(stage, {name: value})
+                convert_parameters(stage, {name: value})
             with pytest.raises(DialsumError, match=name):
                 begin(stage, {name: value})  # as papermill starts it
 
@@ -65,7 +70,7 @@ def test_the_ends_of_a_range_belong_to_it(name, kind):
         if not shut and end < math.inf
     ]
     for value in inside:
-        assert convert(owners(name)[0], {name: value}) == {name: value}
+        assert convert_parameters(owners(name)[0], {name: value}) == {name: value}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_a_stage_refuses_it_before_its_notebook_starts(typed, tmp_path, monkeypa
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr("dialsum.cli.run_stage", started)
+    monkeypatch.setattr("dialsum.commands.single_stage.run_stage", started)
     monkeypatch.setattr(folders, "runs_path", lambda: tmp_path)
     done = typed("stage", stage, "-p", name, value)
     assert done.returncode == 2 and f"{name} is {value}" in done.stderr
@@ -220,7 +225,7 @@ def test_a_stage_refuses_what_does_nothing_in_it(typed, tmp_path, monkeypatch, s
     def started(*_, **__):
         raise AssertionError("a stage was started")
 
-    monkeypatch.setattr("dialsum.cli.run_stage", started)
+    monkeypatch.setattr("dialsum.commands.single_stage.run_stage", started)
     words = [w for name, value in given.items() for w in ("-p", name, value)]
     done = typed("stage", stage, *words, "--runs", tmp_path)
     assert (
@@ -261,7 +266,7 @@ def test_a_stage_takes_what_acts_in_it(stage, given):
 
 def test_a_stage_takes_its_defaults_though_they_do_nothing():
     for stage in stages():
-        usual = {p.name: p.default for p in parameters(stage).values()}
+        usual = {p.name: p.default for p in stage_parameters(stage).values()}
         assert begin(stage, dict(usual)).params == usual
 
 

@@ -195,9 +195,9 @@ def test_two_experiments_of_noise_are_not_ranked(monkeypatch):
 
     import pandas as pd
 
-    from dialsum.report import comparison
+    from dialsum.report.comparison import pairs
 
-    monkeypatch.setattr(comparison, "_why_incomparable", lambda a, b: None)
+    monkeypatch.setattr(pairs, "_why_incomparable", lambda a, b: None)
 
     def system(mean, null):
         split = dict(mean=dict(f=mean), null=dict(mean=dict(f=null, high=null + 1)))
@@ -205,7 +205,7 @@ def test_two_experiments_of_noise_are_not_ranked(monkeypatch):
         rows = pd.DataFrame(dict(fname=[f"d{i}" for i in range(20)]))
         return SimpleNamespace(name="kobart", fact=fact, rows=rows, scores=np.full((20, 4), mean))
 
-    assert comparison.paired(system(20.0, 10.0), system(30.0, 10.0)).p < 0.01
-    noise = comparison.paired(system(20.0, 40.0), system(30.0, 40.0))
+    assert pairs.paired(system(20.0, 10.0), system(30.0, 10.0)).p < 0.01
+    noise = pairs.paired(system(20.0, 40.0), system(30.0, 40.0))
     assert noise.p is None and not noise.significant and noise.difference.f == 10
-    assert comparison.paired(system(20.0, 25.0), system(30.0, 25.0)).p < 0.01
+    assert pairs.paired(system(20.0, 25.0), system(30.0, 25.0)).p < 0.01

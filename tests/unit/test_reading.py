@@ -291,7 +291,7 @@ def test_every_stage_that_takes_a_file_takes_its_names(stage, part, tmp_path):
 
 
 def test_the_data_stage_takes_them_and_a_plan_gives_them_to_it_alone(tmp_path):
-    from dialsum.pipeline.plan import plan
+    from dialsum.pipeline.plan import plan_stages
 
     OTHERS.to_csv(tmp_path / "train.csv", index=False)
     OTHERS.assign(**{"대화 내용": ["#Person1#: 아침", "#Person1#: 저녁"]}).to_csv(
@@ -300,7 +300,7 @@ def test_the_data_stage_takes_them_and_a_plan_gives_them_to_it_alone(tmp_path):
     options = dict(train_csv=str(tmp_path / "train.csv"), dev_csv=str(tmp_path / "dev.csv"), columns=MAP)
     parts, _ = check_data(options)
     same(parts["train"])
-    having = [s.stage for s in plan(tmp_path, ["kobart"], options) if "columns" in s.params]
+    having = [s.stage for s in plan_stages(tmp_path, ["kobart"], options) if "columns" in s.params]
     assert having == ["data"]
 
 

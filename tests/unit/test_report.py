@@ -9,7 +9,6 @@ from support.experiments import ENVIRONMENT, HELL, SIGNATURE, at, fact_of, metri
 from support.report import advice, cells, outside_code, overview_parts, write
 
 from dialsum.korean.particles import particle
-from dialsum.report.diagrams import duration
 from dialsum.report.document import SECTIONS, render, write_report
 from dialsum.report.experiment import Experiment, Step, read_experiment
 from dialsum.report.figures import (
@@ -21,6 +20,7 @@ from dialsum.report.figures import (
 )
 from dialsum.report.markdown import escape, table, without_paths
 from dialsum.report.sections.timeline import flowchart, gantt
+from dialsum.report.texts import duration
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.records import ExperimentRecord
 from dialsum.training.metrics import TrainMetrics

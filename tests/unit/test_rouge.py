@@ -18,7 +18,7 @@ from dialsum.scores.baselines import lead2
 from dialsum.scores.files import score_files
 from dialsum.scores.rouge import rouge
 from dialsum.scores.scorer import ROUGE_TYPES
-from dialsum.scores.tokenizers import tokenizer
+from dialsum.scores.tokenizers import make_tokenizer
 
 DEV = SHARED / "data" / "kodialogsum" / "dev.csv"
 
@@ -244,7 +244,7 @@ def test_what_cannot_be_decoded_is_warned_of_and_hides_nothing():
     assert (
         table.diagnostics["undecodable"] == 1 and table.per_dialogue[0, 0] < 100
     )  # MeCab alone would stop at \0 and find equal texts
-    assert tokenizer().tokenize("\ud800가")[-1] == "가"
+    assert make_tokenizer().tokenize("\ud800가")[-1] == "가"
 
 
 def test_lead_2_takes_both_editions():

@@ -6,7 +6,7 @@ import pytest
 from support.experiments import at, whole
 
 from dialsum.checks.diagnosis import diagnose_file
-from dialsum.cli import runs_table
+from dialsum.commands.listing import runs_table
 from dialsum.pipeline.done import why_undone
 from dialsum.pipeline.executor import state
 from dialsum.pipeline.spec import StageSpec
@@ -15,7 +15,7 @@ from dialsum.report.experiment import read_experiment
 from dialsum.runs.error_facts import error_message, error_sentence
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.events import log_event
-from dialsum.runs.facts import experiment_record, fact_files, facts
+from dialsum.runs.facts import experiment_record, fact_files, read_facts
 from dialsum.runs.files import sha256
 from dialsum.runs.records import SCHEMA
 
@@ -69,7 +69,7 @@ def old(build):
 
 
 def test_its_errors_keep_their_words(old):
-    found = {(f.stage, f.model): f for f in facts(old)}
+    found = {(f.stage, f.model): f for f in read_facts(old)}
     assert {f.version for f in found.values()} == {SCHEMA}
     error = found["train", "qwen3-4b"].error
     assert error.code == "" and error_sentence(error) == LOST == error_message(error, "ko").what
@@ -101,7 +101,7 @@ def test_its_failed_stage_runs_again(old):
 def test_a_schema_that_nobody_knows_is_refused(old):
     rewrite(old / "submit.json", lambda fact: fact.update(schema=3))
     with pytest.raises(DialsumError, match=f"not of schema {SCHEMA}"):
-        facts(old)
+        read_facts(old)
 
 
 def test_its_stages_have_the_names_of_today(old):
@@ -110,7 +110,7 @@ def test_its_stages_have_the_names_of_today(old):
         metrics=dict(systems=[dict(system="best", mean=30.0)], splits={})
     )
     file.with_stem("checkpoints").write_text(json.dumps(former | dict(stage="checkpoints")), encoding="utf-8")
-    assert "epoch_candidates" in {f.stage for f in facts(old)}
+    assert "epoch_candidates" in {f.stage for f in read_facts(old)}
     assert "다른 에폭" in render(read_experiment(old))
     newer = former | dict(
         schema=SCHEMA,
@@ -118,6 +118,6 @@ def test_its_stages_have_the_names_of_today(old):
         metrics=dict(systems=[dict(system="best", mean=30.0)], splits={}, rows=3),
     )
     file.with_stem("epoch_candidates").write_text(json.dumps(newer), encoding="utf-8")
-    assert [f.metrics.to_dict() for f in facts(old) if f.stage == "epoch_candidates"] == [
+    assert [f.metrics.to_dict() for f in read_facts(old) if f.stage == "epoch_candidates"] == [
         dict(systems=[dict(system="best", mean=30.0)], splits={}, rows=3)
     ]

@@ -9,24 +9,17 @@ import pytest
 from support.chat import KEY, quickly, serving, told  # noqa: F401 (a fixture that acts by itself)
 from support.solar import DEV, TRAIN, Model, _stored, asked_of, fast, many_rows
 
+from dialsum.api.chat_prompts import chat_messages, needs
+from dialsum.api.contract import Contract, learn
+from dialsum.api.drafts import consensus
+from dialsum.api.judgement import answer_faults, judge_answer, tidy
 from dialsum.api.metrics import ApiMetrics
-from dialsum.api.summaries import (
-    Contract,
-    Neighbours,
-    Solar,
-    compare,
-    consensus,
-    faults,
-    judge,
-    learn,
-    messages,
-    needs,
-    sample_rows,
-    score_rows,
-    tidy,
-)
+from dialsum.api.neighbours import Neighbours
+from dialsum.api.sampled_scores import compare_scores, sample_rows, score_rows
+from dialsum.api.summaries import Solar
 from dialsum.data.dialogues import read
-from dialsum.endpoints.client import Chat, Failed, Refused
+from dialsum.endpoints.client import Chat
+from dialsum.endpoints.replies import Failed, Refused
 from dialsum.runs.error_facts import error_message
 from dialsum.runs.errors import DialsumError
 
@@ -236,12 +229,12 @@ def test_cot_takes_what_stands_behind_the_marker():
         text,
     ):
         assert (
-            judge(answer, None, DEV["dialogue"][0], Contract(), "cot").text == text
-            and not judge(answer, None, DEV["dialogue"][0], Contract(), "cot").faults
+            judge_answer(answer, None, DEV["dialogue"][0], Contract(), "cot").text == text
+            and not judge_answer(answer, None, DEV["dialogue"][0], Contract(), "cot").faults
         ), answer
     assert (
-        "marker" in judge(f"[생각] {text}", None, DEV["dialogue"][0], Contract(), "cot").faults
-        and "empty" in judge("[생각] 가\n[요약]", None, DEV["dialogue"][0], Contract(), "cot").faults
+        "marker" in judge_answer(f"[생각] {text}", None, DEV["dialogue"][0], Contract(), "cot").faults
+        and "empty" in judge_answer("[생각] 가\n[요약]", None, DEV["dialogue"][0], Contract(), "cot").faults
     )
     with serving(lambda n, asked, handler: f"[생각] 음.\n[요약] {text}") as server:
         assert (
@@ -324,7 +317,7 @@ def test_references_keep_the_contract(shared):
     told, contract = rows["summaries"].str[0], learn(rows)
     assert abs(contract.base - 35) < 2 and abs(contract.slope - 0.125) < 0.01 and contract.polite
     assert (
-        sum(map(bool, (faults(s, d, contract) for s, d in zip(told, rows["dialogue"])))) < 10
+        sum(map(bool, (answer_faults(s, d, contract) for s, d in zip(told, rows["dialogue"])))) < 10
         and sum(tidy(s) != s for s in told) < 3
     )
 
@@ -342,8 +335,8 @@ def test_contracts_of_odd_rows():
         and Contract().length("가" * 400) == 85
     )
     assert (
-        "'-다'로" in messages("가", Contract(polite=False))[0]["content"]
-        and faults("#1 후보가 이긴다고 합니다.", "#Person1#: #1 후보가 이기겠죠?") == {}
+        "'-다'로" in chat_messages("가", Contract(polite=False))[0]["content"]
+        and answer_faults("#1 후보가 이긴다고 합니다.", "#Person1#: #1 후보가 이기겠죠?") == {}
     )
     with serving(lambda n, asked, handler: "x") as server:
         assert fast(server).summarize([]).facts["rows"] == 0 and not server.seen
@@ -379,7 +372,7 @@ def test_only_scores_of_the_same_rows_and_scorer_are_compared(tmp_path):
     some = sample_rows(DEV, 8)
     ours, theirs = score_rows(told, some), score_rows(tmp_path / "p.csv", some)
     assert (
-        (found := compare(ours, theirs))["n"] == 8 == found["wins"]
+        (found := compare_scores(ours, theirs))["n"] == 8 == found["wins"]
         and found["low"] < found["difference"] < found["high"]
         and json.dumps(found)
         and ours["mean"]["f"] == 100
@@ -391,7 +384,7 @@ def test_only_scores_of_the_same_rows_and_scorer_are_compared(tmp_path):
         (score_rows(lead, sample_rows(DEV, 8, seed=7)), "different rows"),
     ):
         with pytest.raises(DialsumError, match=words):
-            compare(ours, other)
+            compare_scores(ours, other)
     with pytest.raises(DialsumError, match="1 of 8 rows have no prediction"):
         score_rows({f: s for f, s in told.items() if f != some["fname"][0]}, some)
 

@@ -85,10 +85,10 @@ def test_what_the_dialogue_says_is_no_fault_of_a_summary(name):
 
 @pytest.mark.parametrize("name", SAYS)
 def test_what_the_dialogue_says_is_no_fault_of_an_answer(name):
-    from dialsum.api.summaries import faults
+    from dialsum.api.judgement import answer_faults
 
     dialogue, summary = SAYS[name]
-    assert not {"tags", "hangul"} & set(faults(summary, dialogue))
+    assert not {"tags", "hangul"} & set(answer_faults(summary, dialogue))
 
 
 @pytest.mark.parametrize("name", SAYS)

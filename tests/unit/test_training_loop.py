@@ -87,11 +87,11 @@ def test_facts_refuse_what_is_not_finite_by_name(tmp_path):
 def test_a_cell_of_a_table_that_holds_nothing_is_none():
     import pandas as pd
 
-    from dialsum.runs.files import records, to_json
+    from dialsum.runs.files import to_json, to_records
 
     table = pd.DataFrame([dict(system="one", mean=2.0), dict(system="two", mean=3.0, p=0.5)])
-    assert records(table) == [dict(system="one", mean=2.0, p=None), dict(system="two", mean=3.0, p=0.5)]
-    to_json(records(table))
+    assert to_records(table) == [dict(system="one", mean=2.0, p=None), dict(system="two", mean=3.0, p=0.5)]
+    to_json(to_records(table))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def test_after_few_updates_another_rate_is_not_advised(count, remedy, other):
 
     verdicts = judge_training(TrainMetrics.of(dev_loss_before=8.2, best=dict(loss=8.2)))
     told = " ".join(
-        advice.what for advice, _ in advise({"m": verdicts}, {"m": FaultCounts()}, {"m": dict(updates=count)})
+        advice.action
+        for advice, _ in advise({"m": verdicts}, {"m": FaultCounts()}, {"m": dict(updates=count)})
     )
     assert remedy in told and other not in told
