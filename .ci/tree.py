@@ -61,7 +61,8 @@ def tree() -> str:
     for package, words in PACKAGES.items():
         folder = nbs / "modules" / package
         lines.append(line(f"{package}/", words, 1))
-        inside = sorted(folder.rglob("*.ipynb"), key=lambda p: (len(p.parts), p.parts))
+        inside = [p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+        inside.sort(key=lambda p: (len(p.parts), p.parts))
         lines += [line(p.relative_to(folder).as_posix(), promise(p), 2) for p in inside]
     lines += [line(name, words, 0) for name, words in FOLDERS.items()]
     return "\n".join(lines)

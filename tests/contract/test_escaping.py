@@ -6,12 +6,12 @@ import re
 
 import pandas as pd
 import pytest
-from support.places import ROOT
+from support.places import ROOT, notebooks
 
 from dialsum.scores.escaping import html_table
 
 IMAGE = "<img src=x onerror=alert(1)>"
-NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
+NOTEBOOKS = notebooks()
 OWN = {"html_table"}  # the one function that may style a table
 
 

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from support.places import ROOT
+from support.places import ROOT, notebooks
 
 from dialsum.pipeline.metrics import METRICS
 from dialsum.pipeline.plan import plan_stages
@@ -49,7 +49,7 @@ def imported_names(source: str) -> list[tuple]:
 
 
 def test_a_notebook_imports_a_name_once():
-    for path in (ROOT / "nbs").rglob("*.ipynb"):
+    for path in notebooks():
         plain = [text for text in code(path) if not re.search(r"^[%!]", text, re.M)]
         names = [name for text in plain for name in imported_names(text)]
         assert len(names) == len(set(names)), (path, {n for n in names if names.count(n) > 1})
@@ -197,7 +197,7 @@ def imported() -> dict[str, set[str]]:
 
 
 def test_a_notebook_lies_where_its_module_lies():
-    for path in (ROOT / "nbs" / "modules").rglob("*.ipynb"):
+    for path in notebooks(ROOT / "nbs" / "modules"):
         exports = re.search(r"#\| default_exp (\S+)", "\n".join(code(path)))[1]
         place = list(path.relative_to(ROOT / "nbs" / "modules").with_suffix("").parts)
         assert exports.split(".") == (["__init__"] if place == ["package"] else place)
@@ -215,7 +215,7 @@ def test_no_module_imports_itself_round_a_corner():
 
 
 def test_no_output_shows_a_path_or_an_address():
-    for path in (ROOT / "nbs").rglob("*.ipynb"):
+    for path in notebooks():
         outputs = json.dumps(
             [c["outputs"] for c in cells(path) if c["cell_type"] == "code"], ensure_ascii=False
         )
