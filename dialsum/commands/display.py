@@ -9,7 +9,7 @@ __all__ = ['board', 'show_progress']
 import sys
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,31 +68,33 @@ def _cell(p: StageProgress | None) -> str:
     return _marks[p.state] + (f" {p.seconds:.0f} s" if p.seconds else "")
 
 # %% ../../nbs/modules/commands/display.ipynb #4cd561a1
+def _running_line(key: str, p: StageProgress) -> str:
+    left = f"   ({p.seconds_left:.0f} s left)" if p.seconds_left is not None else ""
+    return f"          {key:28} {p.share:4.0%}     {p.seconds:6.0f} s{left}"
+
+
 @contextmanager
-def show_progress(
-    run: Path, specs: list[StageSpec], workers: int = 1, undone: Collection[str] = ()
-) -> Iterator[Say]:  # gives a function that says a line
-    if not sys.stderr.isatty():
-        stop, keys = threading.Event(), [s.key for s in specs]
+def _lines(run: Path, keys: list[str]) -> Iterator[Say]:
+    stop = threading.Event()
 
-        def say(line: str) -> None:
-            sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
 
-        def tell() -> None:
-            while not stop.wait(60):
-                for k, p in progress(read_events(run), keys).items():
-                    if p.state == "running":
-                        say(
-                            f"          {k:28} {p.share:4.0%}     {p.seconds:6.0f} s"
-                            + (f"   ({p.seconds_left:.0f} s left)" if p.seconds_left is not None else "")
-                        )
+    def say_each_minute() -> None:
+        while not stop.wait(60):
+            for key, p in progress(read_events(run), keys).items():
+                if p.state == "running":
+                    say(_running_line(key, p))
 
-        threading.Thread(target=tell, daemon=True).start()
-        try:
-            yield say
-        finally:
-            stop.set()
-        return
+    threading.Thread(target=say_each_minute, daemon=True).start()
+    try:
+        yield say
+    finally:
+        stop.set()
+
+# %% ../../nbs/modules/commands/display.ipynb #e83f10c6
+@contextmanager
+def _live_table(run: Path, specs: list[StageSpec], workers: int, undone: Collection[str]) -> Iterator[Say]:
     from rich.console import Console
     from rich.live import Live
 
@@ -107,3 +109,15 @@ def show_progress(
                 live.console.print(line, markup=False, highlight=False)
 
         yield say
+
+
+def show_progress(
+    run: Path,  # run folder
+    specs: list[StageSpec],  # the plan
+    workers: int = 1,  # stages at once
+    undone: Collection[str] = (),  # keys of stages that are known to have to run
+) -> AbstractContextManager[Say]:  # gives a function that says a line
+    "Show how far an experiment is while it runs: as a live table on a terminal, else as lines, at least one a minute"
+    if sys.stderr.isatty():
+        return _live_table(run, specs, workers, undone)
+    return _lines(run, [s.key for s in specs])

@@ -69,7 +69,10 @@ def _execute(
     return _print_outcome(run, options["models"], outcomes, args.json, Path(options["reports"]))
 
 # %% ../../nbs/modules/commands/experiments.ipynb #a931c9ae
-def run_experiment(args: argparse.Namespace) -> int:
+def run_experiment(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum run`, `demo` and `real`: make a run folder, run the plan and print what came of it"
     request = new_request(args)
     mode, models, scale, workers = (request.options[k] for k in ("mode", "models", "scale", "workers"))
     usual_name = args.command if args.command in ("demo", "real") else mode
@@ -155,7 +158,10 @@ def _note_attempt(
     write_atomic(run / "experiment.json", to_json(before.to_dict() | now_asked))
 
 
-def resume_experiment(args: argparse.Namespace) -> int:
+def resume_experiment(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum resume`: run what is left of an experiment, and what depends on options that are given anew"
     run = find_run(args.experiment, getattr(args, "runs", None))
     before = experiment_record(run) or ExperimentRecord.of()
     if "models" not in before.options:
@@ -191,7 +197,10 @@ def _no_sources(
     return DialsumError("sources_not_here", reason=reason, options=missing)
 
 # %% ../../nbs/modules/commands/experiments.ipynb #1e0f09ce
-def check_experiment(args: argparse.Namespace) -> int:
+def check_experiment(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum preflight`: print all that would go wrong with a `run` of the same options"
     from dialsum.checks.preflight import preflight
 
     gc.disable()  # a fifth of the time, in a process that ends right after

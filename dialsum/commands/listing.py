@@ -60,7 +60,10 @@ def models_table() -> list[dict[str, Any]]:  # name, aliases, checkpoint, family
     ]
 
 
-def list_models(args: argparse.Namespace) -> int:
+def list_models(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum models`: print the cards with their sizes"
     rows = models_table()
     if args.json:
         print(to_json(rows), end="")
@@ -116,7 +119,10 @@ def _best_model(run_facts: list[Fact[Metrics]]) -> str | None:  # by its dev sco
     return max(scores)[1] if scores else None
 
 
-def list_runs(args: argparse.Namespace) -> int:
+def list_runs(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum runs`: print the experiments, the newest first"
     rows = runs_table(args.runs)
     if args.json:
         print(to_json(rows), end="")
@@ -130,5 +136,8 @@ def list_runs(args: argparse.Namespace) -> int:
     return 0
 
 # %% ../../nbs/modules/commands/listing.ipynb #ca3140c4
-def fact_score(fact: Fact[Metrics] | None) -> ScoreInterval | None:
+def fact_score(
+    fact: Fact[Metrics] | None,
+) -> ScoreInterval | None:  # None where the stage measures no score, or there is no fact
+    "The mean ROUGE of a stage, with its interval"
     return fact.metrics.score() if fact and isinstance(fact.metrics, ScoredMetrics) else None

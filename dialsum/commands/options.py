@@ -36,8 +36,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def with_dashes(
-    argv: list[str],
-) -> list[str]:  # --batch_size=8 → --batch-size=8; what stands behind -- is somebody else's
+    argv: list[str],  # as typed
+) -> list[str]:
+    "Options with dashes: --batch_size=8 → --batch-size=8; what stands behind `--` is left as it is"
     words = argv[: argv.index("--")] if "--" in argv else argv
     return [_dashed(word) for word in words] + argv[len(words) :]
 
@@ -91,13 +92,15 @@ def _kind(q: Parameter) -> dict[str, Any]:  # for `add_argument`
     return dict(metavar=_metavar(q)) | _several(q)
 
 # %% ../../nbs/modules/commands/options.ipynb #f53124e8
-def with_commas(columns: str | list[str]) -> str:
-    return columns if isinstance(columns, str) else ",".join(columns)  # of a list, as a stage takes it
+def with_commas(
+    columns: str | list[str],  # one text, or the words that were typed
+) -> str:
+    "The mapping of columns as a stage takes it, with commas"
+    return columns if isinstance(columns, str) else ",".join(columns)
 
 # %% ../../nbs/modules/commands/options.ipynb #46095ee7
-def plan_parameters() -> dict[
-    str, Parameter
-]:  # name → Parameter, of every stage of a plan; the first stage's help where several have it
+def plan_parameters() -> dict[str, Parameter]:  # by name
+    "The parameters of all stages of a plan that are options; where several stages have one, the first stage's"
     declared: dict[str, Parameter] = {}
     for stage in METRICS:
         if stage != "preflight":

@@ -44,7 +44,10 @@ def _card_of(checkpoint: str, model: str) -> ModelCard:
     return fit[0]
 
 # %% ../../nbs/modules/commands/prediction.ipynb #38ff7a02
-def predict_file(args: argparse.Namespace) -> int:
+def predict_file(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum predict`: write summaries of a file by a saved model, in the submission format"
     from dialsum.data.columns import check_mapping
     from dialsum.data.dialogues import read
     from dialsum.generation.decoding import make_decoding, with_lengths

@@ -23,10 +23,9 @@ from ..runs.parameters import stages
 
 # %% ../../nbs/modules/commands/protected.ipynb #86d5e165
 def model_folders(
-    *checkpoints: str,
-) -> list[
-    Path
-]:  # of checkpoints, and of the bases of adapters among them; what is no model, or not here, is passed over
+    *checkpoints: str,  # folders or hub names; what is no model, or not here, is passed over
+) -> list[Path]:
+    "The folders of checkpoints, and of the bases of adapters among them"
     folders, queue = [], [*filter(None, checkpoints)]
     while queue:
         folder = model_folder(queue.pop())
@@ -37,7 +36,10 @@ def model_folders(
     return folders
 
 
-def model_folder(name: str) -> Path | None:  # of a hub name the one in the cache
+def model_folder(
+    name: str,  # folder or hub name
+) -> Path | None:  # None where it is not here
+    "The folder of a checkpoint; of a hub name the one in the cache"
     if not name:
         return None
     if os.path.isdir(os.path.expanduser(name)):
@@ -49,8 +51,9 @@ def model_folder(name: str) -> Path | None:  # of a hub name the one in the cach
 
 
 def files_beside_model(
-    checkpoint: str,
-) -> list[Path]:  # files and folders of the run that trained it; of another one the facts that are read
+    checkpoint: str,  # folder or hub name
+) -> list[Path]:
+    "What the run that trained a checkpoint keeps; of a checkpoint from elsewhere the facts that are read beside it"
     folder = model_folder(checkpoint)
     if not folder:
         return []
@@ -61,8 +64,11 @@ def files_beside_model(
 
 
 def check_outside_models(
-    args: argparse.Namespace, options: dict[str, Any], checkpoints: dict[str, str]
-) -> None:  # raises `DialsumError` for a folder to write in that lies in a model
+    args: argparse.Namespace,  # of which `runs` and `reports` are looked at
+    options: dict[str, Any],  # parameters of stages, some of which name folders
+    checkpoints: dict[str, str],  # model → folder or hub name
+) -> None:
+    "Raises `DialsumError` for a folder to write in that lies in a model"
     read = model_folders(*checkpoints.values(), *map(str, named_places(options).values()))
     for option in ("runs", "reports"):
         if hasattr(args, option):
@@ -70,8 +76,13 @@ def check_outside_models(
 
 # %% ../../nbs/modules/commands/protected.ipynb #ca2bec06
 def check_copy(
-    copy: Path, stage: str, model: str, params: dict[str, Any], run: Path | None
-) -> None:  # raises `DialsumError` where -o would write over what is kept
+    copy: Path,  # where `-o` puts the executed notebook
+    stage: str,
+    model: str,  # card's name; empty for a stage of the whole experiment
+    params: dict[str, Any],  # of the stage
+    run: Path | None,  # run folder; None for a new one
+) -> None:
+    "Raises `DialsumError` where a copy would be written over what is kept"
     places, checkpoint = named_places(params), params.get("checkpoint") or _usual_checkpoint(model, params)
     trained = [] if run is None else [*run.glob("*/model"), *run.glob("*/fold*/model")]
     beside = [

@@ -37,7 +37,10 @@ def _write_comparison(runs: list[Path], reports: Path) -> int:
     return 0
 
 
-def write_reports(args: argparse.Namespace) -> int:
+def write_reports(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum report`: write an experiment's report again, or of several a comparison with the first"
     runs = [find_run(e, getattr(args, "runs", None)) for e in args.experiment]
     reports = check_writable(getattr(args, "reports", reports_path())).absolute()
     if len(runs) > 1:

@@ -33,7 +33,10 @@ from ..runs.places import reports_path
 GROUPS = ("all", "real")  # words of --models that mean several cards, or the one for a purpose
 
 
-def model_names(names: list[str]) -> list[str]:  # cards' names, in the registry's order where 'all' was said
+def model_names(
+    names: list[str],  # names, aliases or groups of cards, also several with commas between them
+) -> list[str]:
+    "Cards' names, each once; in the registry's order where a group is among them"
     requested = [n.strip() for name in names for n in name.split(",") if n.strip()]
     if not requested:
         raise DialsumError("no_model_named", known=list(CARDS))
@@ -50,8 +53,10 @@ def _mode(args: argparse.Namespace, models: list[str]) -> str:
 
 
 def given_checkpoints(
-    args: argparse.Namespace, models: list[str]
+    args: argparse.Namespace,  # of which `checkpoint` is looked at: [MODEL=]FOLDER
+    models: list[str],  # cards' names
 ) -> dict[str, str]:  # model → folder or hub name
+    "Where models start from; raises `DialsumError` for a checkpoint of no model, or of which of several is unclear"
     by_model = {}
     for entry in getattr(args, "checkpoint", []):
         name, _, location = (
@@ -68,10 +73,10 @@ def given_checkpoints(
 
 # %% ../../nbs/modules/commands/request.ipynb #26c5bc32
 def given_parameters(
-    args: argparse.Namespace, limits: bool = True
-) -> dict[
-    str, Any
-]:  # stage parameters that were given, converted; `limits`: whether numbers out of range are refused
+    args: argparse.Namespace,
+    limits: bool = True,  # whether numbers out of range are refused
+) -> dict[str, Any]:
+    "The parameters of stages that were typed, converted"
     declared = plan_parameters()
     convert = Parameter.convert if limits else Parameter.typed
     values = {
@@ -85,8 +90,10 @@ def given_parameters(
 
 
 def with_paraphraser(
-    options: dict[str, Any], tta: bool
-) -> dict[str, Any]:  # with Solar as the model that paraphrases, where one is needed and no other was named
+    options: dict[str, Any],  # parameters of stages
+    tta: bool,  # whether dialogues are asked about in several forms
+) -> dict[str, Any]:
+    "The options with the API as the model that paraphrases, where one is needed and no other was named"
     from dialsum.api.summaries import Solar
     from dialsum.augment.prepare import methods_asked
 
@@ -105,7 +112,11 @@ def with_paraphraser(
     )
 
 # %% ../../nbs/modules/commands/request.ipynb #fbaa7973
-def absolute_paths(options: dict[str, Any]) -> dict[str, Any]:  # stages run in folders of their own
+def absolute_paths(
+    options: dict[str, Any],  # parameters of stages
+) -> dict[str, Any]:
+    "The options with absolute paths, since stages run in folders of their own"
+
     def absolute(v: str) -> str:
         return str(Path(v).expanduser().absolute())
 
@@ -131,20 +142,20 @@ PLAN_SWITCHES = ("use_tta", "optimize_inference")
 
 
 def plan_switches(
-    options: dict[str, Any],
-) -> dict[str, Any]:  # for `pipeline.plan.plan_stages` and `pipeline.rules.check_systems`
+    options: dict[str, Any],  # of an experiment
+) -> dict[str, Any]:
+    "The switches as keyword arguments of `pipeline.plan.plan_stages` and `pipeline.rules.check_systems`"
     return dict(tta=options.get("use_tta", False), optimize=options.get("optimize_inference", False))
 
 
 def check_request(
-    models: list[str],
-    scale: str,
-    options: dict[str, Any],
-    switched: dict[str, Any],
-    near: dict[str, Any] | None = None,
-) -> tuple[
-    dict[str, str], bool
-]:  # (hashes of the data files, whether there is a test set); near: from `at_hand`, what the data are read by
+    models: list[str],  # cards' names
+    scale: str,  # 'full' or 'replica'
+    options: dict[str, Any],  # parameters of stages
+    switches: dict[str, Any],  # from `plan_switches`
+    near: dict[str, Any] | None = None,  # from `at_hand`: what the data are read by; None: `options`
+) -> tuple[dict[str, str], bool]:  # (name of a data file → SHA-256, whether there is a test set)
+    "Raises `DialsumError` for what can be known to be wrong with an experiment before its folder is made"
     from dialsum.augment.prepare import check_data
     from dialsum.checks.options import check_options
     from dialsum.training.recipe import options_of_models
@@ -155,7 +166,7 @@ def check_request(
         raise wrong[0].refusal()  # else the preflight tells of those that cannot, and the others go on
     if options.get("metric", "mean") not in SUBMISSION_METRICS:
         raise unknown("metric", options["metric"], list(SUBMISSION_METRICS))
-    check_systems(options, **switched)
+    check_systems(options, **switches)
     check_beams(models, scale, options)
     parts, paths = check_data(
         {k: v for k, v in (options if near is None else near).items() if k in stage_parameters("data")}
@@ -167,7 +178,11 @@ def _first_error(findings: list[Finding]) -> Finding | None:
     return next((f for f in findings if f.severity == "error"), None)
 
 
-def worker_count(args: argparse.Namespace, scale: str) -> int:
+def worker_count(
+    args: argparse.Namespace,  # of which `workers` is looked at; 0: as many as usual
+    scale: str,  # 'full' or 'replica'
+) -> int:
+    "How many stages may run at once: one on a GPU or at full size, else two"
     if args.workers:
         return int(args.workers)
     one_at_once = scale == "full" or Path("/dev/nvidia0").exists()
@@ -175,8 +190,10 @@ def worker_count(args: argparse.Namespace, scale: str) -> int:
 
 # %% ../../nbs/modules/commands/request.ipynb #b62092de
 def experiment_options(
-    args: argparse.Namespace, limits: bool = True
-) -> tuple[list[str], str, str, dict[str, Any]]:  # (models, scale, mode, options) of a new experiment
+    args: argparse.Namespace,
+    limits: bool = True,  # whether numbers out of range are refused
+) -> tuple[list[str], str, str, dict[str, Any]]:  # (models, scale, mode, parameters of stages)
+    "What a new experiment is asked, with the usual models and switches of its command"
     demo = args.command == "demo"
     models = model_names(getattr(args, "models", _usual_models(args)))
     mode = _mode(args, models)
@@ -197,11 +214,12 @@ def _usual_models(args: argparse.Namespace) -> list[str]:  # as `--models` would
 
 
 def check_beams(
-    models: list[str],
-    scale: str,
-    options: dict[str, Any],
+    models: list[str],  # cards' names
+    scale: str,  # 'full' or 'replica'
+    options: dict[str, Any],  # parameters of stages
     dashes: bool = True,  # whether these are options of an experiment
-) -> None:  # what acts only with several beams needs a model that has them
+) -> None:
+    "Raises `DialsumError` for a length penalty where no model searches with several beams"
     from dialsum.generation.decoding import make_decoding
 
     if options.get("length_penalty", 1) == 1:
@@ -247,7 +265,10 @@ class Request:
         )
 
 # %% ../../nbs/modules/commands/request.ipynb #cbab01c3
-def new_request(args: argparse.Namespace) -> Request:  # of `run`, `demo` or `real`
+def new_request(
+    args: argparse.Namespace,  # of `run`, `demo` or `real`
+) -> Request:
+    "The request of a new experiment, checked; raises `DialsumError` before anything is made"
     models, scale, mode, options = experiment_options(args)
     checkpoints = given_checkpoints(args, models)
     data, test = check_request(models, scale, options, plan_switches(vars(args)))

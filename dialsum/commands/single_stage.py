@@ -74,7 +74,10 @@ def _copy_of(args: argparse.Namespace) -> Path | None:  # where the executed not
     return output / f"{args.stage}.ipynb" if os.path.isdir(output) else output
 
 
-def run_one_stage(args: argparse.Namespace) -> int:
+def run_one_stage(
+    args: argparse.Namespace,  # as `parser` reads them
+) -> int:  # exit code
+    "`dialsum stage`: run one stage notebook in a run folder, and copy the executed notebook where `-o` says"
     params = complete(args.stage, dict(args.parameter))
     check_acting(args.stage, params)
     model, copy = _resolved(args, params), _copy_of(args)

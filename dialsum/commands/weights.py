@@ -12,7 +12,12 @@ from ..models.cards import ModelCard, card
 from ..models.fetching import fetch_model
 
 # %% ../../nbs/modules/commands/weights.ipynb #2f628d07
-def fetch_weights(names: list[str], accepted: bool) -> dict[str, str]:  # card → where its weights lie
+def fetch_weights(
+    names: list[str],  # of cards
+    accepted: bool,  # whether their licences were accepted with the call; else they are asked for at a terminal
+) -> dict[str, str]:  # card → where its weights lie
+    "Fetch what is not here yet; raises `DialsumError` where a licence is not accepted or nothing can be reached"
+
     def say(line: str) -> None:
         print(f"dialsum: {line}", file=sys.stderr)
 

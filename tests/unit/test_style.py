@@ -102,6 +102,18 @@ def test_what_github_shows_first_can_be_read_as_text():
         assert not [line for line in lines if len(line) > 120], name
 
 
+def test_a_public_name_says_what_it_is():
+    silent = []
+    for module, tree in trees():
+        for node in tree.body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+                continue
+            overloads = [d for d in node.decorator_list if ast.unparse(d) == "overload"]
+            if not ast.get_docstring(node) and not overloads:
+                silent.append(f"{module}: {node.name}")
+    assert silent == []
+
+
 def test_an_interval_is_written_in_one_place():
     written = r"\[\{[^{}]*f\}, \{[^{}]*f\}\]"
     assert [name for name, text in texts() if re.search(written, text)] == []
