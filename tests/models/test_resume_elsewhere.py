@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.resume import single_model_options
 
 from dialsum.augment.prepare import prepare_rows
 from dialsum.commands.display import board
@@ -38,18 +39,7 @@ def sources(folder):
 def begun(top, **more):
     "An experiment whose data stage has run, as the command line leaves it; the rest is left"
     options = sources(top / "sources") | more
-    told = dict(
-        command="dialsum run",
-        mode="single",
-        models=["kobart"],
-        scale="replica",
-        workers=1,
-        checkpoints={},
-        reports=str(top / "reports"),
-        rehearse=False,
-        use_tta=False,
-        optimize_inference=False,
-    )
+    told = single_model_options(top)
     specs = plan_stages(
         Path(), ["kobart"], options | dict(scale="replica", reports=str(top / "reports")), rehearse=False
     )

@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from support.resume import single_model_options
 
 from dialsum.augment.prepare import at_hand, check_data, prepare_rows
 from dialsum.pipeline.executor import run_plan
@@ -38,18 +39,7 @@ def sources(folder, parts, names=None):
 def killed(top, parts=("train", "test"), names=None, use_tta=False, **more):
     "An experiment that ended behind its data stage, and whose sources are away now"
     options = sources(top / "sources", parts, names) | more
-    told = dict(
-        command="dialsum run",
-        mode="single",
-        models=["kobart"],
-        scale="replica",
-        workers=1,
-        checkpoints={},
-        reports=str(top / "reports"),
-        rehearse=False,
-        use_tta=use_tta,
-        optimize_inference=False,
-    )
+    told = single_model_options(top, use_tta=use_tta)
     run = new_run("small", told | options, top / "runs", data={}, stages=[])
     of_data = {name: value for name, value in options.items() if name in stage_parameters("data")}
     stage = Stage("data", StageSpec(run, "data", "", of_data).all_params)
@@ -125,18 +115,7 @@ def finished(top):
     "An experiment whose every stage has succeeded, each in nine minutes"
     run = new_run(
         "small",
-        dict(
-            command="dialsum run",
-            mode="single",
-            models=["kobart"],
-            scale="replica",
-            workers=1,
-            checkpoints={},
-            reports=str(top / "reports"),
-            rehearse=False,
-            use_tta=False,
-            optimize_inference=False,
-        ),
+        single_model_options(top),
         top / "runs",
         data={},
         stages=[],

@@ -54,3 +54,22 @@ def copied(undisturbed, tmp_path):
     yield shutil.copytree(top, tmp_path, dirs_exist_ok=True) / "runs" / undisturbed.name
     shutil.rmtree(top / "reports")
     shutil.copytree(tmp_path / "reports", top / "reports")
+
+
+def single_model_options(top, **more):
+    "What experiment.json keeps of a `dialsum run` of one replica, reports in `top`"
+    return (
+        dict(
+            command="dialsum run",
+            mode="single",
+            models=["kobart"],
+            scale="replica",
+            workers=1,
+            checkpoints={},
+            reports=str(top / "reports"),
+            rehearse=False,
+            use_tta=False,
+            optimize_inference=False,
+        )
+        | more
+    )

@@ -18,6 +18,27 @@ SIX = [c.name for c in CARDS.values() if c.group == "all"]
 SIGNATURES = dict(model="f1x1|tok:rouge_score[a-z0-9]|refs:1", api="f1x1|tok:unknown|refs:1")
 
 
+def api_facts(split):
+    "What fifty rows by an API came to, all answered at once"
+    return dict(
+        model="solar-1-chat",
+        strategy="zero_shot",
+        rows=50,
+        answered=50,
+        valid=50,
+        asked_again=0,
+        requests=50,
+        retries=0,
+        cached=0,
+        prompt_tokens=0,
+        completion_tokens=0,
+        failed=[],
+        stand_in=False,
+        compared={},
+        split=split,
+    )
+
+
 def numbers(text, **patterns):
     return {k: float(re.search(p, text)[1].replace(",", "")) for k, p in patterns.items()}
 
@@ -161,23 +182,7 @@ def first(build, shared):
         "api",
         start=1283,
         seconds=1,
-        found=dict(
-            model="solar-1-chat",
-            strategy="zero_shot",
-            rows=50,
-            answered=50,
-            valid=50,
-            asked_again=0,
-            requests=50,
-            retries=0,
-            cached=0,
-            prompt_tokens=0,
-            completion_tokens=0,
-            failed=[],
-            stand_in=False,
-            compared={},
-            split=scored(solar, SIGNATURES["api"], 50),
-        ),
+        found=api_facts(scored(solar, SIGNATURES["api"], 50)),
     )
     leave(
         "ensemble",
@@ -319,23 +324,7 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
     leave(
         "api",
         start=2100,
-        found=dict(
-            model="solar-1-chat",
-            strategy="zero_shot",
-            rows=50,
-            answered=50,
-            valid=50,
-            asked_again=0,
-            requests=50,
-            retries=0,
-            cached=0,
-            prompt_tokens=0,
-            completion_tokens=0,
-            failed=[],
-            stand_in=False,
-            compared={},
-            split=scored(api, SIGNATURES["api"], 50),
-        ),
+        found=api_facts(scored(api, SIGNATURES["api"], 50)),
     )
     failed(
         run,
