@@ -73,6 +73,13 @@ class Deadline:
             self._after(self.deaf, lambda: os._exit(124))
             os.kill(os.getpid(), signal.SIGINT)
 
+    def renew(self) -> None:
+        "Begin the time anew: its part goes on, and has just shown it"
+        with self.lock:
+            if self.timer and not self.over:
+                self.timer.cancel()
+                self._after(self.seconds, self._end)
+
     def done(self) -> None:
         "Cancel the limit: its part is over"
         with self.lock:

@@ -285,6 +285,10 @@ class _ProgressLog:
         self.started = time.monotonic()
         self.start = state.global_step
 
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.first:
+            self.first.renew()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.first:
             self.first.done()

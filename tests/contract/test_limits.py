@@ -35,13 +35,14 @@ def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
         dialogue=lambda r: [d + f"\n#Person1#: {i}번째입니다." * 60 for i, d in enumerate(r["dialogue"])],
     )
     long.to_csv(many, index=False)
-    params = dict(SMALL, dev_csv=str(many), train_csv=str(sample_path() / "train.csv"), first_step_timeout=1)
+    params = dict(SMALL, dev_csv=str(many), train_csv=str(sample_path() / "train.csv"), batch_size=256)
+    params |= dict(first_step_timeout=0.05)  # less than 256 long dialogues at once take
     params.pop("debug")
     fact = run_stage(StageSpec(run, "train", "kobart", params), timeout=1200)
     assert (
         fact.status == "failed"
         and fact.error.kind == "timeout"
-        and "the first step took longer than 1 s" in error_sentence(fact.error)
+        and "the first step took longer than 0.05 s" in error_sentence(fact.error)
     ), fact.error
     assert not (run / "kobart" / "model").exists()
 

@@ -113,3 +113,25 @@ def test_after_few_updates_another_rate_is_not_advised(count, remedy, other):
         for advice, _ in advise({"m": verdicts}, {"m": FaultCounts()}, {"m": dict(updates=count)})
     )
     assert remedy in told and other not in told
+
+
+def test_every_batch_of_dev_rows_begins_the_first_steps_time_anew():
+    "However many rows there are, measuring them before the first step is no step that hangs"
+    from dialsum.runs.time_limits import Deadline
+    from dialsum.training.trainer import progress_callback
+
+    begun = []
+
+    class Watched(Deadline):
+        def _after(self, seconds, call):
+            begun.append(seconds)
+            super()._after(seconds, call)
+
+    with Watched(lambda *failure: None, "the first step", 600, "--first-step-timeout") as first:
+        progress = progress_callback(lambda line: None, lambda **facts: None, first, lambda *logged: None)
+        for _ in range(3):
+            progress.on_prediction_step(None, None, None)
+        assert begun == [600] * 4
+        progress.on_step_end(None, None, None)
+        progress.on_prediction_step(None, None, None)  # of a later epoch: the limit is over
+        assert begun == [600] * 4
