@@ -23,6 +23,7 @@ from .commands.experiments import check_experiment, resume_experiment, run_exper
 from .commands.listing import list_models, list_runs
 from .commands.options import parser, with_commas, with_dashes
 from .commands.prediction import predict_file
+from .commands.recipes import read_recipe
 from .commands.reports import write_reports
 from .commands.request import model_names
 from .commands.single_stage import run_one_stage
@@ -30,8 +31,9 @@ from .commands.weights import fetch_weights
 from .runs.checkout import nbs_path
 from .runs.errors import DialsumError, unknown
 from .runs.files import to_json
-from .runs.messages import Phrase
+from .runs.messages import Phrase, options_spelled
 from .runs.places import home_folders
+from .runs.shell import about_experiment, run_above
 
 # %% ../nbs/modules/cli.ipynb #84dd5684
 def _fetch(args: argparse.Namespace) -> int:
@@ -74,7 +76,7 @@ def _score(args: argparse.Namespace) -> int:
 def _diagnose(args: argparse.Namespace) -> int:
     from dialsum.checks.diagnosis import diagnose_file
 
-    diagnoses = diagnose_file(args.log)
+    diagnoses, run = diagnose_file(args.log), run_above(Path(args.log))
     if args.json:
         print(to_json([d.to_dict() for d in diagnoses]), end="")
     else:
@@ -82,7 +84,7 @@ def _diagnose(args: argparse.Namespace) -> int:
             print(
                 f"[{d.severity}] {d.kind}",
                 f"  원인: {d.cause}",
-                f"  해결 방법: {d.remedy}",
+                f"  해결 방법: {about_experiment(d.remedy, run) if run else d.remedy}",
                 *([f"  참고: {d.reference}"] if d.reference else []),
                 *(f"  > {line}" for line in d.evidence),
                 sep="\n",
@@ -110,26 +112,39 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = dict(
 )
 
 
+def _arguments(argv: list[str]) -> argparse.Namespace:  # with those of a recipe, where one was named
+    top, words = parser(), with_dashes(argv)
+    args, extra = top.parse_known_args(words)
+    if extra:
+        options = top.options_of(args.command)
+        if extra[0].startswith("-"):
+            raise unknown(Phrase("option_of_command", dict(command=args.command)), extra[0], options)
+        raise DialsumError("argument_unexpected", argument=extra[0], command=args.command)
+    if hasattr(args, "config") and args.command != "stage":
+        command = top.command(args.command)
+        command.set_defaults(**read_recipe(args.config, command, limits=args.command != "preflight"))
+        args = top.parse_args(words)
+    args.typed = shlex.join(["dialsum", *argv])
+    return args
+
+
 def main(
     argv: list[str] | None = None,  # arguments; None: those of the process
 ) -> int:  # 0: all went well; 1: something failed; 2: the call was wrong
     "The command `dialsum`"
     argv = sys.argv[1:] if argv is None else argv
-    top = parser()
+    with options_spelled("parameter" if argv[:1] == ["stage"] else "option"):
+        return _call(argv)
 
+
+def _call(argv: list[str]) -> int:  # exit code
     def interrupted(*_: object) -> NoReturn:
         raise KeyboardInterrupt  # a polite kill ends what was started, as Ctrl-C does
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupted)
     try:
-        args, extra = top.parse_known_args(with_dashes(argv))
-        if extra:
-            options = top.options_of(args.command)
-            if extra[0].startswith("-"):
-                raise unknown(Phrase("option_of_command", dict(command=args.command)), extra[0], options)
-            raise DialsumError("argument_unexpected", argument=extra[0], command=args.command)
-        args.typed = shlex.join(["dialsum", *argv])
+        args = _arguments(argv)
         os.environ.update(home_folders())
         return COMMANDS[args.command](args)
     except DialsumError as e:

@@ -7,7 +7,7 @@ __all__ = ['FailedRow', 'ContractRecord', 'PairedDifference', 'ComparedModel', '
 
 # %% ../../nbs/modules/api/metrics.ipynb #f61899db
 from ..runs.records import Coded, Number, Record, Text
-from ..scores.metrics import MaybeScore, ScoredMetrics
+from ..scores.metrics import Differences, MaybeScore, ScoredMetrics
 
 # %% ../../nbs/modules/api/metrics.ipynb #c4b43f11
 class FailedRow(Record):
@@ -47,6 +47,7 @@ class ComparedModel(Record):
 
     mean: MaybeScore = None
     difference: PairedDifference | None = None
+    differences: Differences | None = None  # the model's from its null row and lead-2, on these rows
 
 # %% ../../nbs/modules/api/metrics.ipynb #893045bd
 class Asking(Record):

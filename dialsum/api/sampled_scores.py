@@ -76,7 +76,7 @@ def compare_scores(
     if a["signature"] != b["signature"]:
         raise DialsumError("scores_of_other_scorers", signature=a["signature"], other=b["signature"])
     differences = np.array([a["means"][fname] - b["means"][fname] for fname in sorted(a["means"])])
-    mean = mean_interval(differences, seed, one_by_one=True)
+    mean = mean_interval(differences, seed)
     return dict(
         n=len(differences),
         difference=mean.f,

@@ -7,14 +7,22 @@ __all__ = ['Finding']
 
 # %% ../../nbs/modules/checks/finding.ipynb #0ced15ef
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from .metrics import FindingRecord
 from ..runs.error_facts import AS_WRITTEN
 from ..runs.errors import DialsumError
-from ..runs.messages import Message, message, read_messages
+from ..runs.messages import Message, message, option_word, read_messages
+from ..runs.parameters import stage_parameters, stages
 
 # %% ../../nbs/modules/checks/finding.ipynb #4d90da51
+@cache
+def _options() -> frozenset[str]:  # names of options that a finding can be about
+    names = {name for stage in stages() if stage != "preflight" for name in stage_parameters(stage)}
+    return frozenset(names)
+
+
 @dataclass(frozen=True)
 class Finding:
     "Something that will go wrong ('error'), or may ('warning')"
@@ -77,6 +85,11 @@ class Finding:
     @property
     def remedy(self) -> str:  # what to do
         return self.message().remedy
+
+    @property
+    def place(self) -> str:  # `where`, with options as their reader types them
+        words = self.where.split(", ")
+        return ", ".join(option_word(word) if word in _options() else word for word in words)
 
     def refusal(self) -> DialsumError:  # to be raised where nothing goes on
         return DialsumError(self.code, **self.fields)

@@ -155,7 +155,7 @@ def _recipe(
     card: ModelCard, scale: str, options: dict[str, Any], lengths: RowLengths | None
 ) -> Recipe | None:
     try:
-        return plan_training(card, scale, options, lengths=lengths)[0]
+        return plan_training(card, scale, options, lengths=lengths).recipe
     except DialsumError:
         pass  # it does not fit: told by check_memory
     try:
@@ -236,6 +236,8 @@ def difference_shown(
         return ""
     among = f", with {pairs} pairs of models compared" if pairs > 1 else ""
     points = detectable_difference(count, comparisons=max(1, pairs))
+    if math.isinf(points):
+        return f"{count:,} dev dialogues are too few to show any difference between two models"
     return (
         f"{count:,} dev dialogues show a difference between two models "
         f"from about {points:.1f} points of mean ROUGE on (80 % power{among})"

@@ -76,7 +76,7 @@ class Preflight:
         return [(m, finding) for m, findings in self.models.items() for finding in findings]
 
     def __repr__(self) -> str:
-        lines = [f"{m}: {f.severity}: {f.what} [{f.where}]; {f.why}; {f.remedy}" for m, f in self.rows()]
+        lines = [f"{m}: {f.severity}: {f.what} [{f.place}]; {f.why}; {f.remedy}" for m, f in self.rows()]
         return "\n".join([*lines, *self.ahead(), f"{self.summary()}, {self.seconds:.1f} s"])
 
     def _repr_html_(self) -> str:

@@ -9,6 +9,7 @@ __all__ = ['run_experiment', 'resume_experiment', 'check_experiment']
 import argparse
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -18,6 +19,7 @@ from .display import show_progress
 from .listing import fact_score, find_run
 from .options import plan_parameters
 from .protected import check_outside_models
+from .recipes import save_recipe
 from dialsum.commands.request import (
     PLAN_SWITCHES,
     Request,
@@ -30,6 +32,7 @@ from dialsum.commands.request import (
     model_names,
     new_request,
     plan_switches,
+    recipe_options,
     with_paraphraser,
     worker_count,
 )
@@ -41,13 +44,14 @@ from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
 from ..runs.events import now
 from ..runs.facts import experiment_record, place
-from ..runs.files import to_json, write_atomic
+from ..runs.files import sha256, to_json, write_atomic
 from ..runs.folders import new_run
 from ..runs.identity import named_places
 from ..runs.limits import in_range
-from ..runs.outputs import check_kept, check_writable
+from ..runs.outputs import check_apart, check_kept, check_output_file, check_writable
 from ..runs.places import reports_path, runs_path
 from ..runs.records import ErrorRecord, ExperimentRecord, Fact, Metrics
+from ..runs.shell import about_experiment, experiment_command
 from ..runs.switches import idle
 from ..scores.metrics import ScoreInterval
 
@@ -64,16 +68,40 @@ def _execute(
     workers, reason = at_once(options["workers"], options["scale"])
     if reason:
         print(f"dialsum: {reason}", file=sys.stderr)
-    with show_progress(run, specs, workers, undone) as say:
-        outcomes = run_plan(specs, workers, say, args.stage_timeout, getattr(args, "strict", False), undone)
+    try:
+        with show_progress(run, specs, workers, undone) as say:
+            outcomes = run_plan(
+                specs, workers, say, args.stage_timeout, getattr(args, "strict", False), undone
+            )
+    except KeyboardInterrupt:
+        print(f"dialsum: to go on: {experiment_command('resume', run)}", file=sys.stderr)
+        raise
     return _print_outcome(run, options["models"], outcomes, args.json, Path(options["reports"]))
 
 # %% ../../nbs/modules/commands/experiments.ipynb #a931c9ae
+def _save_request(args: argparse.Namespace, options: dict[str, Any]) -> None:  # where `--save-config` says
+    if not hasattr(args, "save_config"):
+        return
+    path = args.save_config.expanduser()
+    read = [*named_places(options).values(), *([args.config] if hasattr(args, "config") else [])]
+    check_apart(path, read, "--save-config")
+    check_output_file(path, "--save-config")
+    save_recipe(path, recipe_options(args, options))
+    print(f"dialsum: what was asked is in {path}; `--config {path}` asks for it again", file=sys.stderr)
+
+
+def _recipe_note(args: argparse.Namespace) -> dict[str, Any]:  # for experiment.json
+    return (
+        dict(recipe={str(args.config): sha256(args.config.expanduser())}) if hasattr(args, "config") else {}
+    )
+
+
 def run_experiment(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
     "`dialsum run`, `demo` and `real`: make a run folder, run the plan and print what came of it"
     request = new_request(args)
+    _save_request(args, request.options)
     mode, models, scale, workers = (request.options[k] for k in ("mode", "models", "scale", "workers"))
     usual_name = args.command if args.command in ("demo", "real") else mode
     run = new_run(
@@ -82,6 +110,7 @@ def run_experiment(
         getattr(args, "runs", None),
         data=request.data,
         stages=[s.key for s in request.stages(Path())],
+        **_recipe_note(args),
     )
     count = at_once(workers, scale)[0]
     print(f"{run.name}: {', '.join(models)} ({scale}), {count} at once, in {run}", file=sys.stderr)
@@ -162,11 +191,12 @@ def resume_experiment(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
     "`dialsum resume`: run what is left of an experiment, and what depends on options that are given anew"
-    run = find_run(args.experiment, getattr(args, "runs", None))
+    run = find_run(args.experiment, getattr(args, "runs", None), resumable=True)
     before = experiment_record(run) or ExperimentRecord.of()
     if "models" not in before.options:
-        raise DialsumError("run_of_one_stage", run=run.name)
+        raise DialsumError("run_of_one_stage", run=run.name, folder=shlex.quote(str(run)))
     request, away = _resumed(args, run, before)
+    _save_request(args, request.options)
     specs = request.stages(run)
     with working_on(run):
         reasons = {s.key: why_undone(s, args.strict) for s in specs if s.stage not in ("preflight", "report")}
@@ -197,6 +227,15 @@ def _no_sources(
     return DialsumError("sources_not_here", reason=reason, options=missing)
 
 # %% ../../nbs/modules/commands/experiments.ipynb #1e0f09ce
+def _options_of_run(
+    args: argparse.Namespace, models: list[str], scale: str, options: dict[str, Any]
+) -> dict[str, Any]:  # that a `run` of the same options would keep
+    switches = {name: getattr(args, name, False) for name in PLAN_SWITCHES}
+    rehearsal = dict(rehearse=args.rehearse) if hasattr(args, "rehearse") else {}
+    whole = dict(models=models, scale=scale, checkpoints=given_checkpoints(args, models))
+    return whole | rehearsal | switches | absolute_paths(options)
+
+
 def check_experiment(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
@@ -205,6 +244,7 @@ def check_experiment(
 
     gc.disable()  # a fifth of the time, in a process that ends right after
     models, scale, _, options = experiment_options(args, limits=False)  # a number out of range is a finding
+    _save_request(args, _options_of_run(args, models, scale, options))
     fine, errors = in_range(options), []
     for check in (
         lambda: check_systems(fine, **plan_switches(vars(args))),
@@ -262,15 +302,30 @@ def _print_outcome(
             end="",
         )
     else:
-        for r in rows:
-            stages = " ".join(f"{stage} {status}" for stage, status in r["stages"].items())
-            print(f"{r['model']:22} {stages:50} {_spelled_score(r['score'])}")
-        for f in failed:
-            print(
-                f"{f['status']}: {f['stage']}: {f['message']}" + (f"; {f['remedy']}" if f["remedy"] else "")
-            )
+        print(*_model_lines(rows), *_failed_lines(failed, run), sep="\n")
         print(f"report: {report or 'not written'}", *([f"        {page}"] if page else []), sep="\n")
     return 1 if any(not f["optional"] for f in failed) else 0
+
+
+def _model_lines(rows: list[dict[str, Any]]) -> list[str]:
+    longest = max(len(row["model"]) for row in rows)
+    lines = []
+    for row in rows:
+        count = sum(status == "success" for status in row["stages"].values())
+        stages = f"{count} of {len(row['stages'])} stages"
+        lines.append(f"{row['model']:{longest}}  {stages:14}  {_spelled_score(row['score'])}")
+    return lines
+
+
+def _failed_lines(failed: list[dict[str, Any]], run: Path) -> list[str]:  # each in one language
+    lines = []
+    for row in failed:
+        lines.append(f"{row['status']}: {row['stage']}: {row['message']}")
+        if row["remedy"]:
+            lines.append(f"  해결 방법: {about_experiment(row['remedy'], run)}")
+    if any(not row["optional"] for row in failed):
+        lines.append(f"to go on: {experiment_command('resume', run)}")
+    return lines
 
 
 def _spelled_score(score: ScoreInterval | None) -> str:

@@ -8,6 +8,7 @@ __all__ = ['STATUSES', 'find_run', 'models_table', 'list_models', 'runs_table', 
 # %% ../../nbs/modules/commands/listing.ipynb #1dce2dd7
 import argparse
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from ..generation.metrics import EvaluateMetrics
 from ..models.cards import CARDS
 from ..pipeline.executor import state
-from ..runs.errors import DialsumError, unknown
+from ..runs.errors import DialsumError, nearest, unknown
 from ..runs.facts import experiment_record, read_facts
 from ..runs.files import to_json
 from ..runs.places import runs_path
@@ -26,20 +27,44 @@ from ..scores.metrics import ScoredMetrics, ScoreInterval
 def find_run(
     name: str,  # a run folder, or its name, or a part of the name that only one has
     runs: Path | None = None,  # folder of the run folders; None: `runs_path()`
+    resumable: bool = False,  # whether only what `resume` can go on with is looked for by a part of its name
 ) -> Path:  # the run folder
     "An experiment by name; raises `DialsumError` when none or several fit"
-    if os.path.isfile(Path(name) / "experiment.json"):
+    is_path = runs is None or os.sep in name
+    if is_path and os.path.isfile(Path(name).expanduser() / "experiment.json"):
         return Path(name).expanduser().absolute()
-    folders = [
-        p.parent for p in sorted(Path(runs or runs_path()).expanduser().absolute().glob("*/experiment.json"))
-    ]
-    matching = [p for p in folders if p.name == name] or [p for p in folders if name in p.name]
+    top = Path(runs or runs_path()).expanduser().absolute()
+    folders = [p.parent for p in sorted(top.glob("*/experiment.json"))]
+    exact = [p for p in folders if p.name == name]
+    if resumable:
+        folders = [p for p in folders if _is_resumable(p)]
+    matching = exact or [p for p in folders if name in p.name]
     if not matching:
-        raise unknown("experiment", name, [p.name for p in folders])
+        raise _unknown_experiment(name, folders)
     if len(matching) > 1:
         experiments = [p.name for p in matching]
         raise DialsumError("experiment_ambiguous", name=name, count=len(matching), experiments=experiments)
     return matching[0]
+
+
+def _is_resumable(run: Path) -> bool:  # not what one stage by itself has left
+    try:
+        record = experiment_record(run)
+    except DialsumError:
+        return False
+    return record is not None and "models" in record.options
+
+# %% ../../nbs/modules/commands/listing.ipynb #46d3e7f3
+_time = re.compile(r"\d{8}_\d{6}_")  # before the name that somebody gave
+
+
+def _unknown_experiment(name: str, folders: list[Path]) -> DialsumError:  # folders: the oldest first
+    names = [p.name for p in folders]
+    by_given_name = {_time.sub("", n, count=1): n for n in names}  # of several the newest
+    near = by_given_name.get(nearest(name, list(by_given_name)), "")
+    if near:
+        return DialsumError("unknown_name_of_many", kind="experiment", name=name, near=near, known=names)
+    return unknown("experiment", name, names[-12:])
 
 # %% ../../nbs/modules/commands/listing.ipynb #df129b19
 def models_table() -> list[dict[str, Any]]:  # name, aliases, checkpoint, family, parameters, lora_r16

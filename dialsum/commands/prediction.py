@@ -16,7 +16,7 @@ from ..generation.metrics import EvaluateMetrics, OptimizeMetrics
 from ..models.cards import CARDS, ModelCard, card
 from ..runs.errors import DialsumError, unknown
 from ..runs.facts import read_fact
-from ..runs.outputs import check_apart, check_writable
+from ..runs.outputs import check_apart, check_output_file
 
 # %% ../../nbs/modules/commands/prediction.ipynb #46a4b626
 def _card_of(checkpoint: str, model: str) -> ModelCard:
@@ -72,7 +72,7 @@ def predict_file(
     precision = writing_precision(c, scale, folder, vars(args))
     if args.length_penalty != 1 and search.num_beams == 1:
         raise DialsumError("length_penalty_alone")
-    _check_output(args.output)
+    check_output_file(args.output)
     search, limits = with_lengths(c, folder, search, args.max_source)
     optimum = read_fact(Path(folder).parent / "optimize.json", OptimizeMetrics)  # where a run trained it
     name, size = choose(args.engine, args.eval_batch_size, optimum, search)
@@ -86,15 +86,6 @@ def predict_file(
     return 0
 
 # %% ../../nbs/modules/commands/prediction.ipynb #9ff1e685
-def _check_output(output: Path) -> None:
-    if output.is_dir():
-        raise DialsumError("output_is_folder", folder=output)
-    folder = output.absolute().parent
-    if not folder.is_dir():
-        raise DialsumError("output_folder_missing", folder=output.parent, file=output.name)
-    check_writable(folder)
-
-
 def _say_progress(count: int, total: int, seconds_left: float) -> None:
     print(f"{count}/{total}  {seconds_left:.0f} s left", file=sys.stderr, flush=True)
 

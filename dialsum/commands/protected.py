@@ -64,15 +64,15 @@ def files_beside_model(
 
 
 def check_outside_models(
-    args: argparse.Namespace,  # of which `runs` and `reports` are looked at
+    args: argparse.Namespace,  # of which `runs`, `reports` and `save_config` are looked at
     options: dict[str, Any],  # parameters of stages, some of which name folders
     checkpoints: dict[str, str],  # model → folder or hub name
 ) -> None:
     "Raises `DialsumError` for a folder to write in that lies in a model"
     read = model_folders(*checkpoints.values(), *map(str, named_places(options).values()))
-    for option in ("runs", "reports"):
+    for option in ("runs", "reports", "save_config"):
         if hasattr(args, option):
-            check_apart(Path(getattr(args, option)), read, f"--{option}")
+            check_apart(Path(getattr(args, option)), read, f"--{option.replace('_', '-')}")
 
 # %% ../../nbs/modules/commands/protected.ipynb #ca2bec06
 def check_copy(

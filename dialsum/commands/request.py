@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'PLAN_SWITCHES', 'model_names', 'given_checkpoints', 'given_parameters', 'with_paraphraser',
            'absolute_paths', 'plan_switches', 'check_request', 'worker_count', 'experiment_options', 'check_beams',
-           'Request', 'new_request']
+           'Request', 'new_request', 'recipe_options']
 
 # %% ../../nbs/modules/commands/request.ipynb #bbf4a46c
 import argparse
@@ -290,3 +290,29 @@ def new_request(
     )
     switches = {name: getattr(args, name, False) for name in PLAN_SWITCHES}
     return Request(request_options | switches | absolute_paths(options), data, test)
+
+# %% ../../nbs/modules/commands/request.ipynb #70fc5e2c
+_not_in_recipes = (
+    "command",
+    "mode",
+    "checkpoints",
+    "workers",
+    "reports",
+)  # said otherwise, or only where given
+
+
+def recipe_options(
+    args: argparse.Namespace,  # as the call was read
+    options: dict[str, Any],  # as experiment.json keeps them
+) -> dict[str, Any]:  # option → its value, for `recipes.recipe_text`
+    "The options with which `--config` asks for the same"
+    values = {name: value for name, value in options.items() if name not in _not_in_recipes}
+    if options["checkpoints"]:
+        values["checkpoint"] = options["checkpoints"]
+    for name in ("mode", "experiment_name", "workers", "stage_timeout"):
+        if getattr(args, name, None):
+            values[name] = getattr(args, name)
+    for name in ("runs", "reports"):
+        if hasattr(args, name):
+            values[name] = str(Path(getattr(args, name)).expanduser().absolute())
+    return values

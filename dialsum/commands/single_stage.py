@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from .listing import find_run
+from .options import parser
 from .protected import check_copy
-from .request import absolute_paths, check_beams
+from .recipes import read_recipe
+from dialsum.commands.request import (
+    absolute_paths,
+    check_beams,
+    given_checkpoints,
+    given_parameters,
+    model_names,
+)
+from ..models.cards import card
 from ..models.hub import resolve
 from ..pipeline.examples import example_run
 from ..pipeline.executor import working_on
@@ -25,8 +34,28 @@ from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
 from ..runs.folders import existing_run, new_run
 from ..runs.outputs import check_kept
-from ..runs.parameters import complete
+from ..runs.parameters import complete, stage_parameters
 from ..runs.switches import check_acting
+
+# %% ../../nbs/modules/commands/single_stage.ipynb #a7f98dd9
+def _of_recipe(args: argparse.Namespace) -> dict[str, Any]:  # parameters of the stage
+    if not hasattr(args, "config"):
+        return {}
+    recipe = argparse.Namespace(**read_recipe(args.config, parser().command("run")))
+    declared = stage_parameters(args.stage)
+    params = given_parameters(recipe)
+    if hasattr(recipe, "scale"):
+        params["scale"] = recipe.scale
+    models = model_names(recipe.models) if hasattr(recipe, "models") else []
+    if models:
+        params["models"] = ",".join(models)
+    if len(models) == 1:
+        params["model"] = models[0]
+    if args.stage == "train" and hasattr(recipe, "checkpoint"):
+        model = card(dict(args.parameter).get("model") or params.get("model", "kobart")).name
+        start = given_checkpoints(recipe, models or [model]).get(model)
+        params |= dict(checkpoint=start) if start else {}
+    return {name: value for name, value in params.items() if name in declared}
 
 # %% ../../nbs/modules/commands/single_stage.ipynb #3e874991
 def _resolved(
@@ -57,12 +86,14 @@ def _example_of(
     return examples.get(stage)
 
 # %% ../../nbs/modules/commands/single_stage.ipynb #fc6f608a
-def _new_run_of(args: argparse.Namespace, model: str, params: dict[str, Any]) -> Path:
+def _new_run_of(
+    args: argparse.Namespace, model: str, given: dict[str, Any], params: dict[str, Any]
+) -> Path:  # given: parameters that were said; params: all of them
     example = _example_of(args.stage, model, params.get("k_folds", 2))
     if example is not None:
         return example_run(**example, runs=args.runs)
     name = f"{args.stage}_{model}" if model else args.stage
-    return new_run(name, dict(command=args.typed, stage=args.stage) | dict(args.parameter), args.runs)
+    return new_run(name, dict(command=args.typed, stage=args.stage) | given, args.runs)
 
 
 def _copy_of(args: argparse.Namespace) -> Path | None:  # where the executed notebook shall lie as well
@@ -78,13 +109,14 @@ def run_one_stage(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
     "`dialsum stage`: run one stage notebook in a run folder, and copy the executed notebook where `-o` says"
-    params = complete(args.stage, dict(args.parameter))
+    given = _of_recipe(args) | dict(args.parameter)
+    params = complete(args.stage, given)
     check_acting(args.stage, params)
     model, copy = _resolved(args, params), _copy_of(args)
     existing = _run_of(params["run"], args.runs) if params["run"] else None
     if copy:
         check_copy(copy, args.stage, model, params, existing)
-    run = existing or _new_run_of(args, model, params)
+    run = existing or _new_run_of(args, model, given, params)
     spec = StageSpec(run, args.stage, model, {k: v for k, v in absolute_paths(params).items() if k != "run"})
     check_kept(spec.stage, spec.folder, list(spec.params.values()))
     print(f"{spec.key} in {run}, log: {spec.folder / f'{args.stage}.log'}", file=sys.stderr)

@@ -22,22 +22,30 @@ def _far(lengths: Sequence[float]) -> np.ndarray:  # robust z-scores of the loga
     return distances
 
 
+def _too(distance: float, noun: str) -> str:  # what a length is called, Korean
+    return f"{'긴' if distance > 0 else '짧은'} {noun}"
+
+
 def unusual_lengths(
     dialogues: list[str],  # texts
     summaries: list[str],  # one reference each, '' for none
     far: float = 4.5,  # how many robust standard deviations are too many
-) -> list[list[str]]:  # for each pair what is odd, Korean
+) -> list[list[tuple[str, str]]]:  # for each pair ('dialogue' or 'summary', what is odd, Korean)
     "Dialogues and summaries whose length, or the ratio of the two, is far from that of the others"
-    odd: list[list[str]] = [[] for _ in dialogues]
+    odd: list[list[tuple[str, str]]] = [[] for _ in dialogues]
     for i, distance in enumerate(_far([len(d) for d in dialogues])):
-        if abs(distance) > far or len(letters_only(dialogues[i])) < 10:
-            odd[i].append(f"대화 {len(dialogues[i])}자")
+        few_letters = len(letters_only(dialogues[i])) < 10
+        if abs(distance) > far or few_letters:
+            name = _too(-1 if few_letters else distance, "대화")
+            odd[i].append(("dialogue", f"{name}: {len(dialogues[i]):,}자"))
     rows = [i for i, s in enumerate(summaries) if s]
     sizes = [len(summaries[i]) for i in rows]
     ratios = [size / max(len(dialogues[i]), 1) for i, size in zip(rows, sizes)]
     for i, size, ratio, size_distance, ratio_distance in zip(rows, sizes, ratios, _far(sizes), _far(ratios)):
-        if abs(size_distance) > far or len(letters_only(summaries[i])) < 6:
-            odd[i].append(f"요약 {size}자")
+        few_letters = len(letters_only(summaries[i])) < 6
+        if abs(size_distance) > far or few_letters:
+            name = _too(-1 if few_letters else size_distance, "요약")
+            odd[i].append(("summary", f"{name}: {size:,}자"))
         elif abs(ratio_distance) > far:
-            odd[i].append(f"요약이 대화의 {ratio:.0%}")
+            odd[i].append(("summary", f"대화에 비해 {_too(ratio_distance, '요약')}: {ratio:.0%}"))
     return odd

@@ -37,13 +37,13 @@ def unusual_turns(
     wide = len(re.findall(r"#Person\d+#[ ]?：", dialogue))
     evidence = []
     if nobody:
-        evidence.append(f"화자가 없는 줄 {nobody}")
+        evidence.append(f"화자가 없는 줄 {nobody}개")
     if wide:
-        evidence.append(f"전각 쌍점 {wide}")
+        evidence.append(f"전각 콜론 {wide}개")
     if joined_turns:
-        evidence.append(f"한 줄에 든 발화 {joined_turns}")
+        evidence.append(f"한 줄에 든 발화 {joined_turns}개")
     if len(d.speakers) == 1 and not joined_turns:
-        evidence.append("화자 한 사람")
+        evidence.append("화자 한 명")
     return evidence
 
 
@@ -62,7 +62,7 @@ def long_summary(
     "A summary that is longer than its dialogue, tags not counted"
     summary_length = len(TAG.sub("", summary))
     dialogue_length = len(TAG.sub("", dialogue))
-    return [f"{summary_length} > {dialogue_length}"] if summary_length > dialogue_length else []
+    return [f"{summary_length:,}자 > {dialogue_length:,}자"] if summary_length > dialogue_length else []
 
 # %% ../../nbs/modules/data/pairs.ipynb #a7bd4099
 def letters_only(

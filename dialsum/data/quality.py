@@ -47,30 +47,30 @@ class Defect:
     why: str  # a sentence, Korean
 
 
-_table = """empty|error|1|빈 항목|대화나 요약에 글자가 없어 배울 것이 없다.
-duplicate|error|0.5|중복|같은 대화가 같은 묶음에 또 있다. 먼저 나온 행만 남긴다.
-leak|error|1|누출|평가에 쓰는 대화가 학습 쪽에도 있다. 점수가 외운 것을 잰다.
-mojibake|error|0.6|깨진 글자|UTF-8이나 CP949 글을 다른 부호로 읽어 한글이 깨졌다.
-broken_tag|error|0.4|깨진 태그|화자나 가림 태그의 철자 또는 # 기호가 틀렸다.
-foreign_tag|error|0.4|대화에 없는 태그|요약에 나온 태그가 대화에는 없다.
-long_summary|error|0.4|대화보다 긴 요약|요약이 대화보다 길다.
-copied|error|0.3|베낀 요약|요약이 대화의 문장을 그대로 옮겼다.
-language|error|0.5|한국어가 아님|낱말의 절반 이상에 한글이 없다.
-private|error|0.5|개인 정보|전화번호, 주민등록번호, 카드 번호, 전자우편 주소가 가려지지 않았다.
-swapped|warning|0.15|뒤바뀐 요약|요약이 자기 대화보다 다른 대화와 훨씬 많이 겹친다.
-near_duplicate|warning|0.1|비슷한 대화|거의 같은 대화가 같은 묶음에 또 있다.
-near_leak|warning|0.15|비슷한 대화 누출|평가에 쓰는 대화와 거의 같은 대화가 학습 쪽에 있다.
-control|warning|0.1|보이지 않는 문자|제어 문자(글자로 풀어 쓴 줄 바꿈도)나 폭이 없는 문자, 특수한 빈칸이 있다.
-html|warning|0.1|HTML 흔적|HTML 태그나 &nbsp; 같은 부호가 남았다.
-jamo|warning|0.1|홀로 선 자모|음절이 되지 못한 자모가 있다.
-unknown_tag|warning|0.1|모르는 태그|태그 모양이지만 알려진 이름이 아니다.
-speaker_gap|warning|0.1|빠진 화자|화자 번호가 1부터 이어지지 않는다.
-turns|warning|0.1|발화 형식|화자가 없는 줄, 한 줄에 든 두 발화, 전각 쌍점, 혼자만 말하는 대화.
-length|warning|0.1|유별난 길이|길이나 요약 비율이 다른 행들과 크게 다르다.
-script|warning|0.1|다른 문자|한글과 로마자가 아닌 문자가 섞였다.
-number|warning|0.15|대화에 없는 수|요약의 수를 대화에서 찾을 수 없다.
-name|warning|0.15|대화에 없는 이름|요약의 이름을 대화에서 찾을 수 없다.
-unrelated|warning|0.1|동떨어진 요약|요약과 대화에 같은 말이 거의 없다."""
+_table = """empty|error|1|빈 항목|대화나 요약에 글자가 없어 배울 것이 없습니다.
+duplicate|error|0.5|중복|같은 대화가 같은 데이터에 또 있습니다. 먼저 나온 행만 남깁니다.
+leak|error|1|누출|평가에 쓰는 대화가 학습 데이터에도 있습니다. 외운 대화로 점수를 매기게 됩니다.
+mojibake|error|0.6|깨진 글자|UTF-8이나 CP949 텍스트를 다른 인코딩으로 읽어 한글이 깨졌습니다.
+broken_tag|error|0.4|깨진 태그|화자나 가림 태그의 철자 또는 # 기호가 틀렸습니다.
+foreign_tag|error|0.4|대화에 없는 태그|요약에 나온 태그가 대화에는 없습니다.
+long_summary|error|0.4|대화보다 긴 요약|요약이 대화보다 깁니다.
+copied|error|0.3|베낀 요약|요약이 대화의 문장을 그대로 옮겼습니다.
+language|error|0.5|한국어가 아님|단어의 절반 이상에 한글이 없습니다.
+private|error|0.5|개인 정보|전화번호, 주민등록번호, 카드 번호, 이메일 주소가 가려지지 않았습니다.
+swapped|warning|0.15|뒤바뀐 요약|요약이 자기 대화보다 다른 대화와 훨씬 많이 겹칩니다.
+near_duplicate|warning|0.1|비슷한 대화|거의 같은 대화가 같은 데이터에 또 있습니다.
+near_leak|warning|0.15|비슷한 대화 누출|평가에 쓰는 대화와 거의 같은 대화가 학습 데이터에 있습니다.
+control|warning|0.1|보이지 않는 문자|제어 문자(글자로 풀어 쓴 줄바꿈 포함)나 폭이 없는 문자, 특수 공백이 있습니다.
+html|warning|0.1|HTML 흔적|HTML 태그나 &nbsp; 같은 기호가 남아 있습니다.
+jamo|warning|0.1|홀로 선 자모|음절이 되지 못한 자모가 있습니다.
+unknown_tag|warning|0.1|모르는 태그|태그 형태이지만 알려진 이름이 아닙니다.
+speaker_gap|warning|0.1|빠진 화자|화자 번호가 1부터 이어지지 않습니다.
+turns|warning|0.1|발화 형식|화자가 없는 줄, 한 줄에 든 두 발화, 전각 콜론, 혼자만 말하는 대화가 있습니다.
+length|warning|0.1|길이 이상|대화나 요약의 길이, 또는 둘의 비율이 다른 행들과 크게 다릅니다.
+script|warning|0.1|다른 문자|한글과 로마자가 아닌 문자가 섞여 있습니다.
+number|warning|0.15|대화에 없는 수|요약의 수를 대화에서 찾을 수 없습니다.
+name|warning|0.15|대화에 없는 이름|요약의 이름을 대화에서 찾을 수 없습니다.
+unrelated|warning|0.1|동떨어진 요약|요약과 대화에 같은 단어가 거의 없습니다."""
 
 
 def _defect(line: str) -> Defect:  # of the table
@@ -92,8 +92,11 @@ class RowFinding:
     what: str  # evidence, a few words
 
     def __str__(self) -> str:  # Korean
+        title = DEFECTS[self.kind].title
+        if self.kind == "length":  # says itself what is long
+            return f"{title}({self.what})"
         place = self.where.replace("dialogue", "대화").replace("summary", "요약")
-        return f"{DEFECTS[self.kind].title}({place}: {self.what})"
+        return f"{title}({place}: {self.what})"
 
 
 def empty(
@@ -236,8 +239,8 @@ def _among(rows: list[tuple[str, Dialogue]]) -> list[RowFinding]:  # what can be
     judged = summaries + [_Summary(i, "dialogue", "") for i in alone]
     odd_lengths = unusual_lengths([texts[s.row] for s in judged], [s.text for s in judged])
     for (row, location, _), odd in zip(judged, odd_lengths):
-        if odd:
-            add(row, "length", location, ", ".join(odd))
+        for place, evidence in odd:
+            add(row, "length", "dialogue" if place == "dialogue" else location, evidence)
     return findings
 
 

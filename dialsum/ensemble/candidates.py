@@ -41,8 +41,8 @@ class Candidates:
     dialogues: tuple[str, ...]  # their texts
     # of each dialogue its candidates, members in one order
     table: tuple[tuple[Candidate, ...], ...] = field(repr=False)
-    # utilities that were computed before
-    utilities: dict[tuple[str, ...], list[np.ndarray]] = field(
+    # utilities and scores that were computed before
+    utilities: dict[tuple[Any, ...], list[np.ndarray]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 

@@ -19,6 +19,7 @@ from .candidates import Candidate, Candidates, References
 from .mbr import against, best_index, cached_tokens, candidate_votes, take_best, utility
 from ..korean.tags import broken_tags, invented_tags
 from ..runs.errors import DialsumError, unknown
+from ..scores.significance import nested_scores
 from ..scores.tokenizers import Cut
 
 # %% ../../nbs/modules/ensemble/stacking.ipynb #7f4d7e79
@@ -141,18 +142,17 @@ def _cross_validated(
     c: Candidates, fold: np.ndarray, features: list[np.ndarray], scores: list[np.ndarray]
 ) -> np.ndarray:  # for each row the score of what is chosen by the other folds' re-ranker, 0-100
     relative = _relative(scores, c.table)
-    checked = np.empty(len(c))
-    for k in sorted(set(fold.tolist())):
-        training_rows = np.flatnonzero(fold != k)
+
+    def refitted(training: np.ndarray, others: np.ndarray) -> tuple[str, np.ndarray]:
         slope, _ = _ridge(
-            [features[i] for i in training_rows],
-            [relative[i] for i in training_rows],
-            [c.table[i] for i in training_rows],
+            [features[i] for i in training],
+            [relative[i] for i in training],
+            [c.table[i] for i in training],
         )
-        for i in np.flatnonzero(fold == k):
-            best = best_index(c.table[i], features[i] @ slope)
-            checked[i] = scores[i][best]
-    return checked
+        best = {i: best_index(c.table[i], features[i] @ slope) for i in others}
+        return "", np.array([scores[i][place] for i, place in best.items()])
+
+    return nested_scores(fold, refitted)[0]
 
 # %% ../../nbs/modules/ensemble/stacking.ipynb #3e7cead4
 @dataclass(frozen=True)

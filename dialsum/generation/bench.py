@@ -69,12 +69,15 @@ def _watched(
         watcher.join()
 
 
-def _difference(
+def _scores_beside(
     texts: list[str], plain: list[str], answers: list[Any] | None
-) -> tuple[float, float, float]:  # of their ROUGE, and its 95 % interval; no answers: plain's texts stand in
+) -> np.ndarray:  # n×2: ROUGE of them, and of plain's; no answers: plain's texts stand in
     names = tuple(map(str, range(len(texts))))
     pairs = tuple((Candidate("engine", t), Candidate("hf", p)) for t, p in zip(texts, plain))
-    scores = np.array(against(Candidates(names, names, pairs), answers or plain))
+    return np.array(against(Candidates(names, names, pairs), answers or plain))
+
+
+def _difference(scores: np.ndarray) -> tuple[float, float, float]:  # of the means, and its 95 % interval
     row = compare(dict(hf=scores[:, 1], engine=scores[:, 0]), "hf").iloc[-1]
     columns = ("difference", "difference_low", "difference_high")
     change, low, high = (round(float(row[column]), 4) for column in columns)
@@ -106,6 +109,8 @@ class Bench:
     seconds: float  # that measuring may take
     pool: list[int] = field(default_factory=list)  # indices of dialogues
     rows: dict[tuple[str, int], Measured] = field(default_factory=dict)  # by engine and batch size
+    # by engine and batch size: index → the change of ROUGE from hf
+    changes: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
     plain: dict[int, str] = field(default_factory=dict)  # index → hf's text
     loading: float = 0.0  # seconds, of the slowest so far
 
@@ -190,14 +195,14 @@ class Bench:
             latency=float(np.median(result.waits or [0])),
             peak=result.peak,
             disk=engine.disk / 2**30,
-            **self._compared(texts),
+            **self._compared((engine.name, size), texts),
             stopped=result.stopped,
         )
         self.rows[engine.name, size] = row
         return row
 
     def _compared(
-        self, texts: dict[int, str]
+        self, key: tuple[str, int], texts: dict[int, str]
     ) -> dict[str, Any]:  # identical and difference, where hf wrote the same dialogues
         shared = [i for i in texts if i in self.plain]
         if not shared:
@@ -206,4 +211,6 @@ class Bench:
         plain = [self.plain[i] for i in shared]
         answers = self.references and [self.references[i] for i in shared]
         identical = float(np.mean([a == b for a, b in zip(engine_texts, plain)]))
-        return dict(identical=identical, difference=_difference(engine_texts, plain, answers))
+        scores = _scores_beside(engine_texts, plain, answers)
+        self.changes[key] = dict(zip(shared, (scores[:, 0] - scores[:, 1]).tolist()))
+        return dict(identical=identical, difference=_difference(scores))

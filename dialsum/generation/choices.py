@@ -9,6 +9,7 @@ __all__ = ['CHOICES', 'learned_lengths', 'choose_on_dev', 'decoding_choices', 'f
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..data.lengths import LengthRule, fit_lengths
@@ -20,7 +21,9 @@ from ..models.prompts import Codec
 from ..runs.errors import unknown
 from ..runs.facts import place
 from ..runs.stage import Stage
+from ..scores.metrics import Optimism
 from ..scores.rouge import rouge
+from ..scores.significance import selection_optimism
 
 # %% ../../nbs/modules/generation/choices.ipynb #bbc77dff
 def learned_lengths(
@@ -80,26 +83,29 @@ def choose_on_dev(
     length_control: str = "off",  # 'off', 'on', or 'auto': what scores better
     whole: str = "off",  # the same of whole sentences
     rule: LengthRule | None = None,  # needed unless length_control is 'off'
-) -> tuple[
-    list[str], dict[str, Any]
-]:  # (the summaries as chosen; length_control, whole_sentences and tried: name → mean ROUGE)
+    seed: int = 42,  # of what is said about the choice
+) -> tuple[list[str], dict[str, Any], list[Optimism]]:
     """Write summaries of rows in each way that is asked about, and keep the one with the highest mean ROUGE.
-    The plainest, where they are equal."""
+    The plainest, where they are equal. Returns the summaries as chosen; length_control, whole_sentences and tried
+    (name → mean ROUGE); and how much too good their score is, where anything was chosen"""
     _check_choice("length_control", length_control)
     _check_choice("whole_sentences", whole)
     trials = _trials(predictor, rows, length_control, whole, rule)
-    scores = {}
-    if len(trials) > 1:
-        for trial in trials:
-            score = rouge(trial.texts, list(rows["summaries"])).score["mean"].f
-            scores[trial.name] = score
-    best = max(trials, key=lambda trial: (scores.get(trial.name, 0), -len(trial.options)))
+    scores = _scores_of_trials(trials, rows) if len(trials) > 1 else {}
+    means = {name: float(values.mean()) for name, values in scores.items()}
+    best = max(trials, key=lambda trial: (means.get(trial.name, 0), -len(trial.options)))
     predictor.lengths = rule if best.length_control else None
     predictor.whole = best.whole_sentences
     predictor.reached = best.reached
-    return best.texts, dict(
-        length_control=best.length_control, whole_sentences=best.whole_sentences, tried=scores
-    )
+    chosen = dict(length_control=best.length_control, whole_sentences=best.whole_sentences, tried=means)
+    if not scores:
+        return best.texts, chosen, []
+    return best.texts, chosen, [selection_optimism("decoding", scores, seed, chosen=best.name)]
+
+
+def _scores_of_trials(trials: list[_Trial], rows: pd.DataFrame) -> dict[str, np.ndarray]:  # name → n scores
+    references = list(rows["summaries"])
+    return {trial.name: rouge(trial.texts, references).per_dialogue[:, 3] for trial in trials}
 
 # %% ../../nbs/modules/generation/choices.ipynb #8e969ec5
 def decoding_choices(
@@ -145,10 +151,12 @@ class Judge:
     rows: pd.DataFrame
     about: list[object]  # what its scores depend on
 
-    def __call__(self) -> dict[str, float]:  # rouge1, rouge2, rougeL, rouge_mean (F1, 0-100)
+    def __call__(self) -> dict[str, Any]:  # rouge1, rouge2, rougeL, rouge_mean (F1, 0-100); per_dialogue
         summaries = self.predictor.predict_batch(list(self.rows["dialogue"]))
-        score = rouge(summaries, list(self.rows["summaries"])).score
-        return {("rouge_mean" if kind == "mean" else kind): value.f for kind, value in score.items()}
+        table = rouge(summaries, list(self.rows["summaries"]))
+        means = {kind: score.f for kind, score in table.score.items()}
+        means["rouge_mean"] = means.pop("mean")
+        return means | dict(per_dialogue=table.per_dialogue[:, 3].round(4).tolist())
 
 
 def judge(

@@ -9,7 +9,14 @@ __all__ = ['Choices', 'EvaluateMetrics', 'PredictMetrics', 'TtaMetrics', 'SoupMe
 # %% ../../nbs/modules/generation/metrics.ipynb #6ac6429a
 from ..models.metrics import DecodingRecord, LengthsRecord
 from ..runs.records import Coded, Metrics, Number, Record, Text
-from ..scores.metrics import ComparedSystem, FaultCounts, ScoredCase, ScoredMetrics, ScoreRecord
+from dialsum.scores.metrics import (
+    ComparedSystem,
+    FaultCounts,
+    Optimism,
+    ScoredCase,
+    ScoredMetrics,
+    ScoreRecord,
+)
 
 # %% ../../nbs/modules/generation/metrics.ipynb #56ac299c
 class Choices(Record):
@@ -30,7 +37,6 @@ class EvaluateMetrics(ScoredMetrics):
     lengths: LengthsRecord | None = None
     reached: int | None = None  # dev rows whose summary has as many tokens as it may
     fitted: Choices | None = None
-    per_dialogue: list[Number] = []  # mean score of each
     shortened: int | None = None  # dialogues that lost turns
     faults: FaultCounts | None = None
     worst: list[ScoredCase] = []
@@ -115,6 +121,7 @@ class OptimizeMetrics(Metrics):
     batch_size: int | None = None
     reason: Text = ""  # a sentence
     rows: list[MeasuredEngine] = []
+    optimism: list[Optimism] = []  # of the engine's change in ROUGE
     skipped: dict[str, Coded | Text] = {}  # engine → why; of schema 1 a sentence
     seconds: Number | None = None
     decoding: DecodingRecord | None = None

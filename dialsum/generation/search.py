@@ -9,9 +9,10 @@ __all__ = ['SIZES', 'CONVERTED', 'Optimum', 'Search', 'optimize']
 import gc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..data.lengths import LengthRule
@@ -35,7 +36,8 @@ from ..models.precision import this_device
 from ..models.writing_memory import estimate_generation
 from ..runs.error_facts import coded
 from ..runs.errors import DialsumError
-from ..scores.significance import interval
+from ..scores.metrics import Optimism
+from ..scores.significance import interval, refitted_optimism
 
 # %% ../../nbs/modules/generation/search.ipynb #5ba78882
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -51,6 +53,7 @@ class Optimum:
     rows: list[Measured]
     skipped: dict[str, DialsumError]  # engine → why it was not measured
     seconds: float  # that measuring took, loading and converting included
+    optimism: list[Optimism] = field(default_factory=list)  # of the engine's change in ROUGE
 
     @property
     def table(self) -> pd.DataFrame:
@@ -82,6 +85,16 @@ def _first_size(name: str, sizes: list[int]) -> int:
     return max((s for s in sizes if s <= _FIRST_SIZES[name]), default=sizes[0])
 
 # %% ../../nbs/modules/generation/search.ipynb #dd8a32ff
+def _name(row: Measured) -> str:  # 'int8/16'
+    return f"{row.engine}/{row.batch_size}"
+
+
+def _fastest(rows: list[Measured]) -> Measured:  # a tie: the one that needs less memory
+    fastest = max(rows, key=lambda r: r.throughput)
+    as_fast = [r for r in rows if r.engine == fastest.engine and r.throughput > 0.97 * fastest.throughput]
+    return min(as_fast, key=lambda r: r.batch_size)
+
+
 class Search(Bench):
     "The search for the fastest engine and its batch size"
 
@@ -101,10 +114,26 @@ class Search(Bench):
             return Optimum(
                 "hf", _first_size("hf", self.sizes), f"hf, unmeasured: {reason}.", rows, skipped, spent
             )
-        fastest = good[0]
-        as_fast = [r for r in good if r.engine == fastest.engine and r.throughput > 0.97 * fastest.throughput]
-        row = min(as_fast, key=lambda r: r.batch_size)  # a tie: the one that needs less memory
-        return Optimum(row.engine, row.batch_size, self._reason(row), rows, skipped, spent)
+        row = _fastest(good)
+        optimism = [self._optimism(row)]
+        return Optimum(row.engine, row.batch_size, self._reason(row), rows, skipped, spent, optimism)
+
+    def _optimism(self, chosen: Measured) -> Optimism:  # of its change in ROUGE
+        rows = {_name(r): r for r in self.rows.values() if r.difference and not r.stopped}
+        changes = {name: self.changes[r.engine, r.batch_size] for name, r in rows.items()}
+        common = sorted(set.intersection(*map(set, changes.values())))
+        about = dict(choice="engine", chosen=_name(chosen), candidates=list(rows), dialogues=len(common))
+        if self.identical or len(common) < 2:
+            return Optimism.of(**about)  # nothing was chosen by ROUGE, or by too little
+        scores = {name: np.array(list(map(values.get, common)), float) for name, values in changes.items()}
+
+        def chosen_anew(training: np.ndarray, others: np.ndarray) -> tuple[str, np.ndarray]:
+            lost = {name: -float(values[training].mean()) for name, values in scores.items()}
+            good = [r for name, r in rows.items() if lost[name] <= self.max_loss]
+            name = _name(_fastest(good)) if good else _name(chosen)
+            return name, scores[name][others]
+
+        return refitted_optimism("engine", scores, chosen_anew, chosen=_name(chosen))
 
     def _survey(
         self, names: list[str], slow: dict[str, float]
@@ -136,8 +165,10 @@ class Search(Bench):
         speed = max((r.throughput for r in self.good()), default=1)
         wait = slow + 1.5 * self.loading + len(self.sample(1)) / speed
         seconds_left = self.seconds_left()
+        if seconds_left < 1:
+            return DialsumError("engine_without_time")
         if wait > seconds_left:
-            return DialsumError("engine_takes_too_long", needed=wait, left=max(0, seconds_left))
+            return DialsumError("engine_takes_too_long", needed=wait, left=seconds_left)
         try:
             self.measure(self.load(name), _first_size(name, self.sizes))
         except DialsumError as e:

@@ -19,11 +19,14 @@ def _latin(run: str) -> str:  # final consonant of Latin letters as Koreans read
     if len(run) == 1 or (capitals and not is_word):
         return _letter_finals.get(run[-1].upper(), "")
     word = run.lower()
+    if not re.search("[aeiouy]", word):
+        return _letter_finals.get(word[-1].upper(), "")  # by letters: 씨에스브이, 피엔지, 엠비알
     if re.search("le?$", word):
         return "ㄹ"  # 모델, 파일
-    # 타임, 라인, 블록, 노트북, 메트릭, 스텝, 데이터셋; not 파트, 루프
-    stop = "([mn]e?|ng|ck|ook|[aeiou]c|(?<![aeiou])[aeiou][kpt])$"
-    return "ㄱ" if re.search(stop, word) else ""
+    # 타임, 라인, 블록, 노트북, 메트릭, 스텝, 데이터셋, 타임아웃; not 파트, 루프
+    stop = "([mn]e?|ng|ck|ook|[aeiou]c|(?<![aeiou])[aeiou][kpt]|out)$"
+    irregular = "(type|template|group|lab|web|job)$"  # 타입, 템플릿, 그룹, 랩, 웹, 잡
+    return "ㄱ" if re.search(stop, word) or re.search(irregular, word) else ""
 
 
 def _number(digits: str) -> str | None:  # final consonant of a number as it is read

@@ -110,24 +110,24 @@ def strategies(
     kind: str = "rouge",  # 'rouge' or 'chrf'
 ) -> dict[str, Way]:  # name → function from candidates to fname, summary, member
     "The ways to choose that an experiment has; raises `DialsumError` for one that was asked for and cannot be had"
-    from dialsum.ensemble.mbr import UTILITIES, best_member, take_consensus, weighted_avg
+    from dialsum.ensemble.assessment import LEARNERS
+    from dialsum.ensemble.mbr import SOUP, UTILITIES, take_consensus
 
     if kind not in UTILITIES:
         raise unknown("utility", kind, list(UTILITIES))
     requested_way = stage.params["ensemble_strategy"]
     ways: dict[str, Way] = dict(
-        best=lambda c: best_member(c, standing),
+        best=lambda c: LEARNERS["best"](c, standing, kind),
         mbr=lambda c: take_consensus(c, kind=kind),
-        weighted_avg=lambda c: weighted_avg(c, standing, kind),
+        weighted_avg=lambda c: LEARNERS["weighted_avg"](c, standing, kind),
     )
     lacking = _without_out_of_fold(stage, candidates.members)
     if not lacking:
         ways["stacking"] = _stacking(stage, candidates.members, kind)
     elif requested_way == "stacking":
         raise DialsumError("stacking_without_out_of_fold", members=lacking)
-    soups = sorted((m for m in candidates.members if m.endswith("/soup")), key=lambda m: -standing.means[m])
-    if soups:
-        ways["soup"] = lambda c: best_member(c.of_members(soups[:1]), standing)
+    if any(m.endswith(SOUP) for m in candidates.members):
+        ways["soup"] = lambda c: LEARNERS["soup"](c, standing, kind)
     elif requested_way == "soup":
         raise DialsumError("no_soup_left")
     if requested_way and requested_way not in ways:

@@ -19,7 +19,7 @@ from dialsum.generation.metrics import (
     TtaMetrics,
 )
 from ..runs.records import Metrics, Number, Record, Text
-from ..scores.metrics import FoldsMetrics
+from ..scores.metrics import ComparedSystem, Differences, FoldsMetrics, Optimism
 from ..training.metrics import TrainMetrics
 
 # %% ../../nbs/modules/pipeline/metrics.ipynb #4011b981
@@ -28,6 +28,7 @@ class SubmissionCandidate(Record):
 
     model: Text
     score: Number | None = None  # on dev
+    differences: Differences | None = None  # from its own null row and lead-2
     predictions: Text = ""  # file, in the run folder
 
 
@@ -38,6 +39,8 @@ class SubmitMetrics(Metrics):
     metric: Text = ""  # by which score
     rows: int | None = None
     candidates: list[SubmissionCandidate] = []
+    systems: list[ComparedSystem] = []  # the candidates beside the best model alone, which comes first
+    optimism: list[Optimism] = []  # of the chosen one's score
 
 
 class ReportMetrics(Metrics):

@@ -176,8 +176,10 @@ def example_experiment(
     _leave(run, "train", "kobart", "success", start=6, seconds=283, metrics=metrics["train"])
     _leave(run, "evaluate", "kobart", "success", start=295, seconds=41, metrics=metrics["evaluate"])
     _leave(run, "predict", "kobart", "success", start=341, seconds=33, metrics=metrics["predict"])
-    missing = "qwen3-4b: there is no folder './nowhere': give a checkpoint folder or a hub name."
-    failure = make_error("user", "DialsumError", text=missing, traceback="errors/qwen3-4b_train.log")
+    missing = dict(model="qwen3-4b", folder="./nowhere")
+    failure = make_error(
+        "user", "DialsumError", "checkpoint_folder_missing", missing, traceback="errors/qwen3-4b_train.log"
+    )
     _leave(run, "train", "qwen3-4b", "failed", start=380, seconds=4, error=failure)
     for stage in ("evaluate", "predict"):
         stages = dict(stage=f"qwen3-4b/{stage}", missing="qwen3-4b/train")

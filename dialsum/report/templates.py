@@ -6,6 +6,7 @@
 __all__ = ['FILTERS', 'MarkdownText', 'as_markdown', 'fill_template']
 
 # %% ../../nbs/modules/report/templates.ipynb #bac5082f
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -22,8 +23,10 @@ from dialsum.report.markdown import (
     number,
     p_value,
     prose,
+    without_paths,
 )
-from .texts import duration
+from .settings import option_value
+from .texts import duration, printable
 from ..runs.checkout import nbs_path
 from ..scores.metrics import ScoreInterval
 from ..scores.significance import interval
@@ -42,8 +45,12 @@ def as_markdown(
     return value if isinstance(value, MarkdownText) else MarkdownText(escape(value))
 
 # %% ../../nbs/modules/report/templates.ipynb #a81fcb3d
+def _heard(value: object) -> str:  # what is read aloud: text without the marks of Markdown
+    return re.sub(r"</?b>|[*`]", "", str(value)) if isinstance(value, MarkdownText) else str(value)
+
+
 def _with_particle(value: object, pair: str) -> MarkdownText:  # pair: '은/는', …
-    return MarkdownText(as_markdown(value) + particle(str(value), pair))
+    return MarkdownText(as_markdown(value) + particle(_heard(value), pair))
 
 
 def _bold(value: object) -> MarkdownText:
@@ -57,6 +64,17 @@ def _percent(
     decimals: int = 1,
 ) -> str:
     return "–" if share is None else f"{share:.{decimals}%}"
+
+
+def _size(parameters: int | None) -> str:  # '123.9M', '10.7B'; '–' for None
+    if parameters is None:
+        return "–"
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.1f}M"
+
+
+def _fold_title(text: object) -> MarkdownText:  # what stands between <summary> and </summary>, which is HTML
+    line = " ".join(printable(without_paths(str(text))).split())
+    return MarkdownText(line.replace("<", "‹").replace(">", "›"))
 
 
 def _names(values: Iterable[object], limit: int | None = None) -> MarkdownText:
@@ -74,11 +92,22 @@ def _score(score: ScoreInterval | None) -> str:  # '39.70 [38.10, 41.32]'; '–'
     return f"{mean} {interval(*score.bounds)}" if score.bounds else mean
 
 
+def _points(score: ScoreInterval | None) -> str:  # '39.70'; '–' for None
+    return f"{score.f:.2f}" if score else "–"
+
+
 def _signed(score: ScoreInterval | None) -> str:  # '+1.20 [-0.31, +2.75]'; '–' for None
     if not score:
         return "–"
     difference = f"{score.f:+.2f}"
     return f"{difference} {interval(*score.bounds, signed=True)}" if score.bounds else difference
+
+
+def _equals_p(value: float | None) -> str:  # 'p = 0.012', 'p < 0.001'; '–' for None
+    text = p_value(value)
+    if value is None:
+        return text
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _marked(write: Callable[..., str]) -> Callable[..., MarkdownText]:  # a filter whose text is Markdown
@@ -89,14 +118,21 @@ def _marked(write: Callable[..., str]) -> Callable[..., MarkdownText]:  # a filt
 
 # %% ../../nbs/modules/report/templates.ipynb #e4394b4d
 FILTERS: dict[str, Callable[..., Any]] = dict(  # what a template may write behind a vertical line
+    as_is=MarkdownText,  # what a macro has written
     josa=_with_particle,
     bold=_bold,
     names=_names,
     number=number,
     percent=_percent,
+    size=_size,
+    fold_title=_fold_title,
     duration=duration,
-    p=p_value,
+    p=_marked(p_value),
+    equals_p=_marked(_equals_p),
+    markdown=MarkdownText,
+    setting=_marked(option_value),
     score=_marked(_score),
+    points=_points,
     signed=_marked(_signed),
     mean=_marked(mean_text),
     difference=_marked(difference_text),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .messages import Message, Phrase, message, read_messages
+from .messages import Message, Phrase, message, options_spelled, read_messages
 
 # %% ../../nbs/modules/runs/errors.ipynb #7eae1906
 def bounded(
@@ -62,7 +62,10 @@ class DialsumError(Exception):
         if path := os.environ.get(RECORD):
             record = dict(type=type(self).__name__, code=self.code, fields=self.fields)
             Path(path).write_text(json.dumps(record, default=str), encoding="utf-8")
-        return [f"{type(self).__name__}: {self}"]
+        with options_spelled(
+            "parameter"
+        ):  # a notebook alone is papermill's, whose options are `-p NAME VALUE`
+            return [f"{type(self).__name__}: {self}"]
 
 
 def _json_ready(value: Any) -> Any:

@@ -11,6 +11,7 @@ import io
 import json
 import tokenize
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,16 @@ def stage_parameters(
     stage: str,  # 'train', …
 ) -> dict[str, Parameter]:  # by name, in the notebook's order
     "What a stage notebook takes, read from its first code cell"
+    notebook = nbs_path() / f"{stage}.ipynb"
+    if stage == "index" or not notebook.is_file():
+        notebook = stage_notebook(stage)  # refuses it
+    return dict(_declared(stage, notebook, notebook.stat().st_mtime_ns))
+
+
+@cache
+def _declared(
+    stage: str, notebook: Path, changed: int
+) -> dict[str, Parameter]:  # changed: when, in nanoseconds
     source = code_cells(stage)[0]
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}

@@ -107,7 +107,9 @@ class ErrorRecord(Coded):
     remedy: Text | None = None
     traceback: Text = ""  # path within the run folder
     diagnosis: Text = ""  # name of the known failure
-    frames: list[Text] = []  # the last lines of ours
+    frames: list[Text] = []  # the last ones of the traceback, without folders
+    innermost: Text = ""  # where it was raised, with its package: 'transformers/trainer.py:2345 in train'
+    excerpt: Text = ""  # the last lines of the traceback or the log, without folders and keys
     reference: Text = ""  # address
     severity: Text = ""  # 'P0', …
 
@@ -205,4 +207,5 @@ class ExperimentRecord(Record):
     environment: Environment = Environment()
     data: dict[str, Text] = {}  # file → SHA-256
     stages: list[Text] = []  # keys of those that were planned; empty where nobody noted them
+    recipe: dict[str, Text] = {}  # the file that `--config` named, as it was given → SHA-256
     attempts: list[Attempt] = []

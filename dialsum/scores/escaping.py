@@ -42,7 +42,8 @@ def html_table(
     index: bool = False,  # whether row labels are shown
 ) -> "Styler":
     "A table for notebooks that shows every text as it is, whoever wrote it"
-    styled = frame.map(_plain_cell).style.format(precision=precision, escape="html")
+    styled = frame.map(_plain_cell).style
+    styled = styled.format(precision=precision, escape="html", thousands=",", na_rep="–")
     for axis in (0, 1):
         styled = styled.format_index(escape="html", axis=axis).format_index_names(escape="html", axis=axis)
     return styled if index else styled.hide(axis="index")

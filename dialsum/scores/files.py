@@ -57,7 +57,7 @@ def score_files(
     tokenizer: str = "mecab",  # 'mecab', 'kiwi', 'char' or 'word'
     tags: str = "split",  # 'split': tags are text like any other; 'whole': each tag is one token
     multi: str = "mean",  # over several references: 'mean' or 'max'
-    seed: int = 42,  # of the bootstrap and the null row's shuffles
+    seed: int = 42,  # of the bootstrap
     columns: str = "",  # what the files' columns are called, as `data.columns.columns_of` takes it
 ) -> ScoreTable:  # its rows sorted by fname
     "Score a file of predictions, matched by `fname`; raises `DialsumError` where one is missing or extra"

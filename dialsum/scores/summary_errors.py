@@ -36,19 +36,19 @@ class Fault:
     rule: str  # what counts as one, a sentence, Korean
 
 
-_table = """empty|빈 요약|글자가 없다.
-literal_nothing|빈값 낱말|값이 없음을 나타내는 영어 낱말뿐이다.
-no_hangul|한글 없는 요약|한글이 한 글자도 없다.
-foreign|다른 문자|한글도 로마자도 아닌 글자가 대화에도 참조 요약에도 없다.
-control_token|남은 제어 기호|끝 기호나 채움 기호처럼 모델을 움직이는 기호가 글에 남았다.
-lost_tags|사라진 태그|참조 요약에는 모두 화자나 가림 표시가 있는데 하나도 없다.
-broken_tag|깨진 태그|#으로 둘러싼 표시가 온전하지 않고, 대화와 참조 요약에도 그런 글이 없다.
-wrong_speaker|틀린 화자|대화와 참조 요약에 없는 표시를 말하거나, 두 화자를 서로 바꾸어 쓰면 참조와의 ROUGE-2가 3점 넘게 오른다.
-invented_number|지어낸 수|수가 대화에 없고, 대화에 나온 두 수의 합, 차, 곱도 아니다.
-invented_name|지어낸 이름|이름이 대화에 없고, 다른 문자로 적은 것도 없다.
-omission|빠뜨린 내용|참조 요약이 모두 말하는 화자나 수가 없다.
-repetition|되풀이|이어진 세 어절이 다시 나오거나, 같은 어절이 세 번 잇따른다.
-cut|잘린 문장|마지막 문장에 끝맺음이 없다."""
+_table = """empty|빈 요약|글자가 없습니다.
+literal_nothing|빈값 단어|값이 없음을 나타내는 영어 단어뿐입니다.
+no_hangul|한글 없는 요약|한글이 한 글자도 없습니다.
+foreign|다른 문자|대화에도 참조 요약에도 없는, 한글도 로마자도 아닌 글자가 있습니다.
+control_token|남은 제어 기호|끝 토큰이나 패딩 토큰처럼 모델을 움직이는 기호가 요약에 남아 있습니다.
+lost_tags|사라진 태그|참조 요약에는 모두 화자나 가림 태그가 있는데 요약에는 하나도 없습니다.
+broken_tag|깨진 태그|#으로 둘러싼 태그가 온전하지 않고, 대화와 참조 요약에도 그런 문자열이 없습니다.
+wrong_speaker|틀린 화자|대화와 참조 요약에 없는 태그를 쓰거나, 두 화자를 서로 바꾸면 참조와의 ROUGE-2가 3점 넘게 오릅니다.
+invented_number|지어낸 수|수가 대화에 없고, 대화에 나온 두 수의 합, 차, 곱도 아닙니다.
+invented_name|지어낸 이름|이름이 대화에 없고, 다른 문자로 적은 것도 없습니다.
+omission|빠뜨린 내용|참조 요약이 모두 언급하는 화자나 수가 없습니다.
+repetition|반복|이어진 세 어절이 다시 나오거나, 같은 어절이 세 번 연속됩니다.
+cut|잘린 문장|마지막 문장이 끝나지 않았습니다."""
 
 _faults_in_order = [Fault(*line.split("|")) for line in _table.split("\n")]
 FAULTS = {fault.kind: fault for fault in _faults_in_order}

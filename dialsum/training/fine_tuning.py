@@ -17,13 +17,17 @@ import pandas as pd
 
 from ..models.cards import ModelCard
 from ..models.loading import LoadedModel, Model, load
+from ..models.measured_memory import peak_memory
 from ..models.out_of_memory import release_memory, within_memory
 from ..models.precision import Precision
 from ..models.prompts import Codec
+from ..models.sizes import parameter_counts
 from ..runs.errors import DialsumError
 from ..runs.files import to_json, write_atomic
 from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
+from ..scores.metrics import Optimism
+from ..scores.significance import selection_optimism
 from .lora import options_of_model
 from .metrics import CurvePoint, Evaluation
 from .new_tokens import place_tokens
@@ -145,7 +149,8 @@ class _Training:
         shutil.rmtree(self.folder / "checkpoints")
         pace = self.pace(result.metrics["epoch"] - start, result.metrics["train_runtime"], trainer.seconds)
         about = dict(shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step)
-        return self.conditions() | about | pace | dict(kept=kept_epochs) | history
+        about |= dict(kept=kept_epochs, peak_memory=peak_memory(self.precision.device))
+        return self.conditions() | about | pace | history
 
     def trainer(self, codec: Codec) -> Any:
         return make_trainer(
@@ -198,6 +203,7 @@ class _Training:
             precision=asdict(self.precision),
             parameters=total,
             trainable=trainable,
+            card_parameters=parameter_counts(self.loaded.card)[0],
             rows=len(self.train_rows),
             dev_rows=len(self.dev_rows),
         )
@@ -224,12 +230,27 @@ def _check_best(state: Any) -> None:  # what is saved has to be the best epoch's
 
 def training_history(
     state: Any,  # of a transformers trainer: log_history and best_global_step
-) -> dict[str, Any]:  # curve, evaluations and best, JSON-ready
-    "How a training went, log by log, evaluation by evaluation"
-    evaluations = [_evaluation(entry) for entry in logged_evaluations(state.log_history)]
+) -> dict[str, Any]:  # curve, evaluations, best and optimism, for facts
+    "How a training went, log by log, evaluation by evaluation, and how much too good the best epoch's score is"
+    entries = logged_evaluations(state.log_history)
+    evaluations = [_evaluation(entry) for entry in entries]
     best = next((e for e in evaluations if e["step"] == state.best_global_step), evaluations[-1])
     curve = [_point(entry) for entry in state.log_history if "loss" in entry]
-    return dict(curve=curve, evaluations=evaluations, best=best)
+    optimism = _epoch_optimism(entries, evaluations.index(best))
+    return dict(curve=curve, evaluations=evaluations, best=best, optimism=optimism)
+
+
+def _epoch_optimism(
+    entries: list[dict[str, Any]], best: int
+) -> list[Optimism]:  # best: the place of its entry
+    "None where there was one epoch; without numbers where dialogues were not scored, or by an older version"
+    if len(entries) < 2:
+        return []
+    names = [f"epoch{entry['epoch']:g}" for entry in entries]
+    if not all(entry.get("eval_per_dialogue") for entry in entries):
+        return [Optimism.of(choice="epoch", chosen=names[best], candidates=names)]
+    scores = {name: entry["eval_per_dialogue"] for name, entry in zip(names, entries)}
+    return [selection_optimism("epoch", scores, chosen=names[best])]
 
 
 def _evaluation(entry: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ __all__ = ['CurvePoint', 'Evaluation', 'RecipeRecord', 'TrackingRecord', 'TrainM
 # %% ../../nbs/modules/training/metrics.ipynb #1978ba1d
 from ..models.metrics import LengthsRecord, PrecisionRecord, WeightsRecord
 from ..runs.records import Metrics, Number, Record, Text
+from ..scores.metrics import Optimism
 
 # %% ../../nbs/modules/training/metrics.ipynb #3ff345a5
 class CurvePoint(Record):
@@ -70,6 +71,8 @@ class TrainMetrics(Metrics):
 
     parameters: int | None = None
     trainable: int | None = None  # of them
+    card_parameters: int | None = None  # of the model at full size, which a replica stands for
+    peak_memory: Number | None = None  # GiB that the process had at most; on a GPU, that were taken of it
     recipe: RecipeRecord | None = None
     precision: PrecisionRecord | None = None
     lengths: LengthsRecord | None = None
@@ -84,6 +87,7 @@ class TrainMetrics(Metrics):
     curve: list[CurvePoint] = []
     evaluations: list[Evaluation] = []
     best: Evaluation | None = None
+    optimism: list[Optimism] = []  # of the best epoch's score
     kept: list[Text] = []  # folders of epochs, beside the best
     choice: Text = ""  # why the batch is smaller than the card's
     checkpoint: Text = ""  # that it started from

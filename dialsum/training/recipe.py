@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'make_recipe', 'with_adapter_options', 'adapter_options', 'options_of_peft',
            'options_of_models', 'updates', 'warmup', 'memory_needed', 'row_size', 'lengths_here', 'requested_training',
-           'plan_training']
+           'TrainingPlan', 'plan_training']
 
 # %% ../../nbs/modules/training/recipe.ipynb #9bd98ebb
 import json
@@ -13,7 +13,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models.cards import ModelCard, card
 from ..models.loading import shared_tokenizer
@@ -272,6 +272,31 @@ def requested_training(
     )
 
 
+class TrainingPlan(NamedTuple):
+    "How a model is trained here"
+
+    recipe: Recipe
+    precision: Precision
+    choice: str  # what was chosen to fit the memory, in a few words; '' where nothing was
+
+    def _repr_markdown_(self) -> str:  # for Jupyter
+        r, p = self.recipe, self.precision
+        settings = {
+            "method": r.method,
+            "epochs": f"{r.epochs}",
+            "rows an update": f"{r.batch_size} × {r.gradient_accumulation_steps}",
+            "learning rate": f"{r.learning_rate:g} at its peak, after {r.warmup_ratio:.0%} of the updates",
+            "tokens": f"{r.max_source:,} read, {r.max_target:,} of a summary learned",
+            "numbers": f"{p.weights} weights, {p.trainable} trained, mixed precision: {p.amp}",
+            "where": f"{p.device}, {p.attention} attention",
+            "why so": "; ".join(filter(None, (p.reason, self.choice))) or "as asked",
+        }
+        if r.lora_r > 0:
+            settings["adapter"] = f"rank {r.lora_r}, alpha {r.lora_alpha}"
+        rows = [f"| {name} | {value} |" for name, value in settings.items()]
+        return "\n".join(["| setting | |", "| --- | --- |", *rows])
+
+
 def plan_training(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
@@ -280,11 +305,11 @@ def plan_training(
     choice_file: Path
     | None = None,  # a file for what was chosen: a training that goes on must not choose again
     lengths: RowLengths | None = None,  # of the rows at hand; None: as long as the recipe allows
-) -> tuple[Recipe, Precision, str]:  # and what was chosen, in a few words; empty when nothing was
+) -> TrainingPlan:
     "How a model is trained here; raises `DialsumError` when it does not fit whatever is chosen"
     r, precision = requested_training(card, scale, params)
     if scale == "replica" or params.get("batch_size"):
-        return r, precision, ""
+        return TrainingPlan(r, precision, "")
     choice = _earlier_choice(choice_file, r)
     if not choice:
         choice = _choice(card, r, precision, params, available, lengths)
@@ -292,11 +317,10 @@ def plan_training(
             write_atomic(choice_file, to_json(choice))
     fitting_recipe = Recipe(**choice["recipe"])
     wish = params.get("precision", "")
-    return (
-        fitting_recipe,
-        Precision.for_this_machine(card, scale, fitting_recipe.method, wish, choice["checkpointing"]),
-        choice["choice"],
+    fitting_precision = Precision.for_this_machine(
+        card, scale, fitting_recipe.method, wish, choice["checkpointing"]
     )
+    return TrainingPlan(fitting_recipe, fitting_precision, choice["choice"])
 
 
 def _earlier_choice(

@@ -43,7 +43,8 @@ Beat = Callable[..., object]  # takes progress facts: done, total (updates), lef
 Track = Callable[[int, dict[str, Any]], object]  # takes an update's number, and what is logged
 
 
-Write = Callable[[], dict[str, float]]  # gives the scores of generated dev summaries
+# gives the scores of generated dev summaries: 'rouge_mean', others, and perhaps 'per_dialogue', one a dialogue
+Write = Callable[[], dict[str, Any]]
 
 
 def best_evaluation(
@@ -93,7 +94,7 @@ class _DialsumTrainer(_Base):
     "What is ours of a trainer: losses are means over tokens, evaluation adds `write()`'s scores to the dev loss"
 
     seq2seq = False
-    write: Callable[[], dict[str, float]] | None = None  # scores
+    write: Write | None = None
     seconds = 0.0  # spent on evaluation
 
     def __init__(self, **options: Any) -> None:

@@ -69,7 +69,7 @@ def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
         and read_fact(run / "submit.json").metrics.chosen == "kobart"
     )
     assert (
-        "'llama'" in Path(told["report"]).read_text(encoding="utf-8")
+        "llama" in Path(told["report"]).read_text(encoding="utf-8")
         and Path(told["report"]).parent == tmp_path / "my" / "reports"
     )
 

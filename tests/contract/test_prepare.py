@@ -182,10 +182,10 @@ def test_an_instruction_is_learned_by_a_causal_model_and_left_out_by_a_seq2seq_o
     ("option", "words"),
     [
         (["--augmentation-methods", "synonim"], "'synonym'"),
-        (["--augmentation-methods", "paraphrase"], "augmentation_backend"),
+        (["--augmentation-methods", "paraphrase"], "--augmentation-backend"),
         (["--validate-data-quality", "--quality-threshold", "80"], "from 0 to 1"),
         (["--validate-data-quality", "--quality-action", "delete"], "drop"),
-        (["--augmentation-methods", "synonym", "--augmentation-ratio", "3"], "augmentation_ratio"),
+        (["--augmentation-methods", "synonym", "--augmentation-ratio", "3"], "--augmentation-ratio is 3"),
         (["--augmentation-methods", "back_translation", "--augmentation-backend", "./nowhere"], "nowhere"),
     ],
     ids=" ".join,

@@ -124,7 +124,7 @@ def test_without_a_key_nothing_starts_unless_the_api_is_optional(typed, tmp_path
         (["--ensemble-strategy", "stacking"], "--k-folds"),
         (["--use-solar-api", "--prompt-strategy", "few_shots"], "few_shot"),
         (["--use-tta", "--tta-strategies", "maks"], "'mask'"),
-        (["--use-tta", "--tta-num-aug", "0"], "tta_num_aug is 0"),
+        (["--use-tta", "--tta-num-aug", "0"], "--tta-num-aug is 0"),
         (["--length-control", "yes"], "auto"),
         (["--ensemble-strategy", "vote"], "weighted_avg"),
         (["--ensemble-strategy", "soup"], "--k-folds"),

@@ -403,6 +403,19 @@ def test_a_faster_engine_that_writes_other_words_is_not(search):
     )
 
 
+def test_an_engine_says_how_much_of_its_change_dev_has_chosen(search):
+    other = dict(hf=(0.01, 0.004), hf_bf16=(0.005, 0.001, "전혀 다른 말을 길게 늘어놓는다 또 다른 말"))
+    o = search(max_loss=100, **other)
+    [found] = o.optimism
+    assert (found.choice, found.chosen) == ("engine", f"hf-bf16/{o.batch_size}") and found.optimism == 0
+    chosen = next(r for r in o.rows if (r.engine, r.batch_size) == (o.engine, o.batch_size))
+    assert found.naive < -0.5 and found.candidates == [f"{r.engine}/{r.batch_size}" for r in o.rows]
+    assert abs(found.naive - chosen.difference[0]) < 5  # over the dialogues that all have written
+    [unknown] = search(max_loss=100, identical=True, **other).optimism
+    assert unknown.chosen.startswith("hf/") and unknown.optimism is None  # texts have chosen, not scores
+    assert OptimizeMetrics.of(**o.facts()).optimism[0].naive == found.naive
+
+
 def test_sizes_are_followed_where_they_gain(search):
     o = search(hf=(0.1, 0.0005))
     assert o.batch_size == 64 and [r.batch_size for r in o.rows] == [32, 64]

@@ -131,4 +131,4 @@ def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
 
 def test_one_fold_is_refused(typed, tmp_path):
     wrong = typed("run", "--scale", "replica", "--k-folds", "1", "--runs", tmp_path / "runs")
-    assert wrong.returncode == 2 and "k_folds is 1" in wrong.stderr and not (tmp_path / "runs").exists()
+    assert wrong.returncode == 2 and "--k-folds is 1" in wrong.stderr and not (tmp_path / "runs").exists()

@@ -213,15 +213,16 @@ def test_what_a_stage_will_take_is_told_by_others_like_it():
     assert str(time_left(happened, ["kobart/fold2/evaluate"])) == ""
 
 
-def test_the_table_says_the_same(tmp_path):
+def test_the_board_says_the_same(tmp_path):
     run = new_run("small", {}, tmp_path)
     for k in range(2):
         log_event(run, "end", stage="train", model="kobart", fold=k, status="success", seconds=540)
     log_event(run, "open")
     for k in range(2):
         log_event(run, "kept", stage="train", model="kobart", fold=k)
-    table = board(run, [f"kobart/fold{k}/train" for k in range(3)], ["kobart/fold2/train"])
-    assert "about 540 s left" in table.caption and "2 of 3 stages" in table.caption
+    shown = board(run, [f"kobart/fold{k}/train" for k in range(3)], ["kobart/fold2/train"])
+    text = "\n".join(line.plain for line in shown.lines(80))
+    assert "about 540 s left" in text and "2 of 3 stages" in text
 
 
 def test_what_will_run_is_known_before_it_runs(moved):

@@ -312,8 +312,9 @@ def test_full_training_refuses_the_options_of_adapters(name, value, typed):
     for model, method in (("kobart", ""), ("qwen3-4b", "full")):
         with pytest.raises(DialsumError, match=f"^{name} is {value}, and full training has no adapter"):
             make_recipe(card(model), "replica", {"method": method, name: value})
-    done = typed("run", "--models", "kobart", "--scale", "replica", "--" + name.replace("_", "-"), value)
-    assert done.returncode != 0 and f"{name} is {value}, and full training has no adapter" in done.stderr
+    option = "--" + name.replace("_", "-")
+    done = typed("run", "--models", "kobart", "--scale", "replica", option, value)
+    assert done.returncode != 0 and f"{option} is {value}, and full training has no adapter" in done.stderr
 
 
 def test_beside_a_model_with_an_adapter_one_without_ignores_its_options(tmp_path):
@@ -356,3 +357,30 @@ def test_a_training_that_goes_on_draws_the_curve_of_an_undisturbed_one(monkeypat
     again = trained(toy("kobart"), rows(8), r, tmp_path / "torn", scores(2))
     assert [point["step"] for point in whole["curve"]] == [1, 3, 4, 6, 8]
     assert again["curve"] == whole["curve"] and again["evaluations"] == whole["evaluations"]
+
+
+def test_a_training_that_goes_on_knows_every_dialogue_of_every_epoch(tmp_path):
+    "The best epoch was chosen on dev: by how much that flatters it is known from all epochs, before a kill and since"
+
+    def judged(*epochs):  # of each the scores of two dialogues; None: the machine loses its power
+        left = iter(epochs)
+
+        def write():
+            values = next(left)
+            if values is None:
+                raise Killed
+            return dict(rouge_mean=sum(values) / len(values), per_dialogue=list(values))
+
+        return write
+
+    r = Recipe(epochs=3, batch_size=4, learning_rate=1e-3)
+    every = [10.0, 30.0], [32.0, 12.0], [20.0, 20.0]
+    whole = trained(toy("kobart"), rows(8), r, tmp_path / "whole", judged(*every))
+    with pytest.raises(Killed):
+        trained(toy("kobart"), rows(8), r, tmp_path / "torn", judged(every[0], None))
+    again = trained(toy("kobart"), rows(8), r, tmp_path / "torn", judged(*every[1:]))
+    [found], [undisturbed] = again["optimism"], whole["optimism"]
+    assert found.to_dict() == undisturbed.to_dict()
+    assert (found.chosen, found.naive) == ("epoch2", 22.0)
+    assert found.nested == 11.0  # whichever dialogue is left out, the other one chooses badly for it
+    assert found.choices == dict(epoch1=10, epoch2=10)

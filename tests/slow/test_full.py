@@ -17,7 +17,7 @@ from dialsum.models.cards import CARDS
 from dialsum.pipeline.metrics import METRICS
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
-from dialsum.report.cases import read_cases, systems
+from dialsum.report.cases import read_cases, read_systems
 from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.facts import experiment_record, read_fact
 from dialsum.runs.parameters import stage_parameters
@@ -356,11 +356,11 @@ def test_each_model_is_asked_in_several_forms(experiment, models):
         )
     assert {f"{m}/tta" for m in models} <= {
         c.model for c in fact(run, "submit").metrics.candidates
-    } and "| 모델 | 그냥 | TTA |" in report
+    } and "| 모델 | TTA 없이 | TTA |" in report
 
 
 def test_what_each_system_wrote_can_be_read_beside_the_others(experiment):
-    found, cases = systems(experiment[0]), read_cases(experiment[0])
+    found, cases = read_systems(experiment[0]), read_cases(experiment[0])
     assert {name.partition("/")[2] for name in found} >= {"", "tta"} and {
         s.name for s in found.values()
     } == set(cases[0].predictions)

@@ -11,14 +11,29 @@ from itertools import product
 
 import pytest
 from support.mermaid import mermaid_blocks
-from support.page import NAMES, both, chromium, crowd, named, resumed, write  # noqa: F401
+from support.page import (  # noqa: F401
+    NAMES,
+    SCHEMES,
+    WIDTHS,
+    both,
+    chromium,
+    crowd,
+    faults,
+    first_screen,
+    named,
+    printed,
+    resumed,
+    shown,
+    six_by_five,
+    write,
+)
 
 
 def shot(tab, name):
     "A screenshot, which must show something: its mean brightness of 255. Kept where DIALSUM_SCREENSHOTS names a folder"
     from PIL import Image, ImageStat
 
-    png = tab.screenshot(full_page="DIALSUM_SCREENSHOTS" in os.environ)
+    png = tab.screenshot(full_page="DIALSUM_SCREENSHOTS" in os.environ, timeout=300_000)
     if folder := os.environ.get("DIALSUM_SCREENSHOTS"):
         os.makedirs(folder, exist_ok=True)
         with open(f"{folder}/{name}.png", "wb") as f:
@@ -28,25 +43,38 @@ def shot(tab, name):
     return ImageStat.Stat(image).mean[0]
 
 
-@pytest.mark.slow
-def test_a_browser_shows_it(build, hell, crowd, tmp_path, chromium):
-    runs = dict(name=named(build, NAMES[4]), hell=hell, crowd=crowd)
+@pytest.fixture
+def reports(build, hell, crowd, first_screen, tmp_path):
+    "HTML reports by name"
+    runs = dict(name=named(build, NAMES[4]), hell=hell, crowd=crowd, six=six_by_five(build))
     for run in runs.values():
         write(run, tmp_path)
-    for (name, run), scheme, width in product(runs.items(), ("light", "dark"), (1280, 390)):
-        context = chromium.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
-        tab, said, asked = context.new_page(), [], []
-        tab.on("console", lambda message, said=said: said.append(message.text))
-        tab.on("request", lambda request, asked=asked: asked.append(request.url.split(":")[0]))
-        tab.goto((tmp_path / "reports" / f"{run.name}.html").as_uri())
-        assert not said and asked.count("file") == 1 and set(asked) <= {"file", "data"}
-        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-            f"{name} is wider than a page of {width}"
-        )
-        assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-        bright = shot(tab, f"{name}-{scheme}-{width}")
-        assert bright > 200 if scheme == "light" else bright < 110
-        context.close()
+    paths = {name: tmp_path / "reports" / f"{run.name}.html" for name, run in runs.items()}
+    paths["first"] = tmp_path / "first.html"
+    paths["first"].write_text(first_screen, encoding="utf-8")
+    return paths
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it(reports, chromium):
+    for (name, path), scheme, width in product(reports.items(), SCHEMES, (*WIDTHS, 360)):
+        with shown(chromium, None, width, scheme) as tab:
+            said, asked = [], []
+            tab.on("console", lambda message, said=said: said.append(message.text))
+            tab.on("request", lambda request, asked=asked: asked.append(request.url.split(":")[0]))
+            tab.goto(path.as_uri())
+            assert not said and asked.count("file") == 1 and set(asked) <= {"file", "data"}
+            assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+            bright = shot(tab, f"{name}-{scheme}-{width}")
+            assert bright > 200 if scheme == "light" else bright < 110
+            assert faults(tab) == [], (name, scheme, width)
+
+
+@pytest.mark.slow
+def test_paper_has_all_of_it(reports, chromium):
+    for name, path in reports.items():
+        sheets, wide = printed(chromium, path)
+        assert sheets > 1 and wide == [], name
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from dialsum.runs.events import read_events
 from dialsum.runs.facts import experiment_record, read_facts
 from dialsum.runs.records import ExperimentRecord
 
-TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second"}
+TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second", "peak_memory"}
 
 
 def go(env, *words):

@@ -197,12 +197,11 @@ def is_korean(finding, *parts: str) -> bool:
     return all(re.search("[가-힣]", getattr(message, part)) for part in parts or ("what", "why", "remedy"))
 
 
-@pytest.fixture
-def build(tmp_path):
+def builder(folder):
     "A function that writes an experiment.json and returns (run folder, function that leaves a fact)"
 
     def experiment(name="20261121_012847_test", asked=True, parent="runs", **options):
-        run = tmp_path / parent / name
+        run = folder / parent / name
         run.mkdir(parents=True)
         if asked:
             (run / "experiment.json").write_text(
@@ -268,6 +267,11 @@ def build(tmp_path):
     return experiment
 
 
+@pytest.fixture
+def build(tmp_path):
+    return builder(tmp_path)
+
+
 def whole(build, models=("kobart", "qwen3-4b"), **options):
     "An experiment in which everything went well"
     run, leave = build(models=list(models), scale="replica", **options)
@@ -289,20 +293,21 @@ def hell(build):
         if i % 3 == 2:
             leave("train", model, "failed", i, message=text)
         else:
-            leave("train", model, start=i)
+            leave("train", model, start=i, found=metrics("train") | dict(scale="full"))
         if i % 3 == 1:
             leave("evaluate", model, "blocked", message=text, kind=text)
         elif i % 3 == 0:
             leave(
                 "evaluate",
                 model,
-                found=metrics("evaluate", 50.0) | dict(worst=[case(text) | dict(fname=text)]),
+                found=metrics("evaluate", 50.0) | dict(worst=[case(text) | dict(fname=text)], scale="full"),
             )
     leave(
         "evaluate",
         "kobart",
         found=metrics("evaluate", 90.0)
         | dict(
+            scale="full",
             worst=[
                 dict(
                     fname=t,
@@ -312,7 +317,294 @@ def hell(build):
                     mean=None,
                 )
                 for t in HELL[:5]
-            ]
+            ],
         ),
     )
     return run
+
+
+# large ones: what a report looks like when everything was asked for
+
+SIX = ("kobart", "llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "polyglot-ko-12.8b", "kullm-v2")
+NO_MEMORY = (
+    "CUDA out of memory. Tried to allocate 1.25 GiB. GPU 0 has a total capacity of 23.99 GiB, "
+    "of which 512 MiB is free."
+)
+QUALITY = dict(
+    rows=12457,
+    dropped=214,
+    threshold=0.8,
+    action="drop",
+    kinds={
+        kind: dict(train=count, dev=count // 10, test=0)
+        for kind, count in dict(mojibake=12, duplicate=41, broken_tag=33, copied=18, length=7).items()
+    },
+    parts={
+        part: dict(rows=rows, errors=45, warned=120, bad=33, score_mean=0.981, score_min=0.1)
+        for part, rows in dict(train=12457, dev=499, test=499).items()
+    },
+    worst=[
+        dict(
+            part="train",
+            fname="train_7",
+            score=0.4,
+            reasons="깨진 글자(요약: ê°€); 길이 이상(긴 대화: 1,306자)",
+        )
+    ],
+)
+AUGMENTATION = dict(
+    rows=12243,
+    asked=6122,
+    made=5980,
+    ratio=0.5,
+    methods=dict(
+        synonym=dict(made=3061, left_out=12, dropped=240),
+        turn_shuffle=dict(made=2919, left_out=0, dropped=31),
+    ),
+    reasons=dict(synonym=dict(figures=200, far=40), turn_shuffle=dict(broken_tag=31)),
+)
+
+
+def by_dialogue(mean, count=40):
+    "A score for each dialogue, that mean to so many; dialogues differ far more than models"
+    return [mean - 24.5 + 7 * (i % 8) for i in range(count)]
+
+
+def differences(mean, null=16.0, lead2=22.0):
+    "The differences to the rows that a score has to clear, as dialsum.scores.rouge writes them"
+    return {
+        row: {kind: dict(f=mean - f, low=mean - f - 1.5, high=mean - f + 1.5) for kind in ("rouge1", "mean")}
+        for row, f in dict(null=null, lead2=lead2).items()
+    }
+
+
+def evaluation(mean, **faults):
+    "An evaluation with all that the stage measures; faults: kind → share of 40 summaries"
+    kinds = dict(omission=0.3, repetition=0.05, broken_tag=0.0, cut=0.025) | faults
+    examples = [dict(fname="dev_0", found=["#Person2#", "9시"])]
+    return metrics("evaluate", mean) | dict(
+        split=scored(mean) | dict(n=40, differences=differences(mean)),
+        whole=scored(mean / 2, "whole") | dict(n=40, differences=differences(mean / 2, 8.0, 11.0)),
+        per_dialogue=by_dialogue(mean),
+        rows=40,
+        reached=3,
+        decoding=dict(do_sample=False, num_beams=4, max_new_tokens=96, repetition_penalty=1.2),
+        fitted=dict(
+            length_control=False, whole_sentences=True, tried=dict(plain=mean - 1, whole_sentences=mean)
+        ),
+        faults=dict(
+            rows=40,
+            faulty=14,
+            kinds={k: dict(count=int(40 * s), references=1, examples=examples) for k, s in kinds.items()},
+        ),
+        worst=[case(i=i) for i in range(2)],
+        best=[case(i=i) for i in (8, 9)],
+        scale="full",
+    )
+
+
+def compared(system, mean, than=None, p=0.2):
+    "A row of `significance.compare`; than: the mean of the system that it is compared with"
+    row = dict(system=system, mean=mean, low=mean - 1, high=mean + 1)
+    if than is None:
+        return row
+    change = mean - than
+    return row | dict(
+        difference=change, difference_low=change - 0.8, difference_high=change + 0.8, p=p / 2, p_holm=p
+    )
+
+
+def engines(chosen="int8"):
+    "What the optimize stage measures of four engines"
+    rows = []
+    for i, engine in enumerate(("hf", "hf-bf16", "int8", "ctranslate2")):
+        speed = dict(throughput=2.5 * (1 + i), latency=1.5 / (1 + i), peak=2.5, disk=0.5)
+        same = dict(identical=1 - i / 10, difference=[-0.1 * i, -0.5, 0.3], dialogues=40)
+        rows.append(dict(engine=engine, batch_size=16) | speed | same)
+    left_out = dict(code="engine_takes_too_long", fields=dict(needed=20.0, left=3.0))
+    skipped = {"ctranslate2-int8": left_out}
+    return dict(engine=chosen, batch_size=16, rows=rows, skipped=skipped, seconds=41.5, device="cuda")
+
+
+def ensemble(members, best, mean):
+    "What the ensemble stage measures of its strategies"
+
+    def measure(mean, was_utility):
+        systems = [compared("best", mean), compared("mbr", mean + 1.2, mean, 0.01)]
+        systems += [
+            compared("weighted_avg", mean + 0.9, mean, 0.03),
+            compared("stacking", mean - 0.4, mean, 0.6),
+        ]
+        return dict(mean_single=mean - 2, oracle=mean + 9, systems=systems, was_utility=was_utility)
+
+    return dict(
+        n=40,
+        members=list(members),
+        best=best,
+        utility="rouge",
+        swaps=10000,
+        chance=[],
+        metrics=dict(rouge=measure(mean, True), chrf=measure(mean + 5, False)),
+        strategy="mbr",
+        votes=dict.fromkeys(members, 1.0),
+        dropped={
+            "qwen3-4b/fold1": dict(
+                code="member_too_weak",
+                fields=dict(
+                    member="qwen3-4b/fold1",
+                    score=17.2,
+                    best=best,
+                    best_score=mean,
+                    chance=16.0,
+                    share=0.5,
+                ),
+            )
+        },
+        split=scored(mean + 1.2) | dict(n=40, differences=differences(mean + 1.2)),
+    )
+
+
+def model_stages(leave, run, model, start, mean, folds):
+    "What a model that went through everything leaves; folds: how many"
+    (run / model).mkdir(exist_ok=True)
+    where = dict(folder=model)
+    train = metrics("train") | dict(scale="full", parameters=123_859_968, rows=9966, dev_rows=40, kept=[])
+    leave("train", model, start=start, seconds=20, found=train, **where)
+    leave("evaluate", model, start=start + 20, seconds=9, found=evaluation(mean), inputs=DEV, **where)
+    leave("optimize", model, start=start + 30, seconds=40, found=engines(), **where)
+    predicted = dict(rows=499, engine="int8", batch_size=16, seconds=31.0, scale="full")
+    leave("predict", model, start=start + 70, seconds=31, found=predicted, **where)
+    tta = dict(rows=40, changed=7, cost=3.6, plain=mean, gain=compared("tta", mean + 0.3, mean))
+    tta |= dict(split=scored(mean + 0.3) | dict(n=40), strategies="window,mask", views={"": 33, "mask": 7})
+    leave("tta", model, start=start + 30, seconds=26, found=tta, **where)
+    for fold in range(folds):
+        where = dict(fold=fold, folder=f"{model}/fold{fold}")
+        leave("train", model, start=start + 100 + 15 * fold, seconds=10, found=train, **where)
+        leave(
+            "evaluate",
+            model,
+            start=start + 110 + 15 * fold,
+            seconds=4,
+            found=evaluation(mean + fold / 5),
+            **where,
+        )
+    if folds:
+        means = [mean + fold / 5 for fold in range(folds)]
+        spread = dict(mean=sum(means) / folds, std=0.32, min=means[0], max=means[-1])
+        rows = [dict(fold=fold, rows=2491, mean=mean) for fold, mean in enumerate(means)]
+        found = dict(split=scored(spread["mean"]) | dict(n=12457), folds=rows, spread=spread, rows=12457)
+        leave("folds", model, start=start + 190, seconds=1, found=found, folder=model)
+
+
+DEV = {"data/dev.csv": "d" * 64}
+
+
+def checked(models, findings):
+    "What the preflight leaves; findings: model → what was found of it"
+    by_model = {model: dict(ok=True, findings=[]) for model in models}
+    for model, found in findings.items():
+        by_model[model] = dict(ok=all(f["severity"] != "error" for f in found), findings=found)
+    return dict(ok=True, seconds=4.2, rehearsed=True, models=by_model)
+
+
+def few_updates(count=12):
+    "A warning of the preflight"
+    fields = dict(updates=count, epochs=3, rows=64, batch=16, few=50)
+    return dict(severity="warning", code="few_updates", fields=fields, where="epochs, batch_size")
+
+
+def six_models_five_folds(build, models=SIX):
+    "Six models in five folds with everything switched on; all went well"
+    run, leave = build(
+        name="20261121_012847_six_by_five",
+        models=list(models),
+        mode="full",
+        scale="full",
+        workers=1,
+        rehearse=True,
+        checkpoints={},
+        k_folds=5,
+        use_tta=True,
+        tta_strategies="window,mask",
+        optimize_inference=True,
+        ensemble_strategy="",
+        ensemble_members="models,folds",
+        validate_data_quality=True,
+        use_augmentation=True,
+        augmentation_methods="synonym,turn_shuffle",
+        command="dialsum run --mode full --k-folds 5 --use-tta --tta-strategies window mask --optimize-inference "
+        "--ensemble-members models folds --use-augmentation --augmentation-methods synonym turn_shuffle",
+    )
+    leave("preflight", found=checked(models, {"kobart": [few_updates()], "qwen3-4b": [few_updates()]}))
+    dealt = dict(k=5, seed=42, rows=[2492, 2492, 2491, 2491, 2491])
+    leave(
+        "data",
+        found=metrics("data") | dict(quality=QUALITY, augmentation=AUGMENTATION, folds=dealt),
+        seconds=9,
+    )
+    for i, model in enumerate(models):
+        model_stages(leave, run, model, 30 + 200 * i, 42.5 - 2.5 * i, folds=5)
+    leave("ensemble", start=1400, seconds=12, found=ensemble(models, "kobart", 42.5))
+    candidates = [dict(model=m, score=42.5 - 2.5 * i, predictions=f"{m}/p.csv") for i, m in enumerate(models)]
+    candidates.insert(0, dict(model="ensemble", score=43.7, predictions="predictions_ensemble_test.csv"))
+    leave("submit", start=1415, found=dict(chosen="ensemble", metric="mean", rows=499, candidates=candidates))
+    return run, leave
+
+
+def two_of_four_broken(build):
+    "Four models with folds, TTA, stacking and optimization, of which two fail; an API without its key; resumed once"
+    models = ("kobart", "qwen3-4b", "solar-10.7b", "kullm-v2")
+    run, leave = build(
+        name="20261121_012847_broken",
+        models=list(models),
+        mode="multi_model",
+        scale="full",
+        workers=2,
+        rehearse=True,
+        checkpoints={},
+        k_folds=2,
+        use_tta=True,
+        optimize_inference=True,
+        ensemble_strategy="stacking",
+        command="dialsum run --models kobart qwen3-4b solar kullm-v2 --k-folds 2 --use-tta --optimize-inference "
+        "--ensemble-strategy stacking --runs /data/runs --train-csv '/data/대회 자료/train.csv'",
+    )
+    leave("preflight", found=checked(models, {"solar-10.7b": [few_updates(9)]}) | dict(rehearsed=False))
+    leave("data", found=metrics("data") | dict(folds=dict(k=2, seed=42, rows=[6229, 6228])), seconds=9)
+    for i, model in enumerate(models[:2]):
+        model_stages(leave, run, model, 30 + 200 * i, 40.0 - 0.4 * i, folds=2)
+    for i, model in enumerate(models[2:]):
+        broken_stages(leave, run, model, 430 + 30 * i)
+    key = dict(host="api.upstage.ai", variables=["UPSTAGE_API_KEY", "SOLAR_API_KEY"])
+    leave("api", status="blocked", kind="optional", code="key_missing", fields=key, start=500, seconds=0)
+    leave("ensemble", start=520, seconds=12, found=ensemble(models[:2], "kobart", 40.0))
+    candidates = [dict(model="ensemble", score=41.2, predictions="predictions_ensemble_test.csv")]
+    candidates.append(dict(model="kobart", score=40.0, predictions="kobart/predictions_test.csv"))
+    leave("submit", start=540, found=dict(chosen="ensemble", metric="mean", rows=499, candidates=candidates))
+    resumed_once(run, "dialsum resume broken --num-beams 2", num_beams=[None, 2])
+    return run, leave
+
+
+def broken_stages(leave, run, model, start):
+    "What a model leaves whose trainings find no memory, in whole and in two folds"
+    (run / model).mkdir(exist_ok=True)
+    for fold in (None, 0, 1):
+        where = dict(fold=fold, folder=model if fold is None else f"{model}/fold{fold}")
+        leave("train", model, "failed", start, 6, message=NO_MEMORY, **where)
+        prefix = model if fold is None else f"{model}/fold{fold}"
+        fields = dict(stage=f"{prefix}/evaluate", missing=[f"{prefix}/train"])
+        blocked = dict(status="blocked", kind="blocked", code="stage_blocked", start=start + 6, seconds=0)
+        leave("evaluate", model, fields=fields, **blocked, **where)
+        if fold is None:
+            for stage in ("predict", "tta", "optimize"):
+                leave(stage, model, fields=fields | dict(stage=f"{model}/{stage}"), **blocked, **where)
+
+
+def resumed_once(run, command, **changed):
+    "Note in experiment.json that it went on; changed: option → [before, since]"
+    path = run / "experiment.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    left = {"kobart/evaluate": dict(code="input_changed", fields=dict(name="data/dev.csv"))}
+    attempt = dict(time=at(400), command=command, changed=changed, left=left)
+    options = record["options"] | {name: values[1] for name, values in changed.items()}
+    path.write_text(to_json(record | dict(options=options, attempts=[attempt])), encoding="utf-8")

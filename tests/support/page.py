@@ -1,14 +1,25 @@
-"What the tests of page share"
+"""What the tests of the page share, and what looks at a report in a browser:
 
+    PYTHONPATH=tests python -m support.page reports/*.html --folder screenshots
+
+takes screenshots at all widths, in light and dark, prints to PDF, and says what is wrong"""
+
+import argparse
 import json
+import re
 import shutil
+import sys
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
 
 import pytest
-from support.experiments import at, case, scored, whole
+from support.experiments import TYPED, at, builder, case, metrics, scored, whole
 
 from dialsum.report.document import render, write_report
 from dialsum.report.experiment import read_experiment
-from dialsum.report.html import page, write_page
+from dialsum.report.figures import FIGURES, figure_files
+from dialsum.report.html import page, sheet, write_page
 from dialsum.runs.files import to_json
 
 NAMES = [
@@ -86,6 +97,152 @@ def crowded(build, models, name="model"):
     return run
 
 
+SIX = ["kobart", "llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "polyglot-ko-12.8b", "kullm-v2"]
+NO_MEMORY = "CUDA out of memory. Tried to allocate 1.25 GiB. GPU 0 has a total capacity of 23.99 GiB, of which 512 MiB is free."
+
+
+def engine_rows(model):
+    "What was measured of a model's engines"
+    rows = []
+    for i, engine in enumerate(("hf", "hf-bf16", "int8", "ctranslate2")):
+        for batch in (1, 4, 16, 64):
+            rows.append(
+                dict(
+                    engine=engine,
+                    batch_size=batch,
+                    dialogues=16,
+                    throughput=batch**0.5 * (1 + i),
+                    latency=1.5 / (1 + i),
+                    difference=[0.0, -0.4, 0.3],
+                    identical=1.0,
+                    peak=2.5,
+                    disk=0.5,
+                )
+            )
+    return rows
+
+
+def six_by_five(build):
+    "Six models in five folds with everything switched on, of which two fail, one of them in every fold"
+    run, leave = build(
+        name="20261121_012847_six_by_five",
+        models=SIX,
+        k_folds=5,
+        scale="full",
+        use_tta=True,
+        optimize_inference=True,
+        ensemble_strategy="stacking",
+        ensemble_members=["models", "folds"],
+        command=" ".join(TYPED.split()).replace("--mode", "dialsum run --mode", 1),
+    )
+    leave("data", seconds=20, found=metrics("data") | dict(quality=QUALITY))
+    for m, model in enumerate(SIX):
+        for fold in (None, *range(5)):
+            lost = model == "polyglot-ko-12.8b" or (model, fold) == ("kullm-v2", 3)
+            start = 30 + 100 * m + 15 * (0 if fold is None else fold + 1)
+            where = dict(fold=fold, folder=f"{model}/fold{fold}" if fold is not None else model)
+            (run / model).mkdir(exist_ok=True)
+            if lost:
+                leave("train", model, "failed", start, 6, message=NO_MEMORY, **where)
+                leave("evaluate", model, "blocked", start + 6, 0, message="blocked", kind="blocked", **where)
+            else:
+                leave("train", model, start=start, seconds=10, **where)
+                found = metrics("evaluate", 42.0 - 3 * m + (fold or 0) / 5)
+                leave("evaluate", model, start=start + 10, seconds=4, found=found, **where)
+        if model == "polyglot-ko-12.8b":
+            leave(
+                "predict", model, "blocked", 130 + 100 * m, 0, message="blocked", kind="blocked", folder=model
+            )
+            continue
+        leave("predict", model, start=130 + 100 * m, seconds=5, folder=model)
+        optimized = dict(engine="int8", batch_size=16, rows=engine_rows(model), reason="", device="cuda")
+        leave("optimize", model, start=135 + 100 * m, seconds=20, found=optimized, folder=model)
+        folds = dict(folds=[dict(fold=k, rows=13, mean=42.0 - 3 * m + k / 5) for k in range(5)])
+        spread = dict(spread=dict(mean=42.4 - 3 * m, std=0.32), rows=64)
+        found = metrics("evaluate", 42.4 - 3 * m) | folds | spread
+        leave("folds", model, start=128 + 100 * m, seconds=1, found=found, folder=model)
+    leave("submit", start=700)
+    return run
+
+
+QUALITY = dict(
+    rows=12457,
+    dropped=214,
+    threshold=0.8,
+    kinds={
+        kind: dict(train=count, dev=count // 10, test=0)
+        for kind, count in dict(mojibake=12, duplicate=41, broken_tag=33, copied=18, near_leak=7).items()
+    },
+    parts={
+        part: dict(rows=rows, errors=45, warned=120, bad=33, score_mean=0.981, score_min=0.1)
+        for part, rows in dict(train=12457, dev=499, test=499).items()
+    },
+)
+
+
+FIRST_SCREEN = """# 실험 보고서: 20261121_012847_premium
+
+[결과](#결과) · [실패](#실패) · [모델](#모델)
+
+**⚠️ 모델 6개 가운데 4개가 끝까지 실행되었습니다. 전체 92개 단계 가운데 78개가 성공했고, 11분 45초가 걸렸습니다.**
+
+| 우선순위 | 무엇이 | 왜 | 할 일 |
+| --- | --- | --- | --- |
+| P0 | Polyglot-Ko-12.8B 학습이 폴드 5개에서 모두 실패했습니다. | GPU 메모리가 1.25 GiB 모자랐습니다. | `dialsum resume 20261121_012847_premium --runs /data/runs --batch-size 4 --gradient-checkpointing --max-source 1024` |
+| P1 | KULLM-v2 폴드 3의 학습이 실패했습니다. | GPU 메모리가 모자랐습니다. | `dialsum resume 20261121_012847_premium --runs /data/runs --batch-size 4` |
+| P2 | 요약 16개 가운데 13개에 빠뜨린 내용이 있습니다. | 요약이 참조의 0.61배 길이입니다. | `--max-new-tokens 140` |
+| P3 | 그림을 따로 남기지 않았습니다. | `--save-visualizations`를 주지 않았습니다. | `dialsum report 20261121_012847_premium` |
+
+제출 파일에는 앙상블(`stacking`)의 요약이 들어 있습니다. 검증 점수는 43.10 [41.20, 45.02]이고, 무작위 기준과 앞 두 발화 기준을 모두 분명히 넘으며, 가장 좋은 단일 모델보다 1.10점 높지만 오차 범위 안입니다.
+
+| 모델 | 상태 | 평균 [95 %] | 무작위 대비 | 앞 두 발화 대비 | 태그 통째 순위 | 가장 큰 문제 | 시간 |
+| --- | --- | ---: | ---: | ---: | ---: | --- | ---: |
+| KoBART | 성공 | 42.00 [40.10, 43.95] | +26.00 [24.10, 27.88] | +20.00 [18.20, 21.75] | 1 | 빠뜨린 내용(81.2%) | 4분 12초 |
+| Llama-3.2-Korean-3B | 성공 | 39.00 [37.02, 41.11] | +23.00 [21.04, 25.06] | +17.00 [15.01, 18.97] | 2 | 길이 | 11분 3초 |
+| Polyglot-Ko-12.8B | 실패(학습) | – | – | – | – | GPU 메모리 부족 | 6초 |
+| KULLM-v2 | 미실행(평가) | – | – | – | – | 앞 단계가 성공하지 못함 | – |
+| SOLAR-10.7B | 기록 없음 | – | – | – | – | – | – |
+
+![모델별 ROUGE 평균과 95% 신뢰 구간](premium/scores.png)
+
+## 결과
+
+- **점수:** 검증 대화 16개에서 KoBART의 ROUGE 평균은 42.00(95% 신뢰 구간 40.10~43.95)입니다.
+
+## 실패
+
+### P0 · GPU 메모리 부족 (폴드 5개)
+
+```bash
+dialsum resume 20261121_012847_premium --runs /data/runs --batch-size 4 --gradient-checkpointing --max-source 1024
+```
+
+<details>
+<summary>프로그램이 남긴 메시지(원문)</summary>
+
+```text
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.25 GiB. GPU 0 has a total capacity of 23.99 GiB
+  File "/site-packages/torch/nn/modules/linear.py", line 134, in forward
+```
+
+</details>
+
+## 모델
+
+| 구분 | 대화 수 | 대화 길이(평균 / 최대) |
+| --- | ---: | ---: |
+| 학습 | 12,457 | 406.1 / 2,165 |
+| 검증 | 499 | 400.0 / 1,270 |
+"""  # what a first screen holds: a state, actions, a submission, models
+
+
+@pytest.fixture(scope="module")
+def first_screen(tmp_path_factory):
+    "A page with such a first screen, its figure and all"
+    e = read_experiment(whole(builder(tmp_path_factory.mktemp("screen")))[0])
+    return sheet(FIRST_SCREEN, {}, {"premium/scores.png": figure_files(FIGURES["scores.png"], e)})
+
+
 @pytest.fixture
 def crowd(build):
     return crowded(build, 30)
@@ -117,17 +274,97 @@ def resumed(build):
 
 # browsers
 
+WIDTHS = (1400, 800, 390)  # a desk, a tablet, a phone
+SCHEMES = ("light", "dark")
+PAPER = 688  # pixels of A4 between its margins
+FIGURE_TEXT = 10 * 96 / 72  # pixels of a figure's letters, which have ten points
+CHECKS = Path(__file__).with_suffix(".js")
+
+
+def chromium_program():  # None where there is none
+    programs = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return next(filter(None, programs), None)
+
+
+@contextmanager
+def opened_browser():
+    "A browser, while it is needed"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium_program(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
 
 @pytest.fixture(scope="module")
 def chromium():
     "A browser; skips where there is none"
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs the dev extra: pip install playwright"
-    )
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
+    pytest.importorskip("playwright.sync_api", reason="needs the dev extra: pip install playwright")
+    if not chromium_program():
         pytest.skip("needs chromium: apt-get install chromium fonts-nanum")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with opened_browser() as browser:
         yield browser
-        browser.close()
+
+
+@contextmanager
+def shown(browser, report, width, scheme="light"):
+    "A tab that shows a page: a file's path, or HTML; or nothing yet"
+    context = browser.new_context(viewport=dict(width=width, height=844), color_scheme=scheme)
+    tab = context.new_page()
+    if isinstance(report, Path):
+        tab.goto(report.absolute().as_uri())
+    elif report:
+        tab.set_content(report)
+    yield tab
+    context.close()
+
+
+def faults(tab):
+    "What is wrong with what a tab shows, in sentences; opens its folded parts"
+    return tab.evaluate(CHECKS.read_text(encoding="utf-8"), FIGURE_TEXT)
+
+
+def printed(browser, report, path=None):
+    "How many sheets of A4 a page takes, and what is wider than a sheet; kept as PDF where a path is given"
+    with shown(browser, report, WIDTHS[0]) as tab:
+        pdf = tab.pdf(prefer_css_page_size=True, path=path)
+        tab.set_viewport_size(dict(width=PAPER, height=972))
+        tab.emulate_media(media="print")
+        wide = tab.evaluate(
+            "w => [...document.body.querySelectorAll('*')].filter(e => e.checkVisibility() && "
+            "e.getBoundingClientRect().right > w + 6).map(e => e.tagName + ': ' + e.textContent.slice(0, 40))",
+            PAPER,
+        )
+    return len(re.findall(rb"/Type /Page\b", pdf)), wide
+
+
+def looked_at(browser, pages, folder, widths=WIDTHS, schemes=SCHEMES):
+    "Screenshots and PDF of each page, in a folder; what is wrong, by page, width and scheme"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for path, width, scheme in product(pages, widths, schemes):
+        with shown(browser, path, width, scheme) as tab:
+            name = f"{path.stem}-{width}-{scheme}"
+            tab.screenshot(path=folder / f"{name}.png", full_page=True, timeout=300_000)
+            found[name] = faults(tab)
+    for path in pages:
+        sheets, wide = printed(browser, path, folder / f"{path.stem}.pdf")
+        found[f"{path.stem}, {sheets} sheets"] = wide
+    return found
+
+
+def main():
+    reading = argparse.ArgumentParser(description="look at reports in a browser")
+    reading.add_argument("pages", nargs="+", type=Path, help="HTML reports")
+    reading.add_argument("--folder", type=Path, default=Path("screenshots"), help="gets the pictures")
+    given = reading.parse_args()
+    with opened_browser() as browser:
+        found = looked_at(browser, given.pages, given.folder)
+    for name, wrong in found.items():
+        print(name, *wrong, sep="\n    ")
+    return int(any(found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

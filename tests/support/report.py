@@ -6,6 +6,7 @@ from support.experiments import metrics, scored
 
 from dialsum.report.document import SECTIONS, write_report
 from dialsum.report.experiment import Experiment, read_experiment
+from dialsum.report.sections.first_screen import section_first_screen
 from dialsum.scores.summary_errors import FAULTS
 
 
@@ -27,9 +28,9 @@ def outside_code(md):
 
 def overview_parts(run):
     return (
-        SECTIONS["한눈에 보기"](e := read_experiment(run)),
-        SECTIONS["점수"](e).split("### 모델 사이의 차이")[1].split("\n### ")[0],
-        SECTIONS["다음에 할 일"](e),
+        section_first_screen(e := read_experiment(run)),
+        SECTIONS["scores"](e).split("### 모델 사이의 차이")[1].split("\n### ")[0],
+        SECTIONS["next_steps"](e),
     )
 
 
@@ -90,6 +91,4 @@ def advice(
         params=params,
     )
     e = read_experiment(run)
-    return SECTIONS["다음에 할 일"](
-        Experiment(e.name, e.record, [f for f in e.facts if f.stage != "predict"])
-    )
+    return SECTIONS["next_steps"](Experiment(e.name, e.record, [f for f in e.facts if f.stage != "predict"]))

@@ -16,8 +16,13 @@ from dialsum.checks.diagnosis import Diagnosis
 from dialsum.checks.finding import Finding
 from dialsum.checks.preflight import Preflight
 from dialsum.data.dialogues import Dialogue, read, to_csv
-from dialsum.report.cases import Case, read_cases, systems
-from dialsum.report.comparison.changes import changed_code, changed_data, changed_options
+from dialsum.report.cases import Case, read_cases, read_systems
+from dialsum.report.comparison.changes import (
+    changed_code,
+    changed_data,
+    changed_options,
+    other_values_in_force,
+)
 from dialsum.report.comparison.document import render_comparison
 from dialsum.report.comparison.experiments import compare_experiments
 from dialsum.report.comparison.pairs import check_comparable
@@ -377,7 +382,7 @@ def test_a_real_difference_is_told_with_its_interval_and_p(build, poor, good):
     assert (
         f"{p.difference.f:.2f}점 올랐습니다" in first
         and "p < 0.001" in first
-        and "우연으로 보기 어려운" in first
+        and "통계적으로 유의한 차이입니다" in first
     )
 
 
@@ -409,7 +414,7 @@ def test_equal_experiments_do_not_differ(build, poor):
 
 def test_a_difference_in_one_dialogue_is_not_called_one(build, poor, good):
     c = compare_experiments(build("a", dict(kobart=poor)), build("b", dict(kobart=[good[0], *poor[1:]])))
-    assert c.pairs[0].difference.f > 0 and c.pairs[0].p == 1 and "우연과 구별되지 않는" in c._repr_markdown_()
+    assert c.pairs[0].difference.f > 0 and c.pairs[0].p == 1 and "우열을 가릴 수 없는" in c._repr_markdown_()
 
 
 def test_rows_in_another_order_are_paired_by_name(build, rows, poor, good):
@@ -453,19 +458,19 @@ def test_what_cannot_be_compared_is_refused_and_kept_apart(build, rows, poor):
     )
     for code, run in others.items():
         with pytest.raises(DialsumError, match=words[code]):
-            check_comparable(systems(first)["kobart"], systems(run)["kobart"])
+            check_comparable(read_systems(first)["kobart"], read_systems(run)["kobart"])
         [p] = compare_experiments(first, run).pairs
         assert (
             p.reason[0] == code
             and p.difference is None
             and p.p is None
-            and "견줄 수 없" in render_comparison([first, run])
+            and "비교할 수 없" in render_comparison([first, run])
         )
 
 
 def test_seeds_and_intervals_do_not_make_scores_incomparable(build, poor):
     a = build("a", dict(kobart=poor))
-    told = systems(a)["kobart"].fact.metrics.signature
+    told = read_systems(a)["kobart"].fact.metrics.signature
     assert (
         "seed=42" in told
         and not compare_experiments(
@@ -487,30 +492,56 @@ def test_files_that_changed_after_the_score_are_refused(build, poor):
     assert len(read_cases(run)) == 16
 
 
-def test_what_was_in_force_counts_and_not_what_was_typed(build, poor, rows):
+def test_only_options_that_a_person_changed_are_listed(build, poor):
     a = build(
         "a",
         dict(kobart=poor),
-        params=dict(num_beams=0, seed=42),
+        params=dict(num_beams=0, seed=42, tta_test=True),
         recipe=dict(learning_rate=3e-5, epochs=3),
         models=["kobart"],
+        scale="full",
+        workers=1,
+        use_tta=False,
         epochs=3,
-        command="dialsum x",
+        label_smoothing=0.1,
+        command="dialsum run --epochs 3 --label-smoothing 0.1",
     )
     b = build(
         "b",
         dict(kobart=poor),
-        params=dict(num_beams=4, seed=42),
+        params=dict(num_beams=4, seed=42, tta_test=False),
         recipe=dict(learning_rate=5e-5, epochs=3),
         models=["kobart"],
-        command="dialsum y",
+        scale="replica",
+        workers=2,
+        use_tta=True,
+        num_beams=4,
+        command="dialsum run --scale replica --num-beams 4 --use-tta",
     )
-    found = {name: values for name, _, values in changed_options([read_experiment(r) for r in (a, b)])}
-    assert found == {
-        "num_beams": [0, 4],
-        "learning_rate": [3e-5, 5e-5],
-        "epochs": [3, None],
-    }  # the last was typed once, and no stage has another value
+    e = [read_experiment(r) for r in (a, b)]
+    assert {change.option: change.values for change in changed_options(e)} == {
+        "label_smoothing": ["0.1", "기본값"],
+        "scale": ["full(기본값)", "replica"],
+        "num_beams": ["자동(기본값)", "4"],
+        "use_tta": ["아니요(기본값)", "예"],
+    }  # both trained for three epochs, and only one of them had to be told so
+    assert [change.option for change in other_values_in_force(e)] == ["learning_rate"]
+    text = render_comparison([a, b])
+    assert "이 밖에 실제로 적용된 값도 다릅니다: 학습률(3e-05 → 5e-05)." in text
+    assert "tta_test" not in text and "--workers" not in text
+
+
+def test_a_stage_that_failed_is_no_difference_of_options(build, poor):
+    a, b = build("a", dict(kobart=poor), models=["kobart"]), build("b", dict(kobart=poor), models=["kobart"])
+    file = b / "kobart" / "train.json"
+    fact = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(
+        to_json(fact | dict(status="failed", metrics={}, params=dict(num_beams=9), error=dict(kind="died"))),
+        encoding="utf-8",
+    )
+    e = [read_experiment(r) for r in (a, b)]
+    assert changed_options(e) == other_values_in_force(e) == []
+    assert "사람이 바꾼 옵션이 없습니다." in render_comparison([a, b])
 
 
 def test_data_and_code_are_named_where_they_differ(build, poor, rows):
@@ -535,7 +566,7 @@ def test_experiments_without_a_common_model_hold_their_best_against_each_other(b
 
 
 def test_an_experiment_without_scores_is_told(build, poor):
-    assert "견줄 점수가 없습니다" in render_comparison([build("a", {}), build("b", dict(kobart=poor))])
+    assert "비교할 점수가 없습니다" in render_comparison([build("a", {}), build("b", dict(kobart=poor))])
 
 
 def test_too_few_experiments_are_refused(build, poor):

@@ -131,7 +131,7 @@ def test_what_somebody_stopped_is_called_interrupted(tmp_path, typed):
     assert state(run) == "interrupted"
     assert " interrupted " in typed("runs", "--runs", tmp_path).stdout
     text = render(read_experiment(run))
-    assert "중단되었습니다" in text and "끝났습니다(" not in text
+    assert "⚠️ **중단** · 모델 0/1" in text
 
 
 def test_what_was_stopped_before_its_first_stage_is_called_interrupted(tmp_path):

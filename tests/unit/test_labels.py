@@ -2,11 +2,13 @@
 
 import ast
 import tomllib
+from string import Formatter
 
 from support.places import ROOT
 
 from dialsum.ensemble.mbr import UTILITIES
 from dialsum.models.precision import TRAINING_METHODS
+from dialsum.report.advice_values import VALUES
 from dialsum.report.figures import FIGURES
 from dialsum.report.labels import labels_of
 from dialsum.report.verdicts import MOVES
@@ -69,3 +71,18 @@ def test_the_keys_are_those_that_facts_have():
     assert set(labels_of("baseline_end")) == set(labels_of("baseline_link")) == {"above", "near", "below"}
     assert set(labels_of("advice")) == {key for moves in MOVES.values() for _, key in moves}
     assert set(labels_of("advised")) == set(MOVES) - set(FAULTS)
+    sentences = labels_of("advice").values()
+    named = {name for sentence in sentences for _, name, _, _ in Formatter().parse(sentence) if name}
+    assert named == set(VALUES) == set(labels_of("advice_value"))
+
+
+def test_every_sentence_of_a_verdict_has_its_place():
+    source = (PACKAGE / "report" / "verdicts.py").read_text(encoding="utf-8")
+    written = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    assert [key for key in labels_of("verdict") if key not in written] == []
+    rules = {node.args[0].value for node in ast.walk(ast.parse(source)) if is_verdict(node)}
+    assert rules == set(labels_of("rule"))
+
+
+def is_verdict(node) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_judgement"

@@ -8,6 +8,7 @@ import string
 import tomllib
 
 import pytest
+from support.korean import flaws_of_text
 from support.places import ROOT
 
 from dialsum.runs.errors import DialsumError, unknown
@@ -63,7 +64,8 @@ def raised() -> list[
 
 
 def fields_of(template: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    names = {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    return {name for name in names if not name.startswith("option ")}
 
 
 def test_every_code_is_said_in_every_language_and_has_its_fields():
@@ -119,6 +121,7 @@ QUOTING = {
     "model_does_not_fit_unquantized": "row",
     "parameters_changed": "changes",
     "question_refused": "reason",
+    "recipe_line_wrong": "reason",
     "sources_not_here": "reason",
     "step_made_smaller": "row",
     "tta_strategy_unavailable": "reason",
@@ -165,6 +168,11 @@ def test_no_english_sentence_stands_in_a_korean_one(code):
     for part, text in in_korean(code).items():
         assert not english_in(text), f"{code}.ko {part}: {text}"
         assert text.count("`") % 2 == 0, f"{code}.ko {part}: a code span does not end in {text}"
+
+
+@pytest.mark.parametrize("code", sorted(read_messages()))
+def test_messages_are_written_as_a_colleague_would(code):
+    assert [str(flaw) for text in in_korean(code).values() for flaw in flaws_of_text(text)] == []
 
 
 def test_no_label_and_no_known_failure_holds_an_english_sentence():

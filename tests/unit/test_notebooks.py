@@ -10,7 +10,6 @@ import pytest
 from support.places import ROOT, notebooks
 
 from dialsum.pipeline.metrics import METRICS
-from dialsum.pipeline.plan import plan_stages
 
 STAGES = list(METRICS)
 
@@ -59,26 +58,6 @@ def test_every_stage_notebook_is_known():
     from dialsum.runs.parameters import stages
 
     assert sorted(STAGES) == stages()
-
-
-def test_the_report_draws_no_arrow_that_the_plan_does_not_know(tmp_path):
-    from dialsum.report.experiment import NEEDS
-
-    members = "models tta checkpoints folds soup api"
-    options = dict(k_folds=2, use_solar_api=True, ensemble_strategy="mbr", ensemble_members=members)
-    specs = plan_stages(tmp_path, ["kobart", "qwen3-4b"], options, tta=True, optimize=True)
-    waits: dict[str, set[str]] = {}
-    for spec in specs:
-        earlier = {key.rpartition("/")[2] for key in (*spec.needs, *spec.after)}
-        waits[spec.stage] = waits.get(spec.stage, set()) | earlier
-    assert waits.keys() == METRICS.keys()
-    assert all(set(stages) <= waits[stage] for stage, stages in NEEDS.items())
-    assert METRICS.keys() - NEEDS.keys() == {
-        "preflight",
-        "data",
-        "soup",
-        "report",
-    }  # drawn otherwise or not at all
 
 
 def test_papermill_reads_the_same_parameters_as_we_do():
@@ -141,7 +120,9 @@ OWN_OPTIONS = {  # the command line's own: of a whole experiment, or of one file
 
 
 def test_an_option_has_the_help_of_the_parameter():
+    from dialsum.commands.option_help import text_and_default
     from dialsum.commands.options import parser
+    from dialsum.runs.parameters import Parameter
 
     lines = declared()
     commands = next(a for a in parser()._actions if a.dest == "command").choices
@@ -149,9 +130,10 @@ def test_an_option_has_the_help_of_the_parameter():
     shared = [(name, a) for name, a in options if a.dest in lines and a.dest not in OWN_OPTIONS]
     assert len({a.dest for _, a in shared}) > 60
     for name, option in shared:
-        helps = {line[2] for line in lines[option.dest].values()}
-        text = re.sub(r" \(default: .*\)$|; of both files$", "", option.help).replace("%%", "%")
-        assert text in helps, f"dialsum {name} --{option.dest}"
+        parameters = [Parameter(option.dest, *line) for line in lines[option.dest].values()]
+        helps = {text_and_default(p)[0] for p in parameters}
+        text = re.sub(r"(; known: [^;(]*)?(; of both files)? \(default: .*\)$", "", option.help)
+        assert text.replace("%%", "%") in helps, f"dialsum {name} --{option.dest}"
 
 
 PACKAGES = (  # each imports only those before it

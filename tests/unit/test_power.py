@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from support.experiments import fact_of
 
-from dialsum.scores.significance import TYPICAL_SPREAD, detectable_difference, dialogues_needed, spread_of
+from dialsum.checks.outlook import difference_shown
+from dialsum.scores.significance import (
+    TYPICAL_SPREAD,
+    detectable_difference,
+    dialogues_needed,
+    randomization_test,
+    spread_of,
+)
 
 
 def found_share(gap, spread, dialogues, level=0.05, times=4000):
@@ -41,6 +48,39 @@ def test_what_a_dev_set_shows_is_the_same_formula_turned_round():
     assert 1.3 < detectable_difference(499) < 1.5 < 1.9 < detectable_difference(250) < 2.1
 
 
+@pytest.mark.parametrize(("n", "comparisons"), [(16, 1), (16, 5), (60, 3)])
+def test_the_detectable_difference_is_found_in_four_of_five_cases(n, comparisons):
+    "By the test that reports use, whose spread is estimated from the same few dialogues"
+    gap = detectable_difference(n, 11.4, comparisons=comparisons)
+    samples = np.random.default_rng(3).normal(gap, 11.4, (n, 800))
+    found = randomization_test(samples, 42) <= 0.05 / comparisons
+    assert abs(found.mean() - 0.8) < 0.04, found.mean()
+
+
+def test_where_nothing_can_be_shown_that_is_said():
+    assert math.isinf(detectable_difference(1)) and math.isinf(detectable_difference(4, comparisons=15))
+    words = difference_shown(dict(dev=[None] * 4), 6)
+    assert "4 dev dialogues are too few" in words and "inf" not in words
+    assert "from about" in difference_shown(dict(dev=[None] * 16), 6)
+
+
+def test_a_comparison_says_what_it_could_have_shown():
+    from dialsum.scores.metrics import ComparedSystem
+    from dialsum.scores.significance import compare, comparison_rows
+
+    rng = np.random.default_rng(4)
+    hard = rng.normal(40, 15, 60)
+    scores = {name: hard + rng.normal(0, 8, 60) for name in ("best", "other", "third")}
+    rows = comparison_rows(compare(scores, "best"))
+    for row in rows[1:]:
+        spread = float(np.std(scores[row["system"]] - scores["best"], ddof=1))
+        assert row["detectable"] == detectable_difference(60, spread, comparisons=2)
+        assert ComparedSystem.of(**row).detectable == pytest.approx(row["detectable"])
+    assert "detectable" not in rows[0]
+    one = comparison_rows(compare({name: values[:1] for name, values in scores.items()}, "best"))
+    assert all("detectable" not in row for row in one)  # of one dialogue nobody knows a spread
+
+
 def test_the_typical_spread_gives_the_measured_intervals():
     assert spread_of(1.0, 499) == pytest.approx(TYPICAL_SPREAD, abs=0.1)
     assert spread_of(1.4, 250) == pytest.approx(TYPICAL_SPREAD, abs=0.15)
@@ -59,7 +99,7 @@ def advised(build, *values):
     for name, each in zip(("kobart", "kullm-v2", "qwen3-4b", "solar-10.7b"), values):
         paired(leave, name, each)
     text = overview_parts(run)[2]
-    return int(text.split("개가 아니라 ")[1].split("개쯤")[0].replace(",", ""))
+    return int(text.split("개에서 ")[1].split("개쯤")[0].replace(",", ""))
 
 
 def test_the_report_advises_the_number_for_eighty_percent_power(build):
@@ -87,40 +127,28 @@ def spoken(build, null, better=40.0, worse=30.0):
 
     from dialsum.report.document import SECTIONS
     from dialsum.report.experiment import read_experiment
+    from dialsum.report.sections.first_screen import section_first_screen
 
     run, leave = build()
     for name, mean in (("kobart", better), ("qwen3-4b", worse)):
         paired(leave, name, [mean + i % 3 for i in range(40)], **scored(mean, null=null))
     leave("submit", found=metrics("submit", better))
     e = read_experiment(run)
-    sections = "한눈에 보기", "점수", "다음에 할 일", "제출 파일"
-    return "\n".join(SECTIONS[name](e) for name in sections)
+    sections = "scores", "next_steps", "submission"
+    return "\n".join([section_first_screen(e), *(SECTIONS[name](e) for name in sections)])
 
 
-SURE = (
-    "우연으로 보기 어렵",
-    "우연이라고 보기 어려울",
-    "우연으로 보기 어려움",
-    "가장 높은",
-    "가장 높았",
-    "p < 0.001",
-    "| < 0.001",
-)
+SURE = ("통계적으로 유의함", "통계적으로 유의합니다", "점수가 가장 높은 KoBART와", "p < 0.001", "| < 0.001")
 
 
 def test_no_significance_between_two_that_are_no_better_than_chance(build):
     assert any(words in spoken(lambda: build("good"), null=10.0) for words in SURE)
     text = spoken(lambda: build("bad"), null=60.0)
-    said = (
-        text.replace("점수가 가장 높은 KoBART와 나머지 모델", "")
-        .replace("0.05보다 작으면 우연으로 보기 어렵다고", "")
-        .replace("가장 높은 모델도 같은 대화로", "")
-    )
-    assert not [words for words in SURE if words in said] and "무작위 기준" in text
+    assert not [words for words in SURE if words in text] and "무작위 기준" in text
 
 
 def test_one_of_two_that_beats_chance_is_compared(build):
-    assert "우연으로 보기 어려움" in spoken(build, null=35.0)  # 40 clears it, 30 does not
+    assert "통계적으로 유의함" in spoken(build, null=35.0)  # 40 clears it, 30 does not
 
 
 def test_compare_leaves_p_out_between_two_of_chance():
@@ -162,8 +190,8 @@ def test_an_ensemble_of_noise_says_nothing_of_itself(build):
     )
     run, leave = build()
     leave("ensemble", found=facts)
-    text = SECTIONS["앙상블"](read_experiment(run))
-    assert "우연이라고" not in text and "무작위 기준" in text
+    text = SECTIONS["ensemble"](read_experiment(run))
+    assert "유의" not in text and "무작위 기준" in text
 
 
 def test_the_choices_of_an_ensemble_know_their_null_rows():

@@ -1,5 +1,6 @@
 """What the notebook of dialsum.report cannot say of itself: other people's text, missing facts, the same bytes, and mermaid's own parser"""
 
+import csv
 import json
 import re
 import shutil
@@ -19,7 +20,9 @@ from dialsum.report.figures import (
     png,
 )
 from dialsum.report.markdown import escape, table, without_paths
-from dialsum.report.sections.timeline import flowchart, gantt
+from dialsum.report.numbers import write_numbers
+from dialsum.report.sections.request import section_request, section_rerun
+from dialsum.report.stage_charts import flowchart, gantt
 from dialsum.report.texts import duration
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.records import ExperimentRecord
@@ -104,46 +107,6 @@ def test_no_particle_is_left_open_in_a_report(build, tmp_path):
     assert not re.search(r"\((?:는|가|를|와|으|이)\)", md)
 
 
-@pytest.mark.parametrize(
-    ("null", "lead2", "expected", "poor"),
-    [
-        (16.0, 22.0, "무작위 기준(16.00)과 앞 두 발화 기준(22.00)을 모두 분명히 넘습니다", False),
-        (50.0, 60.0, "무작위 기준(50.00)과 앞 두 발화 기준(60.00)을 모두 넘지 못합니다", True),
-        (16.0, 60.0, "무작위 기준(16.00)은 분명히 넘지만 앞 두 발화 기준(60.00)은 넘지 못합니다", True),
-        (
-            39.5,
-            22.0,
-            "무작위 기준(39.50)은 넘기는 하나 신뢰 구간 안의 차이이고 앞 두 발화 기준(22.00)은 분명히 넘습니다",
-            True,
-        ),
-        (
-            16.0,
-            39.5,
-            "무작위 기준(16.00)은 분명히 넘지만 앞 두 발화 기준(39.50)은 넘기는 하나 신뢰 구간 안의 차이입니다",
-            False,
-        ),
-        (None, 22.0, "앞 두 발화 기준(22.00)을 분명히 넘습니다", False),
-        (None, None, "견줄 기준 점수가 사실 파일에 없습니다", False),
-    ],
-)
-def test_the_first_screen_says_what_a_score_clears(build, null, lead2, expected, poor):
-    run, leave = build(models=["kobart"])
-    leave("evaluate", "kobart", found=dict(split=scored(40.0, null=null, lead2=lead2)))
-    first = SECTIONS["한눈에 보기"](read_experiment(run))
-    assert expected in first and ("보기 어렵습니다" in first) == poor
-
-
-def test_overlapping_intervals_are_no_ranking(build):
-    run, leave = build()
-    leave("evaluate", "kobart", found=dict(split=scored(40.0)))
-    leave("evaluate", "qwen3-4b", found=dict(split=scored(39.0)))
-    assert (
-        "KoBART가 ROUGE 평균 40.00(95% 신뢰 구간 39.00~41.00)으로"
-        in (first := SECTIONS["한눈에 보기"](read_experiment(run)))
-        and "신뢰 구간이 겹치므로" in first
-    )
-
-
 HARD = [20.0 + 7 * (i % 8) for i in range(40)]  # dialogues differ far more than models
 
 
@@ -153,13 +116,13 @@ def test_a_small_steady_difference_is_no_chance(build):
     paired(leave, "qwen3-4b", [x - 0.8 - 0.4 * (i % 2) for i, x in enumerate(HARD)])
     first, between, next_steps = overview_parts(run)
     assert (
-        "두 모델의 차이는 1.00점[0.94, 1.06]이고, 우연으로 보기 어렵습니다(p < 0.001)" in first
+        "Qwen3-4B보다 1.00점 높고, 차이는 통계적으로 유의합니다(+1.00 [+0.94, +1.06])" in first
         and "겹치" not in first + next_steps
     )  # though the intervals overlap
     assert (
-        "| Qwen3-4B | 43.50 | -1.00 [-1.06, -0.94] | < 0.001 | < 0.001 | 우연으로 보기 어려움 |" in between
+        "| Qwen3-4B | 43.50 | -1.00 [-1.06, -0.94] | < 0.001 | < 0.001 | 통계적으로 유의함 |" in between
         and "검증 대화 40개" in between
-        and "견주지 않은" not in between
+        and "비교하지 않은" not in between
     )
 
 
@@ -170,16 +133,15 @@ def test_a_tie_is_no_ranking(build):
     paired(leave, "kullm-v2", [x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)])
     first, between, _next_steps = overview_parts(run)
     assert (
-        "0.00점[0.00, 0.00]이지만, 이만한 차이는 우연으로도 생길 수 있어 우열을 말할 수 없습니다(p = 1.000)"
-        in first
-        and between.count("우열을 말할 수 없음") == 2
+        "0.00점 높지만 오차 범위 안이므로 우열을 가릴 수 없습니다" in first
+        and between.count("우열을 가릴 수 없음") == 2
     )
     run, leave = build("other")
     paired(leave, "kobart", HARD)
     paired(leave, "kullm-v2", [x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)])
     assert (
-        "1위와 2위의 차이(0.25점)는 우연일 수 있습니다" in overview_parts(run)[2]
-        and "개쯤 있어야" in overview_parts(run)[2]
+        "KoBART와 KULLM-v2의 차이 0.25점은 오차 범위 안입니다" in overview_parts(run)[2]
+        and "개쯤으로 늘립니다" in overview_parts(run)[2]
     )
 
 
@@ -284,7 +246,7 @@ def test_advice_does_not_contradict_itself(build):
         and "--no-repeat-ngram-size 3" in both
     )
     rising = of("c", losses=(7.0, 7.5, 8.0))
-    assert "`--epochs`를 줄입니다" in rising and "더 오래" not in rising and "더 큰 모델로 바꾸거나" in rising
+    assert "`--epochs 1`" in rising and "더 오래" not in rising and "더 큰 모델로 바꾸거나" in rising
 
 
 @pytest.mark.parametrize(
@@ -328,40 +290,62 @@ def test_what_an_api_cost_is_told(build, prices, cost, test, expected):
             test=None if test is None else used | priced(test),
         ),
     )
-    text = SECTIONS["API 모델"](read_experiment(run))
+    text = SECTIONS["api"](read_experiment(run))
     assert expected in text if expected else "비용" not in text
 
 
-def test_the_appendix_holds_results_and_no_dialogue(build):
+def test_every_number_is_in_a_table_beside_the_report(build, tmp_path):
     run, leave = build()
     paired(leave, "kobart", HARD)
     rows = [dict(engine="int8", batch_size=8, throughput=12.5, difference=[0.5, -0.25, 1.25])]
     leave("optimize", "kobart", found=dict(engine="int8", batch_size=8, rows=rows, skipped={}, seconds=3.0))
-    leave("train", "kobart")
-    leave(
-        "folds",
-        "kobart",
-        found=dict(
-            split=scored(30.0) | dict(means={"dev_1": 77.125}),
-            folds=[dict(fold=1, rows=20, mean=31.25)],
-            spread=dict(mean=31.0, std=2.0),
-        ),
-    )
+    (run / "kobart").mkdir()
+    leave("train", "kobart", fold=1, folder="kobart/fold1")
     leave(
         "submit",
         found=dict(
             chosen="kobart", metric="mean", candidates=[dict(model="kobart", score=44.5, predictions="p.csv")]
         ),
     )
-    found = dict(re.findall(r"\| `([^`]*)` \| ([^|]*) \|", SECTIONS["부록: 모든 수치"](read_experiment(run))))
+    e = read_experiment(run)
+    path = write_numbers(e, tmp_path / "figures")
+    assert path.read_bytes().startswith("\ufeff단계,모델,폴드,항목,값\n".encode())
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        table = [tuple(row.values()) for row in csv.DictReader(file)]
     assert {
-        "rows[int8, 8].throughput": "12.5",
-        "rows[int8, 8].difference[1]": "-0.25",
-        "folds[1].mean": "31.25",
-        "candidates[kobart].score": "44.5",
-        "best.rouge_mean": "11",
-    }.items() <= found.items()
-    assert not [name for name in found if re.search("per_dialogue|means|curve|evaluations|worst", name)]
+        ("추론 최적화", "KoBART", "", "rows[int8, 8].difference[1]", "-0.25"),
+        ("학습", "KoBART", "1", "best.rouge_mean", "11.0"),
+        ("학습", "KoBART", "1", "seconds", "1.5"),
+        ("평가", "KoBART", "", "per_dialogue[39]", str(HARD[39])),
+        ("제출", "", "", "candidates[kobart].score", "44.5"),
+    } <= set(table)
+    assert f"수치 {len(table)}개는 [`numbers.csv`]({run.name}/numbers.csv)" in SECTIONS["appendix"](e)
+    assert path.read_bytes() == write_numbers(e, tmp_path / "others").read_bytes()
+
+
+def test_only_what_a_person_gave_is_called_given(build):
+    command = "dialsum run --models kobart qwen3-4b --epochs 3 --no-use-tta --runs 'my runs'"
+    run, leave = build(
+        command=command,
+        mode="multi_model",
+        models=["kobart", "qwen3-4b"],
+        scale="full",
+        workers=1,
+        rehearse=True,
+        use_tta=False,
+        optimize_inference=False,
+        ensemble_strategy="",
+        epochs=3,
+        batch_size=0,
+    )
+    leave("train", "kobart", "failed")
+    e = read_experiment(run)
+    table, automatic = section_request(e).split("자동으로 정한 설정: ")
+    assert re.findall(r"^\| `--([a-z-]+)`", table, re.M) == ["models", "epochs", "batch-size", "use-tta"]
+    assert "| `--batch-size` | 배치 크기 | 자동 |" in table and "앙상블 전략(자동)" in automatic
+    leave("ensemble", found=dict(strategy="mbr"))
+    assert "앙상블 전략(자동: 합의(MBR))" in section_request(read_experiment(run))
+    assert f"dialsum resume {run.name} --runs 'my runs'" in section_rerun(e)
 
 
 def test_the_report_is_korean(build, tmp_path):
@@ -375,7 +359,7 @@ def test_the_report_is_korean(build, tmp_path):
 def test_warnings_are_drawn_from_the_numbers(build):
     run, leave = build()
     leave("evaluate", "kobart", found=dict(split=scored(40.0, empty=0.25, length_ratio=0.1, equal_r1_rl=1.0)))
-    section = SECTIONS["점수"](read_experiment(run))
+    section = SECTIONS["scores"](read_experiment(run))
     for told in (
         "빈 요약이 있습니다(정상 0%): KoBART 25.0%",
         "정상 0.5~2배): KoBART 0.10배",
@@ -393,7 +377,7 @@ def test_the_same_facts_give_the_same_bytes(build, tmp_path):
     first = write(run, tmp_path)
     assert [name for name, _ in first] == [
         f"{run.name}.md",
-        *(f"{run.name}/{name}.png" for name in ("loss", "scores", "rouge")),
+        *(f"{run.name}/{name}" for name in ("loss.png", "scores.png", "rouge.png", "numbers.csv")),
     ]
     leave("report", found=dict(report="x.md"))
     (run / "kobart").mkdir()
@@ -453,24 +437,21 @@ def test_what_is_missing_is_said(build, tmp_path):
     md = write(run, tmp_path)[0][1].decode()
     for told in (
         "평가 결과가 없습니다",
-        "평가를 마친 모델이 없어 점수가 없습니다",
+        "평가를 마친 모델이 없어 제출할 시스템을 고를 수 없습니다",
         "제출 파일이 없습니다",
         "명령이 `experiment.json`에 기록되어 있지 않습니다",
         "기록이 없는 단계",
     ):
         assert told in md
-    for heading in SECTIONS:
-        assert f"\n## {heading}\n" in md
     bare, leave = build("bare", asked=False)
     leave("evaluate", "kobart", found=dict(split=scored(40.0, null=None, lead2=None)))
     md = write(bare, tmp_path)[0][1].decode()
     for told in (
         "`experiment.json`이 없습니다",
         "실행 환경이 기록되어 있지 않습니다",
-        "학습 기록이 없습니다",
         "데이터를 준비한 기록이 없습니다",
-        "점수가 낮은 대화가 없습니다",
-        "견줄 기준 점수가",
+        "점수가 낮은 대화의 기록이 없습니다",
+        "무작위 기준과 비교한 기록이 없고",
     ):
         assert told in md
 
@@ -485,9 +466,9 @@ def test_sparse_facts_do_not_break_a_section(build, tmp_path):
         curve=[dict(epoch=1, loss=None), dict(epoch=2, loss=3.0)], best={}, dev_loss_before=None
     )
     leave("train", "qwen3-4b", found=nan)
-    assert len(write(run, tmp_path)) == 3
+    assert [name for name, _ in write(run, tmp_path)][-1].endswith("/numbers.csv")
     empty = Experiment("empty", ExperimentRecord(), [])
-    assert "기록된 단계가 없습니다" in render(empty) and gantt(empty) is None and flowchart(empty) is None
+    assert "단계 0/0" in render(empty) and gantt(empty) is None and flowchart(empty) is None
 
 
 def skip(leave, stage, of, code, **fields):
@@ -498,12 +479,9 @@ def test_a_model_without_an_optional_stage_has_finished(build):
     run, leave = whole(build)
     skip(leave, "epoch_candidates", "kobart", "no_other_epoch_kept", model="kobart")
     e = read_experiment(run)
+    assert "✅ **성공** · 모델 2/2 · 단계 8/8" in render(e)
     assert (
-        "모델 2개가 모두 끝까지 실행되었습니다. 전체 8개 단계가 모두 성공했습니다(성공률 100.0%)."
-        in SECTIONS["한눈에 보기"](e)
-    )
-    assert (
-        "### 건너뛴 선택 단계" in (told := SECTIONS["실패와 성공률"](e))
+        "### 건너뛴 선택 단계" in (told := SECTIONS["failures"](e))
         and "| KoBART 다른 에폭 | 남겨 둔 에폭이 가장 좋은 에폭 하나뿐입니다: `kobart` |" in told
     )
     assert "실행되지 않은 단계" not in told
@@ -511,7 +489,7 @@ def test_a_model_without_an_optional_stage_has_finished(build):
 
 def test_what_was_optional_and_left_out_is_told(build):
     run, leave = whole(build)
-    assert "건너뛴" not in SECTIONS["실패와 성공률"](read_experiment(run))
+    assert "건너뛴" not in SECTIONS["failures"](read_experiment(run))
     skip(
         leave,
         "api",
@@ -522,7 +500,7 @@ def test_what_was_optional_and_left_out_is_told(build):
     )
     assert (
         "| API 요약 | `api.upstage.ai`에 접속하려면 키가 필요합니다. 환경 변수"
-        in SECTIONS["실패와 성공률"](read_experiment(run)).split("### 건너뛴 선택 단계")[1]
+        in SECTIONS["failures"](read_experiment(run)).split("### 건너뛴 선택 단계")[1]
     )
 
 
@@ -561,7 +539,7 @@ def test_epochs_are_compared_without_an_ensemble(build, end):
     )
     if end:
         leave("ensemble", status="blocked" if "kind" in end else "failed", **end)
-    told = SECTIONS["앙상블"](read_experiment(run))
+    told = SECTIONS["ensemble"](read_experiment(run))
     assert (
         "| 모델 | ROUGE 평균 | 고른 에폭 | 차이 | p(Holm) |" in told
         and "| KoBART 에폭 2 | 41.50 [40.50, 42.50] | 40.00 | +1.50 [-0.50, +3.50] | 0.400 |" in told

@@ -53,7 +53,7 @@ def test_a_second_run_asks_only_what_failed_on_its_way(tmp_path):
         )
         [refused] = ApiMetrics.of(**again.facts).failed  # as the stage records it, and its report reads it
         said = error_message(refused.reason, "ko").what
-        assert said.startswith("이전에 거절된 질문입니다") and "필터가 막았습니다" in said
+        assert said.startswith("이전에 거절된 요청입니다") and "필터가 응답을 차단했습니다" in said
         server.seen.clear()
         assert (
             fast(server, cache=tmp_path / "a.sqlite").summarize(list(known)).rows.equals(again.rows)
@@ -439,4 +439,4 @@ def test_a_refusal_that_an_older_version_kept_is_told_as_it_was(tmp_path):
             db.execute("update answers set text = ?", ("\0m at h did not answer: ask `again`.",))
         assert chat.many(["no"], refused="", refusals=why) == [""] and len(server.seen) == 1
     assert str(why[0]) == "m at h did not answer: ask `again`."
-    assert why[0].message("ko").what == "이전에 거절된 질문입니다: `m at h did not answer: ask 'again'.`"
+    assert why[0].message("ko").what == "이전에 거절된 요청입니다: `m at h did not answer: ask 'again'.`"

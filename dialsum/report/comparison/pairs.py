@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import System
+from ..cases import DevSystem
 from ...runs.errors import DialsumError
 from ...scores.rouge import beats_chance
 from ...scores.significance import Score, compare, comparison_rows
 
 # %% ../../../nbs/modules/report/comparison/pairs.ipynb #12924678
-def _scorer_parts(s: System) -> set[str]:  # of its signature, without what only intervals depend on
+def _scorer_parts(s: DevSystem) -> set[str]:  # of its signature, without what only intervals depend on
     signature = s.fact.metrics.signature or "unknown"
     return {part for part in signature.split("|") if not part.startswith(("interval:", "null:"))}
 
 
-def _texts(s: System) -> dict[str, tuple[str, tuple[str, ...]]]:  # fname → dialogue and references
+def _texts(s: DevSystem) -> dict[str, tuple[str, tuple[str, ...]]]:  # fname → dialogue and references
     return {row.fname: (row.dialogue, row.summaries) for row in s.rows.itertuples()}
 
 
 def _why_incomparable(
-    first: System, second: System
+    first: DevSystem, second: DevSystem
 ) -> tuple[str, dict[str, Any]] | None:  # a code of messages.toml and its fields; None: they can be compared
     texts, other_texts = _texts(first), _texts(second)
     if set(texts) != set(other_texts):
@@ -44,8 +44,8 @@ def _why_incomparable(
 
 
 def check_comparable(
-    first: System,
-    second: System,  # from `systems`, of two experiments
+    first: DevSystem,
+    second: DevSystem,  # from `read_systems`, of two experiments
 ) -> None:
     "Raises `DialsumError` unless both were measured on the same dialogues and references by the same scorer"
     reason = _why_incomparable(first, second)
@@ -81,15 +81,15 @@ class Pair:
 
 
 def main_mean(
-    s: System,  # of one experiment
+    s: DevSystem,  # of one experiment
 ) -> float:  # 0-100
     "The ROUGE mean of a system, with split tags"
     return s.fact.metrics.main_score.f
 
 
 def paired(
-    first: System,
-    second: System,  # from `systems`, of two experiments
+    first: DevSystem,
+    second: DevSystem,  # from `read_systems`, of two experiments
     first_index: int = 0,
     second_index: int = 1,  # which experiments
     seed: int = 42,  # of bootstrap and randomization

@@ -6,15 +6,22 @@
 __all__ = ['Bar', 'Gantt']
 
 # %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #570c8c1a
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 
-from .drawing import px, soft_text, svg_picture, svg_text, text_width, wrapped
-from .states import STATUS, groups_to_draw, owner_and_title, worst_state
-from ..texts import duration, mermaid_text, shortened
+from dialsum.report.diagrams.drawing import (
+    fitted,
+    px,
+    soft_text,
+    svg_picture,
+    svg_text,
+    text_width,
+    wrapped,
+)
+from .states import STATUS, groups_to_draw, owner_and_title, state_counts, worst_state
+from ..texts import duration, mermaid_line, mermaid_task, shortened
 
 # %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #16e7ab18
 @dataclass(frozen=True)
@@ -24,18 +31,32 @@ class Bar:
     section: str  # the heading under which it stands
     title: str  # what was done
     start: datetime
-    seconds: float
+    seconds: float  # to its end
     state: str  # a key of `STATUS`
     group: tuple[str, str] | tuple[()] = ()  # in full: its model, and its title, as all folds have it
     fold: bool = False  # whether it is one of a fold
+    members: tuple["Bar", ...] = ()  # those for which it stands
 
     @property
     def end(self) -> datetime:
         return self.start + timedelta(seconds=self.seconds)
 
     @property
-    def label(self) -> str:
-        return f"{self.title} {duration(self.seconds)}"
+    def work(self) -> str:  # how long it took
+        if not self.members:
+            return duration(self.seconds)
+        return f"합계 {duration(sum(m.seconds for m in self.members))}"
+
+    @property
+    def tail(self) -> str:  # what its label says behind its title
+        if self.state == "success":
+            return f" {self.work}"
+        states = [m.state for m in self.members]
+        return f" {self.work} · {state_counts(states) if states else STATUS[self.state]}"
+
+    def label(self, width: float) -> str:  # width: pixels; what is too long loses the end of its title
+        room = width - text_width(self.tail)
+        return fitted(self.title, room) + self.tail if room > 0 else fitted(self.title + self.tail, width)
 
     @classmethod
     def of(cls, bars: list["Bar"]) -> "Bar":  # one that stands for several
@@ -44,7 +65,7 @@ class Bar:
         section, title = owner_and_title(bars)
         start = min(b.start for b in bars)
         seconds = (max(b.end for b in bars) - start).total_seconds()
-        return cls(section, title, start, seconds, worst_state(b.state for b in bars))
+        return cls(section, title, start, seconds, worst_state(b.state for b in bars), members=tuple(bars))
 
 # %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #4b1ab3bc
 _units = dict(second=1, minute=60, hour=3600, day=86400)
@@ -52,12 +73,27 @@ _ticks = [(n, "second") for n in (1, 2, 5, 10, 15, 30)]
 _ticks += [(n, "minute") for n in (1, 2, 5, 10, 15, 30)]
 _ticks += [(n, "hour") for n in (1, 2, 3, 6, 12)]
 _ticks += [(n, "day") for n in (1, 2, 3)]
+_ticks += [(7 * n, "day") for n in (1, 2, 4, 13, 52)]
 
 
 def _stamp(time: datetime) -> str:
     return time.isoformat(" ", "milliseconds")[:23]
 
 # %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #2dc744eb
+_least = 1 / 110  # of the axis, that a bar is long at least
+_mermaid_letters = 11 / 13  # size of mermaid's letters in a Gantt chart, of ours
+_mermaid_looks = (
+    '%%{init: {"gantt": {"useWidth": 900, "leftPadding": 150, "rightPadding": 60}, '
+    '"themeCSS": ".grid .tick line {opacity: 0.2}"}}%%'
+)
+
+
+def _mermaid_section(name: str) -> str:  # in two lines at most
+    first, *rest = wrapped(shortened(name), 130 / _mermaid_letters)
+    lines = [first, fitted(" ".join(rest), 130 / _mermaid_letters)] if rest else [first]
+    return "<br>".join(map(mermaid_line, lines))
+
+
 @dataclass(frozen=True)
 class Gantt:
     "When stages ran"
@@ -72,16 +108,17 @@ class Gantt:
         return (self.end - self.start).total_seconds()
 
     @property
-    def tick(self) -> tuple[int, str]:  # count and unit of an interval: at most eight intervals, or weeks
-        return next(((n, unit) for n, unit in _ticks if self.seconds / (n * _units[unit]) <= 8), (7, "day"))
+    def tick(self) -> tuple[int, str]:  # count and unit of an interval: at most eight intervals, or years
+        return next(((n, unit) for n, unit in _ticks if self.seconds / (n * _units[unit]) <= 8), (364, "day"))
 
     @cached_property
     def grouped(self) -> tuple[Bar, ...]:  # what is drawn
         return tuple(map(Bar.of, groups_to_draw(self.bars)))
 
     @property
-    def sections(self) -> list[tuple[str, list[Bar]]]:
-        return [(name, list(bars)) for name, bars in groupby(self.grouped, lambda b: b.section)]
+    def sections(self) -> list[tuple[str, list[Bar]]]:  # each with its bars, the first begun first
+        groups = groupby(self.grouped, lambda b: b.section)
+        return [(name, sorted(bars, key=lambda b: b.start)) for name, bars in groups]
 
     @property
     def extent(self) -> float:  # seconds of the axis
@@ -94,9 +131,16 @@ class Gantt:
     def resumed(self) -> list[tuple[int, datetime]]:  # the marks on the axis, counted from 1 with the others
         return [(i, mark) for i, mark in enumerate(self.marks, 1) if self._is_on_axis(mark)]
 
+    def _task(self, bar: Bar, identifier: str) -> str:
+        tag = "done" if bar.state == "success" else "crit"
+        shown = timedelta(seconds=max(bar.seconds, self.extent * _least))
+        times = f"{_stamp(bar.start)}, {_stamp(bar.start + shown)}"
+        return f"{mermaid_task(bar.label(200 / _mermaid_letters))} :{tag}, {identifier}, {times}"
+
     def mermaid(self) -> str:
         count, unit = self.tick
         lines = [
+            _mermaid_looks,
             "gantt",
             "dateFormat YYYY-MM-DD HH:mm:ss.SSS",
             f"axisFormat {'%m-%d %H:%M' if self.seconds >= 86400 else '%H:%M:%S'}",
@@ -104,11 +148,9 @@ class Gantt:
             "todayMarker off",
         ]
         for section, bars in self.sections:
-            lines.append(f"section {mermaid_text(section)}")
-            for b in bars:
-                tag = "done" if b.state == "success" else "crit"
-                times = f"{_stamp(b.start)}, {_stamp(b.end)}"
-                lines.append(f"{mermaid_text(b.label)} :{tag}, t{len(lines)}, {times}")
+            lines.append(f"section {_mermaid_section(section)}")
+            for bar in bars:
+                lines.append(self._task(bar, f"t{len(lines)}"))
         if self.resumed:
             lines.append("section 이어서 실행")
         lines += [f"{i}회차 :milestone, m{i}, {_stamp(mark)}, 0d" for i, mark in self.resumed]
@@ -118,12 +160,28 @@ class Gantt:
         return _gantt_svg(self)
 
 # %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #e9ade8e4
-_names_width, _wide, _row, _top = 170, 960, 26, 30  # pixels: section names, the whole, a bar's row, the axis
+_names_width, _wide, _row, _top = 172, 900, 26, 30  # pixels: section names, the whole, a bar's row, the axis
+_thinnest = 5  # pixels of a bar
 
 
-def _axis(
-    gantt: Gantt, x: Callable[[datetime], float], bottom: float
-) -> list[str]:  # x: from a time to pixels
+@dataclass(frozen=True)
+class _Scale:
+    "From times to pixels"
+
+    start: datetime
+    extent: float  # seconds
+
+    def x(self, time: datetime) -> float:
+        share = (time - self.start).total_seconds() / self.extent
+        return _names_width + 24 + share * (_wide - _names_width - 60)
+
+    def ends(self, bar: Bar) -> tuple[float, float]:
+        begin = self.x(bar.start)
+        end = max((self.ends(member)[1] for member in bar.members), default=self.x(bar.end))
+        return begin, max(end, begin + _thinnest)
+
+
+def _axis(gantt: Gantt, scale: _Scale, bottom: float) -> list[str]:
     count, unit = gantt.tick
     form = "%H:%M:%S" if unit == "second" else "%H:%M"
     if gantt.seconds >= 86400:
@@ -133,58 +191,100 @@ def _axis(
     time = day - (day - gantt.start) // step * step  # the first tick that is not before the start
     parts: list[str] = []
     while time <= gantt.end and len(parts) < 60:
-        tick_x = x(time)
-        line = f'<line class="grid" x1="{px(tick_x)}" x2="{px(tick_x)}" y1="{_top - 4}" y2="{px(bottom)}"/>'
-        parts.append(line + soft_text(tick_x, _top - 10, format(time, form)))
+        x = scale.x(time)
+        line = f'<line class="grid" x1="{px(x)}" x2="{px(x)}" y1="{_top - 4}" y2="{px(bottom)}"/>'
+        parts.append(line + soft_text(x, _top - 10, format(time, form)))
         time += step
     return parts
 
-
+# %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #ca121eac
 def _label_place(
-    bar_x: float, width: float, text: float
-) -> tuple[float, str]:  # x of its start or end; attributes
-    right = bar_x + width + 6
-    if right + text <= _wide:
-        return right, ""
-    if bar_x - 6 - text >= _names_width:
-        return bar_x - 6, ' text-anchor="end"'
-    return bar_x + 6, ""  # on the bar
+    begin: float,
+    end: float,
+    text: float,
+    on_bar: tuple[float, float],
+) -> tuple[float, str, float]:  # bar, text and the free part of the bar, in pixels
+    "x of the label's start or end, attributes, and how wide it may be"
+    places = [
+        (end + 6, "", _wide - 6 - (end + 6)),
+        (begin - 6, ' text-anchor="end"', begin - 6 - _names_width),
+        (on_bar[0] + 6, "", on_bar[1] - on_bar[0] - 12),
+    ]
+    fitting = [place for place in places if text <= place[2]]
+    return fitting[0] if fitting else max(places, key=lambda place: place[2])
+
+# %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #3adf8db2
+def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:  # those that touch are one
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
 
 
-def _bar(bar: Bar, x: Callable[[datetime], float], y: float) -> str:
-    bar_x = x(bar.start)
-    width = max(3, x(bar.end) - bar_x)
-    label = bar.label if bar.state == "success" else f"{bar.label} · {STATUS[bar.state]}"
-    label_x, attributes = _label_place(bar_x, width, text_width(label))
-    place = f'x="{px(bar_x)}" y="{px(y + 4)}" width="{px(width)}" height="{_row - 8}"'
-    rect = f'<rect class="{bar.state}" {place} rx="3"/>'
-    return rect + svg_text(label_x, y + _row / 2 + 4.5, label, attributes)
+def _free_part(bar: Bar, scale: _Scale) -> tuple[float, float]:  # of a bar: the longest without a member
+    if not bar.members:
+        return scale.ends(bar)
+    spans = _joined([scale.ends(member) for member in bar.members])
+    gaps = [(before[1], after[0]) for before, after in pairwise(spans)]
+    return max(gaps, key=lambda gap: gap[1] - gap[0], default=spans[0])
 
 
-def _mark_line(x: float, bottom: float) -> str:
-    place = f'x1="{px(x)}" x2="{px(x)}" y1="{_top - 4}" y2="{px(bottom)}"'
-    return f'<line class="line" stroke-dasharray="5 4" {place}/>'
+def _members_svg(members: tuple[Bar, ...], scale: _Scale, y: float) -> str:  # the worst on top
+    spans: dict[str, list[tuple[float, float]]] = {}  # state → where something came to it
+    for member in members:
+        spans.setdefault(member.state, []).append(scale.ends(member))
+    paths: list[str] = []
+    while spans:
+        state = worst_state(spans)
+        pieces = "".join(
+            f"M{px(begin)} {px(y)}h{px(end - begin)}v{_row - 8}h{px(begin - end)}z"
+            for begin, end in _joined(spans.pop(state))
+        )
+        paths.insert(0, f'<path class="{state}" d="{pieces}"/>')
+    return "".join(paths)
+
+
+def _bar_svg(bar: Bar, scale: _Scale, y: float) -> str:
+    begin, end = scale.ends(bar)
+    text = text_width(bar.title + bar.tail)
+    x, attributes, room = _label_place(begin, end, text, _free_part(bar, scale))
+    label = svg_text(x, y + _row / 2 + 4.5, bar.label(room), attributes)
+    look = "span" if bar.members else bar.state
+    place = f'x="{px(begin)}" y="{px(y + 4)}" width="{px(end - begin)}" height="{_row - 8}"'
+    return f'<rect class="{look}" {place} rx="3"/>{_members_svg(bar.members, scale, y + 4)}{label}'
+
+# %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #b927dec9
+def _marks_svg(gantt: Gantt, scale: _Scale, bottom: float) -> tuple[list[str], float]:  # SVG; its height
+    parts = []
+    ends: list[float] = []  # where the last name of each row ends
+    for i, mark in gantt.resumed:
+        x = scale.x(mark)
+        place = f'x1="{px(x)}" x2="{px(x)}" y1="{_top - 4}" y2="{px(bottom)}"'
+        parts.append(f'<line class="line" stroke-dasharray="5 4" {place}/>')
+        name = f"이어서 실행({i}회차)"
+        half = text_width(name) / 2
+        middle = min(x, _wide - 6 - half)
+        row = next((row for row, end in enumerate(ends) if end + 8 < middle - half), len(ends))
+        ends[row : row + 1] = [middle + half]
+        parts.append(soft_text(middle, bottom + 16 + 17 * row, name))
+    return parts, 17.0 * len(ends)
 
 # %% ../../../nbs/modules/report/diagrams/gantt_chart.ipynb #4d28cfaf
 def _gantt_svg(gantt: Gantt) -> str:
-    def x(time: datetime) -> float:
-        return (
-            _names_width
-            + 24
-            + (time - gantt.start).total_seconds() / gantt.extent * (_wide - _names_width - 60)
-        )
-
+    scale = _Scale(gantt.start, gantt.extent)
     y = _top
     parts = []
     for i, (section, bars) in enumerate(gantt.sections):
-        names = wrapped(shortened(section), _names_width - 20)
+        names = wrapped(shortened(section), _names_width - 24)
         height = max(_row * len(bars), 17 * len(names)) + 8
         if i % 2 == 0:
             parts.append(f'<rect class="band" x="0" y="{px(y)}" width="{_wide}" height="{px(height)}"/>')
         parts += [svg_text(8, y + 22 + 17 * j, name, ' font-weight="600"') for j, name in enumerate(names)]
-        parts += [_bar(b, x, y + 4 + _row * j) for j, b in enumerate(bars)]
+        parts += [_bar_svg(b, scale, y + 4 + _row * j) for j, b in enumerate(bars)]
         y += height
-    parts += [_mark_line(x(mark), y) for _, mark in gantt.resumed]
-    parts += [soft_text(x(mark), y + 16, "이어서 실행") for _, mark in gantt.resumed]
-    height = y + (24 if gantt.resumed else 4)
-    return svg_picture(_wide, height, f"시간표: {len(gantt.bars)}개 단계", [*_axis(gantt, x, y), *parts])
+    marks, marks_height = _marks_svg(gantt, scale, y)
+    title = f"시간표: {len(gantt.bars)}개 단계"
+    return svg_picture(_wide, y + marks_height + 8, title, [*_axis(gantt, scale, y), *parts, *marks])

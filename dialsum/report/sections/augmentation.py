@@ -9,7 +9,8 @@ __all__ = ['TtaRow', 'tta_rows', 'section_tta']
 from dataclasses import dataclass
 
 from ...generation.metrics import TtaMetrics
-from ..experiment import Experiment
+from ..experiment import Experiment, only_chance, unfinished_models
+from .model_differences import judgement_of
 from ..templates import MarkdownText, fill_template
 from ...scores.metrics import ComparedSystem
 
@@ -21,6 +22,7 @@ class TtaRow:
     model: str  # as people write it
     plain: float | None  # mean ROUGE of the dialogues as they are
     gain: ComparedSystem
+    judgement: str  # of `model_differences.judgement_of`
     changed: int | None  # summaries that are others
     summaries: int | None
     cost: float | None  # summaries generated for each dialogue
@@ -34,11 +36,24 @@ def tta_rows(
     for step in experiment.of(TtaMetrics):
         m = step.metrics
         if m.gain:
-            rows.append(TtaRow(step.label, m.plain, m.gain, m.changed, m.rows, m.cost))
+            judgement = judgement_of(m.gain, only_chance(step))
+            rows.append(TtaRow(step.label, m.plain, m.gain, judgement, m.changed, m.rows, m.cost))
     return rows
+
+
+def _names_of(rows: list[TtaRow], sign: int) -> list[str]:  # that certainly gained (1), or lost (-1)
+    return [r.model for r in rows if r.gain.is_significant and (r.gain.difference or 0) * sign > 0]
 
 
 def section_tta(experiment: Experiment) -> MarkdownText:
     "What test-time augmentation brought, as the report tells it"
-    tried = any(s.stage == "tta" for s in experiment.steps)
-    return fill_template("tta", rows=tta_rows(experiment), tried=tried)
+    rows = tta_rows(experiment)
+    strategies = [s.metrics.strategies.split(",") for s in experiment.of(TtaMetrics) if s.metrics.strategies]
+    return fill_template(
+        "tta",
+        rows=rows,
+        strategies=list(dict.fromkeys(name.strip() for names in strategies for name in names)),
+        better=_names_of(rows, 1),
+        worse=_names_of(rows, -1),
+        unfinished=unfinished_models(experiment, "tta"),
+    )

@@ -1,0 +1,144 @@
+"""What somebody in a hurry learns from the first 25 lines of a report"""
+
+import re
+
+import pytest
+from support.experiments import metrics, paired, scored, whole
+
+from dialsum.report.document import render
+from dialsum.report.experiment import read_experiment
+
+LINES = 25  # of Markdown: a screen
+HARD = [20.0 + 7 * (i % 8) for i in range(40)]  # dialogues differ far more than models
+CERTAINTIES = (
+    "통계적으로 유의합니다",
+    "오차 범위 안",
+    "기록은 없습니다",
+    "넘지 못합니다",
+    "축소 모형의 요약",
+)
+
+
+def rows_of(lines, first_cell):
+    "The cells of a table whose head begins so"
+    for i, line in enumerate(lines):
+        if line.startswith(f"| {first_cell} |"):
+            below = lines[i + 2 :]
+            end = next((k for k, row in enumerate(below) if not row.startswith("|")), len(below))
+            return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in below[:end]]
+    return []
+
+
+def read_in_a_hurry(run):
+    "State, submitted or best system, its certainty, and what is to be done, of the first lines alone"
+    lines = render(read_experiment(run)).split("\n")[:LINES]
+    mark, word = re.match(r"(\S+) \*\*(.+?)\*\* · ", lines[2]).groups()
+    sentence = next((line for line in lines if line.startswith("**제출")), "")
+    return dict(
+        mark=mark,
+        word=word,
+        counts=re.findall(r"(\d+)/(\d+)", lines[2]),
+        sentence=sentence,
+        certain=[text for text in CERTAINTIES if text in sentence],
+        actions=rows_of(lines, "우선순위"),
+        models=rows_of(lines, "모델"),
+    )
+
+
+def test_a_success_is_one(build):
+    read = read_in_a_hurry(whole(build)[0])
+    assert (read["mark"], read["word"]) == ("✅", "성공")
+    assert [name for name, *_ in read["models"]] == ["KoBART", "Qwen3-4B"]
+
+
+def test_a_replica_is_not_to_be_handed_in(build):
+    read = read_in_a_hurry(whole(build)[0])
+    assert read["sentence"].startswith("**제출하지 마십시오.**") and "축소 모형" in read["sentence"]
+
+
+def real(build, mean=40.0, **scores):
+    "One model at full size that was evaluated, applied to test and handed in"
+    run, leave = build(models=["kobart"], scale="full")
+    leave("data")
+    leave("train", "kobart", found=metrics("train") | dict(scale="full"))
+    leave("evaluate", "kobart", found=dict(split=scored(mean, **scores), scale="full"))
+    leave("predict", "kobart", found=dict(rows=16, scale="full"))
+    leave("submit")
+    return run, leave
+
+
+@pytest.mark.parametrize(
+    ("null", "lead2", "expected"),
+    [
+        (16.0, 22.0, "무작위 기준을 넘고 앞 두 발화 기준도 넘습니다."),
+        (16.0, 60.0, "무작위 기준을 넘고 앞 두 발화 기준은 넘지 못합니다."),
+        (16.0, None, "무작위 기준을 넘고 앞 두 발화 기준의 점수도 기록에 없습니다."),
+    ],
+)
+def test_what_was_handed_in_stands_with_what_it_clears(build, null, lead2, expected):
+    sentence = read_in_a_hurry(real(build, null=null, lead2=lead2)[0])["sentence"]
+    assert sentence.startswith("**제출한 시스템은 KoBART**, ROUGE 평균은 40.00 [39.00, 41.00]입니다.")
+    assert expected in sentence
+
+
+@pytest.mark.parametrize("null", [39.5, 50.0])
+def test_what_does_not_beat_chance_is_not_to_be_handed_in(build, null):
+    read = read_in_a_hurry(real(build, null=null)[0])
+    assert read["sentence"].startswith("**제출하지 마십시오.**")
+    assert "무작위 기준을 넘지 못합니다" in read["sentence"]
+    assert read["models"][0][6] == "무작위 기준을 넘지 못함"
+    assert read["actions"][0][:2] == ["P0", "무작위 기준을 넘는 시스템이 없음"]
+
+
+@pytest.mark.parametrize(("step", "certain"), [(1.0, "통계적으로 유의합니다"), (0.0, "오차 범위 안")])
+def test_the_best_is_named_with_its_certainty(build, step, certain):
+    run, leave = build(models=["kobart", "qwen3-4b"])
+    paired(leave, "kobart", HARD)
+    worse = [x - step - 0.4 * (i % 2) if step else x + (3.0 if i % 2 else -3.5) for i, x in enumerate(HARD)]
+    paired(leave, "qwen3-4b", worse)
+    read = read_in_a_hurry(run)
+    assert read["sentence"].startswith("**제출 파일이 없습니다.** 점수가 가장 높은 시스템은 KoBART")
+    assert read["certain"] == [certain] and "Qwen3-4B보다" in read["sentence"]
+
+
+def test_the_best_system_may_be_no_model(build):
+    run, leave = build(models=["kobart"])
+    paired(leave, "kobart", HARD)
+    gain = dict(system="tta", mean=46.0, low=44.0, high=48.0, difference=1.5, p=0.001, p_holm=0.001)
+    gain |= dict(difference_low=0.9, difference_high=2.1)
+    leave("tta", "kobart", found=dict(split=scored(46.0), plain=44.5, gain=gain))
+    read = read_in_a_hurry(run)
+    assert "점수가 가장 높은 시스템은 KoBART TTA" in read["sentence"]
+    assert "KoBART보다 1.50점 높고, 차이는 통계적으로 유의합니다" in read["sentence"]
+    assert [name for name, *_ in read["models"]] == ["KoBART TTA", "KoBART"]
+
+
+def test_each_cause_stands_with_its_command(build):
+    run, leave = whole(build, command="dialsum run --models kobart qwen3-4b kullm-v2 solar")
+    for model in ("kullm-v2", "solar-10.7b"):
+        leave("train", model, "failed", seconds=90, message="CUDA out of memory")
+    leave("submit", "", "failed", code="disk_full", message="", fields=dict(place="runs"))
+    read = read_in_a_hurry(run)
+    assert read["mark"] == "⚠️" and read["word"] == "일부 실패"
+    assert len(read["actions"]) >= 2 and all(re.fullmatch("P[0-3]", row[0]) for row in read["actions"])
+    failures = [row for row in read["actions"] if row[0] in ("P0", "P1")]
+    assert failures and all("`dialsum resume " in row[3] for row in failures)
+
+
+def test_at_most_five_things_are_to_be_done_at_once(build):
+    others = [f"model-{i}" for i in range(9)]
+    run, leave = build(models=["kobart", *others])
+    leave("evaluate", "kobart", found=dict(split=scored(40.0)))
+    for model, word in zip(others, "abcdefghi"):
+        leave("train", model, "failed", message=f"failure {word} of its own")
+    read = read_in_a_hurry(run)
+    assert len(read["actions"]) == 5
+    assert "가지는 [다음에 할 일](#다음에-할-일)에 있습니다" in render(read_experiment(run))
+
+
+def test_nothing_measured_is_a_failure(build):
+    run, leave = build(models=["kobart"])
+    leave("train", "kobart", "failed", message="killed")
+    read = read_in_a_hurry(run)
+    assert (read["mark"], read["word"]) == ("❌", "실패")
+    assert read["sentence"].startswith("**제출 파일이 없습니다.** 평가를 마친 모델이 없어")
