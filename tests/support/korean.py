@@ -15,6 +15,8 @@ from markdown_it.token import Token
 
 from dialsum.korean.particles import particle
 from dialsum.report.experiment import Experiment, is_replica, only_chance, read_experiment
+from dialsum.report.numbers import fact_numbers
+from dialsum.scores.metrics import ScoredMetrics
 from dialsum.training.metrics import TrainMetrics
 
 
@@ -198,7 +200,8 @@ def english(text: str) -> list[Flaw]:
     flaws = []
     for m in re.finditer(r"[A-Za-z']+(?:[ ,]+[A-Za-z']+){2,}", without_code(text)):
         words = m[0].replace(",", " ").split()
-        if len(words) >= 5 or set(SMALL_WORDS.split()) & set(words):
+        plain = [word for word in words if word.islower()]  # names are no sentence
+        if len(plain) >= 3 or set(SMALL_WORDS.split()) & set(words):
             flaws.append(Flaw("english", around(text, m.start(), m.end()), "an English sentence"))
     return flaws
 
@@ -278,8 +281,14 @@ KINDS = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "평균"
 def told_scores(e: Experiment) -> dict[str, dict[str, set[str]]]:
     "System as people write it → kind of score → the texts that a table may show"
     told: dict[str, dict[str, set[str]]] = {}
+    for step in e.of(TrainMetrics):  # of each epoch
+        for evaluation in step.metrics.evaluations:
+            by_kind = dict(rouge1=evaluation.rouge1, rouge2=evaluation.rouge2, rougeL=evaluation.rougeL)
+            for kind, value in (by_kind | dict(mean=evaluation.rouge_mean)).items():
+                if value is not None:
+                    told.setdefault(step.label, {}).setdefault(kind, set()).add(f"{value:.2f}")
     for step in e.steps:
-        if step.fold is not None or not hasattr(step.metrics, "score"):
+        if step.fold is not None or not isinstance(step.metrics, ScoredMetrics):
             continue
         for tags in ("split", "whole"):
             for kind in set(KINDS.values()):
@@ -303,6 +312,34 @@ def wrong_scores(markdown: str, e: Experiment) -> list[Flaw]:
                         Flaw("claim", f"{heading}: {row[0]} {title} {shown[0]}", "no score of the facts")
                     )
     return flaws
+
+
+def first_screen(markdown: str) -> str:
+    "What stands before the second chapter"
+    return "\n## ".join(markdown.split("\n## ")[:2])
+
+
+def known_numbers(e: Experiment) -> set[str]:
+    "Every number that a sentence on scores may hold, with two decimals: of the facts, of what is tested, and gaps"
+    numbers = [row.value for row in fact_numbers(e)]
+    for row in e.differences[0].values():
+        tested = (row.mean, row.low, row.high, row.difference, row.difference_low, row.difference_high)
+        numbers += [value for value in tested if value is not None]
+    scores = [s.metrics.score() for s in e.steps if s.fold is None and isinstance(s.metrics, ScoredMetrics)]
+    scores += [s.metrics.score(row=row) for s in e.ranking for row in ("null", "lead2")]
+    means = [score.f for score in scores if score]
+    numbers += [one - other for one in means for other in means]
+    return {f"{abs(number):.2f}" for number in numbers}
+
+
+def unknown_numbers(markdown: str, e: Experiment) -> list[Flaw]:
+    "Scores in the first screen that the facts do not have"
+    known = known_numbers(e)
+    text = re.sub(r"```.*?```|`[^`]*`", "", first_screen(markdown), flags=re.S)
+    scores = re.finditer(r"(?<![\w.])\d+\.\d\d(?![\d.])(?!%| ?GiB|초)", text)
+    return [
+        Flaw("claim", around(text, *m.span()), "no number of the facts") for m in scores if m[0] not in known
+    ]
 
 
 def of_model(markdown: str, label: str) -> str:
@@ -329,10 +366,17 @@ def wrong_verdicts(markdown: str, e: Experiment) -> list[Flaw]:
 
 def wrong_counts(markdown: str, e: Experiment) -> list[Flaw]:
     "Numbers of models and stages in the first screen that are not those of the facts"
-    first = "\n".join(markdown.splitlines()[:40])
+    first = first_screen(markdown)
     due = [s for s in e.steps if s.status != "skipped"]
     good = [s for s in due if s.status == "success"]
+    finished = [m for m in e.by_model.values() if all(s.status in ("success", "skipped") for s in m)]
     counts = {
+        r"모델 (\d+)/\d+": len(finished),
+        r"모델 \d+/(\d+)": len(e.by_model),
+        r"단계 (\d+)/\d+": len(good),
+        r"단계 \d+/(\d+)": len(due),
+        r"실패 (\d+)개": sum(s.status == "failed" for s in due),
+        r"미실행 (\d+)개": sum(s.status == "blocked" for s in due),
         r"전체 (\d+)개 단계": len(due),
         r"단계 가운데 (\d+)개": len(good),
         r"모델 (\d+)개(?:가 모두| 가운데|가 끝까지)": len(e.by_model),
@@ -359,7 +403,7 @@ def significance(markdown: str, e: Experiment) -> list[Flaw]:
     return found("claim", "all models are at chance", said, markdown)
 
 
-CLAIMS = (wrong_scores, wrong_verdicts, wrong_counts, significance)
+CLAIMS = (wrong_scores, unknown_numbers, wrong_verdicts, wrong_counts, significance)
 
 
 def flaws_of_report(markdown: str, e: Experiment) -> list[Flaw]:

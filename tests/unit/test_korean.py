@@ -72,6 +72,7 @@ CHECKED = {  # sections whose every sentence is held to the checker
         ("term", "한 대화를 여러 꼴로 물었습니다.", "글꼴을 설치하십시오."),
         ("term", "기울기 노름의 위끝입니다.", "그래디언트 노름의 상한입니다."),
         ("english", "오류: the file is not there 입니다.", "오류: `the file is not there` 입니다."),
+        ("english", "the rate falls too fast 때문입니다", "SOLAR TTA, KULLM TTA, KoBART TTA의 점수"),
         ("english", "Learning rate and batch size 설정", "ROUGE-1, ROUGE-2, ROUGE-L 점수"),
         ("plain ending", "요약에 글자가 없다.", "요약에 글자가 없습니다."),
         ("plain ending", "다시 실행해 보세요.", "다시 실행하십시오."),
@@ -112,7 +113,10 @@ None은 the error of the file
     ("change", "what"),
     [
         (("| 42.50 ", "| 43.50 "), "no score of the facts"),
+        (("42.50(", "41.23("), "no number of the facts"),
         (("전체 2", "전체 9"), "there are"),
+        (("모델 1/1", "모델 0/1"), "there are 1"),
+        (("실패 0개", "실패 2개"), "there are 0"),
         (("## 점수", "### KoBART\\n\\n과적합하지 않았습니다.\\n\\n## 점수"), "rose"),
     ],
 )
@@ -122,7 +126,9 @@ def test_a_claim_without_facts_is_found(build, change, what):
     found = metrics("train") | dict(evaluations=evaluations, scale="full")
     leave("train", "kobart", found=found, folder="kobart")
     e = read_experiment(run)
-    text = f"""전체 {sum(s.status != "skipped" for s in e.steps)}개 단계가 모두 성공했습니다.
+    text = f"""전체 {sum(s.status != "skipped" for s in e.steps)}개 단계가 모두 성공했습니다(모델 1/1, 실패 0개). ROUGE 평균은 42.50(41.50~43.50)입니다.
+
+## 모델
 
 ## 점수
 
@@ -155,8 +161,7 @@ def test_labels_and_known_failures_are_korean():
     def of(name):
         return tomllib.loads((TEXTS / f"{name}.toml").read_text(encoding="utf-8"))
 
-    open_kinds = ("recipe", "rule", "advice")  # are being rewritten
-    kinds = [texts for kind, texts in of("labels_ko").items() if kind not in open_kinds]
+    kinds = of("labels_ko").values()
     texts = [re.sub(r"\{[^}]*\}", "7", text) for kind in kinds for text in kind.values()]
     texts += of("words_ko").values()
     texts += [failure[part] for failure in of("failures")["failure"] for part in ("cause", "remedy")]
@@ -198,7 +203,6 @@ def test_sections_are_korean(build, experiment, section):
     assert [str(flaw) for flaw in flaws_of_document(section(e))] == []
 
 
-@pytest.mark.xfail(reason="some sections are still to be written as templates", strict=False)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_reports_are_korean_and_claim_what_the_facts_say(build, experiment):
     e = read_experiment(experiment(build)[0])
