@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from support.experiments import build, hell  # noqa: F401 (fixtures)
 from support.places import ROOT, SHARED
 
@@ -27,6 +28,12 @@ def pytest_addoption(parser):
         metavar="SEED",
         help="take the files, and the tests of each, in a random order; 0: not",
     )
+
+
+@pytest.fixture
+def bf16_processor(monkeypatch):
+    "A CPU that says that it computes in bfloat16 (any can: those without the instructions are slow)"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
 
 FOLDERS = [

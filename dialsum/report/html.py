@@ -125,6 +125,7 @@ def _box(kind: str, label: str, scrolls: bool = True) -> str:  # HTML of its beg
 
 # %% ../../nbs/modules/report/html.ipynb #7b20cd94
 _longest_word = 34  # characters; a longer one is broken where a line ends
+_plain_symbols = str.maketrans({"✅": "✔", "❌": "✖"})
 _joint = re.compile(r"_|(?<=[a-z])\.(?=[a-z])")  # of a name: 'max_source', 'split.mean'
 
 
@@ -139,7 +140,7 @@ def _words(
         elif code and "-" in piece:
             html = f"<span>{html}</span>"
         elif not code:
-            html = _joint.sub(r"\g<0><wbr/>", html)
+            html = _joint.sub(r"\g<0><wbr/>", html).translate(_plain_symbols)
         pieces[i] = html
     return "".join(pieces)
 
@@ -158,12 +159,13 @@ class _Renderer(RendererHTML):  # a method per kind of token
         return f'<span class="interval">{escape(tokens[i].content)}</span>'
 
     def mark(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
-        return f'<span class="state {tokens[i].info}">{escape(tokens[i].content)}</span>'
+        mark = escape(tokens[i].content).translate(_plain_symbols)
+        return f'<span class="state {tokens[i].info}">{mark}</span>'
 
     def table_open(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         layout = tokens[i].info
         scrolls = layout == Layout.SCROLLS.value
-        return _box(f"table {layout}", tokens[i].meta.get("label", "표"), scrolls) + "<table>\n"
+        return _box(f"table {layout}", tokens[i].meta["label"], scrolls) + "<table>\n"
 
     def table_close(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
         return "</table></div>\n"

@@ -400,8 +400,7 @@ def test_15_a_stage_that_was_skipped_in_silence(tmp_path):
         words in text
         for words in (
             "Qwen3-4B 학습",
-            "Qwen3-4B 평가",
-            "Qwen3-4B 예측",
+            "Qwen3-4B 평가·예측입니다",
             "nowhere",
             "시작하기 전 점검에서 발견",
         )

@@ -270,7 +270,7 @@ def test_a_model_that_an_option_does_not_fit_stops_no_other(typed, tmp_path):
         ("solar", dict(precision="bf16")),
     ],
 )
-def test_the_rehearsal_takes_the_path_that_was_asked(name, options):
+def test_the_rehearsal_takes_the_path_that_was_asked(name, options, bf16_processor):
     assert rehearse(card(name), "full", options) == []
 
 
@@ -319,7 +319,7 @@ def test_new_tokens_that_have_no_place_are_found(folder):
     )
 
 
-def test_what_does_not_fit_is_planned_or_refused():
+def test_what_does_not_fit_is_planned_or_refused(bf16_processor):
     [told] = check_memory(
         card("llama"), "full", {}, available=24 * 10**9
     )  # as asked it does not fit; left to the planner it does

@@ -33,10 +33,9 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
         and error.remedy == "다시 내려받으십시오."
     )
     told = render(read_experiment(run))
-    assert (
-        "원인: `model.safetensors` 파일이 헤더 중간에서 끊겼습니다" in told
-        and "원인: 불러오기를 시작하고 몇 분 뒤" not in told
-    )
+    before, *_ = told.partition("## 사전 점검")  # whose table says what would happen
+    assert "`model.safetensors` 파일이 헤더 중간에서 끊겼습니다" in before
+    assert "불러오기를 시작하고 몇 분 뒤" not in before
 
 
 @pytest.mark.parametrize(
@@ -196,12 +195,13 @@ def test_a_length_beyond_one_models_positions_is_a_finding_of_that_model(
             f
             for f in told["findings"]
             if (f["severity"] == "error" and f["why"] == "positions beyond do not exist")
-            or option in f["what"]
+            or f["where"] == option
         ]
         for m, told in models.items()
     }
     assert done.returncode == 1 and not done.stderr
-    assert any(option in f["what"] and most in f["what"] + f["remedy"] for f in beyond["kobart"])
+    flag = "--" + option.replace("_", "-")
+    assert any(flag in f["what"] and most in f["what"] + f["remedy"] for f in beyond["kobart"])
     assert not beyond["qwen3-4b"] and not [
         f for f in models["qwen3-4b"]["findings"] if f["where"] == "options"
     ]

@@ -151,6 +151,9 @@ class Poison:
     def __exit__(self, *error):
         pass
 
+    def renew(self):
+        pass
+
     def done(self):
         self.count += 1
         if self.count != self.step:

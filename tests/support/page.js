@@ -28,7 +28,7 @@
       if (!e.getAttribute("role") || !e.getAttribute("aria-label")) fault("scrolls without a name", "", e)
       if (e.tabIndex < 0 && !e.matches(".fits, .cards")) fault("scrolls, but not by the keyboard", "", e) // those, browsers let it into
     } else if (style(e).overflowX !== "visible") fault("is cut", `${e.scrollWidth} in ${e.clientWidth} px`, e)
-    else if (e.scrollWidth > e.clientWidth + 4 && ![...e.children].some((c) => c.scrollWidth > c.clientWidth + 4 && c.clientWidth)) {
+    else if (e.scrollWidth > e.clientWidth + 6 && ![...e.children].some((c) => c.scrollWidth > c.clientWidth + 6 && c.clientWidth)) {
       fault("leaves its frame", `${e.scrollWidth} in ${e.clientWidth} px`, e)
     }
   }
