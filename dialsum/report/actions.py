@@ -42,7 +42,8 @@ def _failures(e: Experiment) -> list[Action]:
     actions = []
     for cause in causes_of(e):
         values = dict(title=cause.title, why=cause.why, remedy=cause.action)
-        actions.append(Action(cause.priority, "cause", values, cause.command))
+        command = "" if cause.command in cause.action else cause.command  # not twice
+        actions.append(Action(cause.priority, "cause", values, command))
     return actions
 
 

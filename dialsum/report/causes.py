@@ -24,6 +24,7 @@ from .reach import follows_another, lost_models, priority_of, step_groups, stopp
 from ..runs.error_facts import error_message, error_sentence
 from ..runs.messages import Message
 from ..runs.records import Coded, ErrorRecord
+from ..runs.shell import about_experiment
 
 # %% ../../nbs/modules/report/causes.ipynb #42e82cca
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ def _cause(experiment: Experiment, faults: list[_Fault]) -> Cause:  # of the sam
         priority=priority_of(experiment, [*steps, *stopped], _severity(first)),
         title=_title(first, message),
         why=_why(first, message),
-        remedy=_remedy(first, message),
+        remedy=about_experiment(_remedy(first, message), experiment.folder),
         steps=tuple(steps),
         stopped=tuple(stopped),
         ways=tuple(mending),

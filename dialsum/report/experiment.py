@@ -24,6 +24,7 @@ from .markdown import escape, table
 from .texts import duration
 from ..runs.errors import DialsumError
 from ..runs.facts import experiment_record, read_facts
+from ..runs.places import runs_path
 from ..runs.records import Attempt, ErrorRecord, ExperimentRecord, Fact, M, Metrics
 from ..scores.metrics import ComparedSystem, ScoredMetrics, ScoreInterval
 from ..scores.rouge import beats_chance
@@ -133,6 +134,12 @@ class Experiment:
     name: str  # of the run folder
     record: ExperimentRecord | None  # experiment.json; None when there is none
     facts: list[Fact[Metrics]]  # of its stages
+    run: Path | None = None  # the folder that they were read from; None for facts of no folder
+
+    @property
+    def folder(self) -> Path:
+        "The run folder as commands name it: where its facts were read, else where experiments usually are"
+        return self.run or runs_path() / self.name
 
     @property
     def options(self) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def read_experiment(
         stage_facts = [f for f in stage_facts if not f.model or f.model in models]
     if record and record.stages:  # and stages
         stage_facts = [f for f in stage_facts if f.key in record.stages]
-    return Experiment(run.name, record, stage_facts)
+    return Experiment(run.name, record, stage_facts, run)
 
 # %% ../../nbs/modules/report/experiment.ipynb #6fedc5a5
 def is_replica(e: Experiment) -> bool:

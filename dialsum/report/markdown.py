@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['number', 'mean_text', 'change_text', 'difference_text', 'p_value', 'holm_text', 'without_paths', 'escape', 'table',
-           'quoted', 'code_span', 'prose', 'finding_parts', 'reason', 'diagram', 'code']
+           'quoted', 'code_span', 'command_span', 'prose', 'finding_parts', 'reason', 'diagram', 'code',
+           'command_block']
 
 # %% ../../nbs/modules/report/markdown.ipynb #ab00785f
 import re
@@ -108,10 +109,26 @@ def quoted(
     return "\\\n".join(f"> {line}" for line in lines)
 
 
+def _longest_backticks(text: str) -> int:  # how many stand side by side at most
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
 def code_span(text: str) -> str:  # a path or name in a sentence or a cell
     "Text in backticks, without what would end them"
     line = " ".join(printable(without_paths(text)).split())
     return "`" + line.replace("`", "´").replace("|", "¦") + "`"
+
+
+def command_span(
+    text: str,  # a command that somebody copies
+    cell: bool = False,  # whether it stands in a table, where a vertical line needs a backslash
+) -> str:
+    "A command in backticks, not shortened"
+    line = " ".join(printable(text).split("\n"))
+    marks = "`" * (1 + _longest_backticks(line))
+    space = " " if "`" in line else ""
+    span = f"{marks}{space}{line}{space}{marks}"
+    return span.replace("|", "\\|") if cell else span
 
 
 def _escaped_between_blanks(text: str) -> str:
@@ -123,7 +140,9 @@ def _escaped_between_blanks(text: str) -> str:
 
 
 def _kept_code(text: str, cell: bool) -> str:
-    span = f"`{' '.join(printable(text).split())}`"
+    if text.startswith("dialsum "):
+        return command_span(text, cell)
+    span = f"`{' '.join(printable(without_paths(text)).split())}`"
     return span.replace("|", "\\|") if cell else span
 
 # %% ../../nbs/modules/report/markdown.ipynb #81347303
@@ -132,7 +151,7 @@ def prose(
     cell: bool = False,  # whether it stands in a table, where a vertical line needs a backslash in code, too
 ) -> str:
     "A sentence whose code stays code, and whose rest is escaped"
-    parts = without_paths(str(text)).split("`")
+    parts = str(text).split("`")
     if len(parts) % 2 == 0:
         return escape(text)  # a backtick without its partner
     for i, part in enumerate(parts):
@@ -171,6 +190,11 @@ def diagram(chart: Gantt | Flow) -> str:  # Markdown
     return f"```mermaid\n{chart.mermaid()}\n```"
 
 # %% ../../nbs/modules/report/markdown.ipynb #70057c31
+def _fenced(block: str, kind: str) -> str:
+    fence = "`" * max(3, 1 + _longest_backticks(block))
+    return f"{fence}{kind}\n{block}\n{fence}"
+
+
 def code(
     text: str,  # anything
     kind: str = "text",  # language of the block
@@ -180,7 +204,9 @@ def code(
     lines = [line[:500] for line in printable(without_paths(text)).split("\n")]
     if len(lines) > limit:
         lines = [*lines[:limit], f"… (뒤의 {len(lines) - limit:,}줄은 줄였습니다)"]
-    block = "\n".join(lines)
-    longest = max(map(len, re.findall("`+", block)), default=0)
-    fence = "`" * max(3, 1 + longest)
-    return f"{fence}{kind}\n{block}\n{fence}"
+    return _fenced("\n".join(lines), kind)
+
+
+def command_block(text: str) -> str:  # a command on each line
+    "Commands that somebody copies, not shortened"
+    return _fenced(printable(text), "bash")
