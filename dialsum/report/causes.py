@@ -109,6 +109,7 @@ class Cause:
     reference: str  # address; '' for none
     contrasts: tuple[Contrast, ...]  # why other models got through, as far as the facts show it
     is_known: bool  # whether the catalogue or a code of ours tells what it is
+    is_catalogued: bool  # whether the title is a short one of the catalogue, and `why` is never empty
 
     @property
     def command(self) -> str:  # complete
@@ -124,6 +125,12 @@ class Cause:
     def affected(self) -> list[str]:  # 'KoBART·Qwen3-4B의 학습(전체, 폴드 0–4)'
         "What failed, as people name it"
         return step_groups(self.steps)
+
+    @property
+    def failed_groups(self) -> list[str]:  # 'KoBART·Qwen3-4B 외 1개 모델의 학습'
+        "What failed, for a line: at most two models of a group, and folds only where nothing else failed"
+        whole = [s for s in self.steps if s.fold is None]
+        return step_groups(whole or self.steps, limit=2)
 
     @property
     def stopped_groups(self) -> list[str]:
@@ -275,6 +282,7 @@ def _cause(experiment: Experiment, faults: list[_Fault]) -> Cause:  # of the sam
         reference=_first([error.reference, known.reference if known else ""]),
         contrasts=tuple(contrasts_of(experiment, steps, known.depends_on if known else ())),
         is_known=bool(first.code or known or error.cause),
+        is_catalogued=_is_specific(known),
     )
 
 

@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from support.experiments import metrics, paired, scored, whole
+from support.experiments import metrics, paired, scored, six_models_five_folds, two_of_four_broken, whole
 
-from dialsum.report.document import render
+from dialsum.report.document import SECTIONS, render
 from dialsum.report.experiment import read_experiment
 
 LINES = 25  # of Markdown: a screen
@@ -142,3 +142,42 @@ def test_nothing_measured_is_a_failure(build):
     read = read_in_a_hurry(run)
     assert (read["mark"], read["word"]) == ("❌", "실패")
     assert read["sentence"].startswith("**제출 파일이 없습니다.** 평가를 마친 모델이 없어")
+
+
+REFUSED = dict(code="adapter_rank_differs", fields=dict(model="qwen3-4b", folder="a", rank=8, lora_r=16))
+
+
+@pytest.mark.parametrize(
+    ("failed", "what", "why"),
+    [
+        (("qwen3-4b",), "Qwen3-4B 학습 실패", "실행 중의 오류(`RuntimeError`): `row 2 has no end`."),
+        (("qwen3-4b", "kullm-v2"), "Qwen3-4B·KULLM-v2의 학습 실패", "실행 중의 오류(`RuntimeError`)"),
+        (
+            ("qwen3-4b", "solar-10.7b", "kullm-v2"),
+            "Qwen3-4B·SOLAR-10.7B 외 1개 모델의 학습 실패",
+            "실행 중의 오류(`RuntimeError`)",
+        ),
+    ],
+    ids=["one", "two", "three"],
+)
+def test_a_cause_without_a_name_says_which_stage_failed(build, failed, what, why):
+    run, leave = build(models=["kobart", *failed])
+    leave("evaluate", "kobart", found=dict(split=scored(40.0)))
+    for model in failed:
+        leave("train", model, "failed", message="row 2 has no end")
+    [row] = [row for row in read_in_a_hurry(run)["actions"] if row[0] == "P1"]
+    assert row[1] == what and row[2].startswith(why)
+    assert f"**P1** {what}: {why}" in SECTIONS["next_steps"](read_experiment(run))
+
+
+def test_a_refusal_of_ours_is_the_reason_and_not_the_matter(build):
+    run, leave = build(models=["kobart", "qwen3-4b"])
+    leave("train", "qwen3-4b", "failed", kind="user", **REFUSED)
+    [row] = [row for row in read_in_a_hurry(run)["actions"] if row[0] == "P1"]
+    assert row[1] == "Qwen3-4B 학습 실패" and row[2].endswith("`lora_r`은 16입니다.")
+
+
+@pytest.mark.parametrize("make", [six_models_five_folds, two_of_four_broken, whole])
+def test_no_cell_of_what_is_to_be_done_is_empty(build, make):
+    for row in read_in_a_hurry(make(build)[0])["actions"]:
+        assert all(row), row
