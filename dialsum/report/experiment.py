@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'BASELINES', 'PART_LABELS', 'COMPARED', 'Step', 'Experiment', 'score_of', 'read_experiment', 'is_replica',
-           'step_names', 'unfinished_models', 'score_text', 'score_cell', 'foreign_scorer', 'only_chance']
+           'unfinished_models', 'score_cell', 'foreign_scorer', 'only_chance']
 
 # %% ../../nbs/modules/report/experiment.ipynb #294c0462
 import re
@@ -241,17 +241,6 @@ def is_replica(e: Experiment) -> bool:
     "Whether models were tiny ones of random weights, whose scores mean nothing"
     return e.options.get("scale") == "replica" or any(s.metrics.scale == "replica" for s in e.steps)
 
-
-def step_names(
-    steps: list[Step[Any]],
-    limit: int | None = None,  # names to write; None: all
-) -> str:  # Markdown
-    "The names of steps, in a sentence"
-    names = ", ".join(escape(s.name) for s in steps[:limit])
-    if limit and len(steps) > limit:
-        names += f" 외 {len(steps) - limit:,}개"
-    return names
-
 # %% ../../nbs/modules/report/experiment.ipynb #6b5f0e02
 def unfinished_models(
     e: Experiment,
@@ -262,16 +251,6 @@ def unfinished_models(
     return [s.label for s in steps if s.status != "success"]
 
 # %% ../../nbs/modules/report/experiment.ipynb #264c77c0
-def score_text(
-    score: ScoreInterval,
-) -> str:
-    "A score with its interval, in a sentence"
-    mean = f"{score.f:.2f}"
-    if not score.is_whole:
-        return f"{mean}(신뢰 구간 없음)"
-    return f"{mean}(95% 신뢰 구간 {score.low:.2f}~{score.high:.2f})"
-
-
 def score_cell(
     score: ScoreInterval | None,
 ) -> str:  # '39.70 [38.10, 41.32]'; '–' for None

@@ -154,11 +154,6 @@ class Standings:
         "The system with the highest score"
         return self.systems[0] if self.systems else None
 
-    @property
-    def best_model(self) -> System | None:  # None where nothing was measured
-        "The single model with the highest score"
-        return next((s for s in self.systems if s.is_model), None)
-
     def named(
         self,
         name: str,  # as the submission calls it

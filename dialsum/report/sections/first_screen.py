@@ -18,8 +18,8 @@ from ..figures import FIGURES, figure_link
 from ..labels import labels_of
 from .each_model import metrics_of, verdicts_on
 from .models import model_state
-from .overview import time_span
 from ..selection import Selection, selection_of
+from ..stage_charts import time_span
 from ..systems import Lead, Standings, System
 from ..templates import MarkdownText, fill_template
 from ...scores.metrics import FaultCounts, ScoreInterval
