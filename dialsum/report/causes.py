@@ -24,6 +24,7 @@ from .reach import follows_another, lost_models, priority_of, step_groups, stopp
 from ..runs.error_facts import error_message, error_sentence
 from ..runs.messages import Message
 from ..runs.records import Coded, ErrorRecord
+from ..runs.shell import about_experiment
 
 # %% ../../nbs/modules/report/causes.ipynb #42e82cca
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Cause:
     reference: str  # address; '' for none
     contrasts: tuple[Contrast, ...]  # why other models got through, as far as the facts show it
     is_known: bool  # whether the catalogue or a code of ours tells what it is
+    is_catalogued: bool  # whether the title is a short one of the catalogue, and `why` is never empty
 
     @property
     def command(self) -> str:  # complete
@@ -123,6 +125,12 @@ class Cause:
     def affected(self) -> list[str]:  # 'KoBART·Qwen3-4B의 학습(전체, 폴드 0–4)'
         "What failed, as people name it"
         return step_groups(self.steps)
+
+    @property
+    def failed_groups(self) -> list[str]:  # 'KoBART·Qwen3-4B 외 1개 모델의 학습'
+        "What failed, for a line: at most two models of a group, and folds only where nothing else failed"
+        whole = [s for s in self.steps if s.fold is None]
+        return step_groups(whole or self.steps, limit=2)
 
     @property
     def stopped_groups(self) -> list[str]:
@@ -259,7 +267,7 @@ def _cause(experiment: Experiment, faults: list[_Fault]) -> Cause:  # of the sam
         priority=priority_of(experiment, [*steps, *stopped], _severity(first)),
         title=_title(first, message),
         why=_why(first, message),
-        remedy=_remedy(first, message),
+        remedy=about_experiment(_remedy(first, message), experiment.folder),
         steps=tuple(steps),
         stopped=tuple(stopped),
         ways=tuple(mending),
@@ -274,6 +282,7 @@ def _cause(experiment: Experiment, faults: list[_Fault]) -> Cause:  # of the sam
         reference=_first([error.reference, known.reference if known else ""]),
         contrasts=tuple(contrasts_of(experiment, steps, known.depends_on if known else ())),
         is_known=bool(first.code or known or error.cause),
+        is_catalogued=_is_specific(known),
     )
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'BASELINES', 'PART_LABELS', 'COMPARED', 'Step', 'Experiment', 'score_of', 'read_experiment', 'is_replica',
-           'step_names', 'unfinished_models', 'score_text', 'score_cell', 'foreign_scorer', 'only_chance']
+           'unfinished_models', 'score_cell', 'foreign_scorer', 'only_chance']
 
 # %% ../../nbs/modules/report/experiment.ipynb #294c0462
 import re
@@ -24,6 +24,7 @@ from .markdown import escape, table
 from .texts import duration
 from ..runs.errors import DialsumError
 from ..runs.facts import experiment_record, read_facts
+from ..runs.places import runs_path
 from ..runs.records import Attempt, ErrorRecord, ExperimentRecord, Fact, M, Metrics
 from ..scores.metrics import ComparedSystem, ScoredMetrics, ScoreInterval
 from ..scores.rouge import beats_chance
@@ -133,6 +134,12 @@ class Experiment:
     name: str  # of the run folder
     record: ExperimentRecord | None  # experiment.json; None when there is none
     facts: list[Fact[Metrics]]  # of its stages
+    run: Path | None = None  # the folder that they were read from; None for facts of no folder
+
+    @property
+    def folder(self) -> Path:
+        "The run folder as commands name it: where its facts were read, else where experiments usually are"
+        return self.run or runs_path() / self.name
 
     @property
     def options(self) -> dict[str, Any]:
@@ -227,23 +234,12 @@ def read_experiment(
         stage_facts = [f for f in stage_facts if not f.model or f.model in models]
     if record and record.stages:  # and stages
         stage_facts = [f for f in stage_facts if f.key in record.stages]
-    return Experiment(run.name, record, stage_facts)
+    return Experiment(run.name, record, stage_facts, run)
 
 # %% ../../nbs/modules/report/experiment.ipynb #6fedc5a5
 def is_replica(e: Experiment) -> bool:
     "Whether models were tiny ones of random weights, whose scores mean nothing"
     return e.options.get("scale") == "replica" or any(s.metrics.scale == "replica" for s in e.steps)
-
-
-def step_names(
-    steps: list[Step[Any]],
-    limit: int | None = None,  # names to write; None: all
-) -> str:  # Markdown
-    "The names of steps, in a sentence"
-    names = ", ".join(escape(s.name) for s in steps[:limit])
-    if limit and len(steps) > limit:
-        names += f" 외 {len(steps) - limit:,}개"
-    return names
 
 # %% ../../nbs/modules/report/experiment.ipynb #6b5f0e02
 def unfinished_models(
@@ -255,16 +251,6 @@ def unfinished_models(
     return [s.label for s in steps if s.status != "success"]
 
 # %% ../../nbs/modules/report/experiment.ipynb #264c77c0
-def score_text(
-    score: ScoreInterval,
-) -> str:
-    "A score with its interval, in a sentence"
-    mean = f"{score.f:.2f}"
-    if not score.is_whole:
-        return f"{mean}(신뢰 구간 없음)"
-    return f"{mean}(95% 신뢰 구간 {score.low:.2f}~{score.high:.2f})"
-
-
 def score_cell(
     score: ScoreInterval | None,
 ) -> str:  # '39.70 [38.10, 41.32]'; '–' for None

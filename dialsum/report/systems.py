@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ..api.metrics import ApiMetrics
 from ..ensemble.metrics import EnsembleMetrics
 from ..generation.metrics import EvaluateMetrics, SoupMetrics, TtaMetrics
+from ..pipeline.metrics import SubmitMetrics
 from .experiment import Experiment, Step, foreign_scorer
 from .labels import labels_of
 from ..scores.metrics import ComparedSystem, ScoredMetrics, ScoreInterval
@@ -153,11 +154,6 @@ class Standings:
         "The system with the highest score"
         return self.systems[0] if self.systems else None
 
-    @property
-    def best_model(self) -> System | None:  # None where nothing was measured
-        "The single model with the highest score"
-        return next((s for s in self.systems if s.is_model), None)
-
     def named(
         self,
         name: str,  # as the submission calls it
@@ -178,15 +174,28 @@ class Standings:
         "How the best system stands to what it was compared with"
         if len(self.systems) < 2 or not self.best:
             return Lead("alone")
-        other = self._compared_with(self.best)
+        other, row = self._submitted_pair(self.best) or self._pair(self.best)
         if foreign_scorer(self.best.step):
             return Lead("incomparable")
         if self.best.beats("null") is False and (other is None or other.beats("null") is False):
             return Lead("chance", other)
-        row = self._row(self.best)
         if other is None or row is None or row.p_holm is None:
             return Lead("unknown", other)
         return Lead("significant" if row.is_significant else "within_noise", other, row)
+
+    def _submitted_pair(
+        self, system: System
+    ) -> tuple[System, ComparedSystem] | None:  # None where the submit stage did not test it
+        steps = self.experiment.of(SubmitMetrics)
+        rows = {row.system: row for row in steps[0].metrics.systems} if steps else {}
+        beside = next(iter(rows), "")  # the best model alone, with which the others were compared
+        others = [s for s in self.systems if s.name in rows and s is not system]
+        other = self.named(beside) if system.name != beside else next(iter(others), None)
+        row = rows.get(other.name if other and system.name == beside else system.name)
+        return (other, row) if other and row and row.p_holm is not None else None
+
+    def _pair(self, system: System) -> tuple[System | None, ComparedSystem | None]:
+        return self._compared_with(system), self._row(system)
 
     def _compared_with(self, system: System) -> System | None:
         metrics = system.metrics

@@ -17,6 +17,8 @@ from ..korean.particles import particle
 from dialsum.report.markdown import (
     code,
     code_span,
+    command_block,
+    command_span,
     difference_text,
     escape,
     mean_text,
@@ -138,6 +140,8 @@ FILTERS: dict[str, Callable[..., Any]] = dict(  # what a template may write behi
     difference=_marked(difference_text),
     code=_marked(code_span),
     block=_marked(code),
+    command=_marked(command_span),
+    command_block=_marked(command_block),
     prose=_marked(prose),
 )
 

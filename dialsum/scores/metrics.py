@@ -22,11 +22,6 @@ class ScoreInterval(Record):
     high: Number | None = None
 
     @property
-    def is_whole(self) -> bool:
-        "Whether it has an interval"
-        return self.low is not None and self.high is not None
-
-    @property
     def bounds(self) -> tuple[float, float] | None:  # None where it has no interval
         "Low and high"
         return None if self.low is None or self.high is None else (self.low, self.high)
@@ -198,11 +193,6 @@ class ComparedSystem(Record):
         if self.difference is None or self.difference_low is None or self.difference_high is None:
             return None
         return self.difference, self.difference_low, self.difference_high
-
-    @property
-    def is_corrected(self) -> bool:
-        "Whether the correction has raised p"
-        return self.p is not None and self.p_holm is not None and self.p_holm > self.p
 
     @property
     def is_significant(self) -> bool:

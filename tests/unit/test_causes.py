@@ -148,7 +148,7 @@ def test_a_failure_that_nobody_knows_is_a_cause(build):
     assert not cause.is_known and (cause.priority, cause.title) == ("P2", "알려지지 않은 오류(`OddError`)")
     assert (
         cause.remedy
-        and cause.command == f"dialsum resume {NAME}"
+        and cause.command == f"dialsum resume {NAME} --runs {run.parent}"
         and cause.frame == "train.py:40 in <module>"
     )
     section = section_failures(read_experiment(run))
@@ -156,7 +156,7 @@ def test_a_failure_that_nobody_knows_is_a_cause(build):
         "알려진 실패 목록에 없는 오류입니다",
         "`nobody has met this`",
         "`train.py:40 in <module>`",
-        f"\ndialsum resume {NAME}\n",
+        f"\ndialsum resume {NAME} --runs {run.parent}\n",
     ):
         assert told in section, told
 
@@ -349,14 +349,91 @@ def test_every_command_is_one_that_the_command_line_takes(build, typed, given):
             assert "{" not in command
 
 
+ODD = make_error("exception", "OddError", text="odd")
+
+
 def test_a_command_finds_the_run_folder_again(build):
-    run, leave = build("20261121_012847_a name", models=["kobart"], command="dialsum run --runs=lab/runs")
-    left(run, leave, "train", "kobart", error=make_error("exception", "OddError", text="odd"))
+    typed = "dialsum run --runs=lab/runs"  # a folder of the one in which it was typed
+    run, leave = build("20261121_012847_a name", models=["kobart"], command=typed)
+    left(run, leave, "train", "kobart", error=ODD)
     [cause] = causes_of(read_experiment(run))
-    assert cause.command == "dialsum resume '20261121_012847_a name' --runs lab/runs"
+    assert cause.command == f"dialsum resume '20261121_012847_a name' --runs {run.parent}"
     assert cause.verification == (
-        "dialsum run --models kobart --scale full --runs lab/runs --debug --epochs 1 "
-        "--experiment-name 'a name-check'"
+        "dialsum run --models kobart --scale full --debug --epochs 1 "
+        f"--experiment-name 'a name-check' --runs {run.parent}"
+    )
+
+
+def test_the_usual_folder_is_in_no_command(build, monkeypatch):
+    run, leave = build(models=["kobart"], command="dialsum run --runs lab/runs")
+    monkeypatch.setattr("dialsum.runs.shell.find_checkout", lambda: run.parent.parent)
+    left(run, leave, "train", "kobart", error=ODD)
+    e = read_experiment(run)
+    [cause] = causes_of(e)
+    assert cause.command == f"dialsum resume {NAME}" and "--runs" not in render(e)
+
+
+def test_a_run_folder_that_was_moved_is_found_where_it_lies(build, tmp_path):
+    run, leave = build(models=["kobart"], command=f"dialsum run --runs {tmp_path}/runs")
+    left(run, leave, "train", "kobart", error=ODD)
+    moved = run.rename(tmp_path / run.name)
+    text = render(read_experiment(moved))
+    commands = re.findall(r"dialsum (?:run|resume|preflight) [^\n`]*", text)
+    assert len(commands) >= 4 and all(command.endswith(f"--runs {tmp_path}") for command in commands), (
+        commands
+    )
+
+
+def test_a_command_is_never_shortened(build, tmp_path, monkeypatch):
+    data = tmp_path / "대회 자료" / "train|1.csv"
+    options = dict(train_csv=str(data), checkpoints={"kobart": str(tmp_path / "home" / "weights")})
+    typed = "dialsum run --train-csv ../train.csv --checkpoint weights --reports elsewhere"
+    run, leave = build(models=["kobart"], command=typed, reports=str(tmp_path / "reports"), **options)
+    error = make_error(
+        "user",
+        "DialsumError",
+        "checkpoint_folder_missing",
+        dict(model="kobart", folder=str(data), example="x/y"),
+    )
+    left(run, leave, "train", "kobart", error=error)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = render(read_experiment(run))
+    blocks = re.findall(r"(?s)```bash\n(.*?)\n```", text)
+    assert blocks and not any("…" in command for command in blocks)
+    again = blocks[-2]  # what was typed, before what goes on with it
+    assert again == (
+        f"dialsum run --train-csv '{data}' --checkpoint kobart=~/weights --reports {tmp_path}/reports"
+    )
+    assert f"--train-csv '{data}'" in blocks[1] and str(tmp_path) not in text.split("- **이유:**")[1][:100]
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({}, "--checkpoint kobart=체크포인트_폴더"),
+        ({"kobart": "weights"}, f"--checkpoint kobart={CARDS['kobart'].checkpoint}"),
+    ],
+    ids=["hub", "given"],
+)
+def test_another_checkpoint_is_named_in_the_command(build, given, command):
+    run, leave = build(models=["kobart"], checkpoints=given)
+    fields = dict(model="kobart", checkpoint="w", verb="fetch", command="dialsum fetch kobart")
+    error = make_error("user", "DialsumError", "hub_model_missing", fields)
+    left(run, leave, "train", "kobart", error=error)
+    [cause] = causes_of(read_experiment(run))
+    words = f"dialsum resume {NAME} --runs {run.parent} {command}"
+    assert shlex.split(cause.command) == shlex.split(words)
+    check_taken(cause.command)
+
+
+def test_a_remedy_of_the_catalogue_names_this_experiment_once(build):
+    run, leave = build(models=["kobart"])
+    left(run, leave, "train", "kobart", error=make_error("interrupted", "KeyboardInterrupt"))
+    [cause] = causes_of(read_experiment(run))
+    assert "실험이름" not in cause.remedy + cause.action
+    line = next(line for line in render(read_experiment(run)).split("\n") if line.startswith("| P0"))
+    assert (
+        line.count(f"`dialsum resume {NAME} --runs {run.parent}`") == 1 and line.count("dialsum resume") == 1
     )
 
 
@@ -389,7 +466,8 @@ def test_an_option_named_with_its_value_is_taken(build):
         "qwen3-4b",
         error=make_error("user", "DialsumError", "adapter_rank_differs", fields),
     )
-    assert causes_of(read_experiment(run))[0].command == f"dialsum resume {NAME} --lora-r 8"
+    [cause] = causes_of(read_experiment(run))
+    assert cause.command == f"dialsum resume {NAME} --runs {run.parent} --lora-r 8"
 
 
 def test_what_a_way_would_train_again_is_told(build):
@@ -429,15 +507,6 @@ def test_an_experiment_that_was_resumed_has_its_later_options(build):
     assert (
         words[words.index("--num-beams") + 1] == "2" and "--no-use-tta" in words and "--use-tta" not in words
     )
-
-
-def test_an_absolute_path_in_a_command_is_told_and_not_printed(build, tmp_path):
-    run, leave = build(models=["kobart"], command=f"dialsum run --runs {tmp_path}/runs")
-    left(run, leave, "train", "kobart", error=make_error("exception", "OddError", text="odd"))
-    e = read_experiment(run)
-    assert causes_of(e)[0].command.endswith(f"--runs {tmp_path}/runs")
-    section = section_failures(e)
-    assert str(tmp_path) not in section and "자신의 경로로 바꾸십시오" in section
 
 
 # Why others got through

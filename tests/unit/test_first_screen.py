@@ -3,9 +3,18 @@
 import re
 
 import pytest
-from support.experiments import metrics, paired, scored, whole
+from support.experiments import (
+    compared,
+    flattered,
+    metrics,
+    paired,
+    scored,
+    six_models_five_folds,
+    two_of_four_broken,
+    whole,
+)
 
-from dialsum.report.document import render
+from dialsum.report.document import SECTIONS, render
 from dialsum.report.experiment import read_experiment
 
 LINES = 25  # of Markdown: a screen
@@ -56,14 +65,15 @@ def test_a_replica_is_not_to_be_handed_in(build):
     assert read["sentence"].startswith("**제출하지 마십시오.**") and "축소 모형" in read["sentence"]
 
 
-def real(build, mean=40.0, **scores):
-    "One model at full size that was evaluated, applied to test and handed in"
+def real(build, mean=40.0, optimism=((), (), ()), **scores):
+    "One model at full size that was evaluated, applied to test and handed in; optimism: of each of these"
+    of_train, of_evaluate, of_submit = (dict(optimism=list(records)) for records in optimism)
     run, leave = build(models=["kobart"], scale="full")
     leave("data")
-    leave("train", "kobart", found=metrics("train") | dict(scale="full"))
-    leave("evaluate", "kobart", found=dict(split=scored(mean, **scores), scale="full"))
+    leave("train", "kobart", found=metrics("train") | dict(scale="full") | of_train)
+    leave("evaluate", "kobart", found=dict(split=scored(mean, **scores), scale="full") | of_evaluate)
     leave("predict", "kobart", found=dict(rows=16, scale="full"))
-    leave("submit")
+    leave("submit", found=metrics("submit") | of_submit)
     return run, leave
 
 
@@ -142,3 +152,105 @@ def test_nothing_measured_is_a_failure(build):
     read = read_in_a_hurry(run)
     assert (read["mark"], read["word"]) == ("❌", "실패")
     assert read["sentence"].startswith("**제출 파일이 없습니다.** 평가를 마친 모델이 없어")
+
+
+REFUSED = dict(code="adapter_rank_differs", fields=dict(model="qwen3-4b", folder="a", rank=8, lora_r=16))
+
+
+@pytest.mark.parametrize(
+    ("failed", "what", "why"),
+    [
+        (("qwen3-4b",), "Qwen3-4B 학습 실패", "실행 중의 오류(`RuntimeError`): `row 2 has no end`."),
+        (("qwen3-4b", "kullm-v2"), "Qwen3-4B·KULLM-v2의 학습 실패", "실행 중의 오류(`RuntimeError`)"),
+        (
+            ("qwen3-4b", "solar-10.7b", "kullm-v2"),
+            "Qwen3-4B·SOLAR-10.7B 외 1개 모델의 학습 실패",
+            "실행 중의 오류(`RuntimeError`)",
+        ),
+    ],
+    ids=["one", "two", "three"],
+)
+def test_a_cause_without_a_name_says_which_stage_failed(build, failed, what, why):
+    run, leave = build(models=["kobart", *failed])
+    leave("evaluate", "kobart", found=dict(split=scored(40.0)))
+    for model in failed:
+        leave("train", model, "failed", message="row 2 has no end")
+    [row] = [row for row in read_in_a_hurry(run)["actions"] if row[0] == "P1"]
+    assert row[1] == what and row[2].startswith(why)
+    assert f"**P1** {what}: {why}" in SECTIONS["next_steps"](read_experiment(run))
+
+
+def test_a_refusal_of_ours_is_the_reason_and_not_the_matter(build):
+    run, leave = build(models=["kobart", "qwen3-4b"])
+    leave("train", "qwen3-4b", "failed", kind="user", **REFUSED)
+    [row] = [row for row in read_in_a_hurry(run)["actions"] if row[0] == "P1"]
+    assert row[1] == "Qwen3-4B 학습 실패" and row[2].endswith("`lora_r`은 16입니다.")
+
+
+@pytest.mark.parametrize("make", [six_models_five_folds, two_of_four_broken, whole])
+def test_no_cell_of_what_is_to_be_done_is_empty(build, make):
+    for row in read_in_a_hurry(make(build)[0])["actions"]:
+        assert all(row), row
+
+
+EPOCH, DECODING = ("epoch", "epoch3", "epoch1"), ("decoding", "plain", "length_control")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "decoding", "submission", "clause"),
+    [
+        (0.1, 0.2, 0.12, "검증 데이터에서 고른 점수라 약 0.4점 낙관적입니다."),
+        (None, 0.2, 0.12, "약 0.3점 낙관적입니다(에폭 선택의 몫은 알 수 없음)."),
+        (0.0, 0.01, 0.0, "검증 데이터에서 고른 점수이지만 그만큼 높아진 것은 0.1점이 되지 않습니다."),
+        (None, None, None, "얼마나 그런지는 알 수 없습니다(에폭, 디코딩 방식, 제출할 시스템 선택)."),
+    ],
+    ids=["known", "partly", "nothing", "unknown"],
+)
+def test_a_score_that_was_chosen_says_by_how_much_it_flatters(build, epoch, decoding, submission, clause):
+    last = flattered("submission", "kobart", "qwen3-4b", points=submission)
+    records = [flattered(*EPOCH, points=epoch)], [flattered(*DECODING, points=decoding)], [last]
+    run = real(build, optimism=records)[0]
+    assert clause in read_in_a_hurry(run)["sentence"]
+    section = SECTIONS["submission"](read_experiment(run))
+    assert section.count("| 에폭 | 3번째 에폭 | 2 |") == 1
+    assert section.count("알 수 없음 |") == [epoch, decoding, submission].count(None)
+
+
+def test_what_was_not_chosen_flatters_nobody(build):
+    run = real(build)[0]
+    assert "낙관" not in read_in_a_hurry(run)["sentence"]
+    assert "높아진" not in SECTIONS["submission"](read_experiment(run))
+
+
+def test_of_an_ensemble_its_own_choices_count(build):
+    run = six_models_five_folds(build)[0]
+    assert "검증 데이터에서 고른 점수라 약 0.4점 낙관적입니다." in read_in_a_hurry(run)["sentence"]
+    section = SECTIONS["submission"](read_experiment(run))
+    assert "| 앙상블 전략 | 합의(MBR) | 3 | +0.25 [+0.05, +0.45] |" in section
+    assert "구성 모델의 에폭 선택이 앙상블의 점수를 얼마나 높였는지는 재지 않았습니다" in section
+    assert "모두 더하면 약 0.37점입니다" in section
+
+
+@pytest.mark.parametrize(
+    ("p", "certain"), [(0.001, "통계적으로 유의합니다"), (0.4, "오차 범위 안")], ids=["clear", "noise"]
+)
+def test_the_comparison_of_the_submission_says_how_certain_it_is(build, p, certain):
+    "Though the TTA stage has found otherwise, without knowing of the other candidates"
+    run, leave = build(models=["kobart", "qwen3-4b"])
+    paired(leave, "kobart", HARD)
+    gain = compared("tta", 46.0, 44.5, 0.4 if p < 0.05 else 0.001)
+    leave("tta", "kobart", found=dict(split=scored(46.0), plain=44.5, gain=gain))
+    systems = [compared("kobart", 44.5), compared("kobart/tta", 46.0, 44.5, p)]
+    leave("submit", found=metrics("submit") | dict(chosen="kobart/tta", systems=systems))
+    read = read_in_a_hurry(run)
+    assert "KoBART TTA" in read["sentence"] and read["certain"] == [certain]
+
+
+def test_the_best_model_alone_is_compared_with_the_next_candidate(build):
+    run, leave = build(models=["kobart"])
+    paired(leave, "kobart", HARD)
+    leave("tta", "kobart", found=dict(split=scored(44.0), plain=44.5))
+    systems = [compared("kobart", 44.5), compared("kobart/tta", 43.5, 44.5, 0.01)]
+    leave("submit", found=metrics("submit") | dict(systems=systems))
+    sentence = read_in_a_hurry(run)["sentence"]
+    assert "KoBART TTA보다 1.00점 높고, 차이는 통계적으로 유의합니다(+1.00 [+0.20, +1.80])" in sentence

@@ -68,7 +68,6 @@ def test_the_keys_are_those_that_facts_have():
     assert set(labels_of("utility")) == set(UTILITIES) and set(labels_of("method")) == set(TRAINING_METHODS)
     assert set(labels_of("stage")) == set(stages()) - {"report"}
     assert set(labels_of("figure")) == set(FIGURES)
-    assert set(labels_of("baseline_end")) == set(labels_of("baseline_link")) == {"above", "near", "below"}
     assert set(labels_of("advice")) == {key for moves in MOVES.values() for _, key in moves}
     assert set(labels_of("advised")) == set(MOVES) - set(FAULTS)
     sentences = labels_of("advice").values()

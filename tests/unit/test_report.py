@@ -345,7 +345,7 @@ def test_only_what_a_person_gave_is_called_given(build):
     assert "| `--batch-size` | 배치 크기 | 자동 |" in table and "앙상블 전략(자동)" in automatic
     leave("ensemble", found=dict(strategy="mbr"))
     assert "앙상블 전략(자동: 합의(MBR))" in section_request(read_experiment(run))
-    assert f"dialsum resume {run.name} --runs 'my runs'" in section_rerun(e)
+    assert f"dialsum resume {run.name} --runs {run.parent}\n" in section_rerun(e)
 
 
 def test_the_report_is_korean(build, tmp_path):
@@ -383,7 +383,11 @@ def test_the_same_facts_give_the_same_bytes(build, tmp_path):
     (run / "kobart").mkdir()
     copy = tmp_path / "elsewhere" / "deep" / run.name
     shutil.copytree(run, copy)
-    assert write(run, tmp_path) == first == write(copy, tmp_path, "others")
+    assert write(run, tmp_path) == first
+    (name, text), *others = write(copy, tmp_path, "others")
+    assert others == first[1:]
+    commands = text.decode().replace(f" --runs {copy.parent}", f" --runs {run.parent}")
+    assert (name, commands.encode()) == first[0]  # which are of the copy
 
 
 def test_figures_ignore_the_users_matplotlib_settings(build, tmp_path):
@@ -398,26 +402,25 @@ def test_figures_ignore_the_users_matplotlib_settings(build, tmp_path):
     assert matplotlib.rcParams["font.family"] == ["sans-serif"]
 
 
-def test_no_absolute_path_is_printed(build, tmp_path):
+def test_no_absolute_path_is_printed(build, tmp_path, monkeypatch):
     run, leave = whole(
         build,
         command=f"dialsum run --train-csv '{tmp_path}/my data/train.csv' --dev-csv={tmp_path}/dev.csv",
         train_csv=f"{tmp_path}/my data/train.csv",
+        dev_csv=f"{tmp_path}/dev.csv",
         checkpoints={"kobart": str(tmp_path / "kobart")},
     )
     leave(
-        "train",
-        "solar-10.7b",
+        "tta",
+        "kobart",
         "failed",
         message=f'cannot read "{tmp_path}/a/b.csv" (file://{tmp_path}/c.csv) at {tmp_path}/d/e.py:12',
     )
+    monkeypatch.setenv("HOME", str(tmp_path))  # which a command calls `~`
     md = write(run, tmp_path)[0][1].decode()
-    assert (
-        str(tmp_path) not in md
-        and str(tmp_path.parent) not in md
-        and "…/my data/train.csv" in md
-        and "자신의 경로로 바꾸십시오" in md
-    )
+    assert str(tmp_path) not in md and str(tmp_path.parent) not in md
+    assert "dialsum run --train-csv ~/'my data/train.csv' --dev-csv=~/dev.csv" in md
+    assert f"dialsum resume {run.name} --runs ~/runs" in md
     assert (
         without_paths(r"see C:\Users\kim\a.csv, ./nowhere, ../x/y, https://a.b/c/d, and/or, 3/4")
         == "see …/a.csv, ./nowhere, ../x/y, https://a.b/c/d, and/or, 3/4"

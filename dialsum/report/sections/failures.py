@@ -14,7 +14,7 @@ from ..diagrams.states import STATUS
 from ..error_charts import error_path
 from ..experiment import Experiment, Step
 from ..labels import labels_of
-from ..markdown import diagram, reason, without_paths
+from ..markdown import diagram, reason
 from ..reach import PRIORITIES, step_groups
 from ..templates import MarkdownText, fill_template
 from ..texts import shortened
@@ -43,13 +43,6 @@ def _block(experiment: Experiment, cause: Cause) -> FailureBlock:
     picture = MarkdownText(diagram(error_path(experiment, list(cause.steps))))
     checked = cause.verification.split(" ")[1] if cause.verification else ""
     return FailureBlock(cause, kind, line, line != cause.message.strip(), picture, checked)
-
-
-def _has_long_paths(cause: Cause) -> bool:  # whether a command loses folders when it is printed
-    commands = [cause.verification]
-    for way in cause.ways:
-        commands += [*way.before, way.command, way.separate]
-    return any(without_paths(command) != command for command in commands)
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #62c8fc27
 @dataclass(frozen=True)
@@ -81,7 +74,6 @@ def section_failures(experiment: Experiment) -> MarkdownText:
         missing=counts["missing"],
         priorities=PRIORITIES,
         blocks=[_block(experiment, cause) for cause in every_cause],
-        shortened=any(map(_has_long_paths, every_cause)),
         unexplained=_undone([s for s in with_status["blocked"] if id(s) not in stopped]),
         skipped=_undone(with_status["skipped"]),
         missing_groups=step_groups(with_status["missing"]),

@@ -18,7 +18,8 @@ from ..figures import FIGURES, figure_link
 from ..labels import labels_of
 from .each_model import metrics_of, verdicts_on
 from .models import model_state
-from .overview import time_span
+from ..selection import Selection, selection_of
+from ..stage_charts import time_span
 from ..systems import Lead, Standings, System
 from ..templates import MarkdownText, fill_template
 from ...scores.metrics import FaultCounts, ScoreInterval
@@ -87,6 +88,7 @@ class Submission:
     refused: Literal["", "replica", "chance"]  # why it should not be
     lead: Lead | None  # of the best system, where it is this one
     better: System | None  # that has a higher score; None where this is the best
+    selection: Selection | None  # what its score owes to choices on dev; None where there is no system
 
 
 def submission_of(
@@ -111,6 +113,7 @@ def submission_of(
         refused=refused,
         lead=standings.lead if is_best else None,
         better=None if is_best else standings.best,
+        selection=selection_of(experiment, system) if system else None,
     )
 
 # %% ../../../nbs/modules/report/sections/first_screen.ipynb #85dc07e0

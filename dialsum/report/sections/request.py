@@ -7,7 +7,6 @@ __all__ = ['Setting', 'section_request', 'section_rerun', 'DataPart', 'DataFile'
            'section_preflight', 'section_environment']
 
 # %% ../../../nbs/modules/report/sections/request.ipynb #967c66a1
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from ...ensemble.metrics import EnsembleMetrics
 from ..experiment import PART_LABELS, Experiment, Step
 from ..figures import figure_link
 from ..labels import labels_of
-from ..markdown import finding_parts, without_paths
+from ..markdown import finding_parts
+from ..mending import resume_command, typed_command
 from ..settings import OPTIONS, option_value, options_by_origin
 from ..templates import MarkdownText, fill_template
 from ...runs.records import Environment
@@ -70,28 +70,14 @@ def section_request(experiment: Experiment) -> MarkdownText:
     )
 
 # %% ../../../nbs/modules/report/sections/request.ipynb #62947387
-def _runs_option(command: str) -> str:  # ' --runs FOLDER' as it was typed; '' where it was not
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote is missing
-        return ""
-    for word, following in zip(words, [*words[1:], ""]):
-        name, equals, value = word.partition("=")
-        if name == "--runs":
-            return f" --runs {shlex.quote(value if equals else following)}"
-    return ""
-
-
 def section_rerun(experiment: Experiment) -> MarkdownText:
     "The command that was typed, and the one that goes on with what is left"
-    command = str(experiment.options.get("command") or "")
+    command = typed_command(experiment)
     finished = all(step.status in ("success", "skipped") for step in experiment.steps)
-    resume = f"dialsum resume {shlex.quote(experiment.name)}{_runs_option(command)}"
     return fill_template(
         "rerun",
         command=command,
-        shortened=without_paths(command) != command,
-        resume="" if finished or not command else resume,
+        resume="" if finished or not command else resume_command(experiment),
     )
 
 # %% ../../../nbs/modules/report/sections/request.ipynb #97b19ebb

@@ -12,6 +12,7 @@ from ...generation.metrics import PredictMetrics
 from ...pipeline.metrics import SubmitMetrics
 from ..experiment import Experiment, Step
 from ..labels import labels_of
+from ..selection import Selection, selection_of
 from ..systems import Standings
 from ..templates import MarkdownText, fill_template
 
@@ -26,6 +27,7 @@ class Submitted:
     files: dict[str, str]  # path → SHA-256
     candidates: list[tuple[str, float | None]]  # (system, dev score), the best first
     by_chance: bool  # whether its score is no better than chance
+    selection: Selection | None  # what its score owes to choices on dev; None where it was not measured
 
 
 def _rows(experiment: Experiment, m: SubmitMetrics) -> int | None:
@@ -51,6 +53,7 @@ def submitted_by(
         files=dict(sorted(steps[0].outputs.items())),
         candidates=[(Step.title_of(c.model), c.score) for c in m.candidates],
         by_chance=system is not None and system.beats("null") is False,
+        selection=selection_of(experiment, system) if system else None,
     )
 
 
