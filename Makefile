@@ -2,7 +2,7 @@
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo real fast test test-slow test-anywhere format lint lab clean
+.PHONY: demo real fast test test-slow test-anywhere bench format lint lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
@@ -26,6 +26,10 @@ test-slow: .venv/ready
 # with other toys, on other processors, in another order, on a busy machine; goes on where it stopped
 test-anywhere: .venv/ready
 	$(BIN)/python .ci/anywhere.py
+
+# how many times as fast, side by side, into reports/benchmarks.md; on a machine that does nothing else
+bench: .venv/ready
+	$(BIN)/python .ci/bench.py
 
 # layout, and what a program can see without running
 format: .venv/ready

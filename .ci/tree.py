@@ -24,7 +24,8 @@ PACKAGES = dict(
     commands="what is typed",
 )
 FOLDERS = {
-    "nbs/explore/": "for people: data, one bad summary, two runs, a new model, a failure, measurements",
+    "nbs/explore/": "for people: data, one bad summary, two runs, a new model, a failure",
+    "nbs/bench/": "how many times as fast, side by side; `make bench`",
     "nbs/sample/": "96 Korean dialogues written for this project",
     "nbs/text/": "messages, failures, labels and advice of the report (its sentences: modules/report/)",
     "dialsum/": "the package, exported from nbs/modules/; never edited",

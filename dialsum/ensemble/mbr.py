@@ -24,28 +24,13 @@ from ..runs.errors import DialsumError, unknown
 from ..scores.baselines import null_scores
 from ..scores.scorer import reference_texts
 from ..scores.significance import mean_interval
-from ..scores.tokenizers import UNREADABLE, Cut, make_tokenizer
+from ..scores.tokenizers import Cut, make_tokenizer
 
 # %% ../../nbs/modules/ensemble/mbr.ipynb #2e5b9c08
 UTILITIES = ("rouge", "chrf")
 
 
 _TEXTS = 2**16  # whose tokens are remembered
-
-
-@cache
-def _surfaces() -> Cut:
-    "MeCab's morphemes as they stand in the text; describing each, as `morphs` does inside, takes as long again"
-    from mecab.mecab import MeCab, create_lattice
-
-    tagger = MeCab()._tagger
-
-    def cut(text: str) -> list[str]:
-        lattice = create_lattice(text)
-        tagger.parse(lattice)
-        return [node.surface for _, node in lattice]
-
-    return cut
 
 
 def _counts(rows: list[np.ndarray]) -> np.ndarray:  # rows × distinct numbers in any of them
@@ -108,10 +93,7 @@ def cached_tokens(
     tags: str,  # 'split' or 'whole', as `utility` takes them
 ) -> Cut:  # text → its tokens
     "A tokenizer that cuts each distinct text once, whoever asks"
-    usual = make_tokenizer(cut, tags)
-    if (cut, tags) != ("mecab", "split"):
-        return usual.tokenize
-    return lru_cache(_TEXTS)(lambda text: _surfaces()(UNREADABLE.sub("\ufffd", text)))
+    return lru_cache(_TEXTS)(make_tokenizer(cut, tags).cut)
 
 # %% ../../nbs/modules/ensemble/mbr.ipynb #d9373108
 # texts a and b → len(a)×len(b), 0-100

@@ -16,7 +16,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.dialogues import read
 from .cards import CARDS, ModelCard, ReplicaTokenizer, toy_config
 from .sizes import auto_class, quiet_transformers
 from ..runs.errors import DialsumError
@@ -125,6 +124,8 @@ def _build_replica(c: ModelCard, folder: Path) -> None:
     quiet_transformers()
     import torch
     from transformers import AutoConfig
+
+    from dialsum.data.dialogues import read
 
     rows = read(sample_path() / "train.csv", summaries=True)
     tokenizer = _replica_tokenizer(c, [*rows["dialogue"], *chain.from_iterable(rows["summaries"])])

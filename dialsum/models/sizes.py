@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .cards import ModelCard
+from .shapes import Shapes, shapes_of
 
 # %% ../../nbs/modules/models/sizes.ipynb #e81bf52c
 def quiet_transformers() -> None:
@@ -93,12 +94,15 @@ def card_of_config(
 @lru_cache(maxsize=256)
 def _sizes(config: str, rank: int) -> tuple[int, int | None]:
     c = card_of_config(config)
+    shapes = shapes_of(c.config) or _built_shapes(c)
+    return shapes.parameters, None if c.method == "full" else shapes.adapter(rank)
+
+
+def _built_shapes(c: ModelCard) -> Shapes:
     model = skeleton(c)
+    linear = tuple((layer.in_features, layer.out_features) for _, layer in linear_layers(model))
     parameters = sum(p.numel() for p in model.parameters())
-    if c.method == "full":
-        return parameters, None
-    linear = [layer for _, layer in linear_layers(model)]
-    return parameters, sum(rank * (layer.in_features + layer.out_features) for layer in linear)
+    return Shapes(linear, parameters - Shapes(linear, 0).parameters)
 
 
 def linear_layers(

@@ -160,7 +160,7 @@ def rouge(
     dialogues: list[str] | None = None,  # their texts, for the lead-2 row and to know which tags are invented
     seed: int = 42,  # of the bootstrap
 ) -> ScoreTable:
-    "ROUGE-1/2/L F1 in percent, by `rouge_score`; raises `DialsumError` for what cannot be scored"
+    "ROUGE-1/2/L F1 in percent, equal to `rouge_score`'s; raises `DialsumError` for what cannot be scored"
     predictions = list(predictions)
     texts = reference_texts(references)
     dialogues = None if dialogues is None else list(dialogues)

@@ -5,18 +5,98 @@
 # %% auto #0
 __all__ = ['ROUGE_TYPES', 'F1', 'reference_texts', 'make_scorer']
 
-# %% ../../nbs/modules/scores/scorer.ipynb #26722b11
+# %% ../../nbs/modules/scores/scorer.ipynb #8439b5ed
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
+from rapidfuzz.distance import LCSseq
 
 from ..runs.errors import unknown
 from .tokenizers import Tokenizer, make_tokenizer
 
-# %% ../../nbs/modules/scores/scorer.ipynb #e1ea7159
+# %% ../../nbs/modules/scores/scorer.ipynb #7f03b589
+@dataclass(frozen=True)
+class _Grams:
+    "The n-grams of texts, one text after the other"
+
+    numbers: np.ndarray  # equal ones have the same
+    owners: np.ndarray  # of each: the text that it stands in
+
+    def pairs(self, size: int) -> "_Grams":  # size: of the vocabulary
+        "The neighbours within each text"
+        inside = self.owners[:-1] == self.owners[1:]
+        return _Grams((self.numbers[:-1] * size + self.numbers[1:])[inside], self.owners[1:][inside])
+
+
+def _unigrams(texts: list[np.ndarray]) -> _Grams:  # of each text its tokens' numbers
+    sizes = [len(text) for text in texts]
+    return _Grams(np.concatenate(texts), np.repeat(np.arange(len(texts)), sizes))
+
+
+def _shared(first: _Grams, second: _Grams, count: int) -> np.ndarray:  # shape count: of each pair of texts
+    "How many n-grams two texts share, each as often as both have it"
+    kinds, numbers = np.unique(np.concatenate([first.numbers, second.numbers]), return_inverse=True)
+    numbers = numbers + np.concatenate([first.owners, second.owners]) * len(kinds)  # of an n-gram of a pair
+    in_first, times = np.unique(numbers[: len(first.numbers)], return_counts=True)
+    in_second, other_times = np.unique(numbers[len(first.numbers) :], return_counts=True)
+    common, i, j = np.intersect1d(in_first, in_second, assume_unique=True, return_indices=True)
+    shared = np.minimum(times[i], other_times[j])
+    return np.bincount(common // max(1, len(kinds)), shared, minlength=count)
+
+# %% ../../nbs/modules/scores/scorer.ipynb #23802295
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
 
+@dataclass(frozen=True)
+class _Numbered:
+    "Texts as the numbers of their tokens; each distinct text is cut and numbered once"
+
+    tokenizer: Tokenizer
+    numbers: dict[str, int] = field(default_factory=dict)  # of tokens
+    texts: dict[str, np.ndarray] = field(default_factory=dict)  # text → its tokens' numbers
+
+    def text(self, text: str) -> np.ndarray:
+        if text not in self.texts:
+            tokens = self.tokenizer.tokenize(text)
+            token_numbers = [self.numbers.setdefault(token, len(self.numbers)) for token in tokens]
+            self.texts[text] = np.array(token_numbers, np.int64)
+        return self.texts[text]
+
+
+def _f1(shared: np.ndarray, sizes: np.ndarray, other_sizes: np.ndarray) -> np.ndarray:
+    precision, recall = shared / np.maximum(sizes, 1), shared / np.maximum(other_sizes, 1)
+    total = precision + recall
+    return np.asarray(2 * precision * recall / np.where(total > 0, total, 1))
+
+
+def _sizes(texts: list[np.ndarray]) -> np.ndarray:
+    return np.array([len(numbers) for numbers in texts])
+
+
+def _pair_scores(
+    predictions: list[str],
+    references: list[str],  # one of each
+    numbered: _Numbered,
+) -> np.ndarray:  # shape n×3, 0-1
+    prediction_numbers = [numbered.text(text) for text in predictions]
+    reference_numbers = [numbered.text(text) for text in references]
+    words, other_words = _unigrams(prediction_numbers), _unigrams(reference_numbers)
+    vocabulary_size = len(numbered.numbers)
+    pairs, other_pairs = words.pairs(vocabulary_size), other_words.pairs(vocabulary_size)
+    sizes, other_sizes, count = _sizes(prediction_numbers), _sizes(reference_numbers), len(predictions)
+    tokens = numbered.tokenizer.tokenize
+    common = [LCSseq.similarity(tokens(a), tokens(b)) for a, b in zip(predictions, references)]
+    return np.column_stack(
+        [
+            _f1(_shared(words, other_words, count), sizes, other_sizes),
+            _f1(_shared(pairs, other_pairs, count), sizes - 1, other_sizes - 1),
+            _f1(np.array(common), sizes, other_sizes),
+        ]
+    )
+
+# %% ../../nbs/modules/scores/scorer.ipynb #d11d52f1
 def reference_texts(
     references: Iterable[str | tuple[str, ...]],  # one string a dialogue, or a tuple of several
 ) -> list[tuple[str, ...]]:  # of each dialogue all that it has
@@ -28,7 +108,7 @@ def reference_texts(
 F1 = Callable[[list[str], list[tuple[str, ...]]], np.ndarray]
 
 
-_over: dict[str, Callable[..., np.ndarray]] = dict(mean=np.mean, max=np.max)
+_over: dict[str, np.ufunc] = dict(mean=np.add, max=np.maximum)
 
 
 def make_scorer(
@@ -40,20 +120,14 @@ def make_scorer(
     if multi not in _over:
         raise unknown("multi", multi, list(_over))
     cut = make_tokenizer(name, tags)
-    from rouge_score.rouge_scorer import RougeScorer  # a second: it brings nltk, and that scikit-learn
-
-    scorer = RougeScorer(ROUGE_TYPES, tokenizer=cut)
-
-    def f_measures(prediction: str, reference: str) -> list[float]:
-        score = scorer.score(reference, prediction)
-        return [score[kind].fmeasure for kind in ROUGE_TYPES]
-
-    def over_references(prediction: str, references: tuple[str, ...]) -> np.ndarray:  # shape 3
-        return _over[multi]([f_measures(prediction, reference) for reference in references], axis=0)
+    numbered = _Numbered(cut)
 
     def scores(predictions: list[str], references: list[tuple[str, ...]]) -> np.ndarray:  # shape n×4, 0-100
-        rows = [over_references(p, r) for p, r in zip(predictions, references, strict=True)]
-        f1 = 100 * np.array(rows)
-        return np.column_stack([f1, f1.mean(1)])
+        counts = np.array([len(own) for _, own in zip(predictions, references, strict=True)])
+        repeated = [predictions[i] for i in np.repeat(np.arange(len(predictions)), counts)]
+        f1 = _pair_scores(repeated, list(chain.from_iterable(references)), numbered)
+        reduced = _over[multi].reduceat(f1, np.cumsum(counts) - counts)
+        percent = 100 * (reduced / counts[:, None] if multi == "mean" else reduced)
+        return np.column_stack([percent, percent.mean(1)])
 
     return scores, cut

@@ -21,10 +21,18 @@ Cut = Callable[[str], list[str]]  # a text into its tokens
 
 @cache
 def _mecab() -> Cut:
-    from mecab import MeCab
+    from mecab.mecab import MeCab, MeCabError, create_lattice
 
-    morphs: Cut = MeCab().morphs
-    return morphs
+    tagger = MeCab()._tagger
+
+    def surfaces(text: str) -> list[str]:
+        lattice = create_lattice(text)
+        if not tagger.parse(lattice):
+            raise MeCabError(tagger.what())
+        *lines, _, _ = lattice.to_string().split("\n")  # a line a morpheme, then EOS
+        return [line.partition("\t")[0] for line in lines]
+
+    return surfaces
 
 
 @cache
@@ -64,11 +72,13 @@ class Tokenizer:
     def tokenize(self, text: str) -> list[str]:
         "The tokens of `text`"
         if text not in self.cache:
-            self.cache[text] = self._cut(UNREADABLE.sub("\ufffd", text))
+            self.cache[text] = self.cut(text)
         return self.cache[text]
 
-    def _cut(self, text: str) -> list[str]:
+    def cut(self, text: str) -> list[str]:
+        "The tokens of `text`, which are not remembered"
         cut = TOKENIZERS[self.name]()
+        text = UNREADABLE.sub("\ufffd", text)
         if self.tags == "split":
             return cut(text)
         tokens: list[str] = []

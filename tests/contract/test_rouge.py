@@ -26,6 +26,17 @@ def test_equal_to_rouge_score_on_random_pairs(name):
     assert expected.max() > 20  # the pairs do share something
 
 
+@pytest.mark.parametrize(("multi", "over"), [("mean", np.mean), ("max", np.max)])
+def test_equal_to_rouge_score_over_several_references(multi, over):
+    "As many as a dialogue has, here one to three"
+    predictions, *others = (texts(1000, seed) for seed in (1, 2, 3, 4))
+    references = [own[: 1 + i % 3] for i, own in enumerate(zip(*others))]
+    each = [plain(TOKENIZERS["mecab"](), predictions, column) for column in others]
+    expected = np.array([over([e[i] for e in each[: len(own)]], axis=0) for i, own in enumerate(references)])
+    found = rouge(predictions, references, multi=multi).per_dialogue
+    assert np.abs(found[:, :3] - expected).max() < 1e-9
+
+
 @pytest.mark.parametrize("tags", ["split", "whole"])
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_identical_texts_are_100_without_a_warning(name, tags):

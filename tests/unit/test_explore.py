@@ -1,10 +1,12 @@
 """What notebooks show of objects: other people's text stays text, both themes can be read; and two experiments beside each other"""
 
+import ast
 import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
+import papermill
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -615,13 +617,38 @@ def test_the_comparison_is_korean(build, poor, good):
 # the notebooks
 
 
+FOR_PEOPLE = sorted(p for folder in ("explore", "bench") for p in (ROOT / "nbs" / folder).glob("*.ipynb"))
+
+
 def test_the_start_page_names_every_notebook_for_people():
     index = (ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8")
-    for path in sorted((ROOT / "nbs" / "explore").glob("*.ipynb")):
-        assert f"(explore/{path.name})" in index, path.name
+    for path in FOR_PEOPLE:
+        assert f"({path.parent.name}/{path.name})" in index, path.name
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "nbs" / "explore").glob("*.ipynb")), ids=lambda p: p.stem)
+def is_assignments(source):
+    "Whether a cell holds names with types and values alone, as papermill wants parameters"
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a magic
+        return False
+    return bool(body) and all(isinstance(statement, ast.AnnAssign) for statement in body)
+
+
+@pytest.mark.parametrize("path", FOR_PEOPLE, ids=lambda p: p.stem)
+def test_what_papermill_is_given_reaches_the_notebook(path):
+    "A cell of parameters without its tag would be ignored in silence"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
+    untagged = [c for c in cells if c["cell_type"] == "code" and is_assignments("".join(c["source"]))]
+    assert tagged == untagged and len(tagged) <= 1
+    if tagged:
+        given = papermill.inspect_notebook(path)
+        names = [s.target.id for s in ast.parse("".join(tagged[0]["source"])).body]
+        assert list(given) == names
+
+
+@pytest.mark.parametrize("path", FOR_PEOPLE, ids=lambda p: p.stem)
 def test_a_notebook_for_people_says_why_before_what_and_shows_what_came_of_it(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     head = "".join(cells[0]["source"]).split("\n")

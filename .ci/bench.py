@@ -1,0 +1,81 @@
+"""What `nbs/bench` measures, as one table: every notebook there is run, and `reports/benchmarks.md` is written from the ratios that they leave.
+
+    python .ci/bench.py [NAME …]    # all of them, or those of these names; nothing else should run beside them
+
+A table keeps the lines of the benchmarks that are not run again.
+"""
+
+import json
+import platform
+import re
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import papermill
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE, BENCHES = ROOT / "reports" / "benchmarks.md", ROOT / "nbs" / "bench"
+HEAD = """# Benchmarks
+
+Each line is a ratio that was measured side by side in one run: the median of its rounds, and the lowest and highest of them. `make bench` runs the notebooks in `nbs/bench` and writes this table.
+
+| notebook | what | against | times | rounds | wanted | where and when |
+| --- | --- | --- | ---: | --- | ---: | --- |
+"""
+
+
+def machine() -> str:
+    "The processor, by the name that it gives itself"
+    cpuinfo = Path("/proc/cpuinfo")
+    found = (
+        re.findall(r"^(?:model name|flags)\s*: (.*)$", cpuinfo.read_text(), re.M) if cpuinfo.is_file() else []
+    )
+    name = found[0] if found else platform.processor() or platform.machine()
+    features = [word for word in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if found and word in found[1]]
+    return f"{name} ({features[-1]})" if features else name
+
+
+def line(name: str, ratio: dict, where: str) -> str:
+    "One row of the table"
+    wanted = f"{ratio['wanted']:g}" if ratio["wanted"] else "–"
+    note = f" ({ratio['note']})" if ratio["note"] else ""
+    rounds = f"{ratio['low']:.1f} to {ratio['high']:.1f}"
+    cells = (name, ratio["what"] + note, ratio["against"], f"{ratio['times']:.1f}", rounds, wanted, where)
+    return f"| {' | '.join(cells)} |"
+
+
+def main(names: list[str]) -> int:
+    notebooks = {p.stem: p for p in sorted(BENCHES.glob("*.ipynb"))}
+    if unknown := set(names) - set(notebooks):
+        print(
+            f"no benchmark of the name {', '.join(sorted(unknown))}; there are {', '.join(notebooks)}",
+            file=sys.stderr,
+        )
+        return 2
+    old = TABLE.read_text(encoding="utf-8").splitlines() if TABLE.is_file() else []
+    rows = {name: [row for row in old if row.startswith(f"| {name} |")] for name in notebooks}
+    where = f"{machine()}, {date.today()}"
+    for name in names or notebooks:
+        with tempfile.TemporaryDirectory() as folder:
+            result = Path(folder, "ratios.json")
+            papermill.execute_notebook(
+                notebooks[name],
+                Path(folder, f"{name}.ipynb"),
+                dict(result=str(result)),
+                cwd=BENCHES,
+                kernel_name="python3",
+            )
+            rows[name] = [
+                line(name, ratio, where) for ratio in json.loads(result.read_text(encoding="utf-8"))
+            ]
+        print(*rows[name], sep="\n")
+        TABLE.write_text(
+            HEAD + "\n".join(row for lines in rows.values() for row in lines) + "\n", encoding="utf-8"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
