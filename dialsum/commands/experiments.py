@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .display import show_progress
+from .layout import print_rows
 from .listing import fact_score, find_run
 from .options import plan_parameters
 from .protected import check_outside_models
@@ -302,19 +303,19 @@ def _print_outcome(
             end="",
         )
     else:
-        print(*_model_lines(rows), *_failed_lines(failed, run), sep="\n")
+        print_rows(_model_rows(rows))
+        print(*_failed_lines(failed, run), sep="\n", end="\n" if failed else "")
         print(f"report: {report or 'not written'}", *([f"        {page}"] if page else []), sep="\n")
     return 1 if any(not f["optional"] for f in failed) else 0
 
 
-def _model_lines(rows: list[dict[str, Any]]) -> list[str]:
-    longest = max(len(row["model"]) for row in rows)
-    lines = []
+def _model_rows(rows: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    texts = []
     for row in rows:
         count = sum(status == "success" for status in row["stages"].values())
         stages = f"{count} of {len(row['stages'])} stages"
-        lines.append(f"{row['model']:{longest}}  {stages:14}  {_spelled_score(row['score'])}")
-    return lines
+        texts.append((row["model"], [f"{stages:14}", _spelled_score(row["score"])]))
+    return texts
 
 
 def _failed_lines(failed: list[dict[str, Any]], run: Path) -> list[str]:  # each in one language
