@@ -120,10 +120,12 @@ def _arguments(argv: list[str]) -> argparse.Namespace:  # with those of a recipe
         if extra[0].startswith("-"):
             raise unknown(Phrase("option_of_command", dict(command=args.command)), extra[0], options)
         raise DialsumError("argument_unexpected", argument=extra[0], command=args.command)
+    command = top.command(args.command)
+    usual = {name: action.default for name, action in command.actions().items()}
     if hasattr(args, "config") and args.command != "stage":
-        command = top.command(args.command)
         command.set_defaults(**read_recipe(args.config, command, limits=args.command != "preflight"))
         args = top.parse_args(words)
+    args.given = sorted(name for name, value in vars(args).items() if value != usual.get(name, value))
     args.typed = shlex.join(["dialsum", *argv])
     return args
 

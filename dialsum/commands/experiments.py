@@ -29,6 +29,7 @@ from dialsum.commands.request import (
     check_request,
     experiment_options,
     given_checkpoints,
+    given_names,
     given_parameters,
     model_names,
     new_request,
@@ -91,10 +92,11 @@ def _save_request(args: argparse.Namespace, options: dict[str, Any]) -> None:  #
     print(f"dialsum: what was asked is in {path}; `--config {path}` asks for it again", file=sys.stderr)
 
 
-def _recipe_note(args: argparse.Namespace) -> dict[str, Any]:  # for experiment.json
-    return (
-        dict(recipe={str(args.config): sha256(args.config.expanduser())}) if hasattr(args, "config") else {}
-    )
+def _notes(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:  # for experiment.json
+    notes: dict[str, Any] = dict(given=given_names(args, options))
+    if hasattr(args, "config"):
+        notes["recipe"] = {str(args.config): sha256(args.config.expanduser())}
+    return notes
 
 
 def run_experiment(
@@ -111,7 +113,7 @@ def run_experiment(
         getattr(args, "runs", None),
         data=request.data,
         stages=[s.key for s in request.stages(Path())],
-        **_recipe_note(args),
+        **_notes(args, request.options),
     )
     count = at_once(workers, scale)[0]
     print(f"{run.name}: {', '.join(models)} ({scale}), {count} at once, in {run}", file=sys.stderr)
@@ -178,7 +180,8 @@ def _note_attempt(
     if not undone and not changed:
         return
     reasons = {key: reason.to_dict() for key, reason in undone.items()}
-    attempt = dict(time=now(), command=args.typed, changed=changed, left=reasons)
+    given = given_names(args, options)
+    attempt = dict(time=now(), command=args.typed, changed=changed, given=given, left=reasons)
     now_asked = dict(
         options=options,
         data=request.data,
