@@ -112,8 +112,15 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = dict(
 )
 
 
+def _asked_for(argv: list[str]) -> list[str]:  # `dialsum`, `dialsum help` and `dialsum help run` ask for help
+    words = [*argv[1:2], "--help"] if argv[:1] in ([], ["help"]) else argv
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise unknown("command", words[0], list(COMMANDS))
+    return words
+
+
 def _arguments(argv: list[str]) -> argparse.Namespace:  # with those of a recipe, where one was named
-    top, words = parser(), with_dashes(argv)
+    top, words = parser(), with_dashes(_asked_for(argv))
     args, extra = top.parse_known_args(words)
     if extra:
         options = top.options_of(args.command)

@@ -31,11 +31,15 @@ def find_run(
     resumable: bool = False,  # whether only what `resume` can go on with is looked for by a part of its name
 ) -> Path:  # the run folder
     "An experiment by name; raises `DialsumError` when none or several fit"
+    top = Path(runs or runs_path()).expanduser().absolute()
+    folders = [p.parent for p in sorted(top.glob("*/experiment.json"))]
+    if not name:
+        names = [p.name for p in folders if not resumable or _is_resumable(p)]
+        code = "no_experiment_named" if names else "no_experiment_yet"
+        raise DialsumError(code, known=names[-12:])
     is_path = runs is None or os.sep in name
     if is_path and os.path.isfile(Path(name).expanduser() / "experiment.json"):
         return Path(name).expanduser().absolute()
-    top = Path(runs or runs_path()).expanduser().absolute()
-    folders = [p.parent for p in sorted(top.glob("*/experiment.json"))]
     exact = [p for p in folders if p.name == name]
     if resumable:
         folders = [p for p in folders if _is_resumable(p)]
