@@ -112,18 +112,27 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = dict(
 )
 
 
+def _asked_for(argv: list[str]) -> list[str]:  # `dialsum`, `dialsum help` and `dialsum help run` ask for help
+    words = [*argv[1:2], "--help"] if argv[:1] in ([], ["help"]) else argv
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise unknown("command", words[0], list(COMMANDS))
+    return words
+
+
 def _arguments(argv: list[str]) -> argparse.Namespace:  # with those of a recipe, where one was named
-    top, words = parser(), with_dashes(argv)
+    top, words = parser(), with_dashes(_asked_for(argv))
     args, extra = top.parse_known_args(words)
     if extra:
         options = top.options_of(args.command)
         if extra[0].startswith("-"):
             raise unknown(Phrase("option_of_command", dict(command=args.command)), extra[0], options)
         raise DialsumError("argument_unexpected", argument=extra[0], command=args.command)
+    command = top.command(args.command)
+    usual = {name: action.default for name, action in command.actions().items()}
     if hasattr(args, "config") and args.command != "stage":
-        command = top.command(args.command)
         command.set_defaults(**read_recipe(args.config, command, limits=args.command != "preflight"))
         args = top.parse_args(words)
+    args.given = sorted(name for name, value in vars(args).items() if value != usual.get(name, value))
     args.typed = shlex.join(["dialsum", *argv])
     return args
 

@@ -72,11 +72,21 @@ class Preflight:
         return f"{len(good)} of {len(self.models)} models can start ({', '.join(good) or 'none'})"
 
     def rows(self) -> list[tuple[str, Finding]]:
-        "(model, finding)"
-        return [(m, finding) for m, findings in self.models.items() for finding in findings]
+        "(models that it is about, finding): what several of them share is told once"
+        models_by_text: dict[tuple[str, ...], list[str]] = {}
+        first: dict[tuple[str, ...], Finding] = {}
+        for model, findings in self.models.items():
+            for finding in findings:
+                text = (finding.severity, finding.where, finding.what, finding.why, finding.remedy)
+                models_by_text.setdefault(text, []).append(model)
+                first.setdefault(text, finding)
+        return [(self._named(models), first[text]) for text, models in models_by_text.items()]
+
+    def _named(self, models: list[str]) -> str:
+        return "all models" if len(models) == len(self.models) > 1 else ", ".join(models)
 
     def __repr__(self) -> str:
-        lines = [f"{m}: {f.severity}: {f.what} [{f.place}]; {f.why}; {f.remedy}" for m, f in self.rows()]
+        lines = [line for models, finding in self.rows() for line in _finding_lines(models, finding)]
         return "\n".join([*lines, *self.ahead(), f"{self.summary()}, {self.seconds:.1f} s"])
 
     def _repr_html_(self) -> str:
@@ -92,10 +102,16 @@ class Preflight:
 MARKS = dict(error="✗ error", warning="△ warning")  # severity → as a notebook shows it
 
 
-def _cells(model: str, finding: Finding) -> list[str]:  # HTML
+def _finding_lines(models: str, finding: Finding) -> list[str]:  # of a terminal
+    what = finding.what.removeprefix(f"{models}: ")  # its sentence may begin with the model
+    head = f"{models}: {finding.severity}: {what} [{finding.place}]"
+    return [head, *(f"  {text}" for text in (finding.why, finding.remedy) if text)]
+
+
+def _cells(models: str, finding: Finding) -> list[str]:  # HTML
     mark = MARKS.get(finding.severity, html.escape(finding.severity))
-    texts = (finding.what, finding.where, finding.why, finding.remedy)
-    return [f"<b>{html.escape(model)}</b>", mark, *map(_html_text, texts)]
+    texts = (finding.what, finding.place, finding.why, finding.remedy)
+    return [f"<b>{html.escape(models)}</b>", mark, *map(_html_text, texts)]
 
 
 def _html_text(text: str) -> str:  # code in backticks stays code

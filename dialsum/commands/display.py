@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.text import Text as Piece
 
+from .layout import named_rows, packed
 from ..pipeline.spec import StageSpec
 from dialsum.pipeline.status import (
     FoldsProgress,
@@ -65,30 +65,6 @@ def _fold_pieces(folds: FoldsProgress) -> list[Piece]:
         pieces.append(Piece(f"▶ fold {number}: {stage} {_running(p)}", _colours["running"]))
     return pieces
 
-# %% ../../nbs/modules/commands/display.ipynb #71a264c3
-def _packed(pieces: list[Piece], width: int) -> list[Piece]:  # lines of at most `width` columns
-    lines = [Piece()]
-    for piece in pieces:
-        room = width - cell_len(lines[-1].plain)
-        if lines[-1].plain and cell_len(piece.plain) + 2 > room:
-            lines.append(Piece())
-        elif lines[-1].plain:
-            lines[-1].append("  ")
-        lines[-1].append_text(piece)
-    return [part for line in lines for part in _broken(line, width)]
-
-
-def _broken(line: Piece, width: int) -> list[Piece]:  # a line that is too long by itself
-    if cell_len(line.plain) <= width:
-        return [line]
-    places, used = [], 0
-    for i, character in enumerate(line.plain):
-        used += cell_len(character)
-        if used > width:
-            places.append(i)
-            used = cell_len(character)
-    return list(line.divide(places))
-
 # %% ../../nbs/modules/commands/display.ipynb #b410a5e0
 @dataclass(frozen=True)
 class Board:
@@ -102,21 +78,7 @@ class Board:
         width: int,  # columns
     ) -> list[Piece]:
         "The board as lines of at most `width` columns, from which nothing is left out"
-        longest = max(cell_len(name) for name, _ in self.rows)
-        beside = 3 * (longest + 2) <= width
-        indent = longest + 2 if beside else 2
-        lines = _packed([Piece(part) for part in self.summary], width)
-        for name, pieces in self.rows:
-            below = _packed(pieces, width - indent)
-            if not beside:
-                lines += _broken(Piece(name, "bold"), width)
-                lines += [Piece(" " * indent).append_text(line) for line in below]
-                continue
-            head = Piece.assemble((name, "bold"), " " * (indent - cell_len(name)))
-            for line in below:
-                lines.append(head.append_text(line))
-                head = Piece(" " * indent)
-        return lines
+        return packed([Piece(part) for part in self.summary], width) + named_rows(self.rows, width)
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         yield from self.lines(options.max_width)

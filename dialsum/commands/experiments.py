@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .display import show_progress
+from .layout import print_rows
 from .listing import fact_score, find_run
 from .options import plan_parameters
 from .protected import check_outside_models
@@ -28,6 +29,7 @@ from dialsum.commands.request import (
     check_request,
     experiment_options,
     given_checkpoints,
+    given_names,
     given_parameters,
     model_names,
     new_request,
@@ -90,10 +92,11 @@ def _save_request(args: argparse.Namespace, options: dict[str, Any]) -> None:  #
     print(f"dialsum: what was asked is in {path}; `--config {path}` asks for it again", file=sys.stderr)
 
 
-def _recipe_note(args: argparse.Namespace) -> dict[str, Any]:  # for experiment.json
-    return (
-        dict(recipe={str(args.config): sha256(args.config.expanduser())}) if hasattr(args, "config") else {}
-    )
+def _notes(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:  # for experiment.json
+    notes: dict[str, Any] = dict(given=given_names(args, options))
+    if hasattr(args, "config"):
+        notes["recipe"] = {str(args.config): sha256(args.config.expanduser())}
+    return notes
 
 
 def run_experiment(
@@ -110,7 +113,7 @@ def run_experiment(
         getattr(args, "runs", None),
         data=request.data,
         stages=[s.key for s in request.stages(Path())],
-        **_recipe_note(args),
+        **_notes(args, request.options),
     )
     count = at_once(workers, scale)[0]
     print(f"{run.name}: {', '.join(models)} ({scale}), {count} at once, in {run}", file=sys.stderr)
@@ -177,7 +180,8 @@ def _note_attempt(
     if not undone and not changed:
         return
     reasons = {key: reason.to_dict() for key, reason in undone.items()}
-    attempt = dict(time=now(), command=args.typed, changed=changed, left=reasons)
+    given = given_names(args, options)
+    attempt = dict(time=now(), command=args.typed, changed=changed, given=given, left=reasons)
     now_asked = dict(
         options=options,
         data=request.data,
@@ -302,19 +306,19 @@ def _print_outcome(
             end="",
         )
     else:
-        print(*_model_lines(rows), *_failed_lines(failed, run), sep="\n")
+        print_rows(_model_rows(rows))
+        print(*_failed_lines(failed, run), sep="\n", end="\n" if failed else "")
         print(f"report: {report or 'not written'}", *([f"        {page}"] if page else []), sep="\n")
     return 1 if any(not f["optional"] for f in failed) else 0
 
 
-def _model_lines(rows: list[dict[str, Any]]) -> list[str]:
-    longest = max(len(row["model"]) for row in rows)
-    lines = []
+def _model_rows(rows: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    texts = []
     for row in rows:
         count = sum(status == "success" for status in row["stages"].values())
         stages = f"{count} of {len(row['stages'])} stages"
-        lines.append(f"{row['model']:{longest}}  {stages:14}  {_spelled_score(row['score'])}")
-    return lines
+        texts.append((row["model"], [f"{stages:14}", _spelled_score(row["score"])]))
+    return texts
 
 
 def _failed_lines(failed: list[dict[str, Any]], run: Path) -> list[str]:  # each in one language

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from .layout import print_rows
 from ..generation.metrics import EvaluateMetrics
 from ..models.cards import CARDS
 from ..pipeline.executor import state
@@ -30,11 +31,15 @@ def find_run(
     resumable: bool = False,  # whether only what `resume` can go on with is looked for by a part of its name
 ) -> Path:  # the run folder
     "An experiment by name; raises `DialsumError` when none or several fit"
+    top = Path(runs or runs_path()).expanduser().absolute()
+    folders = [p.parent for p in sorted(top.glob("*/experiment.json"))]
+    if not name:
+        names = [p.name for p in folders if not resumable or _is_resumable(p)]
+        code = "no_experiment_named" if names else "no_experiment_yet"
+        raise DialsumError(code, known=names[-12:])
     is_path = runs is None or os.sep in name
     if is_path and os.path.isfile(Path(name).expanduser() / "experiment.json"):
         return Path(name).expanduser().absolute()
-    top = Path(runs or runs_path()).expanduser().absolute()
-    folders = [p.parent for p in sorted(top.glob("*/experiment.json"))]
     exact = [p for p in folders if p.name == name]
     if resumable:
         folders = [p for p in folders if _is_resumable(p)]
@@ -93,12 +98,22 @@ def list_models(
     if args.json:
         print(to_json(rows), end="")
     else:
-        print(f"{'model':22} {'family':9} {'parameters':>15} {'LoRA r=16':>12}  checkpoint (other names)")
-        for r in rows:
-            lora = f"{r['lora_r16']:,}" if r["lora_r16"] else "-"
-            names = f"{r['checkpoint']} ({', '.join(r['aliases'])})"
-            print(f"{r['name']:22} {r['family']:9} {r['parameters']:>15,} {lora:>12}  {names}")
+        head = ("model", [_sizes("family", "parameters", "LoRA r=16"), "checkpoint", "also: other names"])
+        print_rows([head, *map(_model_row, rows)])
     return 0
+
+
+def _model_row(row: dict[str, Any]) -> tuple[str, list[str]]:
+    lora = f"{row['lora_r16']:,}" if row["lora_r16"] else "-"
+    texts = [_sizes(row["family"], f"{row['parameters']:,}", lora), row["checkpoint"]]
+    if row["aliases"]:
+        first, *others = row["aliases"]
+        texts += [f"also: {first}", *others]
+    return row["name"], texts
+
+
+def _sizes(family: str, parameters: str, lora: str) -> str:  # of one width
+    return f"{family:11}  {parameters:>14}  {lora:>10}"
 
 # %% ../../nbs/modules/commands/listing.ipynb #6338f9d3
 def runs_table(
@@ -152,13 +167,17 @@ def list_runs(
     if args.json:
         print(to_json(rows), end="")
     else:
-        for r in rows:
-            counts = f"{r['success']:3} succeeded {r['failed']:2} failed {r['blocked']:2} blocked"
-            broken = f"  {r['broken']}" if r["broken"] else ""
-            print(f"{r['experiment']:40} {r['state']:11} {counts}  best: {r['best'] or '-'}{broken}")
+        print_rows([(row["experiment"], _run_texts(row)) for row in rows])
         if not rows:
             print("no experiments yet: try `dialsum demo`")
     return 0
+
+
+def _run_texts(row: dict[str, Any]) -> list[str]:
+    if row["broken"]:
+        return [f"{row['state']:11}", row["broken"]]
+    counts = [f"{row['success']:3} succeeded", f"{row['failed']:2} failed", f"{row['blocked']:2} blocked"]
+    return [f"{row['state']:11}", *counts, f"best: {row['best'] or '-'}"]
 
 # %% ../../nbs/modules/commands/listing.ipynb #ca3140c4
 def fact_score(

@@ -8,6 +8,7 @@ __all__ = ['OPTION_CHOICES', 'METAVARS', 'TOPICS', 'text_and_default', 'metavar'
 # %% ../../nbs/modules/commands/option_help.ipynb #cff401b4
 import argparse
 import re
+from collections.abc import Generator
 from typing import Any
 
 from ..runs.parameters import Parameter
@@ -151,9 +152,13 @@ TOPICS = {  # title of a group → its options, in their order
 
 # %% ../../nbs/modules/commands/option_help.ipynb #046afb39
 class HelpFormatter(argparse.HelpFormatter):
-    "Shows an option of several values as `--models MODEL …`"
+    "Shows an option of several values as `--models MODEL …`, and commands where options stand"
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         if action.nargs == argparse.ONE_OR_MORE and isinstance(action.metavar, str):
             return f"{action.metavar} …"
         return super()._format_args(action, default_metavar)
+
+    def _iter_indented_subactions(self, action: argparse.Action) -> Generator[argparse.Action, None, None]:
+        subactions = getattr(action, "_get_subactions", list)
+        yield from subactions()

@@ -226,10 +226,14 @@ def parser() -> Parser:
         dest="command", required=True, metavar="COMMAND", title="commands", parser_class=Parser
     )
 
-    def add(name: str, text: str, words: str = "[OPTION …]") -> Parser:
-        sentence = f"{text[0].upper()}{text[1:]}."
+    def add(name: str, text: str, words: str = "[OPTION …]", more: str = "") -> Parser:
+        sentence = f"{text[0].upper()}{text[1:]}.{more}"
         return commands.add_parser(
-            name, help=text, description=sentence, usage=f"dialsum {name} {words}".strip()
+            name,
+            prog=f"dialsum {name}",
+            help=text,
+            description=sentence,
+            usage=f"dialsum {name} {words}".strip(),
         )
 
     for name, text in (
@@ -243,8 +247,15 @@ def parser() -> Parser:
         "resume",
         "what is left of an experiment, and what depends on options that are given anew",
         "EXPERIMENT [OPTION …]",
+        " An option that is not given stays as the experiment has it.",
     )
-    p.add_argument("experiment", metavar="EXPERIMENT", help="run folder, or its name or a part of it")
+    p.add_argument(
+        "experiment",
+        nargs="?",
+        default="",
+        metavar="EXPERIMENT",
+        help="run folder, or its name or a part of it",
+    )
     _add_run_options(p, "resume", declared)
     p = add("stage", "one stage notebook with strict parameters", "STAGE [-p NAME VALUE …] [OPTION …]")
     p.add_argument("stage", metavar="STAGE", help=", ".join(stages()))

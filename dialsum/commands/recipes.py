@@ -15,6 +15,7 @@ import yaml
 
 from .option_help import TOPICS
 from .options import LISTS, Parser, plan_parameters
+from .request import model_names
 from ..runs.errors import DialsumError, unknown
 from ..runs.files import write_atomic
 from ..runs.messages import Phrase
@@ -89,6 +90,8 @@ def _converted(action: argparse.Action, words: list[str]) -> Any:  # as the pars
     name = action.dest
     if isinstance(action, argparse.BooleanOptionalAction):
         return Parameter(name, bool, False, "true or false").typed(words[0])
+    if name == "models":
+        model_names(words)  # refuses an unknown one while its line is known
     if name in _several:
         return words
     if action.choices and words[0] not in action.choices:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'PLAN_SWITCHES', 'model_names', 'given_checkpoints', 'given_parameters', 'with_paraphraser',
            'absolute_paths', 'plan_switches', 'check_request', 'worker_count', 'experiment_options', 'check_beams',
-           'Request', 'new_request', 'recipe_options']
+           'Request', 'new_request', 'given_names', 'recipe_options']
 
 # %% ../../nbs/modules/commands/request.ipynb #bbf4a46c
 import argparse
@@ -290,6 +290,15 @@ def new_request(
     )
     switches = {name: getattr(args, name, False) for name in PLAN_SWITCHES}
     return Request(request_options | switches | absolute_paths(options), data, test)
+
+# %% ../../nbs/modules/commands/request.ipynb #3250dc67
+def given_names(
+    args: argparse.Namespace,  # of which `given` is looked at: the names of what was typed or stood in a recipe
+    options: dict[str, Any],  # as experiment.json keeps them
+) -> list[str]:
+    "The options of an experiment that a person gave"
+    names = ["checkpoints" if name == "checkpoint" else name for name in args.given]
+    return [name for name in names if name in options]
 
 # %% ../../nbs/modules/commands/request.ipynb #70fc5e2c
 _not_in_recipes = (

@@ -28,15 +28,9 @@ from dialsum.ensemble.mbr import (
 from ..runs.errors import DialsumError, unknown
 from ..scores.baselines import lead2, null_scores
 from ..scores.metrics import Differences, Optimism
+from ..scores.nesting import best_candidate, refitted_optimism
 from ..scores.scorer import reference_texts
-from dialsum.scores.significance import (
-    SWAPS,
-    baseline_differences,
-    best_candidate,
-    compare,
-    comparison_rows,
-    refitted_optimism,
-)
+from ..scores.significance import SWAPS, baseline_differences, compare, comparison_rows
 
 # %% ../../nbs/modules/ensemble/assessment.ipynb #eb682c0c
 def _scores(texts: list[str], c: Candidates, references: References, kind: str, tags: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from .candidates import Candidate, Candidates, References
 from .mbr import against, best_index, cached_tokens, candidate_votes, take_best, utility
 from ..korean.tags import broken_tags, invented_tags
 from ..runs.errors import DialsumError, unknown
-from ..scores.significance import nested_scores
+from ..scores.nesting import nested_scores
 from ..scores.tokenizers import Cut
 
 # %% ../../nbs/modules/ensemble/stacking.ipynb #7f4d7e79

@@ -22,8 +22,8 @@ from ..runs.errors import unknown
 from ..runs.facts import place
 from ..runs.stage import Stage
 from ..scores.metrics import Optimism
+from ..scores.nesting import selection_optimism
 from ..scores.rouge import rouge
-from ..scores.significance import selection_optimism
 
 # %% ../../nbs/modules/generation/choices.ipynb #bbc77dff
 def learned_lengths(

@@ -37,7 +37,8 @@ from ..models.writing_memory import estimate_generation
 from ..runs.error_facts import coded
 from ..runs.errors import DialsumError
 from ..scores.metrics import Optimism
-from ..scores.significance import interval, refitted_optimism
+from ..scores.nesting import refitted_optimism
+from ..scores.significance import interval
 
 # %% ../../nbs/modules/generation/search.ipynb #5ba78882
 SIZES = (1, 2, 4, 8, 16, 32, 64)

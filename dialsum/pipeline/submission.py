@@ -19,7 +19,8 @@ from ..runs.facts import place, read_facts
 from ..runs.records import Metrics
 from ..runs.stage import Stage
 from ..scores.metrics import ComparedSystem, Optimism, ScoredMetrics
-from ..scores.significance import compare, comparison_rows, selection_optimism
+from ..scores.nesting import selection_optimism
+from ..scores.significance import compare, comparison_rows
 
 # %% ../../nbs/modules/pipeline/submission.ipynb #3ba16e41
 SUBMISSION_METRICS = ("mean", "rouge1", "rouge2", "rougeL")

@@ -63,18 +63,25 @@ def option_value(
 _of_no_result = ("command", "run", "reports")  # options that say where, not what
 
 
-def _typed_names(record: ExperimentRecord) -> set[str]:  # of the options that stand in its commands
-    names: set[str] = set()
-    commands = [record.options.get("command"), *(attempt.command for attempt in record.attempts)]
-    for command in filter(None, commands):
-        try:
-            words = shlex.split(command)
-        except ValueError:  # a quote is missing
-            words = command.split()
-        flags = [word.partition("=")[0].lstrip("-") for word in words if word.startswith("--")]
-        names |= {flag.replace("-", "_").removeprefix("no_") for flag in flags}
+def _given_names(record: ExperimentRecord) -> set[str]:  # of the options that a person gave, then or later
+    names = _typed_names(str(record.options.get("command", "")))
+    if record.given is not None:
+        names = set(record.given)
     for attempt in record.attempts:
-        names |= set(attempt.changed)
+        if attempt.given is None:
+            names |= _typed_names(attempt.command) | set(attempt.changed)
+        else:
+            names |= set(attempt.given)
+    return names
+
+
+def _typed_names(command: str) -> set[str]:  # of the options that stand in it
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote is missing
+        words = command.split()
+    flags = [word.partition("=")[0].lstrip("-") for word in words if word.startswith("--")]
+    names = {flag.replace("-", "_").removeprefix("no_") for flag in flags}
     return names | {"checkpoints"} if "checkpoint" in names else names
 
 
@@ -111,15 +118,16 @@ def options_by_origin(
     "(the options that a person gave, those that the program wrote by itself)"
     if record is None:
         return {}, {}
-    typed = _typed_names(record)
-    usual = _usual_values(record.options)
+    names = _given_names(record)
+    if record.given is None:
+        usual = _usual_values(record.options)
+        names |= {name for name, value in record.options.items() if name not in usual or value != usual[name]}
     given, automatic = {}, {}
     for name in sorted(record.options, key=_place):
-        value = record.options[name]
         if name in _of_no_result:
             continue
-        if name not in typed and name in usual and value == usual[name]:
-            automatic[name] = value
+        if name in names:
+            given[name] = record.options[name]
         else:
-            given[name] = value
+            automatic[name] = record.options[name]
     return given, automatic

@@ -194,6 +194,7 @@ class Attempt(Record):
     time: Text = ""  # ISO 8601 with zone
     command: Text = ""
     changed: dict[str, list[Any]] = {}  # option → [before, since]
+    given: list[Text] | None = None  # options that a person gave; None where nobody noted them
     left: dict[str, Coded] = {}  # a stage's key → why it ran again
 
 
@@ -207,5 +208,8 @@ class ExperimentRecord(Record):
     environment: Environment = Environment()
     data: dict[str, Text] = {}  # file → SHA-256
     stages: list[Text] = []  # keys of those that were planned; empty where nobody noted them
+    given: list[Text] | None = (
+        None  # options that a person gave, typed or in a recipe; None: nobody noted them
+    )
     recipe: dict[str, Text] = {}  # the file that `--config` named, as it was given → SHA-256
     attempts: list[Attempt] = []

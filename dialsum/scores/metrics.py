@@ -101,7 +101,7 @@ class ScoreRecord(ScoreRow):
 
 # %% ../../nbs/modules/scores/metrics.ipynb #96007279
 class Optimism(Record):
-    "How much too good a score is that was the highest of several, by `significance.selection_optimism`"
+    "How much too good a score is that was the highest of several, by `nesting.selection_optimism`"
 
     choice: Text = ""  # what was chosen: 'epoch', 'decoding', 'fold', 'engine', 'strategy' or 'submission'
     chosen: Text = ""  # of the candidates

@@ -27,7 +27,7 @@ from ..runs.files import to_json, write_atomic
 from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
 from ..scores.metrics import Optimism
-from ..scores.significance import selection_optimism
+from ..scores.nesting import selection_optimism
 from .lora import options_of_model
 from .metrics import CurvePoint, Evaluation
 from .new_tokens import place_tokens

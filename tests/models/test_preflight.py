@@ -211,6 +211,12 @@ def test_a_disk_or_memory_that_is_too_small_is_found_with_what_would_fit():
     )
 
 
+def test_preflight_tells_a_missing_file_once(typed, tmp_path):
+    done = typed("preflight", "--models", "all", "--train-csv", tmp_path / "none.csv", "--runs", tmp_path)
+    assert done.returncode == 1 and done.stdout.count("none.csv") == 1
+    assert "all models: error: " in done.stdout
+
+
 def test_preflight_json_is_the_contract(typed, tmp_path):
     done = typed(
         "preflight", "--models", "all", "--train-csv", tmp_path / "none.csv", "--runs", tmp_path, "--json"

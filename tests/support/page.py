@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from support.experiments import TYPED, at, builder, case, metrics, scored, whole
+from support.experiments import at, builder, case, scored, whole
 
 from dialsum.report.document import render, write_report
 from dialsum.report.experiment import read_experiment
@@ -95,89 +95,6 @@ def crowded(build, models, name="model"):
         leave("predict", f"{name} {m}", start=30 * m + 55)
     leave("submit", start=30 * models + 50)
     return run
-
-
-SIX = ["kobart", "llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "polyglot-ko-12.8b", "kullm-v2"]
-NO_MEMORY = "CUDA out of memory. Tried to allocate 1.25 GiB. GPU 0 has a total capacity of 23.99 GiB, of which 512 MiB is free."
-
-
-def engine_rows(model):
-    "What was measured of a model's engines"
-    rows = []
-    for i, engine in enumerate(("hf", "hf-bf16", "int8", "ctranslate2")):
-        for batch in (1, 4, 16, 64):
-            rows.append(
-                dict(
-                    engine=engine,
-                    batch_size=batch,
-                    dialogues=16,
-                    throughput=batch**0.5 * (1 + i),
-                    latency=1.5 / (1 + i),
-                    difference=[0.0, -0.4, 0.3],
-                    identical=1.0,
-                    peak=2.5,
-                    disk=0.5,
-                )
-            )
-    return rows
-
-
-def six_by_five(build):
-    "Six models in five folds with everything switched on, of which two fail, one of them in every fold"
-    run, leave = build(
-        name="20261121_012847_six_by_five",
-        models=SIX,
-        k_folds=5,
-        scale="full",
-        use_tta=True,
-        optimize_inference=True,
-        ensemble_strategy="stacking",
-        ensemble_members=["models", "folds"],
-        command=" ".join(TYPED.split()).replace("--mode", "dialsum run --mode", 1),
-    )
-    leave("data", seconds=20, found=metrics("data") | dict(quality=QUALITY))
-    for m, model in enumerate(SIX):
-        for fold in (None, *range(5)):
-            lost = model == "polyglot-ko-12.8b" or (model, fold) == ("kullm-v2", 3)
-            start = 30 + 100 * m + 15 * (0 if fold is None else fold + 1)
-            where = dict(fold=fold, folder=f"{model}/fold{fold}" if fold is not None else model)
-            (run / model).mkdir(exist_ok=True)
-            if lost:
-                leave("train", model, "failed", start, 6, message=NO_MEMORY, **where)
-                leave("evaluate", model, "blocked", start + 6, 0, message="blocked", kind="blocked", **where)
-            else:
-                leave("train", model, start=start, seconds=10, **where)
-                found = metrics("evaluate", 42.0 - 3 * m + (fold or 0) / 5)
-                leave("evaluate", model, start=start + 10, seconds=4, found=found, **where)
-        if model == "polyglot-ko-12.8b":
-            leave(
-                "predict", model, "blocked", 130 + 100 * m, 0, message="blocked", kind="blocked", folder=model
-            )
-            continue
-        leave("predict", model, start=130 + 100 * m, seconds=5, folder=model)
-        optimized = dict(engine="int8", batch_size=16, rows=engine_rows(model), reason="", device="cuda")
-        leave("optimize", model, start=135 + 100 * m, seconds=20, found=optimized, folder=model)
-        folds = dict(folds=[dict(fold=k, rows=13, mean=42.0 - 3 * m + k / 5) for k in range(5)])
-        spread = dict(spread=dict(mean=42.4 - 3 * m, std=0.32), rows=64)
-        found = metrics("evaluate", 42.4 - 3 * m) | folds | spread
-        leave("folds", model, start=128 + 100 * m, seconds=1, found=found, folder=model)
-    leave("submit", start=700)
-    return run
-
-
-QUALITY = dict(
-    rows=12457,
-    dropped=214,
-    threshold=0.8,
-    kinds={
-        kind: dict(train=count, dev=count // 10, test=0)
-        for kind, count in dict(mojibake=12, duplicate=41, broken_tag=33, copied=18, near_leak=7).items()
-    },
-    parts={
-        part: dict(rows=rows, errors=45, warned=120, bad=33, score_mean=0.981, score_min=0.1)
-        for part, rows in dict(train=12457, dev=499, test=499).items()
-    },
-)
 
 
 FIRST_SCREEN = """# 실험 보고서: 20261121_012847_premium

@@ -5,14 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from support.experiments import fact_of
+from support.experiments import SIX, fact_of
 
 from dialsum.pipeline.plan import plan_stages
 from dialsum.report.experiment import Experiment
 from dialsum.runs.error_facts import make_error
 from dialsum.runs.records import ErrorRecord, ExperimentRecord
 
-SIX = ["kobart", "llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "polyglot-ko-12.8b", "kullm-v2"]
 BEGIN = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
 SECONDS = dict(
     preflight=4.1,

@@ -7,6 +7,7 @@ import sys
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from support.screens import Screen
 
 from dialsum.commands.display import Board, board, show_progress
 from dialsum.pipeline.plan import plan_stages
@@ -19,11 +20,6 @@ WIDTHS = (60, 80, 120)
 LONG = "my-own-llama-3.2-korean-bllossom-3b-instruct-of-november-adapted-to-our-calls-"
 ALIKE = [f"{LONG}a", f"{LONG}b"]  # they differ at their end
 HANGUL = ["우리-회사의-아주-긴-모형-이름-하나", "우리-회사의-아주-긴-모형-이름-둘"]
-
-
-class Screen(io.StringIO):
-    def isatty(self):
-        return True
 
 
 @pytest.fixture

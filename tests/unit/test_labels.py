@@ -2,6 +2,7 @@
 
 import ast
 import tomllib
+from collections import defaultdict
 from string import Formatter
 
 from support.places import ROOT
@@ -73,6 +74,16 @@ def test_the_keys_are_those_that_facts_have():
     sentences = labels_of("advice").values()
     named = {name for sentence in sentences for _, name, _, _ in Formatter().parse(sentence) if name}
     assert named == set(VALUES) == set(labels_of("advice_value"))
+
+
+def test_an_option_is_called_the_same_everywhere():
+    of_options = ("option", "recipe", "decoding", "fitted", "factor", "precision")
+    names = defaultdict(set)
+    for kind in of_options:
+        for option, name in FILE[kind].items():
+            names[option].add(name)
+    assert {option: found for option, found in names.items() if len(found) > 1} == {}
+    assert set(FILE["decoding"]) | set(FILE["recipe"]) <= set(FILE["option"])  # what is settled is an option
 
 
 def test_every_sentence_of_a_verdict_has_its_place():

@@ -145,7 +145,10 @@ def test_settings_are_told_once(evaluated):
         text = path.read_text()
         path.write_text(text.replace('"learning_rate": 0.005', f'"learning_rate": {rate}'))
     text = section(run, "training")
-    assert text.count("배치 8") == 1 and "**모든 모델에 같은 설정:** 학습 방법 LoRA, 에폭 3, 배치 8" in text
+    assert (
+        text.count("배치 크기 8") == 1
+        and "**모든 모델에 같은 설정:** 학습 방법 LoRA, 에폭 3, 배치 크기 8" in text
+    )
     assert "| 모델마다 다른 설정 | 학습률 |\n" in text
     assert "| KoBART | 3e-05 |" in text and "| KULLM-v2 | 0.0001 |" in text
     assert "배치" not in section(run, "each_model")

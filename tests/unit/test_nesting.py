@@ -17,7 +17,7 @@ from dialsum.runs.facts import place
 from dialsum.runs.files import to_json
 from dialsum.runs.records import Fact
 from dialsum.scores.metrics import Optimism, ScoredMetrics
-from dialsum.scores.significance import (
+from dialsum.scores.nesting import (
     DEALS,
     FOLDS,
     best_candidate,

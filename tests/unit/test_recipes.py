@@ -15,6 +15,11 @@ from dialsum.commands.request import (
     given_checkpoints,
     recipe_options,
 )
+from dialsum.report.comparison.changes import changed_options
+from dialsum.report.experiment import Experiment
+from dialsum.report.labels import labels_of
+from dialsum.report.sections.request import section_request
+from dialsum.report.settings import options_by_origin
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.limits import LIMITS
 from dialsum.runs.records import ExperimentRecord
@@ -259,6 +264,58 @@ def test_the_command_line_wins(typed, started, tmp_path):
     wanted = dict(models=["kobart"], scale="replica", epochs=5, num_beams=2, use_tta=False)
     assert {name: request.options[name] for name in wanted} == wanted
     assert list(record.recipe) == [str(recipe)] and record.options == request.options
+
+
+def test_what_a_recipe_asks_for_was_asked_for_even_where_it_would_be_so_anyway(typed, started, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("scale: full\nworkers: 2\nuse_tta: false\nrehearse: true\nnum_beams: 2")
+    words = ["--scale", "replica", "--epochs", "1", "--runs", tmp_path / "runs", "--reports", tmp_path]
+    for config in (["--config", recipe], ["--num-beams", "2"]):
+        done = typed("run", "--models", "kobart", *config, *words)
+        assert done.returncode == 0, done.stderr
+    of_recipe, of_words = (options_by_origin(record) for _, record in started)
+    assert of_recipe[0].keys() - of_words[0].keys() == {"workers", "use_tta", "rehearse"}
+    assert set(of_words[0]) == {"models", "scale", "epochs", "num_beams"}
+    assert {**of_recipe[0], **of_recipe[1]} == {**of_words[0], **of_words[1]}
+
+
+def test_what_the_program_adds_nobody_gave(typed, started, tmp_path):
+    words = ["--runs", tmp_path / "runs", "--reports", tmp_path]
+    assert typed("demo", "--debug", *words).returncode == 0
+    [(_, record)] = started
+    assert record.given == ["debug", "reports"] and record.options["epochs"] == 1
+    assert set(options_by_origin(record)[0]) == {"debug"}
+
+
+def test_an_attempt_notes_what_was_given_to_it(typed, started, tmp_path):
+    words = ["--runs", tmp_path / "runs"]
+    typed("run", "--models", "kobart", "--scale", "replica", "--name", "mine", "--reports", tmp_path, *words)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("num_beams: 2\nrehearse: true")
+    done = typed("resume", "mine", "--config", recipe, *words)
+    assert done.returncode == 0, done.stderr
+    record = started[-1][1]
+    [attempt] = record.attempts
+    assert attempt.given == ["num_beams", "rehearse"] and list(attempt.changed) == ["num_beams"]
+    assert set(options_by_origin(record)[0]) == {"models", "scale", "num_beams", "rehearse"}
+
+
+def test_the_report_lists_what_a_recipe_gave():
+    options = dict(command="dialsum run --config a.yaml", models=["kobart"], use_tta=False, workers=2)
+    record = ExperimentRecord(options=options, given=["models", "use_tta"])
+    given, _, automatic = section_request(Experiment("x", record, [])).partition("자동")
+    assert "--use-tta" in given and "--models" in given and "--workers" not in given
+    assert labels_of("option")["workers"] in automatic
+
+
+def test_a_comparison_does_not_call_a_default_what_a_recipe_gave():
+    options = dict(models=["kobart"], ensemble_strategy="")
+    records = [
+        ExperimentRecord(options=options | dict(use_tta=tta), given=["models", "use_tta"])
+        for tta in (False, True)
+    ]
+    changes = changed_options([Experiment("x", record, []) for record in records])
+    assert [(change.option, change.values) for change in changes] == [("use_tta", ["아니요", "예"])]
 
 
 def test_a_call_that_is_saved_makes_the_same_experiment(typed, started, tmp_path):

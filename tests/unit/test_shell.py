@@ -8,7 +8,7 @@ import tomllib
 import pytest
 from support.places import ROOT
 
-from dialsum.commands.experiments import _failed_lines, _model_lines
+from dialsum.commands.experiments import _failed_lines, _model_rows
 from dialsum.commands.listing import find_run
 from dialsum.runs.checkout import nbs_path
 from dialsum.runs.errors import DialsumError
@@ -138,7 +138,9 @@ def test_the_outcome_says_how_to_go_on_in_lines_of_one_language(tmp_path):
 def test_the_outcome_of_a_model_is_a_line_of_80_columns():
     row = dict(model="llama-3.2-korean-3b", score=None)
     stages = dict.fromkeys(("train", "evaluate", "predict"), "success") | dict(tta="failed")
-    assert _model_lines([row | dict(stages=stages)]) == ["llama-3.2-korean-3b  3 of 4 stages   not evaluated"]
+    assert _model_rows([row | dict(stages=stages)]) == [
+        ("llama-3.2-korean-3b", ["3 of 4 stages ", "not evaluated"])
+    ]
 
 
 def test_a_log_of_a_run_belongs_to_it(tmp_path, typed):
