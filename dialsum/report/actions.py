@@ -122,7 +122,7 @@ def _advice(e: Experiment) -> list[Action]:
     settings = {label: settings_of(e, label) for label in e.by_model}
     actions = []
     for advice, models in advise(verdicts, faults, settings):
-        values = dict(subject=advice.subject, models=models, todo=advice.action)
+        values = dict(subject=advice.subject, models=models, why=advice.evidence, todo=advice.action)
         actions.append(Action("P2", "advice", values, _command(e, advice)))
     return actions
 

@@ -224,6 +224,7 @@ class Advice:
 
     subject: str  # what it follows from, a Korean clause that ends in a noun
     action: str  # what to do, Korean sentences; options in backquotes
+    evidence: str = ""  # on the first model that it is about: the verdict with its numbers, in Korean
 
 
 Open = Callable[
@@ -412,6 +413,11 @@ def _open_moves(
     return " ".join(with_values(advice[key], settings) for key in keys)
 
 
+def _evidence(rule: str, verdicts: list[Judgement], faults: FaultCounts) -> str:  # rule: a key of `MOVES`
+    texts = [v.text for v in verdicts if v.rule == rule and v.good is False]
+    return texts[0] if texts else f"{FAULTS[rule].title} {faults.share(rule) or 0:.1%}"
+
+
 def _values_of(rule: str, verdicts: list[Judgement]) -> Settings:  # that the verdict was made of
     return {name: value for v in verdicts if v.rule == rule for name, value in v.values.items()}
 
@@ -434,4 +440,9 @@ def advise(
             action = _open_moves(rule, model_problems, known)
             if action:
                 groups.setdefault((rule, action), []).append(model)
-    return [(Advice(_subject(rule), action), models) for (rule, action), models in groups.items()]
+    advice = []
+    for (rule, action), models in groups.items():
+        first = models[0]
+        evidence = _evidence(rule, verdicts[first], faults.get(first) or FaultCounts())
+        advice.append((Advice(_subject(rule), action, evidence), models))
+    return advice

@@ -52,37 +52,61 @@ def _late_failures(e: Experiment) -> list[Lesson]:
     return [Lesson("late_failure", dict(name=late.name, seconds=late.seconds))]
 
 # %% ../../../nbs/modules/report/sections/lessons.ipynb #52370cda
-def _gain(title: str, over: str, row: ComparedSystem, cost: float | None) -> list[Lesson]:
-    if row.change is None:
-        return []
-    points, low, high = row.change
-    values = dict(title=title, over=over, difference=ScoreInterval(f=points, low=low, high=high), cost=cost)
+def _rule_of(row: ComparedSystem) -> str:  # '' where nothing was tested
     p = row.p if row.p_holm is None else row.p_holm
-    if p is None:
-        return []
+    if row.change is None or p is None:
+        return ""
     if p >= 0.05:
-        return [Lesson("no_gain", values)]
-    return [Lesson("gain" if points > 0 else "loss", values)]
+        return "no_gain"
+    return "gain" if row.change[0] > 0 else "loss"
 
 
-def _tta(step: Step[TtaMetrics]) -> list[Lesson]:
-    m = step.metrics
-    return _gain(System("tta", step).title, "", m.gain, m.cost) if m.gain else []
+def _difference(row: ComparedSystem) -> ScoreInterval | None:
+    if row.change is None:
+        return None
+    points, low, high = row.change
+    return ScoreInterval(f=points, low=low, high=high)
+
+
+def _tta(steps: list[Step[TtaMetrics]]) -> list[Lesson]:  # one for all models of which the same can be said
+    groups: dict[str, list[Step[TtaMetrics]]] = {}
+    for step in steps:
+        rule = _rule_of(step.metrics.gain) if step.metrics.gain else ""
+        groups.setdefault(rule, []).append(step)
+    lessons = []
+    for rule, members in groups.items():
+        if not rule:
+            continue
+        gains = [s.metrics.gain for s in members if s.metrics.gain]
+        values = dict(
+            title="TTA",
+            over="",
+            models=[s.label for s in members],
+            difference=_difference(gains[0]) if len(gains) == 1 else None,
+            cost=max((s.metrics.cost or 0 for s in members), default=0),
+        )
+        lessons.append(Lesson(rule, values))
+    return lessons
 
 
 def _ensemble(step: Step[EnsembleMetrics]) -> list[Lesson]:
     m = step.metrics
     measure = m.metrics.get(m.utility)
     rows = [row for row in measure.systems if row.system == m.strategy] if measure else []
-    if not rows or m.strategy == "best":
+    if not rows or m.strategy == "best" or not _rule_of(rows[0]):
         return []
-    return _gain(System("ensemble", step).title, Step.title_of(m.best), rows[0], None)
+    values: dict[str, Any] = dict(
+        title=System("ensemble", step).title,
+        over=Step.title_of(m.best),
+        models=[],
+        difference=_difference(rows[0]),
+        cost=0,
+    )
+    return [Lesson(_rule_of(rows[0]), values)]
 
 
 def _gains(e: Experiment) -> list[Lesson]:
-    lessons = []
-    for step in e.of(TtaMetrics):
-        lessons += _tta(step)
+    lessons = _tta(e.of(TtaMetrics))
     for ensemble in e.of(EnsembleMetrics):
         lessons += _ensemble(ensemble)
     return lessons
@@ -99,6 +123,8 @@ def _detectable(e: Experiment) -> list[Lesson]:  # the smallest difference that 
             _, low, high = row.change
             spreads.append(spread_of((high - low) / 2, dialogues))
     points = detectable_difference(dialogues, max(spreads), comparisons=len(tested))
+    if points < 0.05:
+        return []  # models that differ alike in every dialogue
     return [Lesson("detectable", dict(dialogues=dialogues, points=points))]
 
 
