@@ -3,9 +3,11 @@
 import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from dialsum.pipeline.failed_stage import with_diagnosis
 from dialsum.pipeline.metrics import METRICS
 from dialsum.runs.error_facts import make_error
 from dialsum.runs.files import to_json
@@ -232,12 +234,14 @@ def builder(folder):
             params=None,
             code="",
             fields=None,
+            traceback="",
         ):
             error = None
             if status != "success":
-                error = make_error(
-                    kind, "RuntimeError", code, fields, message, f"errors/{stage}.log"
-                ).to_dict()
+                error = make_error(kind, "RuntimeError", code, fields, message, f"errors/{stage}.log")
+                if traceback:  # what an executor finds in it
+                    error = with_diagnosis(SimpleNamespace(stage=stage), error, traceback)
+                error = error.to_dict()
             fact = dict(
                 schema=SCHEMA,
                 experiment=name,
@@ -330,6 +334,15 @@ NO_MEMORY = (
     "CUDA out of memory. Tried to allocate 1.25 GiB. GPU 0 has a total capacity of 23.99 GiB, "
     "of which 512 MiB is free."
 )
+NO_MEMORY_TRACE = f"""Traceback (most recent call last):
+  File "/data/dialsum/training/fine_tuning.py", line 210, in train
+    outputs = self.trainer.train()
+  File "/data/.venv/lib/python3.11/site-packages/transformers/trainer.py", line 2345, in train
+    return inner_training_loop()
+  File "/data/.venv/lib/python3.11/site-packages/torch/nn/functional.py", line 1704, in dropout
+    return _VF.dropout(input, p, training)
+RuntimeError: {NO_MEMORY}
+"""
 QUALITY = dict(
     rows=12457,
     dropped=214,
@@ -605,7 +618,7 @@ def broken_stages(leave, run, model, start, folds):
     (run / model).mkdir(exist_ok=True)
     for fold in (None, *range(folds)):
         where = dict(fold=fold, folder=model if fold is None else f"{model}/fold{fold}")
-        leave("train", model, "failed", start, 6, message=NO_MEMORY, **where)
+        leave("train", model, "failed", start, 6, message=NO_MEMORY, traceback=NO_MEMORY_TRACE, **where)
         prefix = model if fold is None else f"{model}/fold{fold}"
         fields = dict(stage=f"{prefix}/evaluate", missing=[f"{prefix}/train"])
         blocked = dict(status="blocked", kind="blocked", code="stage_blocked", start=start + 6, seconds=0)
