@@ -8,7 +8,7 @@ __all__ = ['Case', 'DevSystem', 'read_systems', 'read_cases', 'turn_weights']
 # %% ../../nbs/modules/report/cases.ipynb #1c05b80c
 import html
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ..data.dialogues import Dialogue, read, to_dialogues
 from ..models.loading import LoadedModel
 from ..models.prompts import Codec, training_row
 from ..runs.errors import DialsumError
-from ..runs.facts import experiment_record, fact_files, read_fact
+from ..runs.facts import experiment_record, fact_files, read_fact, scale_of_run
 from ..runs.files import sha256
 from ..runs.places import sample_path
 from ..runs.records import Fact
@@ -28,6 +28,7 @@ from ..scores.files import read_predictions
 from ..scores.matches import LEGEND, Matches, find_matches
 from ..scores.metrics import ScoredMetrics
 from ..scores.scorer import ROUGE_TYPES, make_scorer
+from ..scores.shown_texts import is_shown, shown_text
 
 # %% ../../nbs/modules/report/cases.ipynb #ada8ef02
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Case:
     dialogue: Dialogue  # with its references; marks are against the first
     predictions: dict[str, str]  # system → summary
     tags: str = "split"  # as `rouge` takes it
+    scales: dict[str, str] = field(
+        default_factory=dict
+    )  # system → 'full' or 'replica'; full where none is said
 
     @cached_property
     def scores(self) -> dict[str, np.ndarray]:  # system → rouge1, rouge2, rougeL, mean; 0-100; the best first
@@ -53,9 +57,19 @@ class Case:
             for name in self.scores
         }
 
+    def scale(
+        self,
+        name: str,  # of a system
+    ) -> str:  # 'full' or 'replica'
+        "The size of the model that wrote; what a replica wrote is not shown"
+        return self.scales.get(name, "full")
+
     def __repr__(self) -> str:
         references = [f"→ {s}" for s in self.dialogue.summaries]
-        summaries = [f"{name} ({self.scores[name][3]:.1f}): {m}" for name, m in self.marked.items()]
+        summaries = [
+            f"{name} ({self.scores[name][3]:.1f}): {shown_text(str(m), self.scale(name))}"
+            for name, m in self.marked.items()
+        ]
         return "\n".join([f"{self.dialogue.fname}: {self.dialogue.text}", *references, *summaries])
 
     def _repr_html_(self) -> str:
@@ -73,10 +87,12 @@ class Case:
 _score_names = dict(zip((*ROUGE_TYPES, "mean"), ("ROUGE-1", "ROUGE-2", "ROUGE-L", "mean")))
 
 
-def _system_html(name: str, scores: np.ndarray, marked: Matches) -> str:
+def _system_html(name: str, scores: np.ndarray, marked: Matches, scale: str) -> str:
     numbers = " · ".join(f"{kind} {value:.1f}" for kind, value in zip(_score_names.values(), scores))
     head = f'<div style="margin-top:.7em"><b>{html.escape(name)}</b> <small>{numbers}</small></div>'
     text = marked._repr_html_() if marked.text.strip() else "<i>(empty)</i>"
+    if not is_shown(scale):
+        text = f"<i>{html.escape(shown_text('', scale))}</i>"
     return f"{head}<div>{text}</div>"
 
 
@@ -84,7 +100,9 @@ def _case_html(case: Case) -> str:
     d = case.dialogue
     dialogue = Dialogue(d.fname, d.text, (), d.topic)._repr_html_()
     references = "".join(f"<div>→ {html.escape(s)}</div>" for s in d.summaries)
-    systems = "".join(_system_html(name, case.scores[name], m) for name, m in case.marked.items())
+    systems = "".join(
+        _system_html(name, case.scores[name], m, case.scale(name)) for name, m in case.marked.items()
+    )
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:2em;text-align:left;overflow-wrap:anywhere">'
         f'<div style="flex:1 1 24em">{dialogue}</div>'
@@ -106,7 +124,8 @@ def _case_markdown(case: Case, title: Callable[[str], str], kind: str) -> str:
     ]
     for name, m in case.marked.items():
         numbers = " | ".join(f"{value:.1f}" for value in case.scores[name])
-        table.append(f"| {plain_markdown(title(name))} | {numbers} | {m.markdown() or '(빈 글)'} |")
+        text = shown_text(m.markdown() or "(빈 글)", case.scale(name), "ko")
+        table.append(f"| {plain_markdown(title(name))} | {numbers} | {text} |")
     return "\n\n".join([turns, *references, "\n".join(table)])
 
 # %% ../../nbs/modules/report/cases.ipynb #3668ec53
@@ -118,6 +137,7 @@ class DevSystem:
     fact: Fact[ScoredMetrics]  # of the stage that wrote it
     rows: pd.DataFrame  # what it was measured on, as `data.dialogues.read` returns it
     predictions: list[str]  # in the order of `rows`
+    scale: str = "full"  # of the models that wrote, or 'replica'
 
     @cached_property
     def scores(self) -> np.ndarray:  # n×4: rouge1, rouge2, rougeL, mean; 0-100
@@ -157,7 +177,7 @@ def _system(run: Path, path: Path, fact: Fact[ScoredMetrics]) -> DevSystem:  # p
     if not file.is_file() or sha256(file) not in fact.outputs.values():
         raise DialsumError("predictions_changed", system=name, run=run.name, stage=fact.stage, file=file.name)
     texts = read_predictions(file)
-    return DevSystem(name, fact, rows, [texts[f] for f in rows["fname"]])
+    return DevSystem(name, fact, rows, [texts[f] for f in rows["fname"]], scale_of_run(run))
 
 
 def _has_dev_predictions(fact: Fact[ScoredMetrics]) -> bool:
@@ -199,10 +219,11 @@ def read_cases(
     for system in other_systems:
         if not system.rows.equals(first.rows):
             raise DialsumError("systems_rows_differ", system=system.name, first=first.name, run=run_name)
+    scales = {system.name: system.scale for system in dev_systems.values()}
     cases = []
     for i, dialogue in enumerate(to_dialogues(first.rows)):
         predictions = {system.name: system.predictions[i] for system in dev_systems.values()}
-        cases.append(Case(dialogue, predictions, tags))
+        cases.append(Case(dialogue, predictions, tags, scales))
     return cases
 
 # %% ../../nbs/modules/report/cases.ipynb #4d15a431

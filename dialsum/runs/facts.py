@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RESERVE', 'read_fact', 'experiment_record', 'make_fact', 'with_room', 'write_fact', 'place', 'fact_files',
-           'read_facts']
+           'read_facts', 'scale_of_run']
 
 # %% ../../nbs/modules/runs/facts.ipynb #5e751335
 import errno
@@ -175,3 +175,13 @@ def read_facts(
 
 def _stage_of(path: Path) -> str:  # path: of a fact file
     return FORMER_STAGES.get(path.stem, path.stem)
+
+
+def scale_of_run(
+    run: Path,  # run folder
+) -> str:  # 'full' or 'replica'
+    "The size of an experiment's models; 'replica' where that was asked for, or where any of them is one"
+    record = experiment_record(run)
+    sizes = [record.options["scale"]] if record and "scale" in record.options else []
+    sizes += [fact.metrics.scale for fact in read_facts(run)]
+    return "replica" if "replica" in sizes else "full"

@@ -36,6 +36,7 @@ from dialsum.runs.records import SCHEMA
 from dialsum.scores.escaping import plain_markdown
 from dialsum.scores.matches import find_matches
 from dialsum.scores.rouge import ScoreTable, rouge
+from dialsum.scores.shown_texts import shown_text
 from dialsum.scores.significance import Score
 from dialsum.scores.tokenizers import make_tokenizer
 
@@ -558,6 +559,16 @@ def test_data_and_code_are_named_where_they_differ(build, poor, rows):
     assert [part for part, _ in changed_data([a, b])] == ["dev"] and [
         name for name, _ in changed_code([a, b])
     ] == ["커밋", "`torch`"]
+
+
+def test_a_comparison_of_replicas_shows_references_and_no_text_of_theirs(build, rows, poor, good):
+    texts = [dict(kobart=[f"난수글{t}" for t in written]) for written in (poor, good)]
+    shown = render_comparison([build("a", texts[0]), build("b", texts[1])])
+    assert "난수글" in re.sub("</?(?:b|ins)>", "", shown)
+    hidden = render_comparison([build("c", texts[0], scale="replica"), build("d", texts[1], scale="replica")])
+    assert "난수글" not in re.sub("</?(?:b|ins)>", "", hidden)
+    assert hidden.count(shown_text("", "replica", "ko")) == shown.count("**참조 요약**") * 2 > 0
+    assert hidden.count("**참조 요약**") == shown.count("**참조 요약**")
 
 
 def test_experiments_without_a_common_model_hold_their_best_against_each_other(build, poor, good):

@@ -36,6 +36,61 @@ def test_a_stage_has_one_parameters_cell_first_and_defines_nothing(stage):
         assert not re.search(r"^[%!]", "".join(c["source"]), re.M)
 
 
+OF_ONE_STAGE = (
+    "this stage"  # topic of parameters that an experiment fills in, so that they are no options of it
+)
+
+
+def explained_groups(stage) -> list[tuple[str, list[str], str]]:  # topic, parameters, what they are for
+    above = []
+    for cell in cells(ROOT / "nbs" / f"{stage}.ipynb"):
+        if "parameters" in cell["metadata"].get("tags", []):
+            break
+        above.append("".join(cell["source"]))
+    groups = []
+    for line in above[-1].splitlines():
+        if line.startswith("| ") and "`" in line:
+            topic, names, words = line.strip("| ").split(" | ")
+            groups.append((topic, re.findall(r"`(\w+)`", names), words))
+    return groups
+
+
+def grouped_by_topic(names: list[str]) -> dict[str, list[str]]:
+    from dialsum.commands.option_help import TOPICS
+
+    options = {topic: words.split() for topic, words in TOPICS.items()}
+    every = [option for topic in options for option in options[topic]]
+    groups = {OF_ONE_STAGE: [name for name in names if name not in every]}
+    for topic, topic_options in options.items():
+        groups[topic] = [option for option in topic_options if option in names]
+    return {topic: group for topic, group in groups.items() if group}
+
+
+def test_parameters_stand_by_topic_as_options_do_and_each_topic_is_explained():
+    from dialsum.runs.parameters import stage_parameters
+
+    many = [stage for stage in STAGES if len(stage_parameters(stage)) > 6]
+    assert {"train", "evaluate", "predict", "data", "tta", "ensemble"} <= set(many)
+    for stage in many:
+        names = list(stage_parameters(stage))
+        expected = grouped_by_topic(names)
+        explained = explained_groups(stage)
+        assert [(topic, group) for topic, group, _ in explained] == list(expected.items()), stage
+        assert names == [name for group in expected.values() for name in group], f"{stage}: the cell's order"
+        for topic, _, words in explained:
+            assert 1 <= len(re.findall(r"[.;](?= |$)", words)) <= 4 and len(words) > 40, f"{stage}: {topic}"
+
+
+def test_what_is_explained_of_a_parameter_is_a_parameter():
+    from dialsum.runs.parameters import stage_parameters
+
+    values = {"lora", "qlora", "full", "replica", "auto", "folds", "paraphrase", 'scale = "replica"'}
+    for stage in STAGES:
+        for topic, _, words in explained_groups(stage):
+            named = set(re.findall(r"`([^`]+)`", words)) - values
+            assert named <= set(stage_parameters(stage)), f"{stage}: {topic}"
+
+
 def imported_names(source: str) -> list[tuple]:
     nodes = ast.parse(source).body
     names = [

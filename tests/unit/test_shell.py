@@ -12,8 +12,15 @@ from dialsum.commands.experiments import _failed_lines, _model_rows
 from dialsum.commands.listing import find_run
 from dialsum.runs.checkout import nbs_path
 from dialsum.runs.errors import DialsumError
+from dialsum.runs.facts import make_fact
 from dialsum.runs.folders import new_run
-from dialsum.runs.shell import RESUME_WITHOUT_NAME, about_experiment, experiment_command, run_above
+from dialsum.runs.shell import (
+    RESUME_WITHOUT_NAME,
+    about_experiment,
+    experiment_command,
+    run_above,
+    stage_command,
+)
 
 ASKED = dict(models=["kobart"], scale="replica", checkpoints={}, rehearse=False, workers=1)
 FOLDERS = ["runs", "my runs", "it's; here", "$HOME", "런"]
@@ -37,6 +44,26 @@ def test_a_command_works_from_another_folder(folder, typed, tmp_path, monkeypatc
     done = typed(*words)
     assert word == "dialsum" and done.returncode == 0, done.stderr
     assert resumed == [(run, 2)]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_command_of_a_stage_works_from_another_folder(folder, typed, tmp_path, monkeypatch):
+    specs = []
+
+    def run_stage(spec):
+        specs.append(spec)
+        return make_fact(spec.run, spec.stage, "success", spec.model)
+
+    monkeypatch.setattr("dialsum.commands.single_stage.run_stage", run_stage)
+    run = new_run("mine", ASKED, tmp_path / folder)
+    command = stage_command("evaluate", run, model="kobart", scale="replica", fold=None, dev_csv="")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert " fold " not in command and "dev_csv" not in command
+    done = typed(*shlex.split(command)[1:])
+    assert done.returncode == 0, done.stderr
+    [spec] = specs
+    assert (spec.run, spec.stage, spec.model, spec.params["scale"]) == (run, "evaluate", "kobart", "replica")
 
 
 def test_the_usual_folder_is_not_named():

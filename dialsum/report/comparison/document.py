@@ -37,13 +37,17 @@ def _moved_cases(
     losses = [i for i in ranked[:limit] if change[i] < -1e-6]
     gains = [i for i in ranked[::-1][:limit] if change[i] > 1e-6]
     every = to_dialogues(baseline.rows)
+    scales = {
+        comparison.names[pair.first_index]: baseline.scale,
+        comparison.names[pair.second_index]: system.scale,
+    }
     cases = []
     for i in losses + gains:
         predictions = {
             comparison.names[pair.first_index]: baseline.predictions[i],
             comparison.names[pair.second_index]: system.predictions[order[i]],
         }
-        cases.append((float(change[i]), Case(every[i], predictions)))
+        cases.append((float(change[i]), Case(every[i], predictions, scales=scales)))
     return cases
 
 
