@@ -254,3 +254,9 @@ def test_the_best_model_alone_is_compared_with_the_next_candidate(build):
     leave("submit", found=metrics("submit") | dict(systems=systems))
     sentence = read_in_a_hurry(run)["sentence"]
     assert "KoBART TTA보다 1.00점 높고, 차이는 통계적으로 유의합니다(+1.00 [+0.20, +1.80])" in sentence
+
+
+def test_a_stage_that_fails_in_many_folds_is_told_once(build):
+    models = read_in_a_hurry(two_of_four_broken(build)[0])["models"]
+    states = {name: state for name, state, *_ in models}
+    assert states["SOLAR-10.7B"] == states["KULLM-v2"] == "실패(학습 3개)"

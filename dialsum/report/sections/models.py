@@ -30,10 +30,18 @@ def model_state(
 ) -> str:  # '성공', or what went wrong where
     "How a model fared"
     for status in ("failed", "blocked", "missing"):
-        bad = [s for s in steps if s.status == status]
-        if bad:
-            return f"{STATUS[status]}({', '.join(escape(s.doing) for s in bad)})"
+        by_stage: dict[str, list[Step[Any]]] = {}
+        for s in steps:
+            if s.status == status:
+                by_stage.setdefault(s.stage, []).append(s)
+        if by_stage:
+            return f"{STATUS[status]}({', '.join(map(_together, by_stage.values()))})"
     return STATUS["success"]
+
+
+def _together(steps: list[Step[Any]]) -> str:  # of one stage, in whole and in folds
+    first = steps[0]
+    return escape(first.doing) if len(steps) == 1 else f"{escape(first.title)} {len(steps)}개"
 
 
 def checkpoint_name(
