@@ -107,7 +107,7 @@ class ErrorRecord(Coded):
     remedy: Text | None = None
     traceback: Text = ""  # path within the run folder
     diagnosis: Text = ""  # name of the known failure
-    frames: list[Text] = []  # the last ones of the traceback, without folders
+    frames: list[Text] = []  # the last ones of the traceback, each with its package
     innermost: Text = ""  # where it was raised, with its package: 'transformers/trainer.py:2345 in train'
     excerpt: Text = ""  # the last lines of the traceback or the log, without folders and keys
     reference: Text = ""  # address
