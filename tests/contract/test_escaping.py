@@ -84,7 +84,7 @@ TEXTS = dict(
 )
 FRAME = pd.DataFrame([TEXTS] * 6)
 STUBS = {  # what a stage's cell shows, from whatever a model or a user wrote
-    "evaluate": dict(cases=FRAME),
+    "evaluate": dict(shown=FRAME),
     "epoch_candidates": dict(compared=FRAME),
     "soup": dict(compared=FRAME),
     "tta": dict(compared=FRAME),
