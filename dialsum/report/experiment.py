@@ -56,7 +56,7 @@ class Step(Generic[M]):
     fold: int | None = None
     fact: Fact[M] | None = None  # None: it left none
 
-    @property
+    @cached_property
     def status(self) -> str:  # a key of `STATUS`
         if not self.fact:
             return "missing"
@@ -176,13 +176,13 @@ class Experiment:
         whole = [s for s in self.steps if s.status == "success" and s.fold is None]
         return [s for s in whole if METRICS.get(s.stage) is metrics]
 
-    def steps_of(self, model: str) -> list[Step[Any]]:  # in order, with its folds
-        return [s for s in self.steps if s.model == model]
-
-    @property
-    def by_model(self) -> dict[str, list[Step[Any]]]:  # label → its steps
-        models = dict.fromkeys(s.model for s in self.steps if s.model)
-        return {Step.title_of(m): self.steps_of(m) for m in models}
+    @cached_property
+    def by_model(self) -> dict[str, list[Step[Any]]]:  # label → its steps, in order, with its folds
+        labelled: dict[str, list[Step[Any]]] = {}
+        for s in self.steps:
+            if s.model:
+                labelled.setdefault(Step.title_of(s.model), []).append(s)
+        return labelled
 
     @property
     def ranking(self) -> list[Step[EvaluateMetrics]]:  # successful, the highest mean of split tags first

@@ -36,8 +36,10 @@ def stopped_by(
     first_steps = set(reached)
     waiting = [s for s in experiment.steps if follows_another(s) and s not in first_steps]
     for before in reached:  # it grows meanwhile
-        reached += [s for s in waiting if _is_stopped(before, s)]
-        waiting = [s for s in waiting if not _is_stopped(before, s)]
+        stopped_now = {s for s in waiting if _is_stopped(before, s)}
+        if stopped_now:
+            reached += [s for s in waiting if s in stopped_now]
+            waiting = [s for s in waiting if s not in stopped_now]
     stopped = set(reached) - first_steps
     return [s for s in experiment.steps if s in stopped]
 
