@@ -1,11 +1,13 @@
 """What `nbs/bench` measures, as one table: every notebook there is run, and `reports/benchmarks.md` is written from the ratios that they leave.
 
-    python .ci/bench.py [NAME …]    # all of them, or those of these names; nothing else should run beside them
+    python .ci/bench.py [--table FILE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
 
-A table keeps the lines of the benchmarks that are not run again.
+A table keeps the lines of the benchmarks that are not run again. What `IN_TEST` makes small is no measurement: it is written to another table only.
 """
 
+import argparse
 import json
+import os
 import platform
 import re
 import sys
@@ -46,7 +48,12 @@ def line(name: str, ratio: dict, where: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str], table: Path) -> int:
+    if os.environ.get("IN_TEST") and table == TABLE:
+        print(
+            "IN_TEST is set, so nothing would be measured: unset it, or name another --table", file=sys.stderr
+        )
+        return 2
     notebooks = {p.stem: p for p in sorted(BENCHES.glob("*.ipynb"))}
     if unknown := set(names) - set(notebooks):
         print(
@@ -54,7 +61,7 @@ def main(names: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    old = TABLE.read_text(encoding="utf-8").splitlines() if TABLE.is_file() else []
+    old = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
     rows = {name: [row for row in old if row.startswith(f"| {name} |")] for name in notebooks}
     where = f"{machine()}, {date.today()}"
     for name in names or notebooks:
@@ -71,11 +78,15 @@ def main(names: list[str]) -> int:
                 line(name, ratio, where) for ratio in json.loads(result.read_text(encoding="utf-8"))
             ]
         print(*rows[name], sep="\n")
-        TABLE.write_text(
+        table.write_text(
             HEAD + "\n".join(row for lines in rows.values() for row in lines) + "\n", encoding="utf-8"
         )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description="Measure side by side")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.names, arguments.table))

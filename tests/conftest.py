@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from support.experiments import build, hell  # noqa: F401 (fixtures)
 from support.places import ROOT, SHARED
 
@@ -33,6 +32,8 @@ def pytest_addoption(parser):
 @pytest.fixture
 def bf16_processor(monkeypatch):
     "A CPU that says that it computes in bfloat16 (any can: those without the instructions are slow)"
+    import torch
+
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
 

@@ -260,3 +260,10 @@ def test_a_stage_that_fails_in_many_folds_is_told_once(build):
     models = read_in_a_hurry(two_of_four_broken(build)[0])["models"]
     states = {name: state for name, state, *_ in models}
     assert states["SOLAR-10.7B"] == states["KULLM-v2"] == "실패(학습 3개)"
+
+
+def test_advice_says_why_with_the_numbers_of_the_first_model(build):
+    actions = read_in_a_hurry(two_of_four_broken(build)[0])["actions"]
+    reasons = {what.partition("(")[0]: why for _, what, why, _ in actions}
+    assert reasons["덜 배운 모델"].startswith("KoBART: 덜 배웠습니다.") and "1.4%" in reasons["덜 배운 모델"]
+    assert reasons["빠뜨린 내용이 많은 모델"] == "KoBART: 빠뜨린 내용 30.0%"
