@@ -1,6 +1,4 @@
-"""A whole experiment; and one that is killed again and again, which ends as if nothing had happened.
-
-`python -m pytest tests/test_resume.py --kills 50` is the long version."""
+"What a whole experiment leaves, and what goes on with it; tests/slow/test_resume.py kills one again and again"
 
 import json
 import re

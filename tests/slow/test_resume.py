@@ -1,6 +1,6 @@
 """A whole experiment; and one that is killed again and again, which ends as if nothing had happened.
 
-`python -m pytest tests/test_resume.py --kills 50` is the long version."""
+`python -m pytest -m slow tests/slow/test_resume.py --kills 50` is the long version."""
 
 import os
 import random

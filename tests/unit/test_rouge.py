@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mecab import MeCab
 from support.places import SHARED
 from support.rouge import WORDS, plain, texts
 
@@ -18,9 +19,12 @@ from dialsum.scores.baselines import lead2
 from dialsum.scores.files import score_files
 from dialsum.scores.rouge import rouge
 from dialsum.scores.scorer import ROUGE_TYPES
-from dialsum.scores.tokenizers import make_tokenizer
+from dialsum.scores.tokenizers import UNREADABLE, make_tokenizer
 
 DEV = SHARED / "data" / "kodialogsum" / "dev.csv"
+
+
+MORPHS = MeCab().morphs
 
 
 needs_data = pytest.mark.skipif(
@@ -51,9 +55,21 @@ def files(tmp_path):
     return references, predictions, write, tmp_path / "references.csv"
 
 
-def test_whole_tags_equal_to_rouge_score():
-    from mecab import MeCab
+@settings(max_examples=500, deadline=None)
+@given(
+    st.text(
+        st.sampled_from("가나다는을를 ab1#.\t\n\r\x0b\x0c\x1c\x85\u2028\u3000\u200b😀ᄒ\x01\"',")
+        | st.characters(),
+        max_size=40,
+    )
+)
+def test_morphemes_are_those_of_mecab_itself(text):
+    "Which is asked for surfaces alone; what it cannot read is U+FFFD in both"
+    readable = UNREADABLE.sub("\ufffd", text)
+    assert make_tokenizer("mecab").tokenize(text) == MORPHS(readable)
 
+
+def test_whole_tags_equal_to_rouge_score():
     morphs = MeCab().morphs
 
     def cut(text):  # by hand, not by the module's regular expression
