@@ -72,9 +72,8 @@ def _execute(
         print(f"dialsum: {reason}", file=sys.stderr)
     try:
         with show_progress(run, specs, workers, undone) as say:
-            outcomes = run_plan(
-                specs, workers, say, args.stage_timeout, getattr(args, "strict", False), undone
-            )
+            strict = getattr(args, "strict", False)
+            outcomes = run_plan(specs, workers, say, args.stage_timeout, strict, undone, args.cold)
     except KeyboardInterrupt:
         print(f"dialsum: to go on: {experiment_command('resume', run)}", file=sys.stderr)
         raise

@@ -146,7 +146,7 @@ TOPICS = {  # title of a group → its options, in their order
     "engines": "engine optimize_inference optimization_method optimization_seconds use_batch_optimization "
     "max_quality_loss identical_outputs",
     "tracking": "use_wandb wandb_project",
-    "running": "workers stage_timeout load_timeout first_step_timeout strict runs reports save_visualizations "
+    "running": "workers stage_timeout load_timeout first_step_timeout cold strict runs reports save_visualizations "
     "accept_licence json",
 }
 

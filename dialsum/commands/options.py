@@ -168,6 +168,11 @@ EXPERIMENT_OPTIONS: dict[str, dict[str, Any]] = (
         ),
         workers=_number("workers", int, "stages at once; 0 for one on a GPU or at full size, else two"),
         stage_timeout=_number("stage-timeout", float, "seconds after which a stage is ended; 0 for never"),
+        cold=dict(
+            action="store_true",
+            help="let each stage import everything anew (default: stages are forked from a process that has, "
+            "where there is no GPU)",
+        ),
         strict=dict(
             action="store_true",
             help="let a change in dialsum's own code make stages run again (default: only other options and data)",

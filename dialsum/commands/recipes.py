@@ -67,7 +67,14 @@ def _word(part: tuple[yaml.Node, ...]) -> str | None:  # 'ours=theirs' of a pair
     return "=".join(scalars) if len(scalars) == len(part) else None
 
 # %% ../../nbs/modules/commands/recipes.ipynb #343bd67d
-_typed_only = ("config", "save_config", "accept_licence", "strict", "json")  # nobody says these for another
+_typed_only = (
+    "config",
+    "save_config",
+    "accept_licence",
+    "cold",
+    "strict",
+    "json",
+)  # nobody says these for another
 _settled = dict(resume=("mode", "experiment_name"))  # command → options of which an experiment has its own
 
 

@@ -20,6 +20,7 @@ from ..checks.finding import Finding
 from ..checks.metrics import PreflightMetrics
 from .done import is_done
 from .failed_stage import record_failure
+from .fork_server import ForkServer, can_fork
 from .kernel import remove_sockets
 from .process import interruption, run_stage
 from .spec import StageSpec
@@ -168,10 +169,11 @@ class _Plan:
         timeout: float | None,
         strict: bool,
         undone: Iterable[str],
+        server: ForkServer,
     ) -> None:  # as for `run_plan`
         self.specs, self.undone = specs, undone
         self.workers, self.say = workers, say
-        self.timeout, self.strict = timeout, strict
+        self.timeout, self.strict, self.server = timeout, strict, server
         self.ended: dict[str, Fact[Metrics]] = {}  # by key
         self.waiting = list(specs)
         # future → its stage, and the number of its GPU
@@ -217,7 +219,9 @@ class _Plan:
     def submit(self, spec: StageSpec) -> None:
         slot = min(set(range(self.workers)) - {slot for _, slot in self.running.values()})
         threads = max(1, (os.cpu_count() or 1) // self.workers)
-        future = self.pool.submit(_safely, spec, threads, self.timeout, slot, self.strict, self.say)
+        future = self.pool.submit(
+            _safely, spec, threads, self.timeout, slot, self.strict, self.say, self.server
+        )
         self.running[future] = spec, slot
 
     def end(self, spec: StageSpec, fact: Fact[Metrics]) -> None:
@@ -250,18 +254,22 @@ def run_plan(
     timeout: float | None = None,  # seconds until a stage is ended; None or 0: never
     strict: bool = False,  # whether a change in dialsum's own code makes a stage run again
     undone: Iterable[str] = (),  # keys of stages that are known to have to run, for `due`
+    cold: bool = False,  # whether each stage imports everything anew, though it could be forked
 ) -> dict[str, Fact[Metrics]]:  # by key
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
-    plan, runs = _Plan(specs, workers, say, timeout, strict, undone), {s.run for s in specs}
+    server = ForkServer(cold or not can_fork())
+    plan, runs = _Plan(specs, workers, say, timeout, strict, undone, server), {s.run for s in specs}
     for run in runs:
         take(run)
     try:
         plan.execute()
     except BaseException:  # Ctrl-C
         interruption.set()
+        server.stop()
         raise
     finally:  # what was started is ended, and leaves its fact file
         plan.pool.shutdown(cancel_futures=True)
+        server.stop()
         interruption.clear()
         for run in runs:
             leave(run, interrupted=isinstance(sys.exception(), KeyboardInterrupt))
@@ -269,11 +277,17 @@ def run_plan(
 
 # %% ../../nbs/modules/pipeline/executor.ipynb #7659ae3f
 def _safely(
-    spec: StageSpec, threads: int, timeout: float | None, slot: int, strict: bool, say: Say
+    spec: StageSpec,
+    threads: int,
+    timeout: float | None,
+    slot: int,
+    strict: bool,
+    say: Say,
+    server: ForkServer,
 ) -> Fact[Metrics]:  # whatever goes wrong around one stage must not stop the others
     started = now()
     try:
-        return run_stage(spec, threads, timeout, slot, strict, say)
+        return run_stage(spec, threads, timeout, slot, strict, say, server)
     except KeyboardInterrupt:
         stage = dict(stage=spec.key)
         return _recorded(spec, started, make_error("interrupted", "Interrupted", "stage_interrupted", stage))

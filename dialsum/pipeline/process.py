@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .devices import one_gpu
 from .done import NEVER, Reason, why_undone
@@ -35,6 +35,8 @@ from ..runs.ticker import Say
 
 if TYPE_CHECKING:
     import psutil
+
+    from dialsum.pipeline.fork_server import ForkedProcess, ForkServer
 
 # %% ../../nbs/modules/pipeline/process.ipynb #8d6ad947
 def _environment(spec: StageSpec, threads: int, slot: int) -> dict[str, str]:
@@ -69,6 +71,15 @@ def _look(
         tree |= {psutil.Process(pid), *psutil.Process(pid).children(recursive=True)}
     except psutil.Error:
         return
+
+
+def _runs(process: "psutil.Process") -> bool:  # and is not merely unread by its parent
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _kill(processes: Iterable["psutil.Process"]) -> None:
@@ -110,21 +121,29 @@ _call = "import sys; from dialsum.pipeline.process import child; child(sys.argv[
 
 
 def _start(
-    spec: StageSpec, log: Path, threads: int, timeout: float | None, slot: int
-) -> int | None:  # exit code; None when it took too long
+    spec: StageSpec, environment: dict[str, str], log: IO[str], server: "ForkServer | None"
+) -> "subprocess.Popen[bytes] | ForkedProcess":
     spec_json = json.dumps(spec.key_fields | dict(run=str(spec.run), params=spec.params))
-    with open(log, "w", encoding="utf-8") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _call, spec_json, str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=_environment(spec, threads, slot),
-            cwd=spec.folder,
-            start_new_session=True,
-        )
+    if server and (forked := server.start(spec_json, environment, spec.folder, log)):
+        return forked
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _call, spec_json, str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        cwd=spec.folder,
+        start_new_session=True,
+    )
+
+
+def _run_process(
+    spec: StageSpec, threads: int, timeout: float | None, slot: int, server: "ForkServer | None"
+) -> int | None:  # exit code; None when it took too long
+    end = time.monotonic() + timeout if timeout else math.inf
+    with open(spec.folder / f"{spec.stage}.log", "w", encoding="utf-8") as log:
+        process = _start(spec, _environment(spec, threads, slot), log, server)
         tree: set[psutil.Process] = set()
-        end = time.monotonic() + timeout if timeout else math.inf
         try:
             while time.monotonic() < end and not interruption.is_set():
                 _look(process.pid, tree)
@@ -135,7 +154,7 @@ def _start(
             return None
         finally:
             _look(process.pid, tree)
-            _kill([p for p in tree if p.is_running()])
+            _kill([p for p in tree if _runs(p)])
             remove_sockets(spec.run, process.pid)  # a killed one leaves them
 
 # %% ../../nbs/modules/pipeline/process.ipynb #03969988
@@ -163,6 +182,7 @@ def run_stage(
     slot: int = 0,  # number of the GPU to use, where there are several
     strict: bool = False,  # whether a change in dialsum's own code makes a stage run again
     say: Say = lambda line: None,  # called with why a stage that has run before runs again
+    server: "ForkServer | None" = None,  # that forks the stage's process; None: it is started, and imports all anew
 ) -> Fact[Metrics]:
     "Execute one stage in a process tree of its own, unless it is done already; always leaves a fact file"
     _ = spec.all_params  # unknown parameters are refused before anything is touched
@@ -180,7 +200,7 @@ def run_stage(
     log_event(spec.run, "start", **spec.key_fields, why=str(reason))
     if reason != NEVER:
         say(Line(f"{spec.key} runs again: {reason}", "again"))
-    code = _start(spec, spec.folder / f"{spec.stage}.log", threads or os.cpu_count() or 1, timeout, slot)
+    code = _run_process(spec, threads or os.cpu_count() or 1, timeout, slot, server)
     fact = spec.read() or record_death(spec, started, time.monotonic() - clock, _death(spec, code, timeout))
     if fact.error:
         note_in_notebook(spec, fact.error, say)

@@ -1,6 +1,7 @@
 "A stage that ends in whatever way leaves its fact, its notebook, and nothing else"
 
 import json
+import subprocess
 import sys
 
 import psutil
@@ -61,15 +62,25 @@ def probe(checkout):
     (checkout / "nbs" / "probe.ipynb").unlink(missing_ok=True)
 
 
+RUN_PROBES = """
+import sys
+from pathlib import Path
+from dialsum.pipeline.executor import run_plan
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.folders import new_run
+
+folder, count, timeout, start = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+runs = [new_run("probe", {}, folder) for _ in range(count)]
+run_plan([StageSpec(run, "probe") for run in runs], timeout=timeout, cold=start == "cold")
+"""
+
+
+@pytest.mark.parametrize("start", ["forked", "cold"])
 @pytest.mark.parametrize("how", PROBE)
-def test_however_a_stage_ends_its_fact_tells(how, probe, call, tmp_path):
+def test_however_a_stage_ends_its_fact_tells(how, start, probe, call, tmp_path):
     code, status, kind, words = PROBE[how]
     probe(code)
-    command = (
-        "import sys\nfrom pathlib import Path\nfrom dialsum.pipeline.spec import StageSpec; from dialsum.pipeline.executor import leave, take; from dialsum.pipeline.process import run_stage\nfrom dialsum.runs.folders import new_run\n"
-        'run = new_run("probe", {}, Path(sys.argv[1]))\ntake(run)\nrun_stage(StageSpec(run, "probe"), timeout=float(sys.argv[2]))\nleave(run)'
-    )
-    done = call(sys.executable, "-P", "-c", command, tmp_path, 8 if how == "hang" else 600)
+    done = call(sys.executable, "-P", "-c", RUN_PROBES, tmp_path, 1, 8 if how == "hang" else 600, start)
     assert done.returncode == 0, done.stderr
     [run] = tmp_path.iterdir()
     fact, notebook = (
@@ -103,6 +114,69 @@ def test_however_a_stage_ends_its_fact_tells(how, probe, call, tmp_path):
         "errors",
         ".lock",
     }
+
+
+LOOK_AROUND = """
+import json, os, pathlib, random, sys, threading
+before = "torch" in sys.modules
+import numpy, torch
+seen = dict(
+    imported=before,
+    left=[hasattr(sys, "left_by"), "LEFT_BY" in os.environ, torch.get_default_dtype() == torch.float64],
+    draws=[random.random(), numpy.random.random()],
+    folder=os.getcwd(),
+    path=sys.path,
+    started=str(pathlib.Path(run)),
+    run=os.environ["DIALSUM_RUN"],
+)
+sys.left_by = os.environ["LEFT_BY"] = str(os.getpid())
+torch.set_default_dtype(torch.float64)
+(pathlib.Path(run) / "seen.json").write_text(json.dumps(seen))
+"""
+
+
+def test_forked_stages_share_what_is_imported_and_nothing_else(probe, call, tmp_path):
+    probe(LOOK_AROUND)
+    looks = {}
+    for start in ("forked", "cold"):
+        done = call(sys.executable, "-P", "-c", RUN_PROBES, tmp_path / start, 3, 600, start)
+        assert done.returncode == 0, done.stderr
+        paths = sorted((tmp_path / start).glob("*/seen.json"), key=lambda p: p.stat().st_mtime)
+        looks[start] = [json.loads(p.read_text()) for p in paths]
+        assert len(looks[start]) == 3, start
+    assert [seen["imported"] for seen in looks["forked"][1:]] == [True, True]  # the first does not wait
+    assert [seen["imported"] for seen in looks["cold"]] == [False, False, False]
+    for seen in [*looks["forked"], *looks["cold"]]:
+        assert seen["left"] == [False, False, False] and seen["folder"] == seen["run"] == seen["started"]
+    first, second, third = looks["forked"]
+    assert first["path"] == second["path"] == third["path"] == looks["cold"][0]["path"]
+    assert not set(second["draws"]) & set(third["draws"])
+
+
+def test_a_fork_server_that_is_killed_takes_one_stage_along(probe, call, tmp_path):
+    "It is recorded like any stage that was killed; the next ones are started"
+    probe(
+        "import os, pathlib, signal, psutil\n"
+        "if not [*pathlib.Path(run).parent.glob('*/probe.json')]:\n"
+        "    os.kill(psutil.Process().parent().ppid(), signal.SIGKILL)\n"
+        "    import time; time.sleep(500)"
+    )
+    done = call(sys.executable, "-P", "-c", RUN_PROBES, tmp_path, 2, 600, "forked")
+    assert done.returncode == 0, done.stderr
+    facts = [read_fact(p) for p in sorted(tmp_path.glob("*/probe.json"), key=lambda p: p.stat().st_mtime)]
+    assert [fact.status for fact in facts] == ["failed", "success"]
+    assert facts[0].error.kind == "died" and "SIGKILL" in error_sentence(facts[0].error)
+
+
+def test_nothing_is_forked_from_a_process_with_threads_or_cuda():
+    code = (
+        "import threading; from dialsum.pipeline.fork_server import PRELOADED, preload\n"
+        "print([preload(names) for names in PRELOADED])\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "print(preload([]))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[True, True]", "False"]
 
 
 def test_a_clock_that_is_set_back():

@@ -24,7 +24,7 @@ from dialsum.runs.errors import DialsumError
 from dialsum.runs.limits import LIMITS
 from dialsum.runs.records import ExperimentRecord
 
-NOT_IN_RECIPES = ("help", "config", "save_config", "accept_licence", "strict", "json")
+NOT_IN_RECIPES = ("help", "config", "save_config", "accept_licence", "cold", "strict", "json")
 ODD_TEXTS = [
     "off",
     "010",
