@@ -62,6 +62,14 @@ def _losses(curve: list[CurvePoint]) -> list[float]:  # by step
     return [point.loss for point in curve if point.loss is not None]
 
 
+_BEFORE = 5  # records whose median a loss is compared with: one of a few dialogues is high by chance
+
+
+def _highest_jump(losses: list[float]) -> float:  # how many times as high as what stood before it
+    earlier = [losses[max(0, i - _BEFORE) : i] for i in range(3, len(losses))]
+    return max(loss / median(before) for loss, before in zip(losses[3:], earlier))
+
+
 def _stability(m: TrainMetrics) -> list[Judgement]:
     norms = [point.grad_norm for point in m.curve if point.grad_norm is not None]
     losses = _losses(m.curve)
@@ -69,7 +77,7 @@ def _stability(m: TrainMetrics) -> list[Judgement]:
         return []
     middle = median(norms)
     highest = max(norms)
-    highest_jump = max(loss / min(losses[: i + 1]) for i, loss in enumerate(losses[1:]))
+    highest_jump = _highest_jump(losses)
     unstable = (middle > 0 and highest > 10 * middle) or highest_jump > 1.5
     jump = highest_jump - 1
     observation = _sentences["norms_with_jump" if jump > 0.005 else "norms_without_jump"]

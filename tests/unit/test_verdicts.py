@@ -219,3 +219,25 @@ def test_a_model_reads_more_only_where_it_has_positions():
     assert more_source(card("kobart"), 700, 128) == 1024  # all that there are
     assert more_source(card("kobart"), 1024, 128) is None
     assert more_source(card("polyglot-ko-12.8b"), 1024, 128) == 1920
+
+
+OF_TWO_ROWS_EACH = [
+    *(2.61, 2.27, 2.44, 2.09, 2.26, 1.88, 1.92, 2.03, 2.38, 1.75, 1.73, 1.65, 1.99, 1.77, 1.58, 1.77, 1.93),
+    *(1.6, 1.65, 1.67, 1.39, 1.4, 1.52, 1.52, 1.5, 1.8, 1.28, 1.33, 1.54, 1.53, 1.29, 1.7, 1.2, 1.07, 1.34),
+    *(1.17, 1.34, 1.62, 1.16, 1.41, 1.3, 1.19, 1.22, 1.14, 1.42, 1.18, 1.15),
+]
+
+
+@pytest.mark.parametrize(
+    ("losses", "stable"),
+    [
+        (OF_TWO_ROWS_EACH, True),
+        ([*OF_TWO_ROWS_EACH[:20], 4.5, *OF_TWO_ROWS_EACH[20:]], False),
+        ([*OF_TWO_ROWS_EACH[:20], *(1.4 * 1.2**i for i in range(10))], False),
+    ],
+    ids=["noise of small batches", "a spike", "divergence"],
+)
+def test_losses_of_few_dialogues_are_noisy_and_no_sign_of_instability(losses, stable):
+    curve = [dict(step=i, epoch=i / 16, loss=loss, grad_norm=6) for i, loss in enumerate(losses)]
+    [stability] = [j for j in judge_training(TrainMetrics.of(curve=curve)) if j.rule == "stability"]
+    assert stability.good is stable, stability.text
