@@ -22,7 +22,7 @@ from .done import is_done
 from .failed_stage import record_failure
 from .fork_server import ForkServer, can_fork
 from .kernel import remove_sockets
-from .process import interruption, run_stage
+from .process import child, interruption, run_stage
 from .spec import StageSpec
 from .status import Line, begun, due, time_left
 from ..runs.error_facts import error_of, error_sentence, make_error
@@ -257,7 +257,7 @@ def run_plan(
     cold: bool = False,  # whether each stage imports everything anew, though it could be forked
 ) -> dict[str, Fact[Metrics]]:  # by key
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
-    server = ForkServer(cold or not can_fork())
+    server = ForkServer(f"{child.__module__}:{child.__name__}", stopped=cold or not can_fork())
     plan, runs = _Plan(specs, workers, say, timeout, strict, undone, server), {s.run for s in specs}
     for run in runs:
         take(run)

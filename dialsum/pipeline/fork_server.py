@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['PRELOADED', 'preload', 'can_fork', 'run_server', 'ForkedProcess', 'ForkServer']
 
-# %% ../../nbs/modules/pipeline/fork_server.ipynb #48e7da20
+# %% ../../nbs/modules/pipeline/fork_server.ipynb #0b018e12
 import atexit
 import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import selectors
 import signal
@@ -58,7 +59,7 @@ def can_fork() -> bool:
         return False
     return True
 
-# %% ../../nbs/modules/pipeline/fork_server.ipynb #ca62a255
+# %% ../../nbs/modules/pipeline/fork_server.ipynb #96ac2ea6
 def _become_stage(request: dict[str, Any], channel: socket.socket, server: int, log: int) -> None:
     os.setsid()
     for stream in (1, 2):
@@ -69,10 +70,9 @@ def _become_stage(request: dict[str, Any], channel: socket.socket, server: int, 
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     from dialsum.pipeline.forked_kernel import with_kernel
-    from dialsum.pipeline.process import child
 
     def act() -> None:
-        child(request["spec"], server)
+        pkgutil.resolve_name(request["entry"])(request["spec"], server)
         channel.sendall(b"0\n")  # the server, which may be importing, needs not be waited for
 
     with_kernel(act, channel)
@@ -152,7 +152,7 @@ def run_server(
         work()
         ending.code = 0
 
-# %% ../../nbs/modules/pipeline/fork_server.ipynb #f2da1ef1
+# %% ../../nbs/modules/pipeline/fork_server.ipynb #6ffdfc42
 class ForkedProcess:
     "The process of a stage, to be waited for like one that `subprocess.Popen` has started"
 
@@ -195,9 +195,10 @@ class ForkServer:
 
     def __init__(
         self,
+        entry: str,  # 'package.module:function', which a stage's process calls with the JSON and its starter's id
         stopped: bool = False,  # whether it is one that never begins, as where nothing can be forked
     ) -> None:
-        self.lock, self.stopped = threading.Lock(), stopped
+        self.entry, self.stopped, self.lock = entry, stopped, threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
 
     def begin(self, environment: dict[str, str], run: Path) -> None:
@@ -228,7 +229,7 @@ class ForkServer:
                 return None
             if self.process is None:
                 self.begin(environment, folder)
-        request = dict(spec=spec_json, environment=environment, folder=str(folder))
+        request = dict(entry=self.entry, spec=spec_json, environment=environment, folder=str(folder))
         channel, theirs = socket.socketpair()
         try:
             with theirs:

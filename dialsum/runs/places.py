@@ -16,8 +16,8 @@ from .checkout import find_checkout, nbs_path
 from .errors import DialsumError
 
 # %% ../../nbs/modules/runs/places.ipynb #ee6c2244
-def sample_path() -> Path:  # a folder of train.csv, dev.csv, test.csv, test_references.csv
-    "The shipped sample: Korean dialogues written for this project"
+def sample_path() -> Path:  # a folder of train.csv, dev.csv, test.csv, test_references.csv and summaries
+    "The shipped sample: Korean dialogues written for this project, and what a real model wrote of dev"
     return nbs_path() / "sample"
 
 

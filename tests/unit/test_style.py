@@ -99,7 +99,16 @@ def test_lines_are_under_120_columns():
 def test_what_github_shows_first_can_be_read_as_text():
     for name in ("README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md"):
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-        assert not [line for line in lines if len(line) > 120], name
+        own = [line for line in lines if not line.startswith("> ")]  # a quotation is as it is
+        assert not [line for line in own if len(line) > 120], name
+
+
+def test_the_readme_quotes_the_first_screen_of_the_report_that_it_names():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [name] = re.findall(r"The first screen of \[its report\]\(([^)]*)\)", readme)
+    report = (ROOT / name).read_text(encoding="utf-8")
+    quoted = [line[2:] for line in readme.splitlines() if line.startswith(">")]
+    assert quoted == report[report.index("✅") : report.index("\n![")].strip().splitlines()
 
 
 def test_a_public_name_says_what_it_is():
