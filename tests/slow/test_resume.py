@@ -55,13 +55,17 @@ def of(run):  # processes that belong to an experiment
 def target(driver, kind):  # the process to kill now, if it is there
     if kind == "driver":
         return driver
-    mark = dict(runner="from dialsum.pipeline.process import child", kernel="ipykernel_launcher")[kind]
     try:
-        found = [
-            p for p in psutil.Process(driver.pid).children(recursive=True) if mark in " ".join(p.cmdline())
-        ]
+        own = psutil.Process(driver.pid).children()
+        servers = [p for p in own if "run_server" in " ".join(p.cmdline())]
+        runners = [p for server in servers for p in server.children()]
+        runners += [
+            p for p in own if "process import child" in " ".join(p.cmdline())
+        ]  # when a server is gone
+        kernels = [p for runner in runners for p in runner.children()]
     except psutil.Error:
         return None
+    found = dict(server=servers, runner=runners, kernel=kernels)[kind]
     return random.choice(found) if found else None
 
 
@@ -142,7 +146,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
     ]  # as the undisturbed one was asked for
     driver, sessions = go(env, *begin), 1
     while done < kills:
-        kind = ("kernel", "runner", "driver")[turn % 3]
+        kind = ("kernel", "runner", "server", "driver")[turn % 4]
         if kill_one(driver, kind, dice):
             done, turn = done + 1, turn + 1
         if driver.poll() is not None or kind == "driver":
