@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+SLOWEST = 15  # notebooks whose seconds are told
 FAILED = "nbdev Tests Failed On The Following Notebooks:"
 
 
@@ -31,17 +32,25 @@ def run_notebooks(env: dict, workers: int = 2) -> tuple[list[str], list[str]]:
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     completed, failed, in_list = set(), set(), False
+    began, seconds = {}, {}
     for line in process.stdout:
         print(line, end="", flush=True)
         words = line.strip()
+        if words.startswith("Starting "):
+            began[words.removeprefix("Starting ")] = time.monotonic()
         if words.startswith("- Completed "):
-            completed.add(str(Path(words.removeprefix("- Completed ")).relative_to(ROOT / "nbs")))
+            path = words.removeprefix("- Completed ")
+            name = str(Path(path).relative_to(ROOT / "nbs"))
+            completed.add(name)
+            seconds[name] = time.monotonic() - began.get(path, time.monotonic())
         if in_list and words.endswith(".ipynb"):  # a name without its folder
             failed |= {n for n in notebooks if n.split("/")[-1] == words} or {words}
         in_list = in_list or words == FAILED
     if process.wait() and not failed:
         failed = notebooks - completed or {"nbdev_test itself"}
     failed |= notebooks - completed  # one that was never begun has not passed
+    slowest = sorted(seconds, key=seconds.get, reverse=True)[:SLOWEST]
+    print("slowest notebooks:", *(f"{seconds[name]:6.1f} s  {name}" for name in slowest), sep="\n")
     return sorted(completed - failed), sorted(failed)
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from .cards import ModelCard
-from .sizes import card_of_config, config_key, linear_layers, parameter_counts, skeleton
+from .sizes import card_of_config, config_key, parameter_counts, shapes_of_card
 from .training_step import TrainingStep
 
 # %% ../../nbs/modules/models/memory.ipynb #cbd8b666
@@ -66,13 +66,10 @@ def weight_bytes(
     quantized: bool = False,  # whether linear layers are kept in 4 bits
 ) -> int:
     "Bytes of a model's weights as they are kept"
-    model = skeleton(c)
-    total: int = sum(p.numel() for p in model.parameters())
+    shapes = shapes_of_card(c)
     if not quantized:
-        return total * WEIGHT_BYTES[dtype]
-    weights = {id(layer.weight): layer.weight.numel() for _, layer in linear_layers(model)}
-    packed: int = sum(weights.values())
-    return round(packed * NF4) + (total - packed) * WEIGHT_BYTES[dtype]
+        return shapes.parameters * WEIGHT_BYTES[dtype]
+    return round((shapes.parameters - shapes.rest) * NF4) + shapes.rest * WEIGHT_BYTES[dtype]
 
 
 @dataclass(frozen=True)

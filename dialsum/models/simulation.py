@@ -10,7 +10,7 @@ import json
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .cards import ModelCard
+from .kept_simulations import kept
 from .sizes import card_of_config, config_key
 from .training_step import TrainingStep, forward_backward, random_model, step_inputs
 
@@ -208,6 +209,17 @@ def _all_layers(config: str, step: TrainingStep, device: str) -> NDArray[np.int6
     return moments
 
 
+@lru_cache(maxsize=256)
+def _kept_moments(config: str, step: TrainingStep, device: str) -> NDArray[np.int64]:
+    def simulate() -> list[Any]:
+        if step.method == "full":
+            return _observed(config, step, device)[0]
+        moments: list[Any] = _all_layers(config, step, device).tolist()
+        return moments
+
+    return np.array(kept(["step", config, asdict(step), device], simulate))
+
+
 def peak_of_step(
     c: ModelCard,
     step: TrainingStep,
@@ -216,8 +228,4 @@ def peak_of_step(
 ) -> dict[str, int]:  # kind → bytes
     "What is alive at the peak of a forward and a backward pass"
     observed = replace(step, batch=1, accumulation=1, optimizer="adamw_torch")  # what its moments depend on
-    if step.method == "full":
-        moments, _ = _observed(config_key(c), observed, device)
-        return peak_parts(moments, step.batch, gradient_bytes)
-    all_moments = _all_layers(config_key(c), observed, device)
-    return peak_parts(all_moments, step.batch, gradient_bytes)
+    return peak_parts(_kept_moments(config_key(c), observed, device), step.batch, gradient_bytes)

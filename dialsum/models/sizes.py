@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['quiet_transformers', 'auto_class', 'skeleton', 'skeleton_of', 'parameter_counts', 'config_key', 'card_of_config',
-           'linear_layers']
+           'shapes_of_card', 'linear_layers']
 
 # %% ../../nbs/modules/models/sizes.ipynb #7e03838f
 import json
@@ -92,10 +92,21 @@ def card_of_config(
 
 # %% ../../nbs/modules/models/sizes.ipynb #ab83f9a0
 @lru_cache(maxsize=256)
-def _sizes(config: str, rank: int) -> tuple[int, int | None]:
+def _shapes(config: str) -> Shapes:
     c = card_of_config(config)
-    shapes = shapes_of(c.config) or _built_shapes(c)
-    return shapes.parameters, None if c.method == "full" else shapes.adapter(rank)
+    return shapes_of(c.config) or _built_shapes(c)
+
+
+def shapes_of_card(
+    c: ModelCard,
+) -> Shapes:
+    "The weights that a card's architecture has: by arithmetic, or counted where its family has none"
+    return _shapes(config_key(c))
+
+
+def _sizes(config: str, rank: int) -> tuple[int, int | None]:
+    shapes = _shapes(config)
+    return shapes.parameters, None if card_of_config(config).method == "full" else shapes.adapter(rank)
 
 
 def _built_shapes(c: ModelCard) -> Shapes:

@@ -7,23 +7,30 @@ __all__ = ['estimate_generation']
 
 # %% ../../nbs/modules/models/writing_memory.ipynb #849da58e
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import Any
 
 from .cards import ModelCard
+from .kept_simulations import kept
 from .memory import WEIGHT_BYTES, Memory, weight_bytes, with_overhead
 from .sizes import card_of_config, config_key
 from .training_step import TrainingStep, random_model, step_inputs
 
 # %% ../../nbs/modules/models/writing_memory.ipynb #c88f3947
-@lru_cache(maxsize=256)
 def _reading(config: str, rows: int, length: int, weights: str) -> int:
     "Bytes at the peak of one layer that reads prompts, its cache not counted"
+    from dialsum.models.simulation import peak_parts
+
+    c, what = _with_one_layer(card_of_config(config)), ["reading", config, length, weights]
+    moments = kept(what, lambda: _moments_of_reading(c, length, weights))
+    return max(0, peak_parts(moments, rows)["activations"] - _cache_size(c, rows, length, 1).whole)
+
+
+def _moments_of_reading(c: ModelCard, length: int, weights: str) -> Any:  # `Moment`s
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from dialsum.models.simulation import ROWS, Observer, as_fake, peak_parts
+    from dialsum.models.simulation import ROWS, Observer, as_fake
 
-    c = _with_one_layer(card_of_config(config))
     step = TrainingStep(ROWS, length, 1, method="full", weights=weights)
     model = random_model(c, step, "cpu", fake=True).eval()
     with FakeTensorMode(), torch.no_grad():
@@ -32,8 +39,7 @@ def _reading(config: str, rows: int, length: int, weights: str) -> int:
         first = dict(decoder_input_ids=ids[:, :1]) if c.seq2seq else dict(logits_to_keep=1)
         with Observer(model, c.config["vocab_size"]) as observer:
             model(input_ids=ids, attention_mask=mask, **first, use_cache=True)
-    activations = peak_parts(observer.moments, rows)["activations"]
-    return max(0, activations - _cache_size(c, rows, length, 1).whole)
+    return observer.moments
 
 
 def _with_one_layer(c: ModelCard) -> ModelCard:
