@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['ForkedProvisioner', 'with_kernel']
 
-# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #06bbcfd3
+# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #7d08a38b
 import json
 import os
 import socket
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
@@ -20,12 +21,13 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo
 
-# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #9826e485
+# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #56a37f47
 _LAUNCHER = ["-m", "ipykernel_launcher"]  # how the command of an IPython kernel goes on after its interpreter
 
 
 def _be_kernel(channel: socket.socket) -> None:
     os.setsid()
+    Path("/proc/self/comm").write_text("dialsum-kernel")  # what `top` calls it
     line = channel.makefile("rb").readline()
     if not line:
         return  # the stage ended before it needed a kernel
@@ -42,9 +44,10 @@ def _be_kernel(channel: socket.socket) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     sys.argv = ["ipykernel_launcher", *launch["arguments"]]
-    IPKernelApp.launch_instance(launch["arguments"])
+    # whose end it watches; the default was read from the environment of the server
+    IPKernelApp.launch_instance(launch["arguments"], parent_handle=launch["stage"])
 
-# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #dc8e5f2f
+# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #9ef592db
 class _Kernel:
     "The forked process, to be waited for and ended like one that `subprocess.Popen` has started"
 
@@ -55,7 +58,7 @@ class _Kernel:
         self.exit_code: int | None = None
 
     def launch(self, arguments: list[str], environment: dict[str, str], folder: str) -> None:
-        launch = dict(arguments=arguments, environment=environment, folder=folder)
+        launch = dict(arguments=arguments, environment=environment, folder=folder, stage=os.getpid())
         with self.channel:
             self.channel.sendall(json.dumps(launch).encode() + b"\n")
             if not self.channel.recv(1):
@@ -77,7 +80,7 @@ class _Kernel:
         if self.poll() is None:
             os.kill(self.pid, signal_number)
 
-# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #2c157216
+# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #b566792d
 class ForkedProvisioner(LocalProvisioner):
     "Hands a kernel's arguments to the process that waits for them; any other kernel than IPython's is started as usual"
 
@@ -85,27 +88,31 @@ class ForkedProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> "KernelConnectionInfo":
         "Make the waiting process the kernel of this command"
-        if cmd[1:3] != _LAUNCHER or not self.waiting:
+        if cmd[:3] != [sys.executable, *_LAUNCHER] or not self.waiting:
             return await super().launch_kernel(cmd, **kwargs)
         kernel = self.waiting.pop()
         environment = dict(kwargs.get("env") or os.environ, JPY_PARENT_PID=str(os.getpid()))
         self.cwd = str(kwargs.get("cwd") or os.getcwd())
-        kernel.launch(cmd[3:], environment, self.cwd)
+        try:
+            kernel.launch(cmd[3:], environment, self.cwd)
+        except OSError:  # somebody killed it while it waited
+            kernel.wait()
+            return await super().launch_kernel(cmd, **kwargs)
         self.process: Any = kernel
         self.pid = self.pgid = kernel.pid
         return self.connection_info
 
-# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #1e124d0f
+# %% ../../nbs/modules/pipeline/forked_kernel.ipynb #f11eaaac
 def with_kernel(
     act: Callable[[], None],  # what the stage does
-    own: socket.socket,  # the stage's, which its kernel does not keep
+    stage_channel: socket.socket,  # which its kernel does not keep
 ) -> None:
     "Fork a process that waits to be the kernel of `act`, and call that; before this process has any thread"
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        own.close()
+        stage_channel.close()
         _be_kernel(theirs)
         return
     theirs.close()

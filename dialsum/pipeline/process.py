@@ -9,12 +9,14 @@ __all__ = ['interruption', 'child', 'run_stage']
 import json
 import math
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -82,7 +84,7 @@ def _runs(process: "psutil.Process") -> bool:  # and is not merely unread by its
         return False
 
 
-def _kill(processes: Iterable["psutil.Process"]) -> None:
+def _kill(processes: Collection["psutil.Process"]) -> None:
     import psutil
 
     for p in processes:
@@ -90,13 +92,15 @@ def _kill(processes: Iterable["psutil.Process"]) -> None:
             p.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(processes, timeout=10)
+    end = time.monotonic() + 10
+    while any(map(_runs, processes)) and time.monotonic() < end:
+        time.sleep(0.01)
 
 # %% ../../nbs/modules/pipeline/process.ipynb #23166586
-def _orphaned(starter: int, run: Path) -> None:  # in a thread of the started process
+def _orphaned(is_gone: Callable[[], bool], run: Path) -> None:  # in a thread of the started process
     import psutil
 
-    while os.getppid() == starter:
+    while not is_gone():
         time.sleep(0.3)
     _kill(psutil.Process().children(recursive=True))
     remove_sockets(run, os.getpid())
@@ -105,12 +109,18 @@ def _orphaned(starter: int, run: Path) -> None:  # in a thread of the started pr
 
 def child(
     spec_json: str,  # JSON of a `StageSpec`
-    starter: int,  # process id of whoever started this process
+    starter: int | socket.socket,  # whoever started this process: its id, or what it holds the other end of
 ) -> None:
     "What the process of a stage does"
     spec_fields = json.loads(spec_json)
     spec = StageSpec(Path(spec_fields.pop("run")), **spec_fields)
-    threading.Thread(target=_orphaned, args=(starter, spec.run), daemon=True).start()
+
+    def is_gone() -> bool:
+        if isinstance(starter, int):
+            return os.getppid() != starter
+        return bool(select.select([starter], [], [], 0)[0])  # it writes nothing, so there is an end to read
+
+    threading.Thread(target=_orphaned, args=(is_gone, spec.run), daemon=True).start()
     hold(
         spec.run / "events.jsonl", shared=True
     )  # as long as this lives, no other experiment begins in this folder
@@ -121,11 +131,17 @@ _call = "import sys; from dialsum.pipeline.process import child; child(sys.argv[
 
 
 def _start(
-    spec: StageSpec, environment: dict[str, str], log: IO[str], server: "ForkServer | None"
-) -> "subprocess.Popen[bytes] | ForkedProcess":
+    spec: StageSpec,
+    environment: dict[str, str],
+    log: IO[str],
+    server: "ForkServer | None",
+    timeout: float | None,
+) -> "subprocess.Popen[bytes] | ForkedProcess | None":  # None: somebody pressed Ctrl-C meanwhile
     spec_json = json.dumps(spec.key_fields | dict(run=str(spec.run), params=spec.params))
-    if server and (forked := server.start(spec_json, environment, spec.folder, log)):
+    if server and (forked := server.start(spec_json, environment, spec.folder, log, timeout)):
         return forked
+    if interruption.is_set():
+        return None
     return subprocess.Popen(
         [sys.executable, "-P", "-c", _call, spec_json, str(os.getpid())],
         stdin=subprocess.DEVNULL,
@@ -142,7 +158,9 @@ def _run_process(
 ) -> int | None:  # exit code; None when it took too long
     end = time.monotonic() + timeout if timeout else math.inf
     with open(spec.folder / f"{spec.stage}.log", "w", encoding="utf-8") as log:
-        process = _start(spec, _environment(spec, threads, slot), log, server)
+        process = _start(spec, _environment(spec, threads, slot), log, server, timeout or None)
+        if process is None:
+            return None
         tree: set[psutil.Process] = set()
         try:
             while time.monotonic() < end and not interruption.is_set():
@@ -155,6 +173,8 @@ def _run_process(
         finally:
             _look(process.pid, tree)
             _kill([p for p in tree if _runs(p)])
+            if not isinstance(process, subprocess.Popen):
+                process.close()
             remove_sockets(spec.run, process.pid)  # a killed one leaves them
 
 # %% ../../nbs/modules/pipeline/process.ipynb #03969988

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -153,19 +154,68 @@ def test_forked_stages_share_what_is_imported_and_nothing_else(probe, call, tmp_
     assert not set(second["draws"]) & set(third["draws"])
 
 
-def test_a_fork_server_that_is_killed_takes_one_stage_along(probe, call, tmp_path):
-    "It is recorded like any stage that was killed; the next ones are started"
-    probe(
-        "import os, pathlib, signal, psutil\n"
-        "if not [*pathlib.Path(run).parent.glob('*/probe.json')]:\n"
-        "    os.kill(psutil.Process().parent().ppid(), signal.SIGKILL)\n"
-        "    import time; time.sleep(500)"
-    )
+KILL_ITS_SERVER = """
+import os, pathlib, signal, time, psutil
+if not [*pathlib.Path(run).parent.glob('*/probe.json')]:
+    os.kill(psutil.Process().parent().ppid(), signal.SIGKILL)
+    time.sleep(1)
+"""
+
+
+def facts_in(folder):  # in the order in which the stages ended
+    return [read_fact(p) for p in sorted(folder.glob("*/probe.json"), key=lambda p: p.stat().st_mtime)]
+
+
+def logs_in(folder):
+    return [p.read_text() for p in sorted(folder.glob("*/probe.log"), key=lambda p: p.stat().st_mtime)]
+
+
+def test_a_fork_server_that_is_killed_takes_no_stage_along(probe, call, tmp_path):
+    "The next ones are started, and say why"
+    probe(KILL_ITS_SERVER)
     done = call(sys.executable, "-P", "-c", RUN_PROBES, tmp_path, 2, 600, "forked")
     assert done.returncode == 0, done.stderr
-    facts = [read_fact(p) for p in sorted(tmp_path.glob("*/probe.json"), key=lambda p: p.stat().st_mtime)]
-    assert [fact.status for fact in facts] == ["failed", "success"]
-    assert facts[0].error.kind == "died" and "SIGKILL" in error_sentence(facts[0].error)
+    assert [fact.status for fact in facts_in(tmp_path)] == ["success", "success"]
+    assert ["no stage could be forked" in log for log in logs_in(tmp_path)] == [False, True]
+
+
+def test_where_importing_starts_a_thread_stages_are_started(probe, call, tmp_path, env):
+    "But what was forked before goes on"
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "peft.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    probe("import time; time.sleep(1)")
+    path = f"{tmp_path / 'modules'}:{env['PYTHONPATH']}"
+    done = call(sys.executable, "-P", "-c", RUN_PROBES, tmp_path / "runs", 2, 600, "forked", PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert [fact.status for fact in facts_in(tmp_path / "runs")] == ["success", "success"]
+    assert "no stage could be forked" in logs_in(tmp_path / "runs")[1]
+
+
+@pytest.mark.parametrize("start", ["forked", "cold"])
+def test_when_driver_and_stage_are_killed_the_kernel_ends(start, probe, env, checkout, tmp_path):
+    probe(
+        "import os, pathlib, time\npathlib.Path(run, 'kernel').write_text(str(os.getpid()))\ntime.sleep(500)"
+    )
+    words = [sys.executable, "-P", "-c", RUN_PROBES, tmp_path, 1, 600, start]
+    driver = subprocess.Popen([*map(str, words)], env=env, cwd=checkout, stderr=subprocess.DEVNULL)
+    try:
+        while not (found := [*tmp_path.glob("*/kernel")]) or not found[0].read_text():
+            assert driver.poll() is None
+            time.sleep(0.1)
+        kernel = psutil.Process(int(found[0].read_text()))
+        stage = kernel.parent()
+    finally:
+        driver.kill()
+    stage.kill()
+    driver.wait()
+    for _ in range(300):
+        if not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    kernel.kill()
+    pytest.fail("the kernel outlived its stage")
 
 
 def test_nothing_is_forked_from_a_process_with_threads_or_cuda():

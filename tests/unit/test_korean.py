@@ -164,7 +164,10 @@ def test_labels_and_known_failures_are_korean():
     kinds = of("labels_ko").values()
     texts = [re.sub(r"\{[^}]*\}", "7", text) for kind in kinds for text in kind.values()]
     texts += of("words_ko").values()
-    texts += [failure[part] for failure in of("failures")["failure"] for part in ("cause", "remedy")]
+    for failure in of("failures")["failure"]:
+        texts += [failure[part] for part in ("title", "cause", "remedy")]
+        for way in failure.get("alternatives", []):
+            texts += [way["action"], way["reason"]]
     for defect in DEFECTS.values():
         texts += [defect.title, defect.why]
     for fault in FAULTS.values():
