@@ -69,7 +69,8 @@ class Preflight:
     def summary(self) -> str:
         "How many models can start, and which"
         good = [m for m in self.models if self.ok(m)]
-        return f"{len(good)} of {len(self.models)} models can start ({', '.join(good) or 'none'})"
+        names = f" ({', '.join(good)})" if good else ""
+        return f"{len(good)} of {len(self.models)} models can start{names}"
 
     def rows(self) -> list[tuple[str, Finding]]:
         "(models that it is about, finding): what several of them share is told once"

@@ -8,6 +8,7 @@ __all__ = ['OPTION_CHOICES', 'METAVARS', 'TOPICS', 'text_and_default', 'metavar'
 # %% ../../nbs/modules/commands/option_help.ipynb #cff401b4
 import argparse
 import re
+import textwrap
 from collections.abc import Generator
 from typing import Any
 
@@ -123,7 +124,13 @@ def explained(
         default = _OF_EXPERIMENT.get(q.name, default)
     if METAVARS.get(q.name) and q.name in OPTION_CHOICES:  # too many words for the first column
         text += f"; known: {OPTION_CHOICES[q.name].replace(' ', ', ')}"
-    return f"{text}{note} (default: {default})".replace("%", "%%")
+    return _with_dashes(f"{text}{note} (default: {default})").replace("%", "%%")
+
+
+def _with_dashes(text: str) -> str:  # other options in it are named as they are typed
+    names = [name for topic in TOPICS.values() for name in topic.split() if "_" in name]
+    pattern = rf"(?<![-\w])({'|'.join(names)})(?!\w)"
+    return re.sub(pattern, lambda found: f"--{found[0].replace('_', '-')}", text)
 
 # %% ../../nbs/modules/commands/option_help.ipynb #63254bac
 TOPICS = {  # title of a group → its options, in their order
@@ -152,12 +159,15 @@ TOPICS = {  # title of a group → its options, in their order
 
 # %% ../../nbs/modules/commands/option_help.ipynb #046afb39
 class HelpFormatter(argparse.HelpFormatter):
-    "Shows an option of several values as `--models MODEL …`, and commands where options stand"
+    "Shows an option of several values as `--models MODEL …`, options whole, and commands where options stand"
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         if action.nargs == argparse.ONE_OR_MORE and isinstance(action.metavar, str):
             return f"{action.metavar} …"
         return super()._format_args(action, default_metavar)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)  # no `--quality-` alone
 
     def _iter_indented_subactions(self, action: argparse.Action) -> Generator[argparse.Action, None, None]:
         subactions = getattr(action, "_get_subactions", list)

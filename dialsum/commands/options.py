@@ -7,6 +7,7 @@ __all__ = ['LISTS', 'EXPERIMENT_OPTIONS', 'Parser', 'with_dashes', 'with_commas'
 
 # %% ../../nbs/modules/commands/options.ipynb #9d781e42
 import argparse
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,15 @@ EXPERIMENT_OPTIONS: dict[str, dict[str, Any]] = (
 _of_new_ones = ("mode", "experiment_name")  # an experiment has them since it began
 _of_resume = ("strict",)
 _of_real = ("accept_licence",)
+_of_the_call = (
+    "config",
+    "save_config",
+    "json",
+    "cold",
+    "strict",
+    "runs",
+    "stage_timeout",
+)  # no experiment has them
 
 
 def _add_run_options(
@@ -216,6 +226,12 @@ def _add_parameter(group: argparse._ActionsContainer, q: Parameter) -> None:
 def _add_own(group: argparse._ActionsContainer, name: str, kind: Mapping[str, Any]) -> None:
     other_name = ["--name"] if name == "experiment_name" else []
     group.add_argument(f"--{name.replace('_', '-')}", *other_name, **kind)
+
+
+def _without_defaults(p: Parser) -> None:  # of the help: what is not given stays as the experiment has it
+    for action in p.actions().values():
+        if action.dest not in _of_the_call:
+            action.help = re.sub(r" \(default: .*\)$", "", action.help or "", flags=re.S)
 
 # %% ../../nbs/modules/commands/options.ipynb #90b8e57e
 def parser() -> Parser:
@@ -262,6 +278,7 @@ def parser() -> Parser:
         help="run folder, or its name or a part of it",
     )
     _add_run_options(p, "resume", declared)
+    _without_defaults(p)
     p = add("stage", "one stage notebook with strict parameters", "STAGE [-p NAME VALUE …] [OPTION …]")
     p.add_argument("stage", metavar="STAGE", help=", ".join(stages()))
     p.add_argument(

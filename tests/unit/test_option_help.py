@@ -11,6 +11,7 @@ from dialsum.pipeline.metrics import METRICS
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.parameters import Parameter, stage_parameters
 
+OF_THE_CALL = ("config", "save_config", "json", "cold", "strict", "runs", "stage_timeout")
 EXPERIMENTS = ("demo", "real", "run", "preflight", "resume")
 COMMANDS = next(a for a in parser()._actions if a.dest == "command").choices
 OPTIONS = [
@@ -43,10 +44,22 @@ def test_every_topic_has_its_options_once_and_none_is_left_over():
 def test_a_default_is_said_once_and_never_as_code(command, action):
     text = action.help % vars(action) if "%(" in action.help else action.help
     assert not re.search(r"''|\bNone\b|\bTrue\b|\bFalse\b|; empty for|\(default: \)", text)
-    if action.required or (command, action.dest) == ("stage", "parameter"):
+    kept = command == "resume" and action.dest not in OF_THE_CALL  # what the experiment has
+    if action.required or kept or (command, action.dest) == ("stage", "parameter"):
         assert "default:" not in text
         return
     assert text.count("(default: ") == 1 and text.endswith(")")
+
+
+@pytest.mark.parametrize(("command", "action"), OPTIONS)
+def test_other_options_are_named_as_they_are_typed(command, action):
+    names = [name for options in TOPICS.values() for name in options.split() if "_" in name]
+    assert [name for name in names if re.search(rf"(?<![-\w]){name}(?!\w)", action.help)] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_is_broken_over_two_lines(name):
+    assert not re.search(r"--[a-z-]*-$", COMMANDS[name].format_help(), re.M)
 
 
 @pytest.mark.parametrize(("command", "action"), OPTIONS)
