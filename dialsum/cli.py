@@ -162,3 +162,7 @@ def _call(argv: list[str]) -> int:  # exit code
     except KeyboardInterrupt:
         print("dialsum: interrupted", file=sys.stderr)
         return 130
+
+# %% ../nbs/modules/cli.ipynb #e697a7e1
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

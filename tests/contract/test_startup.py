@@ -30,3 +30,8 @@ def test_the_list_of_experiments_imports_no_heavy_library(tmp_path):
 
 def test_a_score_imports_no_heavy_library():
     assert imported("from dialsum.scores.rouge import rouge\nrouge(['가 나'], ['가 다'])") == []
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "dialsum.cli", "models"], capture_output=True, text=True)
+    assert done.returncode == 0 and "qwen3-4b" in done.stdout
