@@ -175,7 +175,7 @@ OWN_OPTIONS = {  # the command line's own: of a whole experiment, or of one file
 
 
 def test_an_option_has_the_help_of_the_parameter():
-    from dialsum.commands.option_help import text_and_default
+    from dialsum.commands.option_help import named_as_typed, text_and_default
     from dialsum.commands.options import parser
     from dialsum.runs.parameters import Parameter
 
@@ -186,8 +186,8 @@ def test_an_option_has_the_help_of_the_parameter():
     assert len({a.dest for _, a in shared}) > 60
     for name, option in shared:
         parameters = [Parameter(option.dest, *line) for line in lines[option.dest].values()]
-        helps = {text_and_default(p)[0] for p in parameters}
-        text = re.sub(r"(; known: [^;(]*)?(; of both files)? \(default: .*\)$", "", option.help)
+        helps = {named_as_typed(text_and_default(p)[0]) for p in parameters}
+        text = re.sub(r"(; known: [^;(]*)?(; of both files)?( \(default: .*\))?$", "", option.help)
         assert text.replace("%%", "%") in helps, f"dialsum {name} --{option.dest}"
 
 
