@@ -38,7 +38,7 @@ class Action:
     priority: str  # 'P0' to 'P3'
     kind: Kind  # by which the template chooses its words
     values: dict[str, Any]  # what they name
-    command: str  # that does it, complete
+    command: str  # that does it, complete; '' where the words hold it
 
 # %% ../../nbs/modules/report/actions.ipynb #cb6b0db4
 SAID = 100  # characters of another program's message
@@ -59,7 +59,8 @@ def _failures(e: Experiment) -> list[Action]:
             remedy=cause.action,
         )
         command = " && ".join([*way.before, way.separate or way.command])
-        actions.append(Action(cause.priority, "cause", values, command))
+        is_told = command in cause.action
+        actions.append(Action(cause.priority, "cause", values, "" if is_told else command))
     return actions
 
 # %% ../../nbs/modules/report/actions.ipynb #bc359ccb
