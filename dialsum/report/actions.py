@@ -115,9 +115,10 @@ def _trains(options: str) -> bool:  # whether a change of these options trains a
 
 
 def _command_for(e: Experiment, models: list[str], options: str) -> str:  # models: cards' names
+    cards = [model for model in models if model in CARDS]  # others can be started by nobody
     trains_others = len(models) < len(e.models) and _trains(options)
-    if options.startswith(_OF_ANOTHER) or trains_others:
-        return separate_command(e, models, options)
+    if cards and (options.startswith(_OF_ANOTHER) or trains_others):
+        return separate_command(e, cards, options)
     return resume_command(e, options)
 
 
