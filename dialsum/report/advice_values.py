@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Settings', 'ENOUGH_UPDATES', 'VALUES', 'VALUE_RULES', 'more_epochs', 'epochs_for_updates', 'lowest_epoch',
            'tenfold_rate', 'tenth_rate', 'half_rate', 'more_warmup', 'more_patience', 'more_tokens', 'least_tokens',
-           'more_source', 'with_values']
+           'more_source', 'longest_reader', 'next_larger_model', 'larger_model', 'with_values']
 
 # %% ../../nbs/modules/report/advice_values.ipynb #1881f633
 import math
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from string import Formatter
 from typing import Any
 
-from ..models.cards import ModelCard
+from ..models.cards import CARDS, ModelCard
+from ..models.sizes import parameter_counts
 from .labels import labels_of
 from ..training.recipe import Recipe
 
@@ -105,6 +106,29 @@ def more_source(
     most = positions - (2 if card.seq2seq else max_new_tokens)
     return min(2 * max_source, most) if max_source < most else None
 
+
+def longest_reader() -> str:  # a card's name
+    "The model with the most positions; the first of equals"
+    return max(CARDS, key=lambda name: CARDS[name].config.get("max_position_embeddings", 0))
+
+# %% ../../nbs/modules/report/advice_values.ipynb #5e1a0c72
+def _parameters(name: str) -> int:  # 0 for a model that is no card
+    return parameter_counts(CARDS[name])[0] if name in CARDS else 0
+
+
+def next_larger_model(
+    model: str,  # a card's name
+) -> str:  # a card's name; '' where none is larger
+    "The smallest of the larger models"
+    names = [card.name for card in CARDS.values() if card.group != "real"]
+    larger = [name for name in names if _parameters(name) > _parameters(model)]
+    return min(larger, key=_parameters, default="")
+
+
+def larger_model(s: Settings) -> str:
+    "The next larger model; '' where there is none"
+    return next_larger_model(s.get("model") or "")
+
 # %% ../../nbs/modules/report/advice_values.ipynb #7c76d4e8
 VALUES: dict[str, Callable[[Settings], str]] = dict(  # name in a sentence → what is put there
     more_epochs=more_epochs,
@@ -117,6 +141,7 @@ VALUES: dict[str, Callable[[Settings], str]] = dict(  # name in a sentence → w
     more_patience=more_patience,
     more_tokens=more_tokens,
     least_tokens=least_tokens,
+    larger_model=larger_model,
 )
 
 

@@ -251,11 +251,6 @@ def _first(texts: Iterable[str]) -> str:  # that says something
     return next(filter(None, texts), "")
 
 
-def _severity(fault: _Fault) -> str:  # as the fact or the catalogue has it
-    noted = fault.error.severity if fault.code == fault.error.code else ""
-    return noted or (fault.known.severity if fault.known else "P3")
-
-
 def _cause(experiment: Experiment, faults: list[_Fault]) -> Cause:  # of the same identity
     first = faults[0]
     message, known, error = _message(faults), first.known, first.error
@@ -264,7 +259,7 @@ def _cause(experiment: Experiment, faults: list[_Fault]) -> Cause:  # of the sam
     mending = ways(experiment, steps, known, first.fields, "" if _is_specific(known) else message.remedy)
     said = error_sentence(error) if not first.code else ""
     return Cause(
-        priority=priority_of(experiment, [*steps, *stopped], _severity(first)),
+        priority=priority_of(experiment, [*steps, *stopped]),
         title=_title(first, message),
         why=_why(first, message),
         remedy=about_experiment(_remedy(first, message), experiment.folder),

@@ -111,16 +111,13 @@ def lost_models(
 def priority_of(
     experiment: Experiment,
     reached: Iterable[Step[Any]],  # what failed of one cause, and what that stopped
-    least: str = "P3",  # what the catalogue says of the cause
 ) -> str:  # a key of `PRIORITIES`
     "How urgent it is: all models or the submission lost, a model lost, another result worse"
     steps = list(reached)
     lost = lost_models(steps)
     every = lost_models(s for s in experiment.steps if s.model)
     if any(s.stage in _needed_of_all for s in steps) or (lost and set(lost) == set(every)):
-        cost = "P0"
-    elif lost:
-        cost = "P1"
-    else:
-        cost = "P3" if all(s.stage in _only_faster for s in steps) else "P2"
-    return min(cost, least)
+        return "P0"
+    if lost:
+        return "P1"
+    return "P3" if all(s.stage in _only_faster for s in steps) else "P2"

@@ -6,6 +6,7 @@
 __all__ = ['VERDICT_RULES', 'Open', 'MOVES', 'Judgement', 'judge_training', 'judge_summaries', 'judge_model', 'Advice', 'advise']
 
 # %% ../../nbs/modules/report/verdicts.ipynb #5cb8679d
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -14,7 +15,7 @@ from typing import Any
 from ..data.quality import DEFECTS
 from ..generation.metrics import EvaluateMetrics
 from ..korean.particles import particle
-from .advice_values import Settings, with_values
+from .advice_values import Settings, next_larger_model, with_values
 from .labels import labels_of
 from .loss_curve import LossCurve
 from ..scores.damage import DAMAGE_LIMITS
@@ -98,10 +99,11 @@ def _rising(m: TrainMetrics, curve: LossCurve) -> Judgement:
         last=curve.last,
         rise=curve.rise,
         chosen=_chosen(m),
+        best_epoch=m.best.epoch if m.best else 0,
     )
     if curve.better_rouge:
         before, after = curve.better_rouge
-        values |= dict(rouge_before=before, rouge_after=after, best_epoch=m.best.epoch if m.best else 0)
+        values |= dict(rouge_before=before, rouge_after=after)
         return _judgement("rising", None, "rising_with_rouge", **values)
     if curve.rise > 0.03 and curve.training_losses and curve.training_loss_fell:
         before, after = curve.training_losses
@@ -230,9 +232,14 @@ def judge_model(
 class Advice:
     "One thing to do next"
 
+    rule: str  # a key of `MOVES`
     subject: str  # what it follows from, a Korean clause that ends in a noun
     action: str  # what to do, Korean sentences; options in backquotes
-    evidence: str = ""  # on the first model that it is about: the verdict with its numbers, in Korean
+    options: str  # all of its first step: '--no-repeat-ngram-size 3'; '' where that is none of options
+    evidence: str  # on the first model that it is about: the verdict with its numbers, in Korean
+    share: (
+        float  # of that model's summaries that have the fault, 0 to 1; 1 at chance level, 0 of other verdicts
+    )
 
 
 Open = Callable[
@@ -297,8 +304,18 @@ def _may_learn_more(s: Settings, problems: set[str]) -> bool:
     return not _is_replica(s, problems) and not _has_learned_all(s, problems)
 
 
-def _needs_another_model(s: Settings, problems: set[str]) -> bool:
-    return not _is_replica(s, problems) and _has_learned_all(s, problems)
+def _has_few_rows(s: Settings, problems: set[str]) -> bool:
+    return not _is_replica(s, problems) and not s.get("use_augmentation")
+
+
+def _has_larger(s: Settings, problems: set[str]) -> bool:
+    return not _is_replica(s, problems) and bool(next_larger_model(s.get("model") or ""))
+
+
+def _chosen_late(
+    s: Settings, problems: set[str]
+) -> bool:  # else fewer epochs would choose the same, or a worse one
+    return bool((s.get("best_epoch") or 0) > (s.get("lowest_epoch") or 0))
 
 
 def _penalized(s: Settings, problems: set[str]) -> bool:  # for repetitions
@@ -319,6 +336,23 @@ def _used_all_tokens(
     if settings.get("reached") is not None:
         return bool(settings["reached"] > 0)
     return (settings.get("length_ratio") or 1) >= 0.8
+
+
+def _wrong_length(s: Settings, problems: set[str]) -> bool:  # or one that nobody measured
+    fits = 0.8 <= (s.get("length_ratio") or 0) <= 1.25
+    return not fits and _untried("length_control")(s, problems)
+
+
+def _in_most(s: Settings) -> bool:  # what decoding alone does not mend
+    return bool((s.get("share") or 0) > 0.5)
+
+
+def _most_and_few_rows(s: Settings, problems: set[str]) -> bool:
+    return _in_most(s) and _has_few_rows(s, problems)
+
+
+def _most_and_larger(s: Settings, problems: set[str]) -> bool:
+    return _in_most(s) and _has_larger(s, problems)
 
 
 def _no_swaps(s: Settings, problems: set[str]) -> bool:
@@ -343,8 +377,10 @@ MOVES: dict[str, list[tuple[Open, str]]] = (
             (_few_updates, "more_updates"),
             (_higher_rate, "higher_rate"),
             (_lower_rate, "lower_rate"),
-            (_off("stopped"), "longer_or_larger"),
-            (_always, "larger_or_more_rows"),
+            (_off("stopped"), "more_epochs"),
+            (_has_few_rows, "augment"),
+            (_has_larger, "larger_model"),
+            (_always, "look_at_dialogues"),
         ],
         learning=[
             (_few_updates, "more_updates"),
@@ -352,27 +388,40 @@ MOVES: dict[str, list[tuple[Open, str]]] = (
             (_lower_rate, "lower_rate"),
             (_always, "look_at_dialogues"),
         ],
-        stability=[(_always, "calmer_rate")],
-        overfitting=[(_always, "fewer_epochs"), (_off("use_augmentation"), "augment")],
-        rising=[(_always, "fewer_epochs"), (_off("use_augmentation"), "augment")],
+        stability=[(_always, "half_rate"), (_always, "more_warmup")],
+        overfitting=[
+            (_chosen_late, "fewer_epochs"),
+            (_off("use_augmentation"), "augment"),
+            (_always, "half_rate"),
+        ],
+        rising=[
+            (_chosen_late, "fewer_epochs"),
+            (_off("use_augmentation"), "augment"),
+            (_always, "half_rate"),
+        ],
         unfinished=[(_off("stopped"), "more_epochs"), (_on("stopped"), "more_patience")],
         baseline=[
             (_is_replica, "full_scale"),
-            (_may_learn_more, "longer_or_larger"),
-            (_needs_another_model, "larger_or_more_rows"),
+            (_may_learn_more, "more_epochs"),
+            (_has_few_rows, "augment"),
+            (_has_larger, "larger_model"),
         ],
         broken_tag=[(_off("new_tokens"), "tags_as_tokens"), (_penalized, "no_penalty")],
         literal_nothing=[(_always, "look_for_nothing")],
         no_hangul=[(_always, "check_tokenizer")],
         foreign=[(_penalized, "no_penalty"), (_not_penalized, "more_korean")],
         control_token=[(_always, "check_special_tokens")],
-        lost_tags=[
-            (_off("new_tokens"), "more_epochs_or_tokens"),
-            (_on("new_tokens"), "more_epochs_for_tags"),
-        ],
+        lost_tags=[(_always, "more_epochs"), (_off("new_tokens"), "tags_as_tokens")],
         cut=[(_untried("whole_sentences"), "whole_sentences"), (_used_all_tokens, "more_tokens")],
         repetition=[(_below("no_repeat_ngram_size", 1), "no_repeats"), (_may_be_penalized, "penalty")],
-        omission=[(_untried("length_control"), "length_control"), (_below("num_beams", 4), "more_beams")],
+        omission=[
+            (_wrong_length, "length_control"),
+            (_most_and_few_rows, "augment"),
+            (_most_and_larger, "larger_model"),
+            (_below("num_beams", 4), "more_beams"),
+            (_has_few_rows, "augment"),
+            (_has_larger, "larger_model"),
+        ],
         wrong_speaker=[(_no_swaps, "swap_speakers")],
         invented_number=[
             (_off("validate_data_quality"), "filter_numbers"),
@@ -384,7 +433,7 @@ MOVES: dict[str, list[tuple[Open, str]]] = (
         ],
         empty=[
             (_below("min_new_tokens", 1), "least_tokens"),
-            (_clear_of("learning", "stability"), "check_rate"),
+            (_clear_of("learning", "stability"), "half_rate"),
         ],
     )
 )
@@ -409,21 +458,41 @@ def _problems(verdicts: list[Judgement], faults: FaultCounts) -> set[str]:  # ke
     return problems
 
 
+_STEPS = 2  # of a piece of advice; the second where the first did not help
+
+
 def _open_moves(
     rule: str, problems: set[str], settings: Settings
-) -> str:  # sentences; '' where nothing is left to do
+) -> list[str]:  # sentences; none where nothing is left to do
     if rule not in problems:
-        return ""
-    keys = [key for is_open, key in MOVES[rule] if is_open(settings, problems)]
-    if rule == "chance":
-        keys = keys[:1]
+        return []
+    moves = dict.fromkeys(key for is_open, key in MOVES[rule] if is_open(settings, problems))
+    keys = [*moves][: 1 if rule == "chance" else _STEPS]
     advice = labels_of("advice")
-    return " ".join(with_values(advice[key], settings) for key in keys)
+    return [with_values(advice[key], settings) for key in keys]
+
+
+def _common(steps_of: dict[str, list[str]]) -> str:  # what all models of a group are to do, in order
+    first, *others = steps_of.values()
+    steps = first if all(steps == first for steps in others) else first[:1]
+    return f" {labels_of('advice_order')['then']} ".join(steps)
+
+
+def _options(step: str) -> str:  # that it names, with their values
+    return " ".join(re.findall("`(--[^`]+)`", step))
 
 
 def _evidence(rule: str, verdicts: list[Judgement], faults: FaultCounts) -> str:  # rule: a key of `MOVES`
     texts = [v.text for v in verdicts if v.rule == rule and v.good is False]
-    return texts[0] if texts else f"{FAULTS[rule].title} {faults.share(rule) or 0:.1%}"
+    if texts:
+        return texts[0]
+    return labels_of("advice_evidence")["count"].format(rows=faults.rows, count=faults.kinds[rule].count)
+
+
+def _share(rule: str, faults: FaultCounts) -> float:  # as `Advice.share`
+    if rule in FAULTS:
+        return faults.share(rule) or 0.0
+    return 1.0 if rule == "chance" else 0.0
 
 
 def _values_of(rule: str, verdicts: list[Judgement]) -> Settings:  # that the verdict was made of
@@ -434,23 +503,26 @@ def advise(
     verdicts: dict[str, list[Judgement]],  # model → verdicts
     faults: dict[str, FaultCounts],  # model → faults of its evaluation
     settings: dict[str, Settings] | None = None,  # model → options under which it was made, and of its facts
-    # `scale`, `stopped`, `updates`, `fitted`, `reached`, `length_ratio` and `quality`
-) -> list[tuple[Advice, list[str]]]:  # with the models that it is about
+    # `model`, `scale`, `stopped`, `updates`, `fitted`, `reached`, `length_ratio` and `quality`
+) -> list[tuple[Advice, list[str]]]:  # with the models that it is about; the commonest fault first in both
     "What follows from verdicts and is left to do; for a model at chance level one thing alone"
     settings = settings or {}
     problems = {
         m: _problems(judgements, faults.get(m) or FaultCounts()) for m, judgements in verdicts.items()
     }
-    groups: dict[tuple[str, str], list[str]] = {}  # (rule, what to do) → models
+    counts = {m: faults.get(m) or FaultCounts() for m in verdicts}
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}  # (rule, first step) → model → its steps
     for rule in MOVES:
         for model, model_problems in problems.items():
             known = (settings.get(model) or {}) | _values_of(rule, verdicts[model])
-            action = _open_moves(rule, model_problems, known)
-            if action:
-                groups.setdefault((rule, action), []).append(model)
+            known["share"] = _share(rule, counts[model])
+            steps = _open_moves(rule, model_problems, known)
+            if steps:
+                groups.setdefault((rule, steps[0]), {})[model] = steps
     advice = []
-    for (rule, action), models in groups.items():
-        first = models[0]
-        evidence = _evidence(rule, verdicts[first], faults.get(first) or FaultCounts())
-        advice.append((Advice(_subject(rule), action, evidence), models))
-    return advice
+    for (rule, first_step), steps_of in groups.items():
+        models = sorted(steps_of, key=lambda model: -_share(rule, counts[model]))
+        evidence = _evidence(rule, verdicts[models[0]], counts[models[0]])
+        told = (rule, _subject(rule), _common(steps_of), _options(first_step), evidence)
+        advice.append((Advice(*told, share=_share(rule, counts[models[0]])), models))
+    return sorted(advice, key=lambda pair: -pair[0].share)

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 from support.diagnosis import OOM, SITE, tb
-from support.experiments import at, metrics, whole
+from support.experiments import at, metrics, two_of_four_broken, whole
 from support.keys import KEY
 
 from dialsum.checks.failures import known_failures
@@ -223,15 +223,25 @@ def test_how_urgent_a_failure_is_follows_from_what_it_cost(build, stage, model, 
     assert cause.priority == expected
 
 
-def test_the_catalogue_raises_it_and_never_lowers_it(build):
+def test_the_catalogue_neither_raises_nor_lowers_it(build):
     run, leave = build(models=["kobart", "qwen3-4b"])
     left(run, leave, "train", "qwen3-4b", error=understood(run, OOM))
-    assert causes_of(read_experiment(run))[0].priority == "P0"  # though one of two is left
+    [cause] = causes_of(read_experiment(run))
+    assert cause.priority == "P1" and cause.lost_models == ["Qwen3-4B"]
     other, leave = build("other", models=["kobart"])
     refused = make_error("user", "DialsumError", "trained_in_full", dict(model="kobart", method="lora"))
     left(other, leave, "train", "kobart", error=refused.model_copy(update=dict(severity="P2")))
     assert causes_of(read_experiment(other))[0].priority == "P0"
+
+
+def test_the_report_and_the_catalogue_know_the_same_priorities():
     assert list(PRIORITIES) == ["P0", "P1", "P2", "P3"] == sorted({k.severity for k in known_failures()})
+
+
+def test_a_lost_model_is_not_called_all_that_there_is(build):
+    section = section_failures(read_experiment(two_of_four_broken(build)[0]))
+    assert blocks(section)[0] == ("P1", "GPU 메모리 부족")
+    assert "P1 일부 모델의 결과를 잃음" in section and "P3 급하지 않음" in section
 
 
 # Frames and excerpts
@@ -480,7 +490,9 @@ def test_what_a_way_would_train_again_is_told(build):
     )
     quantized = next(way for way in others if "qlora" in way.options)
     assert quantized.command.startswith("dialsum run --models qwen3-4b ")  # KoBART has no such method
-    assert "성공한 KoBART도 다시 실행합니다" in section_failures(read_experiment(run))
+    section = section_failures(read_experiment(run))
+    before, warning, after = section.partition("성공한 KoBART도 다시 실행합니다")
+    assert warning and best.separate in before and best.command in after and best.command not in before
 
 
 def test_what_is_already_so_is_not_advised(build):

@@ -273,7 +273,7 @@ def test_the_first_is_told_with_every_number_that_is_a_fact(first):
         and "BFloat16" in md
         and "No such file" in md
     )
-    assert md.count("```mermaid") == 2 + 2 and "### P0 · bf16 가중치와 GradScaler의 충돌" in md
+    assert md.count("```mermaid") == 2 + 2 and "### P1 · bf16 가중치와 GradScaler의 충돌" in md
     assert (
         "SOLAR-10.7B·Polyglot-Ko-12.8B·KULLM-v2의 학습, 모두 3개" in md
         and "`configs/models/kullm_v2.yaml`" in md

@@ -138,7 +138,12 @@ def chance_advice(settings, loss_change=-0.3):
         (dict(epochs=3, updates=96, learning_rate=1e-4), 0.2, "`--learning-rate 1e-05`"),
         (dict(epochs=3, updates=96, learning_rate=1e-4), 0.0, "`--learning-rate 0.001`"),
         (dict(epochs=3, updates=96), -0.3, "`--epochs 5`"),
-        (dict(epochs=3, updates=96, stopped=True), -0.3, "더 큰 모델"),
+        (dict(epochs=3, updates=96, stopped=True), -0.3, "`--use-augmentation --augmentation-ratio 0.5`"),
+        (
+            dict(epochs=3, updates=96, stopped=True, use_augmentation=True, model="kobart"),
+            -0.3,
+            "`--models llama-3.2-korean-3b`",
+        ),
     ],
 )
 def test_a_model_at_chance_level_gets_one_piece_of_advice(settings, loss_change, option):
@@ -176,8 +181,13 @@ def advised(rule, settings, **values):
         ("learning", dict(learning_rate=1e-4, updates=96), dict(rise=0.1), ["--learning-rate 1e-05"]),
         ("learning", dict(learning_rate=1e-4, updates=96), dict(rise=0.0), ["--learning-rate 0.001"]),
         ("learning", dict(epochs=2, updates=10), dict(rise=0.0), ["--epochs 10"]),
-        ("overfitting", dict(epochs=3), dict(lowest_epoch=1), ["--epochs 1", "--augmentation-ratio 0.5"]),
-        ("rising", dict(epochs=4), dict(lowest_epoch=2.0), ["--epochs 2"]),
+        (
+            "overfitting",
+            dict(epochs=3),
+            dict(lowest_epoch=1, best_epoch=3),
+            ["--epochs 1", "--augmentation-ratio 0.5"],
+        ),
+        ("rising", dict(epochs=4), dict(lowest_epoch=2.0, best_epoch=3.0), ["--epochs 2"]),
         ("cut", dict(whole_sentences="on", max_new_tokens=93, max_target=96), {}, ["--max-new-tokens 140"]),
         ("cut", dict(whole_sentences="on", max_new_tokens=32, max_target=96), {}, ["--max-new-tokens 100"]),
         ("empty", dict(max_new_tokens=96, learning_rate=1e-4), {}, ["--min-new-tokens 10"]),
@@ -195,6 +205,7 @@ def test_every_piece_of_advice_can_be_typed():
     from dialsum.report.advice_values import with_values
 
     known = {name: p for stage in stages() for name, p in stage_parameters(stage).items()}
+    known["models"] = known["model"]
     options = 0
     for key, sentence in labels_of("advice").items():
         for span in re.findall("`([^`]*)`", with_values(sentence, {})):
@@ -241,3 +252,68 @@ def test_losses_of_few_dialogues_are_noisy_and_no_sign_of_instability(losses, st
     curve = [dict(step=i, epoch=i / 16, loss=loss, grad_norm=6) for i, loss in enumerate(losses)]
     [stability] = [j for j in judge_training(TrainMetrics.of(curve=curve)) if j.rule == "stability"]
     assert stability.good is stable, stability.text
+
+
+@pytest.mark.parametrize("rule", ["overfitting", "rising"])
+@pytest.mark.parametrize("best_epoch", [1, 2, 0], ids=["before the lowest loss", "at it", "unknown"])
+def test_fewer_epochs_are_advised_only_where_a_later_one_was_chosen(rule, best_epoch):
+    curve = dict(lowest_epoch=2, best_epoch=best_epoch)
+    rows = advised(rule, dict(epochs=4, learning_rate=1e-4), **curve)
+    assert "--epochs" not in rows and "--use-augmentation" in rows and "`--learning-rate 5e-05`" in rows
+    assert "`--epochs 2`" in advised(rule, dict(epochs=4), **(curve | dict(best_epoch=4)))
+
+
+def test_a_rising_loss_knows_which_epoch_was_chosen():
+    verdict = fit((5.0, 4.0, 4.8), rouge=(34.42, 31.37, 28.68), chosen=1)
+    assert (verdict.values["best_epoch"], verdict.values["lowest_epoch"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "is_advised"), [(0.85, False), (1.2, False), (0.6, True), (1.6, True), (None, True)]
+)
+def test_omissions_ask_for_another_length_only_where_the_length_is_wrong(ratio, is_advised):
+    assert ("--length-control auto" in advised("omission", dict(length_ratio=ratio))) == is_advised
+
+
+def omissions(count, **settings):
+    counts = FaultCounts.of(rows=16, kinds=dict(omission=dict(count=count, references=0)))
+    [(advice, _)] = advise({"m": []}, {"m": counts}, {"m": dict(length_ratio=0.85) | settings})
+    return advice
+
+
+def test_what_most_summaries_omit_asks_for_more_dialogues_or_a_larger_model():
+    advice = omissions(15, model="gemma-3-270m")
+    assert advice.options == "--use-augmentation --augmentation-ratio 0.5"
+    assert "더 큰 모델로 바꿉니다(`--models llama-3.2-korean-3b`)" in advice.action
+    assert omissions(4, model="gemma-3-270m").options == "--num-beams 4"
+    assert omissions(15, model="gemma-3-270m", num_beams=4, use_augmentation=True).options.startswith(
+        "--models "
+    )
+    assert "--models" not in omissions(15, model="qwen3-14b").action
+
+
+def test_the_commonest_fault_is_advised_on_first_with_its_count():
+    counts = FaultCounts.of(
+        rows=16,
+        kinds={k: dict(count=c, references=0) for k, c in dict(repetition=2, omission=15, cut=8).items()},
+    )
+    advice = [a for a, _ in advise({"m": []}, {"m": counts}, {"m": {}})]
+    assert [a.rule for a in advice] == ["omission", "cut", "repetition"]
+    assert [a.evidence for a in advice] == [f"요약 16개 중 {n}개" for n in (15, 8, 2)]
+
+
+def test_of_several_models_the_one_with_the_most_faults_is_named_first():
+    counts = {
+        m: FaultCounts.of(rows=16, kinds=dict(cut=dict(count=c, references=0)))
+        for m, c in dict(a=4, b=12).items()
+    }
+    [(advice, models)] = advise({"a": [], "b": []}, counts, {})
+    assert models == ["b", "a"] and advice.evidence == "요약 16개 중 12개"
+
+
+def test_the_second_step_stands_behind_a_condition_and_not_in_the_options():
+    counts = FaultCounts.of(rows=16, kinds=dict(repetition=dict(count=8, references=0)))
+    [(advice, _)] = advise({"m": []}, {"m": counts}, {"m": {}})
+    first, _, second = advice.action.partition(" 그래도 나아지지 않으면 ")
+    assert advice.options == "--no-repeat-ngram-size 3" and f"`{advice.options}`" in first
+    assert "`--repetition-penalty 1.2`" in second
