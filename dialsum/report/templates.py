@@ -101,7 +101,7 @@ def _points(score: ScoreInterval | None) -> str:  # '39.70'; '–' for None
 def _signed(score: ScoreInterval | None) -> str:  # '+1.20 [-0.31, +2.75]'; '–' for None
     if not score:
         return "–"
-    difference = f"{score.f:+.2f}"
+    difference = f"{score.f:+z.2f}"  # z: no minus sign before a zero
     return f"{difference} {interval(*score.bounds, signed=True)}" if score.bounds else difference
 
 
