@@ -98,10 +98,14 @@ def _points(score: ScoreInterval | None) -> str:  # '39.70'; '–' for None
     return f"{score.f:.2f}" if score else "–"
 
 
+def _gap(score: ScoreInterval | None) -> str:  # '+1.20'; '–' for None
+    return f"{score.f:+z.2f}" if score else "–"  # z: no minus sign before a zero
+
+
 def _signed(score: ScoreInterval | None) -> str:  # '+1.20 [-0.31, +2.75]'; '–' for None
     if not score:
         return "–"
-    difference = f"{score.f:+z.2f}"  # z: no minus sign before a zero
+    difference = _gap(score)
     return f"{difference} {interval(*score.bounds, signed=True)}" if score.bounds else difference
 
 
@@ -135,6 +139,7 @@ FILTERS: dict[str, Callable[..., Any]] = dict(  # what a template may write behi
     setting=_marked(option_value),
     score=_marked(_score),
     points=_points,
+    gap=_marked(_gap),
     signed=_marked(_signed),
     mean=_marked(mean_text),
     difference=_marked(difference_text),

@@ -2,7 +2,7 @@
 
 import re
 
-from support.experiments import demo, six_models_five_folds
+from support.experiments import demo, metrics, six_models_five_folds
 
 from dialsum.report.document import SECTIONS, render
 from dialsum.report.experiment import read_experiment
@@ -68,3 +68,17 @@ def test_nothing_at_chance_has_a_rank(build):
     standings = Standings(read_experiment(demo(build)[0]))
     assert [standings.whole_rank(s) for s in standings.systems] == [None] * 6
     assert not re.search(r"\| \d/\d \|", section_first_screen(standings.experiment))
+
+
+def test_what_training_took_beside_updates_is_said(build):
+    run, leave = build(models=["kobart"], scale="full")
+    spent = dict(train_seconds=756.0, evaluation_seconds=350.0, rows_per_second=0.254)
+    leave("train", "kobart", seconds=1280, found=metrics("train") | spent)
+    text = SECTIONS["training"](read_experiment(run))
+    assert "| 0.25 | 12분 36초 |" in text and "KoBART 8분 44초(평가 5분 50초)" in text
+
+
+def test_where_a_score_was_chosen_the_tables_say_so(build):
+    run = six_models_five_folds(build)[0]
+    for section in ("scores", "training"):
+        assert "조금 높게 나왔을 수 있습니다" in SECTIONS[section](read_experiment(run))

@@ -124,4 +124,3 @@ def models_in_one(
         return item.group[0] if item.group[0] in whole else id(item)
 
     return _grouped_by(items, key)
-

@@ -89,7 +89,14 @@ class Submission:
     refused: Refusal  # why it should not be
     lead: Lead | None  # of the best system, where it is this one
     better: System | None  # that has a higher score; None where this is the best
+    best_model: System | None  # alone, where the system is none; None where nothing was measured
     selection: Selection | None  # what its score owes to choices on dev; None where there is no system
+
+
+def _best_model(standings: Standings, system: System | None) -> System | None:
+    if system is None or system.is_model:
+        return None
+    return next((s for s in standings.systems if s.is_model), None)
 
 
 def submission_of(
@@ -109,6 +116,7 @@ def submission_of(
         refused=refusal(experiment, system),
         lead=standings.lead if is_best else None,
         better=None if is_best else standings.best,
+        best_model=_best_model(standings, system),
         selection=selection_of(experiment, system) if system else None,
     )
 

@@ -15,7 +15,6 @@ from ..experiment import Experiment, Step, is_replica
 from ..systems import Standings, System
 from ..templates import MarkdownText, fill_template
 from ...scores.metrics import ComparedSystem, ScoreInterval
-from ...scores.significance import detectable_difference, spread_of
 
 # %% ../../../nbs/modules/report/sections/lessons.ipynb #fca43a7f
 @dataclass(frozen=True)
@@ -112,22 +111,6 @@ def _gains(e: Experiment) -> list[Lesson]:
     return lessons
 
 
-def _detectable(e: Experiment) -> list[Lesson]:  # the smallest difference that so many dialogues show
-    tested = [row for row in e.differences[0].values() if row.change]
-    if not tested:
-        return []
-    dialogues = len(e.ranking[0].metrics.per_dialogue)
-    spreads = []
-    for row in tested:
-        if row.change:
-            _, low, high = row.change
-            spreads.append(spread_of((high - low) / 2, dialogues))
-    points = detectable_difference(dialogues, max(spreads), comparisons=len(tested))
-    if points < 0.05:
-        return []  # models that differ alike in every dialogue
-    return [Lesson("detectable", dict(dialogues=dialogues, points=points))]
-
-
 def _scores(e: Experiment) -> list[Lesson]:
     standings = Standings(e).systems
     if not standings:
@@ -136,7 +119,7 @@ def _scores(e: Experiment) -> list[Lesson]:
         return [Lesson("replica", {})]
     if all(system.beats("null") is False for system in standings):
         return [Lesson("learned_nothing", {})]
-    lessons = _gains(e) + _detectable(e)
+    lessons = _gains(e)
     if all(system.beats("lead2") is False for system in standings):
         lessons.insert(0, Lesson("below_lead2", {}))
     return lessons

@@ -15,6 +15,7 @@ from .model_differences import compare_models
 from .search_ways import search_settings
 from .summary_state import alarms
 from .tag_orders import orders_by_tags
+from ..selection import selection_of
 from ..systems import System, scored_systems
 from ..templates import MarkdownText, fill_template
 from ...scores.metrics import ScoreRecord, ScoreRow
@@ -98,6 +99,7 @@ def section_scores(experiment: Experiment) -> MarkdownText:
         models=len(experiment.ranking),
         alarms=alarms(judged),
         is_state_known=any(s.metrics.diagnostics for s in judged),
+        chosen=any(selection_of(experiment, s).rows for s in judged),
         settings=settings,
         searches=list(dict.fromkeys(s.search for s in settings)),
     )
