@@ -68,10 +68,12 @@ def _percent(
     return "–" if share is None else f"{share:.{decimals}%}"
 
 
-def _size(parameters: int | None) -> str:  # '123.9M', '10.7B'; '–' for None
+def _size(parameters: int | None) -> str:  # '46K', '123.9M', '10.7B'; '–' for None
     if parameters is None:
         return "–"
-    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.1f}M"
+    if parameters >= 1e9:
+        return f"{parameters / 1e9:.1f}B"
+    return f"{parameters / 1e6:.1f}M" if parameters >= 1e6 else f"{parameters / 1e3:.0f}K"
 
 
 def _fold_title(text: object) -> MarkdownText:  # what stands between <summary> and </summary>, which is HTML

@@ -18,6 +18,7 @@ from support.experiments import (
 
 from dialsum.report.document import SECTIONS, render
 from dialsum.report.experiment import read_experiment
+from dialsum.report.sections.next_steps import every_step
 
 LINES = 25  # of Markdown: a screen
 HARD = [20.0 + 7 * (i % 8) for i in range(40)]  # dialogues differ far more than models
@@ -195,7 +196,7 @@ def test_a_cause_without_a_name_says_which_stage_failed(build, failed, what, why
         leave("train", model, "failed", message="row 2 has no end")
     [row] = [row for row in read_in_a_hurry(run)["actions"] if row[0] == "P1"]
     assert row[1] == what and row[2].startswith(why)
-    assert f"**P1** {what}: {why}" in SECTIONS["next_steps"](read_experiment(run))
+    assert f"**P1** {what}: {why}" in every_step(read_experiment(run))
 
 
 def test_a_refusal_of_ours_is_the_reason_and_not_the_matter(build):

@@ -165,7 +165,7 @@ def _batch(recipe: RecipeRecord) -> str:  # '8', or '2 × 4' with accumulation
 
 def _memory_choices(steps: list[Step[TrainMetrics]]) -> list[str]:  # of models whose batch the memory chose
     chosen = [s for s in steps if s.metrics.choice]
-    return [f"{s.label} {_batch(s.metrics.recipe or RecipeRecord())}" for s in chosen]
+    return [f"{s.label}(배치 크기 {_batch(s.metrics.recipe or RecipeRecord())})" for s in chosen]
 
 
 def section_training(experiment: Experiment) -> MarkdownText:
