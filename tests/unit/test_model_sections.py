@@ -90,7 +90,7 @@ def test_a_checkpoint_is_called_by_its_name(evaluated, checkpoint, name):
 
 def test_a_replica_has_two_sizes(evaluated):
     run = evaluated(evaluation("replica"), scale="replica", parameters=90_000, card_parameters=123_859_968)
-    assert "| 축소 모형 0.0M (원래 123.9M) |" in section(run, "models")
+    assert "| 축소 모형 41K (원래 123.9M) |" in section(run, "models")
 
 
 @pytest.mark.parametrize(
