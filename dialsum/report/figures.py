@@ -208,8 +208,10 @@ def draw_rouge(
             markersize=6,
             label=_model_title(step),
         )
+        best = [step.metrics.best] if step.metrics.best else []
+        axis.plot(*_points(best, "rouge_mean"), "*", color=_colours[i % 7], markersize=13)
     axis.set(xlabel="에폭", ylabel="검증 ROUGE 평균")
-    axis.set_ylim(0, max(1, axis.get_ylim()[1]))  # all zeros, too
+    axis.set_ylim(0, max(1, 1.05 * axis.get_ylim()[1]))  # all zeros, too; the highest mark whole
     _epochs(axis, steps)
     figure.legend(loc="outside lower center" if narrow else "outside right center")
     return figure

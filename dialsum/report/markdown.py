@@ -43,7 +43,7 @@ def change_text(
     high: float,
 ) -> str:  # '+1.20 [-0.31, +2.75]'
     "A difference with its interval"
-    return f"{points:+.2f} {interval(low, high, signed=True)}"
+    return f"{points:+z.2f} {interval(low, high, signed=True)}"
 
 
 def difference_text(

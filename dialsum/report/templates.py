@@ -68,10 +68,12 @@ def _percent(
     return "–" if share is None else f"{share:.{decimals}%}"
 
 
-def _size(parameters: int | None) -> str:  # '123.9M', '10.7B'; '–' for None
+def _size(parameters: int | None) -> str:  # '46K', '123.9M', '10.7B'; '–' for None
     if parameters is None:
         return "–"
-    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.1f}M"
+    if parameters >= 1e9:
+        return f"{parameters / 1e9:.1f}B"
+    return f"{parameters / 1e6:.1f}M" if parameters >= 1e6 else f"{parameters / 1e3:.0f}K"
 
 
 def _fold_title(text: object) -> MarkdownText:  # what stands between <summary> and </summary>, which is HTML
@@ -98,10 +100,14 @@ def _points(score: ScoreInterval | None) -> str:  # '39.70'; '–' for None
     return f"{score.f:.2f}" if score else "–"
 
 
+def _gap(score: ScoreInterval | None) -> str:  # '+1.20'; '–' for None
+    return f"{score.f:+z.2f}" if score else "–"  # z: no minus sign before a zero
+
+
 def _signed(score: ScoreInterval | None) -> str:  # '+1.20 [-0.31, +2.75]'; '–' for None
     if not score:
         return "–"
-    difference = f"{score.f:+.2f}"
+    difference = _gap(score)
     return f"{difference} {interval(*score.bounds, signed=True)}" if score.bounds else difference
 
 
@@ -135,6 +141,7 @@ FILTERS: dict[str, Callable[..., Any]] = dict(  # what a template may write behi
     setting=_marked(option_value),
     score=_marked(_score),
     points=_points,
+    gap=_marked(_gap),
     signed=_marked(_signed),
     mean=_marked(mean_text),
     difference=_marked(difference_text),

@@ -151,6 +151,8 @@ def _against(table: ScoreRecord, row: str, name: str) -> list[Judgement]:  # row
         return []
     gap = mean.f - baseline.f
     sentence = "near_baseline" if gap >= 0 else "below_baseline"
+    if abs(gap) < 0.005:  # would be shown as 0.00
+        sentence = "equals_baseline"
     if good:
         sentence = "clears"
     values = dict(mean=mean.f, name=name, baseline=baseline.f, gap=abs(gap))

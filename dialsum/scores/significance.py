@@ -40,7 +40,7 @@ def interval(
 ) -> str:  # '[38.10, 41.32]'
     "A confidence interval as people read it"
     sign = "+" if signed else ""
-    return f"[{low:{sign}.{decimals}f}, {high:{sign}.{decimals}f}]"
+    return f"[{low:{sign}z.{decimals}f}, {high:{sign}z.{decimals}f}]"  # z: no minus sign before a zero
 
 
 def mean_intervals(

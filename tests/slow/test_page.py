@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import product
 
 import pytest
-from support.experiments import six_models_five_folds
+from support.experiments import demo, six_models_five_folds
 from support.mermaid import mermaid_blocks
 from support.page import (  # noqa: F401
     NAMES,
@@ -76,6 +76,14 @@ def test_paper_has_all_of_it(reports, chromium):
     for name, path in reports.items():
         sheets, wide = printed(chromium, path)
         assert sheets > 1 and wide == [], name
+
+
+@pytest.mark.slow
+def test_a_demo_takes_few_sheets(build, chromium, tmp_path):
+    run = demo(build)[0]
+    write(run, tmp_path)
+    sheets, wide = printed(chromium, tmp_path / "reports" / f"{run.name}.html")
+    assert 3 < sheets < 15 and wide == []
 
 
 @pytest.fixture(scope="module")

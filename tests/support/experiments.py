@@ -579,6 +579,73 @@ def six_models_five_folds(build, models=SIX, lost=()):
     return run, leave
 
 
+def demo(build):
+    "What `dialsum demo` leaves: six replicas, all at chance level, an ensemble that is the best of them, a submission"
+    run, leave = build(
+        name="20261121_012847_demo", models=SIX, scale="replica", workers=2, command="dialsum demo"
+    )
+    no_padding = dict(severity="warning", code="no_pad_token", fields={}, where="")
+    leave("preflight", found=checked(SIX, {"solar-10.7b": [no_padding]}) | dict(rehearsed=False))
+    parts = {
+        part: dict(rows=16, errors=0, warned=1, bad=0, score_mean=1.0, score_min=0.9)
+        for part in QUALITY["parts"]
+    }
+    quality = dict(
+        rows=64,
+        dropped=0,
+        threshold=0.8,
+        kinds=dict(turns=dict(train=4, dev=0, test=0), length=dict(train=3, dev=1, test=0)),
+    )
+    leave("data", found=metrics("data") | dict(quality=quality | dict(parts=parts, worst=[])), seconds=6)
+    scores = {model: 17.9 - 2 * i for i, model in enumerate(SIX)}
+    for i, (model, mean) in enumerate(scores.items()):
+        demo_stages(leave, model, 10 + 30 * i, mean)
+    rows = [compared("best", 17.9)] + [
+        compared(name, 12.0, 17.9) | dict(p=None, p_holm=None) for name in ("mbr", "weighted_avg")
+    ]
+    measures = {name: dict(mean_single=13.0, oracle=22.0, systems=rows) for name in ("rouge", "chrf")}
+    found = dict(n=16, members=SIX, best=SIX[0], utility="rouge", chance=["best", "mbr", "weighted_avg"])
+    found |= dict(metrics=measures, strategy="best", dropped={}) | at_chance(17.9)
+    leave("ensemble", start=200, seconds=1.3, found=found, params=dict(ensemble_strategy=""))
+    candidates = [dict(model=m, score=score, predictions=f"{m}/p.csv") for m, score in scores.items()]
+    candidates.insert(1, dict(model="ensemble", score=17.9, predictions="predictions_ensemble_test.csv"))
+    optimism = [flattered("submission", *scores, points=0.7)]
+    leave(
+        "submit",
+        start=203,
+        seconds=0.3,
+        found=dict(chosen=SIX[0], metric="mean", rows=16, candidates=candidates, optimism=optimism),
+    )
+    return run, leave
+
+
+def at_chance(mean):
+    "The scores of a system whose null row is as high as itself"
+    wrong = dict(broken_tags=0.9, foreign=0.5, undecodable=0.1, equal_r1_rl=0.9, length_ratio=3.5)
+    split = scored(mean, null=mean, **wrong) | dict(differences=differences(mean, mean))
+    whole = scored(mean / 2, "whole", null=mean / 2) | dict(differences=differences(mean / 2, mean / 2))
+    return dict(split=split, whole=whole)
+
+
+def demo_stages(leave, model, start, mean):
+    "What a replica leaves in a demo: four epochs, summaries that are no better than chance, predictions"
+    of_model = dict(model=model, folder=model)
+    evaluations = [
+        dict(epoch=i, step=8 * i, loss=7.5 - i / 10, rouge_mean=mean - 4 + i) for i in (1, 2, 3, 4)
+    ]
+    train = metrics("train") | dict(evaluations=evaluations, best=evaluations[-1], steps=32)
+    train |= dict(optimism=[flattered("epoch", "epoch4", "epoch1", points=0.6)])
+    leave("train", start=start, seconds=15, found=train, **of_model)
+    fitted = dict(length_control=False, whole_sentences=False, tried=dict(plain=mean, whole_sentences=mean))
+    decoding = dict(do_sample=False, num_beams=1, max_new_tokens=72)
+    evaluate = (
+        metrics("evaluate") | at_chance(mean) | dict(per_dialogue=by_dialogue(mean, 16), rows=16, reached=2)
+    )
+    evaluate |= dict(decoding=decoding, fitted=fitted)
+    leave("evaluate", start=start + 15, seconds=5, found=evaluate, inputs=DEV, **of_model)
+    leave("predict", start=start + 20, seconds=2, **of_model)
+
+
 def two_of_four_broken(build):
     "Four models with folds, TTA, stacking and optimization, of which two fail; an API without its key; resumed once"
     models = ("kobart", "qwen3-4b", "solar-10.7b", "kullm-v2")

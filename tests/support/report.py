@@ -7,6 +7,7 @@ from support.experiments import metrics, scored
 from dialsum.report.document import SECTIONS, write_report
 from dialsum.report.experiment import Experiment, read_experiment
 from dialsum.report.sections.first_screen import section_first_screen
+from dialsum.report.sections.next_steps import every_step
 from dialsum.scores.summary_errors import FAULTS
 
 
@@ -30,7 +31,7 @@ def overview_parts(run):
     return (
         section_first_screen(e := read_experiment(run)),
         SECTIONS["scores"](e).split("### 모델 사이의 차이")[1].split("\n### ")[0],
-        SECTIONS["next_steps"](e),
+        every_step(e),
     )
 
 
@@ -91,4 +92,4 @@ def advice(
         params=params,
     )
     e = read_experiment(run)
-    return SECTIONS["next_steps"](Experiment(e.name, e.record, [f for f in e.facts if f.stage != "predict"]))
+    return every_step(Experiment(e.name, e.record, [f for f in e.facts if f.stage != "predict"]))

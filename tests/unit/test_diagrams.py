@@ -94,7 +94,7 @@ def check_bars(picture):
             n for n in (*names, *(other for other in labels if other is not label)) if n.meets(label)
         ], label
     assert not [pair for pair in combinations(soft, 2) if pair[0].meets(pair[1])]
-    assert min(bar.right - bar.left for bar in picture.bars) >= 5
+    assert min(bar.right - bar.left for bar in picture.bars) > 4.99
     assert all(picture.frame.holds(bar) for bar in picture.bars)
 
 
@@ -188,13 +188,22 @@ def test_no_arrow_runs_behind_a_box(plan):
 def test_what_waits_for_the_same_stages_is_led_to_through_one_point():
     e = CASES["demo"]()
     picture = read_picture(flowchart(e).svg())
-    assert len(picture.arrows) == 2 + 6 + 4 * 6 - 6  # to the point, from it, and of each model but its first
+    assert len(picture.arrows) == 2 + 6 + 6  # to the point, from it, and from each model
     mermaid = flowchart(e).mermaid()
     assert (
         mermaid.count("(( )):::junction") == 1
         and mermaid.count(" --- j0") == 2
         and mermaid.count("j0 --> ") == 6
     )
+
+
+def test_a_model_of_which_all_succeeded_is_one_box_beside_others():
+    boxes = [n.lines for n in flowchart(planned(["kobart", "qwen3-4b"])).grouped.nodes]
+    assert ("KoBART", "3개 단계 성공") in boxes and ("Qwen3-4B", "3개 단계 성공") in boxes
+    boxes = flowchart(planned(["kobart", "qwen3-4b"], {"kobart/evaluate": out_of_memory()})).grouped.nodes
+    assert [n.lines[0] for n in boxes if n.state != "success"] == ["KoBART"]
+    assert [n.lines[0] for n in boxes].count("KoBART") == 3
+    assert len(flowchart(planned(["kobart"])).grouped.nodes) == len(flowchart(planned(["kobart"])).nodes)
 
 
 def test_boxes_say_why_a_stage_did_not_succeed():

@@ -4,7 +4,9 @@ import re
 
 import pytest
 from support.experiments import (
+    at_chance,
     compared,
+    demo,
     flattered,
     metrics,
     paired,
@@ -16,6 +18,7 @@ from support.experiments import (
 
 from dialsum.report.document import SECTIONS, render
 from dialsum.report.experiment import read_experiment
+from dialsum.report.sections.next_steps import every_step
 
 LINES = 25  # of Markdown: a screen
 HARD = [20.0 + 7 * (i % 8) for i in range(40)]  # dialogues differ far more than models
@@ -65,6 +68,21 @@ def test_a_replica_is_not_to_be_handed_in(build):
     assert read["sentence"].startswith("**제출하지 마십시오.**") and "축소 모형" in read["sentence"]
 
 
+def test_what_is_refused_has_its_score_beside_it(build):
+    sentence = read_in_a_hurry(demo(build)[0])["sentence"]
+    assert "제출 파일을 쓴 것은 KoBART(17.90, 무작위 대비 +0.00)이지만" in sentence
+
+
+def test_a_refused_system_that_is_no_model_stands_beside_the_best_model(build):
+    run, leave = build(models=["kobart"], scale="full")
+    leave("evaluate", "kobart", found=at_chance(16.0) | dict(per_dialogue=HARD, scale="full"))
+    leave("tta", "kobart", found=at_chance(16.5) | dict(plain=16.0))
+    sentence = read_in_a_hurry(run)["sentence"]
+    assert "KoBART TTA의 ROUGE 평균은 16.50 [15.50, 17.50]이고 무작위 기준을 넘지 못합니다(+0.00" in sentence
+    assert "앞 두 발화 기준도 넘지 못합니다(-5.50 [-7.00, -4.00])" in sentence
+    assert sentence.endswith("가장 좋은 모델 하나는 KoBART(16.00, 무작위 대비 +0.00)입니다.")
+
+
 def real(build, mean=40.0, optimism=((), (), ()), **scores):
     "One model at full size that was evaluated, applied to test and handed in; optimism: of each of these"
     of_train, of_evaluate, of_submit = (dict(optimism=list(records)) for records in optimism)
@@ -96,6 +114,7 @@ def test_what_does_not_beat_chance_is_not_to_be_handed_in(build, null):
     read = read_in_a_hurry(real(build, null=null)[0])
     assert read["sentence"].startswith("**제출하지 마십시오.**")
     assert "무작위 기준을 넘지 못합니다" in read["sentence"]
+    assert "앞 두 발화 기준은 넘습니다" in read["sentence"]
     assert read["models"][0][6] == "무작위 기준을 넘지 못함"
     assert read["actions"][0][:2] == ["P0", "무작위 기준을 넘는 시스템이 없음"]
 
@@ -244,7 +263,7 @@ def test_a_cause_without_a_name_says_which_stage_failed(build, failed, what, why
         leave("train", model, "failed", message="row 2 has no end")
     [row] = [row for row in read_in_a_hurry(run)["actions"] if row[0] == "P1"]
     assert row[1] == what and row[2].startswith(why)
-    assert f"**P1** {what}: {why}" in SECTIONS["next_steps"](read_experiment(run))
+    assert f"**P1** {what}: {why}" in every_step(read_experiment(run))
 
 
 def test_a_refusal_of_ours_is_the_reason_and_not_the_matter(build):
@@ -266,8 +285,8 @@ EPOCH, DECODING = ("epoch", "epoch3", "epoch1"), ("decoding", "plain", "length_c
 @pytest.mark.parametrize(
     ("epoch", "decoding", "submission", "clause"),
     [
-        (0.1, 0.2, 0.12, "검증 데이터에서 고른 점수라 약 0.4점 낙관적입니다."),
-        (None, 0.2, 0.12, "약 0.3점 낙관적입니다(에폭 선택의 몫은 알 수 없음)."),
+        (0.1, 0.2, 0.12, "검증 데이터에서 고른 점수라 약 0.4점 높게 나왔을 수 있습니다."),
+        (None, 0.2, 0.12, "약 0.3점 높게 나왔을 수 있습니다(에폭 선택의 몫은 알 수 없음)."),
         (0.0, 0.01, 0.0, "검증 데이터에서 고른 점수이지만 그만큼 높아진 것은 0.1점이 되지 않습니다."),
         (None, None, None, "얼마나 그런지는 알 수 없습니다(에폭, 디코딩 방식, 제출할 시스템 선택)."),
     ],
@@ -285,13 +304,13 @@ def test_a_score_that_was_chosen_says_by_how_much_it_flatters(build, epoch, deco
 
 def test_what_was_not_chosen_flatters_nobody(build):
     run = real(build)[0]
-    assert "낙관" not in read_in_a_hurry(run)["sentence"]
+    assert "높게 나왔" not in read_in_a_hurry(run)["sentence"]
     assert "높아진" not in SECTIONS["submission"](read_experiment(run))
 
 
 def test_of_an_ensemble_its_own_choices_count(build):
     run = six_models_five_folds(build)[0]
-    assert "검증 데이터에서 고른 점수라 약 0.4점 낙관적입니다." in read_in_a_hurry(run)["sentence"]
+    assert "검증 데이터에서 고른 점수라 약 0.4점 높게 나왔을 수 있습니다." in read_in_a_hurry(run)["sentence"]
     section = SECTIONS["submission"](read_experiment(run))
     assert "| 앙상블 전략 | 합의(MBR) | 3 | +0.25 [+0.05, +0.45] |" in section
     assert "구성 모델의 에폭 선택이 앙상블의 점수를 얼마나 높였는지는 재지 않았습니다" in section

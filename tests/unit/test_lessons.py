@@ -3,10 +3,11 @@
 import re
 
 import pytest
-from support.experiments import six_models_five_folds, two_of_four_broken, whole
+from support.experiments import paired, six_models_five_folds, two_of_four_broken, whole
 
 from dialsum.report.document import render
 from dialsum.report.experiment import read_experiment
+from dialsum.report.sections.model_differences import compare_models
 
 
 def lessons(run):
@@ -30,9 +31,17 @@ def test_a_gain_is_told_with_its_interval(build):
     assert "- 앙상블(합의(MBR))은 KoBART보다 통계적으로 유의하게 높습니다(+1.20 [+0.40, +2.00])." in told
 
 
-def test_a_difference_of_nothing_is_no_bound(build):
-    "Made-up models differ by the same points in every dialogue: no spread, and nothing to say about smaller ones"
-    assert not any("가려내기 어렵습니다" in line for line in lessons(six_models_five_folds(build)[0]))
+def test_what_dev_can_show_is_told_in_one_place(build):
+    "In the section on differences, for the pair that takes most; of models that differ alike nowhere"
+    assert "알아낼 수 있는 차이" not in render(read_experiment(six_models_five_folds(build)[0]))
+    run, leave = build(models=["kobart", "qwen3-4b", "solar-10.7b"], scale="full")
+    paired(leave, "kobart", [45.0 + i % 8 for i in range(40)], scale="full")
+    paired(leave, "qwen3-4b", [40.0 + i % 8 + i % 2 for i in range(40)], scale="full")
+    paired(leave, "solar-10.7b", [40.0 + i % 8 + 9 * (i % 2) for i in range(40)], scale="full")
+    e = read_experiment(run)
+    rows = compare_models(e).tested
+    assert re.findall(r"([\d.]+)점부터", render(e)) == [f"{max(r.row.detectable for r in rows):.2f}"]
+    assert not any("검정력" in line for line in lessons(run))
 
 
 def test_lost_models_are_counted_and_named(build):

@@ -90,7 +90,7 @@ def test_a_checkpoint_is_called_by_its_name(evaluated, checkpoint, name):
 
 def test_a_replica_has_two_sizes(evaluated):
     run = evaluated(evaluation("replica"), scale="replica", parameters=90_000, card_parameters=123_859_968)
-    assert "| 축소 모형 0.0M (원래 123.9M) |" in section(run, "models")
+    assert "| 축소 모형 41K (원래 123.9M) |" in section(run, "models")
 
 
 @pytest.mark.parametrize(
@@ -164,11 +164,11 @@ def test_epochs_of_all_models_stand_in_one_folded_table(evaluated):
 # verdicts
 
 
-def test_models_at_chance_share_a_table_and_nothing_else_is_said_of_them(evaluated):
+def test_models_at_chance_share_a_line_and_nothing_else_is_said_of_them(evaluated):
     run = evaluated(evaluation(mean=16.5), evaluation(mean=16.2), evaluation())
     text = section(run, "each_model")
-    assert text.count("무작위 기준을 넘지 못합니다") == 1 and "### KULLM-v2" in text
-    assert "### KoBART" not in text and "| KoBART | 16.50 [15.50, 17.50] | 16.00 [15.00, 17.00] | – |" in text
+    assert "무작위 기준을 넘지 못하는 모델: KoBART, Qwen3-4B." in text and "### KULLM-v2" in text
+    assert "### KoBART" not in text
     only = section(evaluated(evaluation(mean=16.5), name="only"), "each_model")
     assert "강점**" not in only and "약점**" not in only
     errors = section(run, "summary_errors")

@@ -22,9 +22,11 @@ from dialsum.report.diagrams.layers import (
     transitive_reduction,
 )
 from dialsum.report.diagrams.states import (
+    MANY,
     MERMAID_LOOKS,
     STATUS,
     groups_to_draw,
+    models_in_one,
     owner_and_title,
     state_counts,
     worst_state,
@@ -141,9 +143,14 @@ class Flow:
     def widest(self) -> float:  # pixels of a box's line
         return 250 if self.down else 142
 
+    @property
+    def is_crowded(self) -> bool:
+        "Whether there are more boxes than can be read"
+        return len(self.nodes) > MANY
+
     @cached_property
     def grouped(self) -> "Flow":  # what is drawn: no arrow that follows from others
-        groups = groups_to_draw(self.nodes)
+        groups = groups_to_draw(self.nodes) if self.is_crowded else models_in_one(self.nodes)
         group_ids = {n.id: group[0].id for group in groups for n in group}  # a box → what stands for it
         edges = [Edge(group_ids[e.start], group_ids[e.end], e.dotted) for e in self.edges]
         between = list(dict.fromkeys(e for e in edges if e.start != e.end))

@@ -134,7 +134,7 @@ class Gantt:
     def _task(self, bar: Bar, identifier: str) -> str:
         tag = "done" if bar.state == "success" else "crit"
         shown = timedelta(seconds=max(bar.seconds, self.extent * _least))
-        times = f"{_stamp(bar.start)}, {_stamp(bar.start + shown)}"
+        times = f"{_stamp(bar.end - shown)}, {_stamp(bar.end)}"  # never into the next stage
         return f"{mermaid_task(bar.label(200 / _mermaid_letters))} :{tag}, {identifier}, {times}"
 
     def mermaid(self) -> str:
@@ -178,7 +178,7 @@ class _Scale:
     def ends(self, bar: Bar) -> tuple[float, float]:
         begin = self.x(bar.start)
         end = max((self.ends(member)[1] for member in bar.members), default=self.x(bar.end))
-        return begin, max(end, begin + _thinnest)
+        return min(begin, end - _thinnest), end
 
 
 def _axis(gantt: Gantt, scale: _Scale, bottom: float) -> list[str]:

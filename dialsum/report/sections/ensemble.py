@@ -15,6 +15,7 @@ from ..labels import labels_of
 from ..markdown import reason
 from .model_differences import judgement_of
 from ..templates import MarkdownText, fill_template
+from ...runs.records import Coded
 from ...scores.metrics import ComparedSystem
 from ...scores.rouge import beats_chance
 
@@ -54,6 +55,7 @@ class EnsembleFindings:
     members: list[str]  # as people write them
     best: str  # the best of them
     strategy: str  # that was taken, as people call it
+    alone: bool  # whether it is the best of them alone
     is_automatic: bool  # whether it was taken because it was best on dev
     measures: list[str]  # that by which strategies chose, and the other one
     rows: list[StrategyRow]  # the best single first
@@ -70,6 +72,13 @@ class EnsembleFindings:
         return [r.title for r in self.rows if r.row.is_significant and (r.row.difference or 0) * sign > 0]
 
 
+def _titled(error: Coded | str) -> Coded | str:  # with members as people write them
+    if isinstance(error, str):
+        return error
+    titles = {key: Step.title_of(error.fields[key]) for key in ("member", "best") if key in error.fields}
+    return error.model_copy(update=dict(fields=error.fields | titles))
+
+
 def ensemble_findings(step: Step[EnsembleMetrics]) -> EnsembleFindings | None:  # None of an empty fact
     "What the ensemble's facts say"
     m = step.metrics
@@ -83,13 +92,14 @@ def ensemble_findings(step: Step[EnsembleMetrics]) -> EnsembleFindings | None:  
         members=[Step.title_of(member) for member in m.members],
         best=Step.title_of(m.best),
         strategy=_strategy_title(m.strategy),
+        alone=m.strategy == "best",
         is_automatic=step.params.get("ensemble_strategy") == "",
         measures=[labels_of("utility").get(k, k) for k in measures],
         rows=_strategy_rows(m, main, second),
         mean_single=main.mean_single,
         oracle=main.oracle,
         none_good=systems <= set(m.chance or []),
-        dropped=[MarkdownText(reason(error)) for error in m.dropped.values()],
+        dropped=[MarkdownText(reason(_titled(error))) for error in m.dropped.values()],
     )
 
 # %% ../../../nbs/modules/report/sections/ensemble.ipynb #1c03bdb6

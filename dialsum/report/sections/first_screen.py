@@ -8,7 +8,7 @@ __all__ = ['FIRST_ACTIONS', 'State', 'state_of', 'Submission', 'submission_of', 
 
 # %% ../../../nbs/modules/report/sections/first_screen.ipynb #34e3785b
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ...generation.metrics import EvaluateMetrics
 from ...pipeline.metrics import SubmitMetrics
@@ -18,6 +18,7 @@ from ..figures import FIGURES, figure_link
 from ..labels import labels_of
 from .each_model import metrics_of, verdicts_on
 from .models import model_state
+from .submission import Refusal, refusal
 from ..selection import Selection, selection_of
 from ..stage_charts import time_span
 from ..systems import Lead, Standings, System
@@ -85,10 +86,17 @@ class Submission:
 
     system: System | None  # that wrote the file; without a file the best; None where nothing was measured
     handed_in: bool
-    refused: Literal["", "replica", "chance"]  # why it should not be
+    refused: Refusal  # why it should not be
     lead: Lead | None  # of the best system, where it is this one
     better: System | None  # that has a higher score; None where this is the best
+    best_model: System | None  # alone, where the system is none; None where nothing was measured
     selection: Selection | None  # what its score owes to choices on dev; None where there is no system
+
+
+def _best_model(standings: Standings, system: System | None) -> System | None:
+    if system is None or system.is_model:
+        return None
+    return next((s for s in standings.systems if s.is_model), None)
 
 
 def submission_of(
@@ -101,18 +109,14 @@ def submission_of(
     handed_in = system is not None
     if system is None:
         system = standings.best
-    refused: Literal["", "replica", "chance"] = ""
-    if system and is_replica(experiment):
-        refused = "replica"
-    elif system and system.beats("null") is False:
-        refused = "chance"
     is_best = system is standings.best
     return Submission(
         system=system,
         handed_in=handed_in,
-        refused=refused,
+        refused=refusal(experiment, system),
         lead=standings.lead if is_best else None,
         better=None if is_best else standings.best,
+        best_model=_best_model(standings, system),
         selection=selection_of(experiment, system) if system else None,
     )
 
@@ -163,7 +167,7 @@ def _model_row(experiment: Experiment, standings: Standings, label: str) -> Syst
         above_null=system.above("null") if system else None,
         above_lead2=system.above("lead2") if system else None,
         whole_rank=standings.whole_rank(system) if system else None,
-        ranked=len(standings.systems),
+        ranked=len(standings.whole_scores),
         problem=_problem(experiment, label, steps),
         seconds=sum(s.seconds for s in steps) if any(s.fact for s in steps) else None,
     )
@@ -177,7 +181,7 @@ def _system_row(standings: Standings, system: System) -> SystemRow:  # of what i
         above_null=system.above("null"),
         above_lead2=system.above("lead2"),
         whole_rank=standings.whole_rank(system),
-        ranked=len(standings.systems),
+        ranked=len(standings.whole_scores),
         problem=labels_of("problem")["chance"] if system.beats("null") is False else "",
         seconds=system.step.seconds,
     )

@@ -9,12 +9,13 @@ __all__ = ['ROUGES', 'ScoreTableRow', 'ScoresByTags', 'scores_by_tags', 'section
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..experiment import BASELINES, Experiment, foreign_scorer
+from ..experiment import BASELINES, Experiment, foreign_scorer, is_replica
 from ..labels import labels_of
 from .model_differences import compare_models
 from .search_ways import search_settings
 from .summary_state import alarms
 from .tag_orders import orders_by_tags
+from ..selection import selection_of
 from ..systems import System, scored_systems
 from ..templates import MarkdownText, fill_template
 from ...scores.metrics import ScoreRecord, ScoreRow
@@ -84,6 +85,7 @@ def section_scores(experiment: Experiment) -> MarkdownText:
     alike, others = scored_systems(experiment)
     systems = alike + others
     settings = search_settings(experiment)
+    judged = [] if is_replica(experiment) else systems  # what a replica writes is wrong in every way
     return fill_template(
         "scores",
         split=scores_by_tags(alike, others, "split"),
@@ -95,8 +97,9 @@ def section_scores(experiment: Experiment) -> MarkdownText:
         orders=orders_by_tags(alike),
         differences=compare_models(experiment),
         models=len(experiment.ranking),
-        alarms=alarms(systems),
-        is_state_known=any(s.metrics.diagnostics for s in systems),
+        alarms=alarms(judged),
+        is_state_known=any(s.metrics.diagnostics for s in judged),
+        chosen=any(selection_of(experiment, s).rows for s in judged),
         settings=settings,
         searches=list(dict.fromkeys(s.search for s in settings)),
     )

@@ -72,9 +72,13 @@ def continuations(experiment: Experiment) -> list[Continuation]:  # empty when i
 def _stand_together(
     bars: Gantt | None, boxes: Flow | None
 ) -> bool:  # whether a bar or a box stands for several stages
-    if boxes and len(boxes.grouped.nodes) < len(boxes.nodes):
+    if boxes and boxes.is_crowded:
         return True
     return bars is not None and len(bars.grouped) < len(bars.bars)
+
+
+def _has_whole_models(boxes: Flow | None) -> bool:  # whether a model of which all succeeded is one box
+    return boxes is not None and not boxes.is_crowded and len(boxes.grouped.nodes) < len(boxes.nodes)
 
 # %% ../../../nbs/modules/report/sections/timeline.ipynb #987b66b2
 def section_timeline(experiment: Experiment) -> MarkdownText:
@@ -86,6 +90,7 @@ def section_timeline(experiment: Experiment) -> MarkdownText:
         bars=MarkdownText(diagram(bars) if bars else ""),
         boxes=MarkdownText(diagram(boxes) if boxes else ""),
         grouped=_stand_together(bars, boxes),
+        whole_models=_has_whole_models(boxes),
         blocked=sum(step.status == "blocked" for step in experiment.steps),
         continuations=continuations(experiment),
     )

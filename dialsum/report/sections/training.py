@@ -117,7 +117,14 @@ class TrainingRow:
     loss_before: float | None  # on dev
     best: Evaluation  # the epoch that was kept
     rows_per_second: float | None
-    seconds: float | None
+    seconds: float | None  # of updating weights
+    evaluation_seconds: float | None  # on dev, beside these
+    stage_seconds: float  # of everything
+
+    @property
+    def seconds_beside(self) -> float:
+        "What the stage took beside updating weights"
+        return self.stage_seconds - (self.seconds or 0)
 
     @property
     def has_learned(self) -> bool:  # as far as it is known
@@ -141,6 +148,8 @@ def training_view(step: Step[TrainMetrics]) -> TrainingRow:
         best=metrics.best or Evaluation(),
         rows_per_second=metrics.rows_per_second,
         seconds=metrics.train_seconds,
+        evaluation_seconds=metrics.evaluation_seconds,
+        stage_seconds=step.seconds,
     )
 
 # %% ../../../nbs/modules/report/sections/training.ipynb #0874f096
@@ -156,19 +165,21 @@ def _batch(recipe: RecipeRecord) -> str:  # '8', or '2 × 4' with accumulation
 
 def _memory_choices(steps: list[Step[TrainMetrics]]) -> list[str]:  # of models whose batch the memory chose
     chosen = [s for s in steps if s.metrics.choice]
-    return [f"{s.label} {_batch(s.metrics.recipe or RecipeRecord())}" for s in chosen]
+    return [f"{s.label}(배치 크기 {_batch(s.metrics.recipe or RecipeRecord())})" for s in chosen]
 
 
 def section_training(experiment: Experiment) -> MarkdownText:
     "What each training did"
     steps = experiment.of(TrainMetrics)
+    rows = [training_view(s) for s in steps]
     figures = [name for name in ("loss.png", "rouge.png") if FIGURES[name].steps(experiment)]
     return fill_template(
         "training",
         requested=any(s.stage == "train" for s in experiment.steps),
         by_rouge=any(map(has_rouge_by_epoch, steps)),
         settings=shared_settings({s.label: training_settings(s.metrics) for s in steps}),
-        rows=[training_view(s) for s in steps],
+        rows=rows,
+        beside=[row for row in rows if row.seconds is not None and row.seconds_beside >= 1],
         epochs=[_epoch_row(s.label, s.metrics, e) for s in steps for e in s.metrics.evaluations],
         tracking=_tracking(steps),
         memory_choices=_memory_choices(steps),
