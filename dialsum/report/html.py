@@ -273,9 +273,9 @@ def _lay_out(opened: Token, rows: list[list[_Cell]]) -> None:
 def _name_boxes(tokens: list[Token]) -> None:  # what scrolls is called by its section
     section = ""
     counts: Counter[str] = Counter()
-    for token, inside in itertools.pairwise(tokens):
+    for i, token in enumerate(tokens):
         if token.type == "heading_open":
-            section = _cell_text(inside).strip()
+            section = _cell_text(tokens[i + 1]).strip()
         elif token.type == "table_open" or token.info == "mermaid":
             kind = "표" if token.type == "table_open" else "도식"
             counts[section + kind] += 1

@@ -284,7 +284,10 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(folded, tmp_path, dam
 
 
 def test_folds_are_told_in_the_report(experiment, folds):
-    assert f"| 모델 | 전체 | 폴드 평균 | {' | '.join(f'폴드 {k}' for k in range(folds))} |" in experiment[1]
+    assert (
+        f"| 모델 | 전체 | 무작위 기준과의 차이 | 폴드 평균 | {' | '.join(f'폴드 {k}' for k in range(folds))} |"
+        in experiment[1]
+    )
 
 
 def test_the_api_is_asked_about_some_rows_and_compared_on_those(experiment, models):

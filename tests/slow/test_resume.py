@@ -214,7 +214,10 @@ def test_two_drivers_on_one_experiment(copied, env):
     assert second.returncode == 2 and f"another process ({first.pid} on " in said, said
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    time.sleep(1.5)
+    for _ in range(600):  # a server that imports looks up when it has done so
+        if not of(copied):
+            break
+        time.sleep(0.1)
     assert state(copied) == "interrupted" and not of(copied)
     third = go(env, "resume", copied)
     said = third.communicate()[0]

@@ -116,7 +116,7 @@ def _through_junctions(edges: list[tuple[str, str]]) -> list[Junction | Edge]:
 # %% ../../../nbs/modules/report/diagrams/flow_chart.ipynb #09abc52d
 _common_looks = '"padding": 8, "wrappingWidth": 600'  # lines are broken here, not there
 _looks = f'%%{{init: {{"flowchart": {{{_common_looks}}}}}}}%%'
-_tight = f'%%{{init: {{"flowchart": {{"nodeSpacing": 14, "rankSpacing": 44, {_common_looks}}}}}}}%%'
+_tight = f'%%{{init: {{"flowchart": {{"nodeSpacing": 14, "rankSpacing": 90, {_common_looks}}}}}}}%%'
 
 
 @dataclass(frozen=True)
