@@ -140,14 +140,14 @@ def _evidence(link: Failure, failure: Failure) -> tuple[str, ...]:
     return tuple(lines if link is failure else [*lines, sentence(failure)])
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #06ce9586
-def _numbers(entry: Known, link: Failure) -> str:  # what an error tells of amounts
+def _cause(entry: Known, link: Failure) -> str:  # with what the error tells of amounts
     if link.code:
         values = [(name, filled(template, link.fields)) for name, template in entry.amounts]
         amounts = [f"{name} {value}" for name, value in values if "{" not in value]  # a field may be missing
     else:
         matches = [(name, re.search(pattern, link.message)) for name, pattern in entry.numbers]
         amounts = [f"{name} {next(filter(None, m.groups()), '')}" for name, m in matches if m]
-    return f" ({', '.join(amounts)})" if amounts else ""
+    return f"{entry.cause.removesuffix('.')}({', '.join(amounts)})." if amounts else entry.cause
 
 
 _UNKNOWN = (
@@ -163,7 +163,7 @@ def _diagnosis(failure: Failure, stage: str) -> Diagnosis:
         return Diagnosis("unknown", *_UNKNOWN, "P2", "", _evidence(failure.root, failure))
     return Diagnosis(
         entry.kind,
-        entry.cause + _numbers(entry, link),
+        _cause(entry, link),
         entry.remedy,
         entry.severity,
         entry.reference,
