@@ -102,6 +102,31 @@ def metavar(
     usual = "N" if type is int else "NUMBER"
     return METAVARS.get(name) or OPTION_CHOICES.get(name, usual).replace(" ", "|")
 
+# %% ../../nbs/modules/commands/option_help.ipynb #63254bac
+TOPICS = {  # title of a group → its options, in their order
+    "experiment": "models mode scale checkpoint experiment_name config save_config rehearse debug seed",
+    "data": "train_csv dev_csv test_csv columns dev_fraction clean_data validate_data_quality quality_threshold "
+    "quality_action",
+    "augmentation of training rows": "use_augmentation augmentation_methods augmentation_ratio augmentation_backend "
+    "augmentation_model augmentation_key_variable",
+    "folds": "k_folds fold_seed",
+    "training": "method precision epochs batch_size gradient_accumulation_steps gradient_checkpointing learning_rate "
+    "warmup_ratio weight_decay max_grad_norm label_smoothing early_stopping_patience eval_rows max_source max_target "
+    "new_tokens save_total_limit keep_checkpoints",
+    "adapters": "lora_r lora_alpha lora_dropout lora_targets base",
+    "decoding": "eval_batch_size num_beams max_new_tokens min_new_tokens temperature top_p top_k repetition_penalty "
+    "length_penalty no_repeat_ngram_size length_control whole_sentences",
+    "test-time augmentation": "use_tta tta_strategies tta_num_aug",
+    "ensemble and submission": "ensemble_strategy ensemble_members utility metric",
+    "API": "use_solar_api solar_base_url solar_model solar_key_variable solar_optional prompt_strategy "
+    "self_consistency_samples solar_samples solar_test solar_per_minute solar_price_in solar_price_out",
+    "engines": "engine optimize_inference optimization_method optimization_seconds use_batch_optimization "
+    "max_quality_loss identical_outputs",
+    "tracking": "use_wandb wandb_project",
+    "running": "workers stage_timeout load_timeout first_step_timeout cold strict runs reports save_visualizations "
+    "accept_licence json",
+}
+
 # %% ../../nbs/modules/commands/option_help.ipynb #51395315
 _OF_EXPERIMENT = dict(  # option → its default in an experiment, where that is not the stage's
     train_csv="the shipped sample",
@@ -134,31 +159,6 @@ def named_as_typed(
     names = [name for topic in TOPICS.values() for name in topic.split() if "_" in name]
     pattern = rf"(?<![-\w])({'|'.join(names)})(?!\w)"
     return re.sub(pattern, lambda found: f"--{found[0].replace('_', '-')}", text)
-
-# %% ../../nbs/modules/commands/option_help.ipynb #63254bac
-TOPICS = {  # title of a group → its options, in their order
-    "experiment": "models mode scale checkpoint experiment_name config save_config rehearse debug seed",
-    "data": "train_csv dev_csv test_csv columns dev_fraction clean_data validate_data_quality quality_threshold "
-    "quality_action",
-    "augmentation of training rows": "use_augmentation augmentation_methods augmentation_ratio augmentation_backend "
-    "augmentation_model augmentation_key_variable",
-    "folds": "k_folds fold_seed",
-    "training": "method precision epochs batch_size gradient_accumulation_steps gradient_checkpointing learning_rate "
-    "warmup_ratio weight_decay max_grad_norm label_smoothing early_stopping_patience eval_rows max_source max_target "
-    "new_tokens save_total_limit keep_checkpoints",
-    "adapters": "lora_r lora_alpha lora_dropout lora_targets base",
-    "decoding": "eval_batch_size num_beams max_new_tokens min_new_tokens temperature top_p top_k repetition_penalty "
-    "length_penalty no_repeat_ngram_size length_control whole_sentences",
-    "test-time augmentation": "use_tta tta_strategies tta_num_aug",
-    "ensemble and submission": "ensemble_strategy ensemble_members utility metric",
-    "API": "use_solar_api solar_base_url solar_model solar_key_variable solar_optional prompt_strategy "
-    "self_consistency_samples solar_samples solar_test solar_per_minute solar_price_in solar_price_out",
-    "engines": "engine optimize_inference optimization_method optimization_seconds use_batch_optimization "
-    "max_quality_loss identical_outputs",
-    "tracking": "use_wandb wandb_project",
-    "running": "workers stage_timeout load_timeout first_step_timeout cold strict runs reports save_visualizations "
-    "accept_licence json",
-}
 
 # %% ../../nbs/modules/commands/option_help.ipynb #046afb39
 class HelpFormatter(argparse.HelpFormatter):

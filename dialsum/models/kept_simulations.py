@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..runs.checkout import package_path
 from ..runs.files import json_line, write_atomic
 from ..runs.places import cache_path
 
@@ -26,7 +27,7 @@ _libraries = ("torch", "transformers", "peft")
 @lru_cache(maxsize=1)
 def _code() -> str:  # of what is simulated, and with what
     digest = hashlib.sha256(json_line([version(name) for name in _libraries]).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted((package_path() / "models").glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
