@@ -163,7 +163,7 @@ def too_short(build):
     return run, leave
 
 
-def at_chance(build):
+def one_at_chance(build):
     return real(build, null=39.5)
 
 
@@ -175,7 +175,7 @@ def apart_by_noise(build):
 
 
 THEN = "그래도 나아지지 않으면"
-MAKERS = [six_models_five_folds, two_of_four_broken, whole, too_short, at_chance, apart_by_noise]
+MAKERS = [six_models_five_folds, two_of_four_broken, whole, too_short, one_at_chance, apart_by_noise]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -199,7 +199,7 @@ def test_what_is_cut_has_its_number_and_what_reads_no_more_another_model(build):
 
 
 def test_chance_is_told_once_and_says_what_to_do(build):
-    actions = read_in_a_hurry(at_chance(build)[0])["actions"]
+    actions = read_in_a_hurry(one_at_chance(build)[0])["actions"]
     assert [what for _, what, _, _ in actions if "무작위 기준" in what] == [
         "무작위 기준을 넘는 시스템이 없음"
     ]

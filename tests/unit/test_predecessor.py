@@ -361,4 +361,4 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
         and "+231.4%" not in md
     )
     assert md.count("flowchart TD") == 3  # of five trainings four failed alike
-    assert "매개변수 수: 성공한 KoBART는 124M, 실패한 모델은 12.9B입니다." in md
+    assert "파라미터 수: 성공한 KoBART는 124M, 실패한 모델은 12.9B입니다." in md
