@@ -51,7 +51,7 @@ def preload(
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception:
+        except Exception:  # the notebook that needs it fails by it, and its fact tells why
             continue
     torch = sys.modules.get("torch")
     return threading.active_count() == 1 and not (torch and torch.cuda.is_initialized())

@@ -129,6 +129,7 @@ seen = dict(
     path=sys.path,
     started=str(pathlib.Path(run)),
     run=os.environ["DIALSUM_RUN"],
+    code=sorted(name for name in sys.modules if name.partition(".")[0] == "dialsum"),
 )
 sys.left_by = os.environ["LEFT_BY"] = str(os.getpid())
 torch.set_default_dtype(torch.float64)
@@ -152,6 +153,7 @@ def test_forked_stages_share_what_is_imported_and_nothing_else(probe, call, tmp_
     first, second, third = looks["forked"]
     assert first["path"] == second["path"] == third["path"] == looks["cold"][0]["path"]
     assert not set(second["draws"]) & set(third["draws"])
+    assert first["code"] == third["code"] == looks["cold"][0]["code"]  # read anew: a fact holds its hash
 
 
 KILL_ITS_SERVER = """

@@ -13,6 +13,7 @@ from dialsum.models.memory_plan import available_memory, plan_memory, refuse_off
 from dialsum.models.out_of_memory import release_memory, within_memory
 from dialsum.models.precision import Device
 from dialsum.models.sizes import skeleton
+from dialsum.models.training_step import TrainingStep
 from dialsum.models.writing_memory import estimate_generation
 from dialsum.runs.errors import DialsumError
 
@@ -182,3 +183,19 @@ def test_freed_memory_goes_back_to_the_machine():
     before = psutil.Process().memory_info().rss
     release_memory()
     assert before - psutil.Process().memory_info().rss > 1000 * 100_000
+
+
+def test_a_step_is_simulated_once_for_all_processes(monkeypatch, tmp_path):
+    from dialsum.models import simulation
+
+    def peak(batch):
+        simulation._kept_moments.cache_clear()  # as in another process
+        step = TrainingStep(batch, 32, 16, method="lora", weights="bfloat16")
+        return simulation.peak_of_step(tiny(), step, "cpu")
+
+    monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path))
+    first = peak(2)
+    monkeypatch.setattr(simulation, "_all_layers", None)  # would fail if it were called
+    assert peak(2) == first and peak(4)["activations"] > first["activations"]
+    with pytest.raises(TypeError):
+        simulation.peak_of_step(tiny(), TrainingStep(2, 48, 16, method="lora"), "cpu")
