@@ -1,6 +1,6 @@
 """What `nbs/bench` measures, as one table: every notebook there is run, and `reports/benchmarks.md` is written from the ratios that they leave.
 
-    python .ci/bench.py [--table FILE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
+    python .ci/bench.py [--table FILE] [-p PARAMETER VALUE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
 
 A table keeps the lines of the benchmarks that are not run again. What `IN_TEST` makes small is no measurement: it is written to another table only.
 """
@@ -48,7 +48,7 @@ def line(name: str, ratio: dict, where: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(names: list[str], table: Path) -> int:
+def main(names: list[str], table: Path, parameters: dict[str, str]) -> int:
     if os.environ.get("IN_TEST") and table == TABLE:
         print(
             "IN_TEST is set, so nothing would be measured: unset it, or name another --table", file=sys.stderr
@@ -70,7 +70,7 @@ def main(names: list[str], table: Path) -> int:
             papermill.execute_notebook(
                 notebooks[name],
                 Path(folder, f"{name}.ipynb"),
-                dict(result=str(result)),
+                parameters | dict(result=str(result)),
                 cwd=BENCHES,
                 kernel_name="python3",
             )
@@ -88,5 +88,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure side by side")
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("PARAMETER", "VALUE"),
+        help="of the notebooks: another folder of data, say",
+    )
     arguments = parser.parse_args()
-    sys.exit(main(arguments.names, arguments.table))
+    sys.exit(main(arguments.names, arguments.table, dict(arguments.parameter)))

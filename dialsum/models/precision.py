@@ -49,7 +49,7 @@ class Precision:
     quantization: str = ""  # '' or 'nf4' (4 bits, double quantization), computed in the dtype of `weights`
     attention: str = "sdpa"  # attention implementation
     gradient_checkpointing: bool = False  # recompute activations instead of keeping them
-    optimizer: str = "adamw_torch"
+    optimizer: str = "adamw_torch_fused"
     reason: str = ""  # why, in a few words
 
     def __post_init__(self) -> None:
@@ -164,9 +164,7 @@ def _weights(method: str, amp: str) -> str:  # dtype in which the checkpoint is 
 
 
 def _optimizer(device: Device, method: str) -> str:  # as transformers calls it
-    if device.kind != "cuda":
-        return "adamw_torch"
-    return "paged_adamw_8bit" if method == "qlora" else "adamw_torch_fused"
+    return "paged_adamw_8bit" if device.kind == "cuda" and method == "qlora" else "adamw_torch_fused"
 
 # %% ../../nbs/modules/models/precision.ipynb #8919b344
 def _reason(device: Device, amp: str, wish: str) -> str:

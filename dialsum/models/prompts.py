@@ -210,11 +210,12 @@ class Codec:
         if self.card.seq2seq:
             return [*self.ids(summary), eos]
         opening, end = self._answer_frame()
-        ids = self.spelling.ids(opening, summary, end)
-        special = [i for i, token in enumerate(ids) if token in self.spelling.special]
-        opening_ids = self.spelling.ids(opening) if opening else []
-        if len(special) == sum(token in self.spelling.special for token in opening_ids):
-            return [*self.spelling.ids(opening, summary), eos]  # the template ends an answer with none
+        spelling = self.spelling
+        ids = spelling.ids(opening, summary, end)
+        special = [i for i, token in enumerate(ids) if token in spelling.special]
+        opening_ids = spelling.ids(opening) if opening else []
+        if len(special) == sum(token in spelling.special for token in opening_ids):
+            return [*spelling.ids(opening, summary), eos]  # the template ends an answer with none
         return ids[: special[-1] + 1]
 
     def _answer_frame(self) -> tuple[str, str]:

@@ -144,6 +144,7 @@ class _Training:
             write_atomic(checkpoints / "before.json", to_json(dict(dev_loss=before)))
             result = self.learn(trainer, newest)
         self.save_best(trainer)
+        trainer.train_dataset.complete()  # one that went on at its end has seen no dialogue that is too long
         history = training_history(trainer.state)
         kept_epochs = self.keep_epochs(keeper, round(history["best"]["epoch"]))
         shutil.rmtree(self.folder / "checkpoints")

@@ -9,6 +9,7 @@ __all__ = ['Beat', 'Track', 'Write', 'best_evaluation', 'evaluations_since_best'
 # %% ../../nbs/modules/training/trainer.ipynb #e6421773
 import hashlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,13 +23,15 @@ from ..models.memory_plan import refuse_offload
 from ..models.origins import fingerprint
 from ..models.out_of_memory import release_memory
 from ..models.precision import Precision
-from ..models.prompts import Codec, training_row
+from ..models.prompts import Codec
+from ..models.row_lengths import longest_rows
 from ..runs.errors import DialsumError
 from ..runs.files import to_json
 from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
+from .batches import Examples, Size, UpdateCollator, UpdateSampler
 from .lora import add_lora, keep_on
-from .recipe import Recipe, updates, warmup
+from .recipe import Recipe, row_size, updates, warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,10 +99,37 @@ class _DialsumTrainer(_Base):
     seq2seq = False
     write: Write | None = None
     seconds = 0.0  # spent on evaluation
+    update_sampler: UpdateSampler
+    update_collator: UpdateCollator
 
     def __init__(self, **options: Any) -> None:
         super().__init__(compute_loss_func=self.loss_share, **options)
         self.model_accepts_loss_kwargs = False  # `loss_share` divides, which BART would not
+
+    def get_train_dataloader(self) -> Any:
+        from torch.utils.data import DataLoader
+
+        examples: Any = self.train_dataset
+        loader: Any = DataLoader(
+            examples,
+            batch_sampler=self.update_sampler,
+            collate_fn=self.update_collator,
+            pin_memory=self.args.device.type == "cuda",
+        )
+        return self.accelerator.prepare(loader)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        passes = [part for update in batch_samples for part in update["passes"]]
+        return super()._get_num_items_in_batch(passes, device)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        loss: Any = 0.0
+        for part in inputs["passes"]:
+            loss = loss + super().training_step(model, part, num_items_in_batch)
+        return loss
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # the trainer's own count, which nobody reads, knows no passes
 
     def _head_at(
         self, labels: Any
@@ -338,9 +368,8 @@ def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged:
         output_dir=str(folder),
         restore_callback_states_from_checkpoint=True,
         num_train_epochs=r.epochs,
-        per_device_train_batch_size=r.batch_size,
+        per_device_train_batch_size=r.batch_size * r.gradient_accumulation_steps,  # an update, in passes
         per_device_eval_batch_size=r.batch_size,
-        gradient_accumulation_steps=r.gradient_accumulation_steps,
         learning_rate=r.learning_rate,
         warmup_steps=warmup(r, rows),
         weight_decay=r.weight_decay,
@@ -348,7 +377,6 @@ def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged:
         label_smoothing_factor=r.label_smoothing,
         seed=r.seed,
         data_seed=r.seed,
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=r.save_total_limit,
@@ -390,14 +418,24 @@ def _prepare_model(loaded: LoadedModel, codec: Codec, r: Recipe, precision: Prec
     loaded.tokenizer.padding_side = "right"  # labels and inputs are padded alike; generation pads by itself
 
 
-def _examples(
-    codec: Codec, rows: "pd.DataFrame", r: Recipe
-) -> list[dict[str, Any]]:  # as the model is trained on them
-    instructions = rows.get("instruction", [""] * len(rows))
-    examples = []
-    for dialogue, summaries, instruction in zip(rows["dialogue"], rows["summaries"], instructions):
-        examples.append(training_row(codec, dialogue, summaries[0], r.max_target, instruction))
-    return examples
+def _longest_first(rows: "pd.DataFrame") -> "pd.DataFrame":
+    "Rows of like length beside each other, for batches that are measured; what memory does not hold shows first"
+    return rows.iloc[rows["dialogue"].str.len().argsort(kind="stable")[::-1]]
+
+
+def _key_of(*depends_on: Any) -> str:  # JSON-ready, or examples: all that a training depends on
+    facts: list[Any] = []
+    for fact in depends_on:
+        facts += [fact.texts, fact[0]] if isinstance(fact, Examples) else [fact]
+    return hashlib.sha256(to_json(facts).encode()).hexdigest()[:12]
+
+
+def _most_tokens(codec: Codec, rows: "pd.DataFrame", r: Recipe) -> Size:
+    "Tokens that a pass may have: those of the batch for which memory is planned; a batch that is an update fits"
+    if r.gradient_accumulation_steps == 1:
+        return sys.maxsize, sys.maxsize
+    longest = row_size(codec.card, r, longest_rows(codec, rows))
+    return r.batch_size * longest["length"], r.batch_size * longest["target"]
 
 # %% ../../nbs/modules/training/trainer.ipynb #0d6c71c5
 def make_trainer(
@@ -420,23 +458,23 @@ def make_trainer(
 
     set_seed(r.seed)
     _prepare_model(loaded, codec, r, precision, say)
-    learned = _examples(codec, train_rows, r)
-    measured = _examples(codec, dev_rows, r)
+    learned = Examples(codec, train_rows, r.max_target)
+    measured = Examples(codec, _longest_first(dev_rows), r.max_target)
     judge = getattr(write, "about", write is not None)
-    depends_on = [asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, judge]
-    key = hashlib.sha256(to_json(depends_on).encode()).hexdigest()[:12]
-    callbacks: list[Any] = [progress_callback(say, beat, first, track)]
-    if r.early_stopping_patience:
-        callbacks.append(_patience_callback(r.early_stopping_patience))
-    is_seq2seq = loaded.card.seq2seq
-    trainer = _trainer_class(is_seq2seq)(
+    key = _key_of(asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, judge)
+    collator = DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None)
+    trainer = _trainer_class(loaded.card.seq2seq)(
         model=loaded.model,
         args=_arguments(r, folder / "checkpoints" / key, precision, len(train_rows), write is not None),
         processing_class=loaded.tokenizer,
-        data_collator=DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if is_seq2seq else None),
+        data_collator=collator,
         train_dataset=learned,
         eval_dataset=measured,
-        callbacks=callbacks,
+        callbacks=[progress_callback(say, beat, first, track)],
     )
+    if r.early_stopping_patience:
+        trainer.add_callback(_patience_callback(r.early_stopping_patience))
+    trainer.update_sampler = UpdateSampler(learned, trainer.args.train_batch_size, r.seed)
+    trainer.update_collator = UpdateCollator(collator, _most_tokens(codec, train_rows, r))
     trainer.remove_callback(PrinterCallback)
     return trainer

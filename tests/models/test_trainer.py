@@ -16,6 +16,7 @@ from dialsum.models.precision import Device, Precision, decide
 from dialsum.models.prompts import Codec
 from dialsum.models.replicas import replica
 from dialsum.runs.places import sample_path
+from dialsum.training.batches import POOL
 from dialsum.training.fine_tuning import train
 from dialsum.training.new_tokens import add_tokens
 from dialsum.training.recipe import Recipe
@@ -63,7 +64,7 @@ def trainer_of(loaded, precision, recipe, folder, train_rows, dev_rows):
 
 
 def one_update(name, rows, folder, parts, smoothing):
-    "(loss, gradient norm, change of the weights) of one update of plain gradient descent"
+    "(loss, gradient norm, change of the weights, passes) of one update of plain gradient descent"
     precision = replace(Precision.for_this_machine(card(name), "replica", "full", "fp32"), optimizer="sgd")
     loaded = fresh(name, precision)
     for module in loaded.model.modules():
@@ -85,22 +86,43 @@ def one_update(name, rows, folder, parts, smoothing):
     trainer = trainer_of(loaded, precision, recipe, folder, rows, rows.head(1))
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"
     trainer.args.load_best_model_at_end = False
+    passes = []
+    loaded.model.register_forward_pre_hook(lambda model, args: passes.append(model.training))
     before = torch.cat([p.detach().flatten().clone() for p in loaded.model.parameters()])
     trainer.train()
     after = torch.cat([p.detach().flatten() for p in loaded.model.parameters()])
     [step] = [h for h in trainer.state.log_history if "grad_norm" in h]
-    return step["loss"], step["grad_norm"], after - before
+    return step["loss"], step["grad_norm"], after - before, sum(passes)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("name", TAUGHT)
 def test_an_update_is_the_same_in_one_part_or_in_many(name, smoothing, rows, tmp_path):
-    loss, norm, change = one_update(name, rows, tmp_path / "1", 1, smoothing)
+    loss, norm, change, _ = one_update(name, rows, tmp_path / "1", 1, smoothing)
     assert change.norm() > 0
     for parts in (2, 4, 8):
         again = one_update(name, rows, tmp_path / str(parts), parts, smoothing)
         assert again[0] == pytest.approx(loss, rel=1e-4) and again[1] == pytest.approx(norm, rel=1e-4), parts
         assert (again[2] - change).norm() <= 1e-3 * change.norm(), parts
+
+
+def test_rows_that_are_short_are_learned_in_fewer_passes(rows, tmp_path):
+    one_is_long = rows.assign(dialogue=["가나다 " * 100, *["가나다"] * 7], summaries=[["가"]] * 8)
+    loss, norm, change, passes = one_update("kobart", one_is_long, tmp_path / "1", 1, 0.0)
+    assert passes == 1
+    again = one_update("kobart", one_is_long, tmp_path / "8", 8, 0.0)
+    assert again[3] == 2  # the long one, and all others
+    assert again[0] == pytest.approx(loss, rel=1e-4) and again[1] == pytest.approx(norm, rel=1e-4)
+    assert (again[2] - change).norm() <= 1e-3 * change.norm()
+
+
+def test_no_row_is_made_ids_before_it_is_needed(rows, tmp_path):
+    precision = Precision.for_this_machine(card("kobart"), "replica", "full", "fp32")
+    many = rows.loc[[*range(len(rows))] * 200].reset_index(drop=True)
+    trainer = trainer_of(fresh("kobart", precision), precision, Recipe(batch_size=2), tmp_path, many, rows)
+    assert len(trainer.train_dataset.made) == 1  # which says what the training depends on
+    next(iter(trainer.get_train_dataloader()))
+    assert 1 < len(trainer.train_dataset.made) <= POOL * 2 + 1
 
 
 # logits where there are labels
