@@ -25,7 +25,8 @@ def table_of(values, null, tags="split", drop=0.0):
     "A table of scores of these dialogues, with the paired differences to its baselines"
 
     def row(of):
-        return {kind: mean_interval(of, 42)._asdict() for kind in ("rouge1", "rouge2", "rougeL", "mean")}
+        interval = mean_interval(of, 42)._asdict()
+        return {kind: dict(interval) for kind in ("rouge1", "rouge2", "rougeL", "mean")}
 
     lead2 = HARD[: len(values)] - 9
     values = values - drop
@@ -437,8 +438,9 @@ def test_hostile_names_break_no_table_of_these_sections(build, name):
     with_ensemble(leave, strategy=name, members=[name], best=name)
     with_api(leave, model=name, strategy=name, compared={name: dict(mean=dict(f=1.0))})
     engines(leave, name, engine=name, skipped={name: name})
+    e = read_experiment(run)
     for section in ("scores", "folds", "tta", "api", "ensemble", "engines"):
-        for block in told(run, section).split("\n\n"):
+        for block in SECTIONS[section](e).split("\n\n"):
             lines = block.split("\n")
             if lines[0].startswith("|"):
                 assert len({len(cells(line)) for line in lines}) == 1, (section, lines)
