@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..augment.metrics import DataMetrics
 from ..generation.metrics import EvaluateMetrics
 from ..models.cards import CARDS
-from .advice_values import longest_reader, more_source
+from .advice_values import longest_reader, more_source, size_may_help
 from .causes import causes_of
 from .experiment import Experiment, Step, is_replica, only_chance
 from .mending import preflight_command, resume_command, separate_command
@@ -75,7 +75,12 @@ def _params(steps: list[Step[Any]]) -> dict[str, object]:  # of the stages that 
 def _has_stopped(m: TrainMetrics) -> bool:  # whether a training ended before its last epoch
     last = m.evaluations[-1].epoch if m.evaluations else None
     epochs = m.recipe.epochs if m.recipe else None
-    return last is not None and last < (epochs or 0)
+    return last is not None and math.ceil(last) < (epochs or 0)  # an accumulation left over: 9.95 of 10
+
+
+def _scores(experiment: Experiment) -> dict[str, float]:  # model that was asked for → score; -inf without one
+    scores = {s.model: s.metrics.main_score.f for s in experiment.ranking}
+    return dict.fromkeys(experiment.models, -math.inf) | scores
 
 
 def settings_of(
@@ -99,6 +104,7 @@ def settings_of(
         fitted=evaluate.fitted.to_dict() if evaluate.fitted else None,
         reached=evaluate.reached,
         length_ratio=evaluate.diagnostics.get("length_ratio"),
+        size_may_help=size_may_help(model, _scores(experiment)),
     )
     quality = metrics_of(steps, DataMetrics).quality
     if quality:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Settings', 'ENOUGH_UPDATES', 'VALUES', 'VALUE_RULES', 'more_epochs', 'epochs_for_updates', 'lowest_epoch',
            'tenfold_rate', 'tenth_rate', 'half_rate', 'more_warmup', 'more_patience', 'more_tokens', 'least_tokens',
-           'more_source', 'longest_reader', 'next_larger_model', 'larger_model', 'with_values']
+           'more_source', 'longest_reader', 'next_larger_model', 'size_may_help', 'larger_model', 'with_values']
 
 # %% ../../nbs/modules/report/advice_values.ipynb #1881f633
 import math
@@ -123,6 +123,18 @@ def next_larger_model(
     names = [card.name for card in CARDS.values() if card.group != "real"]
     larger = [name for name in names if _parameters(name) > _parameters(model)]
     return min(larger, key=_parameters, default="")
+
+
+def size_may_help(
+    model: str,  # a card's name
+    scores: dict[str, float],  # model of the same experiment → score; -inf for one without a score
+) -> bool:  # False where a larger one was asked for, too, or a smaller one is as good
+    "Whether the facts leave open that a larger model would do better"
+    own = _parameters(model)
+    larger = any(_parameters(other) > own for other in scores)
+    least = scores.get(model, -math.inf)
+    smaller_is_better = any(_parameters(other) < own and score >= least for other, score in scores.items())
+    return not larger and not smaller_is_better
 
 
 def larger_model(s: Settings) -> str:

@@ -189,6 +189,7 @@ def _distinct(
 # %% ../../nbs/modules/report/causes.ipynb #13b06995
 _exceptions = labels_of("exception")
 _unknown = labels_of("unknown_failure")
+_unknown_remedies = labels_of("unknown_remedy")
 _kinds = labels_of("error_kind")
 
 
@@ -223,7 +224,7 @@ def _remedy(fault: _Fault, message: Message) -> str:
     known = fault.known if _is_specific(fault.known) else None
     own = fault.error.remedy if fault.code == fault.error.code and (known or not fault.code) else ""
     text = own or (known.remedy if known else message.remedy)
-    return " ".join(_distinct([text or _unknown["remedy"]]))
+    return " ".join(_distinct([text or _unknown_remedies.get(fault.error.type, _unknown["remedy"])]))
 
 # %% ../../nbs/modules/report/causes.ipynb #3688c2b6
 _FILE_FIELDS = ("file", "shard", "path", "folder", "adapter", "input", "output", "checkpoint")

@@ -104,6 +104,11 @@ def sections_of(
     return [Section(headings[name], text) for name, text in texts.items() if text]
 
 
+def _is_requested(experiment: Experiment, option: str) -> bool:  # option: '--k-folds 5'
+    name = option.split(" ")[0].removeprefix("--").replace("-", "_")
+    return bool(experiment.options.get(name))
+
+
 def render(
     experiment: Experiment,
 ) -> str:  # Markdown
@@ -111,15 +116,15 @@ def render(
     sections = sections_of(experiment)
     told = {section.heading for section in sections}
     headings = labels_of("section")
-    not_run = {
-        headings[name]: option for name, option in labels_of("not_run").items() if headings[name] not in told
-    }
+    untold = {name: option for name, option in labels_of("not_run").items() if headings[name] not in told}
+    requested = [name for name, option in untold.items() if _is_requested(experiment, option)]
     text = fill_template(
         "report",
         experiment=experiment.name,
         first_screen=section_first_screen(experiment),
         sections=sections,
-        not_run=not_run,
+        not_run={headings[name]: option for name, option in untold.items() if name not in requested},
+        not_recorded={headings[name]: untold[name] for name in requested},
     )
     return f"{text}\n"
 

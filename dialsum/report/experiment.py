@@ -121,6 +121,16 @@ class Step(Generic[M]):
         return group, model, self.model, fold, stage, self.stage
 
 # %% ../../nbs/modules/report/experiment.ipynb #de2b57ff
+_Key = tuple[str, str, int | None]  # stage, model and fold
+
+
+def _key(text: str) -> _Key:  # of 'kobart/fold0/train'
+    *folders, stage = text.split("/")
+    model = folders[0] if folders else ""
+    fold = int(folders[1].removeprefix("fold")) if len(folders) > 1 else None
+    return stage, model, fold
+
+
 def _predicts(steps: list[Step[Any]]) -> bool:  # whether an experiment has test rows to write about
     if any(s.stage in ("predict", "submit") for s in steps):
         return True
@@ -154,20 +164,23 @@ class Experiment:
         names = self.options.get("models") or []
         return list(dict.fromkeys(map(_card_name, names)))
 
-    def _due(self, steps: list[Step[Any]]) -> list[tuple[str, str]]:  # (stage, model) that were asked for
+    def _due(self, steps: list[Step[Any]]) -> list[_Key]:  # stages that were asked for
+        planned = self.record.stages if self.record else []
+        if planned:
+            return [key for key in map(_key, planned) if key[0] != "report"]
         stages = ["data", "train", "evaluate"]
         if _predicts(steps):
             stages += ["predict", "submit"]
-        due = {}
+        due: dict[_Key, bool] = {}
         for model in self.models:
             for stage in stages:
-                due[stage, "" if stage in ("data", "submit") else model] = True
+                due[stage, "" if stage in ("data", "submit") else model, None] = True
         return list(due)
 
     @cached_property
     def steps(self) -> list[Step[Any]]:  # in the order in which a report lists them
         fact_steps = [Step(f.stage, f.model or "", f.fold, f) for f in self.facts]
-        fact_keys = {(s.stage, s.model) for s in fact_steps if s.fold is None}
+        fact_keys = {(s.stage, s.model, s.fold) for s in fact_steps}
         missing: list[Step[Any]] = [Step(*key) for key in self._due(fact_steps) if key not in fact_keys]
         return sorted(fact_steps + missing, key=Step.order)
 

@@ -17,6 +17,7 @@ from ..checks.failures import Alternative, Known
 from ..models.cards import CARDS
 from ..pipeline.metrics import METRICS
 from .experiment import Experiment, Step
+from .settings import options_by_origin
 from ..runs.errors import DialsumError
 from ..runs.identity import PLACES, is_free
 from ..runs.messages import filled
@@ -85,10 +86,25 @@ def _with_places(
     return whole
 
 
+def _option(name: str, value: Any) -> Options:  # name: 'batch_size'
+    if isinstance(value, bool):
+        return {f"--{'' if value else 'no-'}{name}".replace("_", "-"): []}
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return {f"--{name.replace('_', '-')}": [str(v) for v in values]}
+
+
+def _noted_options(experiment: Experiment) -> Options:  # what was given, where nobody noted the command
+    options: Options = {}
+    for name, value in options_by_origin(experiment.record)[0].items():
+        if name not in _kept_elsewhere and value not in (None, "") and not isinstance(value, dict):
+            options |= _option(name, value)
+    return options
+
+
 def _as_resumed(
     experiment: Experiment,
 ) -> Options:  # what was typed, and what was given anew when it was resumed
-    options = typed_options(experiment)
+    options = typed_options(experiment) or _noted_options(experiment)
     for attempt in experiment.attempts:
         for name, (_, value) in attempt.changed.items():
             option, opposite = (f"--{start}{name.replace('_', '-')}" for start in ("", "no-"))
@@ -96,10 +112,7 @@ def _as_resumed(
                 continue
             options.pop(option, None)
             options.pop(opposite, None)
-            if isinstance(value, bool):
-                options[option if value else opposite] = []
-            else:
-                options[option] = [str(value)]
+            options |= _option(name, value)
     return options
 
 

@@ -187,11 +187,11 @@ class Standings:
     @cached_property
     def lead(self) -> Lead:
         "How the best system stands to what it was compared with"
+        if self.best and foreign_scorer(self.best.step):
+            return Lead("incomparable")
         if len(self.systems) < 2 or not self.best:
             return Lead("alone")
         other, row = self._submitted_pair(self.best) or self._pair(self.best)
-        if foreign_scorer(self.best.step):
-            return Lead("incomparable")
         if self.best.beats("null") is False and (other is None or other.beats("null") is False):
             return Lead("chance", other)
         if other is None or row is None or row.p_holm is None:

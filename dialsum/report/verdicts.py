@@ -311,7 +311,8 @@ def _has_few_rows(s: Settings, problems: set[str]) -> bool:
 
 
 def _has_larger(s: Settings, problems: set[str]) -> bool:
-    return not _is_replica(s, problems) and bool(next_larger_model(s.get("model") or ""))
+    may_help = s.get("size_may_help", True) and not _is_replica(s, problems)
+    return may_help and bool(next_larger_model(s.get("model") or ""))
 
 
 def _chosen_late(
@@ -505,7 +506,7 @@ def advise(
     verdicts: dict[str, list[Judgement]],  # model → verdicts
     faults: dict[str, FaultCounts],  # model → faults of its evaluation
     settings: dict[str, Settings] | None = None,  # model → options under which it was made, and of its facts
-    # `model`, `scale`, `stopped`, `updates`, `fitted`, `reached`, `length_ratio` and `quality`
+    # `model`, `scale`, `stopped`, `updates`, `fitted`, `reached`, `length_ratio`, `size_may_help` and `quality`
 ) -> list[tuple[Advice, list[str]]]:  # with the models that it is about; the commonest fault first in both
     "What follows from verdicts and is left to do; for a model at chance level one thing alone"
     settings = settings or {}

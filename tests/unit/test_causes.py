@@ -491,7 +491,7 @@ def test_what_a_way_would_train_again_is_told(build):
     quantized = next(way for way in others if "qlora" in way.options)
     assert quantized.command.startswith("dialsum run --models qwen3-4b ")  # KoBART has no such method
     section = section_failures(read_experiment(run))
-    before, warning, after = section.partition("성공한 KoBART도 다시 실행합니다")
+    before, warning, after = section.partition("KoBART의 성공한 단계도 다시 실행합니다")
     assert warning and best.separate in before and best.command in after and best.command not in before
 
 

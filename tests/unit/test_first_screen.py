@@ -217,7 +217,7 @@ def test_a_replica_is_followed_by_a_command_for_the_full_size(build):
 def test_what_mends_some_models_leaves_those_alone_that_had_succeeded(build):
     actions = read_in_a_hurry(two_of_four_broken(build)[0])["actions"]
     [todo] = [todo for _, what, _, todo in actions if what == "GPU 메모리 부족"]
-    assert "성공한 KoBART, Qwen3-4B는 그대로 두고" in todo
+    assert "KoBART, Qwen3-4B의 결과는 그대로 두고" in todo
     assert "`dialsum run --models solar-10.7b kullm-v2 --scale full" in todo and "dialsum resume" not in todo
 
 
@@ -351,5 +351,5 @@ def test_a_stage_that_fails_in_many_folds_is_told_once(build):
 def test_advice_says_why_with_the_numbers_of_the_first_model(build):
     actions = read_in_a_hurry(two_of_four_broken(build)[0])["actions"]
     reasons = {what.partition("(")[0]: why for _, what, why, _ in actions}
-    assert reasons["덜 배운 모델"].startswith("KoBART: 덜 배웠습니다.") and "1.4%" in reasons["덜 배운 모델"]
+    assert reasons["덜 배운 모델"].startswith("KoBART: 마지막 에폭에도") and "1.4%" in reasons["덜 배운 모델"]
     assert reasons["빠뜨린 내용이 많은 모델"] == "KoBART: 요약 40개 중 12개"

@@ -123,10 +123,12 @@ def test_once_is_a_word(build):
 
 def test_a_real_model_has_a_conclusion(build):
     run, leave = build(models=["kobart"], scale="full")
+    leave("data", found=dict(train=dict(rows=64)))
+    leave("train", "kobart", found=metrics("train") | dict(scale="full"))
     leave("evaluate", "kobart", found=evaluation(40.0, omission=0.9))
     text = SECTIONS["lessons"](read_experiment(run))
     assert "KoBART(ROUGE 평균 40.00)입니다. 무작위 기준과 앞 두 발화 기준을 모두 넘습니다." in text
-    assert "KoBART의 가장 큰 문제: " in text and "40개 가운데 14개입니다" in text and "시간의" not in text
+    assert "KoBART의 가장 큰 문제는 ‘" in text and "40개 가운데 14개입니다" in text and "시간의" not in text
 
 
 def test_a_short_bar_ends_where_its_stage_ended():
@@ -147,4 +149,4 @@ def test_the_chosen_epoch_has_a_star_and_no_mark_is_cut(build):
 
 def test_a_member_that_was_left_out_has_its_name(build):
     text = SECTIONS["ensemble"](read_experiment(six_models_five_folds(build)[0]))
-    assert "`Qwen3-4B 폴드 1` 17.2점" in text and "가장 좋은 `KoBART`(42.5점)의 무작위 기준과의 차이" in text
+    assert "`Qwen3-4B 폴드 1` 17.2점" in text and "을 넘은 폭이 가장 좋은 `KoBART`(42.5점)의 50%에도" in text

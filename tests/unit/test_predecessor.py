@@ -67,6 +67,11 @@ def seconds(text):
     )
 
 
+def clock(text):  # '13:15'
+    hours, minutes = text.split(":")
+    return 60 * (60 * int(hours) + int(minutes))
+
+
 def failed(run, leave, model, message, start, took, stage="train"):
     "A failed stage, understood as the pipeline does it"
     kind, _, said = message.partition(": ")
@@ -97,6 +102,14 @@ def failed(run, leave, model, message, start, took, stage="train"):
         )
     )
     return known
+
+
+def blocked(leave, model, start, *stages):
+    "What a model's training that failed leaves of its later stages"
+    for stage in stages:
+        fields = dict(stage=f"{model}/{stage}", missing=[f"{model}/train"])
+        common = dict(kind="blocked", code="stage_blocked", fields=fields, start=start, seconds=0)
+        leave(stage, model, "blocked", folder=f"{model}-train", **common)
 
 
 @pytest.fixture
@@ -134,6 +147,7 @@ def first(build, shared):
             step=int(r[1]),
             loss=float(r[3]),
             **{k: 100 * float(v) for k, v in zip(("rouge1", "rouge2", "rougeL"), r[4:7])},
+            rouge_mean=sum(100 * float(v) for v in r[4:7]) / 3,
         )
         for r in rows
         if r[3] != "-"
@@ -186,6 +200,8 @@ def first(build, shared):
         )
         for m in ("solar-10.7b", "polyglot-ko-12.8b", "kullm-v2")
     ]
+    for model in SIX[1:]:
+        blocked(leave, model, 1282, "evaluate", "optimize")
     solar = rouges(text, "solar_rouge_", "1_f1", "2_f1", "l_f1")
     leave(
         "api",
@@ -198,7 +214,8 @@ def first(build, shared):
         status="blocked",
         kind="optional",
         start=1284,
-        message="one model is left (kobart): an ensemble has nothing to choose from.",
+        code="one_member_left",
+        fields=dict(member="kobart"),
     )
     sizes = {
         int(n): seconds("0분 " + d if "분" not in d else d)
@@ -278,13 +295,17 @@ def test_the_first_is_told_with_every_number_that_is_a_fact(first):
         "SOLAR-10.7B·Polyglot-Ko-12.8B·KULLM-v2의 학습, 모두 3개" in md
         and "`configs/models/kullm_v2.yaml`" in md
     )
-    assert "구조: 성공한 KoBART는 인코더-디코더, 실패한 모델은 디코더입니다." in md
+    assert "구조: 학습에 성공한 KoBART는 인코더-디코더, 실패한 모델은 디코더입니다." in md
 
 
 def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, shared):
     text = (shared / "predecessor" / "20251012_131535_test_full_pipeline_quick.md").read_text(
         encoding="utf-8"
     )
+    times = {}  # name in the timeline → (seconds after the start, seconds that it took)
+    for name, begun, ended in re.findall(r":(?:done|crit), (\w+), (\d\d:\d\d), (\d\d:\d\d)", text):
+        start = clock(begun) - clock("13:15")
+        times[name] = start, clock(ended) - clock("13:15") - start
     run, leave = build(
         "20251012_131535_test_full_pipeline_quick",
         models=SIX,
@@ -312,8 +333,8 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
                 gradient_accumulation_steps=4,
                 warmup_ratio=0.1,
             ),
-            best=dict(epoch=1, loss=loss),
-            evaluations=[dict(epoch=1, loss=loss, **own)],
+            best=dict(epoch=1, loss=loss, rouge_mean=sum(own.values()) / 3),
+            evaluations=[dict(epoch=1, loss=loss, rouge_mean=sum(own.values()) / 3, **own)],
             curve=[],
             scale="full",
         ),
@@ -322,12 +343,14 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
         "evaluate", "kobart", start=240, found=dict(split=scored(own, SIGNATURES["model"], 499), scale="full")
     )
     bfloat = re.search(r'NotImplementedError: "_amp.*BFloat16\'', text)[0]
-    for i, m in enumerate(("llama-3.2-korean-3b", "qwen3-4b", "solar-10.7b", "polyglot-ko-12.8b")):
-        assert failed(run, leave, m, bfloat, 240 + 300 * i, 60).severity == "P0"
+    for name, m in dict(zip(("llama", "qwen", "solar", "polyglot"), SIX[1:5])).items():
+        assert failed(run, leave, m, bfloat, *times[name]).severity == "P0"
     offload = " ".join(
         re.search(r"(ValueError: The current `device_map`.*?)\nAlternatively", text, re.S)[1].split()
     )
-    failed(run, leave, "kullm-v2", offload, 2040, 60)
+    failed(run, leave, "kullm-v2", offload, *times["kullm"])
+    for model in SIX[1:]:
+        blocked(leave, model, sum(times["kullm"]), "evaluate", "tta", "predict")
     api = rouges(
         text.split("### 5.1")[1].split("### 5.2")[0],
         "Solar ROUGE-",
@@ -338,7 +361,7 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
     )
     leave(
         "api",
-        start=2100,
+        start=times["solar_api"][0],
         found=api_facts(scored(api, SIGNATURES["api"], 50)),
     )
     failed(
@@ -346,10 +369,12 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
         leave,
         "kobart",
         "ValueError: The following `model_kwargs` are not used by the model: ['token_type_ids']",
-        2160,
+        times["inference"][0],
         5,
         "predict",
     )
+    nothing = dict(kind="user", code="nothing_to_submit", fields=dict(run=run.name))
+    leave("submit", status="failed", start=times["inference"][0] + 5, seconds=0, **nothing)
     md = render(read_experiment(run))
     for number in ("41.34", "25.52", "40.65", "1.456", "22.72", "7.65", "21.77", "5e-06"):
         assert number in md, number
@@ -361,4 +386,4 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
         and "+231.4%" not in md
     )
     assert md.count("flowchart TD") == 3  # of five trainings four failed alike
-    assert "파라미터 수: 성공한 KoBART는 124M, 실패한 모델은 12.9B입니다." in md
+    assert "파라미터 수: 학습에 성공한 KoBART는 124M, 실패한 모델은 12.9B입니다." in md

@@ -394,9 +394,9 @@ def test_a_section_that_nobody_asked_for_is_empty(build, section):
 @pytest.mark.parametrize(
     ("section", "stage", "model", "expected"),
     [
-        ("folds", "folds", "kobart", "폴드를 끝까지 마치지 못한 모델: KoBART."),
-        ("tta", "tta", "kobart", "TTA를 끝까지 마치지 못한 모델: KoBART."),
-        ("engines", "optimize", "kobart", "추론 최적화를 끝까지 마치지 못한 모델: KoBART."),
+        ("folds", "folds", "kobart", "교차 검증 결과가 없는 모델: KoBART."),
+        ("tta", "tta", "kobart", "TTA 결과가 없는 모델: KoBART."),
+        ("engines", "optimize", "kobart", "추론 최적화 결과가 없는 모델: KoBART."),
         ("api", "api", "", "API 단계가 성공하지 못했습니다."),
         ("ensemble", "ensemble", "", "앙상블 단계가 성공하지 못했습니다."),
     ],
@@ -421,7 +421,7 @@ def test_a_model_that_failed_is_named_beside_those_that_did_not(build):
     run, leave = every_system(build)
     leave("tta", "kobart", "failed", message="x")
     text = told(run, "tta")
-    assert "| Qwen3-4B |" in text and "TTA를 끝까지 마치지 못한 모델: KoBART." in text
+    assert "| Qwen3-4B |" in text and "TTA 결과가 없는 모델: KoBART." in text
 
 
 # other people's text

@@ -25,8 +25,7 @@ from dialsum.report.diagrams.states import (
     MANY,
     MERMAID_LOOKS,
     STATUS,
-    groups_to_draw,
-    models_in_one,
+    boxes_to_draw,
     owner_and_title,
     state_counts,
     worst_state,
@@ -150,7 +149,7 @@ class Flow:
 
     @cached_property
     def grouped(self) -> "Flow":  # what is drawn: no arrow that follows from others
-        groups = groups_to_draw(self.nodes) if self.is_crowded else models_in_one(self.nodes)
+        groups = boxes_to_draw(self.nodes)
         group_ids = {n.id: group[0].id for group in groups for n in group}  # a box → what stands for it
         edges = [Edge(group_ids[e.start], group_ids[e.end], e.dotted) for e in self.edges]
         between = list(dict.fromkeys(e for e in edges if e.start != e.end))

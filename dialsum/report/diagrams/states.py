@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATUS', 'MERMAID_LOOKS', 'SHADES', 'MANY', 'worst_state', 'state_counts', 'groups_to_draw', 'owner_and_title',
-           'models_in_one']
+           'models_in_one', 'boxes_to_draw']
 
 # %% ../../../nbs/modules/report/diagrams/states.ipynb #3059b4b8
 from collections import Counter
@@ -108,19 +108,36 @@ def owner_and_title(
     return owner, f"{shortened(items[0].group[1])}(폴드 {folds}개{with_whole})"
 
 # %% ../../../nbs/modules/report/diagrams/states.ipynb #e25c980f
-def models_in_one(
-    items: Sequence[_Item],  # boxes
-) -> list[list[_Item]]:
-    "Which boxes are drawn as one: those of a model of which all succeeded, where there are several models"
+def _whole_models(items: Sequence[_Item]) -> set[str]:  # of which all succeeded; none of a single model
     states: dict[str, set[str]] = {}  # model → what came of its stages
     for item in items:
         if item.group:
             states.setdefault(item.group[0], set()).add(item.state)
-    if len(states) < 2:
-        return [[item] for item in items]
-    whole = {model for model, ends in states.items() if ends == {"success"}}
+    return {model for model, ends in states.items() if ends == {"success"} and len(states) > 1}
+
+
+def models_in_one(
+    items: Sequence[_Item],  # boxes
+) -> list[list[_Item]]:
+    "Which boxes are drawn as one: those of a model of which all succeeded, where there are several models"
+    whole = _whole_models(items)
 
     def key(item: _Item) -> Hashable:
         return item.group[0] if item.group[0] in whole else id(item)
 
     return _grouped_by(items, key)
+
+# %% ../../../nbs/modules/report/diagrams/states.ipynb #a94f27c3
+def boxes_to_draw(
+    items: Sequence[_Item],  # boxes
+) -> list[list[_Item]]:  # at most `MANY`, if it can be
+    "Which boxes are drawn as one: models of which all succeeded, and where there are many, folds of the others"
+    if len(items) <= MANY:
+        return models_in_one(items)
+    whole = _whole_models(items)
+
+    def key(item: _Item) -> Hashable:
+        return (item.group[0],) if item.group[0] in whole else item.group
+
+    groups = _grouped_by(items, key)
+    return groups if len(groups) <= MANY else groups_to_draw(items)

@@ -34,6 +34,7 @@ class FailureBlock:
     is_cut: bool  # whether that is not all of it
     picture: MarkdownText  # the path of the error
     checked: str  # what shows that it is mended: 'preflight', 'run', or '' where only mending it does
+    work: str  # in which stages it showed: '학습', '학습·평가'
 
 
 def _block(experiment: Experiment, cause: Cause) -> FailureBlock:
@@ -42,7 +43,8 @@ def _block(experiment: Experiment, cause: Cause) -> FailureBlock:
     kind = _kinds.get(cause.kind, cause.kind or "–")
     picture = MarkdownText(diagram(error_path(experiment, list(cause.steps))))
     checked = cause.verification.split(" ")[1] if cause.verification else ""
-    return FailureBlock(cause, kind, line, line != cause.message.strip(), picture, checked)
+    work = "·".join(dict.fromkeys(s.title for s in cause.steps))
+    return FailureBlock(cause, kind, line, line != cause.message.strip(), picture, checked, work)
 
 # %% ../../../nbs/modules/report/sections/failures.ipynb #62c8fc27
 @dataclass(frozen=True)

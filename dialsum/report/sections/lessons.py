@@ -11,7 +11,8 @@ from typing import Any
 
 from ...ensemble.metrics import EnsembleMetrics
 from ...generation.metrics import EvaluateMetrics, TtaMetrics
-from ..experiment import BASELINES, Experiment, Step, is_replica
+from ..experiment import BASELINES, Experiment, Step, foreign_scorer, is_replica
+from ..labels import labels_of
 from .first_screen import system_rows
 from ..systems import Standings, System
 from ..templates import MarkdownText, fill_template
@@ -49,7 +50,8 @@ def _late_failures(e: Experiment) -> list[Lesson]:
     late = max(own, key=lambda s: s.seconds, default=None)
     if late is None or late.seconds < LATE:
         return []
-    return [Lesson("late_failure", dict(name=late.name, seconds=late.seconds))]
+    was_checked = any(s.stage == "preflight" and s.status == "success" for s in e.steps)
+    return [Lesson("late_failure", dict(name=late.name, seconds=late.seconds, was_checked=was_checked))]
 
 # %% ../../../nbs/modules/report/sections/lessons.ipynb #52370cda
 def _rule_of(row: ComparedSystem) -> str:  # '' where nothing was tested
@@ -117,9 +119,15 @@ def _conclusion(e: Experiment, standings: Standings) -> list[Lesson]:  # on the 
     if best is None:
         return []
     beaten = [name for name in BASELINES if best.beats(name)]
-    lessons = [Lesson("best", dict(system=best, beaten=beaten))]
+    values = dict(
+        system=best,
+        beaten=beaten,
+        measured=any(best.beats(name) is not None for name in BASELINES),
+        foreign=foreign_scorer(best.step),
+    )
+    lessons = [Lesson("best", values)]
     row = system_rows(e, standings)[0]
-    if row.problem:
+    if row.problem and row.problem != labels_of("problem")["stopped"]:  # that is told of all models
         lessons.append(Lesson("weakness", dict(name=row.name, problem=row.problem)))
     faults = best.metrics.faults if isinstance(best.metrics, EvaluateMetrics) else None
     if faults and faults.rows and faults.faulty is not None:

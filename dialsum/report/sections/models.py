@@ -16,6 +16,7 @@ from ...generation.metrics import OptimizeMetrics
 from ...models.cards import CARDS
 from ...models.hub import is_hub_name
 from ...models.metrics import PrecisionRecord, WeightsRecord
+from ...models.sizes import parameter_counts
 from ..diagrams.states import STATUS
 from ..experiment import STAGES, Experiment, Step, is_replica, score_of
 from ..labels import labels_of
@@ -61,7 +62,7 @@ class ModelRow:
     label: str
     checkpoint: str  # '' where it is not known
     structure: str
-    size: int | None  # parameters without an adapter's; None where nothing was trained
+    size: int | None  # parameters without an adapter's; None where nobody knows them
     full_size: int | None  # of the model that a replica stands for; None for any other model
     method: str
     trainable: int | None  # parameters; None where all of them are trained
@@ -95,6 +96,11 @@ def _size(metrics: TrainMetrics, has_adapter: bool) -> int | None:
     return metrics.parameters - (metrics.trainable or 0)
 
 
+def _card_size(experiment: Experiment, model: str) -> int | None:  # of one that was never loaded
+    is_own = model in CARDS and model not in (experiment.options.get("checkpoints") or {})
+    return parameter_counts(CARDS[model])[0] if is_own and not is_replica(experiment) else None
+
+
 def model_row(
     experiment: Experiment,
     label: str,  # a key of `by_model`
@@ -110,7 +116,7 @@ def model_row(
         label,
         checkpoint=_checkpoint(experiment, steps[0].model, metrics),
         structure=_structure(steps[0].model),
-        size=_size(metrics, has_adapter),
+        size=_size(metrics, has_adapter) or _card_size(experiment, steps[0].model),
         full_size=metrics.card_parameters if metrics.scale == "replica" else None,
         method=labels_of("method").get(method, method or "–"),
         trainable=trainable,

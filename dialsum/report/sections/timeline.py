@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..diagrams.flow_chart import Flow
 from ..diagrams.gantt_chart import Gantt
+from ..diagrams.states import models_in_one
 from ..experiment import Experiment, Step
 from ..markdown import code_span, diagram, prose
 from ..settings import option_value
@@ -78,7 +79,7 @@ def _stand_together(
 
 
 def _has_whole_models(boxes: Flow | None) -> bool:  # whether a model of which all succeeded is one box
-    return boxes is not None and not boxes.is_crowded and len(boxes.grouped.nodes) < len(boxes.nodes)
+    return boxes is not None and len(models_in_one(boxes.nodes)) < len(boxes.nodes)
 
 # %% ../../../nbs/modules/report/sections/timeline.ipynb #987b66b2
 def section_timeline(experiment: Experiment) -> MarkdownText:
@@ -92,5 +93,6 @@ def section_timeline(experiment: Experiment) -> MarkdownText:
         grouped=_stand_together(bars, boxes),
         whole_models=_has_whole_models(boxes),
         blocked=sum(step.status == "blocked" for step in experiment.steps),
+        undone=any(step.status not in ("success", "skipped") for step in experiment.steps),
         continuations=continuations(experiment),
     )
