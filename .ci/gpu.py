@@ -48,7 +48,6 @@ STEPS = (
     Step("out-of-memory", 60),
     Step("best-epoch", 60),
     Step("two-stages", 60),
-    Step("precision", 30),
     Step("qwen3-4b-static-cache", 120),
     Step("qwen3-4b-compiled", 120),
 )
@@ -171,26 +170,30 @@ def take(steps: list[Step], table: Table, deadline: float, env: dict, script: Pa
             table.add(row)
 
 
-def environment(wheels: Path | None) -> dict:
-    "Of each step: the repository and the wheels come first, and no hub is asked"
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    if wheels:
-        paths.insert(1, str(installed(wheels)))
-    return os.environ | dict(PYTHONPATH=os.pathsep.join(paths), HF_HUB_OFFLINE="1", PYTHONUNBUFFERED="1")
+def environment(site: Path | None, dry_run: bool) -> dict:
+    "Of each step: the repository and the wheels come first, no hub is asked, and a dry run sees no GPU"
+    paths = [str(ROOT)]
+    if site:
+        paths.append(str(site))
+    if os.environ.get("PYTHONPATH"):
+        paths.append(os.environ["PYTHONPATH"])
+    settings = dict(PYTHONPATH=os.pathsep.join(paths), HF_HUB_OFFLINE="1")
+    if dry_run:
+        settings["CUDA_VISIBLE_DEVICES"] = ""
+    return os.environ | settings
 
 
-def installed(wheels: Path) -> Path:
-    "A new folder with the wheels unpacked; nothing of the machine's own packages is changed"
+def install(wheels: Path, folder: Path) -> Path:  # where they can be imported from
+    "Unpack the wheels into a folder; nothing of the machine's own packages is changed"
     from wheels import join_pieces
 
-    folder = Path(tempfile.mkdtemp(prefix="dialsum-wheels"))
     files = [str(path) for path in join_pieces(wheels, folder / "whole")]
     if not files:
         raise SystemExit(f"there are no wheels in {wheels}: `make gpu-wheels` collects them")
     site = folder / "site"
     options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(site), *files]
-    subprocess.run(command, check=True)
+    options += ["--root-user-action", "ignore", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, *files], check=True)
     return site
 
 
@@ -207,14 +210,17 @@ def main(arguments: argparse.Namespace) -> int:
         print("a dry run measures nothing that could be published: name another --out", file=sys.stderr)
         return 2
     if not arguments.dry_run:
-        out = out or REPORTS
         if not has_gpu():
             print("torch sees no GPU: --dry-run takes the same steps with toys", file=sys.stderr)
             return 2
+        out = out or REPORTS
     steps = [step for step in STEPS if step.name in (arguments.only or [s.name for s in STEPS])]
     table = Table("not named", arguments.dry_run, out)
     deadline = started + 60 * arguments.minutes * (PATIENCE if arguments.dry_run else 1)
-    take(steps, table, deadline, environment(arguments.wheels), Path(__file__).with_name("gpu_steps.py"))
+    script = Path(__file__).with_name("gpu_steps.py")
+    with tempfile.TemporaryDirectory(prefix="dialsum-wheels") as folder:
+        site = install(arguments.wheels, Path(folder)) if arguments.wheels else None
+        take(steps, table, deadline, environment(site, arguments.dry_run), script)
     return 1 if table.failed else 0
 
 

@@ -83,7 +83,6 @@ PRESENT = [
     "torch",
     "tqdm",
     "transformers",
-    "typing-extensions",
     "tzdata",
     "urllib3",
 ]
