@@ -26,7 +26,7 @@ HEADING = "## On a GPU"
 HEAD = "| step | what | measured | aim | reached |\n| --- | --- | --- | --- | :---: |"
 MARK = "ROW "  # before a row that a step tells, among whatever else is printed
 NOTHING = "–"
-PATIENCE = 10  # times as long as on a GPU may a dry run take, on a busy machine
+PATIENCE = 20  # times as long as on a GPU may a dry run take, on a busy machine
 
 
 @dataclass(frozen=True)

@@ -396,7 +396,7 @@ def step_static_cache(size: Size, name: str) -> None:
 
 
 def step_tests(size: Size) -> None:
-    command = [sys.executable, "-m", "pytest", "tests/gpu", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "tests/gpu", "-m", "gpu", "-p", "no:cacheprovider"]
     environment = os.environ | (dict(DIALSUM_GPU_DRY_RUN="1") if size.dry else {})
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     lines = done.stdout.strip().splitlines() or ["no output"]
@@ -499,7 +499,8 @@ def step_two_stages(size: Size) -> None:
         release_memory()
         held.append(held_bytes())
     start, once, twice = held
-    told = f"{gib(start)} at the start, {gib(once)} after the first time, {gib(twice)} after the second"
+    sizes = [f"{size / 2**20:,.1f} MiB" for size in (start, once, twice)]
+    told = f"{sizes[0]} at the start, {sizes[1]} after the first time, {sizes[2]} after the second"
     # libraries keep some room for their kernels
     reached = twice - once <= 2**20 and once - start <= 256 * 2**20
     tell("held by tensors", told, "no more after the second", reached)

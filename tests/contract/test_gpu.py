@@ -123,6 +123,7 @@ def test_the_steps_come_in_order_of_value_within_eight_minutes(gpu, monkeypatch,
 def test_nothing_is_published_that_was_not_measured_on_a_gpu(gpu, monkeypatch, capsys):
     before = PUBLISHED.read_bytes()
     monkeypatch.setattr(gpu, "has_gpu", lambda: False)
+    monkeypatch.setattr(gpu, "take", lambda *arguments: pytest.fail("steps are taken"))
     here = SimpleNamespace(dry_run=False, wheels=None, out=None, minutes=8, only=None)
     assert gpu.main(here) == 2 and "--dry-run" in capsys.readouterr().err
     dry = SimpleNamespace(**vars(here) | dict(dry_run=True, out=PUBLISHED.parent))
