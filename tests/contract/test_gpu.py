@@ -144,12 +144,15 @@ def test_the_benchmarks_keep_the_section_on_a_gpu(script, monkeypatch, tmp_path)
     monkeypatch.setattr(bench, "machine", lambda: "a machine")
     section = "## On a GPU\n\nA card, a day.\n\n| step |\n| --- |\n| scores | not a line of a notebook |\n"
     table = tmp_path / "table.md"
-    table.write_text(f"# Old\n\n| scores | of another day |\n\n{section}", encoding="utf-8")
+    table.write_text(
+        f"# Old\n\n| engines | of another day |\n| scores | kept |\n\n{section}", encoding="utf-8"
+    )
     for _ in range(2):
-        assert bench.main(["scores"], table) == 0
+        assert bench.main(["engines"], table) == 0
         text = table.read_text(encoding="utf-8")
         assert text.endswith(f"\n\n{section}") and text.count("## On a GPU") == 1
-        assert text.count("| scores | w |") == 1 and "another day" not in text
+        assert text.count("| engines | w |") == 1 and "another day" not in text
+        assert text.count("| scores |") == 2  # a ratio that was kept, and a row of the section
 
 
 def test_wheels_are_parted_cut_and_joined_again(script, tmp_path):
