@@ -120,24 +120,29 @@ def stop(process: subprocess.Popen) -> None:
 def rows_of(step: Step, command: list[str], env: dict, seconds: float) -> Iterator[Row]:
     "Run a step; its rows as it tells them, and one more where it fails or takes too long"
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
             env=env,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,
         )
         timer = threading.Timer(seconds, stop, [process])
         timer.start()
-        for line in process.stdout:
-            if line.startswith(MARK):
-                yield Row(step=step.name, **json.loads(line.removeprefix(MARK)))
-        code = process.wait()
-        in_time = timer.is_alive()
-        timer.cancel()
+        try:
+            for line in process.stdout:
+                if line.startswith(MARK):
+                    yield Row(step=step.name, **json.loads(line.removeprefix(MARK)))
+            code = process.wait()
+            in_time = timer.is_alive()
+        finally:  # also where somebody ends the whole run
+            timer.cancel()
+            if process.poll() is None:
+                stop(process)
         if not in_time:
             yield Row(step.name, "stopped", f"after {seconds:.0f} s", "ends", False)
         elif code:
@@ -225,6 +230,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description="Measure on a GPU")
     parser.add_argument("--dry-run", action="store_true", help="toys, on a CPU")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="from `make gpu-wheels`")

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +50,20 @@ if name == "hangs":
 tell(f"{name}, last")
 """
 
+NUMBER = """
+import json, os
+print("ROW " + json.dumps(dict(what="process", measured=str(os.getpid()))), flush=True)
+"""
+
+
+def is_running(number):
+    "Whether there is a process of this number that has not ended"
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
 
 def take(gpu, folder, names, seconds=600):
     script = folder / "steps.py"
@@ -80,6 +95,20 @@ def test_a_step_that_fails_or_hangs_is_a_row_and_the_next_one_goes_on(gpu, tmp_p
         "| breaks | breaks, first | 3 | 2 | yes |",
     ]
     assert "| breaks | failed | exit code 1: ValueError: no such / kernel | ends | no |" in out
+
+
+def test_a_run_that_is_ended_ends_its_step(gpu, tmp_path):
+    script = tmp_path / "steps.py"
+    script.write_text(NUMBER + STEPS)
+    rows = gpu.rows_of(
+        gpu.Step("hangs", 60), [sys.executable, "-u", str(script), "hangs"], dict(os.environ), 60
+    )
+    number = int(next(rows).measured)
+    rows.close()
+    deadline = time.monotonic() + 20
+    while is_running(number) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(number)
 
 
 def test_what_is_told_is_written_after_each_row(gpu, tmp_path):
