@@ -2,7 +2,7 @@
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo real fast test test-slow test-anywhere bench format lint lab clean
+.PHONY: demo real fast test test-slow test-anywhere bench gpu gpu-wheels format lint lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
@@ -30,6 +30,15 @@ test-anywhere: .venv/ready
 # how many times as fast, side by side, into reports/benchmarks.md; on a machine that does nothing else
 bench: .venv/ready
 	$(BIN)/python .ci/bench.py
+
+# models of full size on one GPU, into the same file; with the python3 that has torch there: make gpu PYTHON=python3
+PYTHON := $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
+gpu:
+	$(PYTHON) .ci/gpu.py $(if $(wildcard .whl),--wheels .whl)
+
+# what a machine without internet that has torch and transformers lacks for that, into .whl
+gpu-wheels: .venv/ready
+	$(BIN)/python .ci/wheels.py
 
 # layout, and what a program can see without running
 format: .venv/ready

@@ -2,7 +2,7 @@
 
     python .ci/bench.py [--table FILE] [-p PARAMETER VALUE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
 
-A table keeps the lines of the benchmarks that are not run again. What `IN_TEST` makes small is no measurement: it is written to another table only.
+A table keeps the lines of the benchmarks that are not run again, and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 
 import papermill
+from gpu import split_section
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, BENCHES = ROOT / "reports" / "benchmarks.md", ROOT / "nbs" / "bench"
@@ -61,7 +62,9 @@ def main(names: list[str], table: Path, parameters: dict[str, str]) -> int:
             file=sys.stderr,
         )
         return 2
-    old = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
+    text = table.read_text(encoding="utf-8") if table.is_file() else ""
+    ratios, section = split_section(text)
+    old = ratios.splitlines()
     rows = {name: [row for row in old if row.startswith(f"| {name} |")] for name in notebooks}
     where = f"{machine()}, {date.today()}"
     for name in names or notebooks:
@@ -78,9 +81,8 @@ def main(names: list[str], table: Path, parameters: dict[str, str]) -> int:
                 line(name, ratio, where) for ratio in json.loads(result.read_text(encoding="utf-8"))
             ]
         print(*rows[name], sep="\n")
-        table.write_text(
-            HEAD + "\n".join(row for lines in rows.values() for row in lines) + "\n", encoding="utf-8"
-        )
+        content = HEAD + "\n".join(row for lines in rows.values() for row in lines) + "\n"
+        table.write_text(content + (f"\n{section}" if section else ""), encoding="utf-8")
     return 0
 
 

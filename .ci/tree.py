@@ -34,6 +34,7 @@ FOLDERS = {
     "tests/unit/": "what a notebook cannot say of itself: no process, no model, seconds",
     "tests/models/": "the same with toy models",
     "tests/contract/": "what people and tools rely on: command line, facts, notebooks, README; many rows",
+    "tests/gpu/": "that a GPU computes as a CPU does; skipped where there is none",
     "tests/slow/": "kills, browsers, every model, real dialogues: at night",
     "tests/support/": "what tests share: toys, experiments made of facts alone",
 }

@@ -41,6 +41,7 @@ FOLDERS = [
     "slow",
     "contract",
     "models",
+    "gpu",
     "unit",
 ]  # the longest first: a worker that begins one last lets the others wait
 
