@@ -2,7 +2,7 @@
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo real fast test test-slow test-anywhere bench format lint lab clean
+.PHONY: demo real fast test test-slow test-anywhere bench table format lint lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
@@ -30,6 +30,10 @@ test-anywhere: .venv/ready
 # how many times as fast, side by side, into reports/benchmarks.md; on a machine that does nothing else
 bench: .venv/ready
 	$(BIN)/python .ci/bench.py
+
+# the simulations that ship, after a change of a card, of torch or transformers, or of what is simulated; ten minutes
+table: .venv/ready
+	$(BIN)/python -c "from dialsum.models.simulation_table import write_table; write_table()"
 
 # layout, and what a program can see without running
 format: .venv/ready
