@@ -14,7 +14,7 @@ from typing import Any
 
 from .cards import ModelCard
 from .kept_simulations import kept
-from .moments import Moment, candidates, peak_parts
+from .moments import Moment, peak_parts, possible_peaks
 from .sizes import card_of_config, config_key, parameter_counts, shapes_of_card
 from .training_step import TrainingStep
 
@@ -116,7 +116,7 @@ def step_simulation(
     def simulate() -> list[Moment]:
         from dialsum.models.simulation import any_size, simulated_step
 
-        return candidates(simulated_step(c, any_size(settings), device))
+        return possible_peaks(simulated_step(c, any_size(settings), device))
 
     return ["step", config_key(c), asdict(settings), device], simulate
 

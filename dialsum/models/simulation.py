@@ -21,19 +21,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .cards import ModelCard
-from .moments import PART_NAMES, SIZES, Formula, Moment
+from .moments import PART_NAMES, STEP_SIZES, Formula, Moment
 from .sizes import with_layers
 from .training_step import TrainingStep, forward_backward, random_model, step_inputs
 
 # %% ../../nbs/modules/models/simulation.ipynb #767a2a01
-PRIMES = dict(r=315_011, l=310_019, t=305_017, k=300_007)  # letter of `SIZES` → how many stand for any number
+# letter of `STEP_SIZES` → how many stand for any number
+PRIMES = dict(r=315_011, l=310_019, t=305_017, k=300_007)
 
 
 def any_size(
     step: TrainingStep,
 ) -> TrainingStep:
     "The step with sizes that can be told from each other"
-    sizes: dict[str, Any] = {name: PRIMES[letter] for letter, name in SIZES.items()}
+    sizes: dict[str, Any] = {name: PRIMES[letter] for letter, name in STEP_SIZES.items()}
     return replace(step, **sizes)
 
 

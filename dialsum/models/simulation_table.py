@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from .cards import CARDS, ModelCard
-from .kept_simulations import key_of, releases, table_path
+from .kept_simulations import releases, table_key, table_path
 from .memory import step_simulation
 from .precision import Device, decide
 from .training_step import TrainingStep
@@ -53,8 +53,8 @@ def write_table() -> None:
     simulations: dict[str, Any] = {}
     for of_card in CARDS.values():
         for name, what, simulate in usual_simulations(of_card):
-            if key_of(what) not in simulations:  # architectures may be alike
-                simulations[key_of(what)] = dict(of=name, moments=simulate())
+            if table_key(what) not in simulations:  # architectures may be alike
+                simulations[table_key(what)] = dict(of=name, moments=simulate())
     lines = [f"{json.dumps(key)}: {_compact(entry)}" for key, entry in simulations.items()]
     entries = ",\n".join(lines)
     text = f'{{"releases": {json.dumps(releases())},\n"simulations": {{\n{entries}\n}}}}\n'

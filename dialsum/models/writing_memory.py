@@ -14,7 +14,7 @@ from typing import Any
 from .cards import ModelCard
 from .kept_simulations import kept
 from .memory import WEIGHT_BYTES, Memory, weight_bytes, with_overhead
-from .moments import Moment, candidates, peak_parts
+from .moments import Moment, peak_parts, possible_peaks
 from .sizes import card_of_config, config_key, with_layers
 from .training_step import TrainingStep, random_model, step_inputs
 
@@ -41,7 +41,7 @@ def reading_simulation(
     def simulate() -> list[Moment]:
         from dialsum.models.simulation import any_size
 
-        return candidates(simulated_reading(c, any_size(TrainingStep(method="full", weights=weights))))
+        return possible_peaks(simulated_reading(c, any_size(TrainingStep(method="full", weights=weights))))
 
     return ["reading", config_key(c), weights], simulate
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dialsum.models.kept_simulations import key_of, shipped
+from dialsum.models.kept_simulations import shipped, table_key
 from dialsum.models.moments import peak_parts
 from dialsum.models.simulation import PRIMES, simulated_step
 from dialsum.models.training_step import TrainingStep
@@ -28,7 +28,7 @@ def check(card, usual, chance):
     else:
         step = TrainingStep(method="full", weights=usual.what[2])
         moments = simulated_reading(card, replace(step, **certain))
-    formulas = shipped()[key_of(usual.what)]["moments"]
+    formulas = shipped()[table_key(usual.what)]["moments"]
     for gradient_bytes in (0, 10**9):
         simulated = peak_parts(moments, sizes, gradient_bytes)
         assert peak_parts(formulas, sizes, gradient_bytes) == simulated, (usual.name, sizes, "make table")

@@ -6,8 +6,8 @@ import pytest
 
 from dialsum.models import kept_simulations
 from dialsum.models.cards import CARDS
-from dialsum.models.kept_simulations import kept, key_of, releases, shipped
-from dialsum.models.moments import PART_NAMES, candidates, peak_parts
+from dialsum.models.kept_simulations import kept, releases, shipped, table_key
+from dialsum.models.moments import PART_NAMES, peak_parts, possible_peaks
 from dialsum.models.precision import cpu_features, may_have_gpu
 from dialsum.models.simulation_table import usual_simulations
 
@@ -33,11 +33,11 @@ def random_sizes(chance):
 
 
 @pytest.mark.parametrize("gradient_bytes", [0, 10**6])
-def test_no_peak_is_lost_among_the_candidates(gradient_bytes):
+def test_no_peak_is_lost_among_those_that_are_possible(gradient_bytes):
     chance = random.Random(0)
     for _ in range(2):
         moments = random_moments(chance)
-        few = candidates(moments)
+        few = possible_peaks(moments)
         assert len(few) < len(moments)
         for _ in range(40):
             sizes = random_sizes(chance)
@@ -46,7 +46,7 @@ def test_no_peak_is_lost_among_the_candidates(gradient_bytes):
 
 
 def test_what_ships_is_what_the_cards_are_usually_asked_for():
-    usual = {key_of(simulation.what) for card in CARDS.values() for simulation in usual_simulations(card)}
+    usual = {table_key(simulation.what) for card in CARDS.values() for simulation in usual_simulations(card)}
     assert shipped(), f"the table is of other releases than {releases()}: make table"
     assert set(shipped()) == usual, "cards or settings have changed: make table"
 
@@ -54,7 +54,7 @@ def test_what_ships_is_what_the_cards_are_usually_asked_for():
 def test_other_releases_than_the_table_are_simulated(monkeypatch, tmp_path):
     what = next(usual_simulations(CARDS["kobart"])).what
     monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path))
-    assert kept(what, lambda: "simulated") == shipped()[key_of(what)]["moments"]
+    assert kept(what, lambda: "simulated") == shipped()[table_key(what)]["moments"]
     monkeypatch.setattr(kept_simulations, "releases", lambda: dict(torch="9.9", transformers="9.9"))
     shipped.cache_clear()
     try:
