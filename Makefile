@@ -2,7 +2,7 @@
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 
-.PHONY: demo real fast test test-slow test-anywhere bench gpu gpu-wheels format lint lab clean
+.PHONY: demo real fast test test-slow test-anywhere bench gpu gpu-wheels table format lint lab clean
 
 demo: .venv/ready
 	$(BIN)/dialsum demo
@@ -39,6 +39,10 @@ gpu:
 # what a machine without internet that has torch and transformers lacks for that, into .whl
 gpu-wheels: .venv/ready
 	$(BIN)/python .ci/wheels.py
+
+# the simulations that ship, after a change of a card, of torch or transformers, or of what is simulated; ten minutes
+table: .venv/ready
+	$(BIN)/python -c "from dialsum.models.simulation_table import write_table; write_table()"
 
 # layout, and what a program can see without running
 format: .venv/ready

@@ -27,6 +27,7 @@ FOLDERS = {
     "nbs/explore/": "for people: data, one bad summary, two runs, a new model, a failure",
     "nbs/bench/": "how many times as fast, side by side; `make bench`",
     "nbs/sample/": "96 Korean dialogues written for this project; what a real model wrote of 16",
+    "nbs/tables/": "simulations of the cards, done beforehand; `make table`",
     "nbs/text/": "messages, failures, labels and advice of the report (its sentences: modules/report/)",
     "dialsum/": "the package, exported from nbs/modules/; never edited",
     "runs/": "one folder an experiment: notebooks as executed, logs, models, predictions, fact files",

@@ -15,7 +15,7 @@ from typing import Any
 
 from .cards import ModelCard
 from .memory import Memory, estimate_memory, fixed_bytes, gib
-from .precision import Device, Precision, decide
+from .precision import Device, Precision, decide, this_device
 from .training_step import TrainingStep
 from ..runs.errors import DialsumError
 from ..runs.messages import Phrase
@@ -91,10 +91,11 @@ def available_memory(
 ) -> int:  # bytes
     "What is free: on the GPU, or of main memory, as far as this process may take it"
     import psutil
-    import torch
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or this_device().kind
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.mem_get_info(device)[0]
     room = cgroup_room()
     free = psutil.virtual_memory().available

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['quiet_transformers', 'auto_class', 'skeleton', 'skeleton_of', 'parameter_counts', 'config_key', 'card_of_config',
-           'shapes_of_card', 'linear_layers']
+           'with_layers', 'shapes_of_card', 'linear_layers']
 
 # %% ../../nbs/modules/models/sizes.ipynb #7e03838f
 import json
@@ -89,6 +89,17 @@ def card_of_config(
 ) -> ModelCard:
     "A card without a name, of that architecture"
     return ModelCard("", "", "", json.loads(key))
+
+
+def with_layers(
+    config: dict[str, Any],  # of a causal model's card
+    n: int,
+) -> dict[str, Any]:
+    "A causal model's architecture with its last n layers alone"
+    config = config | dict(num_hidden_layers=n)
+    if "layer_types" in config:
+        config["layer_types"] = config["layer_types"][-n:]
+    return config
 
 # %% ../../nbs/modules/models/sizes.ipynb #ab83f9a0
 @lru_cache(maxsize=256)

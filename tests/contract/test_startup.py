@@ -1,18 +1,22 @@
 "What a command imports before it can answer: libraries of seconds only where they are needed"
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from dialsum.models.precision import cpu_features, may_have_gpu
+
 HEAVY = ("torch", "transformers", "peft", "scipy", "matplotlib", "sklearn", "nltk")
 
 
-def imported(code, *words):
+def imported(code, *words, **variables):
     "Which of the heavy libraries a new process has imported"
     asked = f"import json, sys\n{code}\nprint(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", asked, *words], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", asked, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | variables)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -26,6 +30,14 @@ def test_a_command_that_only_tells_imports_no_heavy_library(words):
 
 def test_the_list_of_experiments_imports_no_heavy_library(tmp_path):
     assert imported(CALL, "runs", "--runs", str(tmp_path)) == []
+
+
+@pytest.mark.skipif(may_have_gpu() or not cpu_features(), reason="only torch knows what this machine can do")
+def test_a_preflight_without_weights_or_rehearsal_imports_no_heavy_library(tmp_path):
+    words = ["preflight", "--models", "all", "--runs", str(tmp_path)]
+    places = dict(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path), DIALSUM_CACHE=str(tmp_path / "cache"))
+    assert imported(CALL, *words, **places) == []
+    assert not (tmp_path / "cache" / "simulations").exists()  # nothing was simulated
 
 
 def test_a_score_imports_no_heavy_library():

@@ -185,17 +185,18 @@ def test_freed_memory_goes_back_to_the_machine():
     assert before - psutil.Process().memory_info().rss > 1000 * 100_000
 
 
-def test_a_step_is_simulated_once_for_all_processes(monkeypatch, tmp_path):
-    from dialsum.models import simulation
+def test_a_step_is_simulated_once_for_all_processes_and_sizes(monkeypatch, tmp_path):
+    from dialsum.models import memory, simulation
 
-    def peak(batch):
-        simulation._kept_moments.cache_clear()  # as in another process
-        step = TrainingStep(batch, 32, 16, method="lora", weights="bfloat16")
-        return simulation.peak_of_step(tiny(), step, "cpu")
+    def peak(batch, length=32, method="lora"):
+        memory._moments.cache_clear()  # as in another process
+        step = TrainingStep(batch, length, 16, method=method, weights="bfloat16")
+        return memory.peak_of_step(tiny(), step, "cpu")
 
     monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path))
     first = peak(2)
     monkeypatch.setattr(simulation, "_all_layers", None)  # would fail if it were called
     assert peak(2) == first and peak(4)["activations"] > first["activations"]
+    assert peak(2, length=48)["activations"] > first["activations"]
     with pytest.raises(TypeError):
-        simulation.peak_of_step(tiny(), TrainingStep(2, 48, 16, method="lora"), "cpu")
+        peak(2, method="qlora")
