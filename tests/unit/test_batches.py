@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dialsum.training.batches import POOL, UpdateSampler, micro_batches, rows_of_updates, size_of
+from dialsum.training.batches import POOL, POOLS, UpdateSampler, micro_batches, rows_of_updates, size_of
 
 SIZES = [
     (int(read), int(learned))
@@ -75,6 +75,17 @@ def test_long_and_short_rows_come_in_turn():
     assert 0.4 < rises < 0.6
 
 
+def test_few_rows_meet_others_in_each_epoch():
+    "Copies of a few rows would otherwise be learned beside themselves alone"
+    size = {row: (100 + row % 16, 20) for row in range(160)}.__getitem__
+    made = [[*rows_of_updates(size, 160, 4, 42, epoch)] for epoch in range(2)]
+    for of_epoch in made:
+        alike = [update for update in of_epoch if len({row % 16 for row in update}) == 1]
+        assert len(alike) < len(of_epoch) / 4
+    pairs = [{frozenset(update) for update in of_epoch} for of_epoch in made]
+    assert len(pairs[0] & pairs[1]) <= 1
+
+
 def test_the_first_update_needs_the_lengths_of_one_pool():
     measured = set()
 
@@ -83,7 +94,7 @@ def test_the_first_update_needs_the_lengths_of_one_pool():
         return SIZES[row]
 
     next(rows_of_updates(size, len(SIZES), 8, 42, 0))
-    assert len(measured) == POOL * 8
+    assert len(measured) == len(SIZES) // (POOLS * 8) * 8 < POOL * 8
 
 
 def test_a_sampler_goes_on_where_an_epoch_begins():
