@@ -295,6 +295,9 @@ def test_the_first_is_told_with_every_number_that_is_a_fact(first):
         "SOLAR-10.7B·Polyglot-Ko-12.8B·KULLM-v2의 학습, 모두 3개" in md
         and "`configs/models/kullm_v2.yaml`" in md
     )
+    assert "(`--epochs 15`)" in md and "(`--early-stopping-patience" not in md
+    assert "한글을 읽지 못하는 채점기의 점수" in md.split("<summary>목차")[0]
+    assert "--models kobart --scale full --epochs 15 --use-solar-api" in md
     assert "구조: 학습에 성공한 KoBART는 인코더-디코더, 실패한 모델은 디코더입니다." in md
 
 
@@ -386,4 +389,6 @@ def test_the_second_has_its_failures_with_causes_and_its_scores_apart(build, sha
         and "+231.4%" not in md
     )
     assert md.count("flowchart TD") == 3  # of five trainings four failed alike
+    assert "### P0 · 모델이 받지 않는 `token_type_ids`" in md and "- **잃은 것:** 제출 파일. 이 실패로" in md
+    assert "Polyglot-Ko-12.8B 학습의 실패는 13분을 쓴 뒤에 드러났습니다." in md
     assert "파라미터 수: 학습에 성공한 KoBART는 124M, 실패한 모델은 12.9B입니다." in md
