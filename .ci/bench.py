@@ -49,7 +49,7 @@ def line(name: str, ratio: dict, where: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(names: list[str], table: Path, parameters: dict[str, str]) -> int:
+def main(names: list[str], table: Path, **parameters: str) -> int:
     if os.environ.get("IN_TEST") and table == TABLE:
         print(
             "IN_TEST is set, so nothing would be measured: unset it, or name another --table", file=sys.stderr
@@ -100,4 +100,4 @@ if __name__ == "__main__":
         help="of the notebooks: another folder of data, say",
     )
     arguments = parser.parse_args()
-    sys.exit(main(arguments.names, arguments.table, dict(arguments.parameter)))
+    sys.exit(main(arguments.names, arguments.table, **dict(arguments.parameter)))

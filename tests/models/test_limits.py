@@ -10,9 +10,11 @@ from dialsum.data.dialogues import read
 from dialsum.generation.decoding import Decoding
 from dialsum.generation.predictor import Predictor
 from dialsum.models.cards import card
-from dialsum.models.loading import load
+from dialsum.models.loading import load, load_tokenizer
 from dialsum.models.precision import Precision
+from dialsum.models.prompts import Codec
 from dialsum.models.replicas import replica
+from dialsum.models.row_lengths import longest_rows
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
@@ -21,15 +23,20 @@ from dialsum.training.recipe import make_recipe
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    "Room for four rows at once: KoBART with more asks the allocator for what no machine has"
+    """Room for four rows at once, in training for as many tokens as four of the longest have:
+    KoBART with more asks the allocator for what no machine has"""
     from transformers import BartForConditionalGeneration
 
     learned("kobart")  # with all the room that there is, where no other test has trained it yet
-    forward = BartForConditionalGeneration.forward
+    forward, c = BartForConditionalGeneration.forward, card("kobart")
+    rows = read(sample_path() / "train.csv", summaries=True).head(32)
+    room = 4 * longest_rows(Codec(c, load_tokenizer(c, str(replica(c)))), rows).source
 
     @functools.wraps(forward)
     def limited(self, *args, **kwargs):
-        if max(len(v) for v in kwargs.values() if isinstance(v, torch.Tensor) and v.ndim) > 4:
+        given = [v for v in kwargs.values() if isinstance(v, torch.Tensor) and v.ndim]
+        too_much = kwargs["input_ids"].numel() > room if self.training else max(map(len, given)) > 4
+        if too_much:
             torch.empty(2**50)
         return forward(self, *args, **kwargs)
 

@@ -63,7 +63,7 @@ def test_the_list_of_experiments_fits_a_terminal(width, written, runs):
     text = squeezed("".join(lines))
     for name in EXPERIMENTS:
         assert len(re.findall(f"{name}(broken|ended|unfinished|complete)", text)) == 1, name
-    assert "24succeeded6failed13blockedbest:kobart" in text
+    assert "24succeeded6failed15blockedbest:kobart" in text
 
 
 def test_where_no_terminal_is_a_row_is_a_line(written, runs):
