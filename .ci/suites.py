@@ -6,6 +6,7 @@ With --slow: only the tests that take minutes by their nature, which CI leaves o
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,11 @@ def environment() -> dict:
     return dict(own, **{name: value for name, value in os.environ.items() if name != "PATH"})
 
 
+def told_in(line: str) -> list[tuple[str, str]]:
+    "What a line says of notebooks: (Starting or - Completed, path); two workers may have written into one line"
+    return re.findall(r"(Starting|- Completed) (/.+?\.ipynb)", line)
+
+
 def run_notebooks(env: dict, workers: int = 2) -> tuple[list[str], list[str]]:
     "Run every notebook; returns the names of those that ended well and of those that did not"
     every = [p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
@@ -36,10 +42,10 @@ def run_notebooks(env: dict, workers: int = 2) -> tuple[list[str], list[str]]:
     for line in process.stdout:
         print(line, end="", flush=True)
         words = line.strip()
-        if words.startswith("Starting "):
-            began[words.removeprefix("Starting ")] = time.monotonic()
-        if words.startswith("- Completed "):
-            path = words.removeprefix("- Completed ")
+        for what, path in told_in(line):
+            if what == "Starting":
+                began[path] = time.monotonic()
+                continue
             name = str(Path(path).relative_to(ROOT / "nbs"))
             completed.add(name)
             seconds[name] = time.monotonic() - began.get(path, time.monotonic())

@@ -1,5 +1,6 @@
 "The test command: both suites run whatever the first one did, both are counted, either one's failure is a failure"
 
+import importlib
 import json
 import os
 import re
@@ -83,3 +84,12 @@ def test_both_suites_run_and_are_counted(given, notebooks, tests, code, project)
         done.stdout
     )
     assert ("second.ipynb" in counts) == ("second_notebook" in given)
+
+
+def test_two_workers_that_write_into_one_line_have_both_said_it(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / ".ci")
+    told_in = importlib.import_module("suites").told_in
+    one, other = "/a place/nbs/one.ipynb", "/a place/nbs/deep/other.ipynb"
+    assert told_in(f"- Completed {one}Starting {other}\n") == [("- Completed", one), ("Starting", other)]
+    assert told_in(f"Starting {one}\n") == [("Starting", one)]
+    assert told_in("\tone.ipynb\n") == told_in("one.ipynb: 3 secs\n") == []
