@@ -121,3 +121,9 @@ def test_bf16_is_used_where_the_cpu_has_it():
     assert {p.dtype for p in loaded.model.parameters() if not p.requires_grad} == {torch.bfloat16} and {
         p.dtype for p in loaded.model.parameters() if p.requires_grad
     } == {torch.float32}
+
+
+@pytest.mark.parametrize("device", [Device("cpu", False), Device("cpu", True), Device("cuda", True)])
+def test_weights_change_in_one_pass_over_them(device):
+    "AdamW that is not fused takes five times as long on a CPU"
+    assert decide(card("kobart"), "full", device, "full", "").optimizer == "adamw_torch_fused"
