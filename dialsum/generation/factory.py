@@ -52,7 +52,9 @@ def engine(
 
 def _loaded(name: str, card: ModelCard, checkpoint: str, loading: dict[str, Any]) -> LoadedModel:
     if name == "hf":
-        return load(card, checkpoint, **loading)
+        loaded = load(card, checkpoint, **loading)
+        is_exact = loading.get("dtype", "float32") == "float32" and not loading.get("quantization")
+        return merge_adapter(loaded) if is_exact else loaded  # of fewer digits, a sum would lose some
     dtype = "bfloat16" if name == "hf-bf16" else "float32"
     loaded = merge_adapter(load(card, checkpoint, dtype, loading["device"]))
     if name == "int8":
@@ -72,16 +74,14 @@ def writing_precision(
 
 
 def load_predictor(
-    name: str,  # of `ENGINES`; '' for plain transformers, as the model is evaluated
+    name: str,  # of `ENGINES`; '' for 'hf', with the weights as they were trained
     card: ModelCard,
     checkpoint: str,  # from `locate`
     loading: dict[str, Any],  # from `Precision.loading`
     **options: Any,  # as `Predictor` takes them
 ) -> Predictor:
-    "A model, ready to write, by an engine or by none"
-    if name:
-        return engine(name, card, checkpoint, **options, loading=loading)
-    return Predictor(load(card, checkpoint, **loading), **options)
+    "A model, ready to write, by an engine"
+    return engine(name or "hf", card, checkpoint, **options, loading=loading)
 
 
 def open_predictor(
@@ -89,7 +89,7 @@ def open_predictor(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
     checkpoint: str,  # from `generation.checkpoints.trained`
-    engine_name: str = "",  # of `ENGINES`; '' for plain transformers
+    engine_name: str = "",  # of `ENGINES`; '' for 'hf'
     batch_size: int = 0,  # dialogues at once; 0 for the stage's `eval_batch_size`
 ) -> Predictor:
     "The model that a stage writes with"

@@ -157,7 +157,7 @@ class Writer:
         return bands
 
     @contextmanager
-    def reading(self, sources: list[list[int]]) -> Iterator[dict[str, Any]]:
+    def reading(self, sources: list[list[int]], d: Decoding) -> Iterator[dict[str, Any]]:
         "What `generate` is given of dialogues; a causal model goes on from its last position"
         pad = self.loaded.tokenizer.pad_token_id
         yield padded(sources, pad, self.loaded.model.device, on_left=not self.loaded.card.seq2seq)
@@ -176,7 +176,7 @@ class Writer:
         options = dict(generation_config=config, logits_processor=LogitsProcessorList(processors))
         if config.stop_strings:
             options["tokenizer"] = self.loaded.tokenizer
-        with torch.inference_mode(), self.reading(sources) as batch, naming_options(d):
+        with torch.inference_mode(), self.reading(sources, d) as batch, naming_options(d):
             outputs = self.loaded.model.generate(**batch, **options)
         ids: list[list[int]] = outputs[:, 0 if is_seq2seq else start :].tolist()
         return ids

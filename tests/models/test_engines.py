@@ -88,9 +88,20 @@ def same(
     ]
 
 
-@pytest.mark.parametrize("name", ["kobart", "qwen3-4b"])
+@pytest.mark.parametrize("name", MODELS)
 def test_hf_writes_what_the_predictor_writes(name, copies):
-    assert same("hf", copies(name), card(name), dict(), dict(num_beams=4)) == [1, 1]
+    penalties = dict(min_new_tokens=4, no_repeat_ngram_size=2, repetition_penalty=1.3)
+    hows = dict(), dict(num_beams=4), penalties, dict(temperature=0.7), dict(use_cache=False)
+    assert same("hf", copies(name), card(name), *hows) == [1] * 5
+
+
+def test_hf_keeps_lengths_as_the_predictor_does(copies):
+    options = dict(lengths=LengthRule(slope=0.2, intercept=1.0, low=-0.1, high=0.1))
+    checkpoint = copies("qwen3-4b")
+    plain = Predictor(load(card("qwen3-4b"), checkpoint), 4, **options)
+    fast = engine("hf", card("qwen3-4b"), checkpoint, 4, loading=CPU, **options)
+    assert fast.predict_batch(TEXTS[:6]) == plain.predict_batch(TEXTS[:6])
+    assert fast.reached == plain.reached
 
 
 def test_dialogues_read_beside_longer_ones_are_seen_as_alone(copies):  # by each of two beams
@@ -104,7 +115,7 @@ def test_dialogues_read_beside_longer_ones_are_seen_as_alone(copies):  # by each
         alone = torch.cat(
             [model(input_ids=torch.tensor([s]), decoder_input_ids=first).logits for s in sources]
         )
-        with made.reading(sources) as given:
+        with made.reading(sources, made.decoding) as given:
             given["encoder_outputs"].last_hidden_state = given[
                 "encoder_outputs"
             ].last_hidden_state.repeat_interleave(2, 0)  # as `generate` does
@@ -122,20 +133,20 @@ def test_dialogues_read_beside_longer_ones_are_seen_as_alone(copies):  # by each
 @pytest.mark.parametrize("name", ["kobart", "qwen3-4b"])
 def test_where_memory_ends_fewer_are_written_at_once_and_the_same(name, copies, monkeypatch, capsys):
     made = engine("hf", card(name), copies(name), 8, loading=CPU)
-    whole, generate = made.predict_batch(TEXTS[:8], max_new_tokens=10), made.loaded.model.generate
+    whole, generate = made.predict_batch(TEXTS[:8], max_new_tokens=10), made._generate
 
-    def small(**given):
-        if len(given["attention_mask"]) > 2:
+    def small(sources, *given):
+        if len(sources) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return generate(**given)
+        return generate(sources, *given)
 
-    monkeypatch.setattr(made.loaded.model, "generate", small)
+    monkeypatch.setattr(made, "_generate", small)
     assert (
         made.predict_batch(TEXTS[:8], max_new_tokens=10) == whole
         and made.batch_size == 2
         and capsys.readouterr().out.count("out of memory") == 2
     )
-    monkeypatch.setattr(made.loaded.model, "generate", lambda **given: small(attention_mask=[1, 2, 3]))
+    monkeypatch.setattr(made, "_generate", lambda *given: small([1, 2, 3]))
     with pytest.raises(torch.OutOfMemoryError):
         made.predict_batch(TEXTS[:1], max_new_tokens=10)
 

@@ -1,0 +1,138 @@
+"Causal models that read each dialogue once: what is counted is work, on toys of random weights"
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from dialsum.generation.causal import looking, read_dialogues, write_greedily
+from dialsum.generation.few_rows import few_rows_turned, gains, turned
+
+SIZES = dict(vocab_size=99, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
+GROUPED = dict(num_key_value_heads=2, head_dim=8, max_position_embeddings=128)
+WINDOW = dict(sliding_window=5, layer_types=["sliding_attention", "full_attention"])
+TOYS = dict(
+    gemma3_text=SIZES | GROUPED | WINDOW, gpt_neox=SIZES, llama=SIZES | GROUPED, qwen3=SIZES | GROUPED
+)
+INSTRUCTION = [5, 6, 7, 8]
+PROMPTS = [[*INSTRUCTION, *range(10, 10 + n)] for n in (30, 22, 9, 2, 1)]
+every_toy = pytest.mark.parametrize("name", TOYS)
+
+
+def toy(name):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **TOYS[name])).eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(3)  # so that scores differ by more than rounding
+    return model
+
+
+def unchanged(rows):
+    return lambda ids, scores: scores
+
+
+def ends_where(rows_end):
+    "For each row, the step at which its end becomes certain"
+
+    def processors(rows):
+        def change(ids, scores):
+            for i, row in enumerate(rows):
+                scores[i, 3] = 1e9 if ids.shape[1] == rows_end[row] - 1 else -1e9
+            return scores
+
+        return change
+
+    return processors
+
+
+@pytest.fixture
+def fed(monkeypatch):
+    "Shapes of what a model's body is given, in order"
+
+    def count(model):
+        shapes, forward = [], model.get_decoder().forward
+
+        def counted(*args, **options):
+            shapes.append(tuple(options["input_ids"].shape))
+            return forward(*args, **options)
+
+        monkeypatch.setattr(model.get_decoder(), "forward", counted)
+        return shapes
+
+    return count
+
+
+@torch.inference_mode()
+def test_what_all_begin_with_is_read_once(fed):
+    model = toy("llama")
+    shapes = fed(model)
+    read_dialogues(model, PROMPTS, 0)
+    widest = max(map(len, PROMPTS)) - len(INSTRUCTION) - 1
+    assert shapes == [(1, len(INSTRUCTION)), (len(PROMPTS), widest)]
+
+
+@torch.inference_mode()
+def test_who_has_ended_is_computed_no_more(fed):
+    model = toy("qwen3")
+    shapes = fed(model)
+    rows_end = [2, 6, 3, 6, 4]
+    outputs = write_greedily(model, PROMPTS, 0, [3], 10, ends_where(rows_end))
+    assert list(map(len, outputs)) == rows_end
+    steps = [rows for rows, width in shapes[2:]]
+    assert steps == [sum(end > step for end in rows_end) for step in range(6)]
+
+
+@every_toy
+@torch.inference_mode()
+def test_each_sees_what_it_sees_alone_with_beams_beside_one_another(name):
+    model = toy(name)
+    beams = 3
+    cache = read_dialogues(model, PROMPTS, 0)
+    more = torch.arange(40, 40 + 7 * len(PROMPTS) * beams).view(-1, 7) % 99  # each beam goes on differently
+    newest = torch.tensor([p[-1:] for p in PROMPTS]).repeat_interleave(beams, 0)
+    position = torch.tensor([[len(p) - 1] for p in PROMPTS]).repeat_interleave(beams, 0)
+    with looking(model):
+        for step in range(8):
+            told = model(input_ids=newest, position_ids=position + step, past_key_values=cache).logits[:, -1]
+            newest = more[:, step : step + 1]
+    for i, prompt in enumerate(PROMPTS):
+        for beam in range(i * beams, (i + 1) * beams):
+            alone = model(torch.tensor([[*prompt, *more[beam, :7].tolist()]])).logits[0, -1]
+            assert torch.allclose(told[beam], alone, atol=1e-3), (prompt, beam)
+
+
+@every_toy
+@torch.inference_mode()
+def test_beams_that_overtake_one_another_take_along_what_they_wrote(name):
+    model = toy(name)
+    beams = 3
+    cache = read_dialogues(model, PROMPTS, 0)
+    kept = cache.layers[0].read[0].keys
+    options = GenerationConfig(max_new_tokens=10, num_beams=beams, eos_token_id=[3], pad_token_id=0)
+    width = max(map(len, PROMPTS))
+    ids = torch.tensor([[0] * (width - len(p)) + p for p in PROMPTS])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in PROMPTS])
+    plain = model.generate(ids, attention_mask=mask, generation_config=options)
+    with looking(model):
+        ours = model.generate(ids, attention_mask=mask, generation_config=options, past_key_values=cache)
+    assert ours.tolist() == plain.tolist()
+    assert cache.layers[0].read[0].keys is kept  # neither copied for beams nor moved
+
+
+@torch.inference_mode()
+def test_afterwards_the_model_is_as_before():
+    model = toy("llama")
+    usual = model.config._attn_implementation
+    write_greedily(model, PROMPTS, 0, [3], 3, unchanged)
+    assert model.config._attn_implementation == usual
+    with pytest.raises(ZeroDivisionError), looking(model), few_rows_turned(model):
+        raise ZeroDivisionError
+    assert model.config._attn_implementation == usual
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 33, 300])
+def test_turned_is_the_same_product(rows):
+    layer = torch.nn.Linear(24, 40)
+    states = torch.randn(rows, 24)
+    assert torch.allclose(turned(states, layer.weight, layer.bias), layer(states), atol=1e-5)
+    assert gains(rows, 40) == (8 <= rows <= 256)
