@@ -247,7 +247,7 @@ def test_long_names_that_begin_alike_stand_apart(build, models):
     assert max(len(line) for n in flowchart(long).grouped.nodes for line in n.lines) == 60
 
 
-@pytest.mark.parametrize("models", [3, 30, 100])
+@pytest.mark.parametrize("models", [3, 30, pytest.param(100, marks=pytest.mark.slow)])
 def test_what_one_failure_stopped_stands_together(build, models):
     run, leave = build(
         name="20261121_012847_stopped", models=[f"model {m}" for m in range(models)], k_folds=5

@@ -74,6 +74,7 @@ def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_kernel_is_a_failed_stage(tmp_path):
     import psutil
 
@@ -144,7 +145,8 @@ def test_bare_papermill_keeps_its_results(call, checkout):
     )
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_everything_soon(how, env, tmp_path):
     import subprocess
     import sys
@@ -215,8 +217,8 @@ def edited_by_hand(path):
     ("damage", "words"),
     [
         (half_written, "not valid JSON"),
-        (another_schema, "schema"),
-        (edited_by_hand, "not as its stage wrote it"),
+        pytest.param(another_schema, "schema", marks=pytest.mark.slow),
+        pytest.param(edited_by_hand, "not as its stage wrote it", marks=pytest.mark.slow),
     ],
     ids=lambda d: getattr(d, "__name__", ""),
 )

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 
+import pytest
 from support.chat import KEY, quickly, serving, told  # noqa: F401 (a fixture that acts by itself)
 from support.solar import Model, _stored, asked_of, fast, many_rows
 
@@ -29,6 +30,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_five_hundred_requests_with_faults_in_a_fifth_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("SOLAR_API_KEY", KEY)
     known, chance = many_rows(500), random.Random(1)

@@ -65,11 +65,12 @@ def project(tmp_path):
     [
         ({}, "2 notebooks passed, 0 failed", "1 passed", 0),
         (dict(second_notebook="raise ValueError('x')"), "1 notebooks passed, 1 failed", "1 passed", 1),
-        (
+        pytest.param(
             dict(second_notebook="import os; os._exit(3)"),
             r"\d notebooks passed, [12] failed",
             "1 passed",
             1,
+            marks=pytest.mark.slow,
         ),  # the first may be running then
         (dict(test="assert False"), "2 notebooks passed, 0 failed", "1 failed", 1),
     ],
