@@ -49,6 +49,7 @@ STEPS = (
     Step("best-epoch", 60),
     Step("two-stages", 60),
     Step("qwen3-4b-static-cache", 120),
+    Step("qwen3-4b-continuous", 90),
     Step("qwen3-4b-compiled", 120),
 )
 

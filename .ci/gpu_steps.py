@@ -17,8 +17,9 @@ import pandas as pd
 import torch
 
 from dialsum.data.dialogues import read
+from dialsum.generation.continuous import Continuous
 from dialsum.generation.decoding import Decoding
-from dialsum.generation.engines import merge_adapter
+from dialsum.generation.engines import Engine, merge_adapter
 from dialsum.generation.predictor import Predictor
 from dialsum.models.cards import ModelCard, card
 from dialsum.models.loading import LoadedModel, keep_unpacked, load, load_tokenizer
@@ -392,6 +393,22 @@ def step_static_cache(size: Size, name: str) -> None:
     tell_writing(size, loaded, precision, Decoding(more=(("cache_implementation", "static"),)), aim=0.6)
 
 
+def step_continuous(size: Size, name: str) -> None:
+    "Four times as many dialogues as are written at once, by continuous batching and in groups"
+    c = sized_card(name, size)
+    loaded = made(c, Precision.for_this_machine(c, size.scale))
+    texts = list(long_rows(codec_of(loaded, size), size, 4 * GENERATIONS)["dialogue"])
+    options = (GENERATIONS, size.length, Decoding(max_new_tokens=size.new_tokens))
+    summaries, speeds = [], []
+    for writer in (Continuous("continuous", 0, loaded, *options), Engine("hf", 0, loaded, *options)):
+        summaries.append(writer.predict_batch(texts))  # finds its kernels
+        speeds.append(len(texts) / seconds_of(lambda writer=writer: writer.predict_batch(texts)))
+    equal = sum(a == b for a, b in zip(*summaries))
+    tell("continuous batching, dialogues/s", f"{speeds[0]:.3g}")
+    tell("groups of like length, dialogues/s", f"{speeds[1]:.3g}")
+    tell("the same texts", f"{equal / len(texts):.0%}")
+
+
 # what holds, whatever the size
 
 
@@ -539,6 +556,7 @@ CALLS: dict[str, Callable[[Size], None]] = {
     "best-epoch": step_best_epoch,
     "two-stages": step_two_stages,
     "qwen3-4b-static-cache": lambda size: step_static_cache(size, "qwen3-4b"),
+    "qwen3-4b-continuous": lambda size: step_continuous(size, "qwen3-4b"),
     "qwen3-4b-compiled": lambda size: step_training(size, "qwen3-4b", "lora", 8, compiled=True, aim=0.45),
 }
 

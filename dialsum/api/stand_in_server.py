@@ -9,7 +9,7 @@ __all__ = ['stand_in']
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,22 +26,36 @@ def _stand_in_answer(question: str) -> str:
     return "\n".join(f"{speaker}: {_with_fillers(words)}" for speaker, words in turns)
 
 
-def _completion(request: dict[str, Any]) -> dict[str, Any]:  # as the protocol has it
-    answer = _stand_in_answer(request["messages"][-1]["content"])
-    message = dict(role="assistant", content=answer)
+def _completion(request: dict[str, Any], write: Callable[[list[int]], str]) -> dict[str, Any]:
+    "A reply as the protocol has it, to messages or to a prompt in ids"
+    choice: dict[str, Any] = dict(index=0, finish_reason="stop")
+    if "prompt" in request:
+        choice["text"] = write(request["prompt"])
+    else:
+        answer = _stand_in_answer(request["messages"][-1]["content"])
+        choice["message"] = dict(role="assistant", content=answer)
     return dict(
         id="0",
-        object="chat.completion",
+        object="text_completion" if "prompt" in request else "chat.completion",
         model=request["model"],
         usage=dict(prompt_tokens=1, completion_tokens=1, total_tokens=2),
-        choices=[dict(index=0, finish_reason="stop", message=message)],
+        choices=[choice],
     )
 
 
 class _StandIn(BaseHTTPRequestHandler):
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        listed = [dict(id=name, object="model") for name in self.server.models]
+        self._reply(dict(object="list", data=listed))
+
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        body = json.dumps(_completion(request)).encode()
+        self._reply(_completion(request, self.server.write))
+
+    def _reply(self, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -52,10 +66,24 @@ class _StandIn(BaseHTTPRequestHandler):
         "Nothing is logged"
 
 
+class _Server(ThreadingHTTPServer):
+    models: tuple[str, ...]
+    write: Callable[[list[int]], str]
+
+
+def _ids_in_words(ids: list[int]) -> str:
+    return f"{len(ids)}개의 토큰을 읽었습니다."
+
+
 @contextmanager
-def stand_in() -> Iterator[str]:  # the base URL of a server that lives as long as the `with` block
+def stand_in(
+    models: tuple[str, ...] = ("stand-in",),  # names that it lists
+    write: Callable[[list[int]], str] = _ids_in_words,  # what is written behind a prompt in ids
+) -> Iterator[str]:  # the base URL of a server that lives as long as the `with` block
     "An endpoint on this machine: it sums up a dialogue by its first two turns, and rewrites one by putting words in"
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _StandIn)
+    server = _Server(("127.0.0.1", 0), _StandIn)
+    server.models = models
+    server.write = write
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/v1"

@@ -250,7 +250,7 @@ def check_experiment(
     _save_request(args, _options_of_run(args, models, scale, options))
     fine, errors = in_range(options), []
     for check in (
-        lambda: check_systems(fine, **plan_switches(vars(args))),
+        lambda: check_systems(fine, **plan_switches(vars(args)), models=models),
         lambda: check_beams(models, scale, fine),
         lambda: check_outside_models(args, fine, given_checkpoints(args, models)),
         lambda: check_writable(getattr(args, "reports", reports_path())),

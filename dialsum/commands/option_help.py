@@ -59,8 +59,8 @@ OPTION_CHOICES = dict(  # option → the words that it takes
     ensemble_members="models tta checkpoints folds soup api",
     utility="rouge chrf",
     prompt_strategy="zero_shot few_shot cot self_consistency",
-    engine="auto hf hf-bf16 int8 ctranslate2 ctranslate2-int8",
-    optimization_method="auto hf hf-bf16 int8 ctranslate2 ctranslate2-int8",
+    engine="auto hf hf-bf16 int8 ctranslate2 ctranslate2-int8 continuous server",
+    optimization_method="auto hf hf-bf16 int8 ctranslate2 ctranslate2-int8 continuous",
     tokenizer="mecab kiwi char word",
     tags="split whole",
     multi="mean max",
@@ -78,14 +78,15 @@ _words = dict(  # what stands for a value → the options that take it
     RATE="learning_rate",
     POINTS="max_quality_loss",
     PRICE="solar_price_in solar_price_out",
-    URL="solar_base_url",
-    VARIABLE="solar_key_variable augmentation_key_variable",
-    NAME="experiment_name solar_model augmentation_model wandb_project",
+    URL="solar_base_url server_url",
+    VARIABLE="solar_key_variable augmentation_key_variable server_key_variable",
+    NAME="experiment_name solar_model augmentation_model server_model wandb_project",
     MODEL="model models",
     LAYER="lora_targets",
     WORD="new_tokens",
     METHOD="augmentation_methods",
     STRATEGY="tta_strategies",
+    ENGINE="optimization_method",
 )
 METAVARS = {name: word for word, names in _words.items() for name in names.split()} | {
     "columns": "OURS=THEIRS",
@@ -120,8 +121,8 @@ TOPICS = {  # title of a group → its options, in their order
     "ensemble and submission": "ensemble_strategy ensemble_members utility metric",
     "API": "use_solar_api solar_base_url solar_model solar_key_variable solar_optional prompt_strategy "
     "self_consistency_samples solar_samples solar_test solar_per_minute solar_price_in solar_price_out",
-    "engines": "engine optimize_inference optimization_method optimization_seconds use_batch_optimization "
-    "max_quality_loss identical_outputs",
+    "engines": "engine server_url server_model server_key_variable optimize_inference optimization_method "
+    "optimization_seconds use_batch_optimization max_quality_loss identical_outputs",
     "tracking": "use_wandb wandb_project",
     "running": "workers stage_timeout load_timeout first_step_timeout cold strict runs reports save_visualizations "
     "accept_licence json",

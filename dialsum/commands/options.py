@@ -398,7 +398,7 @@ _PREDICT_TOPICS = dict(
     data="columns",
     model="method precision base max_source",
     decoding=TOPICS["decoding"],
-    running="engine seed",
+    running="engine server_url server_model server_key_variable seed",
 )
 
 

@@ -9,6 +9,7 @@ __all__ = ['predict_file']
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from .options import with_commas
 from .protected import files_beside_model, model_folder, model_folders
@@ -17,6 +18,7 @@ from ..models.cards import CARDS, ModelCard, card
 from ..runs.errors import DialsumError, unknown
 from ..runs.facts import read_fact
 from ..runs.outputs import check_apart, check_output_file
+from ..runs.switches import idle
 
 # %% ../../nbs/modules/commands/prediction.ipynb #46a4b626
 def _card_of(checkpoint: str, model: str) -> ModelCard:
@@ -53,12 +55,12 @@ def predict_file(
     from dialsum.generation.decoding import make_decoding, with_lengths
     from dialsum.generation.engine_choice import choose
     from dialsum.generation.factory import load_predictor, writing_precision
+    from dialsum.generation.server import ServedModel
     from dialsum.models.checkpoints import locate, move_base
     from dialsum.models.origins import origin
     from dialsum.models.weight_files import check_whole
 
-    if args.whole_sentences not in ("off", "on", "auto"):
-        raise unknown("whole_sentences", args.whole_sentences, ["off", "on", "auto"])
+    _check_choices(args)
     model_files = [*model_folders(args.checkpoint, args.base), *files_beside_model(args.checkpoint)]
     check_apart(args.output, [args.input, args.checkpoint, *model_files])
     rows = read(args.input, columns=with_commas(args.columns))
@@ -77,10 +79,9 @@ def predict_file(
     optimum = read_fact(Path(folder).parent / "optimize.json", OptimizeMetrics)  # where a run trained it
     name, size = choose(args.engine, args.eval_batch_size, optimum, search)
     whole = args.whole_sentences == "on" or (args.whole_sentences == "auto" and _prefers_whole(folder))
-    options = dict(
-        batch_size=size, max_source=limits.max_source, decoding=search, seed=args.seed, whole=whole
-    )
-    predictor = load_predictor(name, c, folder, precision.loading(), progress=_say_progress, **options)
+    options: dict[str, Any] = dict(batch_size=size, max_source=limits.max_source, seed=args.seed)
+    options |= dict(decoding=search, whole=whole, progress=_say_progress, served=ServedModel.of(vars(args)))
+    predictor = load_predictor(name, c, folder, precision.loading(), **options)
     predictor.create_submission(rows, args.output)
     print(f"{len(rows)} summaries in {args.output}")
     return 0
@@ -88,6 +89,15 @@ def predict_file(
 # %% ../../nbs/modules/commands/prediction.ipynb #9ff1e685
 def _say_progress(count: int, total: int, seconds_left: float) -> None:
     print(f"{count}/{total}  {seconds_left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def _check_choices(args: argparse.Namespace) -> None:
+    if args.whole_sentences not in ("off", "on", "auto"):
+        raise unknown("whole_sentences", args.whole_sentences, ["off", "on", "auto"])
+    given = {name: value for name, value in vars(args).items() if value}
+    for name, condition in idle(given).items():
+        if name.startswith("server_"):
+            raise condition.refusal(name)
 
 
 def _prefers_whole(folder: str) -> bool:  # whether its evaluation found that whole sentences score better

@@ -166,7 +166,7 @@ def check_request(
         raise wrong[0].refusal()  # else the preflight tells of those that cannot, and the others go on
     if options.get("metric", "mean") not in SUBMISSION_METRICS:
         raise unknown("metric", options["metric"], list(SUBMISSION_METRICS))
-    check_systems(options, **switches)
+    check_systems(options, **switches, models=models)
     check_beams(models, scale, options)
     parts, paths = check_data(
         {k: v for k, v in (options if near is None else near).items() if k in stage_parameters("data")}

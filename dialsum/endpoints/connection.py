@@ -44,6 +44,8 @@ def _check_limits(**limits: tuple[float, float]) -> None:  # option → (its val
 class Connection:
     "Where a model behind an OpenAI-compatible endpoint is asked, and with which key"
 
+    resource = "chat/completions"  # what is asked there
+
     def __init__(
         self,
         url: str,  # as in `address`
@@ -63,7 +65,7 @@ class Connection:
         _check_limits(
             per_minute=(per_minute, 1), at_once=(at_once, 1), timeout=(timeout, 0.001), retries=(retries, 0)
         )
-        self.address = address(url)
+        self.address = address(url, self.resource)
         self.host = urlsplit(self.address).hostname or ""
         self.model = model
         self.key_variable = key_variable
@@ -83,6 +85,11 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, {self.model!r})"
+
+    @property
+    def base(self) -> str:  # 'http://127.0.0.1:8000/v1'
+        "What all its addresses begin with"
+        return self.address.removesuffix(f"/{self.resource}")
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -44,7 +44,8 @@ def check_secret(
 
 def address(
     url: str,  # 'https://api.upstage.ai/v1', or with /chat/completions at its end; without a path, /v1 is meant
-) -> str:  # of the chat completions
+    resource: str = "chat/completions",  # what is asked there; 'completions' goes on from a prompt
+) -> str:
     "Where questions are sent; raises `DialsumError` for what is no address, which may hold a key and is not repeated"
     try:
         parts = urlsplit(url.strip())
@@ -55,8 +56,9 @@ def address(
         raise DialsumError("address_unreadable")
     if "@" in parts.netloc or parts.query:
         raise DialsumError("address_with_user_or_query", host=parts.hostname)
-    base_path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
-    return f"{parts.scheme}://{parts.netloc}{base_path}/chat/completions"
+    path = parts.path.rstrip("/")
+    base_path = path.removesuffix("/chat/completions").removesuffix("/completions") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{base_path}/{resource}"
 
 
 def key_variables(

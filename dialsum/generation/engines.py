@@ -35,10 +35,12 @@ ENGINES = {
     "int8": "transformers, linear layers in 8 bits (torch's dynamic quantization)",
     "ctranslate2": "CTranslate2, float32",
     "ctranslate2-int8": "CTranslate2, 8 bits",
+    "continuous": "transformers' continuous batching: a dialogue takes the place of one that is done",
+    "server": "a server with OpenAI's protocol (vLLM, SGLang), which has the weights",
 }
 
 
-EXACT = ("hf", "ctranslate2")
+EXACT = ("hf", "ctranslate2", "continuous")
 
 
 TOKENS = 16384  # of a group; padding included, where it is computed

@@ -10,15 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from ..data.lengths import LengthRule
+from .continuous import Continuous, check_continuous
 from .ctranslate2 import CTranslate2
 from .decoding import Decoding, make_decoding, with_lengths
 from .engines import Engine, check_engines, checkpoint_bytes, merge_adapter, quantized
 from .predictor import Predictor
+from .server import ServedModel, Server
 from ..models.cards import ModelCard
 from ..models.loading import LoadedModel, load
 from ..models.origins import origin
 from ..models.precision import Precision, this_device
 from ..runs.errors import DialsumError
+from ..runs.places import cache_path
 from ..runs.stage import Stage
 
 # %% ../../nbs/modules/generation/factory.ipynb #669c3978
@@ -36,6 +39,7 @@ def engine(
     whole: bool = False,  # as for `Predictor`
     # how `hf` loads it, from `Precision.loading`, and on which device all do; None: float32, on this machine's
     loading: dict[str, Any] | None = None,
+    served: ServedModel | None = None,  # of the engine `server`
 ) -> Engine:
     """A model, ready to write.
     Raises `DialsumError` for an unknown engine, a missing package, and for what an engine cannot do."""
@@ -47,6 +51,12 @@ def engine(
         raise DialsumError("int8_needs_cpu")
     if name.startswith("ctranslate2"):
         return CTranslate2(name, card, checkpoint, device, *options)
+    if name == "server":
+        return Server(card, checkpoint, served or ServedModel(), cache_path() / "server.sqlite", *options)
+    if name == "continuous":
+        check_continuous(card, decoding, bool(lengths))
+        loaded = _loaded(name, card, checkpoint, loading)
+        return Continuous(name, checkpoint_bytes(checkpoint), loaded, *options)
     return Engine(name, checkpoint_bytes(checkpoint), _loaded(name, card, checkpoint, loading), *options)
 
 
@@ -56,6 +66,8 @@ def _loaded(name: str, card: ModelCard, checkpoint: str, loading: dict[str, Any]
         is_exact = loading.get("dtype", "float32") == "float32" and not loading.get("quantization")
         return merge_adapter(loaded) if is_exact else loaded  # of fewer digits, a sum would lose some
     dtype = "bfloat16" if name == "hf-bf16" else "float32"
+    if name == "continuous":
+        dtype = loading.get("dtype", "float32")
     loaded = merge_adapter(load(card, checkpoint, dtype, loading["device"]))
     if name == "int8":
         loaded.model = quantized(loaded.model)
@@ -78,10 +90,11 @@ def load_predictor(
     card: ModelCard,
     checkpoint: str,  # from `locate`
     loading: dict[str, Any],  # from `Precision.loading`
+    served: ServedModel | None = None,  # of the engine `server`
     **options: Any,  # as `Predictor` takes them
 ) -> Predictor:
     "A model, ready to write, by an engine"
-    return engine(name or "hf", card, checkpoint, **options, loading=loading)
+    return engine(name or "hf", card, checkpoint, **options, loading=loading, served=served)
 
 
 def open_predictor(
@@ -105,5 +118,6 @@ def open_predictor(
         seed=params["seed"],
         progress=stage.progress,
     )
+    served = ServedModel.of(params) if engine_name == "server" else None
     with stage.limit("loading the model", params["load_timeout"], "--load-timeout"):
-        return load_predictor(engine_name, card, checkpoint, precision.loading(), **options)
+        return load_predictor(engine_name, card, checkpoint, precision.loading(), served, **options)

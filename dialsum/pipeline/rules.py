@@ -35,6 +35,7 @@ def check_systems(
     options: dict[str, Any],  # stage parameters that were given
     tta: bool = False,  # whether test-time augmentation is part of the experiment
     optimize: bool = False,  # whether the fastest way to predict is looked for
+    models: list[str] | None = None,  # cards' names; None: whatever model it is
 ) -> None:
     "Raises `DialsumError` for options of writing and choosing that cannot be followed; asks no endpoint"
     check_numbers(options)
@@ -46,7 +47,7 @@ def check_systems(
     _check_stacking(options)
     if tta:
         _check_tta(options)
-    _check_engines(options, optimize)
+    _check_engines(options, optimize, models or [])
     if options.get("use_solar_api"):
         _check_solar(options)
 
@@ -112,22 +113,75 @@ def _check_tta(options: dict[str, Any]) -> None:
     check_strategies(strategies, options.get("tta_num_aug", 3), paraphraser)
 
 # %% ../../nbs/modules/pipeline/rules.ipynb #d89a0ead
-UNFOLLOWED = dict(  # options that CTranslate2 cannot follow → the value at which they do nothing
-    temperature=0, repetition_penalty=1, no_repeat_ngram_size=0, length_control="off"
+UNFOLLOWED = dict(  # options that some engine cannot follow → the values at which they do nothing
+    num_beams=(0, 1),
+    min_new_tokens=(0,),
+    temperature=(0,),
+    repetition_penalty=(1,),
+    no_repeat_ngram_size=(0,),
+    length_control=("off",),
 )
 
 
-def _check_engines(options: dict[str, Any], optimize: bool) -> None:
+_followed = {  # engine → of these, what it can follow; an engine that is not here can follow all
+    "ctranslate2": ("num_beams", "min_new_tokens"),
+    "ctranslate2-int8": ("num_beams", "min_new_tokens"),
+    "continuous": ("temperature",),
+    "server": ("temperature", "min_new_tokens"),
+}
+
+
+def _unfollowed(engine: str, options: dict[str, Any]) -> list[str]:  # options that were given
+    if engine not in _followed:
+        return []
+    wanted = [name for name, idle in UNFOLLOWED.items() if options.get(name, idle[0]) not in idle]
+    return [name for name in wanted if name not in _followed[engine]]
+
+
+def _check_server(options: dict[str, Any]) -> None:
+    from dialsum.endpoints.completions import Completions
+
+    named = [options.get(f"server_{name}", "") for name in ("url", "model", "key_variable")]
+    if not all(named[:2]):
+        raise DialsumError("server_not_named")
+    obstacle = Completions(*named).obstacle()
+    if obstacle:
+        raise obstacle
+    if "folds" in members_asked(options):
+        raise DialsumError("server_without_folds")
+
+
+def _check_models_of_engine(engine: str, models: list[str]) -> None:
+    from dialsum.models.cards import card
+
+    if engine not in ("continuous", "server"):
+        return
+    for model in models:
+        if card(model).seq2seq:
+            raise DialsumError("engine_needs_causal", engine=engine, model=model)
+    if engine == "server" and len(models) > 1:
+        raise DialsumError("server_of_several_models", models=models)
+
+
+def _check_engines(options: dict[str, Any], optimize: bool, models: list[str]) -> None:
     from dialsum.generation.engines import check_engines, engine_names
 
-    engine_names(options.get("optimization_method", "auto"))
+    method = options.get("optimization_method", "auto")
+    named = engine_names(method)
+    if method != "auto":
+        from dialsum.generation.search import check_measured
+
+        check_measured(named)
     engine = options.get("engine", "auto")
     if engine == "auto":
         check_engines([])
         return
     [engine] = check_engines([engine])
-    acting = [name for name, idle in UNFOLLOWED.items() if options.get(name, idle) != idle]
-    if engine.startswith("ctranslate2") and acting:
+    _check_models_of_engine(engine, models)
+    if engine == "server":
+        _check_server(options)
+    acting = _unfollowed(engine, options)
+    if acting:
         raise DialsumError("engine_cannot_follow", engine=engine, options=acting)
     if optimize:
         raise DialsumError("engine_already_chosen", engine=engine)

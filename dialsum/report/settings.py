@@ -22,7 +22,7 @@ _open_at_zero = (
 )
 _open_when_empty = (
     "ensemble_strategy method precision augmentation_methods lora_targets solar_base_url solar_model "
-    "solar_key_variable augmentation_key_variable"
+    "solar_key_variable augmentation_key_variable server_key_variable"
 )
 _left_open: dict[str, Any] = dict.fromkeys(_open_at_zero.split(), 0)  # option → value with which it is chosen
 _left_open |= dict.fromkeys(_open_when_empty.split(), "")

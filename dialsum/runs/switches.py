@@ -99,6 +99,10 @@ def _samples_answers(options: dict[str, Any]) -> bool:
     return options.get("prompt_strategy") == "self_consistency"
 
 
+def _asks_a_server(options: dict[str, Any]) -> bool:
+    return options.get("engine") == "server"
+
+
 def _may_change_summaries(options: dict[str, Any]) -> bool:
     return not options.get("identical_outputs")
 
@@ -126,6 +130,12 @@ CONDITIONS = (  # besides the switches
         _samples_answers,
         "option_without_self_consistency",
         dict(strategy="prompt_strategy"),
+    ),
+    Condition(
+        ("server_url", "server_model", "server_key_variable"),
+        _asks_a_server,
+        "option_without_server",
+        dict(engine="engine"),
     ),
     Condition(
         ("max_quality_loss",),

@@ -10,6 +10,7 @@ from support.toys import known_rows, learned
 
 from dialsum.checks.dry_run import rehearse
 from dialsum.data.dialogues import read
+from dialsum.generation.factory import engine
 from dialsum.generation.predictor import Predictor
 from dialsum.models.cards import card
 from dialsum.models.loading import load
@@ -138,3 +139,10 @@ def test_summaries_are_those_that_a_replica_knows_by_heart():
     codec = Codec(c, loaded.tokenizer)
     expected = [codec.text(codec.target(summaries[0])) for summaries in rows["summaries"]]
     assert Predictor(loaded, 8).predict_batch(list(rows["dialogue"])) == expected
+
+
+def test_continuous_batching_writes_what_a_replica_knows_by_heart():
+    c, rows = card("qwen3-4b"), known_rows().head(6)
+    writer = engine("continuous", c, str(learned("qwen3-4b")), 4, loading=dict(device=DEVICE))
+    expected = [writer.codec.text(writer.codec.target(summaries[0])) for summaries in rows["summaries"]]
+    assert writer.predict_batch(list(rows["dialogue"])) == expected

@@ -32,6 +32,7 @@ def serving(reply):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with server.lock:
                 server.seen.append(asked)
+                server.paths.append(self.path)
                 server.keys.append(self.headers.get("Authorization"))
                 server.moments.append(time.monotonic())
                 n, server.under_way = len(server.seen), server.under_way + 1
@@ -53,6 +54,15 @@ def serving(reply):
             self.end_headers()
             self.wfile.write(body)
 
+        def do_GET(self):  # only models are listed here
+            with server.lock:
+                server.keys.append(self.headers.get("Authorization"))
+            body = json.dumps(dict(data=[dict(id=name) for name in server.models])).encode()
+            self.send_response(200 if server.models else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
         def log_message(self, *args):
             pass
 
@@ -65,6 +75,7 @@ def serving(reply):
         0,
         0,
     )
+    server.paths, server.models = [], []
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True).start()
     try:
@@ -82,6 +93,14 @@ def told(text, **more):
         )
         | more
     )
+
+
+def written(text, end="stop"):
+    "A reply of `/v1/completions`"
+    body = dict(
+        choices=[dict(text=text, finish_reason=end)], usage=dict(prompt_tokens=7, completion_tokens=3)
+    )
+    return 200, {}, body
 
 
 @pytest.fixture(autouse=True)

@@ -120,6 +120,7 @@ def test_the_words_that_an_option_takes_are_those_that_the_code_takes():
     from dialsum.generation.augmentation import TTA_STRATEGIES
     from dialsum.generation.choices import CHOICES
     from dialsum.generation.engines import ENGINES
+    from dialsum.generation.search import MEASURED
     from dialsum.models.precision import TRAINING_METHODS, WISHES
     from dialsum.pipeline.plan import MEMBERS, MODES
     from dialsum.pipeline.rules import check_systems
@@ -142,7 +143,7 @@ def test_the_words_that_an_option_takes_are_those_that_the_code_takes():
         utility=UTILITIES,
         prompt_strategy=STRATEGIES,
         engine=("auto", *ENGINES),
-        optimization_method=("auto", *ENGINES),
+        optimization_method=("auto", *MEASURED),
         tokenizer=TOKENIZERS,
     )
     for name, words in of_code.items():

@@ -72,7 +72,7 @@ def test_a_second_run_asks_only_what_failed_on_its_way(tmp_path):
         ((404, {}, dict(error=dict(message="model not found"))), "no model 'solar-9' there", 8),
         ((402, {}, b""), "wants to be paid", 8),
         ((400, {}, dict(error=dict(message="no such model"))), "answered 400", 30),
-        ((200, {}, b"<html>"), "did not answer as a chat endpoint", 30),
+        ((200, {}, b"<html>"), "did not answer as an endpoint", 30),
         ((500, {}, b""), "the last of 2 tries", 60),
     ],
 )
