@@ -74,9 +74,10 @@ def _score(args: argparse.Namespace) -> int:
 
 # %% ../nbs/modules/cli.ipynb #2d8b896f
 def _diagnose(args: argparse.Namespace) -> int:
-    from dialsum.checks.diagnosis import diagnose_file
+    from dialsum.checks.diagnosis import examine_file
 
-    diagnoses, run = diagnose_file(args.log), run_above(Path(args.log))
+    examination, run = examine_file(args.log), run_above(Path(args.log))
+    diagnoses = examination.diagnoses
     if args.json:
         print(to_json([d.to_dict() for d in diagnoses]), end="")
     else:
@@ -89,7 +90,9 @@ def _diagnose(args: argparse.Namespace) -> int:
                 *(f"  > {line}" for line in d.evidence),
                 sep="\n",
             )
-        if not diagnoses:
+        if examination.unknown:
+            print(f"not known to dialsum; last error line: {examination.error_line}")
+        elif not diagnoses:
             print("nothing that dialsum knows is wrong in this log")
     return 0
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checks.diagnosis import diagnose
-from ..checks.logs import Failure, package_place, read_log, uncoloured, without_folders
+from ..checks.logs import Failure, package_place, read_log, without_folders
+from ..checks.surfaces import uncoloured
 from ..endpoints.keys import secret_values, without_secrets
 from .spec import StageSpec
 from .status import Line

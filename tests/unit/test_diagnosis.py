@@ -8,11 +8,12 @@ import json
 import re
 import sys
 import traceback
+from re import _parser as parser
 
 import pytest
 from support.diagnosis import EXAMPLES, FP16, KNOWN, OOM, SITE, kinds, tb
 
-from dialsum.checks.diagnosis import Diagnosis, catalogue, diagnose, diagnose_file
+from dialsum.checks.diagnosis import Diagnosis, catalogue, diagnose, diagnose_file, examine_file
 from dialsum.checks.logs import read_log
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.records import ErrorRecord
@@ -47,9 +48,11 @@ def test_what_looks_alike_is_not_taken_for_it(kind, text, tmp_path):
 def test_every_entry_is_hit_and_there_are_enough():
     assert (
         {k for k, _ in EXAMPLES} == set(KINDS)
-        and len(KINDS) == len(set(KINDS)) >= 45
-        and len(EXAMPLES) > len(KINDS)
+        and len(KINDS) == len(set(KINDS)) >= 160
+        and len(EXAMPLES) > 2 * len(KINDS)
     )
+    assert [k.kind for k in KNOWN if len(set(k.examples)) < 2] == []  # wordings
+    assert [k.kind for k in KNOWN if not k.near_misses] == []
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=KINDS)
@@ -79,9 +82,54 @@ def test_the_options_that_remedies_name_exist(typed):
         "--force-reinstall",
         "--no-build-isolation",
         "--help",
+        "--start-timeout",
+        "--nproc_per_node",
+        "--master_port",
+        "--rdzv-backend",
+        "--rdzv-endpoint",
+        "--port",
+        "--time",
+        "--requeue",
+        "--version",
     }
     named = {o for k in KNOWN for o in re.findall(r"(?<![\w-])--[a-z][\w-]+", k.remedy)}
     assert len(named) > 20 and not {o for o in named - others if o not in shown}
+
+
+def unbounded_repeats(pattern):
+    "The parts of a pattern that repeat without end, with the parts within them"
+    for operation, argument in pattern:
+        if operation in (parser.MAX_REPEAT, parser.MIN_REPEAT) and argument[1] == parser.MAXREPEAT:
+            yield argument[2]
+        for part in inner_patterns(argument):
+            yield from unbounded_repeats(part)
+
+
+def inner_patterns(argument):
+    if isinstance(argument, parser.SubPattern):
+        yield argument
+    elif isinstance(argument, (tuple, list)):
+        for part in argument:
+            yield from inner_patterns(part)
+
+
+def is_safe(pattern):  # no repeat without end begins with one: what it matches can be split in one way only
+    for repeated in unbounded_repeats(parser.parse(pattern)):
+        inner = list(unbounded_repeats(repeated))
+        ends_differ = len(repeated) > 1 and repeated[-1][0] in (parser.LITERAL, parser.IN)
+        if inner and not ends_differ:
+            return False
+    return True
+
+
+def test_a_pattern_that_takes_longer_and_longer_is_seen():
+    assert not is_safe(r"(?:a+)+b") and not is_safe(r"(?:a|b*)*c")
+    assert is_safe(r"(?:.|\n)*b") and is_safe(r"(?:\[[^\]]*\] )*b")
+
+
+def test_no_pattern_takes_longer_and_longer():
+    patterns = [p for k in KNOWN for p in (k.type, k.message, k.frame, k.near, k.line)]
+    assert len(patterns) > 800 and [p for p in patterns if not is_safe(p)] == []
 
 
 def test_the_catalogue_is_a_table():
@@ -409,6 +457,27 @@ def test_a_fact_file_and_its_traceback(tmp_path):
     assert [d.kind for d in diagnose_file(path)] == ["memory-cuda"]
     path.write_text(json.dumps(dict(fact, status="success", error=None)))
     assert diagnose_file(path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "unknown"),
+    [
+        (
+            "2026-11-20 10:00:00 - ERROR - step 3 ended in FrobError here\nbye\n",
+            "ERROR - step 3 ended in FrobError here",
+            True,
+        ),
+        (tb("my.module.Problem: something of ours"), "Traceback (most recent call last):", True),
+        (tb("KeyError: 'sumary'"), "KeyError: 'sumary'", True),
+        (json.dumps(dict(msg="it was a FrobError", level="error")) + "\n", "it was a FrobError", True),
+        (tb(OOM), OOM, False),
+        ("epoch 1\nepoch 2\n", "", False),
+    ],
+)
+def test_an_error_that_nobody_knows_is_said_with_its_last_line(text, line, unknown, tmp_path):
+    (tmp_path / "run.log").write_text(text)
+    examination = examine_file(tmp_path / "run.log")
+    assert (examination.error_line, examination.unknown) == (line, unknown)
 
 
 def test_files_that_cannot_be_read(tmp_path):
