@@ -33,7 +33,6 @@ from .runs.errors import DialsumError, unknown
 from .runs.files import to_json
 from .runs.messages import Phrase, options_spelled
 from .runs.places import home_folders
-from .runs.shell import about_experiment, run_above
 
 # %% ../nbs/modules/cli.ipynb #84dd5684
 def _fetch(args: argparse.Namespace) -> int:
@@ -74,27 +73,9 @@ def _score(args: argparse.Namespace) -> int:
 
 # %% ../nbs/modules/cli.ipynb #2d8b896f
 def _diagnose(args: argparse.Namespace) -> int:
-    from dialsum.checks.diagnosis import examine_file
+    from dialsum.commands.diagnosing import diagnose_logs
 
-    examination, run = examine_file(args.log), run_above(Path(args.log))
-    diagnoses = examination.diagnoses
-    if args.json:
-        print(to_json([d.to_dict() for d in diagnoses]), end="")
-    else:
-        for d in diagnoses:
-            print(
-                f"[{d.severity}] {d.kind}",
-                f"  원인: {d.cause}",
-                f"  해결 방법: {about_experiment(d.remedy, run) if run else d.remedy}",
-                *([f"  참고: {d.reference}"] if d.reference else []),
-                *(f"  > {line}" for line in d.evidence),
-                sep="\n",
-            )
-        if examination.unknown:
-            print(f"not known to dialsum; last error line: {examination.error_line}")
-        elif not diagnoses:
-            print("nothing that dialsum knows is wrong in this log")
-    return 0
+    return diagnose_logs(args)
 
 # %% ../nbs/modules/cli.ipynb #f9d60972
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = dict(

@@ -49,8 +49,8 @@ class CatalogueScores:
     @property
     def precision(self) -> float:
         "Share of what was told that is right; 1 when nothing was told"
-        told = self.right + self.wrong + self.alarms
-        return self.right / told if told else 1.0
+        answers = self.right + self.wrong + self.alarms
+        return self.right / answers if answers else 1.0
 
     @property
     def recall(self) -> float:
@@ -71,10 +71,10 @@ def score_entries(
     for entry in entries:
         scores.kinds += 1
         for text in entry.examples:
-            told = told_kinds(text)
-            scores.right += told == [entry.kind]
-            scores.wrong += bool(told) and told != [entry.kind]
-            scores.silent += not told
+            kinds = told_kinds(text)
+            scores.right += kinds == [entry.kind]
+            scores.wrong += bool(kinds) and kinds != [entry.kind]
+            scores.silent += not kinds
         scores.near_misses += len(entry.near_misses)
         scores.alarms += sum(entry.kind in told_kinds(text) for text in entry.near_misses)
     return scores

@@ -309,9 +309,9 @@ class _Reader:
         self.undressing.skip(paragraph)
         self.number += len(paragraph)
         self.position += len(paragraph)
-        written = [line for line in paragraph[-LINES_OF_TAIL:] if not line.isspace()]
-        self.tail.extend(written)
-        self.before = written[-1][:300] if written else self.before
+        texts = [line for line in paragraph[-LINES_OF_TAIL:] if not line.isspace()]
+        self.tail.extend(texts)
+        self.before = texts[-1][:300] if texts else self.before
 
     def read_plain(self, line: PlainLine) -> None:
         self.position += 1

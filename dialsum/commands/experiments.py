@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .display import show_progress
 from .layout import print_rows
@@ -42,6 +42,7 @@ from ..pipeline.devices import at_once
 from ..pipeline.done import Reason, why_undone
 from ..pipeline.executor import run_plan, working_on
 from ..pipeline.rules import check_base, check_systems
+from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
 from ..runs.events import now
@@ -56,6 +57,9 @@ from ..runs.records import ErrorRecord, ExperimentRecord, Fact, Metrics
 from ..runs.shell import about_experiment, experiment_command
 from ..runs.switches import idle
 from ..scores.metrics import ScoreInterval
+
+if TYPE_CHECKING:
+    from dialsum.commands.advice import NextTry
 
 # %% ../../nbs/modules/commands/experiments.ipynb #690e3186
 def _execute(
@@ -190,6 +194,27 @@ def _note_attempt(
     write_atomic(run / "experiment.json", to_json(before.to_dict() | now_asked))
 
 
+def _followed_advice(
+    args: argparse.Namespace, run: Path
+) -> "list[NextTry] | None":  # empty where none was asked for; None: not to go on
+    if args.yes and not args.advice:
+        raise DialsumError("yes_without_advice")
+    if not args.advice:
+        return []
+    from dialsum.commands.advice import agreed_advice, apply_advice
+
+    advices = agreed_advice(run, args.yes)
+    apply_advice(args, advices or [])
+    return advices
+
+
+def _note_advice(run: Path, advices: "list[NextTry]") -> None:
+    if advices:
+        from dialsum.commands.advice import note_advice
+
+        note_advice(run, advices)
+
+
 def resume_experiment(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
@@ -198,6 +223,9 @@ def resume_experiment(
     before = experiment_record(run) or ExperimentRecord.of()
     if "models" not in before.options:
         raise DialsumError("run_of_one_stage", run=run.name, folder=shlex.quote(str(run)))
+    advices = _followed_advice(args, run)
+    if advices is None:
+        return 1
     request, away = _resumed(args, run, before)
     _save_request(args, request.options)
     specs = request.stages(run)
@@ -208,7 +236,9 @@ def resume_experiment(
             raise _no_sources(
                 undone["data"], {k: v for k, v in request.options.items() if k in plan_parameters()}
             )
+        _note_advice(run, advices)
         if undone:
+            keep_failure(run, run / "preflight.json")
             (run / "preflight.json").unlink(missing_ok=True)
         _note_attempt(args, run, before, request, undone)
     state = "everything is done"

@@ -178,6 +178,14 @@ EXPERIMENT_OPTIONS: dict[str, dict[str, Any]] = (
             action="store_true",
             help="let a change in dialsum's own code make stages run again (default: only other options and data)",
         ),
+        advice=dict(
+            action="store_true",
+            help="go on with what the known failures advise, once for each failure; you are asked first (default: no)",
+        ),
+        yes=dict(
+            action="store_true",
+            help="follow the advice without asking; needed where there is no terminal (default: you are asked)",
+        ),
         runs=_value("runs", "folder of the run folders (default: runs/)", type=Path),
         reports=_value("reports", "folder that gets the report (default: reports/)", type=Path),
         accept_licence=dict(
@@ -190,7 +198,7 @@ EXPERIMENT_OPTIONS: dict[str, dict[str, Any]] = (
 
 
 _of_new_ones = ("mode", "experiment_name")  # an experiment has them since it began
-_of_resume = ("strict",)
+_of_resume = ("strict", "advice", "yes")
 _of_real = ("accept_licence",)
 _of_the_call = (
     "config",
@@ -198,6 +206,8 @@ _of_the_call = (
     "json",
     "cold",
     "strict",
+    "advice",
+    "yes",
     "runs",
     "stage_timeout",
 )  # no experiment has them
@@ -322,13 +332,13 @@ def parser() -> Parser:
     )
     for name in ("runs", "reports"):
         _add_own(p, name, EXPERIMENT_OPTIONS[name])
-    p = add(
-        "diagnose",
-        "from a log, a traceback, an executed notebook or a fact file to causes and remedies",
-        "LOG [--json]",
+    _add_diagnose(
+        add(
+            "diagnose",
+            "from logs, executed notebooks or experiments to causes and remedies; the known failures",
+            "[LOG …] [OPTION …]",
+        )
     )
-    p.add_argument("log", metavar="LOG", help="the file, or - for standard input")
-    _add_json(p)
     _add_json(add("models", "the models that there are", "[--json]"))
     p = add(
         "fetch",
@@ -367,6 +377,35 @@ def parser() -> Parser:
 # %% ../../nbs/modules/commands/options.ipynb #7bdd2b23
 def _add_json(p: Parser) -> None:
     _add_own(p, "json", EXPERIMENT_OPTIONS["json"])
+
+
+def _add_diagnose(p: Parser) -> None:
+    p.add_argument(
+        "log",
+        nargs="*",
+        metavar="LOG",
+        help="a log, an executed notebook, a fact file, a folder of them, an experiment, or - for standard input",
+    )
+    p.add_argument(
+        "--explain",
+        default="",
+        metavar=metavar("explain"),
+        help="print what is known of a kind of failure instead (default: none)",
+    )
+    p.add_argument(
+        "--add",
+        default="",
+        metavar=metavar("add"),
+        help="draft an entry of the known failures from a log that holds one nobody has met (default: none)",
+    )
+    p.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="TOML file that gets the draft, behind what it holds (default: it is printed)",
+    )
+    _add_own(p, "runs", EXPERIMENT_OPTIONS["runs"])
+    _add_json(p)
 
 
 def _add_predict(p: Parser) -> None:

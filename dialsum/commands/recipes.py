@@ -71,6 +71,8 @@ _typed_only = (
     "config",
     "save_config",
     "accept_licence",
+    "advice",
+    "yes",
     "cold",
     "strict",
     "json",

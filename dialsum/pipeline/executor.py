@@ -25,6 +25,7 @@ from .kernel import remove_sockets
 from .process import child, interruption, run_stage
 from .spec import StageSpec
 from .status import Line, begun, due, time_left
+from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_of, error_sentence, make_error
 from ..runs.errors import DialsumError
 from ..runs.events import log_event, now, read_events
@@ -36,6 +37,7 @@ from ..runs.ticker import Say
 # %% ../../nbs/modules/pipeline/executor.ipynb #f4fc9625
 def _stopped(spec: StageSpec, error: ErrorRecord, status: str = "failed") -> Fact[Metrics]:  # before it began
     log_event(spec.run, "end", **spec.key_fields, status=status, seconds=0)
+    keep_failure(spec.run, spec.fact)
     return _recorded(spec, now(), error, status)
 
 

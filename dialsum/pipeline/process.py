@@ -27,6 +27,7 @@ from .failed_stage import note_in_notebook, record_death
 from .kernel import remove_sockets
 from .spec import StageSpec
 from .status import Line
+from ..runs.attempts import keep_failure, keep_good_log
 from ..runs.error_facts import make_error
 from ..runs.events import log_event, now
 from ..runs.locks import hold
@@ -213,6 +214,8 @@ def run_stage(
     if interruption.is_set():
         raise KeyboardInterrupt  # it was waiting for its turn
     spec.folder.mkdir(parents=True, exist_ok=True)
+    keep_failure(spec.run, spec.fact)
+    keep_good_log(spec.fact)
     for former_file in (spec.fact, spec.folder / f"{spec.stage}.ipynb"):
         former_file.unlink(missing_ok=True)
     started, clock = now(), time.monotonic()

@@ -249,6 +249,7 @@ class Mending:
     )
     reruns: tuple[str, ...] = ()  # models that had succeeded and run again by it, as people write them
     separate: str = ""  # complete command that does not touch those; '' where there are none
+    by_hand: bool = False  # whether somebody has to decide or look something up first
 
 
 def _changes_something(experiment: Experiment, step: Step[Any], options: str) -> bool:
@@ -289,7 +290,7 @@ def _way(
         return None
     common = (alternative.action, alternative.reason, options, tuple(before))
     if alternative.by_hand:
-        return Mending(*common, resume_command(experiment, options) if options else "")
+        return Mending(*common, resume_command(experiment, options) if options else "", by_hand=True)
     if alternative.causal and len(causal) < len(experiment.models):
         return Mending(*common, separate_command(experiment, models, options))
     again = _reruns(experiment, steps, options) if options else []

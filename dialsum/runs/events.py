@@ -23,7 +23,7 @@ def now() -> str:  # ISO 8601 with zone, to the millisecond
 # %% ../../nbs/modules/runs/events.ipynb #7f2059d9
 def log_event(
     run: Path,  # run folder
-    event: str,  # 'open', 'start', 'beat', 'fact', 'end' or 'close'
+    event: str,  # 'open', 'start', 'beat', 'fact', 'end', 'close', 'kept' or 'advice'
     **facts: Any,  # what to note, JSON-ready
 ) -> None:
     "Append one line to the experiment's events.jsonl (a single write: lines of several processes do not mix)"
@@ -37,8 +37,8 @@ def log_event(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if event != "beat":
             os.fsync(fd)
-    except OSError:  # only the event of a fact must not be missing
-        if event == "fact":
+    except OSError:  # these must not be missing: a fact is believed by it, an advice is taken once
+        if event in ("fact", "advice"):
             raise
     finally:
         os.close(fd)

@@ -17,6 +17,9 @@ PARAMETERS = {name for stage in METRICS for name in stage_parameters(stage)}
 OF_OTHER_COMMANDS = dict(  # codes that name an option which `preflight` lacks → the command that says them
     licence_not_accepted="real",
     model_of_checkpoint_unclear="predict",
+    advice_needs_yes="resume",
+    yes_without_advice="resume",
+    draft_output_without_add="diagnose",
 )
 OF_FUNCTIONS = {  # said of a call in Python, whose arguments have such names
     "cache_not_quantized",

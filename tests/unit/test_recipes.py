@@ -24,7 +24,17 @@ from dialsum.runs.errors import DialsumError
 from dialsum.runs.limits import LIMITS
 from dialsum.runs.records import ExperimentRecord
 
-NOT_IN_RECIPES = ("help", "config", "save_config", "accept_licence", "cold", "strict", "json")
+NOT_IN_RECIPES = (
+    "help",
+    "config",
+    "save_config",
+    "accept_licence",
+    "advice",
+    "yes",
+    "cold",
+    "strict",
+    "json",
+)
 ODD_TEXTS = [
     "off",
     "010",
