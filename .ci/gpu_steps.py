@@ -20,7 +20,6 @@ from dialsum.data.dialogues import read
 from dialsum.generation.continuous import Continuous
 from dialsum.generation.decoding import Decoding
 from dialsum.generation.engines import Engine, merge_adapter
-from dialsum.generation.predictor import Predictor
 from dialsum.models.cards import ModelCard, card
 from dialsum.models.loading import LoadedModel, keep_unpacked, load, load_tokenizer
 from dialsum.models.memory import WEIGHT_BYTES, gib, weight_bytes
@@ -356,7 +355,7 @@ def tell_writing(
 ) -> None:
     "Write so many tokens of each dialogue, and the first alone: what is between is one token after the other"
     texts = list(long_rows(codec_of(loaded, size), size, GENERATIONS)["dialogue"])
-    predictor = Predictor(loaded, GENERATIONS, size.length, decoding)
+    predictor = Engine("hf", 0, loaded, GENERATIONS, size.length, decoding)
 
     def write(tokens: int) -> float:
         return seconds_of(
@@ -531,7 +530,7 @@ def train_and_write(size: Size) -> None:
         trained(made(c, precision), r, precision, Path(folder), size)
         loaded = load(c, str(Path(folder) / "model"), **precision.loading())
         texts = list(long_rows(codec_of(loaded, size), size, 2)["dialogue"])
-        Predictor(loaded, 2, size.length).predict_batch(texts, max_new_tokens=4)
+        Engine("hf", 0, loaded, 2, size.length).predict_batch(texts, max_new_tokens=4)
 
 
 def held_bytes() -> int:

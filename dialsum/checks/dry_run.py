@@ -17,7 +17,7 @@ from .finding import Finding
 from ..data.dialogues import read
 from ..generation.choices import judge
 from ..generation.decoding import Decoding, make_decoding
-from ..generation.predictor import Predictor
+from ..generation.engines import Engine
 from ..models.cards import ModelCard
 from ..models.loading import LoadedModel, load
 from ..models.replicas import replica
@@ -91,7 +91,7 @@ def _rehearsal(
         add_tokens(loaded, options.get("new_tokens", ""), recipe.method)
         steps.append("training" if epoch == 1 else "going on")
         sample = rows.head(2)
-        writing = judge(Predictor(loaded, 2, recipe.max_source, replace(search, num_beams=1)), sample)
+        writing = judge(Engine("hf", 0, loaded, 2, recipe.max_source, replace(search, num_beams=1)), sample)
         scores = _falling(loaded, writing, epoch, note)
         train(loaded, rows, sample, recipe, top, precision, scores, say=lambda line: None)
         return loaded
@@ -108,7 +108,7 @@ def _rehearsal(
     steps.append("the best epoch")
     _check_same(card, best, _weights(reloaded), "weights_not_in_best_epoch")
     steps.append("predicting")
-    Predictor(reloaded, 2, recipe.max_source, search).predict_batch(list(rows["dialogue"][:2]))
+    Engine("hf", 0, reloaded, 2, recipe.max_source, search).predict_batch(list(rows["dialogue"][:2]))
 
 
 def _falling(

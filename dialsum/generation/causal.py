@@ -148,9 +148,9 @@ def _look(
     import torch
 
     key_heads, written = layer.keys.shape[1:3]
-    queries = query.squeeze(2).unflatten(1, (key_heads, -1)) * scaling
+    queries = query.squeeze(2).unflatten(1, (key_heads, -1)).float() * scaling
     group = queries.shape[2]
-    own_scores = queries @ layer.keys.transpose(-1, -2)
+    own_scores = queries @ layer.keys.float().transpose(-1, -2)
     beams = len(queries) // sum(len(batch.keys) for batch in layer.read)
     looks = []
     start = 0
@@ -158,10 +158,10 @@ def _look(
         rows, width = batch.is_text.shape
         part = slice(start, start + rows * beams)
         start = part.stop
-        scores = _beside(queries[part], rows) @ batch.keys.transpose(-1, -2)
+        scores = _beside(queries[part], rows) @ batch.keys.float().transpose(-1, -2)
         both = torch.cat([scores, _beside(own_scores[part], rows)], -1)
         both = both.masked_fill(~_seen(batch, written, sliding_window), -float("inf"))
-        weights = both.softmax(-1, dtype=torch.float32).to(query.dtype)
+        weights = both.softmax(-1).to(query.dtype)
         of_read, of_written = weights.split([width, written], -1)
         look = _apart(of_read @ batch.values, group) + _apart(of_written, group) @ layer.values[part]
         looks.append(look)

@@ -111,7 +111,9 @@ class Continuous(Engine):
             num_blocks=_blocks(sources, d.max_new_tokens, places),
             max_batch_tokens=max(READ, places),
             max_requests_per_batch=places,
-            seed=self.seed,
+            seed=int(torch.randint(2**31, ()))
+            if self._is_seeded
+            else self.seed,  # another one for each group
         )
         with writing_mode(model, config), torch.random.fork_rng():
             results = model.generate_batch(

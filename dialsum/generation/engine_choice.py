@@ -30,7 +30,7 @@ def choose(
     size: int,  # batch size, where none was picked
     fact: Fact[OptimizeMetrics] | None,  # None: there is none
     decoding: Decoding,
-) -> tuple[str, int]:  # (engine, batch size); '' for a `Predictor` of the model as it was evaluated
+) -> tuple[str, int]:  # (engine, batch size); '' for `hf`, as the model was evaluated
     "With what to write; raises `DialsumError` for an engine that there is not"
     if engine != "auto":
         return ("" if check_engines([engine]) == ["hf"] else engine), size

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .causal import ARCHITECTURES, NEIGHBOURS, looking, read_dialogues, write_greedily
 from .decoding import Decoding, band_processor, penalty_processors
-from .few_rows import few_rows_at_best
+from .few_rows import head_turned
 from .predictor import Predictor
 from .writer import padded
 from ..models.checkpoints import adapter_base
@@ -126,13 +126,15 @@ class Engine(Predictor):
         self.reached = []
         count = 0
         ticker = ProgressTicker(self.overall_progress, len(texts))
-        for rows, group, _ in self.write_groups(texts, instructions, **options):
-            for i, summary in zip(rows, group):
-                summaries[i] = summary
-            for i, is_late in zip(rows, self.reached):
-                reached[i] = is_late
-            count += len(rows)
-            ticker.update(count)
+        self._call_decoding(options)  # refuses what cannot be followed, also where there is no text
+        with self.seeded():  # once for all groups
+            for rows, group, _ in self.write_groups(texts, instructions, **options):
+                for i, summary in zip(rows, group):
+                    summaries[i] = summary
+                for i, is_late in zip(rows, self.reached):
+                    reached[i] = is_late
+                count += len(rows)
+                ticker.update(count)
         self.reached = reached  # of all groups, not of the last one
         return summaries
 
@@ -162,11 +164,11 @@ class Engine(Predictor):
 
         model = self.loaded.model
         is_greedy = d.num_beams == 1 and not d.temperature and not d.more
-        with few_rows_at_best(model):
+        with head_turned(model):
             if not (is_greedy and _goes_on(model)):
                 return super()._generate(sources, config, d, bands)
             pad = self.loaded.tokenizer.pad_token_id
-            changes = partial(_processors, d, self.pieces, bands, self._ends(d))
+            changes = partial(_processors, d, self.pieces, bands, self._ends(d), model.device)
             with torch.inference_mode():
                 return write_greedily(model, sources, pad, self._ends(d), d.max_new_tokens, changes)
 
@@ -188,6 +190,7 @@ def _processors(
     pieces: list[int],  # ids that penalties spare
     bands: list[tuple[int, int]],  # of all dialogues; empty: no band
     ends: list[int],  # ids that end a summary
+    device: Any,  # torch's, of the scores
     rows: list[int],  # indices of dialogues
 ) -> Any:  # transformers' logits processors for ids of which none was read
     "How the scores of dialogues are changed"
@@ -195,7 +198,7 @@ def _processors(
 
     processors: list[Any] = penalty_processors(d, pieces, 0)
     if d.min_new_tokens:
-        processors.insert(0, MinNewTokensLengthLogitsProcessor(0, d.min_new_tokens, ends))
+        processors.insert(0, MinNewTokensLengthLogitsProcessor(0, d.min_new_tokens, ends, device=device))
     if bands:
         processors.append(band_processor([bands[i] for i in rows], ends, 0))
     return LogitsProcessorList(processors)

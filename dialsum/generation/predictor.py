@@ -42,6 +42,7 @@ class Predictor(Writer):
     "Summaries of dialogues by one model"
 
     _bar: Any = None  # of the call that shows its progress
+    _is_seeded = False  # within a call
 
     def predict_batch(
         self,
@@ -124,11 +125,25 @@ class Predictor(Writer):
             else:  # fewer fit than were asked for
                 self.batch_size = min(usual, self.batch_size)
 
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        "Chance begins anew, once for a call, and nobody else's is touched"
+        import torch
+
+        if self._is_seeded:
+            yield
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self._is_seeded = True
+            try:
+                yield
+            finally:
+                self._is_seeded = False
+
     def _summaries(
         self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]
     ) -> list[str]:
-        import torch
-
         d = self._call_decoding(options)
         templates = instructions or [""] * len(texts)
         sources = [self.codec.source(text, template) for text, template in zip(texts, templates, strict=True)]
@@ -140,8 +155,7 @@ class Predictor(Writer):
         self.reached = [False] * len(texts)
         ticker = ProgressTicker(self.progress, len(texts))
         count = 0
-        with writing_mode(self.loaded.model, config), torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with writing_mode(self.loaded.model, config), self.seeded():
             while count < len(order):
                 part = order[count : count + self.batch_size]
                 part_bands = [bands[i] for i in part] if bands else []

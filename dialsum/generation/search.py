@@ -264,10 +264,11 @@ def _room(
     device = loading["device"]
 
     def fits(name: str, size: int) -> bool:
+        source = max_source if name == "continuous" else min(max(1, TOKENS // size), max_source)
         memory = estimate_generation(
             replace(card, config=shapes),
             size,
-            min(max(1, TOKENS // size), max_source),
+            source,
             d.max_new_tokens,
             d.num_beams,
             "bfloat16" if name == "hf-bf16" else loading.get("dtype", "float32"),

@@ -28,7 +28,7 @@ class ServedModel:
 
     url: str = ""  # 'http://127.0.0.1:8000/v1'
     model: str = ""  # its name there; an adapter has one of its own
-    key_variable: str = ""  # the environment variable that holds the server's key; '' for the usual
+    key_variable: str = ""  # the environment variable that holds the server's key; '' for none
 
     @classmethod
     def of(

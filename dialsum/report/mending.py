@@ -231,7 +231,7 @@ def known_values(
     if isinstance(fields.get("seconds"), (int, float)):
         values["twice_seconds"] = f"{2 * fields['seconds']:g}"
     batch = (experiment.options | steps[0].params).get("eval_batch_size") or 0
-    if batch >= 4:
+    if isinstance(batch, int) and batch >= 4:
         values["quarter_eval_batch"] = str(batch // 4)
     return values
 

@@ -4,8 +4,14 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from dialsum.generation.causal import looking, read_dialogues, write_greedily
-from dialsum.generation.few_rows import few_rows_turned, gains, turned
+from dialsum.generation.causal import _Layer, _look, _Read, looking, read_dialogues, write_greedily
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.engines import _processors
+from dialsum.generation.factory import engine
+from dialsum.generation.few_rows import WORDS, can_be_turned, head_turned, turned
+from dialsum.models.cards import card
+from dialsum.models.checkpoints import locate
+from dialsum.runs.errors import DialsumError
 
 SIZES = dict(vocab_size=99, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
 GROUPED = dict(num_key_value_heads=2, head_dim=8, max_position_embeddings=128)
@@ -124,15 +130,59 @@ def test_afterwards_the_model_is_as_before():
     usual = model.config._attn_implementation
     write_greedily(model, PROMPTS, 0, [3], 3, unchanged)
     assert model.config._attn_implementation == usual
-    with pytest.raises(ZeroDivisionError), looking(model), few_rows_turned(model):
+    with pytest.raises(ZeroDivisionError), looking(model), head_turned(model):
         raise ZeroDivisionError
     assert model.config._attn_implementation == usual
     assert not any("forward" in vars(module) for module in model.modules())
 
 
-@pytest.mark.parametrize("rows", [1, 2, 8, 33, 300])
-def test_turned_is_the_same_product(rows):
-    layer = torch.nn.Linear(24, 40)
-    states = torch.randn(rows, 24)
-    assert torch.allclose(turned(states, layer.weight, layer.bias), layer(states), atol=1e-5)
-    assert gains(rows, 40) == (8 <= rows <= 256)
+@pytest.mark.parametrize("rows", [1, 2, 33, 300])
+@torch.inference_mode()
+def test_a_turned_head_gives_the_same_scores(rows, monkeypatch):
+    model = toy("qwen3")
+    model.lm_head = torch.nn.Linear(32, WORDS)
+    states, calls = torch.randn(rows, 32), []
+    straight = model.lm_head(states)
+    monkeypatch.setattr("dialsum.generation.few_rows.turned", lambda *a: calls.append(a) or turned(*a))
+    with head_turned(model):
+        assert torch.allclose(model.lm_head(states), straight, atol=1e-5)
+    assert len(calls) == (1 < rows <= 256)  # shapes alone decide
+    assert not can_be_turned(torch.nn.Linear(32, 99))
+    assert not can_be_turned(torch.nn.Linear(32, WORDS).to(torch.bfloat16))
+
+
+def test_half_precision_looks_as_exactly_as_torch_does():
+    torch.manual_seed(0)
+    rows, heads, width, size = 3, 2, 60, 16
+    query = torch.randn(rows, 4, 1, size) * 3
+    keys, values = torch.randn(rows, heads, width + 1, size) * 3, torch.randn(rows, heads, width + 1, size)
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        query.bfloat16().double(), keys.bfloat16().double(), values.bfloat16().double(), enable_gqa=True
+    ).transpose(1, 2)
+    half = [x.bfloat16() for x in (query, keys, values)]
+    usual = torch.nn.functional.scaled_dot_product_attention(*half, enable_gqa=True).transpose(1, 2)
+    read = _Read(half[1][:, :, :-1], half[2][:, :, :-1], torch.ones(rows, width, dtype=torch.bool))
+    layer = _Layer([read], half[1][:, :, -1:], half[2][:, :, -1:])
+    ours, _ = _look(None, half[0], layer, layer, None, size**-0.5)
+    assert ours.dtype == torch.bfloat16
+    assert (ours.double() - exact).abs().mean() < 1.5 * (usual.double() - exact).abs().mean()
+
+
+def test_processors_stand_on_the_device_of_the_scores():
+    d = Decoding(max_new_tokens=8, min_new_tokens=4)
+    (shortest,) = _processors(d, [], [], [3], torch.device("meta"), [0])
+    assert shortest.eos_token_id.device.type == "meta"
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_chance_begins_once_for_a_call_and_not_for_each_group(batch_size, monkeypatch):
+    qwen = card("qwen3-4b")
+    made = engine("hf", qwen, locate(qwen, "replica"), batch_size, loading=dict(device="cpu"))
+    seeds, seed = [], torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda number: seeds.append(number) or seed(number))
+    made.predict_batch(["#Person1#: 안녕하세요."] * 4, temperature=1.0, max_new_tokens=2)
+    assert seeds == [42]
+    made.predict_batch(["#Person1#: 안녕하세요."], temperature=1.0, max_new_tokens=2)
+    assert seeds == [42, 42]
+    with pytest.raises(DialsumError):
+        made.predict_batch([], nonsense=1)

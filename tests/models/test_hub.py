@@ -74,7 +74,9 @@ class Hub:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True
+        ).start()
 
     @property
     def address(self):

@@ -233,7 +233,7 @@ def test_10_a_decoder_padded_on_the_right(rows):
     assert (right - alone).abs().max() > 0.1
     predictor = Predictor(loaded, batch_size=2, decoding=Decoding(max_new_tokens=8))
     loaded.tokenizer.padding_side = "right"  # as training leaves it
-    with predictor.reading([codec.source(t) for t in texts]) as batch:
+    with predictor.reading([codec.source(t) for t in texts], predictor.decoding) as batch:
         ours = next_scores(**batch)
     assert torch.allclose(ours[1:], alone, atol=1e-3)
 

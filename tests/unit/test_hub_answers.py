@@ -40,7 +40,7 @@ def hub(monkeypatch, tmp_path):
 
     by_file = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Answers,), dict(by_file=by_file)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True).start()
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

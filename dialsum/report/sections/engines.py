@@ -23,8 +23,8 @@ class EngineRow:
 
     model: str  # as people write it
     row: MeasuredEngine
-    speedup: float | None  # times the dialogues a second of plain transformers
-    difference: ScoreInterval | None  # of ROUGE from that of plain transformers, points
+    speedup: float | None  # times the dialogues a second of `hf`
+    difference: ScoreInterval | None  # of ROUGE from that of `hf`, points
     stopped: str  # why not all dialogues were written; '' where they were
     is_chosen: bool  # whether the test rows were written so
 
