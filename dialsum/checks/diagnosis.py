@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -36,6 +37,18 @@ _RETRY = re.compile(
 )
 
 
+_ITEM = r"(?:batch|step|row|sample|example|item|record|dialogue|eval(?:uation)?)(?:e?s)?\b"
+_SKIP = re.compile(
+    rf"(?i)\bskip(?:ped|ping|s)?:? (?:it\b|(?:(?:this|that|the|an?|\d+) )?{_ITEM})"
+    rf"|{_ITEM}.{{0,30}}\bskipped\b|건너뛰|건너뜁|건너뜀"
+)
+
+
+_TESTS_PASSED = re.compile(
+    r"=*\s*(?:\d+ (?:passed|xfailed|xpassed|skipped|deselected|warnings?)(?:, )?)+ in [\d.]+s\b"
+)  # pytest's last line, where nothing failed
+
+
 _SUCCESS = re.compile(
     r"(?i)\b(?:success(?:ful|fully)?|succeeded|completed|complete|finished(?! its)|done|"
     r"saved(?! metadata)|train_runtime|"
@@ -48,18 +61,38 @@ _NO_SUCCESS = re.compile(
 )
 
 
-def _ended_well(
+def _lines_after(
     tail: list[str], last: str
-) -> bool:  # after the line `last`, where that is among the log's last lines
+) -> list[str]:  # behind the line `last`, where that is among the log's last lines; else all
     position = max((i for i, t in enumerate(tail) if last and last in t), default=-1)
-    return any(_SUCCESS.search(t) and not _NO_SUCCESS.search(t) for t in tail[position + 1 :][-6:])
+    return tail[position + 1 :]
+
+
+def _ended_well(lines: list[str]) -> bool:
+    return any(_SUCCESS.search(t) and not _NO_SUCCESS.search(t) for t in lines[-6:])
+
+
+def _tests_passed(lines: list[str]) -> bool:  # of pytest or unittest, which end in them
+    texts = [t.strip() for t in lines if t.strip()]
+    if any(_TESTS_PASSED.match(t) for t in texts[-2:]):
+        return True
+    ran = any(re.match(r"Ran \d+ tests? in ", t) for t in texts[-4:])
+    return ran and any(re.fullmatch(r"OK(?: \([\w =,]+\))?", t) for t in texts[-2:])
+
+
+def _was_tried_again(failure: Failure) -> bool:  # or left out
+    after, before = "\n".join(failure.after), failure.near.splitlines()[-1:]
+    announced = any(_SKIP.search(t) and _NO_SUCCESS.search(t) for t in before)  # "failed, skipping it"
+    return bool(announced or _RETRY.search(after) or _SKIP.search(after))
 
 
 def _survived(failure: Failure, tail: list[str]) -> bool:
     first = failure.message.splitlines()[0][:200] if failure.message else failure.name
-    if not _ended_well(tail, first):
-        return False
-    return bool((failure.type and not failure.frames) or _RETRY.search("\n".join(failure.after)))
+    lines = _lines_after(tail, first)
+    if _tests_passed(lines):
+        return True
+    told_in_passing = bool(failure.type) and not failure.frames
+    return _ended_well(lines) and (told_in_passing or _was_tried_again(failure))
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #d1eb455a
 def _fits(
@@ -77,7 +110,7 @@ def _fits(
     if not re.fullmatch(entry.type, failure.name):
         return 0
     frames = "\n".join((*failure.frames, *([f"stage {stage}"] if stage else []))).replace("\\", "/")
-    signs: list[Any] = [True, _in_message(entry.message, failure.message)]
+    signs: list[Any] = [True, _in_message(entry.message, _judged(failure.message))]
     if entry.frame and (failure.frames or re.search(entry.frame, frames, re.M)):
         signs.append(re.search(entry.frame, frames, re.M))
     if entry.near:
@@ -85,6 +118,11 @@ def _fits(
     return len(signs) if all(signs) and len(signs) >= entry.least else 0
 
 
+def _judged(message: str) -> str:  # the beginning and the end of a long one
+    return message if len(message) <= 1500 else f"{message[:1000]}\n{message[-500:]}"
+
+
+@lru_cache(maxsize=4096)
 def _in_message(pattern: str, message: str) -> bool:  # as it stands, or as it was before a terminal folded it
     return bool(re.search(pattern, message) or re.search(pattern, " ".join(message.split())))
 
@@ -300,11 +338,21 @@ class Examination:
 
     diagnoses: list[Diagnosis]  # as of `diagnose`
     error_line: str  # the last line that names an error, known or not; empty when none does
+    is_known: bool = False  # whether an entry of the catalogue fits that line
 
     @property
     def unknown(self) -> bool:
-        "Whether it names an error and nothing in it is known"
-        return bool(self.error_line) and all(d.kind == "unknown" for d in self.diagnoses)
+        "Whether it names an error, and neither that nor anything else in it is known"
+        return (
+            bool(self.error_line) and not self.is_known and all(d.kind == "unknown" for d in self.diagnoses)
+        )
+
+
+_ERROR = re.compile(r"\w+Error\b|\bError\b(?!\W{0,3}(?:[Rr]ate|\d))")  # and no error that is a number
+
+
+def _names_error(line: str) -> bool:
+    return "Error" in line and _ERROR.search(line) is not None
 
 
 class _ErrorLines:
@@ -315,21 +363,34 @@ class _ErrorLines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self.lines:
-            if "Error" in line or "Traceback" in line:
+            if _names_error(line) or "Traceback" in line:
                 self.last = line
             yield line
 
     @property
     def error_line(self) -> str:
         plain = last_plain_lines([self.last], 300)
-        named = [line for line in plain if "Error" in line] or [line for line in plain if "Traceback" in line]
+        named = [line for line in plain if _names_error(line)] or [
+            line for line in plain if "Traceback" in line
+        ]
         return named[-1].strip() if named else ""
+
+
+_NAMED = re.compile(r"((?:\w{1,40}\.){0,8}[A-Z]\w{0,60}(?:Error|Exception))(?:: (.*))?$")
+
+
+def _is_known(line: str, failures: list[Failure]) -> bool:  # whether an entry fits what the line tells
+    told = [f for f in failures if f.message and f.message.split("\n")[0] in line]
+    if named := _NAMED.search(line):
+        told.append(Failure(named[1], named[2] or ""))
+    return any(_best(failure, "")[0] for failure in told)
 
 
 def _examine(lines: Iterable[str]) -> Examination:
     watched = _ErrorLines(lines)
-    diagnoses = _conclude(*read_log(watched))
-    return Examination(diagnoses, watched.error_line)
+    failures, tail = read_log(watched)
+    line = watched.error_line
+    return Examination(_conclude(failures, tail), line, _is_known(line, failures))
 
 # %% ../../nbs/modules/checks/diagnosis.ipynb #7de21b04
 def _of_json(text: str, path: Path) -> Examination | None:  # None: neither a notebook nor a fact

@@ -125,7 +125,10 @@ def _frame(line: str) -> str:  # 'path:line in function', or empty
 def _wraps(failure: Failure) -> bool:  # it only carries another error
     return bool(
         _WRAPPERS.fullmatch(failure.name)
-        or re.match(r"Caught \w+ in |Command .* returned non-zero exit status 1\.", failure.message)
+        or re.match(
+            r"Caught \w+ in |Command .* returned non-zero exit status 1\.|Engine core initialization failed",
+            failure.message,
+        )
     )
 
 # %% ../../nbs/modules/checks/logs.ipynb #7c9d49a2
@@ -234,10 +237,16 @@ def _within(
 _RECORD = re.compile(r"\W*(?:INFO|DEBUG|WARNING|ERROR|CRITICAL|FATAL|TRACE|NOTICE)\b")
 
 
+_NOT_OF_MESSAGE = re.compile(
+    r"\s*\d+%\||(?:PASSED|SKIPPED|XFAIL|XPASS)\b|(?:ok|FAIL|ERROR)$|\S+\.py::\S|"
+    r"\{['\"](?:loss|eval_\w+|train_runtime)['\"]: "
+)  # a bar, what pytest and unittest say of a test, what Trainer logs
+
+
 def _ends_message(process: _Process, line: str, timed: bool) -> bool:  # so that the line is none of its lines
     if timed and (not process.timed or _RECORD.match(line)):
         return True
-    return bool(re.match(r"\s*\d+%\|", line))
+    return bool(_NOT_OF_MESSAGE.match(line))
 
 
 def _outside(process: _Process, number: int, line: str, timed: bool, before: str) -> Failure | None:

@@ -62,8 +62,19 @@ _PLACE = re.compile(r"(?:ERROR|CRITICAL|WARNING|INFO) \d\d-\d\d \d\d:\d\d:\d\d \
 def uncoloured(
     text: str,  # as a terminal gets it
 ) -> str:
-    "A text without the marks of colours"
-    return _ANSI.sub("", text) if "\x1b" in text else text
+    "A text without the marks of colours, and without what was rubbed out again by backspaces"
+    text = _ANSI.sub("", text) if "\x1b" in text else text
+    return _rubbed_out(text) if "\b" in text else text
+
+
+def _rubbed_out(text: str) -> str:
+    shown: list[str] = []
+    for character in text.rstrip("\b"):
+        if character != "\b":
+            shown.append(character)
+        elif shown:
+            shown.pop()
+    return "".join(shown)
 
 
 _PREFIXES = (_QUOTE, _STEP, _JOURNAL, _TIME, _STREAM, _WHO, _PLACE)

@@ -127,9 +127,62 @@ def test_a_pattern_that_takes_longer_and_longer_is_seen():
     assert is_safe(r"(?:.|\n)*b") and is_safe(r"(?:\[[^\]]*\] )*b")
 
 
+def alternatives(pattern):
+    "The parts of a pattern of which each is tried by itself"
+    if len(pattern) == 1 and pattern[0][0] is parser.BRANCH:
+        return pattern[0][1][1]
+    return [pattern]
+
+
+def is_wildcard(pattern):  # it takes almost any character
+    for operation, argument in pattern:
+        if operation in (parser.ANY, parser.NOT_LITERAL):
+            return True
+        if operation is parser.IN and argument[0][0] is parser.NEGATE:
+            return True
+        if operation is parser.IN and "NOT" in str(argument[0][1]):  # \S, \D, \W
+            return True
+        if any(is_wildcard(part) for part in inner_patterns(argument)):
+            return True
+    return False
+
+
+def wildcards_in_sequence(pattern):
+    "How many wildcards without end can follow each other"
+    count = 0
+    for operation, argument in pattern:
+        is_repeat = operation in (parser.MAX_REPEAT, parser.MIN_REPEAT)
+        parts = [wildcards_in_sequence(part) for part in inner_patterns(argument)]
+        if is_repeat and argument[1] == parser.MAXREPEAT and is_wildcard(argument[2]):
+            count += 1
+        else:
+            count += max(parts, default=0)
+    return count
+
+
+def starts_once(pattern):  # at the beginning of the text
+    return len(pattern) > 0 and pattern[0][0] is parser.AT
+
+
+def is_short(pattern):  # from any start, two wildcards without end would share the text between them
+    parts = alternatives(parser.parse(pattern))
+    return all(starts_once(part) or wildcards_in_sequence(part) < 2 for part in parts)
+
+
+def test_a_pattern_with_two_wildcards_from_any_start_is_seen():
+    assert not is_short(r"401\b(?:.|\n)*(?:invalid.*key|no key)") and not is_short(r"b|a\S*b[^c]*d")
+    assert (
+        is_short(r"401\b(?s:.{0,400}?)invalid.{0,60}?key")
+        and is_short(r"^(?!.*a).*b")
+        and is_short("a.*|b.*")
+    )
+
+
 def test_no_pattern_takes_longer_and_longer():
     patterns = [p for k in KNOWN for p in (k.type, k.message, k.frame, k.near, k.line)]
     assert len(patterns) > 800 and [p for p in patterns if not is_safe(p)] == []
+    searched = [p for k in KNOWN for p in (k.message, k.frame, k.near) if p]
+    assert [p for p in searched if not is_short(p)] == []
 
 
 def test_the_catalogue_is_a_table():
@@ -164,6 +217,14 @@ QUIET = {
     "retried in Korean": tb(OOM)
     + "배치 크기를 줄여 다시 시도합니다: 8\nepoch 1\n학습 완료, 모델을 저장했습니다.\n",
     "http retries": '2026-11-20 10:00:00 - INFO - httpx - HTTP Request: POST https://api.upstage.ai/v1/chat/completions "HTTP/1.1 429 Too Many Requests"\n2026-11-20 10:00:00 - INFO - openai._base_client - Retrying request to /chat/completions in 0.5 seconds\n2026-11-20 10:00:02 - INFO - httpx - HTTP Request: POST https://api.upstage.ai/v1/chat/completions "HTTP/1.1 200 OK"\n',
+    "a test's log": f"tests/test_steps.py::test_no_memory PASSED\nERROR steps:steps.py:12 the step failed\n{tb(OOM, 'torch/nn/modules/linear.py forward')}PASSED   [ 50%]\ntests/test_steps.py::test_two PASSED   [100%]\n========= 2 passed in 1.12s =========\n",
+    "an expected failure": f"E   {FP16}\n======== 1 xfailed in 0.2s ========\n",
+    "a quiet test": f"{tb(FP16, 'torch/amp/grad_scaler.py _unscale_grads_')}4 passed, 1 warning in 0.31s\n",
+    "unittest": f"test_key (tests.Keys.test_key) ... {dict(EXAMPLES)['api-quota'].strip()}\nok\n\n------\nRan 3 tests in 0.2s\n\nOK (skipped=1)\n",
+    "an evaluation that was skipped": f"ERROR the evaluation of row 12 failed, skipping it\n{tb(OOM, 'torch/nn/modules/linear.py forward')}"
+    + "{'loss': 1.1}\n" * 20
+    + "{'train_runtime': 31.2, 'train_loss': 1.1}\nTraining completed\n",
+    "a batch that was skipped": f"{tb(OOM, 'torch/nn/modules/linear.py forward')}batch 31 skipped\nepoch 2 of 2\nTraining completed\n",
     "ignored": 'Predictions saved.\nException ignored in: <function _ConnectionBase.__del__ at 0x7f>\nTraceback (most recent call last):\n  File "/usr/lib/python3.11/multiprocessing/connection.py", line 132, in __del__\n    self._close()\nOSError: [Errno 9] Bad file descriptor\n',
     "logging error": '--- Logging error ---\nTraceback (most recent call last):\n  File "/usr/lib/python3.11/logging/__init__.py", line 1110, in emit\n    msg = self.format(record)\nTypeError: not all arguments converted during string formatting\nCall stack:\n  File "x.py", line 1, in <module>\nMessage: \'x\'\nArguments: (1,)\nDone.\n',
     "json lines": '{"event": "beat", "stage": "train", "done": 3}\n{"event": "end", "status": "success"}\n',
@@ -314,6 +375,11 @@ def test_groups_and_wrappers():
             "accelerate/commands/launch.py simple_launcher",
         )
     ) == ["precision-scaler-fp16"]
+    engine = tb(
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+        "vllm/v1/engine/utils.py wait_for_engine_startup",
+    )
+    assert kinds(dict(EXAMPLES)["memory-vllm-cache"] + engine) == ["memory-vllm-cache"]
     assert kinds(
         tb("torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \ntrain.py FAILED")
     ) == ["unknown"]  # all that there is
@@ -394,6 +460,41 @@ def test_several_errors_the_most_important_first():
     ) == ["memory-cuda"]
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        "====== 1 failed, 2 passed in 3.21s ======\n",
+        "Ran 2 tests in 0.1s\n\nFAILED (errors=1)\n",
+        "train failed, skipping predict and submit\nreport saved to runs/a\n",
+        "3 passed in the second round\n",
+    ],
+)
+def test_what_was_not_survived_is_told(after):
+    assert kinds(tb(OOM, "torch/nn/modules/linear.py forward") + after) == ["memory-cuda"]
+    assert kinds("==== 3 passed in 3.21s ====\n" + tb(OOM) + after) == ["memory-cuda"]
+
+
+def test_evidence_is_of_the_error_alone():
+    for after in ("PASSED   [ 66%]", "ok", "{'loss': 1.2, 'epoch': 0.1}", "tests/test_a.py::test_b PASSED"):
+        (d,) = diagnose(tb("KeyError: 'sumary'") + after + "\nmore\n")
+        assert d.evidence[-1] == "KeyError: 'sumary'", after
+    (d,) = diagnose(tb("KeyError: 'sumary'\b\b").replace("KeyError", " 50%\b\b\b\bKeyError"))
+    assert d.evidence[-1] == "KeyError: 'sumary'"
+
+
+def test_of_a_long_message_the_beginning_and_the_end_are_judged():
+    names = ", ".join(f'"layers.{i}.weight"' for i in range(120))
+    (d,) = diagnose(
+        tb(
+            f"RuntimeError: Error(s) in loading state_dict:\nMissing key(s): {names}\n\tsize mismatch for lm_head.weight: copying a param"
+        )
+    )
+    assert d.kind == "checkpoint-vocabulary"
+    assert kinds(tb(f"RuntimeError: {'x' * 1500}CUDA out of memory. Tried to allocate{'x' * 1500}")) == [
+        "unknown"
+    ]
+
+
 def test_numbers_are_told():
     (d,) = diagnose(tb(OOM))
     assert "2.32 GiB" in d.cause and "23.64 GiB" in d.cause and "1.02 GiB" in d.cause
@@ -471,7 +572,19 @@ def test_a_fact_file_and_its_traceback(tmp_path):
         (tb("KeyError: 'sumary'"), "KeyError: 'sumary'", True),
         (json.dumps(dict(msg="it was a FrobError", level="error")) + "\n", "it was a FrobError", True),
         (tb(OOM), OOM, False),
+        (tb(OOM) + "retrying with half the batch\nTraining completed\n", OOM, False),
+        (f"If you see this error:\n{OOM}\nlower the batch size\n", OOM, False),
+        (
+            tb("FrobError: no") + "retrying with half the batch\nTraining completed\n",
+            "FrobError: no",
+            True,
+        ),
         ("epoch 1\nepoch 2\n", "", False),
+        (
+            "Mean Squared Error: 0.44\nWord Error Rate 0.2\nNo errors found. ErrorHandler installed.\n",
+            "",
+            False,
+        ),
     ],
 )
 def test_an_error_that_nobody_knows_is_said_with_its_last_line(text, line, unknown, tmp_path):
