@@ -177,15 +177,12 @@ class Sighting:
 def sightings(
     fingerprint: str,  # from `fingerprints`
     past: list[PastRun],  # from `past_runs`
-    but_not: Path | None = None,  # a fact file: the failure that is asked about
 ) -> list[Sighting]:  # mended ones first, then the newest first
     "Where a failure has been seen before"
     seen = []
     for record in past:
         for attempt in record.failures:
-            if attempt.path == but_not or attempt.fact.error is None:
-                continue
-            if fingerprint in fingerprints_of(attempt.fact.error):
+            if attempt.fact.error and fingerprint in fingerprints_of(attempt.fact.error):
                 mend = mend_of(record.run, attempt.fact, past)
                 seen.append(Sighting(record.run, attempt.fact.key, attempt.fact.finished, attempt.path, mend))
     newest_first = sorted(seen, key=lambda s: (s.time, s.run.name, s.key), reverse=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checks.fingerprints import fingerprints_of
+from ..checks.fingerprints import fingerprints_of, kind_of
 from .options import parser
 from ..report.causes import Cause, causes_of
 from ..report.experiment import Experiment, read_experiment
@@ -81,11 +81,18 @@ def _advice(experiment: Experiment, cause: Cause, tries: dict[str, dict[str, Any
     return NextTry(cause, names, way, Phrase("advice_again", dict(options=way.options)))
 
 
+def _name_kinds(experiment: Experiment) -> None:  # of facts that the catalogue of their time did not know
+    errors = [step.error for step in experiment.steps if step.error]
+    for error in errors:
+        error.diagnosis = error.diagnosis or kind_of(error)
+
+
 def advice_of(
     run: Path,  # run folder
 ) -> list[NextTry]:  # the most urgent cause first; empty where nothing has failed, or was only interrupted
     "What to do about each cause of failures in an experiment"
     experiment, tries = read_experiment(run), _tries(run)
+    _name_kinds(experiment)
     causes = [cause for cause in causes_of(experiment) if cause.kind != "interrupted"]
     return [_advice(experiment, cause, tries) for cause in causes]
 
@@ -113,6 +120,12 @@ def _is_agreed(yes: bool) -> bool:  # raises `DialsumError` where nobody can be 
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def _tell_others(advices: list[NextTry]) -> None:  # that fail of something else, and run again all the same
+    keys = [key for advice in advices if not advice.way for key in advice.keys]
+    if keys:
+        _say(str(Phrase("advice_others_run", dict(stages=list(dict.fromkeys(keys))))))
+
+
 def agreed_advice(
     run: Path,  # run folder
     yes: bool,  # whether it is agreed to without being asked
@@ -123,6 +136,8 @@ def agreed_advice(
     promising = [advice for advice in advices if advice.way]
     if not advices:
         return []
+    if promising:
+        _tell_others(advices)
     return promising if promising and _is_agreed(yes) else None
 
 # %% ../../nbs/modules/commands/advice.ipynb #853b7954

@@ -7,15 +7,19 @@ __all__ = ['cause_groups_of', 'diagnose_logs']
 
 # %% ../../nbs/modules/commands/diagnosing.ipynb #abe7c1cc
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checks.diagnosis import Examination, examine_file
+from ..checks.diagnosis import Diagnosis, Examination, examine_file
+from ..checks.fingerprints import failure_fingerprint, plain_line
 from ..checks.history import PastRun, Sighting, past_runs
 from dialsum.commands.cause_groups import (
     CauseGroup,
+    LocatedDiagnosis,
+    Place,
     StageNews,
     below_runs,
     diagnoses_in,
@@ -24,6 +28,7 @@ from dialsum.commands.cause_groups import (
 )
 from .entries import draft_entry, explain_kind
 from .log_sources import Source, named_sources
+from ..report.labels import labels_of
 from ..runs.errors import DialsumError
 from ..runs.files import to_json
 from ..runs.messages import Phrase
@@ -80,7 +85,8 @@ def _lines(group: CauseGroup) -> Iterator[str]:
     yield f"  해결 방법: {_remedy(group)}"
     if diagnosis.reference:
         yield f"  참고: {diagnosis.reference}"
-    yield from (f"  > {line}" for line in diagnosis.evidence)
+    for sentence in diagnosis.evidence:
+        yield "  > " + "\n".join(map(plain_line, sentence.splitlines()))
     yield f"  {_korean(_places(group))}"
     for stage in _news(group)[:3]:
         yield f"  {_korean(Phrase('log_news', dict(log=stage.good, count=stage.news.count)))}"
@@ -137,21 +143,66 @@ def cause_groups_of(
     return groups
 
 # %% ../../nbs/modules/commands/diagnosing.ipynb #0cc0f152
+def _examined(sources: list[Source]) -> list[tuple[Source, Examination]]:  # those that are text
+    examined: list[tuple[Source, Examination]] = []
+    passed_over: list[DialsumError] = []
+    for source in sources:
+        try:
+            examined.append((source, examine_file(source.path)))
+        except DialsumError as e:
+            if not source.in_folder:
+                raise
+            passed_over.append(e)
+    if passed_over and not examined:
+        raise passed_over[0]
+    for error in passed_over:
+        print(f"dialsum: passed over: {error}", file=sys.stderr)
+    return examined
+
+
+_unknown = labels_of("unknown_failure")
+
+
+def _unnamed(examined: list[tuple[Source, Examination]]) -> list[LocatedDiagnosis]:  # errors of no exception
+    findings = []
+    for source, examination in examined:
+        if not examination.unknown or examination.diagnoses:
+            continue
+        line = examination.error_line
+        cause = f"{_unknown['title']}입니다."
+        diagnosis = Diagnosis("unknown", cause, _unknown["remedy"], "P2", "", (line,))
+        fingerprint = failure_fingerprint("", "", line)
+        findings.append(LocatedDiagnosis(source, diagnosis, Place(source.log_name, 0), (fingerprint,)))
+    return findings
+
+
 def _tell_unknown(examined: list[tuple[Source, Examination]]) -> None:  # and where nothing is wrong
     unknown = [(source, examination) for source, examination in examined if examination.unknown]
     for source, examination in unknown:
         place = f" of {source.name}" if len(examined) > 1 else ""
-        print(f"not known to dialsum; last error line{place}: {examination.error_line}")
+        print(f"not known to dialsum; last error line{place}: {plain_line(examination.error_line)}")
     if not unknown and not any(examination.diagnoses for _, examination in examined):
         print("nothing that dialsum knows is wrong in this log")
+
+
+def _check_words(args: argparse.Namespace) -> None:  # raises `DialsumError` for what would not be followed
+    if args.output is not None and not args.add:
+        raise DialsumError("draft_output_without_add")
+    option = "--explain" if args.explain else "--add"
+    idle_words = list(args.log)
+    if args.explain and args.add:
+        idle_words.append("--add")
+    if args.add and args.json:
+        idle_words.append("--json")
+    if idle_words and (args.explain or args.add):
+        raise DialsumError("diagnosis_words_idle", option=option, words=idle_words)
 
 
 def diagnose_logs(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
     "`dialsum diagnose`: print causes and remedies, an entry of the catalogue, or a draft of one"
-    if args.output is not None and not args.add:
-        raise DialsumError("draft_output_without_add")
+    _check_words(args)
     if args.explain:
         explain_kind(args.explain, args.json)
         return 0
@@ -160,10 +211,11 @@ def diagnose_logs(
         return 0
     runs = getattr(args, "runs", None)
     with named_sources(args.log, runs) as sources:
-        examined = [(source, examine_file(source.path)) for source in sources]
+        examined = _examined(sources)
         groups = cause_groups_of(examined, runs)
         if args.json:
-            print(to_json([_to_dict(group) for group in groups]), end="")
+            told = [*groups, *grouped_by_cause(_unnamed(examined))]
+            print(to_json([_to_dict(group) for group in told]), end="")
         else:
             print(*(line for group in groups for line in _lines(group)), sep="\n", end="\n" if groups else "")
     if not args.json:

@@ -7,12 +7,13 @@ __all__ = ['explain_kind', 'draft_entry']
 
 # %% ../../nbs/modules/commands/entries.ipynb #8f60d119
 import argparse
+import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..checks.diagnosis import diagnose_file
+from ..checks.diagnosis import NO_LINE, diagnose, diagnose_file, open_log
 from ..checks.drafting import draft, example_text
 from ..checks.failures import Known, known_failures
 from ..checks.logs import Failure
@@ -26,8 +27,15 @@ from ..runs.outputs import check_output_file
 _priorities = labels_of("priority")
 
 
-def _first_line(example: str) -> str:  # that says something
-    lines = [line.strip() for line in example.splitlines() if line.strip()]
+_frame_of_evidence = re.compile(r"\S.*:[\d?]+ in \S.*")
+
+
+def _error_line(text: str, kind: str) -> str:  # of a log: what names its error, one of the kind first
+    found = sorted(diagnose(text), key=lambda diagnosis: diagnosis.kind != kind)
+    for sentence in (sentence for diagnosis in found for sentence in diagnosis.evidence):
+        if not _frame_of_evidence.fullmatch(sentence):
+            return sentence.splitlines()[0][:200]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Traceback (", "File "))]
     return (telling or lines or [""])[-1][:200]
 
@@ -44,8 +52,8 @@ def _entry(known: Known) -> dict[str, Any]:  # plain values
         cause=known.cause,
         remedy=known.remedy,
         alternatives=ways,
-        examples=[_first_line(example) for example in known.examples],
-        near_misses=[_first_line(text) for text in known.near_misses],
+        examples=[_error_line(example, known.kind) for example in known.examples],
+        near_misses=[_error_line(text, known.kind) for text in known.near_misses],
         reference=known.reference,
     )
 
@@ -74,12 +82,20 @@ def explain_kind(
     print(f"  참고: {entry['reference']}")
 
 # %% ../../nbs/modules/commands/entries.ipynb #d5c0ab17
+def _only_source(sources: list[Source], name: str) -> Source:
+    if len(sources) > 1 or any(source.in_folder for source in sources):
+        raise DialsumError("draft_of_several", name=name, count=len(sources))
+    if not sources:
+        raise DialsumError("draft_without_exception", file=name)
+    return sources[0]
+
+
 def _unknown_failure(source: Source) -> Failure | None:  # None where all is known; the last one
     diagnoses = diagnose_file(source.path)
     known_kinds = [d.kind for d in diagnoses if d.kind != "unknown"]
     for diagnosis in diagnoses:
         failure = diagnosis.failure
-        if diagnosis.kind == "unknown" and failure and failure.type and source.log:
+        if diagnosis.kind == "unknown" and failure and failure.type and failure.line < NO_LINE:
             return failure.root
     if not known_kinds:
         raise DialsumError("draft_without_exception", file=source.name)
@@ -104,12 +120,12 @@ def draft_entry(
 ) -> None:
     "Write a draft to standard output or behind what a file holds; a failure that is known is told, and not drafted"
     with named_sources([args.add]) as sources:
-        for source in sources[:1]:
-            failure = _unknown_failure(source)
-            if failure is None or source.log is None:
-                return
-            with open(source.log, encoding="utf-8-sig", errors="replace") as lines:
-                entry = draft(failure, example_text(lines, failure))
+        source = _only_source(sources, args.add)
+        failure = _unknown_failure(source)
+        if failure is None:
+            return
+        with open_log(source.log or source.path) as lines:
+            entry = draft(failure, example_text(lines, failure))
     if args.output is None:
         print(entry, end="")
         return

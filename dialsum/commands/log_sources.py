@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..checks.failures import known_failure
@@ -34,6 +34,7 @@ class Source:
     run: Path | None = None  # run folder that it belongs to
     fact: Fact[Metrics] | None = None  # of its stage, where that has failed
     fact_path: Path | None = None
+    in_folder: bool = False  # whether its folder was named, and not the file itself
 
     @property
     def log(self) -> Path | None:  # None where only JSON is there
@@ -100,7 +101,7 @@ def _of_folder(folder: Path) -> list[Source]:
     files = [p for p in sorted(folder.rglob("*")) if _is_log(p.relative_to(folder)) and p.is_file()]
     if not files:
         raise DialsumError("folder_without_logs", folder=folder)
-    return [_of_file(path, str(path)) for path in files]
+    return [replace(_of_file(path, str(path)), in_folder=True) for path in files]
 
 
 def _of_word(word: str, runs: Path | None) -> list[Source]:

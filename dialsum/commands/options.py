@@ -405,7 +405,8 @@ def _add_diagnose(p: Parser) -> None:
         help="TOML file that gets the draft, behind what it holds (default: it is printed)",
     )
     _add_own(p, "runs", EXPERIMENT_OPTIONS["runs"])
-    _add_json(p)
+    text = "print a list of causes as JSON, of the kind 'unknown' for an error that nobody has met (default: as lines)"
+    _add_own(p, "json", EXPERIMENT_OPTIONS["json"] | dict(help=text))
 
 
 def _add_predict(p: Parser) -> None:

@@ -1,5 +1,6 @@
 "Many logs, one cause each; what is known of a kind; a draft of a new one"
 
+import codecs
 import io
 import json
 import os
@@ -12,6 +13,7 @@ from support.experiments import NO_MEMORY, NO_MEMORY_TRACE, at
 
 from dialsum.checks import diagnosis, failures, logs
 from dialsum.checks.drafting import UNWRITTEN, frame_pattern, message_pattern, unwritten_parts
+from dialsum.commands import entries
 from dialsum.commands.entries import explain_kind
 from dialsum.runs.attempts import keep_failure
 from dialsum.runs.events import log_event
@@ -132,7 +134,14 @@ def test_an_experiment_without_a_failure_has_none(build, typed):
         (("--explain", "memory-cudda"), "did you mean 'memory-cuda'?"),
         (("x.log", "--output", "y.toml"), "give --add LOG as well"),
         (("--add", "nosuch"), "'nosuch' is no file"),
+        (("--add", "logs"), "a draft is made of one log"),
+        (("odd.log", "--add", "odd.log"), "nothing is done with odd.log"),
+        (("nosuch.log", "--explain", "memory-cuda"), "nothing is done with nosuch.log"),
+        (("--explain", "memory-cuda", "--add", "odd.log"), "nothing is done with --add"),
+        (("--add", "odd.log", "--json"), "nothing is done with --json"),
         (("empty",), "holds no log"),
+        (("logs/core",), "is no text"),
+        (("binary",), "is no text"),
     ],
     ids=str,
 )
@@ -140,8 +149,75 @@ def test_what_cannot_be_diagnosed_is_refused_in_one_sentence(words, said, typed,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "weights.bin").write_bytes(b"\0")
+    (tmp_path / "odd.log").write_text(tb(ODD))
+    for folder in ("logs", "binary"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "core").write_bytes(b"\x7fELF\2\1\1" + bytes(64))
+    (tmp_path / "logs" / "a.log").write_text(tb(ODD))
     done = typed("diagnose", *words, *(() if "--runs" in words else ("--runs", tmp_path)))
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path, typed, monkeypatch):
+    (tmp_path / "core").write_bytes(b"\x7fELF\2\1\1" + bytes(64))
+    (tmp_path / "torn.ipynb").write_text('{"cells": [{"cell_type": "code", "outp')
+    (tmp_path / "train.log").write_text(tb(FP16))
+    done = typed("diagnose", tmp_path)
+    assert done.returncode == 0 and "precision-scaler-fp16" in done.stdout
+    said = done.stderr.splitlines()
+    assert len(said) == 2 and "core" in said[0] and "torn.ipynb" in said[1]
+
+
+def test_an_error_of_no_known_exception_is_told_as_json(tmp_path, told, typed):
+    (tmp_path / "a.log").write_text("10:00 - ERROR - step 3 ended in FrobError here\nbye\n")
+    (tmp_path / "b.log").write_text("10:07 - ERROR - step 4 ended in FrobError here\nbye\n")
+    (tmp_path / "c.log").write_text(tb(FP16))
+    known, unknown = told(tmp_path)
+    assert known["kind"] == "precision-scaler-fp16" and unknown["kind"] == "unknown"
+    assert "FrobError here" in unknown["evidence"][0] and places(unknown) == [("a.log", 0), ("b.log", 0)]
+    assert unknown.keys() == known.keys()
+    assert "not known to dialsum" in typed("diagnose", tmp_path).stdout
+
+
+@pytest.mark.parametrize("suffix", [".json", "-"])
+def test_a_long_log_of_json_lines_is_not_held(suffix, tmp_path, told, monkeypatch):
+    held = []
+
+    class Counted(io.TextIOWrapper):
+        def read(self, size=-1):
+            held.append(len(text := super().read(size)))
+            return text
+
+        def readline(self, size=-1):
+            held.append(len(text := super().readline(size)))
+            return text
+
+    monkeypatch.setattr(diagnosis, "_open", lambda path: Counted(path.open("rb"), encoding="utf-8"))
+    line = json.dumps(dict(msg="step " + "x" * 200)) + "\n"
+    text = line * 50_000 + json.dumps(dict(msg=FP16, exc_info=tb(FP16))) + "\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    (tmp_path / "steps.json").write_text(text)
+    [group] = told(tmp_path / "steps.json" if suffix == ".json" else "-")
+    assert group["kind"] == "precision-scaler-fp16" and max(held) < 100_000
+
+
+@pytest.mark.parametrize("indent", [1, None])
+def test_a_large_notebook_is_read_as_one_whatever_its_name(indent, tmp_path, told):
+    images = [dict(output_type="display_data", data={"image/png": "x" * 1_000_000}) for _ in range(11)]
+    error = dict(output_type="error", ename="ValueError", evalue="x", traceback=tb(FP16).splitlines())
+    notebook = dict(cells=[dict(cell_type="code", outputs=[*images, error])], metadata={})
+    (tmp_path / "n.json").write_text(json.dumps(notebook, indent=indent))
+    assert [group["kind"] for group in told(tmp_path / "n.json")] == ["precision-scaler-fp16"]
+
+
+def test_nothing_of_a_log_steers_the_terminal(broken, typed):
+    path = broken / "kobart" / "train.json"
+    (broken / "kobart" / "train.last_good.log").write_text("epoch 1\n")
+    noise = " 10%|x\r\x1b[31mgradient norm\x1b[0m is\x07 inf\x1b]0;title\x07\u202e\n"
+    (broken / "kobart" / "train.log").write_text(noise)
+    text = typed("diagnose", path).stdout
+    assert "train.log:2: gradient norm is inf\n" in text
+    assert not [c for c in text if c != "\n" and not c.isprintable()]
 
 
 # what is known of a kind
@@ -155,6 +231,13 @@ def test_an_entry_is_explained_whole(known, capsys):
         assert part in text
     assert all(way.action in text and way.options in text for way in known.alternatives)
     assert text.count("  예: ") == len(known.examples) and "Traceback (" not in text
+
+
+def test_an_example_is_told_by_the_line_with_its_exception(told):
+    log = tb(OOM) + "and then\nall of it\nends here\n"
+    assert entries._error_line(log, "memory-cuda") == OOM[:200]
+    examples = told("--explain", "peft-targets")["examples"]
+    assert examples and all("Error: " in line for line in examples)
 
 
 def test_an_entry_is_told_as_json(told):
@@ -244,6 +327,21 @@ def test_a_failure_that_is_known_is_not_drafted(typed, tmp_path):
     assert "OddError" in done.stdout and FP16 not in done.stdout
     done = drafted(typed, "all is well\n", tmp_path)
     assert done.returncode == 2 and "holds no exception" in done.stderr
+
+
+def test_a_draft_is_made_of_whatever_a_log_is_written_in(typed, tmp_path):
+    wide, notebook = tmp_path / "wide.log", tmp_path / "n.ipynb"
+    wide.write_bytes(codecs.BOM_UTF16_LE + tb(ODD).encode("utf-16-le"))
+    stream = dict(output_type="stream", text=["epoch 1\n"])
+    error = dict(output_type="error", ename="OddError", evalue="x", traceback=tb(ODD).splitlines())
+    cells = [dict(cell_type="code", outputs=[stream, error])]
+    notebook.write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
+    for log in (wide, notebook):
+        done = typed("diagnose", "--add", log)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        [entry] = tomllib.loads(done.stdout)["failure"]
+        assert entry["type"] == "OddError" and kinds(entry["examples"][0]) == ["unknown"]
+        assert entry["examples"][0].startswith("Traceback (most recent call last):\n")
 
 
 def test_a_draft_goes_behind_what_a_file_holds(typed, tmp_path, monkeypatch):

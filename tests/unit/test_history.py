@@ -209,7 +209,7 @@ def test_what_mended_a_failure_is_what_differed(tmp_path):
     path = timed(other, 20, "failed", params=dict(batch_size=8))
     past = past_runs(tmp_path)
     [name] = fingerprints_of(read_fact(path).error)
-    [sighting] = sightings(name, past, path)
+    sighting, _ = sightings(name, past)
     assert (sighting.run, sighting.key) == (run, "kobart/train")
     assert list(map(str, sighting.mend.changes)) == ["--batch-size 8 → 4", "--workers 2 → 1"]
     assert mend_of(other, read_fact(path), past) is None  # that success was before
@@ -298,6 +298,18 @@ def test_what_somebody_has_to_do_first_is_no_advice(kind, failed):
     assert advice.way is None and str(advice.reason).startswith("stop")
 
 
+def test_a_fact_of_an_older_catalogue_has_one_name(failed, typed):
+    path = failed / "kobart" / "train.json"
+    fact = json.loads(path.read_text())
+    fact["error"] |= dict(diagnosis="", cause=None, remedy=None)
+    path.write_text(json.dumps(fact))
+    [advice] = advice_of(failed)
+    assert advice.fingerprints == ("memory-cuda",) and advice.options == HALF
+    [group] = json.loads(typed("diagnose", failed, "--json").stdout)
+    assert group["kind"] == "memory-cuda" and group["fingerprints"] == ["memory-cuda"]
+    assert group["advice"]["options"] == HALF
+
+
 def test_a_way_that_begins_with_another_command_is_no_advice(build, tmp_path):
     started = single_model_options(tmp_path, checkpoints=dict(kobart="/weights"))
     run, leave = build(**started)
@@ -335,6 +347,20 @@ def test_resume_follows_an_advice_once(failed, plans, typed):
     assert experiment_record(failed).attempts[-1].changed["batch_size"] == [8, 4]
     done = typed("resume", failed, "--advice", "--yes")
     assert done.returncode == 1 and "stop" in done.stderr and len(plans) == 1
+
+
+def test_stages_that_run_again_though_told_to_stop_are_named_first(failed, plans, typed, monkeypatch):
+    path = failed / "kobart" / "train.json"
+    fact = read_fact(path)
+    error = make_error("exception", "OddError", text="nobody has met this")
+    other = make_fact(failed, "predict", "failed", "kobart", error=error)
+    write_fact(failed, failed / "kobart" / "predict.json", other)
+    assert fact.error and [bool(a.way) for a in advice_of(failed)] == [True, False]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    done = typed("resume", failed, "--advice")
+    assert done.returncode == 2 and "run again, too" in done.stderr and not plans
+    [line] = [line for line in done.stderr.splitlines() if "run again, too" in line]
+    assert "kobart/predict" in line and "kobart/train" not in line
 
 
 def test_what_is_typed_wins_over_the_advice(failed, plans, typed):
