@@ -131,8 +131,8 @@ _LAZY_IMPORT = re.compile(r"because of\s+the following error \(look up to see it
 
 def _links(failure: Failure) -> list[Failure]:  # and the error that a failed import tells in its message
     root = failure.root
-    told = _LAZY_IMPORT.search(root.message)
-    return [Failure("ImportError", told[1], root.frames), *failure.links] if told else failure.links
+    match = _LAZY_IMPORT.search(root.message)
+    return [Failure("ImportError", match[1], root.frames), *failure.links] if match else failure.links
 
 
 def _fits_code(entry: Known, failure: Failure) -> int:
@@ -369,20 +369,19 @@ class _ErrorLines:
     @property
     def error_line(self) -> str:
         plain = last_plain_lines([self.last], 300)
-        named = [line for line in plain if _names_error(line)] or [
-            line for line in plain if "Traceback" in line
-        ]
-        return named[-1].strip() if named else ""
+        error_lines = [line for line in plain if _names_error(line)]
+        lines = error_lines or [line for line in plain if "Traceback" in line]
+        return lines[-1].strip() if lines else ""
 
 
 _NAMED = re.compile(r"((?:\w{1,40}\.){0,8}[A-Z]\w{0,60}(?:Error|Exception))(?:: (.*))?$")
 
 
 def _is_known(line: str, failures: list[Failure]) -> bool:  # whether an entry fits what the line tells
-    told = [f for f in failures if f.message and f.message.split("\n")[0] in line]
-    if named := _NAMED.search(line):
-        told.append(Failure(named[1], named[2] or ""))
-    return any(_best(failure, "")[0] for failure in told)
+    candidates = [f for f in failures if f.message and f.message.split("\n")[0] in line]
+    if match := _NAMED.search(line):
+        candidates.append(Failure(match[1], match[2] or ""))
+    return any(_best(failure, "")[0] for failure in candidates)
 
 
 def _examine(lines: Iterable[str]) -> Examination:

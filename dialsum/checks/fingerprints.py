@@ -155,8 +155,8 @@ def _frame_line(frame: str) -> str:  # as Python prints it
 
 @cache
 def _kind_now(type: str, sentence: str, frames: tuple[str, ...]) -> str:
-    told = "".join(map(_frame_line, frames))
-    log = f"Traceback (most recent call last):\n{told}{type}: {sentence}\n" if told else ""
+    trace = "".join(map(_frame_line, frames))
+    log = f"Traceback (most recent call last):\n{trace}{type}: {sentence}\n" if trace else ""
     found = diagnose(log, error=ErrorRecord(type=type, message=sentence))
     return next((d.kind for d in found if d.kind != "unknown"), "")
 

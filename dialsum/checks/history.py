@@ -179,13 +179,15 @@ def sightings(
     past: list[PastRun],  # from `past_runs`
 ) -> list[Sighting]:  # mended ones first, then the newest first
     "Where a failure has been seen before"
-    seen = []
+    found_sightings = []
     for record in past:
         for attempt in record.failures:
             if attempt.fact.error and fingerprint in fingerprints_of(attempt.fact.error):
                 mend = mend_of(record.run, attempt.fact, past)
-                seen.append(Sighting(record.run, attempt.fact.key, attempt.fact.finished, attempt.path, mend))
-    newest_first = sorted(seen, key=lambda s: (s.time, s.run.name, s.key), reverse=True)
+                found_sightings.append(
+                    Sighting(record.run, attempt.fact.key, attempt.fact.finished, attempt.path, mend)
+                )
+    newest_first = sorted(found_sightings, key=lambda s: (s.time, s.run.name, s.key), reverse=True)
     return sorted(newest_first, key=lambda s: s.mend is None)
 
 # %% ../../nbs/modules/checks/history.ipynb #02d51958
