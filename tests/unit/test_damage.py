@@ -239,7 +239,10 @@ def test_an_engine_counts_over_all_of_its_groups():
 
     class Grouped(Engine):
         def __init__(self):
-            self.reached, self.overall_progress = [], None
+            self.reached, self.overall_progress, self.seed = [], None, 42
+
+        def _call_decoding(self, options):
+            assert options == {}
 
         def groups(self, texts):
             return [[0, 2], [1]]
