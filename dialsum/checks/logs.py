@@ -86,7 +86,7 @@ _BEGUN = re.compile(
     r'\s*File "[^"]+", line \d+, in '
 )  # a frame; enough where the head of a traceback was cut off
 
-
+# %% ../../nbs/modules/checks/logs.ipynb #12f877f4
 _HEADER, _TYPED = "Traceback (most recent call last)", re.compile(r"([A-Za-z_][\w.]*)\s{2,}Traceback \(")
 
 
@@ -110,7 +110,7 @@ _PROSE = re.compile(
     r">>>|만약|예를 들|이런 오류"
 )
 
-
+# %% ../../nbs/modules/checks/logs.ipynb #9f525d42
 def _frame(line: str) -> str:  # 'path:line in function', or empty
     match = _FRAME.match(line)
     if match is None:
@@ -233,7 +233,7 @@ def _within(
     process.open = process.stray < 30 and not process.message_pattern.match(line)
     return None if process.open else _outside(process, number, line, timed, before)
 
-
+# %% ../../nbs/modules/checks/logs.ipynb #91718182
 _RECORD = re.compile(r"\W*(?:INFO|DEBUG|WARNING|ERROR|CRITICAL|FATAL|TRACE|NOTICE)\b")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .decoding import Decoding
 from .engines import Engine
+from .followed_options import check_followed
 from .writer import writing_mode
 from ..models.cards import ModelCard
 from ..models.out_of_memory import is_out_of_memory, release_memory
@@ -30,17 +31,7 @@ def check_continuous(
     "Raises `DialsumError` for what continuous batching cannot do as `Predictor` does it"
     if card.seq2seq:
         raise DialsumError("engine_needs_causal", engine="continuous", model=card.name)
-    features = {
-        "num_beams": d.num_beams > 1,
-        "min_new_tokens": d.min_new_tokens,
-        "repetition_penalty": d.repetition_penalty != 1,
-        "no_repeat_ngram_size": d.no_repeat_ngram_size,
-        "length_control": has_lengths,
-        **{name: name != "eos_token_id" for name, _ in d.more},
-    }
-    lacking = [name for name, is_wanted in features.items() if is_wanted]
-    if lacking:
-        raise DialsumError("engine_cannot_follow", engine="continuous", options=lacking)
+    check_followed("continuous", d, has_lengths)
 
 # %% ../../nbs/modules/generation/continuous.ipynb #89d14c36
 def _blocks(

@@ -18,6 +18,7 @@ import numpy as np
 
 from .decoding import Decoding
 from .engines import Engine, checkpoint_folders, merge_adapter
+from .followed_options import check_followed
 from ..korean.sentences import whole_sentences
 from ..models.cards import ModelCard
 from ..models.loading import LoadedModel, Model, load, load_tokenizer
@@ -161,18 +162,12 @@ class CTranslate2(Engine):
 
     def check(self, d: Decoding) -> None:
         "Raises `DialsumError` for what this engine cannot do as `Predictor` does it"
+        check_followed(self.name, d, bool(self.lengths))
         is_causal = not self.loaded.card.seq2seq
-        features = {
-            "sampling": d.temperature,
-            "repetition_penalty": d.repetition_penalty != 1,
-            "no_repeat_ngram_size": d.no_repeat_ngram_size,
-            "length_control": self.lengths,
-            **{name: True for name, _ in d.more},
-            "min_new_tokens with beams": d.min_new_tokens and d.num_beams > 1 and is_causal,
-        }
-        lacking = [name for name, is_wanted in features.items() if is_wanted]
-        if lacking:
-            raise DialsumError("ctranslate2_cannot_follow", engine=self.name, options=lacking)
+        if is_causal and d.min_new_tokens and d.num_beams > 1:
+            raise DialsumError(
+                "engine_cannot_follow", engine=self.name, options=["min_new_tokens with beams"]
+            )
 
     def _group(self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]) -> list[str]:
         d = self._call_decoding(options)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .causal import ARCHITECTURES, NEIGHBOURS, looking, read_dialogues, write_greedily
 from .decoding import Decoding, band_processor, penalty_processors
-from .few_rows import head_turned
 from .predictor import Predictor
+from .turned_head import head_turned
 from .writer import padded
 from ..models.checkpoints import adapter_base
 from ..models.loading import LoadedModel

@@ -8,7 +8,7 @@ from dialsum.generation.causal import _Layer, _look, _Read, looking, read_dialog
 from dialsum.generation.decoding import Decoding
 from dialsum.generation.engines import _processors
 from dialsum.generation.factory import engine
-from dialsum.generation.few_rows import WORDS, can_be_turned, head_turned, turned
+from dialsum.generation.turned_head import WORDS, can_be_turned, head_turned, turned
 from dialsum.models.cards import card
 from dialsum.models.checkpoints import locate
 from dialsum.runs.errors import DialsumError
@@ -143,7 +143,7 @@ def test_a_turned_head_gives_the_same_scores(rows, monkeypatch):
     model.lm_head = torch.nn.Linear(32, WORDS)
     states, calls = torch.randn(rows, 32), []
     straight = model.lm_head(states)
-    monkeypatch.setattr("dialsum.generation.few_rows.turned", lambda *a: calls.append(a) or turned(*a))
+    monkeypatch.setattr("dialsum.generation.turned_head.turned", lambda *a: calls.append(a) or turned(*a))
     with head_turned(model):
         assert torch.allclose(model.lm_head(states), straight, atol=1e-5)
     assert len(calls) == (1 < rows <= 256)  # shapes alone decide

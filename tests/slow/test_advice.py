@@ -3,12 +3,11 @@
 import json
 import shutil
 import signal
-import subprocess
 import time
 
 import psutil
 import pytest
-from support.resume import CALL
+from support.resume import go
 
 from dialsum.pipeline.executor import state
 from dialsum.runs.attempts import failed_attempts
@@ -19,17 +18,6 @@ OPTIONS = [
     *("run", "--models", "kobart", "--scale", "replica", "--epochs", "8", "--early-stopping-patience", "0"),
     *("--debug", "--max-new-tokens", "8", "--no-rehearse", "--workers", "2", "--cold", "--name", "advised"),
 ]
-
-
-def start(env, *words):
-    return subprocess.Popen(
-        [*CALL, *map(str, words)],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def trains(runs, before):  # whether a training of the only run has begun, after so many events
@@ -67,7 +55,7 @@ def kill_training(driver, runs, before=0):
 def killed(env, tmp_path_factory):
     "An experiment whose training was killed; it is to be left as it is"
     top = tmp_path_factory.mktemp("killed")
-    driver = start(env, *OPTIONS, "--runs", top / "runs", "--reports", top / "reports")
+    driver = go(env, *OPTIONS, "--runs", top / "runs", "--reports", top / "reports")
     said = kill_training(driver, top / "runs")
     [run] = (top / "runs").iterdir()
     assert read_fact(run / "kobart" / "train.json").error.kind == "died", said
@@ -103,7 +91,7 @@ def test_the_advice_is_followed_until_the_experiment_is_whole(copied, dialsum):
 
 
 def test_a_failure_that_comes_back_is_not_tried_again(copied, env, dialsum):
-    driver = start(env, "resume", copied, "--advice", "--yes", "--cold")
+    driver = go(env, "resume", copied, "--advice", "--yes", "--cold")
     said = kill_training(driver, copied.parent, len(read_events(copied)))
     assert advised(copied) == ["--workers 1"], said
     for _ in range(2):

@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.experiments import fact_of
-from support.resume import CALL, copied, experiment, small, undisturbed  # noqa: F401
+from support.resume import copied, experiment, go, small, undisturbed  # noqa: F401
 
 from dialsum.pipeline.executor import state
 from dialsum.pipeline.kernel import _sockets
@@ -26,17 +25,6 @@ from dialsum.runs.facts import experiment_record, read_facts
 from dialsum.runs.records import ExperimentRecord
 
 TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second", "peak_memory"}
-
-
-def go(env, *words):
-    return subprocess.Popen(
-        [*CALL, *map(str, words)],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def of(run):  # processes that belong to an experiment

@@ -2,12 +2,25 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 CALL = [sys.executable, "-P", "-c", "import sys; from dialsum.cli import main; sys.exit(main())"]
+
+
+def go(env, *words):
+    "A command of dialsum, begun"
+    return subprocess.Popen(
+        [*CALL, *map(str, words)],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
