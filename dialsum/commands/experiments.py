@@ -40,7 +40,8 @@ from dialsum.commands.request import (
 )
 from ..pipeline.devices import at_once
 from ..pipeline.done import Reason, why_undone
-from ..pipeline.executor import run_plan, working_on
+from ..pipeline.executor import run_plan
+from ..pipeline.ownership import working_on
 from ..pipeline.rules import check_base, check_systems
 from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence

@@ -16,7 +16,7 @@ from typing import Any
 from .layout import print_rows
 from ..generation.metrics import EvaluateMetrics
 from ..models.cards import CARDS
-from ..pipeline.executor import state
+from ..pipeline.ownership import state
 from ..runs.errors import DialsumError, nearest, unknown
 from ..runs.facts import experiment_record, read_facts
 from ..runs.files import to_json

@@ -27,7 +27,7 @@ from dialsum.commands.request import (
 from ..models.cards import card
 from ..models.hub import resolve
 from ..pipeline.examples import example_run
-from ..pipeline.executor import working_on
+from ..pipeline.ownership import working_on
 from ..pipeline.process import run_stage
 from ..pipeline.spec import StageSpec
 from ..runs.error_facts import error_sentence

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dialsum.pipeline.done import is_done, why_undone
-from dialsum.pipeline.executor import state
+from dialsum.pipeline.ownership import state
 from dialsum.pipeline.process import _environment, run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.error_facts import error_sentence

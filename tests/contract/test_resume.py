@@ -9,7 +9,7 @@ import pandas as pd
 from support.resume import CALL, copied, experiment, small, undisturbed  # noqa: F401
 
 from dialsum.pipeline.done import is_done
-from dialsum.pipeline.executor import state
+from dialsum.pipeline.ownership import state
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.events import read_events

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from support.resume import go
 
-from dialsum.pipeline.executor import state
+from dialsum.pipeline.ownership import state
 from dialsum.runs.attempts import failed_attempts
 from dialsum.runs.events import read_events
 from dialsum.runs.facts import read_fact

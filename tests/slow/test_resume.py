@@ -16,8 +16,8 @@ import pytest
 from support.experiments import fact_of
 from support.resume import copied, experiment, go, small, undisturbed  # noqa: F401
 
-from dialsum.pipeline.executor import state
 from dialsum.pipeline.kernel import _sockets
+from dialsum.pipeline.ownership import state
 from dialsum.report.document import render
 from dialsum.report.experiment import Experiment, read_experiment
 from dialsum.runs.events import read_events

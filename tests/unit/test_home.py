@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support.home import homeless  # noqa: F401
 
-from dialsum.pipeline.executor import leave, state, take, working_on
 from dialsum.pipeline.failed_stage import record_failure
 from dialsum.pipeline.kernel import make_sockets, remove_sockets
+from dialsum.pipeline.ownership import leave, state, take, working_on
 from dialsum.pipeline.spec import StageSpec
 from dialsum.report.document import render
 from dialsum.report.experiment import read_experiment

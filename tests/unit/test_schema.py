@@ -8,7 +8,7 @@ from support.experiments import at, whole
 from dialsum.checks.diagnosis import diagnose_file
 from dialsum.commands.listing import runs_table
 from dialsum.pipeline.done import why_undone
-from dialsum.pipeline.executor import state
+from dialsum.pipeline.ownership import state
 from dialsum.pipeline.spec import StageSpec
 from dialsum.report.document import render
 from dialsum.report.experiment import read_experiment
