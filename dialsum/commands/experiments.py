@@ -40,9 +40,9 @@ from dialsum.commands.request import (
 )
 from ..pipeline.devices import at_once
 from ..pipeline.done import Reason, why_undone
-from ..pipeline.executor import run_plan
 from ..pipeline.ownership import working_on
 from ..pipeline.rules import check_base, check_systems
+from ..pipeline.scheduler import run_plan
 from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..generation.metrics import EvaluateMetrics, PredictMetrics
-from .executor import run_plan
 from .plan import plan_stages
 from .process import run_stage
+from .scheduler import run_plan
 from .spec import StageSpec
 from ..runs.environment import current_environment
 from ..runs.errors import DialsumError

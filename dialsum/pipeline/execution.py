@@ -61,7 +61,7 @@ def execute(
         status = "blocked" if error.kind == "optional" else "failed"
         record_failure(spec, started, time.monotonic() - clock, error, status)
     except Exception as e:  # no kernel, no disk, …: that is this stage's result, too
-        if type(e).__name__ == "DeadKernelError" and spec.read():
+        if type(e).__name__ == "DeadKernelError" and spec.read_own():
             return  # a time limit that had to end the process has left its fact
         record_failure(spec, started, time.monotonic() - clock, _of_runner(spec, e))
     finally:

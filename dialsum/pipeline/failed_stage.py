@@ -35,7 +35,16 @@ def record_failure(
 ) -> Fact[Metrics]:
     "Write the fact file of a stage that did not succeed"
     fact = make_fact(
-        spec.run, spec.stage, status, spec.model, spec.fold, started, seconds, spec.all_params, error=error
+        spec.run,
+        spec.stage,
+        status,
+        spec.model,
+        spec.fold,
+        started,
+        seconds,
+        spec.all_params,
+        error=error,
+        attempt=spec.attempt,
     )
     return write_fact(spec.run, spec.fact, fact)
 

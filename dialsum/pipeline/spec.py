@@ -28,6 +28,7 @@ class StageSpec:
     needs: tuple[str, ...] = ()  # keys of stages that must succeed before
     after: tuple[str, ...] = ()  # keys of stages that must have ended before
     fold: int | None = None  # number of the fold that is held out, when there are folds
+    attempt: str = ""  # which attempt of it, from `runs.attempt_ids`; empty until one begins
 
     @property
     def key(self) -> str:
@@ -48,6 +49,11 @@ class StageSpec:
     def read(self) -> Fact[Metrics] | None:  # None when there is none
         "Its fact, with the metrics of its stage; raises `DialsumError` as `read_fact` does"
         return read_fact(self.fact, METRICS.get(self.stage, Metrics))
+
+    def read_own(self) -> Fact[Metrics] | None:  # None also for one of another attempt
+        "The fact that this attempt has left; raises `DialsumError` as `read_fact` does"
+        fact = self.read()
+        return fact if fact is not None and fact.attempt == self.attempt else None
 
     @property
     def all_params(self) -> dict[str, Any]:  # raises `DialsumError` for unknown or unreadable ones

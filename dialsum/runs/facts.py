@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from .attempt_ids import check_latest
 from .environment import current_environment
 from .error_facts import FORMER_STAGES, lifted
 from .errors import DialsumError
@@ -70,6 +71,7 @@ def make_fact(
     outputs: dict[str, str] | None = None,
     metrics: Metrics | dict[str, Any] | None = None,
     error: ErrorRecord | None = None,
+    attempt: str = "",  # which attempt of the stage
 ) -> Fact[Metrics]:  # with every key that a fact file has, as it will be read again
     "A fact file's content; `error` is from `error_facts.make_error`"
     params = params or {}
@@ -77,6 +79,7 @@ def make_fact(
     content = dict(
         schema=SCHEMA,
         experiment=Path(run).name,
+        attempt=attempt,
         stage=stage,
         model=model or None,
         fold=fold,
@@ -124,7 +127,9 @@ def write_fact(
     path: Path,  # of the fact file
     fact: Fact[M],  # from `make_fact`
 ) -> Fact[M]:  # `fact`
-    "Write a fact file whole, after noting its hash in events.jsonl, so that a later edit is recognized"
+    """Write a fact file whole, after noting its hash in events.jsonl, so that a later edit is recognized; raises
+    `DialsumError` for one of an attempt after which another has begun"""
+    check_latest(run, fact.key, fact.attempt)
     text = to_json(fact)
 
     def write() -> None:

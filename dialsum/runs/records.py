@@ -143,6 +143,7 @@ class Fact(Record, Generic[M]):
 
     version: int = Field(SCHEMA, alias="schema")
     experiment: Text = ""  # name of the run folder
+    attempt: Text = ""  # which attempt of its stage; empty where a notebook was run by hand
     stage: Text  # 'train', …
     model: Text | None = None  # a card's name; None for stages of the whole experiment
     fold: int | None = None

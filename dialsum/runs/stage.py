@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .attempt_ids import this_attempt
 from .error_facts import error_of
 from .errors import DialsumError
 from .events import log_event, now
@@ -139,7 +140,8 @@ class Stage:
 
     def beat(self, **facts: Any) -> None:  # JSON-ready
         "Log in the experiment's events how far this stage is"
-        log_event(self.run, "beat", stage=self.name, model=self.model, fold=self.fold, **facts)
+        stage = dict(stage=self.name, model=self.model, fold=self.fold, attempt=this_attempt(self.run))
+        log_event(self.run, "beat", **stage, **facts)
 
     def progress(
         self, finished: int, total: int, seconds_left: float
@@ -194,6 +196,7 @@ class Stage:
             outputs=outputs,
             metrics=metrics,
             error=error,
+            attempt=this_attempt(self.run),
         )
         return write_fact(self.run, self.folder / f"{self.name}.json", fact)
 

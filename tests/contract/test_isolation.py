@@ -66,7 +66,7 @@ def probe(checkout):
 RUN_PROBES = """
 import sys
 from pathlib import Path
-from dialsum.pipeline.executor import run_plan
+from dialsum.pipeline.scheduler import run_plan
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.folders import new_run
 

@@ -374,8 +374,8 @@ def test_14_new_tokens_under_an_adapter(name, quantization, rows, tmp_path):
 
 def test_15_a_stage_that_was_skipped_in_silence(tmp_path):
     "A model that cannot start is a failure with its cause, and what waited for it is named, in facts and report"
-    from dialsum.pipeline.executor import run_plan
     from dialsum.pipeline.plan import plan_stages
+    from dialsum.pipeline.scheduler import run_plan
     from dialsum.report.document import write_report
     from dialsum.runs.facts import read_facts
     from dialsum.runs.folders import new_run

@@ -8,8 +8,8 @@ from dialsum.checks.finding import Finding
 from dialsum.checks.metrics import FindingRecord
 from dialsum.models.cards import CARDS, card
 from dialsum.models.replicas import replica
-from dialsum.pipeline.executor import run_plan
 from dialsum.pipeline.plan import plan_stages
+from dialsum.pipeline.scheduler import run_plan
 from dialsum.report.document import render
 from dialsum.report.experiment import read_experiment
 from dialsum.runs.error_facts import error_sentence
@@ -56,7 +56,7 @@ def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_pa
     ],
 )
 def test_a_cause_names_the_file_or_part_once(found, cause):
-    from dialsum.pipeline.executor import _cause_of
+    from dialsum.pipeline.scheduler import _cause_of
 
     assert _cause_of(found) == cause
 

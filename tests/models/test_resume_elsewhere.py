@@ -11,9 +11,9 @@ from support.resume import single_model_options
 from dialsum.augment.prepare import prepare_rows
 from dialsum.commands.display import board
 from dialsum.pipeline.done import why_undone
-from dialsum.pipeline.executor import run_plan
 from dialsum.pipeline.plan import plan_stages
 from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.scheduler import run_plan
 from dialsum.pipeline.spec import StageSpec
 from dialsum.pipeline.status import due, time_left
 from dialsum.runs.errors import DialsumError

@@ -8,9 +8,9 @@ import pytest
 from support.resume import single_model_options
 
 from dialsum.augment.prepare import at_hand, check_data, prepare_rows
-from dialsum.pipeline.executor import run_plan
 from dialsum.pipeline.plan import plan_stages
 from dialsum.pipeline.process import run_stage
+from dialsum.pipeline.scheduler import run_plan
 from dialsum.pipeline.spec import StageSpec
 from dialsum.pipeline.status import due, time_left
 from dialsum.runs.errors import DialsumError

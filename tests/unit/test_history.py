@@ -164,7 +164,7 @@ def test_a_stage_that_runs_again_keeps_what_it_would_write_over(tmp_path, monkey
         status = outcomes.pop(0)
         (spec.folder / "train.log").write_text(f"{status}\n")
         if status == "success":
-            attempt(run, "success", params=spec.all_params)
+            attempt(run, "success", params=spec.all_params, attempt=spec.attempt)
         return 0 if status == "success" else 1
 
     monkeypatch.setattr("dialsum.pipeline.process._run_process", act)

@@ -116,7 +116,7 @@ def test_an_experiment_says_so_and_no_two_of_its_stages_share_a_gpu(typed, tmp_p
     monkeypatch.setattr("dialsum.pipeline.executor.ThreadPoolExecutor", Pool)
     monkeypatch.setattr(experiments, "_print_outcome", lambda *args: 0)
     monkeypatch.setattr(
-        "dialsum.pipeline.executor.run_stage",
+        "dialsum.pipeline.executor.run_attempt",
         lambda spec, *args: record_failure(
             spec, events_module.now(), 0, make_error("exception", "Stopped", text="here the test ends")
         ),

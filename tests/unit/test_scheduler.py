@@ -1,0 +1,232 @@
+"What a scheduler believes: no executor, only the fact of the attempt that began last"
+
+import sys
+import threading
+
+import pytest
+from support.executors import MachineGone, Nodes, later, succeed
+
+from dialsum.pipeline.done import Ledger, why_undone
+from dialsum.pipeline.ownership import state
+from dialsum.pipeline.plan import plan_stages
+from dialsum.pipeline.scheduler import LOSSES, run_plan
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.errors import DialsumError
+from dialsum.runs.events import log_event, read_events
+from dialsum.runs.facts import read_fact, write_fact
+from dialsum.runs.folders import new_run
+
+TRAIN, EVALUATE = "kobart/train", "kobart/evaluate"
+
+
+@pytest.fixture
+def specs(tmp_path):
+    run = new_run("nodes", {}, tmp_path)
+    return [s for s in plan_stages(run, ["kobart"], dict(scale="replica")) if s.stage != "report"]
+
+
+def run(specs, nodes, **more):
+    lines = []
+    return run_plan(specs, say=lines.append, executor=nodes, **more), lines
+
+
+def kinds(ended):
+    return {key: fact.error.kind if fact.error else fact.status for key, fact in ended.items()}
+
+
+def events(specs, kind):
+    return [e for e in read_events(specs[0].run) if e["event"] == kind]
+
+
+def test_a_plan_runs_in_its_order_and_the_executor_is_stopped_once(specs):
+    nodes = Nodes(workers=1)
+    ended, lines = run(specs, nodes)
+    assert set(kinds(ended).values()) == {"success"} and nodes.stopped == 1
+    keys = [task.spec.key for task in nodes.tasks]
+    assert keys == [s.key for s in specs] and len(lines) == len(specs)
+    assert all(read_fact(s.fact).attempt == nodes.attempts(s.key)[0] for s in specs)
+    again = Nodes()
+    ended, _ = run(specs, again)
+    assert not again.tasks and set(kinds(ended).values()) == {"success"}  # what is done is kept
+
+
+def test_what_a_stage_needs_is_handed_to_the_executor(specs):
+    nodes = Nodes()
+    run(specs, nodes, resources={TRAIN: dict(gpus=1, memory=2**30)})
+    assert nodes.resources[TRAIN] == dict(gpus=1, memory=2**30) and nodes.resources["data"] == {}
+
+
+def fail(spec):
+    raise ValueError("too many dimensions 'str'")
+
+
+def lose(spec):
+    raise MachineGone("node 7 is gone")
+
+
+def test_a_return_without_a_fact_is_a_failure_and_what_needs_it_is_blocked(specs):
+    ended, _ = run(specs, Nodes(acts={TRAIN: lambda spec: "done, believe me"}))
+    assert kinds(ended)[TRAIN] == "died" and kinds(ended)[EVALUATE] == "blocked"
+    assert read_fact(specs[2].fact).error.code == "stage_left_no_facts"
+
+
+def test_an_exception_beside_a_fact_is_not_believed(specs):
+    def both(spec):
+        succeed(spec)
+        raise MachineGone("said an executor that was cut off")
+
+    ended, _ = run(specs, Nodes(acts={TRAIN: both}))
+    assert set(kinds(ended).values()) == {"success"} and not events(specs, "lost")
+
+
+def test_an_exception_without_a_fact_is_recorded_once_with_its_cause(specs):
+    nodes = Nodes(acts={TRAIN: fail})
+    ended, _ = run(specs, nodes)
+    error = ended[TRAIN].error
+    assert (error.kind, error.type) == ("exception", "ValueError") and len(nodes.attempts(TRAIN)) == 1
+    assert error.innermost.endswith("in fail") and read_fact(specs[2].fact).error == error
+
+
+def test_a_lost_machine_is_an_event_and_the_stage_goes_on_elsewhere(specs):
+    acts = iter([lose, succeed])
+    nodes = Nodes(acts={TRAIN: lambda spec: next(acts)(spec)})
+    ended, lines = run(specs, nodes)
+    assert set(kinds(ended).values()) == {"success"}
+    first, second = nodes.attempts(TRAIN)
+    assert [(e["attempt"], e["reason"]) for e in events(specs, "lost")] == [(first, "node 7 is gone")]
+    assert read_fact(specs[2].fact).attempt == second
+    assert [line for line in lines if line.startswith(f"{TRAIN} runs again: its machine was lost")]
+
+
+def test_a_stage_that_loses_every_machine_fails(specs):
+    nodes = Nodes(acts={TRAIN: lose})
+    ended, _ = run(specs, nodes)
+    assert kinds(ended)[TRAIN] == "lost" and len(nodes.attempts(TRAIN)) == LOSSES + 1
+    assert len(events(specs, "lost")) == LOSSES + 1 == ended[TRAIN].error.fields["count"]
+    assert kinds(ended)[EVALUATE] == "blocked" and kinds(ended)["data"] == "success"
+
+
+def test_a_fact_that_is_seen_late_is_waited_for_while_others_go_on(specs):
+    began = []
+
+    def slow(spec):
+        began.append(later(1, spec))
+
+    ended, _ = run(specs, Nodes(patience=60, acts={"data": slow}))
+    assert set(kinds(ended).values()) == {"success"} and began and not events(specs, "lost")
+
+
+def test_a_fact_that_is_not_seen_in_time_is_none(specs):
+    ended, _ = run(specs, Nodes(patience=0.3, acts={"data": lambda spec: None}))
+    assert kinds(ended)["data"] == "died" and kinds(ended)["preflight"] == "success"
+
+
+def test_the_late_fact_of_an_attempt_that_was_given_up_is_refused(specs):
+    abandoned = []
+
+    def cut_off(spec):
+        if not abandoned:
+            abandoned.append(spec)
+            raise MachineGone("no answer")
+        succeed(spec)
+
+    run(specs, Nodes(acts={TRAIN: cut_off}))
+    [spec], counted = abandoned, read_fact(specs[2].fact)
+    late = counted.model_copy(update=dict(attempt=spec.attempt))
+    with pytest.raises(DialsumError, match="another attempt"):  # its machine is back and writes
+        write_fact(spec.run, spec.fact, late)
+    assert read_fact(specs[2].fact) == counted and why_undone(specs[2]) is None
+
+
+def test_a_fact_of_a_former_attempt_is_not_believed(specs):
+    run(specs, Nodes())
+    log_event(specs[0].run, "start", **specs[2].key_fields, attempt="0123456789ab")
+    reason = why_undone(specs[2])
+    assert reason.code == "fact_set_aside" and not specs[2].fact.exists()
+
+
+def test_a_stage_that_was_begun_twice_ends_once(specs):
+    def twice(spec):
+        succeed(spec)
+        succeed(spec)
+
+    ended, lines = run(specs, Nodes(acts={TRAIN: twice}))
+    assert set(kinds(ended).values()) == {"success"} and len(lines) == len(specs)
+
+
+def test_an_executor_that_refuses_to_run_a_stage_fails_that_stage_alone(specs):
+    class Full(Nodes):
+        def submit(self, task, **resources):
+            if task.spec.key == TRAIN:
+                raise OSError("no room for a process")
+            return super().submit(task, **resources)
+
+    ended, _ = run(specs, Full())
+    assert kinds(ended)[TRAIN] == "exception" and kinds(ended)["data"] == "success"
+
+
+def test_an_interruption_stops_the_executor_and_says_so_in_the_facts(specs):
+    def interrupt(line):
+        raise KeyboardInterrupt
+
+    nodes, held = Nodes(acts={"data": lambda spec: hold.wait(60)}), specs[0].run
+    hold = threading.Event()
+    stop = nodes.stop
+    nodes.stop = lambda: (hold.set(), stop())
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(specs, say=interrupt, executor=nodes)
+    assert nodes.stopped == 1 and state(held) == "interrupted"
+    assert read_fact(held / "data.json").error.kind == "interrupted"
+    assert not read_fact(held / "data.json").succeeded
+
+
+def opened(thread_prefixes):  # counts what other threads than the nodes' ask of the file system
+    counts = dict(open=0, listed=0)
+
+    def hook(event, args):
+        if not counting or threading.current_thread().name.startswith(thread_prefixes):
+            return
+        if event == "open" and isinstance(args[0], (str, bytes)):
+            counts["open"] += 1
+        if event in ("os.listdir", "os.scandir"):
+            counts["listed"] += 1
+
+    counting = [True]
+    sys.addaudithook(hook)
+    return counts, counting
+
+
+def thousand(tmp_path, name, models):
+    run = new_run(name, {}, tmp_path)
+    specs = [StageSpec(run, "data")]
+    for number in range(models):
+        chain = ["data"]
+        for stage in ("train", "evaluate", "predict"):
+            specs.append(StageSpec(run, stage, f"m{number}", needs=(chain[-1],)))
+            chain.append(specs[-1].key)
+    return specs
+
+
+def test_what_a_finished_stage_costs_does_not_grow_with_the_plan(tmp_path, monkeypatch):
+    monkeypatch.setattr("dialsum.pipeline.scheduler.refused", lambda *args: None)
+    monkeypatch.setattr(StageSpec, "all_params", property(lambda spec: {}))  # these models have no cards
+    costs = []
+    for models in (5, 25):
+        specs = thousand(tmp_path, f"m{models}", models)
+        counts, counting = opened("node")
+        ended, _ = run(specs, Nodes(workers=16))
+        counting.clear()
+        assert len(ended) == len(specs) and all(f.succeeded for f in ended.values())
+        costs.append({name: count / len(specs) for name, count in counts.items()})
+    small, large = costs
+    assert large["open"] < small["open"] + 0.5 and large["open"] < 12, costs
+    assert large["listed"] < small["listed"] + 0.5, costs
+
+
+def test_the_events_of_a_run_are_read_once(specs, monkeypatch):
+    import dialsum.pipeline.done as done
+
+    run(specs, Nodes())
+    ledger = Ledger.of(read_events(specs[0].run))
+    monkeypatch.setattr(done, "read_events", lambda run: pytest.fail("read again"))
+    assert [why_undone(spec, ledger=ledger) for spec in specs] == [None] * len(specs)
