@@ -34,8 +34,8 @@ class Executor(Protocol):
     workers: int  # tasks at once, as far as it knows
     patience: float  # seconds until what a stage has written must be seen from here
 
-    def has_room(self) -> bool:
-        "Whether a task that is submitted now would begin soon; the others keep their order in the plan"
+    def has_room(self, **resources: Any) -> bool:
+        "Whether a task with such needs would begin soon; the others keep their order in the plan"
 
     def submit(
         self,
@@ -67,7 +67,7 @@ class LocalExecutor:
         self.pool = ThreadPoolExecutor(workers)
         self.slots: dict[Future[Fact[Metrics]], int] = {}  # tasks at work → the numbers of their GPUs
 
-    def has_room(self) -> bool:
+    def has_room(self, **resources: Any) -> bool:
         return len(self._taken()) < self.workers
 
     def _taken(self) -> set[int]:

@@ -203,8 +203,9 @@ class _Work:
             if not keys:
                 self.look(place)
         while self.looking or self.waiting or self.running or self.returned:
-            while self.waiting and self.executor.has_room():
-                self.submit(min(self.waiting))
+            for place in sorted(self.waiting):
+                if self.executor.has_room(**self.needs(self.specs[place])):
+                    self.submit(place)
             seconds = 0.2 if self.returned else None
             for future in wait({*self.looking, *self.running}, seconds, FIRST_COMPLETED).done:
                 if future in self.running:
@@ -214,6 +215,9 @@ class _Work:
             returned, self.returned = self.returned, []
             for attempt in returned:
                 self.settle(attempt)
+
+    def needs(self, spec: StageSpec) -> dict[str, Any]:
+        return self.resources.get(spec.key, {})
 
     def look(self, place: int) -> None:
         "Find out whether a stage has to run"
@@ -250,7 +254,7 @@ class _Work:
         if task.why.code != "never_run":
             self.say(again(task.spec, task.why))
         try:
-            future = self.executor.submit(task, **self.resources.get(task.spec.key, {}))
+            future = self.executor.submit(task, **self.needs(task.spec))
         except Exception as e:  # the executor has no way to run it: recorded as this stage's result
             self.settle(_Returned(task, e, 0))
         else:

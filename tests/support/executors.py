@@ -38,7 +38,7 @@ class Nodes:
         self.tasks, self.resources, self.at_work, self.lock = [], {}, 0, threading.Lock()
         self.stopped = 0
 
-    def has_room(self):
+    def has_room(self, **resources):
         return self.at_work < self.workers
 
     def submit(self, task, **resources):
