@@ -43,6 +43,7 @@ from ..pipeline.done import Reason, why_undone
 from ..pipeline.ownership import working_on
 from ..pipeline.rules import check_base, check_systems
 from ..pipeline.scheduler import run_plan
+from ..pipeline.spec import StageSpec
 from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
@@ -61,8 +62,18 @@ from ..scores.metrics import ScoreInterval
 
 if TYPE_CHECKING:
     from dialsum.commands.advice import NextTry
+    from dialsum.pipeline.executor import Executor
 
 # %% ../../nbs/modules/commands/experiments.ipynb #690e3186
+def _executor(args: argparse.Namespace, run: Path, specs: list[StageSpec]) -> "Executor | None":  # None: here
+    place, _, address = getattr(args, "on", "local").partition(":")
+    if place == "local":
+        return None
+    from dialsum.pipeline.ray_executor import RayExecutor
+
+    return RayExecutor([run], address)
+
+
 def _execute(
     request: Request,
     run: Path,
@@ -75,10 +86,11 @@ def _execute(
     workers, reason = at_once(options["workers"], options["scale"])
     if reason:
         print(f"dialsum: {reason}", file=sys.stderr)
+    executor = _executor(args, run, specs)
     try:
-        with show_progress(run, specs, workers, undone) as say:
+        with show_progress(run, specs, executor.workers if executor else workers, undone) as say:
             strict = getattr(args, "strict", False)
-            outcomes = run_plan(specs, workers, say, args.stage_timeout, strict, undone, args.cold)
+            outcomes = run_plan(specs, workers, say, args.stage_timeout, strict, undone, args.cold, executor)
     except KeyboardInterrupt:
         print(f"dialsum: to go on: {experiment_command('resume', run)}", file=sys.stderr)
         raise

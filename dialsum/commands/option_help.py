@@ -92,6 +92,7 @@ _words = dict(  # what stands for a value → the options that take it
 )
 METAVARS = {name: word for word, names in _words.items() for name in names.split()} | {
     "columns": "OURS=THEIRS",
+    "on": "local|ray|ray:ADDRESS",
     "checkpoint": "[MODEL=]FOLDER",
     "augmentation_backend": "URL|FOLDER",
 }
@@ -126,7 +127,7 @@ TOPICS = {  # title of a group → its options, in their order
     "engines": "engine server_url server_model server_key_variable optimize_inference optimization_method "
     "optimization_seconds use_batch_optimization max_quality_loss identical_outputs",
     "tracking": "use_wandb wandb_project",
-    "running": "workers stage_timeout load_timeout first_step_timeout cold strict advice yes runs reports "
+    "running": "workers stage_timeout load_timeout first_step_timeout cold on strict advice yes runs reports "
     "save_visualizations "
     "accept_licence json",
 }

@@ -74,6 +74,7 @@ _typed_only = (
     "advice",
     "yes",
     "cold",
+    "on",
     "strict",
     "json",
 )  # nobody says these for another

@@ -119,7 +119,6 @@ class RayExecutor:
         self,
         runs: Iterable[Path],  # run folders, which each node must see
         address: str = "",  # of a cluster's head, 'auto' or HOST:PORT; empty: a cluster of this machine alone
-        needs: Mapping[str, Mapping[str, Any]] | None = None,  # a stage's key → cpus, gpus, memory (bytes)
         grace: float = 20,  # seconds that stages may take to end when they are stopped
     ) -> None:
         self.ray, self.grace = _import_ray(), grace
@@ -127,13 +126,13 @@ class RayExecutor:
         self.tasks: dict[Future[Any], ray.ObjectRef[str]] = {}
         try:
             nodes = [node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-            check_needs(needs or {}, [node["Resources"] for node in nodes])
             check_nodes(self._answers(nodes, list(runs)), _look_around([]))
         except BaseException:
             self.stop()
             raise
+        self.nodes = [node["Resources"] for node in nodes]  # what each has in all, by Ray's names
         self.total = {
-            name: sum(node["Resources"].get(name, 0) for node in nodes) for name in ("CPU", "GPU", "memory")
+            name: sum(node.get(name, 0) for node in self.nodes) for name in ("CPU", "GPU", "memory")
         }
         self.workers = max(1, int(self.total["CPU"]))
         self.taken: dict[Future[Any], dict[str, float]] = {}

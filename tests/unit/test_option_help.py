@@ -11,7 +11,18 @@ from dialsum.pipeline.metrics import METRICS
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.parameters import Parameter, stage_parameters
 
-OF_THE_CALL = ("config", "save_config", "json", "cold", "strict", "advice", "yes", "runs", "stage_timeout")
+OF_THE_CALL = (
+    "config",
+    "save_config",
+    "json",
+    "cold",
+    "on",
+    "strict",
+    "advice",
+    "yes",
+    "runs",
+    "stage_timeout",
+)
 EXPERIMENTS = ("demo", "real", "run", "preflight", "resume")
 COMMANDS = next(a for a in parser()._actions if a.dest == "command").choices
 OPTIONS = [

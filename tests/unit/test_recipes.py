@@ -32,6 +32,7 @@ NOT_IN_RECIPES = (
     "advice",
     "yes",
     "cold",
+    "on",
     "strict",
     "json",
 )
