@@ -19,6 +19,7 @@ from .precision import Device, Precision, decide, this_device
 from .training_step import TrainingStep
 from ..runs.errors import DialsumError
 from ..runs.messages import Phrase
+from ..runs.shares import within_share
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #d692fa09
 def refuse_offload(
@@ -96,7 +97,7 @@ def available_memory(
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.mem_get_info(device)[0]
+        return within_share(torch.cuda.mem_get_info(device)[0])
     room = cgroup_room()
     free = psutil.virtual_memory().available
     return free if room is None else min(free, room)

@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -32,7 +33,7 @@ def _work(task: Task, driver: str, cpus: int, needs_gpu: bool) -> str:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if platform.node() != driver:
         os.environ["DIALSUM_EVENTS"] = events_file_of(platform.node())
-    return run_attempt(task.spec, cpus, task.timeout, why=task.why).status
+    return run_attempt(task.spec, cpus, task.timeout, reason=task.reason).status
 
 
 def _look_around(runs: list[Path]) -> dict[str, Any]:
@@ -53,14 +54,14 @@ PROBE_SECONDS = 180  # until a node must have answered
 
 
 def _differences(
-    here: Mapping[str, Any], there: Mapping[str, Any]
+    local: Mapping[str, Any], other: Mapping[str, Any]
 ) -> list[str]:  # of two nodes' `alike`: 'torch 2.13.0 instead of 2.12.0'
-    return [f"{name} {there[name]} instead of {here[name]}" for name in here if there[name] != here[name]]
+    return [f"{name} {other[name]} instead of {local[name]}" for name in local if other[name] != local[name]]
 
 
 def check_nodes(
     answers: Mapping[str, Mapping[str, Any] | None],  # node → what `_look_around` says there; None: nothing
-    here: Mapping[str, Any],  # the same of this machine
+    local: Mapping[str, Any],  # the same of this machine
 ) -> None:
     "Raises `DialsumError` for a node that does not see the run folder, or differs from this machine"
     for node, answer in answers.items():
@@ -68,8 +69,12 @@ def check_nodes(
             raise DialsumError("node_silent", node=node, seconds=PROBE_SECONDS)
         if answer["unseen"]:
             raise DialsumError("node_without_folder", node=node, folder=answer["unseen"][0])
-        if differences := _differences(here["alike"], answer["alike"]):
+        if differences := _differences(local["alike"], answer["alike"]):
             raise DialsumError("node_differs", node=node, differences=", ".join(differences))
+
+
+def _has(total: Mapping[str, float], amounts: Mapping[str, float]) -> bool:  # by Ray's names
+    return all(total.get(name, 0) >= amount for name, amount in amounts.items())
 
 
 def check_needs(
@@ -79,9 +84,9 @@ def check_needs(
     "Raises `DialsumError` for a stage whose needs no node can ever meet"
     names, totals = dict(cpus="CPU", gpus="GPU", memory="memory"), list(nodes)
     for key, need in needs.items():
-        wanted = {ray_name: need[name] for name, ray_name in names.items() if need.get(name)}
-        if not any(all(total.get(n, 0) >= amount for n, amount in wanted.items()) for total in totals):
-            words = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
+        amounts = {ray_name: need[name] for name, ray_name in names.items() if need.get(name)}
+        if not any(_has(total, amounts) for total in totals):
+            words = ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
             raise DialsumError("no_node_has", stage=key, needs=words)
 
 # %% ../../nbs/modules/pipeline/ray_executor.ipynb #99280d3f
@@ -105,7 +110,7 @@ def _connect(address: str) -> bool:  # whether it was this that connected
         except (ConnectionError, RuntimeError, ValueError) as e:
             raise DialsumError("ray_not_found", address=address, reason=str(e).partition("\n")[0]) from None
         return True
-    os.environ.setdefault("RAY_worker_niceness", "0")  # nobody else is here: stages wait for no one
+    os.environ.setdefault("RAY_worker_niceness", "0")  # nobody else is local: stages wait for no one
     ray.init(num_cpus=os.cpu_count(), object_store_memory=80 * 2**20, include_dashboard=False, **quiet)
     return True
 
@@ -130,12 +135,14 @@ class RayExecutor:
         except BaseException:
             self.stop()
             raise
-        self.nodes = [node["Resources"] for node in nodes]  # what each has in all, by Ray's names
-        self.total = {
-            name: sum(node.get(name, 0) for node in self.nodes) for name in ("CPU", "GPU", "memory")
-        }
+        self.nodes: list[dict[str, float]] = [
+            node["Resources"] for node in nodes
+        ]  # what each has in all, by Ray's names
+        self.total: Counter[str] = Counter()
+        for node in self.nodes:
+            self.total.update(node)
         self.workers = max(1, int(self.total["CPU"]))
-        self.taken: dict[Future[Any], dict[str, float]] = {}
+        self.at_work: dict[Future[Any], dict[str, float]] = {}
 
     def _answers(self, nodes: list[dict[str, Any]], runs: list[Path]) -> dict[str, dict[str, Any] | None]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -144,9 +151,9 @@ class RayExecutor:
         look, end = self.ray.remote(_look_around), time.monotonic() + PROBE_SECONDS
         asked = {}
         for node in nodes:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
-            asked[name] = look.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(runs)
+            asked[name] = look.options(num_cpus=0, max_retries=0, scheduling_strategy=strategy).remote(runs)
         for name, reference in asked.items():
             try:
                 answers[name] = self.ray.get(reference, timeout=max(1, end - time.monotonic()))
@@ -160,22 +167,22 @@ class RayExecutor:
 
     def has_room(self, **resources: Any) -> bool:
         "Whether the cluster as a whole has what a task needs; which node has it is Ray's to find"
-        self.taken = {future: amounts for future, amounts in self.taken.items() if not future.done()}
-        wanted = self._amounts(resources)
-        for name, amount in wanted.items():
-            if amount and amount + sum(taken[name] for taken in self.taken.values()) > self.total[name]:
+        self.at_work = {future: amounts for future, amounts in self.at_work.items() if not future.done()}
+        request = self._amounts(resources)
+        for name, amount in request.items():
+            if amount and amount + sum(amounts[name] for amounts in self.at_work.values()) > self.total[name]:
                 return False
         return True
 
     def submit(self, task: Task, **resources: Any) -> "Future[Any]":
         amounts = self._amounts(resources)
         once = dict(max_retries=0, retry_exceptions=False, max_calls=1)
-        wanted = dict(num_cpus=amounts["CPU"], num_gpus=amounts["GPU"], memory=amounts["memory"] or None)
-        work = self.ray.remote(**once)(_work).options(**wanted, name=task.spec.key)
+        options = dict(num_cpus=amounts["CPU"], num_gpus=amounts["GPU"], memory=amounts["memory"] or None)
+        work = self.ray.remote(**once)(_work).options(**options, name=task.spec.key)
         cpus, needs_gpu = max(1, int(amounts["CPU"])), bool(amounts["GPU"])
         reference = work.remote(task, platform.node(), cpus, needs_gpu)
         future: Future[Any] = reference.future()
-        self.tasks[future], self.taken[future] = reference, amounts
+        self.tasks[future], self.at_work[future] = reference, amounts
         return future
 
     def lost(self, error: BaseException) -> bool:
@@ -185,11 +192,11 @@ class RayExecutor:
 
     def stop(self) -> None:
         "Ask each stage to end, then end it; a cluster of this machine alone is ended, too"
-        at_work = [reference for future, reference in self.tasks.items() if not future.done()]
+        unended = [reference for future, reference in self.tasks.items() if not future.done()]
         for force in (False, True):
-            for reference in at_work:
+            for reference in unended:
                 self.ray.cancel(reference, force=force)
-            if at_work:
-                _, at_work = self.ray.wait(at_work, num_returns=len(at_work), timeout=self.grace)
+            if unended:
+                _, unended = self.ray.wait(unended, num_returns=len(unended), timeout=self.grace)
         if self.is_ours:
             self.ray.shutdown()

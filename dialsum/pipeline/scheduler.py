@@ -23,7 +23,7 @@ from .done import Ledger, Reason
 from .executor import Executor, LocalExecutor, Task
 from .failed_stage import record_death, record_failure, with_diagnosis
 from .ownership import leave, take
-from .process import again, keep, why_run
+from .process import keep, line_of_repeat, why_run
 from .spec import StageSpec
 from .status import Line, seems_done, time_left
 from ..runs.attempt_ids import new_attempt
@@ -121,12 +121,12 @@ class _Outlook:
 
     def line(self, spec: StageSpec, fact: Fact[Metrics], status: str, ended: Mapping[str, Any]) -> Line:
         to_come = [s.key for s in self.specs if s.key in self.due and s.key not in ended]
-        rest = str(time_left(self.logs[spec.run].read(), to_come, self.workers))
+        left = str(time_left(self.logs[spec.run].read(), to_come, self.workers))
         problem = ""
         if not fact.succeeded:
             first_line = error_sentence(fact.error).partition("\n")[0]
             problem = f"  {first_line[:200]}"
-        times = f"{time.monotonic() - self.clock:.0f} s so far" + (f", {rest}" if rest else "")
+        times = f"{time.monotonic() - self.clock:.0f} s so far" + (f", {left}" if left else "")
         count = f"[{len(ended):3}/{len(self.specs)}]"
         text = f"{count} {spec.key:28} {status:8} {fact.seconds:6.1f} s   ({times}){problem}"
         return Line(text, status)
@@ -144,7 +144,7 @@ class _Returned:
     until: float  # on the monotonic clock: when the fact must be seen
 
 
-def _seen(spec: StageSpec) -> Fact[Metrics] | None:  # the fact of this attempt, when it can be read here
+def _own_fact(spec: StageSpec) -> Fact[Metrics] | None:  # the fact of this attempt, when it can be read here
     with suppress(DialsumError, OSError):
         os.listdir(spec.folder)  # a network file system looks anew
         return spec.read_own()
@@ -229,7 +229,7 @@ class _Work:
         missing = [key for key in spec.needs if not self.ended[key].succeeded]
         if error is not None:
             self.end(spec, stopped(spec, error_of(error, "exception")))
-        elif (why := future.result()) is None:
+        elif (reason := future.result()) is None:
             self.end(
                 spec, keep(spec), "kept"
             )  # what has succeeded is kept, whatever becomes of the stages before
@@ -238,7 +238,7 @@ class _Work:
         elif refusal := self.refusal(spec):
             self.end(spec, stopped(spec, refusal))
         else:
-            self.waiting[place] = Task(spec, why, self.timeout)
+            self.waiting[place] = Task(spec, reason, self.timeout)
 
     def refusal(self, spec: StageSpec) -> ErrorRecord | None:
         if "preflight" not in spec.needs:
@@ -251,8 +251,8 @@ class _Work:
         task, attempt = self.waiting.pop(place), new_attempt()
         task, self.places[attempt] = replace(task, spec=replace(task.spec, attempt=attempt)), place
         self.outlook.begins(task.spec)
-        if task.why.code != "never_run":
-            self.say(again(task.spec, task.why))
+        if task.reason.code != "never_run":
+            self.say(line_of_repeat(task.spec, task.reason))
         try:
             future = self.executor.submit(task, **self.needs(task.spec))
         except Exception as e:  # the executor has no way to run it: recorded as this stage's result
@@ -267,7 +267,7 @@ class _Work:
     def settle(self, returned: _Returned) -> None:
         "End an attempt by its fact; without one, go on elsewhere, record the failure, or look again"
         spec, error = returned.task.spec, returned.error
-        if fact := _seen(spec):
+        if fact := _own_fact(spec):
             self.end(spec, fact)
         elif time.monotonic() < returned.until:
             self.returned.append(returned)
@@ -282,7 +282,7 @@ class _Work:
         self.losses[spec.key] += 1
         log_event(spec.run, "lost", **spec.key_fields, attempt=spec.attempt, reason=str(error)[:500])
         if self.losses[spec.key] <= LOSSES:
-            self.waiting[self.places[spec.attempt]] = replace(task, why=Reason("machine_lost"))
+            self.waiting[self.places[spec.attempt]] = replace(task, reason=Reason("machine_lost"))
             return
         lost = dict(stage=spec.key, count=self.losses[spec.key], reason=str(error)[:500])
         self.end(spec, stopped(spec, make_error("lost", "MachineLost", "stage_lost", lost)))
@@ -300,7 +300,7 @@ class _Work:
     def interrupt(self) -> None:
         "Write the facts of what was stopped and could not do it itself"
         for task in [*self.running.values(), *(r.task for r in self.returned)]:
-            if not _seen(task.spec):
+            if not _own_fact(task.spec):
                 _without_fact(_Returned(task, KeyboardInterrupt(), 0))
 
 # %% ../../nbs/modules/pipeline/scheduler.ipynb #ecc547c4

@@ -2,7 +2,6 @@
 
 `python -m pytest -m slow tests/slow/test_resume.py --kills 50` is the long version."""
 
-import os
 import random
 import re
 import shutil
@@ -14,30 +13,24 @@ from pathlib import Path
 import psutil
 import pytest
 from support.experiments import fact_of
-from support.resume import copied, experiment, go, small, undisturbed  # noqa: F401
+from support.resume import (  # noqa: F401
+    TIMES,
+    assert_same_outcome,
+    copied,
+    experiment,
+    go,
+    of,
+    small,
+    undisturbed,
+)
 
 from dialsum.pipeline.kernel import _sockets
 from dialsum.pipeline.ownership import state
 from dialsum.report.document import render
 from dialsum.report.experiment import Experiment, read_experiment
 from dialsum.runs.events import read_events
-from dialsum.runs.facts import experiment_record, read_facts
+from dialsum.runs.facts import experiment_record
 from dialsum.runs.records import ExperimentRecord
-
-TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second", "peak_memory"}
-
-
-def of(run):  # processes that belong to an experiment
-    found = []
-    for p in psutil.process_iter(["cmdline"]):
-        try:
-            if p.pid != os.getpid() and (
-                str(run) in " ".join(p.info["cmdline"] or []) or p.environ().get("DIALSUM_RUN") == str(run)
-            ):
-                found.append(p)
-        except psutil.Error:
-            continue
-    return found
 
 
 def target(driver, kind):  # the process to kill now, if it is there
@@ -73,16 +66,6 @@ def kill_one(driver, kind, dice):
 
 def newest(runs):  # the run folder that was made last; None where there is none yet
     return max(runs.iterdir(), key=lambda run: run.name, default=None) if runs.is_dir() else None
-
-
-def same(value):
-    return (
-        {k: same(v) for k, v in value.items() if k not in TIMES}
-        if isinstance(value, dict)
-        else [same(v) for v in value]
-        if isinstance(value, list)
-        else value
-    )
 
 
 def timeless(
@@ -153,20 +136,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
     assert driver.returncode == 0, said
     run = newest(tmp_path / "runs")
     print(f"{done} kills in {sessions} sessions")
-    for path in undisturbed.rglob("predictions_*.csv"):
-        assert path.read_bytes() == (run / path.relative_to(undisturbed)).read_bytes(), path.name
-    assert (run / "submission.csv").read_bytes() == (undisturbed / "submission.csv").read_bytes()
-    for path in undisturbed.rglob("*.safetensors"):
-        assert path.read_bytes() == (run / path.relative_to(undisturbed)).read_bytes(), path
-    both = [
-        {
-            (f.stage, f.model): (f.status, same(f.metrics.to_dict()))
-            for f in read_facts(r)
-            if f.stage != "report"
-        }
-        for r in (undisturbed, run)
-    ]
-    assert both[0] == both[1]
+    assert_same_outcome(run, undisturbed)
     assert timeless(run) == timeless(undisturbed)
     for model in experiment_record(undisturbed).options["models"]:  # what had succeeded did not run again
         happened = [

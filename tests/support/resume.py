@@ -1,13 +1,18 @@
 "What the tests of resume share"
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from dialsum.runs.facts import read_facts
+
+TIMES = {"seconds", "train_seconds", "evaluation_seconds", "rows_per_second", "peak_memory"}
 CALL = [sys.executable, "-P", "-c", "import sys; from dialsum.cli import main; sys.exit(main())"]
 
 
@@ -86,3 +91,39 @@ def single_model_options(top, **more):
         )
         | more
     )
+
+
+def of(run):  # processes that belong to an experiment
+    found = []
+    for p in psutil.process_iter(["cmdline"]):
+        try:
+            if p.pid != os.getpid() and (
+                str(run) in " ".join(p.info["cmdline"] or []) or p.environ().get("DIALSUM_RUN") == str(run)
+            ):
+                found.append(p)
+        except psutil.Error:
+            continue
+    return found
+
+
+def same(value):
+    return (
+        {k: same(v) for k, v in value.items() if k not in TIMES}
+        if isinstance(value, dict)
+        else [same(v) for v in value]
+        if isinstance(value, list)
+        else value
+    )
+
+
+def measured(run):
+    "What each stage of an experiment but the report has found, whatever time it took"
+    return {f.key: (f.status, same(f.metrics.to_dict())) for f in read_facts(run) if f.stage != "report"}
+
+
+def assert_same_outcome(run, undisturbed):
+    "Predictions, weights and metrics of an experiment are those of another one"
+    for pattern in ("predictions_*.csv", "submission.csv", "*.safetensors"):
+        for path in undisturbed.rglob(pattern):
+            assert path.read_bytes() == (run / path.relative_to(undisturbed)).read_bytes(), path
+    assert measured(run) == measured(undisturbed)
