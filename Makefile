@@ -20,7 +20,7 @@ fast: lint
 	$(BIN)/python -m pytest tests/unit -n auto
 
 # what takes long by its nature: kills, browsers, every README block, every model
-test-slow: .venv/ready
+test-slow: .venv/slow
 	$(BIN)/python .ci/suites.py --slow
 
 # with other toys, on other processors, in another order, on a busy machine; goes on where it stopped
@@ -64,6 +64,11 @@ lab: .venv/ready
 	python3 -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
+	touch $@
+
+# and what only its tests want
+.venv/slow: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev,ray]'
 	touch $@
 
 clean:
