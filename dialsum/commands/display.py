@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text as Piece
 
@@ -30,7 +30,7 @@ from dialsum.pipeline.status import (
     progress,
     time_left,
 )
-from ..runs.events import now, read_events
+from ..runs.events import EventLog, now
 from ..runs.ticker import Say
 
 if TYPE_CHECKING:
@@ -89,9 +89,10 @@ def board(
     keys: list[str],  # of the plan's stages
     due_stages: list[str] | None = None,  # from `pipeline.status.due`; None: all of them
     workers: int = 1,  # stages at once
+    events: list[dict[str, Any]] | None = None,  # of the experiment; None: they are read
 ) -> Board:
     "How far an experiment is: a row for what belongs to all models, one for each model, one for a model's folds"
-    log = read_events(run)
+    log = EventLog(run).read() if events is None else events
     states = progress(log, keys)
     rows = []
     for model in dict.fromkeys(_model_of(key) for key in keys):
@@ -126,14 +127,14 @@ def _running_line(key: str, p: StageProgress) -> str:
 
 @contextmanager
 def _lines(run: Path, keys: list[str]) -> Iterator[Say]:
-    stop = threading.Event()
+    stop, log = threading.Event(), EventLog(run)
 
     def say(line: str) -> None:
         sys.stderr.write(f"{line}\n")  # in one piece: lines of several stages do not mix
 
     def say_each_minute() -> None:
         while not stop.wait(60):
-            for key, p in progress(read_events(run), keys).items():
+            for key, p in progress(log.read(), keys).items():
                 if p.state == "running":
                     say(_running_line(key, p))
 
@@ -149,9 +150,12 @@ def _live_board(run: Path, specs: list[StageSpec], workers: int, undone: Collect
     from rich.console import Console
     from rich.live import Live
 
+    log = EventLog(run)
+
     def current_board() -> Board:
-        due_stages = due(specs, {*undone, *begun(read_events(run), specs)})
-        return board(run, [s.key for s in specs], due_stages, workers)
+        events = log.read()
+        due_stages = due(specs, {*undone, *begun(events, specs)})
+        return board(run, [s.key for s in specs], due_stages, workers, events)
 
     with Live(console=Console(stderr=True), get_renderable=current_board, refresh_per_second=2) as live:
 

@@ -16,7 +16,7 @@ from typing import Any
 from .layout import print_rows
 from ..generation.metrics import EvaluateMetrics
 from ..models.cards import CARDS
-from ..pipeline.ownership import state
+from ..pipeline.ownership import state, worker
 from ..runs.errors import DialsumError, nearest, unknown
 from ..runs.facts import experiment_record, read_facts
 from ..runs.files import to_json
@@ -120,7 +120,7 @@ def runs_table(
     runs: Path | None = None,  # folder of the run folders; None: `runs_path()`
 ) -> list[
     dict[str, Any]
-]:  # experiment, state, created, models, success, failed, blocked, best, broken (why a fact file cannot be believed)
+]:  # experiment, state, created, models, success, failed, blocked, best, broken (why a fact cannot be read), worker
     "The experiments, the newest first, as far as their fact files tell"
     paths = sorted((runs or runs_path()).glob("*/experiment.json"), reverse=True)
     return [_run_row(path) for path in paths]
@@ -135,20 +135,23 @@ def _run_row(path: Path) -> dict[str, Any]:  # path: of experiment.json
         run_facts = read_facts(path.parent, dict(evaluate=EvaluateMetrics))
     except DialsumError as e:
         row: dict[str, object] = dict(
-            experiment=path.parent.name, state="broken", created=None, models=[], best=None
+            experiment=path.parent.name, state="broken", created=None, models=[], best=None, worker=None
         )
         return row | dict.fromkeys(STATUSES, 0) | dict(broken=str(e))
     models = record.options.get("models")
     run_facts = [f for f in run_facts if not f.model or models is None or f.model in models]
     statuses = Counter(f.status for f in run_facts)
     counts = {status: statuses[status] for status in STATUSES}
+    state_of_run = state(path.parent)
+    holder = worker(path.parent) if state_of_run == "running" else None
     row = dict(
         experiment=record.experiment,
-        state=state(path.parent),
+        state=state_of_run,
         created=record.created,
         models=models or [],
         best=_best_model(run_facts),
         broken=None,
+        worker=holder.record() if holder else None,
     )
     return row | counts
 
@@ -177,7 +180,10 @@ def _run_texts(row: dict[str, Any]) -> list[str]:
     if row["broken"]:
         return [f"{row['state']:11}", row["broken"]]
     counts = [f"{row['success']:3} succeeded", f"{row['failed']:2} failed", f"{row['blocked']:2} blocked"]
-    return [f"{row['state']:11}", *counts, f"best: {row['best'] or '-'}"]
+    texts = [f"{row['state']:11}", *counts, f"best: {row['best'] or '-'}"]
+    if row["worker"] and row["worker"]["elsewhere"]:
+        texts.append("on {host} (process {process}, since {since})".format(**row["worker"]))
+    return texts
 
 # %% ../../nbs/modules/commands/listing.ipynb #ca3140c4
 def fact_score(

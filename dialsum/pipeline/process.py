@@ -26,7 +26,7 @@ from .done import NEVER, Ledger, Reason, why_undone
 from .execution import execute
 from .failed_stage import note_in_notebook, record_death
 from .kernel import remove_sockets
-from .placement import EVERYTHING, Machine, Share, gpu_bytes
+from .placement import EVERYTHING, Room, Share, gpu_bytes
 from .spec import StageSpec
 from .status import Line
 from ..runs.attempt_ids import new_attempt
@@ -34,7 +34,7 @@ from ..runs.attempts import keep_failure, keep_good_log
 from ..runs.error_facts import make_error
 from ..runs.errors import DialsumError
 from ..runs.events import log_event, now, read_events
-from ..runs.locks import hold
+from ..runs.leases import LIMIT, SECOND_LOOK, hold, part
 from ..runs.outputs import check_kept
 from ..runs.places import home_folders
 from ..runs.records import ErrorRecord, Fact, Metrics
@@ -104,10 +104,19 @@ def _kill(processes: Collection["psutil.Process"]) -> None:
 
 # %% ../../nbs/modules/pipeline/process.ipynb #23166586
 def _orphaned(is_gone: Callable[[], bool], run: Path) -> None:  # in a thread of the started process
-    import psutil
-
     while not is_gone():
         time.sleep(0.3)
+    _end_here(run)
+
+
+def _taken_over(run: Path) -> None:  # in a thread of a process whose stage is another's by now
+    print(DialsumError("lease_lost", folder=run), flush=True)
+    _end_here(run)
+
+
+def _end_here(run: Path) -> None:
+    import psutil
+
     _kill(psutil.Process().children(recursive=True))
     remove_sockets(run, os.getpid())
     os._exit(1)
@@ -127,9 +136,13 @@ def child(
         return bool(select.select([starter], [], [], 0)[0])  # it writes nothing, so there is an end to read
 
     threading.Thread(target=_orphaned, args=(is_gone, spec.run), daemon=True).start()
-    hold(
-        spec.run / "events.jsonl", shared=True
-    )  # as long as this lives, no other experiment begins in this folder
+    hold(  # as long as this lives, no other experiment begins in this folder
+        spec.run,
+        part("stage", spec.key),
+        spec.key,
+        patience=LIMIT + 3 * SECOND_LOOK,
+        on_loss=lambda: _taken_over(spec.run),
+    )
     execute(spec)
 
 # %% ../../nbs/modules/pipeline/process.ipynb #64bb4a15
@@ -253,7 +266,7 @@ def run_stage(
         return keep(spec)
     if reason != NEVER:
         say(line_of_repeat(spec, reason))
-    share = Machine(1, gpu_bytes()).place(gpus=spec.params.get("processes", 1)) or EVERYTHING
+    share = Room(1, gpu_bytes()).place(gpus=spec.params.get("processes", 1)) or EVERYTHING
     return run_attempt(replace(spec, attempt=new_attempt()), threads, timeout, share, reason, say)
 
 

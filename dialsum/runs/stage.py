@@ -24,7 +24,7 @@ from .facts import make_fact, place, read_fact, write_fact
 from .files import sha256
 from .folders import existing_run, new_run
 from .identity import SAMPLE, named_places
-from .locks import hold
+from .leases import hold, in_use, others, part, release
 from .outputs import check_kept
 from .parameters import complete, stage_parameters
 from .places import sample_path
@@ -101,12 +101,32 @@ class Stage:
         "Where this stage writes: the run folder, or the model's and fold's folder in it"
         folder = place(self.run, self.model, self.fold)
         folder.mkdir(parents=True, exist_ok=True)
-        if os.environ.get("DIALSUM_RUN") == str(self.run):
-            hold(self.run / "events.jsonl", shared=True)  # whoever started this stage holds the run
+        if os.environ.get("DIALSUM_RUN") == str(self.run):  # under the lease of whoever started this stage
+            hold(self.run, part("kernel", f"{self.key}.{os.getpid()}"), self.key)
         else:
-            hold(self.run, shared=folder != self.run)
-            hold(folder)
+            self._hold_by_hand(folder)
         return folder
+
+    @property
+    def key(self) -> str:
+        "'kobart/fold1/train', as in a plan"
+        return (place(Path(), self.model, self.fold) / self.name).as_posix()
+
+    def _hold_by_hand(self, folder: Path) -> None:
+        "Hold a model's folder, beside which others may work, or the whole run; refused where somebody works on that"
+        part_of_run = folder.relative_to(self.run)
+        name = "" if folder == self.run else part("hand", part_of_run.as_posix())
+        if not hold(self.run, name, self.key):
+            return  # as before
+        workers = others(self.run, "stage", "kernel")
+        if name:
+            workers = [holder for holder in workers if Path(holder.work).parent == part_of_run]
+        else:
+            workers += others(self.run, "hand")
+        conflicting = others(self.run, "") + workers
+        if conflicting:
+            release(self.run, name)
+            raise in_use(self.run, conflicting[0])
 
     def name_of(self, path: str | Path) -> str:
         "What facts call a path: by its parameter, else by its place in the run folder, never by where a machine has it"

@@ -113,7 +113,6 @@ def test_however_a_stage_ends_its_fact_tells(how, start, probe, call, tmp_path):
         "probe.ipynb",
         "probe.log",
         "errors",
-        ".lock",
     }
 
 

@@ -1,5 +1,6 @@
 "What ends, and what goes on, when time, memory or a folder is taken"
 
+import re
 import sys
 
 import pandas as pd
@@ -9,7 +10,7 @@ from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.folders import new_run
-from dialsum.runs.locks import hold, release
+from dialsum.runs.leases import hold, release
 from dialsum.runs.places import sample_path
 
 SMALL = dict(scale="replica", debug=True, epochs=1, max_new_tokens=8)
@@ -74,12 +75,13 @@ def test_where_an_interruption_is_not_heard_the_process_ends(call, tmp_path):
 
 def test_two_processes_do_not_write_to_one_run(call, dialsum, tmp_path):
     run = new_run("held", {}, tmp_path)
-    hold(run)
+    hold(run, work="an experiment")
+    by = re.compile(r"another process \(\d+ on .*, since .*, for an experiment\) is writing")
     try:
         done = dialsum("stage", "data", "-p", "run", run)
-        assert done.returncode == 2 and "another process is writing" in done.stderr
+        assert done.returncode == 2 and by.search(done.stderr)
         bare = call("papermill", "nbs/data.ipynb", tmp_path / "out.ipynb", "-p", "run", run, "-k", "python3")
-        assert bare.returncode != 0 and "another process is writing" in bare.stderr
+        assert bare.returncode != 0 and by.search(bare.stderr)
         assert not (run / "data.json").exists()
     finally:
         release(run)

@@ -227,10 +227,11 @@ def test_what_was_left_of_a_fetch_goes_with_the_next(registry, monkeypatch):
 
 
 def test_two_processes_do_not_fetch_the_same(registry):
-    lock = fetched_path(registry).with_name(f".{registry.name}.lock")
-    lock.parent.mkdir(parents=True)
-    call = 'import fcntl, os, sys, time; fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); fcntl.flock(fd, fcntl.LOCK_EX); print("held", flush=True); time.sleep(600)'
-    other = subprocess.Popen([sys.executable, "-c", call, str(lock)], stdout=subprocess.PIPE, text=True)
+    models = fetched_path(registry).parent
+    models.mkdir(parents=True)
+    call = 'import sys, time; from dialsum.runs.leases import hold; hold(*sys.argv[1:]); print("held", flush=True); time.sleep(600)'
+    words = [sys.executable, "-c", call, str(models), registry.name]
+    other = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(DialsumError, match="another process is fetching it: wait until it has ended"):

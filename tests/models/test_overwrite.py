@@ -9,7 +9,7 @@ from support.overwrite import ROWS, refused, rows  # noqa: F401
 from dialsum.pipeline.process import run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.folders import new_run
-from dialsum.runs.locks import release
+from dialsum.runs.leases import release
 from dialsum.runs.places import sample_path
 from dialsum.runs.stage import Stage
 

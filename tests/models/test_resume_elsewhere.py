@@ -21,7 +21,7 @@ from dialsum.runs.events import log_event
 from dialsum.runs.facts import experiment_record, make_fact, write_fact
 from dialsum.runs.files import sha256, write_atomic
 from dialsum.runs.folders import new_run
-from dialsum.runs.locks import release
+from dialsum.runs.leases import release
 from dialsum.runs.places import sample_path
 from dialsum.runs.stage import Stage
 

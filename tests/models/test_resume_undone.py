@@ -18,7 +18,7 @@ from dialsum.runs.events import log_event, read_events
 from dialsum.runs.facts import experiment_record, read_fact
 from dialsum.runs.files import write_atomic
 from dialsum.runs.folders import new_run
-from dialsum.runs.locks import release
+from dialsum.runs.leases import release
 from dialsum.runs.parameters import stage_parameters
 from dialsum.runs.places import sample_path
 from dialsum.runs.stage import Stage

@@ -11,7 +11,7 @@ from dialsum.models.cards import card
 from dialsum.models.replicas import replica
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.folders import new_run
-from dialsum.runs.locks import release
+from dialsum.runs.leases import release
 from dialsum.runs.parameters import stage_notebook
 
 
