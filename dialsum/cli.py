@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from .commands.experiments import check_experiment, resume_experiment, run_experiment
+from .commands.export import export_experiment
+from .commands.job import run_one_job
 from .commands.listing import list_models, list_runs
-from .commands.options import parser, with_commas, with_dashes
+from .commands.options import parser, with_commas, with_dashed_values, with_dashes
 from .commands.prediction import predict_file
 from .commands.recipes import read_recipe
 from .commands.reports import write_reports
@@ -86,6 +88,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = dict(
     resume=resume_experiment,
     preflight=check_experiment,
     stage=run_one_stage,
+    export=export_experiment,
+    job=run_one_job,
     report=write_reports,
     diagnose=_diagnose,
     models=list_models,
@@ -104,6 +108,7 @@ def _asked_for(argv: list[str]) -> list[str]:  # `dialsum`, `dialsum help` and `
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:  # with those of a recipe, where one was named
+    argv = with_dashed_values(argv)
     top, words = parser(), with_dashes(_asked_for(argv))
     args, extra = top.parse_known_args(words)
     if extra:

@@ -64,6 +64,7 @@ OPTION_CHOICES = dict(  # option → the words that it takes
     tokenizer="mecab kiwi char word",
     tags="split whole",
     multi="mean max",
+    to="sh slurm snakemake",
 )
 
 # %% ../../nbs/modules/commands/option_help.ipynb #5c8e81e0
@@ -89,6 +90,7 @@ _words = dict(  # what stands for a value → the options that take it
     ENGINE="optimization_method",
     KIND="explain",
     LOG="add",
+    OPTIONS="sbatch",
 )
 METAVARS = {name: word for word, names in _words.items() for name in names.split()} | {
     "columns": "OURS=THEIRS",

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LISTS', 'EXPERIMENT_OPTIONS', 'Parser', 'with_dashes', 'with_commas', 'plan_parameters', 'place_of_execution',
-           'parser']
+           'parser', 'with_dashed_values']
 
 # %% ../../nbs/modules/commands/options.ipynb #9d781e42
 import argparse
@@ -216,6 +216,7 @@ EXPERIMENT_OPTIONS: dict[str, dict[str, Any]] = (
 _of_new_ones = ("mode", "experiment_name")  # an experiment has them since it began
 _of_resume = ("strict", "advice", "yes")
 _of_real = ("accept_licence",)
+_of_this_machine = ("workers", "cold")  # where the stages run
 _of_the_call = (
     "config",
     "save_config",
@@ -234,6 +235,8 @@ def _add_run_options(
     p: Parser, command: str, declared: Mapping[str, Parameter]
 ) -> None:  # by topic; declared: from `plan_parameters`
     foreign = set(_of_new_ones if command == "resume" else _of_resume)
+    if command == "export":
+        foreign |= set(_of_this_machine)
     if command != "real":
         foreign |= set(_of_real)
     for topic, names in TOPICS.items():
@@ -306,6 +309,12 @@ def parser() -> Parser:
     )
     _add_run_options(p, "resume", declared)
     _without_defaults(p)
+    _add_export(
+        add("export", "an experiment as scripts for SLURM, Snakemake or sh; nothing is started"), declared
+    )
+    _add_job(
+        add("job", "one stage of an experiment, as those scripts call it", "EXPERIMENT STAGE [OPTION …]")
+    )
     p = add("stage", "one stage notebook with strict parameters", "STAGE [-p NAME VALUE …] [OPTION …]")
     p.add_argument("stage", metavar="STAGE", help=", ".join(stages()))
     p.add_argument(
@@ -392,6 +401,27 @@ def parser() -> Parser:
     return top
 
 # %% ../../nbs/modules/commands/options.ipynb #7bdd2b23
+def _add_export(p: Parser, declared: Mapping[str, Parameter]) -> None:
+    scripts = p.add_argument_group("scripts")
+    _add_own(scripts, "to", _choice("to", "what the scripts are for; one has to be given (default: none)"))
+    gpu = "let each stage that holds a model have a GPU (default: at full size)"
+    _add_own(scripts, "gpu", _switch(gpu))
+    _add_own(scripts, "cpus", _number("cpus", int, "CPUs that each stage asks for", default=4))
+    text = "further options of sbatch for every job, in quotes: '--partition=gpu --time=12:00:00' (default: none)"
+    _add_own(scripts, "sbatch", dict(default="", metavar=metavar("sbatch"), help=text))
+    _add_run_options(p, "export", declared)
+    p.set_defaults(workers=0)
+
+
+def _add_job(p: Parser) -> None:
+    p.add_argument("run", metavar="EXPERIMENT", help="run folder, or its name or a part of it")
+    p.add_argument("key", metavar="STAGE", help="a stage of its plan: data, kobart/train, kobart/fold0/train")
+    text = "CPU threads of the stage; 0 for as many cores as this process may use"
+    _add_own(p, "threads", _number("threads", int, text))
+    for name in ("stage_timeout", "runs"):
+        _add_own(p, name, EXPERIMENT_OPTIONS[name])
+
+
 def _add_json(p: Parser) -> None:
     _add_own(p, "json", EXPERIMENT_OPTIONS["json"])
 
@@ -492,3 +522,16 @@ def _add_score(p: Parser) -> None:
         help=explained(columns, note="; of both files"),
     )
     _add_json(p)
+
+# %% ../../nbs/modules/commands/options.ipynb #0feea9b4
+def with_dashed_values(
+    argv: list[str],  # as typed
+) -> list[str]:
+    "Options whose value begins with a dash in one word: --sbatch --time=1 → --sbatch=--time=1"
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] == "--sbatch":
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words

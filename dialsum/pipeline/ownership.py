@@ -24,6 +24,7 @@ from ..runs.records import Fact, Metrics
 
 # %% ../../nbs/modules/pipeline/ownership.ipynb #805718c6
 _parts = (
+    "job",
     "stage",
     "kernel",
     "hand",

@@ -68,7 +68,10 @@ def resume_command(
     return experiment_command("resume", experiment.folder, *_words(_options(shlex.split(options))))
 
 # %% ../../nbs/modules/report/mending.ipynb #9ed01fa5
-_not_asked_again = ("--experiment-name", "--name", "--json", "--accept-licence", "--reports", "--no-rehearse")
+_not_asked_again = (
+    *("--experiment-name", "--name", "--json", "--accept-licence", "--reports", "--no-rehearse"),
+    *("--to", "--sbatch", "--gpu", "--no-gpu", "--cpus"),  # of `export`
+)
 _kept_elsewhere = ("command", "mode", "models", "scale", "reports", "checkpoints", "workers", "runs")
 
 

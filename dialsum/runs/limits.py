@@ -64,6 +64,8 @@ LIMITS = dict(  # of every number among the stages' parameters and the command l
     fold=Limits(0, default=-1),
     k_folds=Limits(2, default=0),
     workers=Limits(0),
+    threads=Limits(0),
+    cpus=Limits(1),
     stage_timeout=Limits(0),
     load_timeout=Limits(0),
     first_step_timeout=Limits(0),  # 0: by itself, never

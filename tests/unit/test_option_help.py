@@ -127,6 +127,7 @@ def test_the_words_that_an_option_takes_are_those_that_the_code_takes():
     from dialsum.api.chat_prompts import STRATEGIES
     from dialsum.augment.methods import METHODS
     from dialsum.augment.prepare import check_data
+    from dialsum.commands.export import SCRIPTS
     from dialsum.ensemble.mbr import UTILITIES
     from dialsum.generation.augmentation import TTA_STRATEGIES
     from dialsum.generation.choices import CHOICES
@@ -156,6 +157,7 @@ def test_the_words_that_an_option_takes_are_those_that_the_code_takes():
         engine=("auto", *ENGINES),
         optimization_method=("auto", *MEASURED),
         tokenizer=TOKENIZERS,
+        to=SCRIPTS,
     )
     for name, words in of_code.items():
         assert set(OPTION_CHOICES[name].split()) == set(words), name

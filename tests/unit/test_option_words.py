@@ -20,6 +20,10 @@ OF_OTHER_COMMANDS = dict(  # codes that name an option which `preflight` lacks â
     advice_needs_yes="resume",
     yes_without_advice="resume",
     draft_output_without_add="diagnose",
+    export_target_missing="export",
+    sbatch_without_slurm="export",
+    sbatch_unreadable="export",
+    export_holds_key="export",
 )
 OF_FUNCTIONS = {  # said of a call in Python, whose arguments have such names
     "cache_not_quantized",
