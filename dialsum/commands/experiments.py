@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .display import show_progress
+from .execution_places import execution_place
 from .layout import print_rows
 from .listing import fact_score, find_run
 from .options import plan_parameters
@@ -39,7 +40,6 @@ from ..pipeline.done import Reason, why_undone
 from ..pipeline.ownership import working_on
 from ..pipeline.rules import check_systems
 from ..pipeline.scheduler import run_plan
-from ..pipeline.spec import StageSpec
 from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
@@ -57,18 +57,8 @@ from ..scores.metrics import ScoreInterval
 
 if TYPE_CHECKING:
     from dialsum.commands.advice import NextTry
-    from dialsum.pipeline.executor import Executor
 
 # %% ../../nbs/modules/commands/experiments.ipynb #690e3186
-def _executor(args: argparse.Namespace, run: Path, specs: list[StageSpec]) -> "Executor | None":  # None: here
-    place, _, address = getattr(args, "on", "local").partition(":")
-    if place == "local":
-        return None
-    from dialsum.pipeline.ray_executor import RayExecutor
-
-    return RayExecutor([run], address)
-
-
 def _execute(
     request: Request,
     run: Path,
@@ -81,11 +71,13 @@ def _execute(
     workers, reason = at_once(options["workers"], options["scale"])
     if reason:
         print(f"dialsum: {reason}", file=sys.stderr)
-    executor = _executor(args, run, specs)
+    executor, resources = execution_place(args, run, specs, workers)
     try:
         with show_progress(run, specs, executor.workers if executor else workers, undone) as say:
             strict = getattr(args, "strict", False)
-            outcomes = run_plan(specs, workers, say, args.stage_timeout, strict, undone, args.cold, executor)
+            outcomes = run_plan(
+                specs, workers, say, args.stage_timeout, strict, undone, args.cold, executor, resources
+            )
     except KeyboardInterrupt:
         print(f"dialsum: to go on: {experiment_command('resume', run)}", file=sys.stderr)
         raise
@@ -134,7 +126,7 @@ def run_experiment(
     "`dialsum run`, `demo` and `real`: make a run folder, run the plan and print what came of it"
     request, run = new_experiment(args)
     models, scale, workers = (request.options[k] for k in ("models", "scale", "workers"))
-    count = at_once(workers, scale)[0]
+    count = at_once(workers, scale)[0] or "as many as fit"
     print(f"{run.name}: {', '.join(models)} ({scale}), {count} at once, in {run}", file=sys.stderr)
     return _execute(request, run, args)
 

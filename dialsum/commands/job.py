@@ -9,7 +9,6 @@ __all__ = ['run_one_job']
 import argparse
 import os
 import platform
-import re
 import shlex
 import sys
 
@@ -18,6 +17,7 @@ from .resumption import noted_request
 from ..pipeline.jobs import LOST, JobLost, run_job
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
+from ..runs.events import EVENTS, events_file_of
 from ..runs.facts import experiment_record
 from ..runs.records import ExperimentRecord, Fact, Metrics
 
@@ -28,8 +28,7 @@ def _exit_code(fact: Fact[Metrics]) -> int:
 
 
 def _own_events() -> None:  # of this machine: a network file system mixes lines that several machines append
-    host = re.sub(r"[^0-9A-Za-z.-]+", "-", platform.node())
-    os.environ["DIALSUM_EVENTS"] = f"events.{host}.jsonl"
+    os.environ[EVENTS] = events_file_of(platform.node())
 
 # %% ../../nbs/modules/commands/job.ipynb #57fbd3c6
 def run_one_job(

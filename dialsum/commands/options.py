@@ -117,6 +117,15 @@ def _number(
     return dict(type=q.convert, default=q.default, metavar=unit, help=explained(q))
 
 
+def _workers(text: str) -> dict[str, Any]:
+    number = _number("workers", int, text)
+
+    def convert(word: str) -> Any:
+        return number["type"]("0" if word == "auto" else word)
+
+    return number | dict(type=convert, metavar="N|auto")
+
+
 def _switch(text: str) -> dict[str, Any]:  # nothing where it was not typed
     return dict(action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
 
@@ -177,7 +186,9 @@ EXPERIMENT_OPTIONS: dict[str, dict[str, Any]] = (
         optimize_inference=_switch(
             "measure which engine and batch size write fastest here, and predict with those (default: no)"
         ),
-        workers=_number("workers", int, "stages at once; 0 for one on a GPU or at full size, else two"),
+        workers=_workers(
+            "stages at once; 0 or auto for as many as fit where there are GPUs, else one at full size and two replicas"
+        ),
         stage_timeout=_number("stage-timeout", float, "seconds after which a stage is ended; 0 for never"),
         cold=dict(
             action="store_true",

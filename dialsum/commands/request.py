@@ -19,6 +19,7 @@ from .options import plan_parameters
 from .protected import check_outside_models
 from .weights import fetch_weights
 from ..models.cards import CARDS, card
+from ..pipeline.devices import gpus
 from ..pipeline.plan import plan_stages
 from ..pipeline.rules import check_base, check_systems
 from ..pipeline.spec import StageSpec
@@ -182,11 +183,12 @@ def worker_count(
     args: argparse.Namespace,  # of which `workers` is looked at; 0: as many as usual
     scale: str,  # 'full' or 'replica'
 ) -> int:
-    "How many stages may run at once: one on a GPU or at full size, else two"
+    "How many stages may run at once: 0, as many as fit, where there are GPUs; else one at full size, or two replicas"
     if args.workers:
         return int(args.workers)
-    one_at_once = scale == "full" or Path("/dev/nvidia0").exists()
-    return 1 if one_at_once else min(2, os.cpu_count() or 1)
+    if gpus():
+        return 0
+    return 1 if scale == "full" else min(2, os.cpu_count() or 1)
 
 # %% ../../nbs/modules/commands/request.ipynb #b62092de
 def experiment_options(

@@ -24,7 +24,7 @@ def gpus() -> list[str]:  # as CUDA_VISIBLE_DEVICES names them
 
 
 def at_once(
-    workers: int,  # stages at once, as asked
+    workers: int,  # stages at once, as asked; 0: as many as fit
     scale: str,  # 'full' or 'replica'
 ) -> tuple[int, str]:  # (stages at once, why not as many as asked; empty where they are)
     "How many stages go at once: at full size one a GPU, since each plans with all of its memory"

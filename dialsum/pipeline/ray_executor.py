@@ -21,7 +21,7 @@ from .executor import Task
 from .process import run_attempt
 from ..runs.environment import current_environment
 from ..runs.errors import DialsumError
-from ..runs.events import events_file_of
+from ..runs.events import EVENTS, events_file_of
 
 if TYPE_CHECKING:
     import ray
@@ -32,7 +32,7 @@ def _work(task: Task, driver: str, cpus: int, needs_gpu: bool) -> str:
     if not needs_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if platform.node() != driver:
-        os.environ["DIALSUM_EVENTS"] = events_file_of(platform.node())
+        os.environ[EVENTS] = events_file_of(platform.node())
     return run_attempt(task.spec, cpus, task.timeout, reason=task.reason).status
 
 
@@ -124,6 +124,7 @@ class RayExecutor:
         self,
         runs: Iterable[Path],  # run folders, which each node must see
         address: str = "",  # of a cluster's head, 'auto' or HOST:PORT; empty: a cluster of this machine alone
+        workers: int = 0,  # tasks at once; 0: as many as fit
         grace: float = 20,  # seconds that stages may take to end when they are stopped
     ) -> None:
         self.ray, self.grace = _import_ray(), grace
@@ -141,7 +142,8 @@ class RayExecutor:
         self.total: Counter[str] = Counter()
         for node in self.nodes:
             self.total.update(node)
-        self.workers = max(1, int(self.total["CPU"]))
+        self.most = workers
+        self.workers = workers or max(1, int(self.total["CPU"]))
         self.at_work: dict[Future[Any], dict[str, float]] = {}
 
     def _answers(self, nodes: list[dict[str, Any]], runs: list[Path]) -> dict[str, dict[str, Any] | None]:
@@ -168,6 +170,8 @@ class RayExecutor:
     def has_room(self, **resources: Any) -> bool:
         "Whether the cluster as a whole has what a task needs; which node has it is Ray's to find"
         self.at_work = {future: amounts for future, amounts in self.at_work.items() if not future.done()}
+        if self.most and len(self.at_work) >= self.most:
+            return False
         request = self._amounts(resources)
         for name, amount in request.items():
             if amount and amount + sum(amounts[name] for amounts in self.at_work.values()) > self.total[name]:

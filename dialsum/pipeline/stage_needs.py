@@ -30,6 +30,12 @@ class Needs:
     gpu_memory: int = 0  # GiB of the GPU's; 0: unknown, or there is none
     note: str = ""  # what the planner cannot tell, a sentence
 
+    @property
+    def resources(self) -> dict[str, int]:
+        "The same for an executor, sizes in bytes"
+        sizes = dict(memory=self.memory * 2**30, gpu_memory=self.gpu_memory * 2**30)
+        return dict(cpus=self.cpus, gpus=self.gpus, **sizes)
+
     def __str__(self) -> str:
         parts = [f"{self.memory} GiB of memory", f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"]
         if self.gpus:
@@ -41,6 +47,7 @@ class Needs:
 # %% ../../nbs/modules/pipeline/stage_needs.ipynb #66585a75
 _PROCESS = 4  # GiB of a process tree with torch, and on a GPU with CUDA's context
 _WITHOUT_MODEL = 3  # GiB of one that reads tables
+_REPLICA = 2  # GiB of a GPU that a replica takes, CUDA's context included
 _MARGIN = 1.25  # of what is estimated
 
 
@@ -108,7 +115,7 @@ def _needs_of(spec: StageSpec, training: dict[str, Any], gpu: bool, cpus: int) -
     if spec.stage not in _STAGES_WITH_MODEL or elsewhere:
         needs = Needs(_WITHOUT_MODEL, cpus)
     elif params.get("scale", "full") == "replica":
-        needs = Needs(_PROCESS, cpus, int(gpu))
+        needs = Needs(_PROCESS, cpus, int(gpu), _REPLICA if gpu else 0)
     else:
         needs = _with_model(spec.stage, card(spec.model), params, gpu, cpus)
     if _rewrites_with_folder(spec):

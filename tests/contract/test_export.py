@@ -269,17 +269,17 @@ def job(typed, monkeypatch):
 
 HOLD = """import sys, time
 from pathlib import Path
-from dialsum.runs.locks import hold
-hold(Path(sys.argv[1]))
-print(flush=True)
+from dialsum.runs.leases import hold
+hold(Path(sys.argv[1]), *sys.argv[2:])
+print("held", flush=True)
 time.sleep(600)"""
 
 
 @contextmanager
-def held(path):  # by another process
-    other = subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE)
+def held(*words):  # by another process; words: as for `hold`
+    other = subprocess.Popen([sys.executable, "-c", HOLD, *words], stdout=subprocess.PIPE)
     try:
-        other.stdout.readline()
+        assert other.stdout.readline() == b"held\n"
         yield
     finally:
         other.kill()
@@ -310,8 +310,7 @@ def test_a_job_stays_out_while_an_experiment_is_run_or_resumed(export, job):
 
 def test_a_job_that_comes_too_early_is_to_be_tried_again(export, job):
     run, _ = export("--to", "sh")
-    (run / "kobart").mkdir()
-    with held(run / "kobart" / ".train.lock"):
+    with held(run, "job.kobart_train", "kobart/train"):
         early = job(run, "kobart/evaluate")
         twice = job(run, "kobart/train")
     assert (early.returncode, twice.returncode) == (75, 75)

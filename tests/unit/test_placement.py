@@ -1,0 +1,72 @@
+"Which stages share a machine: no GPU is promised twice, and whoever is alone may try"
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialsum.pipeline.executor import LocalExecutor, Task
+from dialsum.pipeline.placement import Room, gpu_bytes
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.shares import GPU_SHARE, within_share
+
+GIB = 2**30
+SIZES = st.integers(0, 30)  # GiB; 0: nobody knows
+NEEDS = st.tuples(st.integers(0, 3), SIZES, st.integers(0, 40), st.booleans())
+
+
+@given(st.lists(st.integers(8, 80), max_size=4), st.integers(0, 3), st.lists(NEEDS, max_size=30))
+def test_no_memory_is_promised_twice(cards, workers, needs):
+    gpus = {str(i): size * GIB for i, size in enumerate(cards)}
+    room = Room(workers, gpus, 64 * GIB)
+    for count, gpu_memory, memory, ends in needs:
+        share = room.place(gpus=count, gpu_memory=gpu_memory * GIB, memory=memory * GIB)
+        if share is None:
+            assert room.shares  # who is alone never waits
+        else:
+            room.shares.append(share)
+        if ends and room.shares:
+            room.shares.pop(0)
+        assert not workers or len(room.shares) <= workers
+        if workers:
+            continue
+        for name, size in gpus.items():
+            users = [s for s in room.shares if name in (s.devices or ())]
+            promised = [s.gpu_memory or size for s in users]
+            assert len(users) <= 1 or sum(promised) <= size
+        assert len(room.shares) <= 1 or sum(s.memory for s in room.shares) <= room.memory
+
+
+def test_a_stage_sees_its_gpus_alone_and_plans_within_its_share(monkeypatch):
+    given_to = {}
+    monkeypatch.setattr("dialsum.pipeline.placement.gpu_bytes", lambda: {"0": 24 * GIB, "1": 24 * GIB})
+    monkeypatch.setattr(
+        "dialsum.pipeline.executor.run_attempt",
+        lambda spec, threads, timeout, share, *more: given_to.setdefault(spec.stage, share.environment),
+    )
+    here = LocalExecutor(workers=0, cold=True)
+    futures = [
+        here.submit(Task(StageSpec("run", stage)), gpus=count, gpu_memory=size)
+        for stage, count, size in (("train", 1, 20 * GIB), ("report", 0, 0))
+    ]
+    for future in futures:
+        future.result()
+    here.stop()
+    assert given_to["train"] == {"CUDA_VISIBLE_DEVICES": "0", GPU_SHARE: str(20 * GIB)}
+    assert given_to["report"] == {"CUDA_VISIBLE_DEVICES": ""}
+    assert not here.room.shares
+    monkeypatch.setenv(GPU_SHARE, given_to["train"][GPU_SHARE])
+    assert within_share(24 * GIB) == 20 * GIB and within_share(3 * GIB) == 3 * GIB
+
+
+def test_the_sizes_of_gpus_are_those_that_the_driver_tells(monkeypatch, tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\necho "0, GPU-1a2b3c, 24576"\necho "1, GPU-4d5e6f, [N/A]"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-1a,1")
+    assert gpu_bytes() == {"0": 24 * GIB, "GPU-1a": 24 * GIB, "1": 0}
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert gpu_bytes() == {"0": 0, "GPU-1a": 0, "1": 0}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_bytes() == {}
