@@ -7,6 +7,7 @@ __all__ = ['Board', 'board', 'show_progress']
 
 # %% ../../nbs/modules/commands/display.ipynb #3a7f02e3
 import os
+import platform
 import sys
 import threading
 from collections.abc import Collection, Iterator
@@ -45,7 +46,10 @@ _colours = dict(
 
 def _running(p: StageProgress) -> str:  # '40% 12 s, 8 s left'
     left = f", {p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
-    return f"{p.share:.0%} {p.seconds:.0f} s{left}"
+    place = (
+        f" on {p.place}" if p.place not in ("", platform.node()) else ""
+    )  # elsewhere, or on a GPU of its own
+    return f"{p.share:.0%} {p.seconds:.0f} s{left}{place}"
 
 
 def _piece(stage: str, p: StageProgress) -> Piece:  # '✓ train 24 s'

@@ -17,6 +17,7 @@ from ..runs.errors import DialsumError
 from ..runs.events import now
 from ..runs.identity import is_free
 from ..runs.records import key_of
+from ..runs.shares import place_name
 
 # %% ../../nbs/modules/pipeline/status.ipynb #5ef2899a
 @dataclass
@@ -29,6 +30,7 @@ class StageProgress:
     seconds: float = 0  # that it took, or has taken so far
     seconds_left: float | None = None  # as it says itself
     attempt: str = ""  # that began last
+    place: str = ""  # where it runs, as `place_name` says it
 
 
 def _key_of(event: dict[str, Any]) -> str:  # of a stage
@@ -55,6 +57,7 @@ def progress(
         if event["event"] == "start":
             stage.state, stage.since = "running", event["time"]
             stage.attempt = event.get("attempt", "")
+            stage.place = place_name(event.get("host", ""), event.get("devices", ()))
         if event["event"] == "lost":
             stage.state, stage.share, stage.seconds_left = "waiting", 0, None
         if event["event"] == "beat" and event.get("total"):

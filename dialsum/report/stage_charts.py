@@ -21,7 +21,8 @@ from .markdown import without_paths
 from .stage_order import arrows
 from .texts import duration, shortened
 from ..runs.error_facts import error_message
-from ..runs.records import ErrorRecord, key_of
+from ..runs.records import ErrorRecord, Fact, key_of
+from ..runs.shares import place_name
 
 # %% ../../nbs/modules/report/stage_charts.ipynb #7c3e0b01
 def _moment(text: str) -> datetime:  # text: ISO 8601, as facts write it
@@ -60,8 +61,14 @@ def gantt(experiment: Experiment) -> Gantt | None:  # None when no stage ran
     def local(text: str) -> datetime:
         return _moment(text).astimezone(start.tzinfo)
 
+    places = {place_name(fact.host, fact.devices) for _, fact in ran}
+
+    def title(step: Step[Any], fact: Fact[Any]) -> str:  # with its place where there are several
+        return f"{step.title}({place_name(fact.host, fact.devices)})" if len(places) > 1 else step.title
+
     bars = [
-        Bar(_section(s), s.title, local(fact.started), s.seconds, s.status, **group_of(s)) for s, fact in ran
+        Bar(_section(s), title(s, fact), local(fact.started), s.seconds, s.status, **group_of(s))
+        for s, fact in ran
     ]  # a clock can be set back meanwhile
     return Gantt(start, end, tuple(bars), tuple(local(attempt.time) for attempt in experiment.attempts))
 

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -24,6 +25,7 @@ from .files import json_ready, to_json, write_atomic
 from .identity import stage_identity
 from .parameters import stages
 from .records import SCHEMA, ErrorRecord, ExperimentRecord, Fact, M, Metrics
+from .shares import own_devices
 
 # %% ../../nbs/modules/runs/facts.ipynb #b87895bf
 def _content(path: Path) -> dict[str, Any]:  # path: of a fact file or an experiment.json
@@ -58,6 +60,10 @@ def experiment_record(
     return ExperimentRecord.read(_content(path), path) if path.exists() else None
 
 # %% ../../nbs/modules/runs/facts.ipynb #f66b32e8
+def _origin() -> dict[str, Any]:  # what a fact tells of where it was made
+    return dict(environment=current_environment(), host=platform.node(), devices=own_devices())
+
+
 def make_fact(
     run: Path,  # run folder
     stage: str,  # 'train', …
@@ -92,7 +98,7 @@ def make_fact(
         outputs=outputs or {},
         identity=stage_identity(stage, params, inputs),
         metrics=metrics or {},
-        environment=current_environment(),
+        **_origin(),
         error=error,
     )
     kind = type(metrics) if isinstance(metrics, Metrics) else Metrics

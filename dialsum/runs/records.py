@@ -157,6 +157,8 @@ class Fact(Record, Generic[M]):
     identity: Text = ""  # hash of what the result depends on
     metrics: M
     environment: Environment = Environment()
+    host: Text = ""  # name of the machine
+    devices: list[Text] = []  # GPUs that the stage was given there
     error: ErrorRecord | None = None
 
     @model_validator(mode="before")
