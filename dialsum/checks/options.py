@@ -19,7 +19,7 @@ from ..models.sizes import skeleton
 from ..runs.errors import DialsumError
 from ..runs.limits import check_numbers
 from ..training.lora import targets
-from ..training.recipe import Recipe, make_recipe
+from ..training.recipe import Recipe, check_share, make_recipe
 
 # %% ../../nbs/modules/checks/options.ipynb #1df3d192
 def _option_of(
@@ -40,6 +40,7 @@ def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[
     }
     attempts |= dict(
         recipe=lambda: make_recipe(card, scale, options),
+        processes=lambda: check_share(make_recipe(card, scale, options), options.get("processes", 1)),
         max_source=lambda: check_source(card, make_recipe(card, scale, options).max_source),
         decoding=lambda: make_decoding(card, scale, options),
         precision=lambda: Precision.for_this_machine(

@@ -14,7 +14,7 @@ from .finding import Finding
 from ..generation.decoding import Decoding, make_decoding
 from ..models.cards import ModelCard
 from ..models.memory import gib
-from ..models.memory_plan import available_memory, row_of
+from ..models.memory_plan import row_of
 from ..models.precision import Precision
 from ..models.row_lengths import RowLengths
 from ..models.writing_memory import estimate_generation
@@ -24,6 +24,7 @@ from dialsum.training.recipe import (
     Recipe,
     make_recipe,
     memory_needed,
+    memory_of_process,
     plan_training,
     requested_training,
     row_size,
@@ -110,11 +111,12 @@ def check_memory(
     try:
         requested, device = requested_training(card, scale, options)
         search = make_decoding(card, scale, options)
-        need = memory_needed(card, requested, device, lengths)
+        processes = options.get("processes", 1)
+        need = memory_needed(card, requested, device, lengths, processes)
     except DialsumError:
         return []  # told by check_options
     if available is None:
-        available = available_memory(device.device)
+        available = memory_of_process(device.device, processes)
     free_batch = {name: value for name, value in options.items() if name != "batch_size"}
     try:
         recipe, precision, choice = plan_training(card, scale, free_batch, available, lengths=lengths)

@@ -68,7 +68,7 @@ def _execute(
     "Run an experiment and print its outcome; returns the exit code"
     specs = request.stages(run)
     options = request.options
-    workers, reason = at_once(options["workers"], options["scale"])
+    workers, reason = at_once(options["workers"], options["scale"], options.get("processes", 1))
     if reason:
         print(f"dialsum: {reason}", file=sys.stderr)
     executor, resources = execution_place(args, run, specs, workers)
@@ -126,7 +126,7 @@ def run_experiment(
     "`dialsum run`, `demo` and `real`: make a run folder, run the plan and print what came of it"
     request, run = new_experiment(args)
     models, scale, workers = (request.options[k] for k in ("models", "scale", "workers"))
-    count = at_once(workers, scale)[0] or "as many as fit"
+    count = at_once(workers, scale, request.options.get("processes", 1))[0] or "as many as fit"
     print(f"{run.name}: {', '.join(models)} ({scale}), {count} at once, in {run}", file=sys.stderr)
     return _execute(request, run, args)
 

@@ -6,7 +6,9 @@
 __all__ = ['CHOICES', 'learned_lengths', 'choose_on_dev', 'decoding_choices', 'follow_choices', 'Judge', 'judge']
 
 # %% ../../nbs/modules/generation/choices.ipynb #c1ad4113
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +16,14 @@ import pandas as pd
 
 from ..data.lengths import LengthRule, fit_lengths
 from ..data.rows import rows_of
+from .decoding import Decoding
+from .engines import Engine
 from .metrics import Choices, EvaluateMetrics
 from .predictor import Predictor
 from ..korean.sentences import whole_sentences
+from ..models.loading import LoadedModel
 from ..models.prompts import Codec
+from ..models.ranks import from_first, is_first
 from ..runs.errors import unknown
 from ..runs.facts import place
 from ..runs.stage import Stage
@@ -153,10 +159,22 @@ class Judge:
 
     def __call__(self) -> dict[str, Any]:  # rouge1, rouge2, rougeL, rouge_mean (F1, 0-100); per_dialogue
         summaries = self.predictor.predict_batch(list(self.rows["dialogue"]))
+        scores = self.scores(summaries) if is_first() else {}
+        return from_first(scores)
+
+    def scores(self, summaries: list[str]) -> dict[str, Any]:  # as a call returns them
         table = rouge(summaries, list(self.rows["summaries"]))
         means = {kind: score.f for kind, score in table.score.items()}
         means["rouge_mean"] = means.pop("mean")
         return means | dict(per_dialogue=table.per_dialogue[:, 3].round(4).tolist())
+
+    def maker(self) -> Callable[[LoadedModel], "Judge"]:
+        "What makes the same of another copy of the model; can be sent to another process"
+        return partial(_judge_by, self.rows, self.predictor.batch_size, self.predictor.decoding)
+
+
+def _judge_by(rows: pd.DataFrame, batch_size: int, decoding: Decoding, loaded: LoadedModel) -> Judge:
+    return judge(Engine("hf", 0, loaded, batch_size, 0, decoding), rows)
 
 
 def judge(

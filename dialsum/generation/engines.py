@@ -22,6 +22,7 @@ from .turned_head import head_turned
 from .writer import padded
 from ..models.checkpoints import adapter_base
 from ..models.loading import LoadedModel
+from ..models.ranks import from_first, gathered, process_count, rank
 from ..runs.errors import DialsumError, unknown
 from ..runs.ticker import ProgressTicker
 
@@ -109,10 +110,14 @@ class Engine(Predictor):
         return len(lengths) * lengths[0] if self.pads else sum(lengths)
 
     def write_groups(
-        self, texts: list[str], instructions: list[str] | None = None, **options: Any
+        self,
+        texts: list[str],
+        instructions: list[str] | None = None,
+        groups: list[list[int]] | None = None,  # from `groups`; None: all
+        **options: Any,
     ) -> Generator[tuple[list[int], list[str], float], None, None]:
         "Group by group: (indices, their summaries, seconds)"
-        for rows in self.groups(texts):
+        for rows in self.groups(texts) if groups is None else groups:
             started = time.monotonic()
             group = [texts[i] for i in rows]
             summaries = self._group(group, instructions and [instructions[i] for i in rows], options)
@@ -121,22 +126,26 @@ class Engine(Predictor):
     def _summaries(
         self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]
     ) -> list[str]:  # in the order of `texts`
-        summaries = [""] * len(texts)
-        reached = [False] * len(texts)
+        summaries: dict[int, str] = {}  # by index
+        reached: dict[int, bool] = {}
         self.reached = []
-        count = 0
-        ticker = ProgressTicker(self.overall_progress, len(texts))
-        self._call_decoding(options)  # refuses what cannot be followed, also where there is no text
+        is_random = self._call_decoding(options).temperature > 0  # refuses what cannot be followed, too
+        groups = from_first(self.groups(texts))
+        if not is_random:  # else chance runs through all of them
+            groups = groups[rank() :: process_count()]
+        ticker = ProgressTicker(self.overall_progress, sum(map(len, groups)))
         with self.seeded():  # once for all groups
-            for rows, group, _ in self.write_groups(texts, instructions, **options):
-                for i, summary in zip(rows, group):
-                    summaries[i] = summary
-                for i, is_late in zip(rows, self.reached):
-                    reached[i] = is_late
-                count += len(rows)
-                ticker.update(count)
-        self.reached = reached  # of all groups, not of the last one
-        return summaries
+            for rows, group, _ in self.write_groups(texts, instructions, groups, **options):
+                summaries |= zip(rows, group)
+                reached |= zip(rows, self.reached)
+                ticker.update(len(summaries))
+        for their_summaries, their_reached in gathered((summaries, reached)):
+            summaries |= their_summaries
+            reached |= their_reached
+        self.reached = [
+            reached.get(i, False) for i in range(len(texts))
+        ]  # of all groups, not of the last one
+        return [summaries[i] for i in range(len(texts))]
 
     def _group(self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]) -> list[str]:
         return super()._summaries(texts, instructions, options)

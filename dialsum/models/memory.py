@@ -173,13 +173,15 @@ def estimate_memory(
     length: int = 512,  # tokens of a whole row; for encoder-decoders of the source
     target: int = 128,  # tokens that are learned: of the target, or of a causal model's row
     device: str = "cuda",  # 'cuda' or 'cpu'
+    processes: int = 1,  # that train together, each with a whole copy of the model; the estimate is of one of them
     **settings: Any,  # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `TrainingStep`
 ) -> Memory:  # the default method is the card's
     "Memory of one training step from shapes alone; after Korthikanti et al. 2022, but autograd does the counting"
     step = usual_step(card, batch, length, target, **settings)
     fixed = fixed_bytes(card, step)
     resident = dict(weights=fixed.weights, adapter=fixed.adapter, optimizer=fixed.optimizer)
-    gradient_bytes = fixed.gradients if step.accumulation > 1 else 0
+    # several processes exchange gradients in buckets, which stay
+    gradient_bytes = fixed.gradients if step.accumulation > 1 or processes > 1 else 0
     backward = Memory(**resident, **peak_of_step(card, step, device, gradient_bytes))
     update = Memory(**resident, gradients=fixed.gradients)
     return with_overhead(max(backward, update, key=lambda memory: memory.total), device)

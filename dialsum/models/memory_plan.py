@@ -137,17 +137,17 @@ def plan_memory(
     dropout: bool = True,  # whether a share of its inputs is dropped
     checkpointing: bool = False,  # whether gradient checkpointing is wanted anyway
     smoothing: bool = False,  # label smoothing
+    processes: int = 1,  # that train together; memory and rows are those of one of them
 ) -> MemoryPlan:
     "Batch, accumulation, checkpointing and method that fit; raises `DialsumError` when nothing does"
     method, limit = method or card.method, int(available_bytes * (1 - spare))
-    batches = _divisors(effective_batch)
     row = row_of(card, length, target)
     for way_method, recompute in _ways(method, quantize, checkpointing):
         precision = decide(card, way_method, device, wish=wish, gradient_checkpointing=recompute)
-        way = _Way(card, precision, length, target, effective_batch, rank, dropout, smoothing)
+        way = _Way(card, precision, length, target, effective_batch, rank, dropout, smoothing, processes)
         if way.fixed() > limit:
             continue  # no batch is worth an estimate
-        batch, need = _largest(batches, way.estimate, limit)
+        batch, need = _largest(_divisors(effective_batch), way.estimate, limit)
         if need.total <= limit:
             reason = _reason(way_method, batch, recompute, need, available_bytes, row)
             return MemoryPlan(way_method, batch, effective_batch // batch, recompute, need, reason)
@@ -187,6 +187,7 @@ class _Way:
     rank: int  # of LoRA
     dropout: bool
     smoothing: bool
+    processes: int
 
     def fixed(self) -> int:  # bytes of weights, adapter and optimizer
         p = self.precision
@@ -210,6 +211,7 @@ class _Way:
             rank=self.rank,
             dropout=self.dropout,
             smoothing=self.smoothing,
+            processes=self.processes,
         )
 
 

@@ -75,7 +75,9 @@ def _log_to_stdout() -> None:
     logging.getLogger("papermill.translators").setLevel(logging.ERROR)
 
 # %% ../../nbs/modules/pipeline/execution.ipynb #aebab5e0
-ERROR_KINDS = dict(Blocked="optional", DialsumError="user", TimeLimit="timeout")  # class of an error → kind
+ERROR_KINDS = dict(
+    Blocked="optional", DialsumError="user", RankDied="died", TimeLimit="timeout"
+)  # class of an error → kind
 
 
 def _of_notebook(

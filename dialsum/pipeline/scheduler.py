@@ -217,7 +217,8 @@ class _Work:
                 self.settle(attempt)
 
     def needs(self, spec: StageSpec) -> dict[str, Any]:
-        return self.resources.get(spec.key, {})
+        gpus_of_processes = dict(gpus=spec.params.get("processes", 1)) if spec.stage == "train" else {}
+        return self.resources.get(spec.key, gpus_of_processes)
 
     def look(self, place: int) -> None:
         "Find out whether a stage has to run"

@@ -27,13 +27,15 @@ class Needs:
     memory: int  # GiB of the machine's own memory
     cpus: int = 1
     gpus: int = 0
-    gpu_memory: int = 0  # GiB of the GPU's; 0: unknown, or there is none
+    gpu_memory: int = 0  # GiB of each of them, at least; 0: unknown, or there is none
+    usual_gpu_memory: int = 0  # GiB that it would take where there are as many, with the batch of its recipe
     note: str = ""  # what the planner cannot tell, a sentence
 
     @property
     def resources(self) -> dict[str, int]:
         "The same for an executor, sizes in bytes"
-        sizes = dict(memory=self.memory * 2**30, gpu_memory=self.gpu_memory * 2**30)
+        of_gpu = self.usual_gpu_memory or self.gpu_memory
+        sizes = dict(memory=self.memory * 2**30, gpu_memory=of_gpu * 2**30)
         return dict(cpus=self.cpus, gpus=self.gpus, **sizes)
 
     def __str__(self) -> str:
@@ -67,14 +69,24 @@ def _smallest_step(recipe: Recipe, precision: Precision) -> tuple[Recipe, Precis
     return recipe, replace(precision, gradient_checkpointing=True)
 
 
-def _bytes(stage: str, c: ModelCard, params: dict[str, Any], gpu: bool) -> tuple[int, int]:  # (all, weights)
+@dataclass(frozen=True)
+class _Size:
+    "Bytes that one process of a stage takes where it computes"
+
+    total: int  # at least
+    usual: int  # with the batch of its recipe
+    weights: int
+
+
+def _size(stage: str, c: ModelCard, params: dict[str, Any], gpu: bool) -> _Size:
     recipe = make_recipe(c, "full", params)
     precision = _precision(c, recipe, params, gpu)
     if stage == "train":
+        processes = params.get("processes", 1)
+        need = usual = memory_needed(c, recipe, precision, processes=processes)
         if gpu and not params.get("batch_size"):
-            recipe, precision = _smallest_step(recipe, precision)
-        need = memory_needed(c, recipe, precision)
-        return need.total, need.weights
+            need = memory_needed(c, *_smallest_step(recipe, precision), processes=processes)
+        return _Size(need.total, usual.total, need.weights)
     search = make_decoding(c, "full", params)
     batch = 64 if stage == "optimize" else params.get("eval_batch_size", 32)
     new_tokens = search.max_new_tokens or recipe.max_target
@@ -88,22 +100,29 @@ def _bytes(stage: str, c: ModelCard, params: dict[str, Any], gpu: bool) -> tuple
         precision.quantization != "",
         precision.device,
     )
-    return written.total, written.weights
+    return _Size(written.total, written.total, written.weights)
 
 # %% ../../nbs/modules/pipeline/stage_needs.ipynb #9f211f9c
+def _processes(stage: str, params: dict[str, Any]) -> int:  # that compute at once
+    return int(params.get("processes", 1)) if stage == "train" else 1
+
+
 def _with_model(
     stage: str, c: ModelCard, params: dict[str, Any], gpu: bool, cpus: int
 ) -> Needs:  # of a model at full size
-    usual = Needs(_PROCESS, cpus, int(gpu))
+    processes = _processes(stage, params)
+    needs = Needs(processes * _PROCESS, cpus, processes * int(gpu))
     try:
-        total, weights = _bytes(stage, c, params, gpu)
+        size = _size(stage, c, params, gpu)
     except DialsumError as e:
-        return replace(usual, note=f"How much a model of these options takes is not known: {e}")
-    if stage == "soup":
-        weights *= 3  # the mean of several is made in the machine's memory
+        return replace(needs, note=f"How much a model of these options takes is not known: {e}")
+    extra = 3 * size.weights if stage == "soup" else 0  # the mean of several is made in the machine's memory
     if gpu:
-        return replace(usual, memory=_PROCESS + _rounded(weights), gpu_memory=_rounded(total))
-    return replace(usual, memory=_PROCESS + _rounded(total + (weights if stage == "soup" else 0)))
+        memory = needs.memory + _rounded(max(processes * size.weights, extra))
+        return replace(
+            needs, memory=memory, gpu_memory=_rounded(size.total), usual_gpu_memory=_rounded(size.usual)
+        )
+    return replace(needs, memory=needs.memory + _rounded(processes * size.total + extra))
 
 # %% ../../nbs/modules/pipeline/stage_needs.ipynb #7a1e969b
 _STAGES_WITH_MODEL = ("train", "evaluate", "optimize", "predict", "tta", "epoch_candidates", "soup")
@@ -115,7 +134,8 @@ def _needs_of(spec: StageSpec, training: dict[str, Any], gpu: bool, cpus: int) -
     if spec.stage not in _STAGES_WITH_MODEL or elsewhere:
         needs = Needs(_WITHOUT_MODEL, cpus)
     elif params.get("scale", "full") == "replica":
-        needs = Needs(_PROCESS, cpus, int(gpu), _REPLICA if gpu else 0)
+        processes = _processes(spec.stage, params)
+        needs = Needs(processes * _PROCESS, cpus, processes * int(gpu), _REPLICA if gpu else 0)
     else:
         needs = _with_model(spec.stage, card(spec.model), params, gpu, cpus)
     if _rewrites_with_folder(spec):
@@ -135,6 +155,7 @@ def _largest(several: list[Needs]) -> Needs:
         cpus=max(needs.cpus for needs in several),
         gpus=max(needs.gpus for needs in several),
         gpu_memory=max(needs.gpu_memory for needs in several),
+        usual_gpu_memory=max(needs.usual_gpu_memory for needs in several),
         note="It judges its machine for the models, and wants one like theirs.",
     )
 

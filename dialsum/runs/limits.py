@@ -75,6 +75,7 @@ LIMITS = dict(  # of every number among the stages' parameters and the command l
     epochs=Limits(1, default=0),
     batch_size=Limits(1, default=0),
     gradient_accumulation_steps=Limits(1),
+    processes=Limits(1),
     learning_rate=Limits(0, 1, above=True, below=True, default=0),
     warmup_ratio=_share,
     weight_decay=Limits(0),

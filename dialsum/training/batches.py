@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Example', 'Size', 'POOL', 'POOLS', 'WINDOW', 'Examples', 'size_of', 'rows_of_updates', 'micro_batches',
-           'UpdateSampler', 'UpdateCollator']
+           'share_of_update', 'unlearned', 'UpdateSampler', 'UpdateCollator']
 
 # %% ../../nbs/modules/training/batches.ipynb #fc4a44e2
 import math
@@ -136,6 +136,25 @@ def micro_batches(
             passes.append([example])
     return passes
 
+# %% ../../nbs/modules/training/batches.ipynb #5fcfed53
+def share_of_update(
+    rows: list[int],  # of an update, their numbers
+    size: Callable[[int], Size],  # of the row with a number
+    rank: int,  # from 0
+    processes: int,
+) -> list[int]:  # the rows themselves where there is one process; perhaps none
+    "What one of several processes learns of an update"
+    if processes == 1:
+        return rows
+    return sorted(rows, key=size, reverse=True)[rank::processes]
+
+
+def unlearned(
+    example: Example,
+) -> Example:
+    "The same, without a label"
+    return example | dict(labels=[-100] * len(example["labels"]))
+
 # %% ../../nbs/modules/training/batches.ipynb #9e5b5a90
 class UpdateSampler:
     "Gives a data loader the rows of an epoch's updates"
@@ -143,10 +162,13 @@ class UpdateSampler:
     def __init__(
         self,
         examples: Examples,
-        per_update: int,  # rows
+        per_update: int,  # rows, of all processes
         seed: int,
+        rank: int = 0,  # whose share it gives, of those that train together
+        processes: int = 1,  # that train together
     ) -> None:
         self.examples, self.per_update, self.seed = examples, per_update, seed
+        self.rank, self.processes = rank, processes
         self.epoch, self.first = 0, examples.longest()
 
     def __len__(self) -> int:
@@ -154,7 +176,8 @@ class UpdateSampler:
 
     def __iter__(self) -> Iterator[list[int]]:
         size, rows = self.examples.size, len(self.examples)
-        return rows_of_updates(size, rows, self.per_update, self.seed, self.epoch, self.first)
+        for update in rows_of_updates(size, rows, self.per_update, self.seed, self.epoch, self.first):
+            yield share_of_update(update, size, self.rank, self.processes)
 
     def set_epoch(
         self,
@@ -171,8 +194,12 @@ class UpdateCollator:
         self,
         collate: Callable[[list[Example]], Any],  # makes padded tensors of a pass
         most: Size,  # tokens that a pass may have
+        filler: Examples
+        | None = None,  # of which a process learns nothing, where an update has no row for it
     ) -> None:
-        self.collate, self.most = collate, most
+        self.collate, self.most, self.filler = collate, most, filler
 
     def __call__(self, examples: list[Example]) -> dict[str, list[Any]]:  # 'passes': what `collate` makes
+        if self.filler and not examples:
+            examples = [unlearned(self.filler[0])]
         return dict(passes=[self.collate(batch) for batch in micro_batches(examples, self.most)])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'make_recipe', 'with_adapter_options', 'adapter_options', 'options_of_peft',
            'options_of_models', 'updates', 'warmup', 'memory_needed', 'row_size', 'lengths_here', 'requested_training',
-           'TrainingPlan', 'plan_training']
+           'TrainingPlan', 'memory_of_process', 'check_share', 'plan_training']
 
 # %% ../../nbs/modules/training/recipe.ipynb #9bd98ebb
 import json
@@ -205,11 +205,14 @@ def memory_needed(
     r: Recipe,
     precision: Precision,
     lengths: RowLengths | None = None,  # of the rows at hand; None: as long as the recipe allows
-) -> Memory:
+    processes: int = 1,  # that train together
+) -> Memory:  # of one process
     "What one step of a training needs"
+    share = max(1, r.batch_size * r.gradient_accumulation_steps // processes)
+    batch = min(r.batch_size, share)
     return estimate_memory(
         card,
-        r.batch_size,
+        batch,
         device=precision.device,
         method=r.method,
         weights=precision.weights,
@@ -218,7 +221,8 @@ def memory_needed(
         rank=r.lora_r or _usual_rank,
         dropout=r.lora_dropout != 0,
         optimizer=precision.optimizer,
-        accumulation=r.gradient_accumulation_steps,
+        accumulation=math.ceil(share / batch),
+        processes=processes,
         smoothing=r.label_smoothing > 0,
         **row_size(card, r, lengths),
     )
@@ -297,6 +301,33 @@ class TrainingPlan(NamedTuple):
         return "\n".join(["| setting | |", "| --- | --- |", *rows])
 
 
+def memory_of_process(
+    device: str,  # 'cpu' or 'cuda'
+    processes: int,  # that train together on this machine
+) -> int:  # bytes
+    "What one of several processes may take: of a GPU all that is free, of main memory its part"
+    available = available_memory(device)
+    return available // processes if device == "cpu" else available
+
+
+def check_share(
+    r: Recipe,
+    processes: int,  # that train together
+) -> None:
+    "Raises `DialsumError` where the rows of an update cannot be dealt out evenly"
+    rows = r.batch_size * r.gradient_accumulation_steps
+    if rows % processes:
+        fitting = [n for n in range(1, min(processes, rows) + 1) if rows % n == 0]
+        raise DialsumError(
+            "update_not_divisible",
+            batch=r.batch_size,
+            accumulation=r.gradient_accumulation_steps,
+            rows=rows,
+            processes=processes,
+            fitting=fitting[-1],
+        )
+
+
 def plan_training(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
@@ -308,6 +339,7 @@ def plan_training(
 ) -> TrainingPlan:
     "How a model is trained here; raises `DialsumError` when it does not fit whatever is chosen"
     r, precision = requested_training(card, scale, params)
+    check_share(r, params.get("processes", 1))
     if scale == "replica" or params.get("batch_size"):
         return TrainingPlan(r, precision, "")
     choice = _earlier_choice(choice_file, r)
@@ -340,12 +372,13 @@ def _choice(
     available: int | None,
     lengths: RowLengths | None,
 ) -> dict[str, Any]:  # JSON-ready: what was asked for, the recipe that fits, checkpointing and why
+    processes = params.get("processes", 1)
     if available is None:
-        available = available_memory(precision.device)
+        available = memory_of_process(precision.device, processes)
     plan = plan_memory(
         card,
         available,
-        r.batch_size * r.gradient_accumulation_steps,
+        r.batch_size * r.gradient_accumulation_steps // processes,
         method=r.method,
         device=this_device(),
         wish=params.get("precision", ""),
@@ -354,12 +387,13 @@ def _choice(
         dropout=r.lora_dropout != 0,
         checkpointing=precision.gradient_checkpointing,
         smoothing=r.label_smoothing > 0,
+        processes=processes,
         **row_size(card, r, lengths),
     )
     fitting = replace(
         r,
         method=plan.method,
         batch_size=plan.batch,
-        gradient_accumulation_steps=plan.gradient_accumulation_steps,
+        gradient_accumulation_steps=plan.gradient_accumulation_steps * processes,
     )
     return dict(asked=asdict(r), recipe=asdict(fitting), checkpointing=plan.checkpointing, choice=plan.reason)

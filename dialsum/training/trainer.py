@@ -4,18 +4,21 @@
 
 # %% auto #0
 __all__ = ['Beat', 'Track', 'Write', 'best_evaluation', 'evaluations_since_best', 'logged_evaluations', 'restore', 'check_logged',
-           'check_weights', 'remaining_seconds', 'progress_callback', 'make_trainer']
+           'check_weights', 'remaining_seconds', 'progress_callback', 'save_chance', 'make_trainer']
 
 # %% ../../nbs/modules/training/trainer.ipynb #e6421773
 import hashlib
 import math
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from ..models.loading import LoadedModel
 from ..models.loss import head_at, label_places, token_losses
@@ -24,6 +27,7 @@ from ..models.origins import fingerprint
 from ..models.out_of_memory import release_memory
 from ..models.precision import Precision
 from ..models.prompts import Codec
+from ..models.ranks import is_first, process_count, rank
 from ..models.row_lengths import longest_rows
 from ..runs.errors import DialsumError
 from ..runs.files import to_json
@@ -116,17 +120,32 @@ class _DialsumTrainer(_Base):
             collate_fn=self.update_collator,
             pin_memory=self.args.device.type == "cuda",
         )
-        return self.accelerator.prepare(loader)
+        if process_count() == 1:
+            return self.accelerator.prepare(loader)
+        from accelerate.data_loader import prepare_data_loader
+
+        # one process a loader: the sampler gives this process its share already
+        return prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
         passes = [part for update in batch_samples for part in update["passes"]]
         return super()._get_num_items_in_batch(passes, device)
 
+    def forget_evaluation(self) -> None:
+        "Let a training wrap the model for its processes: accelerate takes one that was evaluated for prepared"
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.accelerator._models.clear()
+        cast(Any, self.model)._is_accelerate_prepared = False
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         loss: Any = 0.0
-        for part in inputs["passes"]:
-            loss = loss + super().training_step(model, part, num_items_in_batch)
-        return loss
+        *earlier, last = inputs["passes"]
+        for part in earlier:
+            with self.accelerator.no_sync(model):  # gradients are exchanged once an update, after the last
+                loss = loss + super().training_step(model, part, num_items_in_batch)
+        return loss + super().training_step(model, last, num_items_in_batch)
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the trainer's own count, which nobody reads, knows no passes
@@ -191,6 +210,16 @@ class _DialsumTrainer(_Base):
         release_memory()  # writing and learning cut the heap in different pieces
         self.seconds += time.monotonic() - started
         return out._replace(metrics=metrics)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        if process_count() == 1:
+            super()._save_rng_state(output_dir)
+        elif is_first():
+            save_chance(Path(output_dir) / "rng_state.pth")
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if process_count() == 1:  # else chance begins anew with each epoch
+            super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
         if hasattr(self.model, "peft_config"):
@@ -360,6 +389,40 @@ def progress_callback(
 
     return ProgressLog(say, beat, first, track)
 
+# %% ../../nbs/modules/training/trainer.ipynb #729555d9
+class _Chance:
+    "Lets chance begin anew with each epoch, another one in each process"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        import torch
+
+        words = np.random.SeedSequence([self.seed, round(state.epoch or 0), rank()]).generate_state(1)
+        torch.manual_seed(int(words[0]))
+
+
+def _chance_callback(seed: int) -> _Chance:
+    from transformers import TrainerCallback
+
+    class Chance(_Chance, TrainerCallback):
+        pass
+
+    return Chance(seed)
+
+
+def save_chance(
+    path: Path,  # of the file
+) -> None:
+    "Save the states of this process's generators, as transformers' trainer saves them of one process"
+    import torch
+
+    states = dict(python=random.getstate(), numpy=np.random.get_state(), cpu=torch.random.get_rng_state())
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.random.get_rng_state()
+    torch.save(states, path)
+
 # %% ../../nbs/modules/training/trainer.ipynb #6b5534cc
 def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged: bool) -> Any:
     from transformers import Seq2SeqTrainingArguments
@@ -368,7 +431,8 @@ def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged:
         output_dir=str(folder),
         restore_callback_states_from_checkpoint=True,
         num_train_epochs=r.epochs,
-        per_device_train_batch_size=r.batch_size * r.gradient_accumulation_steps,  # an update, in passes
+        # a process's share of an update, in passes
+        per_device_train_batch_size=r.batch_size * r.gradient_accumulation_steps // process_count(),
         per_device_eval_batch_size=r.batch_size,
         learning_rate=r.learning_rate,
         warmup_steps=warmup(r, rows),
@@ -390,6 +454,7 @@ def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged:
         report_to="none",
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         **precision.training_arguments(),
     )
     # a GPU that is only visible is not asked for: DataParallel would double the batch
@@ -430,9 +495,19 @@ def _key_of(*depends_on: Any) -> str:  # JSON-ready, or examples: all that a tra
     return hashlib.sha256(to_json(facts).encode()).hexdigest()[:12]
 
 
+def _share_updates(trainer: Any, r: Recipe) -> None:
+    "Give a trainer its updates, of which each of several processes learns a share"
+    per_update = r.batch_size * r.gradient_accumulation_steps
+    examples = trainer.train_dataset
+    trainer.update_sampler = UpdateSampler(examples, per_update, r.seed, rank(), process_count())
+    if process_count() > 1:
+        trainer.accelerator.ddp_handler.gradient_as_bucket_view = True  # no second copy of the gradients
+        trainer.add_callback(_chance_callback(r.seed))
+
+
 def _most_tokens(codec: Codec, rows: "pd.DataFrame", r: Recipe) -> Size:
-    "Tokens that a pass may have: those of the batch for which memory is planned; a batch that is an update fits"
-    if r.gradient_accumulation_steps == 1:
+    "Tokens that a pass may have: those of the batch for which memory is planned; a share that is no larger fits"
+    if r.gradient_accumulation_steps <= process_count():
         return sys.maxsize, sys.maxsize
     longest = row_size(codec.card, r, longest_rows(codec, rows))
     return r.batch_size * longest["length"], r.batch_size * longest["target"]
@@ -474,7 +549,7 @@ def make_trainer(
     )
     if r.early_stopping_patience:
         trainer.add_callback(_patience_callback(r.early_stopping_patience))
-    trainer.update_sampler = UpdateSampler(learned, trainer.args.train_batch_size, r.seed)
-    trainer.update_collator = UpdateCollator(collator, _most_tokens(codec, train_rows, r))
+    trainer.update_collator = UpdateCollator(collator, _most_tokens(codec, train_rows, r), learned)
     trainer.remove_callback(PrinterCallback)
+    _share_updates(trainer, r)
     return trainer

@@ -98,10 +98,10 @@ def test_every_entry_says_what_is_wrong_in_both_languages():
 
 # Names of fields that are numbers, or amounts with their unit
 NUMBERS = """
-alpha available batch byte cells changed character checkpoints columns common count default dialogues
-dropped epochs exit_code extra few fnames fold folds free groups index instructions k least left
+accumulation alpha available batch byte cells changed character checkpoints columns common count default dialogues
+dropped epochs exit_code extra few fitting fnames fold folds free gpus groups index instructions k least left
 limit line lora_alpha lora_r lost max_new_tokens max_source min_new_tokens missing more most n
-needed number other_n other_rows percent positions predictions process rank ratio references row
+needed number other_n other_rows percent positions predictions process processes rank ratio references row
 rows samples schema spare status step tokens tries turn updates weights writer
 """
 # Names of fields that are messages themselves: in every code, or in one

@@ -1,0 +1,140 @@
+"One model trained by two processes on a CPU: what one process learns, and one cause where one of them ends"
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from support.places import ROOT
+from support.processes import Faulty, rows, still, trained
+
+from dialsum.training.processes import RankDied
+
+LORA = dict(gradient_accumulation_steps=2, label_smoothing=0.1, lora_dropout=0.0)
+WAYS = {"kobart": dict(batch_size=4), "qwen3-4b": LORA}  # of nine rows, the last update has one
+
+
+@pytest.fixture(autouse=True)
+def reachable(monkeypatch):
+    "Another process imports what a test gives it"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+
+
+def left_behind():  # processes of ours that train with others
+    return [p for p in psutil.Process().children(recursive=True) if "be_rank" in " ".join(p.cmdline())]
+
+
+def close(ours, theirs):
+    assert len(ours) == len(theirs)
+    return max(abs(a["loss"] - b["loss"]) for a, b in zip(ours, theirs)) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WAYS)
+def test_two_processes_learn_what_one_learns_and_write_the_same(name, tmp_path):
+    checkpoint = still(name, tmp_path)
+    one, texts_of_one = trained(name, checkpoint, tmp_path / "one", 1, **WAYS[name])
+    two, texts_of_two = trained(name, checkpoint, tmp_path / "two", 2, **WAYS[name])
+    assert close(one["curve"], two["curve"]) and close(one["evaluations"], two["evaluations"])
+    assert abs(one["dev_loss_before"] - two["dev_loss_before"]) < 1e-4
+    assert one["steps"] == two["steps"] and texts_of_one == texts_of_two
+    assert os.environ.get("WORLD_SIZE") is None and not left_behind()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_goes_on_with_the_same_curve(before, after, tmp_path):
+    checkpoint = still("kobart", tmp_path)
+    whole, _ = trained("kobart", checkpoint, tmp_path / "whole", 1, epochs=3)
+
+    def ends(write):  # in the evaluation after the second epoch
+        return Faulty(write, "raise", 2, of_rank=0)
+
+    with pytest.raises(ZeroDivisionError):
+        trained("kobart", checkpoint, tmp_path / "torn", before, wrap=ends, epochs=3)
+    resumed, _ = trained("kobart", checkpoint, tmp_path / "torn", after, epochs=3)
+    assert close(whole["curve"], resumed["curve"]) and close(whole["evaluations"], resumed["evaluations"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "error"), [("raise", ZeroDivisionError), ("kill", RankDied)])
+def test_a_process_that_ends_is_the_cause(fault, error, tmp_path):
+    checkpoint = still("kobart", tmp_path)
+    times = []
+
+    def ends(write):
+        times.append(time.monotonic())
+        return Faulty(write, fault, 1)
+
+    with pytest.raises(error) as e:
+        trained("kobart", checkpoint, tmp_path / "torn", 2, wrap=ends)
+    if fault == "kill":
+        assert e.value.code == "rank_killed" and e.value.fields == dict(rank=1, signal="SIGKILL")
+    else:
+        assert "_made_faulty" not in str(e.value) and "in __call__" in str(e.value.__cause__)
+    assert not left_behind() and os.environ.get("WORLD_SIZE") is None
+    assert (tmp_path / "torn" / "train.rank1.log").is_file()
+
+
+def stage(folder, checkpoint, processes, **more):
+    "`dialsum stage train` of a few rows, started"
+    for split, count in (("train", 9), ("dev", 3)):
+        rows(split, count).assign(summary=lambda t: t["summaries"].str[0]).drop(columns="summaries").to_csv(
+            folder / f"{split}.csv", index=False
+        )
+    given = dict(
+        model="kobart", scale="replica", checkpoint=checkpoint, precision="fp32", epochs=2, batch_size=4
+    )
+    given |= dict(processes=processes, train_csv=folder / "train.csv", dev_csv=folder / "dev.csv") | more
+    words = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    call = "import sys; from dialsum.cli import main; sys.exit(main())"
+    run = folder / f"run{processes}"
+    run.mkdir()
+    command = [sys.executable, "-c", call, "stage", "train", *words, "-p", "run", str(run)]
+    return run, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def fact_of_training(run):
+    return json.loads((run / "kobart" / "train.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_the_stage_trains_by_two_processes_as_by_one(tmp_path):
+    checkpoint = still("kobart", tmp_path)
+    facts = []
+    for processes in (1, 2):
+        run, command = stage(tmp_path, checkpoint, processes)
+        assert command.wait() == 0, command.communicate()
+        facts.append(fact_of_training(run)["metrics"])
+    one, two = facts
+    assert close(one["curve"], two["curve"]) and close(one["evaluations"], two["evaluations"])
+    assert [e["rouge_mean"] for e in one["evaluations"]] == [e["rouge_mean"] for e in two["evaluations"]]
+
+
+def ranks_below(pid):  # the other processes of its training
+    below = psutil.Process(pid).children(recursive=True)
+    return [p for p in below if "be_rank" in " ".join(p.cmdline())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["rank", "kernel"])
+def test_a_stage_whose_process_is_killed_ends_within_half_a_minute(victim, tmp_path):
+    run, command = stage(tmp_path, still("kobart", tmp_path), 2, epochs=200)
+    checkpoints = run / "kobart" / "checkpoints"
+    while not list(checkpoints.glob("*/checkpoint-*/trainer_state.json")):
+        assert command.poll() is None, command.communicate()
+        time.sleep(0.2)
+    [other] = ranks_below(command.pid)
+    kernel = other.parent()
+    (other if victim == "rank" else kernel).kill()
+    killed = time.monotonic()
+    assert command.wait() == 1
+    assert time.monotonic() - killed < 30
+    error = fact_of_training(run)["error"]
+    assert error["kind"] == "died"
+    assert error["code"] == ("rank_killed" if victim == "rank" else "kernel_died")
+    psutil.wait_procs([other, kernel], timeout=5)
+    assert not other.is_running() and not kernel.is_running()

@@ -1,0 +1,79 @@
+"What processes of a training are given in tests: replicas without dropout, and a judge that fails in one of them"
+
+import os
+import signal
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dialsum.data.dialogues import read
+from dialsum.generation.choices import judge
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.engines import Engine
+from dialsum.models.cards import card
+from dialsum.models.loading import load
+from dialsum.models.precision import Precision
+from dialsum.models.ranks import rank
+from dialsum.models.replicas import replica
+from dialsum.runs.places import sample_path
+from dialsum.training.fine_tuning import train
+from dialsum.training.recipe import make_recipe
+from dialsum.training.saves import save
+
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "hidden_dropout")
+
+
+def still(name, folder) -> Path:
+    "A replica that drops nothing: what is dropped, each process draws for itself"
+    loaded = load(card(name), str(replica(card(name))))
+    for option in DROPOUTS:
+        if hasattr(loaded.model.config, option):
+            setattr(loaded.model.config, option, 0.0)
+    return save(loaded, Path(folder) / f"still_{name}")
+
+
+def rows(split, count):
+    return read(sample_path() / f"{split}.csv", summaries=True).head(count)
+
+
+def trained(name, checkpoint, folder, processes, count=9, wrap=lambda write: write, **options):
+    "What a training of some rows came to, and what the model writes then"
+    loaded = load(card(name), str(checkpoint))
+    dev = rows("dev", 3)
+    predictor = Engine("hf", 0, loaded, 2, 0, Decoding(max_new_tokens=8))
+    r = make_recipe(card(name), "replica", dict(batch_size=4, epochs=2, max_target=64) | options)
+    precision = Precision.for_this_machine(card(name), "replica", r.method, "fp32")
+    write = wrap(judge(predictor, dev))
+    happened = train(
+        loaded, rows("train", count), dev, r, folder, precision, write, lambda line: None, processes=processes
+    )
+    return happened, predictor.predict_batch(list(dev["dialogue"]))
+
+
+@dataclass
+class Faulty:
+    "A judge that does in the second process what ends it, when it has judged some times"
+
+    judge: object
+    fault: str  # 'raise' or 'kill'
+    left: int  # judgements until then
+    of_rank: int = 1
+
+    @property
+    def about(self):
+        return self.judge.about
+
+    def __call__(self):
+        self.left -= 1
+        if self.left < 0 and rank() == self.of_rank:
+            if self.fault == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ZeroDivisionError("a fault of one process")
+        return self.judge()
+
+    def maker(self):
+        return partial(_made_faulty, self.judge.maker(), self.fault, self.left, self.of_rank)
+
+
+def _made_faulty(maker, fault, left, of_rank, loaded):
+    return Faulty(maker(loaded), fault, left, of_rank)

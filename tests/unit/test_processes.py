@@ -1,0 +1,161 @@
+"Several processes for one model: their shares, their memory, their GPUs, and which error is the cause"
+
+import pickle
+import time
+
+import pytest
+
+from dialsum.checks.options import check_options
+from dialsum.models.cards import card
+from dialsum.models.memory import estimate_memory
+from dialsum.pipeline.devices import at_once, check_gpus
+from dialsum.pipeline.placement import Room
+from dialsum.pipeline.rules import check_systems
+from dialsum.runs.errors import DialsumError
+from dialsum.training.batches import UpdateCollator, UpdateSampler, share_of_update
+from dialsum.training.processes import RankDied, _cause_of_end, _Failure, _note_failure
+from dialsum.training.recipe import Recipe, check_share, memory_needed
+
+
+def size(row):
+    return row, 1
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_the_shares_of_an_update_are_its_rows(count, processes):
+    rows = [*range(10, 10 + count)]
+    shares = [share_of_update(rows, size, rank, processes) for rank in range(processes)]
+    assert sorted(row for share in shares for row in share) == rows
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+class Rows:
+    size = staticmethod(size)
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, row):
+        return dict(input_ids=[row] * 3, attention_mask=[1] * 3, labels=[-100, 7, 8])
+
+    def longest(self):
+        return self.count - 1
+
+
+def test_processes_see_the_updates_that_one_process_sees():
+    alone = [*UpdateSampler(Rows(29), 4, seed=1)]
+    pairs = zip(*(UpdateSampler(Rows(29), 4, 1, rank, 2) for rank in range(2)), strict=True)
+    assert [sorted(a + b) for a, b in pairs] == [sorted(update) for update in alone]
+    assert len(UpdateSampler(Rows(29), 4, 1, 1, 2)) == len(alone)
+
+
+def test_a_process_without_a_row_learns_nothing_of_another_one():
+    collate = UpdateCollator(lambda batch: batch, (9, 9), Rows(3))
+    assert collate([]) == dict(passes=[[dict(input_ids=[0] * 3, attention_mask=[1] * 3, labels=[-100] * 3)]])
+    assert collate([Rows(3)[1]])["passes"][0][0]["labels"] == [-100, 7, 8]
+
+
+@pytest.mark.parametrize(("batch", "accumulation", "processes"), [(8, 1, 8), (2, 3, 3), (3, 2, 2), (1, 4, 4)])
+def test_an_update_that_divides_is_shared(batch, accumulation, processes):
+    check_share(Recipe(batch_size=batch, gradient_accumulation_steps=accumulation), processes)
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "processes", "fitting"), [(8, 1, 3, 2), (2, 1, 4, 2), (3, 3, 2, 1)]
+)
+def test_an_update_that_does_not_is_refused(batch, accumulation, processes, fitting):
+    options = dict(batch_size=batch, gradient_accumulation_steps=accumulation, processes=processes)
+    findings = check_options(card("kobart"), "replica", options)
+    assert [(f.code, f.fields["fitting"]) for f in findings] == [("update_not_divisible", fitting)]
+    assert f"--processes {fitting}" in findings[0].remedy
+
+
+class Precision32:
+    device, weights, amp, gradient_checkpointing, optimizer = "cpu", "float32", "no", False, "adamw_torch"
+
+
+def test_memory_is_that_of_one_process_and_its_share():
+    def needed(batch, processes, accumulation=1):
+        r = Recipe(batch_size=batch, gradient_accumulation_steps=accumulation, max_source=64, max_target=16)
+        return memory_needed(card("kobart"), r, Precision32, processes=processes)
+
+    assert needed(8, 4) == needed(2, 1, accumulation=2)  # gradients stay in both
+    assert needed(8, 4).total < needed(8, 2).total
+    assert needed(8, 2).weights == needed(8, 1).weights and needed(8, 2).optimizer == needed(8, 1).optimizer
+
+
+def test_gradients_stay_where_processes_exchange_them():
+    def total(**more):
+        return estimate_memory(card("kobart"), 1, 64, 16, "cpu", **more).total
+
+    assert total(processes=2) == total(accumulation=2) > total()
+
+
+def test_each_process_of_a_stage_has_a_gpu():
+    room = Room(2, dict.fromkeys(("0", "2", "5", "7"), 0))
+    for own in (("0", "2"), ("5", "7")):
+        room.shares.append(room.place(gpus=2))
+        assert room.shares[-1].devices == own
+    assert Room(1, {"0": 0, "2": 0}).place(gpus=9).devices == ("0", "2")
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    check_gpus(2)
+    with pytest.raises(DialsumError) as e:
+        check_systems(dict(processes=3))
+    assert e.value.code == "more_processes_than_gpus" and e.value.fields == dict(processes=3, gpus=2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    check_gpus(3)  # of a CPU
+
+
+def test_models_of_several_processes_wait_for_their_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    count, reason = at_once(4, "full", processes=2)
+    assert count == 2 and "2 a model" in reason
+    assert at_once(2, "full", processes=2) == (2, "")
+
+
+def failure(seconds, error):
+    return _Failure(seconds, error, "")
+
+
+PEER = RuntimeError("Connection closed by peer")
+
+
+@pytest.mark.parametrize(
+    ("codes", "failures", "before", "cause"),
+    [
+        ({1: 1, 2: 1}, {1: failure(5, PEER), 2: failure(4, KeyError("row"))}, 6, "KeyError"),
+        ({1: 1, 2: -9}, {1: failure(5, PEER)}, 6, "RankDied"),
+        ({1: 3}, {}, 6, "RankDied"),
+        ({1: 1}, {1: failure(7, PEER)}, 6, "NoneType"),  # the first process failed before
+        ({}, {}, 6, "NoneType"),
+    ],
+)
+def test_what_came_first_is_the_cause(codes, failures, before, cause):
+    assert type(_cause_of_end(codes, failures, before)).__name__ == cause
+
+
+class Unportable(Exception):
+    def __reduce__(self):
+        raise TypeError("not to be copied")
+
+
+def test_an_error_comes_from_another_process_with_its_traceback(tmp_path):
+    before = time.time()
+    for name, error in (
+        ("1", RankDied("rank_exited", rank=1, exit_code=3)),
+        ("2", Unportable("of a library")),
+    ):
+        try:
+            raise error
+        except Exception as e:
+            _note_failure(tmp_path / f"{name}.failure", e)
+    ours, foreign = (pickle.loads((tmp_path / f"{n}.failure").read_bytes()) for n in "12")
+    assert ours.error.code == "rank_exited" and "raise error" in ours.text and ours.seconds >= before
+    assert str(foreign.error) == "Unportable: of a library"
