@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -32,9 +33,12 @@ SCRIPTS = dict(  # what `--to` takes → the scripts that it writes, the one to 
 )
 
 
-_starts = dict(
-    sh=["sh"], slurm=["sh"], snakemake=["snakemake", "--cores", "4", "--keep-going", "--snakefile"]
-)
+def _starting_command(target: str, folder: Path) -> str:  # of the scripts in a folder
+    script = str(folder / SCRIPTS[target][0])
+    if target != "snakemake":
+        return command_line(["sh", script])
+    options = ["--cores", "4", "--keep-going", "--directory", str(folder)]
+    return command_line(["snakemake", *options, "--snakefile", script])
 
 # %% ../../nbs/modules/commands/export.ipynb #56a05275
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def export_experiment(
     values = dict(jobs=jobs, python=sys.executable, options=_job_options(args), sbatch=sbatch)
     for name in SCRIPTS[args.to]:
         write_atomic(folder / name, fill_script(name, **values))
-    command = command_line([*_starts[args.to], str(folder / SCRIPTS[args.to][0])])
+    command = _starting_command(args.to, folder)
     if args.json:
         print(to_json(dict(experiment=run.name, run=run, jobs=len(jobs), command=command)), end="")
     else:

@@ -22,7 +22,7 @@ from .status import Line
 from ..runs.errors import DialsumError, unknown
 from ..runs.events import log_event
 from ..runs.facts import RESERVE
-from ..runs.leases import hold, holder, in_use, others, part, release
+from ..runs.leases import hold, in_use, others, part, release
 from ..runs.records import ErrorRecord, Fact, Metrics
 from ..runs.ticker import Say
 
@@ -54,8 +54,8 @@ def _check_at_rest(spec: StageSpec) -> None:  # raises `JobLost` for a stage tha
 def _holding(
     spec: StageSpec,
 ) -> Iterator[None]:  # raises `DialsumError` while somebody works on the whole run
-    if driver := holder(spec.run):
-        raise in_use(spec.run, driver)
+    if at_work := others(spec.run, "", "hand"):
+        raise in_use(spec.run, at_work[0])
     spec.folder.mkdir(parents=True, exist_ok=True)
     with _holding_stage(spec):
         yield

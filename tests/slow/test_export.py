@@ -110,7 +110,7 @@ def test_snakemake_takes_an_experiment_from_its_first_stage_to_its_last(
     exported, undisturbed, dialsum, env, snakemake
 ):
     run, words = exported("snakemake")
-    done = start([*snakemake, "--snakefile", words[-1]], env)
+    done = start([*snakemake, *words[words.index("--directory") :]], env)
     assert done.returncode == 0, done.stdout + done.stderr
     check_like(run, undisturbed, dialsum)
     assert not [path for path in (run / "export" / "ended").rglob("*") if path.is_file()]
@@ -124,7 +124,7 @@ def test_under_snakemake_a_failed_model_stops_no_other_and_is_tried_again(
     empty.mkdir()
     run, words = exported("snakemake", "--checkpoint", f"qwen3-4b={empty}")
     for times in (1, 2):
-        done = start([*snakemake, "--snakefile", words[-1]], env)
+        done = start([*snakemake, *words[words.index("--directory") :]], env)
         assert done.returncode == 1 and "jobs did not succeed" in done.stderr, done.stdout + done.stderr
         statuses = {f.key: f.status for f in read_facts(run)}
         assert statuses["qwen3-4b/train"] == "failed" and statuses["qwen3-4b/evaluate"] == "blocked"

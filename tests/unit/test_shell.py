@@ -116,7 +116,9 @@ def test_resume_suggests_only_what_is_there_and_can_be_resumed(typo, typed, expe
 
 def test_a_part_of_a_name_means_what_can_be_resumed(typed, experiments, monkeypatch):
     resumed = []
-    monkeypatch.setattr("dialsum.commands.experiments._resumed", lambda args, run, _: resumed.append(run))
+    monkeypatch.setattr(
+        "dialsum.commands.experiments.resumed_request", lambda args, run, _: resumed.append(run)
+    )
     with pytest.raises(TypeError):  # nothing was asked
         typed("resume", "min", "--runs", experiments)
     assert [run.name.partition("_mine")[1] for run in resumed] == ["_mine"]
