@@ -88,7 +88,8 @@ class Room:
         devices = self._devices(min(gpus, len(self.gpus)), gpu_memory)
         if devices is None:
             return None
-        return Share(devices, 0 if self.workers else gpu_memory, memory)
+        shared = not self.workers and all(self.gpus[name] >= gpu_memory for name in devices)
+        return Share(devices, gpu_memory if shared else 0, memory)
 
     def _is_short_of(self, memory: int) -> bool:
         return bool(self.memory) and memory + sum(p.memory for p in self.shares) > self.memory
@@ -96,10 +97,10 @@ class Room:
     def _devices(self, count: int, gpu_memory: int) -> tuple[str, ...] | None:
         if self.workers:
             return tuple(sorted(self.gpus, key=self._users)[:count])
-        able = [name for name in self.gpus if self._has_room(name, gpu_memory)]
-        if len(able) < count and any(map(self._users, self.gpus)):
-            return None
-        return tuple(sorted(able or self.gpus, key=self._free)[:count])
+        fitting = [name for name in self.gpus if self._has_room(name, gpu_memory)]
+        idle = [name for name in self.gpus if name not in fitting and not self._users(name)]
+        able = sorted(fitting, key=self._free) + idle  # one that is too large for any card may try alone
+        return tuple(able[:count]) if len(able) >= count else None
 
     def _has_room(self, name: str, gpu_memory: int) -> bool:
         return self._free(name) >= gpu_memory if gpu_memory else not self._users(name)
