@@ -11,6 +11,7 @@ import pytest
 
 from dialsum.pipeline.done import is_done, why_undone
 from dialsum.pipeline.ownership import state
+from dialsum.pipeline.placement import EVERYTHING
 from dialsum.pipeline.process import _environment, run_stage
 from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.error_facts import error_sentence
@@ -256,7 +257,7 @@ def test_what_has_changed_is_said_and_only_that_runs_again(tmp_path):
 
 def test_a_stage_keeps_few_compiled_kernels_unless_somebody_wants_more(tmp_path, monkeypatch):
     def kernels():
-        return _environment(StageSpec(tmp_path, "data"), 1, 0)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
+        return _environment(StageSpec(tmp_path, "data"), 1, EVERYTHING)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
 
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     assert kernels() == "128"

@@ -59,6 +59,9 @@ def test_facts_have_every_key(experiment):
     keys = {
         "schema",
         "experiment",
+        "attempt",
+        "host",
+        "devices",
         "stage",
         "model",
         "fold",
