@@ -36,14 +36,14 @@ from dialsum.commands.request import (
 )
 from .resumption import resumed_request
 from ..pipeline.devices import at_once
-from ..pipeline.done import Reason, why_undone
+from ..pipeline.done import Ledger, Reason, why_undone
 from ..pipeline.ownership import working_on
 from ..pipeline.rules import check_systems
 from ..pipeline.scheduler import run_plan
 from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
-from ..runs.events import now
+from ..runs.events import now, read_events
 from ..runs.facts import experiment_record
 from ..runs.files import sha256, to_json, write_atomic
 from ..runs.folders import new_run
@@ -190,7 +190,9 @@ def resume_experiment(
     _save_request(args, request.options)
     specs = request.stages(run)
     with working_on(run):
-        reasons = {s.key: why_undone(s, args.strict) for s in specs if s.stage not in ("preflight", "report")}
+        ledger = Ledger.of(read_events(run))
+        looked_at = [spec for spec in specs if spec.stage not in ("preflight", "report")]
+        reasons = {spec.key: why_undone(spec, args.strict, ledger) for spec in looked_at}
         undone = {key: reason for key, reason in reasons.items() if reason}
         if "data" in undone and away:
             raise _no_sources(

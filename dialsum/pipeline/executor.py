@@ -76,11 +76,15 @@ class LocalExecutor:
 
     def submit(self, task: Task, **resources: Any) -> "Future[Fact[Metrics]]":
         share = self.room.place(**resources) or EVERYTHING
-        self.room.shares.append(share)
         threads = max(1, (os.cpu_count() or 1) // self.workers)
-        future = self.pool.submit(
-            run_attempt, task.spec, threads, task.timeout, share, task.reason, self.say, self.server
-        )
+        self.room.shares.append(share)
+        try:
+            future = self.pool.submit(
+                run_attempt, task.spec, threads, task.timeout, share, task.reason, self.say, self.server
+            )
+        except BaseException:  # no thread could be started
+            self.room.shares.remove(share)
+            raise
         future.add_done_callback(lambda _: self.room.shares.remove(share))
         return future
 

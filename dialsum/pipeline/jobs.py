@@ -38,7 +38,11 @@ class JobLost(DialsumError):
 def _holding_stage(spec: StageSpec) -> Iterator[None]:  # raises `JobLost` for one that runs at this moment
     _check_at_rest(spec)
     name = part("job", spec.key)
-    hold(spec.run, name, spec.key)
+    try:
+        hold(spec.run, name, spec.key)
+    except DialsumError:
+        _check_at_rest(spec)  # another one was faster
+        raise
     try:
         yield
     finally:
@@ -54,11 +58,16 @@ def _check_at_rest(spec: StageSpec) -> None:  # raises `JobLost` for a stage tha
 def _holding(
     spec: StageSpec,
 ) -> Iterator[None]:  # raises `DialsumError` while somebody works on the whole run
-    if at_work := others(spec.run, "", "hand"):
-        raise in_use(spec.run, at_work[0])
+    _check_alone(spec)
     spec.folder.mkdir(parents=True, exist_ok=True)
     with _holding_stage(spec):
+        _check_alone(spec)  # whoever began meanwhile has seen this job, or is seen by it
         yield
+
+
+def _check_alone(spec: StageSpec) -> None:
+    if at_work := others(spec.run, "", "hand"):
+        raise in_use(spec.run, at_work[0])
 
 # %% ../../nbs/modules/pipeline/jobs.ipynb #f2a9d822
 def _reserve(spec: StageSpec) -> None:

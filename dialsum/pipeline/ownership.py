@@ -34,8 +34,16 @@ _parts = (
 def _end(
     run: Path,
 ) -> None:  # in a thread of a driver whose lease is lost; what it has started ends by itself
-    print(DialsumError("lease_lost", folder=run), file=sys.stderr, flush=True)
+    with suppress(OSError):  # a terminal that is gone keeps nothing alive
+        print(DialsumError("lease_lost", folder=run), file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def _remove(path: Path) -> None:  # a file or a folder; somebody who looks at leases may be faster
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def take(
@@ -52,7 +60,7 @@ def take(
         time.sleep(0.2)
     sweep(run)
     for torn in list(run.rglob(".*.tmp")):
-        torn.unlink() if torn.is_file() else shutil.rmtree(torn)  # what a killed process was writing
+        _remove(torn)  # what a killed process was writing
     with suppress(OSError):
         (run / RESERVE).write_bytes(os.urandom(2**18))
     log_event(run, "open", pid=os.getpid(), host=platform.node())

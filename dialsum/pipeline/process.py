@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,11 +30,11 @@ from .kernel import remove_sockets
 from .placement import EVERYTHING, Room, Share, gpu_bytes
 from .spec import StageSpec
 from .status import Line
-from ..runs.attempt_ids import new_attempt
+from ..runs.attempt_ids import check_new, new_attempt
 from ..runs.attempts import keep_failure, keep_good_log
 from ..runs.error_facts import make_error
 from ..runs.errors import DialsumError
-from ..runs.events import log_event, now, read_events
+from ..runs.events import log_event, now
 from ..runs.leases import LIMIT, SECOND_LOOK, hold, part
 from ..runs.outputs import check_kept
 from ..runs.places import home_folders
@@ -110,7 +111,8 @@ def _orphaned(is_gone: Callable[[], bool], run: Path) -> None:  # in a thread of
 
 
 def _taken_over(run: Path) -> None:  # in a thread of a process whose stage is another's by now
-    print(DialsumError("lease_lost", folder=run), flush=True)
+    with suppress(OSError):  # a log on a full disk keeps nothing alive
+        print(DialsumError("lease_lost", folder=run), flush=True)
     _end_here(run)
 
 
@@ -217,14 +219,13 @@ def _death(spec: StageSpec, code: int | None, timeout: float | None) -> ErrorRec
 
 # %% ../../nbs/modules/pipeline/process.ipynb #ab18d5b5
 def _begin_attempt(spec: StageSpec, share: Share, reason: Reason) -> None:
-    if any(e["event"] == "start" and e.get("attempt") == spec.attempt for e in read_events(spec.run)):
-        raise DialsumError("attempt_made_before", stage=spec.key)
+    former = check_new(spec.run, spec.key, spec.attempt)
     spec.folder.mkdir(parents=True, exist_ok=True)
     keep_failure(spec.run, spec.fact)
     keep_good_log(spec.fact)
     for former_file in (spec.fact, spec.folder / f"{spec.stage}.ipynb"):
         former_file.unlink(missing_ok=True)
-    origin = dict(host=platform.node(), devices=list(share.devices or ()))
+    origin = dict(former=former, host=platform.node(), devices=list(share.devices or ()))
     log_event(spec.run, "start", **spec.key_fields, attempt=spec.attempt, **origin, why=str(reason))
 
 

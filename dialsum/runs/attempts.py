@@ -49,7 +49,7 @@ def _free_place(run: Path, path: Path) -> Path:  # in `errors/`: 'kobart_train.1
 def _readable(path: Path) -> Fact[Metrics] | None:  # nobody learns from a broken one
     try:
         return read_fact(path)
-    except DialsumError:
+    except (DialsumError, OSError):
         return None
 
 
@@ -61,8 +61,8 @@ def keep_failure(
     fact = _readable(path)
     if fact is None or not is_failure(fact):
         return
-    place = _free_place(run, path)
     with suppress(OSError):
+        place = _free_place(run, path)
         place.parent.mkdir(exist_ok=True)
         os.replace(path, place)
 

@@ -47,18 +47,25 @@ def log_event(
 ) -> None:
     "Append one line to this machine's file of events (a single write: lines of several processes do not mix)"
     line = (json_line(dict(time=now(), event=event, **facts)) + "\n").encode()
-    fd = os.open(Path(run) / os.environ.get(EVENTS, MAIN), os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        _append(Path(run) / os.environ.get(EVENTS, MAIN), line, flush=event != "beat")
+    except OSError:  # these must not be missing: a fact is believed by it, an advice is taken once
+        if event in ("fact", "advice"):
+            raise
+
+
+def _append(
+    path: Path, line: bytes, *, flush: bool
+) -> None:  # flush: whether to wait until it is on the disk
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             line = b"\n" + line  # the end of a line that a power cut tore
         if os.write(fd, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if event != "beat":
+        if flush:
             os.fsync(fd)
-    except OSError:  # these must not be missing: a fact is believed by it, an advice is taken once
-        if event in ("fact", "advice"):
-            raise
     finally:
         os.close(fd)
 

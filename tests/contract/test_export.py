@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,11 @@ from support.slurm import Queue
 
 from dialsum.commands.export import SCRIPTS
 from dialsum.commands.resumption import noted_request
-from dialsum.pipeline.jobs import run_job
+from dialsum.pipeline.jobs import JobLost, run_job
+from dialsum.runs.errors import DialsumError
 from dialsum.runs.events import read_events
 from dialsum.runs.facts import experiment_record, make_fact
+from dialsum.runs.leases import hold
 
 ODD = "연구 '실험' \"a\" $HOME `date` %j 100%"
 SMALL = [
@@ -306,6 +308,33 @@ def test_a_job_stays_out_while_an_experiment_is_run_or_resumed(export, job):
         refused = job(run, "data")
     assert refused.returncode == 2 and "another process" in refused.stderr
     assert not (run / "data.json").exists()
+
+
+def test_a_driver_that_begins_while_a_job_begins_is_seen(export, monkeypatch):
+    _, plan = export("--to", "sh")
+    monkeypatch.setattr("dialsum.pipeline.jobs.run_stage", lambda *words, **more: pytest.fail("both work"))
+    with ExitStack() as drivers:
+
+        def late(run, *words):
+            drivers.enter_context(held(run))
+            return hold(run, *words)
+
+        monkeypatch.setattr("dialsum.pipeline.jobs.hold", late)
+        with pytest.raises(DialsumError, match="another process"):
+            run_job(plan, "data", lag=0)
+
+
+def test_of_two_jobs_of_one_stage_the_later_is_to_be_tried_again(export, monkeypatch):
+    _, plan = export("--to", "sh")
+    with ExitStack() as jobs:
+
+        def late(run, *words):
+            jobs.enter_context(held(run, *words))
+            return hold(run, *words)
+
+        monkeypatch.setattr("dialsum.pipeline.jobs.hold", late)
+        with pytest.raises(JobLost):
+            run_job(plan, "data", lag=0)
 
 
 def test_a_job_that_comes_too_early_is_to_be_tried_again(export, job):

@@ -51,6 +51,15 @@ def test_a_process_writes_where_its_environment_says(tmp_path, monkeypatch):
     assert [e["event"] for e in read_events(tmp_path)] == ["open", "start"]
 
 
+def test_where_nothing_can_be_noted_only_what_must_not_be_missing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(EVENTS, "a-folder")
+    (tmp_path / "a-folder").mkdir()
+    log_event(tmp_path, "beat", done=1)
+    log_event(tmp_path, "end")
+    with pytest.raises(OSError, match="a-folder"):
+        log_event(tmp_path, "fact")
+
+
 @pytest.mark.parametrize("host", ["node/7", "../node7", "노드7", "node7.example.org", "x" * 300, ""])
 def test_each_host_has_a_file_name_of_its_own(host, tmp_path):
     name = events_file_of(host)

@@ -1,6 +1,7 @@
 "One writer a folder, on whichever machine: takeovers, signs of life, and who is told what"
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from dialsum.commands.listing import runs_table
-from dialsum.pipeline import ownership
+from dialsum.pipeline import ownership, process
 from dialsum.pipeline.ownership import leave, state, take, worker
 from dialsum.runs import leases
 from dialsum.runs.errors import DialsumError
@@ -276,6 +277,29 @@ def test_an_experiment_waits_for_the_stages_of_an_earlier_one(tmp_path, elsewher
     take(run)
     assert holder(run).pid == os.getpid() and len(slept) == 3
     leave(run)
+
+
+def test_what_others_remove_meanwhile_keeps_nobody_from_an_experiment(tmp_path, monkeypatch):
+    run = new_run("small", {}, tmp_path)
+    probe = run / ".lease.0123.tmp"  # of somebody who asks for the folder's clock
+    monkeypatch.setattr(type(run), "rglob", lambda folder, pattern: iter([probe]))
+    take(run)
+    assert holder(run).pid == os.getpid()
+    leave(run)
+
+
+@pytest.mark.parametrize(("end", "module"), [(ownership._end, ownership), (process._taken_over, process)])
+def test_whoever_lost_a_lease_ends_also_where_it_cannot_say_so(end, module, tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    ended = []
+    monkeypatch.setattr(module.os, "_exit", ended.append)
+    monkeypatch.setattr("sys.stderr", Gone())
+    monkeypatch.setattr("sys.stdout", Gone())
+    end(tmp_path)
+    assert ended == [1]
 
 
 def test_an_experiment_does_not_wait_for_a_stage_that_somebody_runs_by_hand(tmp_path, elsewhere, monkeypatch):

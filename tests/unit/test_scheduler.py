@@ -1,18 +1,26 @@
 "What a scheduler believes: no executor, only the fact of the attempt that began last"
 
+import errno
+import json
 import sys
 import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from support.executors import MachineGone, Nodes, later, succeed
 
+from dialsum.pipeline import scheduler
 from dialsum.pipeline.done import Ledger, why_undone
-from dialsum.pipeline.ownership import state
+from dialsum.pipeline.executor import LocalExecutor, Task
+from dialsum.pipeline.ownership import state, worker
 from dialsum.pipeline.plan import plan_stages
+from dialsum.pipeline.process import run_attempt
 from dialsum.pipeline.scheduler import LOSSES, run_plan
 from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.attempt_ids import check_new, last_attempts
 from dialsum.runs.errors import DialsumError
-from dialsum.runs.events import log_event, read_events
+from dialsum.runs.events import events_file_of, log_event, read_events
 from dialsum.runs.facts import read_fact, write_fact
 from dialsum.runs.folders import new_run
 
@@ -145,6 +153,119 @@ def test_a_fact_of_a_former_attempt_is_not_believed(specs):
     assert reason.code == "fact_set_aside" and not specs[2].fact.exists()
 
 
+def begin_on(host, ahead, spec):
+    "Note the start of an attempt on a machine whose clock is so many seconds ahead"
+    time = (datetime.now().astimezone() + timedelta(seconds=ahead)).isoformat()
+    event = dict(time=time, event="start", **spec.key_fields, attempt=spec.attempt)
+    with open(spec.run / events_file_of(host), "a") as f:
+        f.write(json.dumps(event) + "\n")
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_no_clock_of_a_lost_machine_decides_which_attempt_counts(specs, ahead):
+    def lost(spec):
+        begin_on("node7", ahead, spec)
+        lose(spec)
+
+    acts = iter([lost, succeed])
+    ended, _ = run(specs, Nodes(acts={TRAIN: lambda spec: next(acts)(spec)}))
+    assert set(kinds(ended).values()) == {"success"} and why_undone(specs[2]) is None
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_an_attempt_begins_after_the_one_that_it_has_seen(specs, ahead):
+    spec = specs[2]
+    begin_on("node7", ahead, replace(spec, attempt="0123456789ab"))
+    former = check_new(spec.run, spec.key, "ba9876543210")
+    log_event(spec.run, "start", **spec.key_fields, attempt="ba9876543210", former=former)
+    assert former == "0123456789ab" and last_attempts(read_events(spec.run)) == {TRAIN: "ba9876543210"}
+
+
+def test_an_attempt_that_was_given_up_before_it_began_never_begins(specs):
+    acts = iter([lose, succeed])
+    nodes = Nodes(acts={TRAIN: lambda spec: next(acts)(spec)})
+    run(specs, nodes)
+    first, second = nodes.attempts(TRAIN)
+    with pytest.raises(DialsumError, match="not made twice"):  # its machine is back, with the task
+        run_attempt(replace(specs[2], attempt=first))
+    assert read_fact(specs[2].fact).attempt == second and why_undone(specs[2]) is None
+
+
+def begin_and_lose(spec):
+    begin_on("node7", 3600, spec)
+    lose(spec)
+
+
+@pytest.mark.parametrize(
+    ("then", "kind"), [(lambda spec: "done", "died"), (fail, "exception"), (lose, "lost")]
+)
+def test_an_attempt_that_never_began_is_recorded_after_one_that_did(specs, then, kind):
+    acts = iter([begin_and_lose, then, then])
+    nodes = Nodes(acts={TRAIN: lambda spec: next(acts)(spec)})
+    ended, _ = run(specs, nodes)
+    fact = read_fact(specs[2].fact)
+    assert kinds(ended)[TRAIN] == fact.error.kind == kind and kinds(ended)[EVALUATE] == "blocked"
+    assert fact.attempt == nodes.attempts(TRAIN)[-1]
+
+
+def test_a_fact_is_looked_for_with_pauses(specs, monkeypatch):
+    looks, look = [], scheduler._own_fact
+    monkeypatch.setattr(scheduler, "_own_fact", lambda spec: looks.append(spec.key) or look(spec))
+    run(specs, Nodes(patience=1, acts={TRAIN: lambda spec: None}))
+    assert 2 <= looks.count(TRAIN) <= 1 / scheduler.LOOK_AGAIN + 2
+
+
+def test_an_executor_without_room_gets_one_stage_after_the_other(specs):
+    class Full(Nodes):
+        questions = 0
+
+        def has_room(self, **resources):
+            self.questions += 1
+            assert self.questions < 1000, "it is asked for ever"
+            return False
+
+    nodes = Full(workers=1)
+    ended, _ = run(specs, nodes)
+    assert set(kinds(ended).values()) == {"success"} and len(nodes.tasks) == len(specs)
+
+
+def test_what_nobody_foresaw_ends_one_stage_alone(specs, monkeypatch):
+    keep = scheduler.keep
+    run(specs, Nodes())
+
+    def gone(spec):
+        if spec.key == TRAIN:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return keep(spec)
+
+    monkeypatch.setattr(scheduler, "keep", gone)
+    ended, _ = run(specs, Nodes())
+    assert kinds(ended)[TRAIN] == "exception" and ended[EVALUATE].succeeded
+
+
+def test_an_experiment_is_left_also_where_its_executor_cannot_be_stopped(specs):
+    class Gone(Nodes):
+        def stop(self):
+            super().stop()
+            raise ConnectionError("the cluster is gone")
+
+    with pytest.raises(ConnectionError):
+        run(specs, Gone())
+    assert worker(specs[0].run) is None and read_events(specs[0].run)[-1]["event"] == "close"
+
+
+def test_a_stage_for_which_no_thread_starts_takes_no_room(specs, monkeypatch):
+    def refuse(*work):
+        raise RuntimeError("can't start new thread")
+
+    local = LocalExecutor(1, cold=True)
+    monkeypatch.setattr(local.pool, "submit", refuse)
+    with pytest.raises(RuntimeError):
+        local.submit(Task(specs[0]))
+    assert local.has_room()
+    local.stop()
+
+
 def test_a_stage_that_was_begun_twice_ends_once(specs):
     def twice(spec):
         succeed(spec)
@@ -230,3 +351,6 @@ def test_the_events_of_a_run_are_read_once(specs, monkeypatch):
     ledger = Ledger.of(read_events(specs[0].run))
     monkeypatch.setattr(done, "read_events", lambda run: pytest.fail("read again"))
     assert [why_undone(spec, ledger=ledger) for spec in specs] == [None] * len(specs)
+    again = Nodes()
+    ended, _ = run(specs, again)
+    assert not again.tasks and set(kinds(ended).values()) == {"success"}
