@@ -56,5 +56,5 @@ def execution_place(
     "Where `--on` says that stages run"
     place, _, address = getattr(args, "on", "local").partition(":")
     if place == "ray":
-        return on_cluster(run, specs, address, args.workers)
+        return on_cluster(run, specs, address, workers)
     return None, {} if workers else _resources(specs, bool(gpus()), 1)

@@ -33,9 +33,11 @@ from dialsum.commands.request import (
     new_request,
     plan_switches,
     recipe_options,
+    runs_here,
+    usual_workers,
 )
 from .resumption import resumed_request
-from ..pipeline.devices import at_once
+from ..pipeline.devices import at_once, check_gpus
 from ..pipeline.done import Ledger, Reason, why_undone
 from ..pipeline.ownership import working_on
 from ..pipeline.rules import check_systems
@@ -59,6 +61,14 @@ if TYPE_CHECKING:
     from dialsum.commands.advice import NextTry
 
 # %% ../../nbs/modules/commands/experiments.ipynb #690e3186
+def _at_once(args: argparse.Namespace, options: dict[str, Any]) -> tuple[int, str]:
+    "How many stages go at once, as `pipeline.devices.at_once` tells; a cluster knows by itself how many fit"
+    if not runs_here(args):
+        return int(args.workers or 0), ""
+    workers = options["workers"] or usual_workers(options["scale"])  # it may have begun on another machine
+    return at_once(workers, options["scale"], options.get("processes", 1))
+
+
 def _execute(
     request: Request,
     run: Path,
@@ -68,7 +78,7 @@ def _execute(
     "Run an experiment and print its outcome; returns the exit code"
     specs = request.stages(run)
     options = request.options
-    workers, reason = at_once(options["workers"], options["scale"], options.get("processes", 1))
+    workers, reason = _at_once(args, options)
     if reason:
         print(f"dialsum: {reason}", file=sys.stderr)
     executor, resources = execution_place(args, run, specs, workers)
@@ -125,8 +135,8 @@ def run_experiment(
 ) -> int:  # exit code
     "`dialsum run`, `demo` and `real`: make a run folder, run the plan and print what came of it"
     request, run = new_experiment(args)
-    models, scale, workers = (request.options[k] for k in ("models", "scale", "workers"))
-    count = at_once(workers, scale, request.options.get("processes", 1))[0] or "as many as fit"
+    models, scale = request.options["models"], request.options["scale"]
+    count = _at_once(args, request.options)[0] or "as many as fit"
     print(f"{run.name}: {', '.join(models)} ({scale}), {count} at once, in {run}", file=sys.stderr)
     return _execute(request, run, args)
 
@@ -243,6 +253,7 @@ def check_experiment(
     fine, errors = in_range(options), []
     for check in (
         lambda: check_systems(fine, **plan_switches(vars(args)), models=models),
+        lambda: check_gpus(fine.get("processes", 1) if runs_here(args) else 1),
         lambda: check_beams(models, scale, fine),
         lambda: check_outside_models(args, fine, given_checkpoints(args, models)),
         lambda: check_writable(getattr(args, "reports", reports_path())),

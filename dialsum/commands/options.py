@@ -320,6 +320,7 @@ def parser() -> Parser:
     )
     _add_run_options(p, "resume", declared)
     _without_defaults(p)
+    p.set_defaults(workers=None)  # so many as it has; 0 asks for as many as fit
     _add_export(
         add("export", "an experiment as scripts for SLURM, Snakemake or sh; nothing is started"), declared
     )

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'PLAN_SWITCHES', 'model_names', 'given_checkpoints', 'given_parameters', 'with_paraphraser',
-           'absolute_paths', 'plan_switches', 'check_request', 'worker_count', 'experiment_options', 'check_beams',
-           'Request', 'new_request', 'given_names', 'recipe_options']
+           'absolute_paths', 'plan_switches', 'check_request', 'worker_count', 'usual_workers', 'runs_here',
+           'experiment_options', 'check_beams', 'Request', 'new_request', 'given_names', 'recipe_options']
 
 # %% ../../nbs/modules/commands/request.ipynb #bbf4a46c
 import argparse
@@ -19,7 +19,7 @@ from .options import plan_parameters
 from .protected import check_outside_models
 from .weights import fetch_weights
 from ..models.cards import CARDS, card
-from ..pipeline.devices import gpus
+from ..pipeline.devices import check_gpus, gpus
 from ..pipeline.plan import plan_stages
 from ..pipeline.rules import check_base, check_systems
 from ..pipeline.spec import StageSpec
@@ -184,11 +184,23 @@ def worker_count(
     scale: str,  # 'full' or 'replica'
 ) -> int:
     "How many stages may run at once: 0, as many as fit, where there are GPUs; else one at full size, or two replicas"
-    if args.workers:
-        return int(args.workers)
+    return int(args.workers or 0) or usual_workers(scale)
+
+
+def usual_workers(
+    scale: str,  # 'full' or 'replica'
+) -> int:  # 0: as many as fit
+    "How many stages run at once on this machine where nobody says"
     if gpus():
         return 0
     return 1 if scale == "full" else min(2, os.cpu_count() or 1)
+
+
+def runs_here(
+    args: argparse.Namespace,  # of `run`, `resume`, `preflight` or `export`
+) -> bool:
+    "Whether the stages run on this machine alone, whose GPUs are known"
+    return args.command != "export" and getattr(args, "on", "local") == "local"
 
 # %% ../../nbs/modules/commands/request.ipynb #b62092de
 def experiment_options(
@@ -276,6 +288,8 @@ def new_request(
     data, test = check_request(models, scale, options, plan_switches(vars(args)))
     check_base(options, models, checkpoints)
     check_outside_models(args, options, checkpoints)
+    if runs_here(args):
+        check_gpus(options.get("processes", 1))
     workers = worker_count(args, scale)
     reports = check_writable(getattr(args, "reports", reports_path())).absolute()
     if args.command == "real" and scale == "full":

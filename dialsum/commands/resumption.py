@@ -22,9 +22,11 @@ from dialsum.commands.request import (
     given_parameters,
     model_names,
     plan_switches,
+    runs_here,
     with_paraphraser,
     worker_count,
 )
+from ..pipeline.devices import check_gpus
 from ..pipeline.rules import check_base
 from ..runs.facts import place
 from ..runs.outputs import check_kept, check_writable
@@ -54,7 +56,7 @@ def _changes(args: argparse.Namespace, scale: str) -> dict[str, Any]:  # the opt
     changes = absolute_paths(given_parameters(args))
     names = ("scale", "rehearse", *PLAN_SWITCHES)
     changes |= {name: getattr(args, name) for name in names if hasattr(args, name)}
-    if args.workers:
+    if args.workers is not None:
         changes["workers"] = worker_count(args, scale)
     if hasattr(args, "reports"):
         changes["reports"] = str(check_writable(args.reports).absolute())
@@ -88,6 +90,8 @@ def resumed_request(
     if changes.get("base"):
         check_base(options, models, options["checkpoints"], trained=True)
     options = _in_force(options, changes)
+    if runs_here(args):
+        check_gpus(options.get("processes", 1))
     of_stages = {name: value for name, value in options.items() if name in plan_parameters()}
     near = at_hand(run, of_stages)
     away = near is not of_stages

@@ -57,11 +57,13 @@ def within_memory(
     train: Callable[[int, int], _Result],
     batch: int,  # rows per step to begin with
     accumulation: int = 1,  # steps per update
+    at_once: int
+    | None = None,  # rows that a step really has, where other processes learn the rest; None: `batch`
 ) -> _Result:  # what `train` returns
     """Train with fewer rows at once after each out-of-memory error, and as many an update; raises `DialsumError`
     when one row is too many"""
     update = batch * accumulation
-    smaller = [b for b in range(batch - 1, 0, -1) if update % b == 0]
+    smaller = [b for b in range((at_once or batch) - 1, 0, -1) if update % b == 0]
     for b in (batch, *smaller):
         try:
             return train(b, update // b)

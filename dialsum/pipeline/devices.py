@@ -10,19 +10,14 @@ import glob
 import os
 
 from ..runs.errors import DialsumError
+from ..runs.shares import own_devices
 
 # %% ../../nbs/modules/pipeline/devices.ipynb #33502860
 def gpus() -> list[str]:  # as CUDA_VISIBLE_DEVICES names them
     "The GPUs that stages can use, found without importing torch"
-    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible_devices is None:
-        return [str(i) for i in range(len(glob.glob("/dev/nvidia[0-9]*")))]
-    devices = []
-    for name in visible_devices.split(","):
-        if name.strip() in ("", "-1"):
-            break  # CUDA stops at the first that is none
-        devices.append(name.strip())
-    return devices
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return own_devices()
+    return [str(i) for i in range(len(glob.glob("/dev/nvidia[0-9]*")))]
 
 
 def at_once(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from .done import NEVER, Reason
 from .fork_server import ForkServer, can_fork
-from .placement import EVERYTHING, room_here
+from .placement import EVERYTHING, Share, room_here
 from .process import child, interruption, run_attempt
 from .spec import StageSpec
 from ..runs.records import Fact, Metrics
@@ -76,17 +76,19 @@ class LocalExecutor:
 
     def submit(self, task: Task, **resources: Any) -> "Future[Fact[Metrics]]":
         share = self.room.place(**resources) or EVERYTHING
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
         self.room.shares.append(share)
         try:
-            future = self.pool.submit(
-                run_attempt, task.spec, threads, task.timeout, share, task.reason, self.say, self.server
-            )
+            return self.pool.submit(self._run, task, share)
         except BaseException:  # no thread could be started
             self.room.shares.remove(share)
             raise
-        future.add_done_callback(lambda _: self.room.shares.remove(share))
-        return future
+
+    def _run(self, task: Task, share: Share) -> Fact[Metrics]:
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        try:
+            return run_attempt(task.spec, threads, task.timeout, share, task.reason, self.say, self.server)
+        finally:
+            self.room.shares.remove(share)  # before anybody is told that there is room
 
     def lost(self, error: BaseException) -> bool:
         return False  # with this machine, the scheduler is lost, too

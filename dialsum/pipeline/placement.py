@@ -98,9 +98,12 @@ class Room:
         if self.workers:
             return tuple(sorted(self.gpus, key=self._users)[:count])
         fitting = [name for name in self.gpus if self._has_room(name, gpu_memory)]
-        idle = [name for name in self.gpus if name not in fitting and not self._users(name)]
-        able = sorted(fitting, key=self._free) + idle  # one that is too large for any card may try alone
-        return tuple(able[:count]) if len(able) >= count else None
+        idle = [name for name in self.gpus if not self._users(name)]
+        if len(fitting) >= count:
+            return tuple(sorted(fitting, key=self._free)[:count])
+        return (
+            tuple(idle[:count]) if len(idle) >= count else None
+        )  # too large for some card: it may try alone
 
     def _has_room(self, name: str, gpu_memory: int) -> bool:
         return self._free(name) >= gpu_memory if gpu_memory else not self._users(name)

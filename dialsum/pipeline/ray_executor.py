@@ -131,20 +131,24 @@ class RayExecutor:
         self.is_ours = _connect(address)
         self.tasks: dict[Future[Any], ray.ObjectRef[str]] = {}
         try:
-            nodes = [node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+            nodes = self._living()
             check_nodes(self._answers(nodes, list(runs)), _look_around([]))
         except BaseException:
             self.stop()
             raise
-        self.nodes: list[dict[str, float]] = [
-            node["Resources"] for node in nodes
-        ]  # what each has in all, by Ray's names
+        self.most = workers
+        self._note(nodes)
+        self.workers = workers or max(1, int(self.total["CPU"]))
+        self.at_work: dict[Future[Any], dict[str, float]] = {}
+
+    def _living(self) -> list[dict[str, Any]]:  # nodes that can run something
+        return [node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+    def _note(self, nodes: list[dict[str, Any]]) -> None:
+        self.nodes: list[dict[str, float]] = [node["Resources"] for node in nodes]  # by Ray's names
         self.total: Counter[str] = Counter()
         for node in self.nodes:
             self.total.update(node)
-        self.most = workers
-        self.workers = workers or max(1, int(self.total["CPU"]))
-        self.at_work: dict[Future[Any], dict[str, float]] = {}
 
     def _answers(self, nodes: list[dict[str, Any]], runs: list[Path]) -> dict[str, dict[str, Any] | None]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -169,6 +173,7 @@ class RayExecutor:
 
     def has_room(self, **resources: Any) -> bool:
         "Whether the cluster as a whole has what a task needs; which node has it is Ray's to find"
+        self._note(self._living())  # one may have gone, or come
         self.at_work = {future: amounts for future, amounts in self.at_work.items() if not future.done()}
         if self.most and len(self.at_work) >= self.most:
             return False
@@ -179,6 +184,7 @@ class RayExecutor:
         return True
 
     def submit(self, task: Task, **resources: Any) -> "Future[Any]":
+        check_needs({task.spec.key: resources}, self.nodes)  # which Ray would wait for without an end
         amounts = self._amounts(resources)
         once = dict(max_retries=0, retry_exceptions=False, max_calls=1)
         options = dict(num_cpus=amounts["CPU"], num_gpus=amounts["GPU"], memory=amounts["memory"] or None)

@@ -8,7 +8,6 @@ __all__ = ['check_base', 'check_systems']
 # %% ../../nbs/modules/pipeline/rules.ipynb #9718b0b8
 from typing import Any
 
-from .devices import check_gpus
 from .plan import MEMBERS, going_on_from_adapters, members_asked, models_of_base
 from ..runs.errors import DialsumError, unknown
 from ..runs.limits import check_numbers
@@ -43,7 +42,6 @@ def check_systems(
     check_switches(options | dict(use_tta=tta, optimize_inference=optimize))
     if options.get("use_wandb"):
         check_wandb()
-    check_gpus(options.get("processes", 1))
     _check_choices(options)
     _check_members(options, tta)
     _check_stacking(options)

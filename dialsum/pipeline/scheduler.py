@@ -6,6 +6,7 @@
 __all__ = ['LOSSES', 'LOOK_AGAIN', 'stopped', 'blocked', 'refused', 'run_plan']
 
 # %% ../../nbs/modules/pipeline/scheduler.ipynb #5407a44c
+import math
 import os
 import sys
 import time
@@ -108,6 +109,7 @@ class _Outlook:
                 self.due.add(spec.key)
         self._add_what_follows()
         self.clock = time.monotonic()
+        self.left, self.told = "", -math.inf  # how much is left, and when that was worked out
 
     def _add_what_follows(self) -> None:
         for spec in self.specs:
@@ -120,13 +122,15 @@ class _Outlook:
             self._add_what_follows()
 
     def line(self, spec: StageSpec, fact: Fact[Metrics], status: str, ended: Mapping[str, Any]) -> Line:
-        to_come = [s.key for s in self.specs if s.key in self.due and s.key not in ended]
-        left = str(time_left(self.logs[spec.run].read(), to_come, self.workers))
+        if time.monotonic() - self.told >= 1:  # where hundreds of stages end at once, once a second will do
+            to_come = [s.key for s in self.specs if s.key in self.due and s.key not in ended]
+            self.left = str(time_left(self.logs[spec.run].read(), to_come, self.workers))
+            self.told = time.monotonic()
         problem = ""
         if not fact.succeeded:
             first_line = error_sentence(fact.error).partition("\n")[0]
             problem = f"  {first_line[:200]}"
-        times = f"{time.monotonic() - self.clock:.0f} s so far" + (f", {left}" if left else "")
+        times = f"{time.monotonic() - self.clock:.0f} s so far" + (f", {self.left}" if self.left else "")
         count = f"[{len(ended):3}/{len(self.specs)}]"
         text = f"{count} {spec.key:28} {status:8} {fact.seconds:6.1f} s   ({times}){problem}"
         return Line(text, status)
@@ -345,8 +349,13 @@ def run_plan(
 ) -> dict[str, Fact[Metrics]]:  # by key
     "Execute a plan; what is done stays, a stage whose needs failed is recorded as blocked, everything else goes on"
     runs = {s.run for s in specs}
-    for run in runs:
-        take(run)
+    try:
+        for run in runs:
+            take(run)
+    except BaseException:
+        if executor:
+            executor.stop()
+        raise
     executor = executor or LocalExecutor(workers, cold, say)
     work = _Work(
         specs, executor, say, timeout, strict, _Outlook(specs, undone, executor.workers), resources or {}

@@ -139,8 +139,8 @@ def _needs_of(spec: StageSpec, training: dict[str, Any], gpu: bool, cpus: int) -
     else:
         needs = _with_model(spec.stage, card(spec.model), params, gpu, cpus)
     if _rewrites_with_folder(spec):
-        note = "The model that rewrites dialogues is not counted: raise the memory, and add a GPU for it."
-        return replace(needs, note=f"{needs.note} {note}".strip())
+        note = f"{needs.note} The model that rewrites dialogues is not counted: raise the memory.".strip()
+        return replace(needs, gpus=max(needs.gpus, int(gpu)), gpu_memory=0, usual_gpu_memory=0, note=note)
     return needs
 
 

@@ -8,6 +8,7 @@ __all__ = ['GPU_SHARE', 'own_devices', 'place_name', 'within_share']
 # %% ../../nbs/modules/runs/shares.ipynb #573c436b
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 
 # %% ../../nbs/modules/runs/shares.ipynb #d2fdc0fe
 GPU_SHARE = "DIALSUM_GPU_BYTES"  # environment variable that whoever starts a stage sets
@@ -15,7 +16,8 @@ GPU_SHARE = "DIALSUM_GPU_BYTES"  # environment variable that whoever starts a st
 
 def own_devices() -> list[str]:  # as CUDA_VISIBLE_DEVICES names them; empty where nobody has chosen any
     "The GPUs that whoever started this process has given it"
-    return [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return list(takewhile(lambda name: name not in ("", "-1"), names))  # CUDA stops at the first that is none
 
 
 def place_name(

@@ -118,6 +118,7 @@ class _Training:
     def within_memory(self) -> dict[str, Any]:  # what happened, JSON-ready
         "Train; out of memory, again with fewer rows at once and as many an update"
         attempts: list[int] = []  # rows at once
+        share = self.r.batch_size * self.r.gradient_accumulation_steps // self.processes
 
         def attempt(batch: int, accumulation: int) -> dict[str, Any]:
             if attempts:
@@ -125,11 +126,12 @@ class _Training:
                     f"out of memory with {attempts[-1]} rows at once: again with {batch} × {accumulation}"
                 )
                 self.load_again()
-            attempts.append(batch)
+            attempts.append(min(batch, share))
             smaller = replace(self.r, batch_size=batch, gradient_accumulation_steps=accumulation)
             return replace(self, r=smaller).together()
 
-        return within_memory(attempt, self.r.batch_size, self.r.gradient_accumulation_steps)
+        at_once = min(self.r.batch_size, share)
+        return within_memory(attempt, self.r.batch_size, self.r.gradient_accumulation_steps, at_once)
 
     def together(self) -> dict[str, Any]:  # what happened, JSON-ready
         "Train with other processes, where there shall be some"

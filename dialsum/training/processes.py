@@ -101,9 +101,10 @@ def _cause_of_end(
 _FOLDER = "DIALSUM_PROCESSES"  # environment variable: folder in which processes that train together meet
 
 
-def _end_with(starter: int) -> None:  # in a thread
+def _end_with(starter: int, folder: Path) -> None:  # in a thread
     while os.getppid() == starter:
         time.sleep(0.3)
+    shutil.rmtree(folder, ignore_errors=True)  # nobody else is left to do it
     os._exit(1)
 
 
@@ -111,8 +112,8 @@ def be_rank(
     starter: int,  # id of the process that has started this one
 ) -> None:
     "What the process of one rank does, from its start to its end"
-    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     folder, number = Path(os.environ[_FOLDER]), os.environ["RANK"]
+    threading.Thread(target=_end_with, args=(starter, folder), daemon=True).start()
     try:
         work, task = pickle.loads((folder / "task").read_bytes())
         work(task)
@@ -258,6 +259,7 @@ class Processes:
                 if cause := self.others.cause():
                     raise cause
                 time.sleep(0.05)
+            (self.folder / "task").unlink()  # each has read it: a kill leaves no rows behind
         except BaseException:
             self._end()
             raise
@@ -303,6 +305,7 @@ class Processes:
         self.others.kill()
         cause = self.others.cause()
         self.fail("died", RankDied("rank_failed", reason=f"{type(cause).__name__}: {cause}"))
+        shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(1)
 
     def _give_up(self) -> None:

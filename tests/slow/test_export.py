@@ -19,7 +19,7 @@ from dialsum.runs.events import read_events
 from dialsum.runs.facts import read_fact, read_facts
 from dialsum.training.saves import is_complete
 
-CORES = len(os.sched_getaffinity(0))
+CORES = max(1, (os.cpu_count() or 1) // 2)  # as each of two stages at once has them on one machine
 ODD = "실험 'a' \"b\" $HOME"
 
 

@@ -121,7 +121,8 @@ def ranks_below(pid):  # the other processes of its training
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["rank", "kernel"])
-def test_a_stage_whose_process_is_killed_ends_within_half_a_minute(victim, tmp_path):
+def test_a_stage_whose_process_is_killed_ends_within_half_a_minute(victim, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     run, command = stage(tmp_path, still("kobart", tmp_path), 2, epochs=200)
     checkpoints = run / "kobart" / "checkpoints"
     while not list(checkpoints.glob("*/checkpoint-*/trainer_state.json")):
@@ -138,3 +139,4 @@ def test_a_stage_whose_process_is_killed_ends_within_half_a_minute(victim, tmp_p
     assert error["code"] == ("rank_killed" if victim == "rank" else "kernel_died")
     psutil.wait_procs([other, kernel], timeout=5)
     assert not other.is_running() and not kernel.is_running()
+    assert not list(tmp_path.glob("dialsum-ranks-*/task"))  # rows

@@ -200,3 +200,15 @@ def test_a_step_is_simulated_once_for_all_processes_and_sizes(monkeypatch, tmp_p
     assert peak(2, length=48)["activations"] > first["activations"]
     with pytest.raises(TypeError):
         peak(2, method="qlora")
+
+
+def test_out_of_memory_another_process_s_rows_are_not_left_out():
+    tried = []
+
+    def train(batch, accumulation):
+        tried.append((batch, accumulation))
+        raise MemoryError
+
+    with pytest.raises(DialsumError):
+        within_memory(train, 8, 1, at_once=2)  # each of four processes learns two of them
+    assert tried == [(8, 1), (1, 8)]

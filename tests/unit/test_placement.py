@@ -1,14 +1,17 @@
 "Which stages share a machine: no GPU is promised twice, and whoever is alone may try"
 
 import os
+from concurrent.futures import Future
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialsum.pipeline.devices import gpus
 from dialsum.pipeline.executor import LocalExecutor, Task
-from dialsum.pipeline.placement import Room, gpu_bytes
+from dialsum.pipeline.placement import Room, Share, gpu_bytes
 from dialsum.pipeline.spec import StageSpec
-from dialsum.runs.shares import GPU_SHARE, within_share
+from dialsum.pipeline.stage_needs import needs_by_stage
+from dialsum.runs.shares import GPU_SHARE, own_devices, within_share
 
 GIB = 2**30
 SIZES = st.integers(0, 30)  # GiB; 0: nobody knows
@@ -35,6 +38,39 @@ def test_no_memory_is_promised_twice(cards, workers, needs):
             promised = [s.gpu_memory or size for s in users]
             assert len(users) <= 1 or sum(promised) <= size
         assert len(room.shares) <= 1 or sum(s.memory for s in room.shares) <= room.memory
+
+
+def test_a_card_that_is_used_is_not_taken_whole():
+    room = Room(0, {"0": 24 * GIB, "1": 80 * GIB}, shares=[Share(("1",), 30 * GIB)])
+    assert room.place(gpus=2, gpu_memory=40 * GIB) is None  # the first is too small, the second is shared
+    assert room.place(gpus=2, gpu_memory=20 * GIB).gpu_memory == 20 * GIB
+
+
+def test_there_is_room_before_a_stage_is_said_to_have_ended(monkeypatch):
+    monkeypatch.setattr("dialsum.pipeline.placement.gpu_bytes", lambda: {"0": 24 * GIB})
+    monkeypatch.setattr("dialsum.pipeline.executor.run_attempt", lambda *given: None)
+    here, taken, tell = LocalExecutor(workers=0, cold=True), [], Future.set_result
+    monkeypatch.setattr(
+        Future,
+        "set_result",
+        lambda future, result: (taken.append(len(here.room.shares)), tell(future, result)),
+    )
+    here.submit(Task(StageSpec("run", "train")), gpus=1, gpu_memory=20 * GIB).result()
+    here.stop()
+    assert taken == [0]
+
+
+def test_gpus_that_are_hidden_are_no_place(monkeypatch):
+    for names, own in (("-1", []), ("0, 1", ["0", "1"]), ("2,-1,3", ["2"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+        assert own_devices() == gpus() == own
+
+
+def test_data_that_a_model_rewrites_get_a_gpu(tmp_path):
+    specs = [StageSpec(tmp_path, "data", "", dict(augmentation_backend=str(tmp_path)))]
+    specs.append(StageSpec(tmp_path, "evaluate", "kobart", dict(scale="replica")))
+    assert needs_by_stage(specs, gpu=True)["data"].resources["gpus"] == 1
+    assert needs_by_stage(specs, gpu=False)["data"].resources["gpus"] == 0
 
 
 def test_a_stage_sees_its_gpus_alone_and_plans_within_its_share(monkeypatch):

@@ -6,15 +6,22 @@ import time
 import pytest
 
 from dialsum.checks.options import check_options
+from dialsum.cli import _arguments
+from dialsum.commands.experiments import _at_once
+from dialsum.commands.request import new_request
+from dialsum.commands.resumption import _changes
 from dialsum.models.cards import card
 from dialsum.models.memory import estimate_memory
 from dialsum.pipeline.devices import at_once, check_gpus
 from dialsum.pipeline.placement import Room
-from dialsum.pipeline.rules import check_systems
 from dialsum.runs.errors import DialsumError
 from dialsum.training.batches import UpdateCollator, UpdateSampler, share_of_update
 from dialsum.training.processes import RankDied, _cause_of_end, _Failure, _note_failure
 from dialsum.training.recipe import Recipe, check_share, memory_needed
+
+
+def arguments(*words):
+    return _arguments([*words, "--models", "kobart", "--scale", "replica"])
 
 
 def size(row):
@@ -107,10 +114,28 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     check_gpus(2)
     with pytest.raises(DialsumError) as e:
-        check_systems(dict(processes=3))
-    assert e.value.code == "more_processes_than_gpus" and e.value.fields == dict(processes=3, gpus=2)
+        new_request(arguments("run", "--processes", "4"))
+    assert e.value.code == "more_processes_than_gpus" and e.value.fields == dict(processes=4, gpus=2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     check_gpus(3)  # of a CPU
+
+
+@pytest.mark.parametrize("words", [["export", "--to", "sh"], ["run", "--on", "ray:auto"]])
+def test_the_gpus_of_this_machine_are_not_asked_about_others(words, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    args = arguments(*words, "--processes", "4", "--reports", str(tmp_path))
+    request = new_request(args)
+    assert request.options["processes"] == 4 and _at_once(args, request.options) == (0, "")
+
+
+def test_how_many_go_at_once_is_of_the_machine_where_they_do(monkeypatch):
+    options = dict(workers=0, scale="full")  # of an experiment that began on GPUs
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    args = arguments("resume", "mine")
+    assert _at_once(args, options) == (1, "") and "workers" not in _changes(args, "full")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert _at_once(args, options) == (0, "")
+    assert _changes(arguments("resume", "mine", "--workers", "auto"), "full")["workers"] == 0
 
 
 def test_models_of_several_processes_wait_for_their_gpus(monkeypatch):
