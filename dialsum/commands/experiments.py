@@ -37,7 +37,7 @@ from dialsum.commands.request import (
     usual_workers,
 )
 from .resumption import resumed_request
-from ..pipeline.devices import at_once, check_gpus
+from ..pipeline.devices import at_once, check_gpus, gpus
 from ..pipeline.done import Ledger, Reason, why_undone
 from ..pipeline.ownership import working_on
 from ..pipeline.rules import check_systems
@@ -83,7 +83,9 @@ def _execute(
         print(f"dialsum: {reason}", file=sys.stderr)
     executor, resources = execution_place(args, run, specs, workers)
     try:
-        with show_progress(run, specs, executor.workers if executor else workers, undone) as say:
+        with show_progress(
+            run, specs, executor.workers if executor else workers or max(1, len(gpus())), undone
+        ) as say:
             strict = getattr(args, "strict", False)
             outcomes = run_plan(
                 specs, workers, say, args.stage_timeout, strict, undone, args.cold, executor, resources

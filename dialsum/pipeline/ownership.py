@@ -70,7 +70,7 @@ def worker(
     run: Path,  # run folder
 ) -> Holder | None:  # None: nobody works on it
     "Whose process works on an experiment: the one that leads it, or else that of a stage"
-    workers = sorted(holders(run, "", "stage", "hand"), key=lambda holder: holder.work != run.name)
+    workers = sorted(holders(run, "", "job", "stage", "hand"), key=lambda holder: holder.work != run.name)
     return workers[0] if workers else None
 
 

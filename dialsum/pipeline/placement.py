@@ -6,6 +6,7 @@
 __all__ = ['EVERYTHING', 'Share', 'gpu_bytes', 'Room', 'room_here']
 
 # %% ../../nbs/modules/pipeline/placement.ipynb #9cb2cd68
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,9 @@ class Share:
     @property
     def environment(self) -> dict[str, str]:
         "What the stage's process gets to know of it"
-        visible = {} if self.devices is None else dict(CUDA_VISIBLE_DEVICES=",".join(self.devices))
+        visible = {}
+        if self.devices is not None:  # counted as `nvidia-smi` counts them
+            visible = dict(CUDA_VISIBLE_DEVICES=",".join(self.devices), CUDA_DEVICE_ORDER="PCI_BUS_ID")
         return visible | ({GPU_SHARE: str(self.gpu_memory)} if self.gpu_memory else {})
 
 
@@ -67,6 +70,7 @@ class Room:
     workers: int = 0  # stages at once; 0: as many as fit
     gpus: Mapping[str, int] = field(default_factory=dict)  # from `gpu_bytes`
     memory: int = 0  # bytes of its own; 0: not counted
+    cores: int = 0  # that stages share, where as many go as fit; 0: not counted
     shares: list[Share] = field(default_factory=list)
 
     def place(
@@ -81,6 +85,8 @@ class Room:
             return None
         if not self.workers and self.shares and self._is_short_of(memory):
             return None
+        if not self.workers and self.cores and len(self.shares) >= self.cores:
+            return None
         if not self.gpus:
             return Share(memory=memory)
         if not gpus:
@@ -92,7 +98,7 @@ class Room:
         return Share(devices, gpu_memory if shared else 0, memory)
 
     def _is_short_of(self, memory: int) -> bool:
-        return bool(self.memory) and memory + sum(p.memory for p in self.shares) > self.memory
+        return bool(self.memory) and memory + sum(p.memory for p in tuple(self.shares)) > self.memory
 
     def _devices(self, count: int, gpu_memory: int) -> tuple[str, ...] | None:
         if self.workers:
@@ -109,10 +115,10 @@ class Room:
         return self._free(name) >= gpu_memory if gpu_memory else not self._users(name)
 
     def _users(self, name: str) -> int:
-        return sum(name in (share.devices or ()) for share in self.shares)
+        return sum(name in (share.devices or ()) for share in tuple(self.shares))
 
     def _free(self, name: str) -> int:
-        sizes = [p.gpu_memory or self.gpus[name] for p in self.shares if name in (p.devices or ())]
+        sizes = [p.gpu_memory or self.gpus[name] for p in tuple(self.shares) if name in (p.devices or ())]
         return self.gpus[name] - sum(sizes)
 
 
@@ -122,4 +128,4 @@ def room_here(
     "The machine of this process, with what is free of its memory"
     from dialsum.models.memory_plan import available_memory
 
-    return Room(workers, gpu_bytes(), available_memory("cpu") if not workers else 0)
+    return Room(workers, gpu_bytes(), available_memory("cpu") if not workers else 0, os.cpu_count() or 1)

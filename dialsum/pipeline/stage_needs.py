@@ -84,7 +84,7 @@ def _size(stage: str, c: ModelCard, params: dict[str, Any], gpu: bool) -> _Size:
     if stage == "train":
         processes = params.get("processes", 1)
         need = usual = memory_needed(c, recipe, precision, processes=processes)
-        if gpu and not params.get("batch_size"):
+        if not params.get("batch_size"):
             need = memory_needed(c, *_smallest_step(recipe, precision), processes=processes)
         return _Size(need.total, usual.total, need.weights)
     search = make_decoding(c, "full", params)

@@ -323,6 +323,8 @@ class Processes:
     ) -> None:
         failed_at = time.time() if error else math.inf
         self.over.set()
+        if error is None:
+            _leave()  # as the others do: an end may wait for all of them
         self.others.wait(60 if error is None else self.grace)
         cause = self.others.cause(failed_at)
         self._end()

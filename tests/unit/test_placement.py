@@ -14,6 +14,7 @@ from dialsum.pipeline.stage_needs import needs_by_stage
 from dialsum.runs.shares import GPU_SHARE, own_devices, within_share
 
 GIB = 2**30
+BY_BUS = dict(CUDA_DEVICE_ORDER="PCI_BUS_ID")
 SIZES = st.integers(0, 30)  # GiB; 0: nobody knows
 NEEDS = st.tuples(st.integers(0, 3), SIZES, st.integers(0, 40), st.booleans())
 
@@ -88,8 +89,8 @@ def test_a_stage_sees_its_gpus_alone_and_plans_within_its_share(monkeypatch):
     for future in futures:
         future.result()
     here.stop()
-    assert given_to["train"] == {"CUDA_VISIBLE_DEVICES": "0", GPU_SHARE: str(20 * GIB)}
-    assert given_to["report"] == {"CUDA_VISIBLE_DEVICES": ""}
+    assert given_to["train"] == {**BY_BUS, "CUDA_VISIBLE_DEVICES": "0", GPU_SHARE: str(20 * GIB)}
+    assert given_to["report"] == {**BY_BUS, "CUDA_VISIBLE_DEVICES": ""}
     assert not here.room.shares
     monkeypatch.setenv(GPU_SHARE, given_to["train"][GPU_SHARE])
     assert within_share(24 * GIB) == 20 * GIB and within_share(3 * GIB) == 3 * GIB
