@@ -208,7 +208,7 @@ def test_what_fits_with_the_rows_at_hand_is_not_refused(name, sample, tmp_path, 
 
     options = dict(batch_size=8)
     room = room_between(name, sample, options)
-    monkeypatch.setattr(dialsum.checks.room, "available_memory", lambda *device: room)
+    monkeypatch.setattr(dialsum.checks.room, "memory_of_process", lambda *device: room)
     monkeypatch.setattr(dialsum.training.recipe, "available_memory", lambda *device: room)
     told = preflight([name], "full", options, {name: str(replica(card(name)))}, tmp_path)
     assert told.ok(), told
@@ -271,7 +271,7 @@ def test_a_long_dialogue_is_planned_for_where_no_limit_was_given(name, sample, t
     (tmp_path / "train.csv").write_text(to_csv(rows), encoding="utf-8")
     true = len(Codec(c, load_tokenizer(c, str(replica(c)))).source(rows["dialogue"][0]))
     assert true > 1280
-    monkeypatch.setattr(dialsum.checks.room, "available_memory", lambda *device: 2**30)
+    monkeypatch.setattr(dialsum.checks.room, "memory_of_process", lambda *device: 2**30)
     monkeypatch.setattr(dialsum.training.recipe, "available_memory", lambda *device: 2**30)
     told = preflight(
         [name], "full", dict(train_csv=str(tmp_path / "train.csv")), {name: str(replica(c))}, tmp_path

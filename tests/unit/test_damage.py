@@ -235,6 +235,7 @@ def test_the_report_says_how_many_reached_the_limit(build):
 
 
 def test_an_engine_counts_over_all_of_its_groups():
+    from dialsum.generation.decoding import Decoding
     from dialsum.generation.engines import Engine
 
     class Grouped(Engine):
@@ -243,6 +244,7 @@ def test_an_engine_counts_over_all_of_its_groups():
 
         def _call_decoding(self, options):
             assert options == {}
+            return Decoding()
 
         def groups(self, texts):
             return [[0, 2], [1]]
