@@ -9,7 +9,6 @@ __all__ = ['new_experiment', 'run_experiment', 'resume_experiment', 'check_exper
 import argparse
 import gc
 import os
-import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .display import show_progress
 from .execution_places import execution_place
 from .layout import print_rows
-from .listing import fact_score, find_run
+from .listing import fact_score
 from .options import plan_parameters
 from .protected import check_outside_models
 from .recipes import save_recipe
@@ -36,7 +35,7 @@ from dialsum.commands.request import (
     runs_here,
     usual_workers,
 )
-from .resumption import resumed_request
+from .resumption import resumable_experiment, resumed_request
 from ..pipeline.devices import at_once, check_gpus, gpus
 from ..pipeline.done import Ledger, Reason, why_undone
 from ..pipeline.ownership import working_on
@@ -46,7 +45,6 @@ from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
 from ..runs.events import now, read_events
-from ..runs.facts import experiment_record
 from ..runs.files import sha256, to_json, write_atomic
 from ..runs.folders import new_run
 from ..runs.identity import named_places
@@ -191,10 +189,7 @@ def resume_experiment(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
     "`dialsum resume`: run what is left of an experiment, and what depends on options that are given anew"
-    run = find_run(args.experiment, getattr(args, "runs", None), resumable=True)
-    before = experiment_record(run) or ExperimentRecord.of()
-    if "models" not in before.options:
-        raise DialsumError("run_of_one_stage", run=run.name, folder=shlex.quote(str(run)))
+    run, before = resumable_experiment(args.experiment, getattr(args, "runs", None))
     advices = _followed_advice(args, run)
     if advices is None:
         return 1

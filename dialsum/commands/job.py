@@ -9,17 +9,13 @@ __all__ = ['run_one_job']
 import argparse
 import os
 import platform
-import shlex
 import sys
 
-from .listing import find_run
-from .resumption import noted_request
+from .resumption import noted_request, resumable_experiment
 from ..pipeline.jobs import LOST, JobLost, run_job
 from ..runs.error_facts import error_sentence
-from ..runs.errors import DialsumError
 from ..runs.events import EVENTS, events_file_of
-from ..runs.facts import experiment_record
-from ..runs.records import ExperimentRecord, Fact, Metrics
+from ..runs.records import Fact, Metrics
 
 # %% ../../nbs/modules/commands/job.ipynb #5cc1f193
 def _exit_code(fact: Fact[Metrics]) -> int:
@@ -35,10 +31,7 @@ def run_one_job(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
     "`dialsum job`: run one stage of an experiment that `export` has made, or any other"
-    run = find_run(args.run, getattr(args, "runs", None), resumable=True)
-    record = experiment_record(run) or ExperimentRecord.of()
-    if "models" not in record.options:
-        raise DialsumError("run_of_one_stage", run=run.name, folder=shlex.quote(str(run)))
+    run, record = resumable_experiment(args.run, getattr(args, "runs", None))
     _own_events()
     specs = noted_request(record).stages(run)
     try:

@@ -79,10 +79,10 @@ def _believed(
     fact = spec.read()
     if fact is None:
         return None
-    if ledger is None:
+    name, digest = spec.fact.relative_to(spec.run).as_posix(), sha256(spec.fact)
+    if ledger is None or digest not in ledger.digests.get(name, ()):  # it may have been noted since
         ledger = Ledger.of(read_events(spec.run))
-    name = spec.fact.relative_to(spec.run).as_posix()
-    if sha256(spec.fact) not in ledger.digests.get(name, ()):
+    if digest not in ledger.digests.get(name, ()):
         raise DialsumError("fact_edited", file=spec.fact.name)
     if fact.attempt and ledger.attempts.get(spec.key, fact.attempt) != fact.attempt:
         raise DialsumError("fact_of_former_attempt", file=spec.fact.name)

@@ -19,6 +19,7 @@ from dialsum.runs import places as runs
 from dialsum.runs.error_facts import make_error
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.folders import new_run
+from dialsum.runs.leases import hold, part, release
 from dialsum.runs.places import cache_path
 
 
@@ -141,4 +142,12 @@ def test_what_was_stopped_before_its_first_stage_is_called_interrupted(tmp_path)
     assert state(run) == "interrupted"
     with pytest.raises(ValueError, match="anything"), working_on(run):
         raise ValueError("anything")
+    assert state(run) == "ended"
+
+
+def test_an_experiment_runs_while_one_of_its_jobs_does(tmp_path):
+    run, job = new_run("mine", {}, tmp_path), part("job", "data")
+    hold(run, job, "data")
+    assert state(run) == "running"
+    release(run, job)
     assert state(run) == "ended"

@@ -107,3 +107,11 @@ def test_the_sizes_of_gpus_are_those_that_the_driver_tells(monkeypatch, tmp_path
     assert gpu_bytes() == {"0": 0, "GPU-1a": 0, "1": 0}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu_bytes() == {}
+
+
+def test_no_more_stages_than_cores_share_a_card():
+    room = Room(0, {"0": 80 * GIB}, cores=2)
+    for _ in range(2):
+        room.shares.append(room.place(gpu_memory=2 * GIB))
+    assert room.place(gpu_memory=2 * GIB) is None
+    assert Room(0, {"0": 80 * GIB}, shares=room.shares).place(gpu_memory=2 * GIB)  # where nobody counts them

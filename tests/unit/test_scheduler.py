@@ -4,8 +4,10 @@ import errno
 import json
 import sys
 import threading
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from support.executors import MachineGone, Nodes, later, succeed
@@ -354,3 +356,25 @@ def test_the_events_of_a_run_are_read_once(specs, monkeypatch):
     again = Nodes()
     ended, _ = run(specs, again)
     assert not again.tasks and set(kinds(ended).values()) == {"success"}
+
+
+def test_the_fact_of_an_earlier_attempt_is_not_taken_for_this_one(specs):
+    run(specs, Nodes())
+    changed = [replace(s, params=s.params | dict(seed=7)) if s.stage == "data" else s for s in specs]
+    nodes = Nodes(acts={"data": lambda spec: "done, believe me"})  # the former fact still lies there
+    ended, _ = run(changed, nodes)
+    assert kinds(ended)["data"] == "died" and [ended["data"].attempt] == nodes.attempts("data")
+
+
+def test_the_time_left_is_worked_out_once_a_second(specs, monkeypatch):
+    worked_out = []
+    monkeypatch.setattr("dialsum.pipeline.scheduler.time_left", lambda *_: worked_out.append(1) or "")
+    clock = SimpleNamespace(monotonic=lambda: 5.0, sleep=time.sleep)
+    monkeypatch.setattr("dialsum.pipeline.scheduler.time", clock)
+    _, lines = run(specs, Nodes())
+    assert len(lines) == len(specs) > 1 and len(worked_out) == 1
+
+
+def test_a_fact_that_was_noted_after_the_events_were_read_is_believed(specs):
+    run(specs, Nodes())
+    assert why_undone(specs[2], ledger=Ledger({}, {})) is None and specs[2].fact.exists()
