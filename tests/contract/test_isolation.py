@@ -63,6 +63,9 @@ def probe(checkout):
     (checkout / "nbs" / "probe.ipynb").unlink(missing_ok=True)
 
 
+# the same from a process of their own, which takes seconds to import
+STARTS = ["forked", pytest.param("cold", marks=pytest.mark.slow)]
+
 RUN_PROBES = """
 import sys
 from pathlib import Path
@@ -76,7 +79,7 @@ run_plan([StageSpec(run, "probe") for run in runs], timeout=timeout, cold=start 
 """
 
 
-@pytest.mark.parametrize("start", ["forked", "cold"])
+@pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("how", PROBE)
 def test_however_a_stage_ends_its_fact_tells(how, start, probe, call, tmp_path):
     code, status, kind, words = PROBE[how]
@@ -171,6 +174,7 @@ def logs_in(folder):
     return [p.read_text() for p in sorted(folder.glob("*/probe.log"), key=lambda p: p.stat().st_mtime)]
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_is_killed_takes_no_stage_along(probe, call, tmp_path):
     "The next ones are started, and say why"
     probe(KILL_ITS_SERVER)
@@ -180,6 +184,7 @@ def test_a_fork_server_that_is_killed_takes_no_stage_along(probe, call, tmp_path
     assert ["no stage could be forked" in log for log in logs_in(tmp_path)] == [False, True]
 
 
+@pytest.mark.slow
 def test_where_importing_starts_a_thread_stages_are_started(probe, call, tmp_path, env):
     "But what was forked before goes on"
     (tmp_path / "modules").mkdir()
@@ -194,7 +199,7 @@ def test_where_importing_starts_a_thread_stages_are_started(probe, call, tmp_pat
     assert "no stage could be forked" in logs_in(tmp_path / "runs")[1]
 
 
-@pytest.mark.parametrize("start", ["forked", "cold"])
+@pytest.mark.parametrize("start", STARTS)
 def test_when_driver_and_stage_are_killed_the_kernel_ends(start, probe, env, checkout, tmp_path):
     probe(
         "import os, pathlib, time\npathlib.Path(run, 'kernel').write_text(str(os.getpid()))\ntime.sleep(500)"

@@ -16,7 +16,8 @@ from dialsum.runs.places import sample_path
 SMALL = dict(scale="replica", debug=True, epochs=1, max_new_tokens=8)
 
 
-@pytest.mark.parametrize("stage", [pytest.param("train", marks=pytest.mark.slow), "predict"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["train", "predict"])
 def test_loading_that_takes_too_long_ends_with_a_fact(stage, tmp_path):
     run = new_run("slow", {}, tmp_path)
     fact = run_stage(

@@ -145,7 +145,11 @@ def words(element):
     return " ".join("".join(element.itertext()).split())
 
 
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (i > 1)) for i, name in enumerate(NAMES)],
+    ids=range(len(NAMES)),
+)
 def test_a_name_breaks_nothing(build, name):
     md, html = both(named(build, name))
     elements = read(html)
@@ -167,6 +171,7 @@ def test_a_name_breaks_nothing(build, name):
         assert "error" not in found, found
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text(hell, tmp_path):
     md, html = write(hell, tmp_path)
     elements = read(html)
@@ -210,7 +215,9 @@ def test_everything_is_inside(build, tmp_path):
     [
         (15, 47, dict(success=14 + 3, failed=1, blocked=1), 14 * 2 + 4, "학습(폴드 5개 포함) 실패 1, 성공 5"),
         (30, 32, dict(success=29 + 3, failed=1, blocked=1), 29 * 2 + 4, "model 29 13개 단계 성공"),
-        (100, 4, dict(success=3, failed=1), 4, "모델 99개 1287개 단계 성공"),
+        pytest.param(
+            *(100, 4, dict(success=3, failed=1), 4, "모델 99개 1287개 단계 성공"), marks=pytest.mark.slow
+        ),
     ],
     ids=["folds", "models", "ends"],
 )
@@ -290,6 +297,7 @@ OUTSIDE = """[...document.querySelectorAll('svg')].flatMap(svg => {
     return b.x < own.x || b.x + b.width > own.x + own.width || b.y < own.y - 1 || b.y + b.height > own.y + own.height + 1 }).map(t => t.textContent)})"""
 
 
+@pytest.mark.slow
 def test_labels_stay_within_their_boxes(build, hell, crowd, chromium):
     tab = chromium.new_page()
     for run in (hell, crowd, *(named(build, name) for name in NAMES[:6])):

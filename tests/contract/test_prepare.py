@@ -202,6 +202,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(option, words, typed, 
     assert found.returncode == 1 and words in found.stdout
 
 
+@pytest.mark.slow
 def test_the_real_data_passes_in_time_with_the_counts_that_are_stated(shared, tmp_path):
     folder = shared / "data" / "kodialogsum"
     files = {f"{part}_csv": str(folder / f"{part}.csv") for part in ("train", "dev", "test")}
