@@ -19,7 +19,7 @@ from ..models.sizes import skeleton
 from ..runs.errors import DialsumError
 from ..runs.limits import check_numbers
 from ..training.lora import targets
-from ..training.recipe import Recipe, check_share, make_recipe
+from ..training.recipe import Recipe, check_fsdp, check_share, make_recipe
 
 # %% ../../nbs/modules/checks/options.ipynb #1df3d192
 def _option_of(
@@ -38,9 +38,11 @@ def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[
     attempts: dict[str, Callable[[], Any]] = {
         name: partial(check_numbers, {name: value}) for name, value in options.items()
     }
+    processes = options.get("processes", 1)
     attempts |= dict(
         recipe=lambda: make_recipe(card, scale, options),
-        processes=lambda: check_share(make_recipe(card, scale, options), options.get("processes", 1)),
+        processes=lambda: check_share(make_recipe(card, scale, options), processes),
+        fsdp=lambda: check_fsdp(make_recipe(card, scale, options), processes, options.get("fsdp", False)),
         max_source=lambda: check_source(card, make_recipe(card, scale, options).max_source),
         decoding=lambda: make_decoding(card, scale, options),
         precision=lambda: Precision.for_this_machine(

@@ -112,7 +112,7 @@ def check_memory(
         requested, device = requested_training(card, scale, options)
         search = make_decoding(card, scale, options)
         processes = options.get("processes", 1)
-        need = memory_needed(card, requested, device, lengths, processes)
+        need = memory_needed(card, requested, device, lengths, processes, options.get("fsdp", False))
     except DialsumError:
         return []  # told by check_options
     if available is None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from .execution_places import say_aside
 from .experiments import new_experiment
 from ..endpoints.keys import secret_values
 from ..pipeline.spec import StageSpec
@@ -120,7 +121,8 @@ def export_experiment(
     sbatch = _sbatch_words(args)
     request, run = new_experiment(args)
     specs = request.stages(run)
-    jobs = jobs_of(specs, needs_by_stage(specs, getattr(args, "gpu", None), args.cpus))
+    needs = needs_by_stage(specs, getattr(args, "gpu", None), args.cpus, say=say_aside)
+    jobs = jobs_of(specs, needs)
     folder = run / "export"
     folder.mkdir()
     values = dict(jobs=jobs, python=sys.executable, options=_job_options(args), sbatch=sbatch)

@@ -116,7 +116,7 @@ TOPICS = {  # title of a group → its options, in their order
     "augmentation of training rows": "use_augmentation augmentation_methods augmentation_ratio augmentation_backend "
     "augmentation_model augmentation_key_variable",
     "folds": "k_folds fold_seed",
-    "training": "method precision epochs batch_size gradient_accumulation_steps processes gradient_checkpointing "
+    "training": "method precision epochs batch_size gradient_accumulation_steps processes fsdp gradient_checkpointing "
     "learning_rate warmup_ratio weight_decay max_grad_norm label_smoothing early_stopping_patience eval_rows "
     "max_source max_target new_tokens save_total_limit keep_checkpoints",
     "adapters": "lora_r lora_alpha lora_dropout lora_targets base",

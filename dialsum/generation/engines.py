@@ -85,8 +85,6 @@ class Engine(Predictor):
         self.disk = disk
         self.overall_progress = self.progress  # over all groups
         self.progress = None  # of one group
-        on_cpu = loaded.model and loaded.model.device.type == "cpu"
-        self.pads = not (_reads_once(loaded.model) and on_cpu)
 
     def groups(self, texts: list[str]) -> list[list[int]]:  # indices, the longest first
         "Which dialogues are written together: at most `batch_size`, with at most `tokens`"
@@ -107,7 +105,11 @@ class Engine(Predictor):
         return self._tokens([*lengths, another]) > self.tokens
 
     def _tokens(self, lengths: list[int]) -> int:
-        return len(lengths) * lengths[0] if self.pads else sum(lengths)
+        return len(lengths) * lengths[0] if self._pads() else sum(lengths)
+
+    def _pads(self) -> bool:  # asked when it writes: a model that is cut lies elsewhere before
+        model = self.loaded.model
+        return not (_reads_once(model) and model and model.device.type == "cpu")
 
     def write_groups(
         self,

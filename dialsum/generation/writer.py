@@ -173,7 +173,9 @@ class Writer:
         processors = penalty_processors(d, self.pieces, start)
         if bands:
             processors.append(band_processor(bands, config.eos_token_id, start))
-        options = dict(generation_config=config, logits_processor=LogitsProcessorList(processors))
+        processors = LogitsProcessorList(processors)
+        # each of several processes writes texts of its own, and waits for none
+        options = dict(generation_config=config, logits_processor=processors, synced_gpus=False)
         if config.stop_strings:
             options["tokenizer"] = self.loaded.tokenizer
         with torch.inference_mode(), self.reading(sources, d) as batch, naming_options(d):

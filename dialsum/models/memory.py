@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['WEIGHT_BYTES', 'NF4', 'OVERHEAD', 'Memory', 'gib', 'weight_bytes', 'FixedBytes', 'fixed_bytes', 'step_simulation',
-           'peak_of_step', 'with_overhead', 'usual_step', 'estimate_memory']
+           'peak_of_step', 'with_overhead', 'usual_step', 'part_of', 'estimate_memory']
 
 # %% ../../nbs/modules/models/memory.ipynb #89d49079
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Any
 from .cards import ModelCard
 from .kept_simulations import kept
 from .moments import Moment, peak_parts, possible_peaks
+from .shapes import layer_count
 from .sizes import card_of_config, config_key, parameter_counts, shapes_of_card
 from .training_step import TrainingStep
 
@@ -167,18 +169,56 @@ def usual_step(
     return step
 
 
+def part_of(
+    fixed: FixedBytes,
+    method: str,  # 'full' or 'lora'
+    processes: int,  # among which a model is cut
+) -> FixedBytes:  # of one of them
+    "What a process keeps of a model that is cut: its part of the weights, and of what belongs to trained ones"
+    weights, optimizer, gradients = (
+        math.ceil(count / processes) for count in (fixed.weights, fixed.optimizer, fixed.gradients)
+    )
+    if method == "full":
+        return FixedBytes(weights, 0, optimizer, gradients)
+    return replace(fixed, weights=weights)
+
+
+def _put_together(c: ModelCard, weights: int) -> int:  # weights: bytes of all
+    "Bytes that are whole while a model that is cut computes: two layers, and what lies in none"
+    shapes = shapes_of_card(c)
+    in_layers = shapes.parameters - shapes.rest
+    return math.ceil(weights * (shapes.rest + 2 * in_layers / layer_count(c.config)) / shapes.parameters)
+
+
+def _peak_of_part(c: ModelCard, step: TrainingStep, device: str, fixed: FixedBytes, processes: int) -> Memory:
+    "The peak of one of several processes among which a model is cut"
+    part, together = part_of(fixed, step.method, processes), _put_together(c, fixed.weights)
+    rest = dict(adapter=part.adapter, optimizer=part.optimizer)
+    gradients = part.gradients + (together if step.method == "full" else 0)
+    computing = peak_of_step(c, step, device, gradients)
+    moments = [
+        Memory(weights=part.weights + together, **rest, **computing),
+        Memory(weights=part.weights, gradients=part.gradients, **rest),  # the update
+        Memory(weights=part.weights + fixed.weights, **rest),  # writing, for which each has all weights
+    ]
+    return max(moments, key=lambda memory: memory.total)
+
+
 def estimate_memory(
     card: ModelCard,  # which architecture
     batch: int = 8,  # rows per device
     length: int = 512,  # tokens of a whole row; for encoder-decoders of the source
     target: int = 128,  # tokens that are learned: of the target, or of a causal model's row
     device: str = "cuda",  # 'cuda' or 'cpu'
-    processes: int = 1,  # that train together, each with a whole copy of the model; the estimate is of one of them
+    processes: int = 1,  # that train together; the estimate is of one of them
+    fsdp: bool = False,  # whether the model is cut among them; else each has a whole copy
     **settings: Any,  # method, weights, amp, checkpointing, rank, dropout, optimizer, accumulation: see `TrainingStep`
 ) -> Memory:  # the default method is the card's
     "Memory of one training step from shapes alone; after Korthikanti et al. 2022, but autograd does the counting"
     step = usual_step(card, batch, length, target, **settings)
     fixed = fixed_bytes(card, step)
+    if fsdp:
+        return with_overhead(_peak_of_part(card, step, device, fixed, processes), device)
     resident = dict(weights=fixed.weights, adapter=fixed.adapter, optimizer=fixed.optimizer)
     # several processes exchange gradients in buckets, which stay
     gradient_bytes = fixed.gradients if step.accumulation > 1 or processes > 1 else 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .cards import ModelCard
-from .memory import Memory, estimate_memory, fixed_bytes, gib
+from .memory import Memory, estimate_memory, fixed_bytes, gib, part_of
 from .precision import Device, Precision, decide, this_device
 from .training_step import TrainingStep
 from ..runs.errors import DialsumError
@@ -138,13 +138,16 @@ def plan_memory(
     checkpointing: bool = False,  # whether gradient checkpointing is wanted anyway
     smoothing: bool = False,  # label smoothing
     processes: int = 1,  # that train together; memory and rows are those of one of them
+    fsdp: bool = False,  # whether the model is cut among them
 ) -> MemoryPlan:
     "Batch, accumulation, checkpointing and method that fit; raises `DialsumError` when nothing does"
     method, limit = method or card.method, int(available_bytes * (1 - spare))
     row = row_of(card, length, target)
     for way_method, recompute in _ways(method, quantize, checkpointing):
         precision = decide(card, way_method, device, wish=wish, gradient_checkpointing=recompute)
-        way = _Way(card, precision, length, target, effective_batch, rank, dropout, smoothing, processes)
+        way = _Way(
+            card, precision, length, target, effective_batch, rank, dropout, smoothing, processes, fsdp
+        )
         if way.fixed() > limit:
             continue  # no batch is worth an estimate
         batch, need = _largest(_divisors(effective_batch), way.estimate, limit)
@@ -152,16 +155,12 @@ def plan_memory(
             reason = _reason(way_method, batch, recompute, need, available_bytes, row)
             return MemoryPlan(way_method, batch, effective_batch // batch, recompute, need, reason)
     need = way.estimate(1)  # of the last way, which needs least
-    could_quantize = card.method == method == "lora" and not quantize
-    raise DialsumError(
-        "model_does_not_fit_unquantized" if could_quantize else "model_does_not_fit",
-        model=card.name,
-        available=gib(available_bytes),
-        method=way_method,
-        row=row,
-        needed=gib(int(need.total / (1 - spare))),
-        weights=gib(need.weights),
+    could_quantize = card.method == method == "lora" and not (quantize or fsdp)
+    code = "model_does_not_fit_unquantized" if could_quantize else "model_does_not_fit"
+    sizes = dict(
+        available=gib(available_bytes), needed=gib(int(need.total / (1 - spare))), weights=gib(need.weights)
     )
+    raise DialsumError(code, model=card.name, method=way_method, row=row, **sizes)
 
 
 def _divisors(n: int) -> list[int]:
@@ -188,11 +187,14 @@ class _Way:
     dropout: bool
     smoothing: bool
     processes: int
+    fsdp: bool
 
     def fixed(self) -> int:  # bytes of weights, adapter and optimizer
         p = self.precision
         step = TrainingStep(method=p.method, weights=p.weights, rank=self.rank, optimizer=p.optimizer)
         fixed = fixed_bytes(self.card, step)
+        if self.fsdp:
+            fixed = part_of(fixed, p.method, self.processes)
         return fixed.weights + fixed.adapter + fixed.optimizer
 
     def estimate(self, batch: int) -> Memory:
@@ -212,6 +214,7 @@ class _Way:
             dropout=self.dropout,
             smoothing=self.smoothing,
             processes=self.processes,
+            fsdp=self.fsdp,
         )
 
 

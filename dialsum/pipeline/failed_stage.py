@@ -158,7 +158,7 @@ def _was_executed(
 ) -> bool:  # false: it looks completed and never ran
     if cell["cell_type"] != "code" or cell.get("execution_count"):
         return True
-    return bool(error.kind == "exception")
+    return error.kind in ("exception", "memory")
 
 
 def note_in_notebook(

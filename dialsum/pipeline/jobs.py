@@ -14,13 +14,11 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ..checks.metrics import PreflightMetrics
-from .done import is_done
-from .process import run_stage
+from .process import keep, run_undone, why_run
 from .scheduler import blocked, refused, stopped
 from .spec import StageSpec
 from .status import Line
 from ..runs.errors import DialsumError, unknown
-from ..runs.events import log_event
 from ..runs.facts import RESERVE
 from ..runs.leases import hold, in_use, others, part, release
 from ..runs.records import ErrorRecord, Fact, Metrics
@@ -143,7 +141,7 @@ def _killed_with_job(fact: Fact[Metrics]) -> bool:  # by the signal that takes t
 def run_job(
     specs: list[StageSpec],  # the plan, from `plan_stages`
     key: str,  # of the stage to run: 'data', 'kobart/train', 'kobart/fold0/train'
-    threads: int = 0,  # CPU threads; 0: as many cores as this process may use
+    threads: int = 0,  # CPU threads, at most one a core that this process may use; 0: so many
     timeout: float | None = None,  # seconds until the stage is ended; None or 0: never
     say: Say = print,  # called with what is worth a line
     lag: float = _LAG,  # seconds that facts of other machines may take to be seen
@@ -156,13 +154,14 @@ def run_job(
         raise unknown("stage", key, list(by_key))
     spec = by_key[key]
     with _until_taken_away(spec), _holding(spec):
-        if fact := is_done(spec):
-            log_event(spec.run, "kept", **spec.key_fields)
-            return fact  # what has succeeded is kept, whatever becomes of the stages before
+        reason = why_run(spec)
+        if reason is None:
+            return keep(spec)  # whatever becomes of the stages before
         _reserve(spec)
         if fact := _turned_away(spec, by_key, time.monotonic() + lag, say):
             return fact
-        fact = run_stage(spec, threads or len(os.sched_getaffinity(0)), timeout, say=say)
+        cores = len(os.sched_getaffinity(0))
+        fact = run_undone(spec, reason, min(threads or cores, cores), timeout, say)
         if _killed_with_job(fact):
             raise JobLost("job_taken_away", stage=key)
         return fact

@@ -9,14 +9,17 @@ __all__ = ['Needs', 'needs_by_stage']
 import math
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..generation.decoding import make_decoding
 from ..models.cards import ModelCard, card
+from ..models.kept_simulations import heard_before_simulation
 from ..models.precision import Device, Precision, decide
 from ..models.writing_memory import estimate_generation
 from .spec import StageSpec
 from ..runs.errors import DialsumError
+from ..runs.ticker import Say
 from ..training.recipe import Recipe, make_recipe, memory_needed
 
 # %% ../../nbs/modules/pipeline/stage_needs.ipynb #48ab305d
@@ -82,11 +85,14 @@ def _size(stage: str, c: ModelCard, params: dict[str, Any], gpu: bool) -> _Size:
     recipe = make_recipe(c, "full", params)
     precision = _precision(c, recipe, params, gpu)
     if stage == "train":
-        processes = params.get("processes", 1)
-        need = usual = memory_needed(c, recipe, precision, processes=processes)
+        together = dict(processes=params.get("processes", 1), fsdp=params.get("fsdp", False))
+        need = usual = memory_needed(c, recipe, precision, **together)
         if not params.get("batch_size"):
-            need = memory_needed(c, *_smallest_step(recipe, precision), processes=processes)
-        return _Size(need.total, usual.total, need.weights)
+            need = memory_needed(c, *_smallest_step(recipe, precision), **together)
+        weights = need.weights
+        if together["fsdp"]:  # each process reads the whole model, and cuts it
+            weights = memory_needed(c, recipe, precision).weights
+        return _Size(need.total, usual.total, weights)
     search = make_decoding(c, "full", params)
     batch = 64 if stage == "optimize" else params.get("eval_batch_size", 32)
     new_tokens = search.max_new_tokens or recipe.max_target
@@ -160,17 +166,22 @@ def _largest(several: list[Needs]) -> Needs:
     )
 
 
+_SIMULATED = "how much memory stages take is worked out by simulating them; what comes of it is kept"
+
+
 def needs_by_stage(
     specs: list[StageSpec],  # the plan, from `plan_stages`
     gpu: bool | None = None,  # whether stages with a model get a GPU; None: at full size
     cpus: int = 4,  # of each stage
+    say: Say = lambda line: None,  # called before the first of what takes seconds
 ) -> dict[str, Needs]:  # a stage's key → what it asks for
     "What each stage of a plan asks of a machine"
     trainings = {spec.model: spec.params for spec in specs if spec.stage == "train"}
     needs = {}
-    for spec in specs:
-        training = trainings.get(spec.model, {})
-        full = training.get("scale", "full") == "full"
-        needs[spec.key] = _needs_of(spec, training, full if gpu is None else gpu, cpus)
+    with heard_before_simulation(partial(say, _SIMULATED)):
+        for spec in specs:
+            training = trainings.get(spec.model, {})
+            full = training.get("scale", "full") == "full"
+            needs[spec.key] = _needs_of(spec, training, full if gpu is None else gpu, cpus)
     needs["preflight"] = _largest([needs[spec.key] for spec in specs if spec.model])
     return needs

@@ -14,7 +14,8 @@ from .records import Coded, ErrorRecord
 
 # %% ../../nbs/modules/runs/error_facts.ipynb #9833bc27
 def make_error(
-    kind: str,  # 'user', 'exception', 'timeout', 'died', 'interrupted', 'preflight', 'blocked' or 'optional'
+    # 'user', 'exception', 'memory', 'timeout', 'died', 'lost', 'interrupted', 'preflight', 'blocked' or 'optional'
+    kind: str,
     type: str,  # the exception's class
     code: str = "",  # a heading of messages.toml; empty for what is not ours
     fields: dict[str, Any] | None = None,  # what its templates name, JSON-ready

@@ -99,9 +99,7 @@ class Coded(Record):
 class ErrorRecord(Coded):
     "Why a stage has no result"
 
-    kind: Text = (
-        ""  # 'user', 'exception', 'timeout', 'died', 'interrupted', 'preflight', 'blocked', 'optional'
-    )
+    kind: Text = ""  # as `error_facts.make_error` takes it
     type: Text = ""  # the exception's class
     cause: Text | None = None  # of a failure that is known, in Korean
     remedy: Text | None = None

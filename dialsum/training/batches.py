@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Example', 'Size', 'POOL', 'POOLS', 'WINDOW', 'Examples', 'size_of', 'rows_of_updates', 'micro_batches',
-           'share_of_update', 'unlearned', 'UpdateSampler', 'UpdateCollator']
+           'even_batches', 'share_of_update', 'unlearned', 'UpdateSampler', 'UpdateCollator']
 
 # %% ../../nbs/modules/training/batches.ipynb #fc4a44e2
 import math
@@ -137,6 +137,17 @@ def micro_batches(
     return passes
 
 # %% ../../nbs/modules/training/batches.ipynb #5fcfed53
+def even_batches(
+    examples: list[Example],  # a process's share of an update
+    passes: int,
+    filler: Example,  # for a pass that gets none; nothing is learned of it
+) -> list[list[Example]]:  # one list a pass
+    "A share in a number of passes that is the same in every process"
+    in_order = sorted(examples, key=size_of, reverse=True)
+    batches = [list(batch) for batch in _cut(in_order, max(1, math.ceil(len(examples) / passes)))]
+    return batches + [[unlearned(filler)]] * (passes - len(batches))
+
+
 def share_of_update(
     rows: list[int],  # of an update, their numbers
     size: Callable[[int], Size],  # of the row with a number
@@ -196,10 +207,16 @@ class UpdateCollator:
         most: Size,  # tokens that a pass may have
         filler: Examples
         | None = None,  # of which a process learns nothing, where an update has no row for it
+        passes: int = 0,  # of each update; 0: as few as there may be
     ) -> None:
-        self.collate, self.most, self.filler = collate, most, filler
+        self.collate, self.most, self.filler, self.passes = collate, most, filler, passes
 
     def __call__(self, examples: list[Example]) -> dict[str, list[Any]]:  # 'passes': what `collate` makes
+        return dict(passes=[self.collate(batch) for batch in self._batches(examples)])
+
+    def _batches(self, examples: list[Example]) -> list[list[Example]]:
+        if self.filler and self.passes:
+            return even_batches(examples, self.passes, self.filler[0])
         if self.filler and not examples:
             examples = [unlearned(self.filler[0])]
-        return dict(passes=[self.collate(batch) for batch in micro_batches(examples, self.most)])
+        return micro_batches(examples, self.most)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'make_recipe', 'with_adapter_options', 'adapter_options', 'options_of_peft',
            'options_of_models', 'updates', 'warmup', 'memory_needed', 'row_size', 'lengths_here', 'requested_training',
-           'TrainingPlan', 'memory_of_process', 'check_share', 'plan_training']
+           'TrainingPlan', 'memory_of_process', 'check_share', 'check_fsdp', 'plan_training']
 
 # %% ../../nbs/modules/training/recipe.ipynb #9bd98ebb
 import json
@@ -206,6 +206,7 @@ def memory_needed(
     precision: Precision,
     lengths: RowLengths | None = None,  # of the rows at hand; None: as long as the recipe allows
     processes: int = 1,  # that train together
+    fsdp: bool = False,  # whether the model is cut among them
 ) -> Memory:  # of one process
     "What one step of a training needs"
     share = max(1, r.batch_size * r.gradient_accumulation_steps // processes)
@@ -223,6 +224,7 @@ def memory_needed(
         optimizer=precision.optimizer,
         accumulation=math.ceil(share / batch),
         processes=processes,
+        fsdp=fsdp,
         smoothing=r.label_smoothing > 0,
         **row_size(card, r, lengths),
     )
@@ -328,6 +330,18 @@ def check_share(
         )
 
 
+def check_fsdp(
+    r: Recipe,
+    processes: int,  # that train together
+    fsdp: bool,  # whether the model shall be cut among them
+) -> None:
+    "Raises `DialsumError` where a model cannot be cut among processes"
+    if fsdp and processes == 1:
+        raise DialsumError("fsdp_alone")
+    if fsdp and r.method == "qlora":
+        raise DialsumError("fsdp_with_qlora")
+
+
 def plan_training(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
@@ -340,6 +354,7 @@ def plan_training(
     "How a model is trained here; raises `DialsumError` when it does not fit whatever is chosen"
     r, precision = requested_training(card, scale, params)
     check_share(r, params.get("processes", 1))
+    check_fsdp(r, params.get("processes", 1), params.get("fsdp", False))
     if scale == "replica" or params.get("batch_size"):
         return TrainingPlan(r, precision, "")
     choice = _earlier_choice(choice_file, r)
@@ -348,6 +363,9 @@ def plan_training(
         if choice_file:
             write_atomic(choice_file, to_json(choice))
     fitting_recipe = Recipe(**choice["recipe"])
+    check_fsdp(
+        fitting_recipe, params.get("processes", 1), params.get("fsdp", False)
+    )  # chosen earlier, perhaps
     wish = params.get("precision", "")
     fitting_precision = Precision.for_this_machine(
         card, scale, fitting_recipe.method, wish, choice["checkpointing"]
@@ -372,7 +390,7 @@ def _choice(
     available: int | None,
     lengths: RowLengths | None,
 ) -> dict[str, Any]:  # JSON-ready: what was asked for, the recipe that fits, checkpointing and why
-    processes = params.get("processes", 1)
+    processes, fsdp = params.get("processes", 1), params.get("fsdp", False)
     if available is None:
         available = memory_of_process(precision.device, processes)
     plan = plan_memory(
@@ -382,12 +400,13 @@ def _choice(
         method=r.method,
         device=this_device(),
         wish=params.get("precision", ""),
-        quantize=not params.get("method") and find_spec("bitsandbytes") is not None,
+        quantize=not (params.get("method") or fsdp) and find_spec("bitsandbytes") is not None,
         rank=r.lora_r or _usual_rank,
         dropout=r.lora_dropout != 0,
         checkpointing=precision.gradient_checkpointing,
         smoothing=r.label_smoothing > 0,
         processes=processes,
+        fsdp=fsdp,
         **row_size(card, r, lengths),
     )
     fitting = replace(

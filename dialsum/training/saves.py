@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..models.loading import LoadedModel
+from ..models.ranks import is_first
 from ..models.weight_files import safetensors_header
 from ..runs.errors import DialsumError
 from ..runs.files import folder_written_whole, to_json, write_atomic
 from .recipe import Recipe
+from .sharding import full_weights, is_sharded
 
 # %% ../../nbs/modules/training/saves.ipynb #508340dd
 def is_complete(
@@ -83,6 +85,7 @@ def renew_best_path(
 def save(
     loaded: LoadedModel,
     folder: Path,  # gets the weights (safetensors), the configuration and the tokenizer
+    weights: dict[str, Any] | None = None,  # of a model that is cut, whole; None: those that it has
     **about: Any,  # noted in dialsum.json, for `models.origins`
 ) -> Path:  # `folder`
     "Save a model as a folder that loads without dialsum"
@@ -91,7 +94,7 @@ def save(
     padding_side = tokenizer.padding_side
     # written anew: an adapter and a whole model in one folder would be read as the adapter
     with folder_written_whole(folder) as fresh:
-        _save_model(loaded.model, fresh)
+        _save_model(loaded.model, fresh, weights)
         try:
             tokenizer.padding_side = "right" if loaded.card.seq2seq else "left"
             tokenizer.save_pretrained(fresh)
@@ -102,9 +105,9 @@ def save(
     return folder
 
 
-def _save_model(model: Any, folder: Path) -> None:
+def _save_model(model: Any, folder: Path, weights: dict[str, Any] | None) -> None:
     if not hasattr(model, "peft_config"):
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
         return
     config = model.peft_config["default"]
     if not isinstance(config.target_modules, str):
@@ -136,9 +139,11 @@ class _Keeper:
         self.scale = scale
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        folder = self.folder / f"epoch{round(state.epoch)}"
-        save(replace(self.loaded, model=model), folder, method=self.r.method, scale=self.scale)
-        self.leave(self.r.keep_checkpoints + 1)
+        folder, method = self.folder / f"epoch{round(state.epoch)}", self.r.method
+        weights = full_weights(model) if method == "full" and is_sharded(model) else None
+        if is_first():
+            save(replace(self.loaded, model=model), folder, weights, method=method, scale=self.scale)
+            self.leave(self.r.keep_checkpoints + 1)
 
     def kept(self) -> list[Path]:
         "The folders, the last epoch first"

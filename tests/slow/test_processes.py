@@ -8,8 +8,9 @@ import time
 
 import psutil
 import pytest
+from safetensors.torch import load_file
 from support.places import ROOT
-from support.processes import Faulty, rows, still, trained
+from support.processes import Faulty, count_own_weights, ranks_that, rows, still, trained
 
 from dialsum.training.processes import RankDied
 
@@ -33,30 +34,67 @@ def close(ours, theirs):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [False, True])
 @pytest.mark.parametrize("name", WAYS)
-def test_two_processes_learn_what_one_learns_and_write_the_same(name, tmp_path):
+def test_two_processes_learn_what_one_learns_and_write_the_same(name, fsdp, tmp_path):
     checkpoint = still(name, tmp_path)
     one, texts_of_one = trained(name, checkpoint, tmp_path / "one", 1, **WAYS[name])
-    two, texts_of_two = trained(name, checkpoint, tmp_path / "two", 2, **WAYS[name])
+    two, texts_of_two = trained(name, checkpoint, tmp_path / "two", 2, fsdp=fsdp, **WAYS[name])
     assert close(one["curve"], two["curve"]) and close(one["evaluations"], two["evaluations"])
     assert abs(one["dev_loss_before"] - two["dev_loss_before"]) < 1e-4
     assert one["steps"] == two["steps"] and texts_of_one == texts_of_two
+    assert [e["rouge_mean"] for e in one["evaluations"]] == [e["rouge_mean"] for e in two["evaluations"]]
+    files = [{p.name for p in (tmp_path / number / "model").iterdir()} for number in ("one", "two")]
+    assert files[0] == files[1]
     assert os.environ.get("WORLD_SIZE") is None and not left_behind()
 
 
 @pytest.mark.slow
+def test_processes_that_write_through_other_layers_go_on_together(tmp_path):
+    checkpoint, ways = still("qwen3-4b", tmp_path), dict(dev=1, num_beams=2, lora_dropout=0.0)
+    one, _ = trained("qwen3-4b", checkpoint, tmp_path / "one", 1, **ways)
+    two, _ = trained(
+        "qwen3-4b", checkpoint, tmp_path / "two", 2, fsdp=True, **ways
+    )  # one of them writes nothing
+    assert close(one["curve"], two["curve"]) and close(one["evaluations"], two["evaluations"])
+
+
+def weights(folder):
+    [path] = folder.glob("*.safetensors")
+    return load_file(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kobart", "qwen3-4b"])
+def test_a_model_that_is_cut_lies_in_parts(name, tmp_path):
+    checkpoint, folders = still(name, tmp_path), [tmp_path / "0", tmp_path / "1"]
+    task = name, str(checkpoint), tmp_path
+    with ranks_that(count_own_weights, task, tmp_path):
+        whole = count_own_weights(task)
+    own = [int(folder.read_text()) for folder in folders]
+    assert sum(own) == whole and max(own) < 0.51 * whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "fsdp"), [("kobart", False), ("kobart", True), ("qwen3-4b", True)])
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_another_number_of_processes_goes_on_with_the_same_curve(before, after, tmp_path):
-    checkpoint = still("kobart", tmp_path)
-    whole, _ = trained("kobart", checkpoint, tmp_path / "whole", 1, epochs=3)
+def test_another_number_of_processes_goes_on_with_the_same_curve(before, after, name, fsdp, tmp_path):
+    checkpoint = still(name, tmp_path)
+    options = dict(epochs=3, keep_checkpoints=1) | (dict(lora_dropout=0.0) if name != "kobart" else {})
+    whole, _ = trained(name, checkpoint, tmp_path / "whole", 1, **options)
 
     def ends(write):  # in the evaluation after the second epoch
         return Faulty(write, "raise", 2, of_rank=0)
 
     with pytest.raises(ZeroDivisionError):
-        trained("kobart", checkpoint, tmp_path / "torn", before, wrap=ends, epochs=3)
-    resumed, _ = trained("kobart", checkpoint, tmp_path / "torn", after, epochs=3)
+        trained(name, checkpoint, tmp_path / "torn", before, ends, fsdp and before > 1, **options)
+    resumed, _ = trained(name, checkpoint, tmp_path / "torn", after, fsdp=fsdp and after > 1, **options)
     assert close(whole["curve"], resumed["curve"]) and close(whole["evaluations"], resumed["evaluations"])
+    [epoch] = whole["kept"]
+    for saved in ("model", f"epochs/{epoch}"):
+        ours, theirs = weights(tmp_path / "whole" / saved), weights(tmp_path / "torn" / saved)
+        assert ours.keys() == theirs.keys()
+        assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-3
 
 
 @pytest.mark.slow
@@ -102,11 +140,12 @@ def fact_of_training(run):
 
 
 @pytest.mark.slow
-def test_the_stage_trains_by_two_processes_as_by_one(tmp_path):
+@pytest.mark.parametrize("fsdp", ["false", "true"])
+def test_the_stage_trains_by_two_processes_as_by_one(fsdp, tmp_path):
     checkpoint = still("kobart", tmp_path)
     facts = []
-    for processes in (1, 2):
-        run, command = stage(tmp_path, checkpoint, processes)
+    for processes, cut in ((1, "false"), (2, fsdp)):
+        run, command = stage(tmp_path, checkpoint, processes, fsdp=cut)
         assert command.wait() == 0, command.communicate()
         facts.append(fact_of_training(run)["metrics"])
     one, two = facts

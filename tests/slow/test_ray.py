@@ -8,14 +8,24 @@ import random
 import shutil
 import signal
 import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from support.executors import Nodes
 from support.resume import assert_same_outcome, experiment, go, of, small, undisturbed  # noqa: F401
 
+from dialsum.pipeline import ray_executor
+from dialsum.pipeline.executor import Task
 from dialsum.pipeline.ownership import state
+from dialsum.pipeline.ray_executor import RayExecutor
+from dialsum.pipeline.scheduler import run_plan
+from dialsum.pipeline.spec import StageSpec
 from dialsum.runs.events import read_events
 from dialsum.runs.facts import experiment_record, read_facts
+from dialsum.runs.folders import new_run
 
 pytest.importorskip("ray", reason="pip install 'dialsum[ray]'")
 pytestmark = pytest.mark.slow
@@ -61,6 +71,96 @@ def nodes(env):
     two.cluster.shutdown()
     os.environ.clear()
     os.environ.update(before)
+
+
+def test_a_kill_for_want_of_memory_is_told_as_such_and_no_lost_machine(tmp_path):
+    import ray
+
+    words = "2 worker(s) were killed due to the node running low on memory."
+    error = ray.exceptions.OutOfMemoryError(words)
+
+    def killed(spec):
+        raise error
+
+    run = new_run("killed", {}, tmp_path)
+    executor = Nodes(acts={"data": killed})
+    executor.lost = partial(RayExecutor.lost, SimpleNamespace(ray=ray))
+    ended = run_plan([StageSpec(run, "data")], say=lambda line: None, executor=executor)
+    fact = ended["data"].error
+    assert (fact.kind, fact.type, fact.diagnosis) == ("memory", "OutOfMemoryError", "memory-killed")
+    assert len(executor.attempts("data")) == 1 and words in fact.message
+
+
+def returns_its_node():
+    "What stands in the place of a stage's work: made anew, so that it is sent whole to the workers"
+
+    def work(task, *_):
+        import time
+
+        import ray
+
+        time.sleep(float(task.spec.stage))
+        return ray.get_runtime_context().get_node_id()
+
+    return work
+
+
+@pytest.fixture
+def executor(nodes, monkeypatch, tmp_path):
+    "On the cluster, for tasks that sleep as many seconds as their stage is called and return the id of their node"
+    import ray
+
+    monkeypatch.setattr(ray_executor, "_work", returns_its_node())
+    said = []
+    executor = RayExecutor([new_run("joined", {}, tmp_path)], nodes.cluster.address, say=said.append, grace=1)
+    executor.said = said
+    yield executor
+    executor.stop()
+    ray.shutdown()
+
+
+def sleeping(seconds):
+    return Task(StageSpec(Path("."), str(seconds)))
+
+
+def until(happened):
+    end = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
+def test_a_node_that_joins_gets_stages_unless_it_differs(nodes, executor, tmp_path):
+    other_torch = tmp_path / "other" / "torch-0.0.1.dist-info"
+    other_torch.mkdir(parents=True)
+    (other_torch / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.0.1\n")
+    path = os.pathsep.join([str(other_torch.parent), os.environ["PYTHONPATH"]])
+    strange = nodes.cluster.add_node(
+        num_cpus=1, object_store_memory=SMALL_STORE, env_vars=dict(PYTHONPATH=path)
+    )
+    alike = nodes.add()
+    nodes.nodes.append(alike)
+    try:
+        until(lambda: executor.has_room(cpus=1) and executor.total["CPU"] == 3 and executor.said)
+        futures = [executor.submit(sleeping(2), cpus=1) for _ in range(9)]
+        node_ids = {future.result(300) for future in futures}
+    finally:
+        nodes.cluster.remove_node(strange, allow_graceful=False)
+    [line] = executor.said
+    assert "torch 0.0.1 instead of" in line and strange.node_id[:8] in line
+    assert alike.node_id in node_ids and node_ids <= {node.node_id for node in nodes.nodes}
+
+
+def test_a_task_that_waits_for_nodes_that_are_gone_is_lost(nodes, executor):
+    only = nodes.nodes.pop(0)
+    executor.cluster.resources = {only.node_id: executor.cluster.resources[only.node_id]}
+    futures = [executor.submit(sleeping(600), cpus=1) for _ in range(2)]
+    time.sleep(5)  # one runs, the other waits
+    nodes.cluster.remove_node(only, allow_graceful=False)
+    nodes.nodes.append(nodes.add())
+    until(lambda: executor.has_room(cpus=1) and all(future.done() for future in futures))
+    errors = [future.exception() for future in futures]
+    assert all(map(executor.lost, errors)), errors
 
 
 def begin(env, small, nodes, top):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from torch import distributed
+
 from dialsum.data.dialogues import read
 from dialsum.generation.choices import judge
 from dialsum.generation.decoding import Decoding
@@ -17,8 +19,10 @@ from dialsum.models.ranks import rank
 from dialsum.models.replicas import replica
 from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
+from dialsum.training.processes import Processes, join
 from dialsum.training.recipe import make_recipe
 from dialsum.training.saves import save
+from dialsum.training.sharding import shard
 
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "hidden_dropout")
 
@@ -36,18 +40,50 @@ def rows(split, count):
     return read(sample_path() / f"{split}.csv", summaries=True).head(count)
 
 
-def trained(name, checkpoint, folder, processes, count=9, wrap=lambda write: write, **options):
+def trained(
+    name, checkpoint, folder, processes, wrap=lambda write: write, fsdp=False, dev=3, num_beams=1, **options
+):
     "What a training of some rows came to, and what the model writes then"
     loaded = load(card(name), str(checkpoint))
-    dev = rows("dev", 3)
-    predictor = Engine("hf", 0, loaded, 2, 0, Decoding(max_new_tokens=8))
+    count, dev = 9, rows("dev", dev)
+    predictor = Engine("hf", 0, loaded, 2, 0, Decoding(max_new_tokens=8, num_beams=num_beams))
     r = make_recipe(card(name), "replica", dict(batch_size=4, epochs=2, max_target=64) | options)
     precision = Precision.for_this_machine(card(name), "replica", r.method, "fp32")
     write = wrap(judge(predictor, dev))
     happened = train(
-        loaded, rows("train", count), dev, r, folder, precision, write, lambda line: None, processes=processes
+        loaded,
+        rows("train", count),
+        dev,
+        r,
+        folder,
+        precision,
+        write,
+        lambda line: None,
+        processes=processes,
+        fsdp=fsdp,
     )
     return happened, predictor.predict_batch(list(dev["dialogue"]))
+
+
+def ranks_that(work, task, folder):  # `work` is a function of a module
+    "This process and another one, joined"
+    group = Processes(work, task, 2, "cpu", folder, lambda kind, error: None)
+    group.start()
+    return group
+
+
+def count_own_weights(
+    task,
+):  # the weights of a model; what of them this process keeps when it is cut, into a file
+    name, checkpoint, folder = task
+    model = load(card(name), checkpoint).model
+    whole = sum(weight.numel() for weight in model.parameters())
+    if not distributed.is_initialized():
+        join()
+    shard(model, "cpu")
+    own = sum(weight.to_local().numel() for weight in model.parameters())
+    (folder / str(rank())).write_text(str(own))
+    return whole
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 
 from dialsum.models import kept_simulations
 from dialsum.models.cards import CARDS
-from dialsum.models.kept_simulations import kept, releases, shipped, table_key
+from dialsum.models.kept_simulations import heard_before_simulation, kept, releases, shipped, table_key
 from dialsum.models.moments import PART_NAMES, peak_parts, possible_peaks
 from dialsum.models.precision import cpu_features, may_have_gpu
 from dialsum.models.simulation_table import usual_simulations
@@ -83,3 +83,24 @@ def test_features_of_a_processor(tmp_path, text, features):
     (tmp_path / "cpuinfo").write_text(text)
     assert cpu_features(tmp_path / "cpuinfo") == features
     assert cpu_features(tmp_path / "none") == set()
+
+
+def test_what_the_cache_cannot_hold_is_simulated_once_in_a_process(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(kept_simulations, "cache_path", lambda: tmp_path / "file")  # no folder
+    simulated, what = [], ["of this test", str(tmp_path)]
+    for _ in range(2):
+        assert kept(what, lambda: simulated.append(1) or "moments") == "moments"
+    assert len(simulated) == 1
+
+
+def test_a_simulation_is_heard_of_before_it_is_run_and_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path))
+    heard = []
+    with heard_before_simulation(lambda: heard.append("about to")):
+        kept(next(usual_simulations(CARDS["kobart"])).what, lambda: heard.append("simulated"))
+        assert not heard  # it ships
+        for number in range(2):
+            kept(["of this test", number], lambda: heard.append("simulated"))
+    kept(["of this test", 2], lambda: heard.append("simulated"))
+    assert heard == ["about to", "simulated", "simulated", "simulated"]

@@ -6,9 +6,13 @@ from concurrent.futures import Future
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialsum.models import memory as training_memory
+from dialsum.models import writing_memory
+from dialsum.models.kept_simulations import kept, shipped, table_key
 from dialsum.pipeline.devices import gpus
 from dialsum.pipeline.executor import LocalExecutor, Task
 from dialsum.pipeline.placement import Room, Share, gpu_bytes
+from dialsum.pipeline.plan import plan_stages
 from dialsum.pipeline.spec import StageSpec
 from dialsum.pipeline.stage_needs import needs_by_stage
 from dialsum.runs.shares import GPU_SHARE, own_devices, within_share
@@ -115,3 +119,30 @@ def test_no_more_stages_than_cores_share_a_card():
         room.shares.append(room.place(gpu_memory=2 * GIB))
     assert room.place(gpu_memory=2 * GIB) is None
     assert Room(0, {"0": 80 * GIB}, shares=room.shares).place(gpu_memory=2 * GIB)  # where nobody counts them
+
+
+def test_each_shape_of_a_plan_is_simulated_once_and_said_before(monkeypatch, tmp_path):
+    monkeypatch.setenv("DIALSUM_CACHE", str(tmp_path))
+    order = []
+
+    def anew(what, simulate):
+        def answer():
+            order.append(what)
+            return shipped()[table_key(what)]["moments"]
+
+        return kept([tmp_path.name, *what], answer)
+
+    for module in (training_memory, writing_memory):
+        monkeypatch.setattr(module, "kept", anew)
+        module._moments.cache_clear()
+    specs = plan_stages(tmp_path / "run", ["kobart"], dict(scale="full", k_folds=3))
+    try:
+        for _ in range(2):
+            needs_by_stage(specs, gpu=True, say=order.append)
+    finally:
+        for module in (training_memory, writing_memory):
+            module._moments.cache_clear()
+    line, *simulated = order
+    assert "simulating" in line and not any(isinstance(what, str) for what in simulated)
+    assert len(simulated) == len({table_key(what) for what in simulated}) > 1
+    assert len([s for s in specs if s.stage == "train"]) == 4

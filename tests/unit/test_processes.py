@@ -1,5 +1,6 @@
 "Several processes for one model: their shares, their memory, their GPUs, and which error is the cause"
 
+import math
 import pickle
 import time
 
@@ -15,9 +16,9 @@ from dialsum.models.memory import estimate_memory
 from dialsum.pipeline.devices import at_once, check_gpus
 from dialsum.pipeline.placement import Room
 from dialsum.runs.errors import DialsumError
-from dialsum.training.batches import UpdateCollator, UpdateSampler, share_of_update
+from dialsum.training.batches import UpdateCollator, UpdateSampler, even_batches, share_of_update
 from dialsum.training.processes import RankDied, _cause_of_end, _Failure, _note_failure
-from dialsum.training.recipe import Recipe, check_share, memory_needed
+from dialsum.training.recipe import Recipe, check_share, memory_needed, plan_training
 
 
 def arguments(*words):
@@ -100,6 +101,66 @@ def test_gradients_stay_where_processes_exchange_them():
         return estimate_memory(card("kobart"), 1, 64, 16, "cpu", **more).total
 
     assert total(processes=2) == total(accumulation=2) > total()
+
+
+def test_a_model_that_is_cut_takes_each_process_its_part():
+    def needed(method="full", processes=2, **more):
+        r = Recipe(method=method, batch_size=8, max_source=64, max_target=16)
+        name = "kobart" if method == "full" else "qwen3-4b"
+        return memory_needed(card(name), r, Precision32, processes=processes, **more)
+
+    whole, part = needed(), needed(fsdp=True)
+    assert part.optimizer * 2 == whole.optimizer and part.total < whole.total
+    assert needed(processes=8, fsdp=True).total < part.total
+    adapted, cut = needed("lora"), needed("lora", fsdp=True)
+    assert (cut.adapter, cut.optimizer) == (adapted.adapter, adapted.optimizer)
+    assert adapted.weights < cut.weights < 1.6 * adapted.weights  # whole while it writes, beside its part
+
+
+def test_what_was_chosen_before_can_still_be_refused(tmp_path):
+    def planned(**more):
+        return plan_training(
+            card("qwen3-4b"), "full", more, available=7 * 2**30, choice_file=tmp_path / "plan.json"
+        )
+
+    assert planned().recipe.method == "qlora"
+    with pytest.raises(DialsumError) as e:
+        planned(processes=2, fsdp=True)
+    assert e.value.code == "fsdp_with_qlora"
+
+
+@pytest.mark.parametrize("rows_of_share", [0, 1, 5, 6, 7, 8])
+def test_processes_that_share_a_model_make_the_same_passes(rows_of_share):
+    examples = [
+        dict(input_ids=[1] * n, attention_mask=[1] * n, labels=[n]) for n in range(1, rows_of_share + 1)
+    ]
+    filler = dict(input_ids=[9], attention_mask=[1], labels=[9])
+    passes = even_batches(examples, 3, filler)
+    learned = [example["labels"][0] for batch in passes for example in batch if example["labels"] != [-100]]
+    assert len(passes) == 3 and all(passes) and sorted(learned) == list(range(1, rows_of_share + 1))
+    assert max(map(len, passes)) <= max(1, math.ceil(rows_of_share / 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(dict(fsdp=True), "fsdp_alone"), (dict(fsdp=True, processes=2, method="qlora"), "fsdp_with_qlora")],
+)
+def test_what_cannot_be_cut_is_refused(options, code):
+    assert code in [f.code for f in check_options(card("qwen3-4b"), "full", options)]
+    with pytest.raises(DialsumError) as e:
+        plan_training(card("qwen3-4b"), "full", options)
+    assert e.value.code == code
+
+
+def test_a_model_that_is_cut_is_not_quantized_where_memory_is_short():
+    def planned(**more):
+        options = dict(processes=2, **more)
+        return plan_training(card("qwen3-4b"), "full", options, available=7 * 2**30, lengths=None)
+
+    assert planned().recipe.method == "qlora"
+    with pytest.raises(DialsumError) as e:
+        planned(fsdp=True)
+    assert e.value.code.startswith("model_does_not_fit")
 
 
 def test_each_process_of_a_stage_has_a_gpu():

@@ -97,6 +97,23 @@ def test_an_exception_without_a_fact_is_recorded_once_with_its_cause(specs):
     assert error.innermost.endswith("in fail") and read_fact(specs[2].fact).error == error
 
 
+class OutOfMemoryError(Exception):
+    "What Ray and torch call theirs"
+
+
+def run_out(spec):
+    raise OutOfMemoryError("3 worker(s) were killed due to the node running low on memory.")
+
+
+def test_a_stage_whose_machine_had_no_memory_left_is_diagnosed_and_not_tried_again(specs):
+    nodes = Nodes(acts={TRAIN: run_out})
+    ended, _ = run(specs, nodes)
+    error = read_fact(specs[2].fact).error
+    assert (error.kind, error.diagnosis) == ("memory", "memory-killed")
+    assert len(nodes.attempts(TRAIN)) == 1 and not events(specs, "lost")
+    assert kinds(ended)[EVALUATE] == "blocked"
+
+
 def test_a_lost_machine_is_an_event_and_the_stage_goes_on_elsewhere(specs):
     acts = iter([lose, succeed])
     nodes = Nodes(acts={TRAIN: lambda spec: next(acts)(spec)})
@@ -229,6 +246,30 @@ def test_an_executor_without_room_gets_one_stage_after_the_other(specs):
     nodes = Full(workers=1)
     ended, _ = run(specs, nodes)
     assert set(kinds(ended).values()) == {"success"} and len(nodes.tasks) == len(specs)
+
+
+def test_room_that_comes_while_stages_run_is_seen(specs, monkeypatch):
+    monkeypatch.setattr(scheduler, "ROOM_AGAIN", 0.05, raising=False)
+    began = threading.Event()
+
+    class Growing(Nodes):
+        questions = 0
+
+        def has_room(self, **resources):
+            self.questions += 1
+            return self.questions > 5
+
+    def hold(spec):
+        assert began.wait(5), "nobody asked again"
+        succeed(spec)
+
+    def begin(spec):
+        began.set()
+        succeed(spec)
+
+    alone = [StageSpec(specs[0].run, "data"), StageSpec(specs[0].run, "preflight")]
+    ended, _ = run(alone, Growing(acts=dict(data=hold, preflight=begin)))
+    assert set(kinds(ended).values()) == {"success"}
 
 
 def test_what_nobody_foresaw_ends_one_stage_alone(specs, monkeypatch):

@@ -46,7 +46,7 @@ LATE = 60  # seconds after which a failure is one that a check should have found
 
 def _late_failures(e: Experiment) -> list[Lesson]:
     failed = [s for s in e.steps if s.status == "failed" and s.stage != "preflight"]
-    own = [s for s in failed if s.error and s.error.kind in ("exception", "died", "user")]
+    own = [s for s in failed if s.error and s.error.kind in ("exception", "memory", "died", "user")]
     late = max(own, key=lambda s: s.seconds, default=None)
     if late is None or late.seconds < LATE:
         return []
