@@ -220,10 +220,7 @@ class _Work:
             if not keys:
                 self.look(place)
         while self.looking or self.waiting or self.running or self.returned:
-            for place in sorted(self.waiting):
-                has_room = self.executor.has_room(**self.needs(self.specs[place]))
-                if has_room or not self.running:  # with nothing that runs, nothing would make room
-                    self.submit(place)
+            self.fill()
             for future in self.some_done():
                 if future in self.running:
                     self.take(self.running.pop(future), future)
@@ -232,6 +229,18 @@ class _Work:
             returned, self.returned = self.returned, []
             for attempt in returned:
                 self.settle(attempt)
+
+    def fill(self) -> None:
+        "Begin what there is room for, in the plan's order; of stages with equal needs one asks"
+        without_room: list[dict[str, Any]] = []
+        for place in sorted(self.waiting):
+            needs = self.needs(self.specs[place])
+            if needs in without_room:
+                continue
+            if self.executor.has_room(**needs) or not self.running:  # with nothing that runs, nothing makes room
+                self.submit(place)
+            else:
+                without_room.append(needs)
 
     def some_done(self) -> set[Future[Any]]:
         "Wait until something has ended, or until it is time to look for a fact again"

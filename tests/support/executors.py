@@ -36,9 +36,10 @@ class Nodes:
         self.workers, self.patience, self.acts = workers, patience, acts or {}
         self.pool = ThreadPoolExecutor(workers, "node")
         self.tasks, self.resources, self.at_work, self.lock = [], {}, 0, threading.Lock()
-        self.stopped = 0
+        self.stopped, self.asked = 0, 0
 
     def has_room(self, **resources):
+        self.asked += 1
         return self.at_work < self.workers
 
     def submit(self, task, **resources):

@@ -378,13 +378,15 @@ def test_what_a_finished_stage_costs_does_not_grow_with_the_plan(tmp_path, monke
     for models in (5, 25):
         specs = thousand(tmp_path, f"m{models}", models)
         counts, counting = opened("node")
-        ended, _ = run(specs, Nodes(workers=16))
+        nodes = Nodes(workers=16)
+        ended, _ = run(specs, nodes)
         counting.clear()
         assert len(ended) == len(specs) and all(f.succeeded for f in ended.values())
-        costs.append({name: count / len(specs) for name, count in counts.items()})
+        costs.append({name: count / len(specs) for name, count in (counts | dict(asked=nodes.asked)).items()})
     small, large = costs
     assert large["open"] < small["open"] + 0.5 and large["open"] < 12, costs
     assert large["listed"] < small["listed"] + 0.5, costs
+    assert large["asked"] < 4, costs  # a few times for each stage that begins or ends, however many wait
 
 
 def test_the_events_of_a_run_are_read_once(specs, monkeypatch):
