@@ -312,7 +312,7 @@ def test_a_job_stays_out_while_an_experiment_is_run_or_resumed(export, job):
 
 def test_a_driver_that_begins_while_a_job_begins_is_seen(export, monkeypatch):
     _, plan = export("--to", "sh")
-    monkeypatch.setattr("dialsum.pipeline.jobs.run_stage", lambda *words, **more: pytest.fail("both work"))
+    monkeypatch.setattr("dialsum.pipeline.jobs.run_undone", lambda *words, **more: pytest.fail("both work"))
     with ExitStack() as drivers:
 
         def late(run, *words):
@@ -351,6 +351,6 @@ def test_what_was_cancelled_before_it_began_does_not_keep_the_report_away(export
     _, plan = export("--to", "sh")
     lines = []
     ran = make_fact(plan[0].run, "report", "success")
-    monkeypatch.setattr("dialsum.pipeline.jobs.run_stage", lambda *words, **more: ran)
+    monkeypatch.setattr("dialsum.pipeline.jobs.run_undone", lambda *words, **more: ran)
     assert run_job(plan, "report", say=lines.append, lag=0) is ran
     assert "kobart/train has left no fact: report goes on without it" in map(str, lines)
