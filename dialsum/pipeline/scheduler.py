@@ -237,9 +237,8 @@ class _Work:
             needs = self.needs(self.specs[place])
             if needs in without_room:
                 continue
-            if (
-                self.executor.has_room(**needs) or not self.running
-            ):  # with nothing that runs, nothing makes room
+            # with nothing that runs, nothing makes room
+            if self.executor.has_room(**needs) or not self.running:
                 self.submit(place)
             else:
                 without_room.append(needs)
