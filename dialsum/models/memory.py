@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WEIGHT_BYTES', 'NF4', 'OVERHEAD', 'Memory', 'gib', 'weight_bytes', 'FixedBytes', 'fixed_bytes', 'step_simulation',
-           'peak_of_step', 'with_overhead', 'usual_step', 'part_of', 'estimate_memory']
+           'peak_of_step', 'part_of', 'with_overhead', 'usual_step', 'estimate_memory']
 
 # %% ../../nbs/modules/models/memory.ipynb #89d49079
 import math
@@ -140,35 +140,7 @@ def peak_of_step(
     sizes = dict(r=step.batch, l=step.length, t=target, k=step.rank)
     return peak_parts(_moments(config_key(c), step, device), sizes, gradient_bytes)
 
-# %% ../../nbs/modules/models/memory.ipynb #c1dec2f8
-# (bytes, and share of what comes and goes): an allowance, since allocators round and fragment
-OVERHEAD = dict(cpu=(32 * 2**20, 0.0), cuda=(256 * 2**20, 0.10))
-
-
-def with_overhead(
-    memory: Memory,
-    device: str,  # 'cpu' or 'cuda'
-) -> Memory:
-    "The same with the framework's overhead"
-    constant, share = OVERHEAD[device]
-    varying = memory.activations + memory.logits + memory.kv_cache
-    return replace(memory, overhead=constant + round(share * varying))
-
-
-def usual_step(
-    card: ModelCard,
-    batch: int,  # rows per device
-    length: int,  # tokens of a whole row; for encoder-decoders of the source
-    target: int,  # tokens that are learned
-    **settings: Any,  # of `TrainingStep`
-) -> TrainingStep:
-    "A step by the card's method, where no other is set; raises `DialsumError` where the card cannot be trained so"
-    weights = "float32" if card.method == "full" else "bfloat16"
-    step = TrainingStep(batch, length, target, **dict(method=card.method, weights=weights) | settings)
-    step.refuse(card)
-    return step
-
-
+# %% ../../nbs/modules/models/memory.ipynb #cf663997
 def part_of(
     fixed: FixedBytes,
     method: str,  # 'full' or 'lora'
@@ -202,6 +174,34 @@ def _peak_of_part(c: ModelCard, step: TrainingStep, device: str, fixed: FixedByt
         Memory(weights=part.weights + fixed.weights, **rest),  # writing, for which each has all weights
     ]
     return max(moments, key=lambda memory: memory.total)
+
+# %% ../../nbs/modules/models/memory.ipynb #c1dec2f8
+# (bytes, and share of what comes and goes): an allowance, since allocators round and fragment
+OVERHEAD = dict(cpu=(32 * 2**20, 0.0), cuda=(256 * 2**20, 0.10))
+
+
+def with_overhead(
+    memory: Memory,
+    device: str,  # 'cpu' or 'cuda'
+) -> Memory:
+    "The same with the framework's overhead"
+    constant, share = OVERHEAD[device]
+    varying = memory.activations + memory.logits + memory.kv_cache
+    return replace(memory, overhead=constant + round(share * varying))
+
+
+def usual_step(
+    card: ModelCard,
+    batch: int,  # rows per device
+    length: int,  # tokens of a whole row; for encoder-decoders of the source
+    target: int,  # tokens that are learned
+    **settings: Any,  # of `TrainingStep`
+) -> TrainingStep:
+    "A step by the card's method, where no other is set; raises `DialsumError` where the card cannot be trained so"
+    weights = "float32" if card.method == "full" else "bfloat16"
+    step = TrainingStep(batch, length, target, **dict(method=card.method, weights=weights) | settings)
+    step.refuse(card)
+    return step
 
 
 def estimate_memory(

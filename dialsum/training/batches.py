@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Example', 'Size', 'POOL', 'POOLS', 'WINDOW', 'Examples', 'size_of', 'rows_of_updates', 'micro_batches',
-           'even_batches', 'share_of_update', 'unlearned', 'UpdateSampler', 'UpdateCollator']
+           'share_of_update', 'unlearned', 'even_batches', 'UpdateSampler', 'UpdateCollator']
 
 # %% ../../nbs/modules/training/batches.ipynb #fc4a44e2
 import math
@@ -137,17 +137,6 @@ def micro_batches(
     return passes
 
 # %% ../../nbs/modules/training/batches.ipynb #5fcfed53
-def even_batches(
-    examples: list[Example],  # a process's share of an update
-    passes: int,
-    filler: Example,  # for a pass that gets none; nothing is learned of it
-) -> list[list[Example]]:  # one list a pass
-    "A share in a number of passes that is the same in every process"
-    in_order = sorted(examples, key=size_of, reverse=True)
-    batches = [list(batch) for batch in _cut(in_order, max(1, math.ceil(len(examples) / passes)))]
-    return batches + [[unlearned(filler)]] * (passes - len(batches))
-
-
 def share_of_update(
     rows: list[int],  # of an update, their numbers
     size: Callable[[int], Size],  # of the row with a number
@@ -165,6 +154,17 @@ def unlearned(
 ) -> Example:
     "The same, without a label"
     return example | dict(labels=[-100] * len(example["labels"]))
+
+# %% ../../nbs/modules/training/batches.ipynb #6f1ca05f
+def even_batches(
+    examples: list[Example],  # a process's share of an update
+    passes: int,
+    filler: Example,  # for a pass that gets none; nothing is learned of it
+) -> list[list[Example]]:  # one list a pass
+    "A share in a number of passes that is the same in every process"
+    in_order = sorted(examples, key=size_of, reverse=True)
+    batches = [list(batch) for batch in _cut(in_order, max(1, math.ceil(len(examples) / passes)))]
+    return batches + [[unlearned(filler)]] * (passes - len(batches))
 
 # %% ../../nbs/modules/training/batches.ipynb #9e5b5a90
 class UpdateSampler:

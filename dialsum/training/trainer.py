@@ -355,7 +355,7 @@ def _differing_from_file(model: Any, checkpoint: Path) -> list[str]:  # names of
             names.append(name)
     return sorted(names)
 
-# %% ../../nbs/modules/training/trainer.ipynb #81e8bacf
+# %% ../../nbs/modules/training/trainer.ipynb #8f38e256
 def give_best(
     model: Any,  # a whole one, perhaps with an adapter, which `prepare_model` has made ready
     checkpoint: Path,  # a folder that a trainer saved
@@ -379,7 +379,7 @@ def let_go(
     trainer.model_wrapped = trainer.data_collator = trainer.update_collator = None
     release_memory()
 
-
+# %% ../../nbs/modules/training/trainer.ipynb #81e8bacf
 def check_logged(
     logs: dict[str, Any],  # name → number, as a trainer logs them
     step: int,  # update after which they were taken; 0: before the first
