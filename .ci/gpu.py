@@ -51,6 +51,7 @@ STEPS = (
     Step("qwen3-4b-static-cache", 120),
     Step("qwen3-4b-continuous", 90),
     Step("qwen3-4b-compiled", 120),
+    Step("qwen3-4b-speedups", 180),
 )
 
 

@@ -34,6 +34,7 @@ from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
 from dialsum.training.recipe import Recipe, memory_needed
 from dialsum.training.saves import save
+from dialsum.training.speedups import SPEEDUPS
 from dialsum.training.trainer import make_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -315,6 +316,48 @@ def step_training(
     tell_writing(size, merge_adapter(loaded) if method == "lora" else loaded, precision, Decoding(), aim=0.2)
 
 
+def step_speedups(size: Size, name: str) -> None:
+    "Each speedup alone, all together and none: whether it comes to the same, and how fast it trains"
+    c = sized_card(name, size)
+    precision = Precision.for_this_machine(c, size.scale, "lora")
+    r = recipe_for(c, "lora", 2 if size.dry else 8, size)
+    loaded = made(c, precision)
+    rows = long_rows(codec_of(loaded, size), size, r.batch_size * UPDATES // 2)
+    quarters = [len(text) * (i % 4 + 1) // 4 for i, text in enumerate(rows["dialogue"])]
+    rows["dialogue"] = [text[:length] for text, length in zip(rows["dialogue"], quarters)]
+    usual = 0.0
+    for speedups in ("", *SPEEDUPS, ",".join(SPEEDUPS)):
+        clock = Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            facts = train(
+                loaded,
+                rows,
+                rows.head(2),
+                r,
+                Path(folder),
+                precision,
+                say=note,
+                track=clock.track,
+                speedups=speedups,
+            )
+        seconds = clock.seconds()
+        usual = usual or seconds
+        tell_speedups(size, speedups, facts["speedups"], r.batch_size / seconds, usual / seconds)
+
+
+def tell_speedups(size: Size, names: str, records: list[dict[str, Any]], speed: float, times: float) -> None:
+    "Samples/s of a training, against one without a speedup, and what became of each"
+    tell(f"training by {names or 'no speedup'}, samples/s", f"{speed:.3g}, {times:.2f} times")
+    for record in records:
+        if record["loss"] is None:
+            told = f"off: {record['code']}"
+        else:
+            ratio = record["reference_seconds"] / record["seconds"]
+            told = f"a gradient is off by {record['gradient_deviation']:.1g}, an update {ratio:.2f} times as fast"
+        aim = f"at most {record['gradient_tolerance'] or 0:.1g}"
+        tell(f"{record['name']} of {names}", told, aim, None if size.dry else record["active"])
+
+
 def tell_memory(size: Size, measured: float, estimate: int) -> None:
     "Measured: GiB; the estimate (bytes) without its allowance for the framework"
     ratio = measured * 2**30 / estimate
@@ -557,6 +600,7 @@ CALLS: dict[str, Callable[[Size], None]] = {
     "qwen3-4b-static-cache": lambda size: step_static_cache(size, "qwen3-4b"),
     "qwen3-4b-continuous": lambda size: step_continuous(size, "qwen3-4b"),
     "qwen3-4b-compiled": lambda size: step_training(size, "qwen3-4b", "lora", 8, compiled=True, aim=0.45),
+    "qwen3-4b-speedups": lambda size: step_speedups(size, "qwen3-4b"),
 }
 
 if __name__ == "__main__":

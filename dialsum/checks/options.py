@@ -20,6 +20,7 @@ from ..runs.errors import DialsumError
 from ..runs.limits import check_numbers
 from ..training.lora import targets
 from ..training.recipe import Recipe, check_fsdp, check_share, make_recipe
+from ..training.speedups import check_speedups
 
 # %% ../../nbs/modules/checks/options.ipynb #1df3d192
 def _option_of(
@@ -43,6 +44,7 @@ def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[
         recipe=lambda: make_recipe(card, scale, options),
         processes=lambda: check_share(make_recipe(card, scale, options), processes),
         fsdp=lambda: check_fsdp(make_recipe(card, scale, options), processes, options.get("fsdp", False)),
+        speedups=lambda: check_speedups(options.get("speedups", ""), processes),
         max_source=lambda: check_source(card, make_recipe(card, scale, options).max_source),
         decoding=lambda: make_decoding(card, scale, options),
         precision=lambda: Precision.for_this_machine(

@@ -52,6 +52,7 @@ OPTION_CHOICES = dict(  # option → the words that it takes
     augmentation_methods="speaker_swap synonym turn_shuffle instruction paraphrase back_translation",
     method="full lora qlora",
     precision="fp32 bf16 fp16",
+    speedups="liger padding_free compile",
     length_control="off on auto",
     whole_sentences="off on auto",
     tta_strategies="synonym reorder paraphrase mask greeting window prompt sample",
@@ -87,6 +88,7 @@ _words = dict(  # what stands for a value → the options that take it
     WORD="new_tokens",
     METHOD="augmentation_methods",
     STRATEGY="tta_strategies",
+    SPEEDUP="speedups",
     ENGINE="optimization_method",
     KIND="explain",
     LOG="add",
@@ -117,7 +119,7 @@ TOPICS = {  # title of a group → its options, in their order
     "augmentation_model augmentation_key_variable",
     "folds": "k_folds fold_seed",
     "training": "method precision epochs batch_size gradient_accumulation_steps processes fsdp gradient_checkpointing "
-    "learning_rate warmup_ratio weight_decay max_grad_norm label_smoothing early_stopping_patience eval_rows "
+    "speedups learning_rate warmup_ratio weight_decay max_grad_norm label_smoothing early_stopping_patience eval_rows "
     "max_source max_target new_tokens save_total_limit keep_checkpoints",
     "adapters": "lora_r lora_alpha lora_dropout lora_targets base",
     "decoding": "eval_batch_size num_beams max_new_tokens min_new_tokens temperature top_p top_k repetition_penalty "

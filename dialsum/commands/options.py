@@ -80,6 +80,7 @@ LISTS = (  # parameters that take several values: with commas between them, on t
     "augmentation_methods",
     "lora_targets",
     "new_tokens",
+    "speedups",
     "tta_strategies",
     "optimization_method",
     "ensemble_members",

@@ -203,13 +203,20 @@ class UpdateCollator:
 
     def __init__(
         self,
-        collate: Callable[[list[Example]], Any],  # makes padded tensors of a pass
+        collate: Callable[[list[Example]], Any],  # makes tensors of a pass
         most: Size,  # tokens that a pass may have
         filler: Examples
         | None = None,  # of which a process learns nothing, where an update has no row for it
         passes: int = 0,  # of each update; 0: as few as there may be
     ) -> None:
         self.collate, self.most, self.filler, self.passes = collate, most, filler, passes
+
+    def with_collation(
+        self,
+        collate: Callable[[list[Example]], Any],  # makes tensors of a pass
+    ) -> "UpdateCollator":
+        "One that splits updates as this one does"
+        return UpdateCollator(collate, self.most, self.filler, self.passes)
 
     def __call__(self, examples: list[Example]) -> dict[str, list[Any]]:  # 'passes': what `collate` makes
         return dict(passes=[self.collate(batch) for batch in self._batches(examples)])

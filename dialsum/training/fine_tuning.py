@@ -37,6 +37,7 @@ from .new_tokens import add_tokens, place_tokens
 from .processes import Fail, Processes, join, own_device
 from .recipe import Recipe, check_fsdp, check_share, with_adapter_options
 from .saves import epoch_keeper, newest_checkpoint, renew_best_path, save, trainer_state
+from .speedups import check_speedups
 from dialsum.training.trainer import (
     Beat,
     Track,
@@ -69,6 +70,12 @@ def loading_of(
     return precision.loading() | (dict(device="cpu") if fsdp else {})
 
 
+def _check_options(r: Recipe, processes: int, fsdp: bool, speedups: str) -> None:
+    check_share(r, processes)
+    check_fsdp(r, processes, fsdp)
+    check_speedups(speedups, processes)
+
+
 def train(
     loaded: LoadedModel,  # its model is trained in place (under LoRA: replaced by a PeftModel)
     train_rows: pd.DataFrame,
@@ -85,11 +92,11 @@ def train(
     processes: int = 1,  # that train together, each on a device of its own; with several `write` has a `maker`
     fail: Fail = lambda kind, error: None,  # called with (kind, error) before this process has to be ended
     fsdp: bool = False,  # whether the model, loaded as `loading_of` says, is cut among the processes
+    speedups: str = "",  # names of `speedups.SPEEDUPS`: each is in use where it comes to the same
 ) -> dict[str, Any]:  # what happened, JSON-ready
     """Fine-tune a model, keep its best epoch, save it.
     Out of memory, it begins again with fewer rows at once and as many an update."""
-    check_share(r, processes)
-    check_fsdp(r, processes, fsdp)
+    _check_options(r, processes, fsdp, speedups)
     training = _Training(
         loaded=loaded,
         train_rows=readable_rows(loaded.card, train_rows),
@@ -106,6 +113,7 @@ def train(
         processes=processes,
         fail=fail,
         fsdp=fsdp,
+        speedups=speedups,
     )
     return training.within_memory()
 
@@ -129,6 +137,7 @@ class _Training:
     processes: int = 1
     fail: Fail = lambda kind, error: None
     fsdp: bool = False
+    speedups: str = ""
 
     def within_memory(self) -> dict[str, Any]:  # what happened, JSON-ready
         "Train; out of memory, again with fewer rows at once and as many an update"
@@ -192,9 +201,11 @@ class _Training:
         history = training_history(trainer.state)
         kept_epochs = self.keep_epochs(keeper, round(history["best"]["epoch"]))
         shutil.rmtree(self.folder / "checkpoints")
-        pace = self.pace(result.metrics["epoch"] - start, result.metrics["train_runtime"], trainer.seconds)
+        seconds = result.metrics["train_runtime"] - trainer.speedups.seconds
+        pace = self.pace(result.metrics["epoch"] - start, seconds, trainer.seconds)
         about = dict(shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step)
         about |= dict(kept=kept_epochs, peak_memory=peak_memory(self.precision.device))
+        about |= dict(speedups=[record.model_dump() for record in trainer.speedups.records])
         return self.conditions() | about | pace | history
 
     def trainer(self, codec: Codec) -> Any:
@@ -212,6 +223,7 @@ class _Training:
             first=self.first,
             track=self.track,
             fsdp=self.fsdp,
+            speedups=self.speedups,
         )
 
     def go_on(self, trainer: Any, checkpoint: Path, epoch: float) -> None:
@@ -229,7 +241,8 @@ class _Training:
         trainer.seconds = 0
         if process_count() > 1:
             trainer.forget_evaluation()
-        return trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with trainer.speedups:
+            return trainer.train(resume_from_checkpoint=str(newest) if newest else None)
 
     def take_best(self, trainer: Any) -> None:
         "Of a whole model, the trainer has loaded the best epoch at its end; one that is cut is read again, whole"

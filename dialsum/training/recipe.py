@@ -25,6 +25,7 @@ from ..models.row_lengths import RowLengths, longest_rows
 from ..runs.errors import DialsumError, unknown
 from ..runs.files import to_json, write_atomic
 from ..runs.limits import LIMITS, check_number
+from .speedups import check_speedups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -355,6 +356,7 @@ def plan_training(
     r, precision = requested_training(card, scale, params)
     check_share(r, params.get("processes", 1))
     check_fsdp(r, params.get("processes", 1), params.get("fsdp", False))
+    check_speedups(params.get("speedups", ""), params.get("processes", 1))
     if scale == "replica" or params.get("batch_size"):
         return TrainingPlan(r, precision, "")
     choice = _earlier_choice(choice_file, r)

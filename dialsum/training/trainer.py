@@ -13,7 +13,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +34,7 @@ from ..runs.errors import DialsumError
 from ..runs.files import to_json
 from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
+from .agreement import FirstUpdate, first_update
 from .batches import Examples, Size, UpdateCollator, UpdateSampler
 from .lora import add_lora, keep_on
 from .recipe import Recipe, row_size, updates, warmup
@@ -47,6 +48,7 @@ from dialsum.training.sharding import (
     shard,
     whole_weights,
 )
+from .speedups import Speedup, Speedups, all_active, collation_of, make_speedups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,9 +118,12 @@ class _DialsumTrainer(_Base):
     seconds = 0.0  # spent on evaluation
     update_sampler: UpdateSampler
     update_collator: UpdateCollator
+    speedups: Speedups
+    first: Deadline | None = None  # on the time until the first step is done
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(compute_loss_func=self.loss_share, **options)
+    def __init__(self, callbacks: list[Any], **options: Any) -> None:
+        beginning: Any = _beginning_callback(self.choose_speedups)
+        super().__init__(compute_loss_func=self.loss_share, callbacks=[beginning, *callbacks], **options)
         self.model_accepts_loss_kwargs = False  # `loss_share` divides, which BART would not
 
     def get_train_dataloader(self) -> Any:
@@ -150,14 +155,37 @@ class _DialsumTrainer(_Base):
         self.accelerator._models.clear()
         cast(Any, self.model)._is_accelerate_prepared = False
 
+    def choose_speedups(self) -> None:
+        "Try those that were asked for on the first update, before the training begins or goes on"
+        self.speedups.choose(self.learn_first)
+        self.update_collator.collate = collation_of(self.speedups.in_use, self.data_collator)
+
+    def learn_first(self, speedups: Sequence[Speedup]) -> FirstUpdate:
+        "What the first update comes to by some speedups; nothing of the training changes"
+        examples: Any = self.train_dataset
+        collator = self.update_collator.with_collation(collation_of(speedups, self.data_collator))
+        update = collator([examples[row] for row in next(iter(self.update_sampler))])
+        labels = self._get_num_items_in_batch([update], self.args.device)
+
+        def loss_of(part: Any) -> Any:
+            inputs = self._prepare_inputs(part)
+            return self.compute_loss(self.model, inputs, num_items_in_batch=labels)
+
+        scale = 2.0**10 if self.args.fp16 else 1.0
+        learned = first_update(self.model, update["passes"], loss_of, all_active(speedups), scale)
+        if self.first:
+            self.first.renew()
+        return learned
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         loss: Any = 0.0
         *earlier, last = inputs["passes"]
-        for part in earlier:
-            # gradients are exchanged once an update, after the last; those of a model that is cut after each
-            with self.accelerator.no_sync(model):
-                loss = loss + super().training_step(model, part, num_items_in_batch)
-        return loss + super().training_step(model, last, num_items_in_batch)
+        with self.speedups.active():
+            for part in earlier:
+                # gradients are exchanged once an update, after the last; those of a model that is cut after each
+                with self.accelerator.no_sync(model):
+                    loss = loss + super().training_step(model, part, num_items_in_batch)
+            return loss + super().training_step(model, last, num_items_in_batch)
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the trainer's own count, which nobody reads, knows no passes
@@ -271,6 +299,26 @@ class _DialsumTrainer(_Base):
         if hasattr(self.model, "peft_config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore(self.model, Path(resume_from_checkpoint))
+
+# %% ../../nbs/modules/training/trainer.ipynb #62eb4297
+class _Beginning:
+    "Does something before a training begins, or goes on"
+
+    def __init__(self, begin: Callable[[], object]) -> None:
+        self.begin = begin
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step < state.max_steps:
+            self.begin()
+
+
+def _beginning_callback(begin: Callable[[], object]) -> _Beginning:
+    from transformers import TrainerCallback
+
+    class Beginning(_Beginning, TrainerCallback):
+        pass
+
+    return Beginning(begin)
 
 # %% ../../nbs/modules/training/trainer.ipynb #50b3494c
 def _save_states(folder: Path, moments: dict[str, Any], schedule: dict[str, Any]) -> None:
@@ -605,6 +653,16 @@ def _share_updates(trainer: Any, r: Recipe, most: Size) -> None:  # most: tokens
         trainer.add_callback(_chance_callback(r.seed))
 
 
+def _let_end(trainer: Any, patience: int, first: Deadline | None) -> None:
+    "Give a trainer what ends it before its last epoch"
+    from transformers import PrinterCallback
+
+    trainer.first = first
+    if patience:
+        trainer.add_callback(_patience_callback(patience))
+    trainer.remove_callback(PrinterCallback)
+
+
 def _most_tokens(codec: Codec, rows: "pd.DataFrame", r: Recipe) -> Size:
     "Tokens that a pass may have: those of the batch for which memory is planned; a share that is no larger fits"
     if r.gradient_accumulation_steps <= process_count():
@@ -628,9 +686,10 @@ def make_trainer(
     first: Deadline | None,  # on the time until the first step is done
     track: Track = lambda step, values: None,  # called with what is logged
     fsdp: bool = False,  # whether the model is cut among the processes
+    speedups: str = "",  # names of `speedups.SPEEDUPS`, to be tried when the training begins
 ) -> Any:  # a transformers trainer; its evaluation writes summaries once its `write` is set
     "A trainer of a model, ready to begin"
-    from transformers import DataCollatorForSeq2Seq, PrinterCallback, set_seed
+    from transformers import DataCollatorForSeq2Seq, set_seed
 
     set_seed(r.seed)
     prepare_model(loaded, codec, r, precision, say, fsdp)
@@ -648,8 +707,7 @@ def make_trainer(
         eval_dataset=measured,
         callbacks=[progress_callback(say, beat, first, track)],
     )
-    if r.early_stopping_patience:
-        trainer.add_callback(_patience_callback(r.early_stopping_patience))
-    trainer.remove_callback(PrinterCallback)
+    trainer.speedups = make_speedups(speedups, loaded.model, loaded.card, precision, say)
+    _let_end(trainer, r.early_stopping_patience, first)
     _share_updates(trainer, r, _most_tokens(codec, train_rows, r))
     return trainer

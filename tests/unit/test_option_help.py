@@ -138,6 +138,7 @@ def test_the_words_that_an_option_takes_are_those_that_the_code_takes():
     from dialsum.pipeline.rules import check_systems
     from dialsum.pipeline.submission import SUBMISSION_METRICS
     from dialsum.scores.tokenizers import TOKENIZERS
+    from dialsum.training.speedups import SPEEDUPS
 
     of_code = dict(
         mode=MODES,
@@ -147,6 +148,7 @@ def test_the_words_that_an_option_takes_are_those_that_the_code_takes():
         augmentation_methods=METHODS,
         method=TRAINING_METHODS,
         precision=WISHES,
+        speedups=SPEEDUPS,
         length_control=CHOICES,
         whole_sentences=CHOICES,
         tta_strategies=TTA_STRATEGIES,
