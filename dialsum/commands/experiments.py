@@ -223,7 +223,7 @@ def _no_sources(
     away = {
         name: path
         for name, path in named_places(options).items()
-        if name not in ("checkpoint", "base") and not os.path.exists(path)
+        if name not in ("checkpoint", "base", "deepspeed") and not os.path.exists(path)
     }
     missing = [f"--{name.replace('_', '-')} ('{path.name}')" for name, path in away.items()]
     return DialsumError("sources_not_here", reason=reason, options=missing)

@@ -133,6 +133,7 @@ def absolute_paths(
         reports=absolute,
         checkpoint=absolute_folder,
         base=absolute_folder,
+        deepspeed=absolute,
         augmentation_backend=absolute_folders,
     )
     ways |= {name: absolute for name in options if name.endswith("_csv")}

@@ -31,6 +31,7 @@ PLACES = (
     "test_csv",
     "checkpoint",
     "base",
+    "deepspeed",
     "augmentation_backend",
 )  # parameters that name a file or a folder
 
@@ -58,7 +59,8 @@ def _entries(name: str, value: str) -> list[str]:  # a backend may be two, with 
 def _is_place(name: str, value: str) -> bool:
     if not value or value.startswith(("http:", "https:")):
         return False
-    return name.endswith("_csv") or Path(value).expanduser().is_absolute() or _is_folder(value)
+    is_file = name == "deepspeed" or name.endswith("_csv")
+    return is_file or Path(value).expanduser().is_absolute() or _is_folder(value)
 
 
 def _is_folder(value: str) -> bool:

@@ -6,6 +6,8 @@
 __all__ = ['CurvePoint', 'Evaluation', 'RecipeRecord', 'TrackingRecord', 'SpeedupRecord', 'TrainMetrics']
 
 # %% ../../nbs/modules/training/metrics.ipynb #1978ba1d
+from typing import Any
+
 from ..models.metrics import LengthsRecord, PrecisionRecord, WeightsRecord
 from ..runs.records import Coded, Metrics, Number, Record, Text
 from ..scores.metrics import Optimism
@@ -105,6 +107,9 @@ class TrainMetrics(Metrics):
     best: Evaluation | None = None
     optimism: list[Optimism] = []  # of the best epoch's score
     kept: list[Text] = []  # folders of epochs, beside the best
+    deepspeed: dict[
+        str, Any
+    ] = {}  # what its configuration file says; empty where DeepSpeed has not trained it
     choice: Text = ""  # why the batch is smaller than the card's
     speedups: list[SpeedupRecord] = []  # that were asked for
     checkpoint: Text = ""  # that it started from

@@ -156,9 +156,20 @@ def _leave() -> None:
     from accelerate.state import AcceleratorState
     from torch import distributed
 
+    if "deepspeed" in sys.modules:
+        _leave_engine()
     if distributed.is_initialized():
         distributed.destroy_process_group()
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _leave_engine() -> None:
+    "Let DeepSpeed forget the processes, and accelerate DeepSpeed"
+    from deepspeed import comm
+
+    if comm.is_initialized():
+        comm.destroy_process_group()
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
 
 # %% ../../nbs/modules/training/processes.ipynb #db6fa963
 _CALL = "import sys; from dialsum.training.processes import be_rank; be_rank(int(sys.argv[1]))"

@@ -19,7 +19,7 @@ from ..models.weight_files import safetensors_header
 from ..runs.errors import DialsumError
 from ..runs.files import folder_written_whole, to_json, write_atomic
 from .recipe import Recipe
-from .sharding import full_weights, is_sharded
+from .sharding import full_weights, is_cut_by_engine, is_sharded
 
 # %% ../../nbs/modules/training/saves.ipynb #508340dd
 def is_complete(
@@ -35,9 +35,21 @@ def is_complete(
             safetensors_header(path)
     except (OSError, ValueError, DialsumError):
         return False
-    if not weights or not {"optimizer.pt", "scheduler.pt", "rng_state.pth"} <= {p.name for p in states}:
+    names = {p.name for p in states}
+    if not weights or not {"scheduler.pt", "rng_state.pth"} <= names:
+        return False
+    if "optimizer.pt" not in names and not _has_engine_state(checkpoint):
         return False
     return all(map(zipfile.is_zipfile, states))
+
+
+def _has_engine_state(checkpoint: Path) -> bool:
+    "Whether DeepSpeed's engine has saved what it keeps: it writes the name of the folder last"
+    latest = checkpoint / "latest"
+    if not latest.is_file():
+        return False
+    folder = latest.read_text(encoding="utf-8").strip()
+    return bool(folder) and any((checkpoint / folder).glob("*model_states.pt"))
 
 
 def trainer_state(
@@ -113,7 +125,7 @@ def _save_model(model: Any, folder: Path, weights: dict[str, Any] | None) -> Non
     if not isinstance(config.target_modules, str):
         # a set, whose order is another one in each process: equal adapters are equal files
         config.target_modules = sorted(config.target_modules)
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
 
 # %% ../../nbs/modules/training/saves.ipynb #7af742f5
 def epoch_keeper(
@@ -140,7 +152,8 @@ class _Keeper:
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         folder, method = self.folder / f"epoch{round(state.epoch)}", self.r.method
-        weights = full_weights(model) if method == "full" and is_sharded(model) else None
+        is_cut = is_cut_by_engine(model) or (method == "full" and is_sharded(model))
+        weights = full_weights(model) if is_cut else None
         if is_first():
             save(replace(self.loaded, model=model), folder, weights, method=method, scale=self.scale)
             self.leave(self.r.keep_checkpoints + 1)

@@ -1,16 +1,21 @@
 "One model trained by two processes on a CPU: what one process learns, and one cause where one of them ends"
 
-import json
 import os
-import subprocess
-import sys
 import time
 
 import psutil
 import pytest
 from safetensors.torch import load_file
 from support.places import ROOT
-from support.processes import Faulty, count_own_weights, ranks_that, rows, still, trained
+from support.processes import (
+    Faulty,
+    count_own_weights,
+    fact_of_training,
+    ranks_that,
+    stage,
+    still,
+    trained,
+)
 
 from dialsum.training.processes import RankDied
 
@@ -115,28 +120,6 @@ def test_a_process_that_ends_is_the_cause(fault, error, tmp_path):
         assert "_made_faulty" not in str(e.value) and "in __call__" in str(e.value.__cause__)
     assert not left_behind() and os.environ.get("WORLD_SIZE") is None
     assert (tmp_path / "torn" / "train.rank1.log").is_file()
-
-
-def stage(folder, checkpoint, processes, **more):
-    "`dialsum stage train` of a few rows, started"
-    for split, count in (("train", 9), ("dev", 3)):
-        rows(split, count).assign(summary=lambda t: t["summaries"].str[0]).drop(columns="summaries").to_csv(
-            folder / f"{split}.csv", index=False
-        )
-    given = dict(
-        model="kobart", scale="replica", checkpoint=checkpoint, precision="fp32", epochs=2, batch_size=4
-    )
-    given |= dict(processes=processes, train_csv=folder / "train.csv", dev_csv=folder / "dev.csv") | more
-    words = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    call = "import sys; from dialsum.cli import main; sys.exit(main())"
-    run = folder / f"run{processes}"
-    run.mkdir()
-    command = [sys.executable, "-c", call, "stage", "train", *words, "-p", "run", str(run)]
-    return run, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def fact_of_training(run):
-    return json.loads((run / "kobart" / "train.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 "What processes of a training are given in tests: replicas without dropout, and a judge that fails in one of them"
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,7 +44,17 @@ def rows(split, count):
 
 
 def trained(
-    name, checkpoint, folder, processes, wrap=lambda write: write, fsdp=False, dev=3, num_beams=1, **options
+    name,
+    checkpoint,
+    folder,
+    processes,
+    wrap=lambda write: write,
+    fsdp=False,
+    dev=3,
+    num_beams=1,
+    deepspeed=None,
+    say=lambda line: None,
+    **options,
 ):
     "What a training of some rows came to, and what the model writes then"
     loaded = load(card(name), str(checkpoint))
@@ -58,11 +71,34 @@ def trained(
         folder,
         precision,
         write,
-        lambda line: None,
+        say,
         processes=processes,
         fsdp=fsdp,
+        deepspeed=deepspeed,
     )
     return happened, predictor.predict_batch(list(dev["dialogue"]))
+
+
+def stage(folder, checkpoint, processes, **more):
+    "`dialsum stage train` of a few rows, started"
+    for split, count in (("train", 9), ("dev", 3)):
+        rows(split, count).assign(summary=lambda t: t["summaries"].str[0]).drop(columns="summaries").to_csv(
+            folder / f"{split}.csv", index=False
+        )
+    given = dict(
+        model="kobart", scale="replica", checkpoint=checkpoint, precision="fp32", epochs=2, batch_size=4
+    )
+    given |= dict(processes=processes, train_csv=folder / "train.csv", dev_csv=folder / "dev.csv") | more
+    words = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    call = "import sys; from dialsum.cli import main; sys.exit(main())"
+    run = folder / f"run{processes}"
+    run.mkdir()
+    command = [sys.executable, "-c", call, "stage", "train", *words, "-p", "run", str(run)]
+    return run, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def fact_of_training(run):
+    return json.loads((run / "kobart" / "train.json").read_text(encoding="utf-8"))
 
 
 def ranks_that(work, task, folder):  # `work` is a function of a module
