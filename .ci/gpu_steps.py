@@ -349,13 +349,13 @@ def tell_speedups(size: Size, names: str, records: list[dict[str, Any]], speed: 
     "Samples/s of a training, against one without a speedup, and what became of each"
     tell(f"training by {names or 'no speedup'}, samples/s", f"{speed:.3g}, {times:.2f} times")
     for record in records:
-        if record["loss"] is None:
-            told = f"off: {record['code']}"
-        else:
-            ratio = record["reference_seconds"] / record["seconds"]
-            told = f"a gradient is off by {record['gradient_deviation']:.1g}, an update {ratio:.2f} times as fast"
-        aim = f"at most {record['gradient_tolerance'] or 0:.1g}"
-        tell(f"{record['name']} of {names}", told, aim, None if size.dry else record["active"])
+        reached = None if size.dry else record["active"]
+        if record["gradient_deviation"] is None:
+            tell(f"{record['name']} of {names}", f"off: {record['code']}", "in use", reached)
+            continue
+        ratio = record["reference_seconds"] / record["seconds"]
+        told = f"a gradient is off by {record['gradient_deviation']:.1g}, an update {ratio:.2f} times as fast"
+        tell(f"{record['name']} of {names}", told, f"at most {record['gradient_tolerance']:.1g}", reached)
 
 
 def tell_memory(size: Size, measured: float, estimate: int) -> None:

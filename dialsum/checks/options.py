@@ -18,8 +18,16 @@ from ..models.prompts import check_source, check_written
 from ..models.sizes import skeleton
 from ..runs.errors import DialsumError
 from ..runs.limits import check_numbers
+from ..training.deepspeed_file import read_deepspeed
 from ..training.lora import targets
-from ..training.recipe import Recipe, check_fsdp, check_share, make_recipe
+from dialsum.training.recipe import (
+    Recipe,
+    check_deepspeed,
+    check_fsdp,
+    check_share,
+    make_recipe,
+    requested_training,
+)
 from ..training.speedups import check_speedups
 
 # %% ../../nbs/modules/checks/options.ipynb #1df3d192
@@ -39,12 +47,20 @@ def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[
     attempts: dict[str, Callable[[], Any]] = {
         name: partial(check_numbers, {name: value}) for name, value in options.items()
     }
-    processes = options.get("processes", 1)
+    processes, fsdp = options.get("processes", 1), options.get("fsdp", False)
     attempts |= dict(
         recipe=lambda: make_recipe(card, scale, options),
         processes=lambda: check_share(make_recipe(card, scale, options), processes),
-        fsdp=lambda: check_fsdp(make_recipe(card, scale, options), processes, options.get("fsdp", False)),
-        speedups=lambda: check_speedups(options.get("speedups", ""), processes),
+        fsdp=lambda: check_fsdp(make_recipe(card, scale, options), processes, fsdp),
+        deepspeed=lambda: check_deepspeed(
+            *requested_training(card, scale, options),
+            read_deepspeed(options.get("deepspeed", "")),
+            processes=processes,
+            fsdp=fsdp,
+        ),
+        speedups=lambda: check_speedups(
+            options.get("speedups", ""), processes, bool(options.get("deepspeed"))
+        ),
         max_source=lambda: check_source(card, make_recipe(card, scale, options).max_source),
         decoding=lambda: make_decoding(card, scale, options),
         precision=lambda: Precision.for_this_machine(

@@ -70,7 +70,7 @@ OPTION_CHOICES = dict(  # option → the words that it takes
 
 # %% ../../nbs/modules/commands/option_help.ipynb #5c8e81e0
 _words = dict(  # what stands for a value → the options that take it
-    FILE="train_csv dev_csv test_csv input output predictions references config save_config",
+    FILE="train_csv dev_csv test_csv deepspeed input output predictions references config save_config",
     FOLDER="base runs reports",
     SECONDS="stage_timeout load_timeout first_step_timeout optimization_seconds",
     SHARE="dev_fraction warmup_ratio label_smoothing lora_dropout",
@@ -118,9 +118,9 @@ TOPICS = {  # title of a group → its options, in their order
     "augmentation of training rows": "use_augmentation augmentation_methods augmentation_ratio augmentation_backend "
     "augmentation_model augmentation_key_variable",
     "folds": "k_folds fold_seed",
-    "training": "method precision epochs batch_size gradient_accumulation_steps processes fsdp gradient_checkpointing "
-    "speedups learning_rate warmup_ratio weight_decay max_grad_norm label_smoothing early_stopping_patience eval_rows "
-    "max_source max_target new_tokens save_total_limit keep_checkpoints",
+    "training": "method precision epochs batch_size gradient_accumulation_steps processes fsdp deepspeed "
+    "gradient_checkpointing speedups learning_rate warmup_ratio weight_decay max_grad_norm label_smoothing "
+    "early_stopping_patience eval_rows max_source max_target new_tokens save_total_limit keep_checkpoints",
     "adapters": "lora_r lora_alpha lora_dropout lora_targets base",
     "decoding": "eval_batch_size num_beams max_new_tokens min_new_tokens temperature top_p top_k repetition_penalty "
     "length_penalty no_repeat_ngram_size length_control whole_sentences",

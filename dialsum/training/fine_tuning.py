@@ -26,23 +26,23 @@ from ..models.prompts import Codec
 from ..models.ranks import from_first, is_first, process_count, wait_for_all
 from ..models.sizes import parameter_counts
 from ..runs.errors import DialsumError
-from ..runs.files import to_json, write_atomic
 from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
 from ..scores.metrics import Optimism
 from ..scores.nesting import selection_optimism
+from .deepspeed_file import engine_settings
 from .lora import options_of_model
 from .metrics import CurvePoint, Evaluation
 from .new_tokens import add_tokens, place_tokens
 from .processes import Fail, Processes, join, own_device
-from .recipe import Recipe, check_fsdp, check_share, with_adapter_options
+from .recipe import Recipe, check_together, with_adapter_options
 from .saves import epoch_keeper, newest_checkpoint, renew_best_path, save, trainer_state
-from .speedups import check_speedups
 from dialsum.training.trainer import (
     Beat,
     Track,
     Write,
     check_weights,
+    evaluation_at_start,
     evaluations_since_best,
     give_best,
     let_go,
@@ -65,15 +65,10 @@ def readable_rows(
 def loading_of(
     precision: Precision,
     fsdp: bool,  # whether the model will be cut among processes
+    deepspeed: bool = False,  # whether DeepSpeed's engine will have it
 ) -> dict[str, Any]:  # for `models.loading.load`
     "How a model is loaded that will be trained: one that will be cut is read into main memory"
-    return precision.loading() | (dict(device="cpu") if fsdp else {})
-
-
-def _check_options(r: Recipe, processes: int, fsdp: bool, speedups: str) -> None:
-    check_share(r, processes)
-    check_fsdp(r, processes, fsdp)
-    check_speedups(speedups, processes)
+    return precision.loading() | (dict(device="cpu") if fsdp or deepspeed else {})
 
 
 def train(
@@ -93,10 +88,11 @@ def train(
     fail: Fail = lambda kind, error: None,  # called with (kind, error) before this process has to be ended
     fsdp: bool = False,  # whether the model, loaded as `loading_of` says, is cut among the processes
     speedups: str = "",  # names of `speedups.SPEEDUPS`: each is in use where it comes to the same
+    deepspeed: dict[str, Any] | None = None,  # a DeepSpeed configuration file's content; None: without it
 ) -> dict[str, Any]:  # what happened, JSON-ready
     """Fine-tune a model, keep its best epoch, save it.
     Out of memory, it begins again with fewer rows at once and as many an update."""
-    _check_options(r, processes, fsdp, speedups)
+    check_together(r, precision, processes=processes, fsdp=fsdp, deepspeed=deepspeed, speedups=speedups)
     training = _Training(
         loaded=loaded,
         train_rows=readable_rows(loaded.card, train_rows),
@@ -114,6 +110,7 @@ def train(
         fail=fail,
         fsdp=fsdp,
         speedups=speedups,
+        deepspeed=deepspeed,
     )
     return training.within_memory()
 
@@ -138,6 +135,7 @@ class _Training:
     fail: Fail = lambda kind, error: None
     fsdp: bool = False
     speedups: str = ""
+    deepspeed: dict[str, Any] | None = None  # what its file says
 
     def within_memory(self) -> dict[str, Any]:  # what happened, JSON-ready
         "Train; out of memory, again with fewer rows at once and as many an update"
@@ -149,7 +147,7 @@ class _Training:
                 self.say(
                     f"out of memory with {attempts[-1]} rows at once: again with {batch} × {accumulation}"
                 )
-                self.load_again(self.fsdp)
+                self.load_again(cut=True)
             attempts.append(min(batch, share))
             smaller = replace(self.r, batch_size=batch, gradient_accumulation_steps=accumulation)
             return replace(self, r=smaller).together()
@@ -159,7 +157,7 @@ class _Training:
 
     def together(self) -> dict[str, Any]:  # what happened, JSON-ready
         "Train with other processes, where there shall be some"
-        if self.processes == 1:
+        if self.processes == 1 and not self.deepspeed:
             return self.run()
         work = _Part.of(self)
         group = Processes(take_part, work, self.processes, self.precision.device, self.folder, self.fail)
@@ -168,11 +166,12 @@ class _Training:
         with group:
             return self.run()
 
-    def load_again(self, fsdp: bool) -> None:
+    def load_again(self, cut: bool) -> None:  # cut: whether it shall be cut as before, if it was
         loaded = self.loaded
         loaded.model = cast(Model, None)  # until it is loaded again
         release_memory()  # what the failed attempt still holds
-        loaded.model = load(loaded.card, loaded.checkpoint, **loading_of(self.precision, fsdp)).model
+        place = loading_of(self.precision, cut and self.fsdp, cut and bool(self.deepspeed))
+        loaded.model = load(loaded.card, loaded.checkpoint, **place).model
         place_tokens(loaded)
 
     def run(self) -> dict[str, Any]:  # what happened, JSON-ready
@@ -181,16 +180,15 @@ class _Training:
         checkpoints = Path(trainer.args.output_dir)
         newest, before = from_first(newest_checkpoint(checkpoints) if is_first() else (None, 0.0))
         keeper = epoch_keeper(self.loaded, checkpoints / "epochs", self.r, self.scale)
-        if self.r.keep_checkpoints and (self.fsdp or is_first()):
+        if self.r.keep_checkpoints and (self.fsdp or self.deepspeed or is_first()):
             trainer.add_callback(keeper)
         start = trainer_state(newest)["epoch"] if newest else 0
         if newest:
             self.go_on(trainer, newest, start)
+        trainer.dev_loss_before = before
         with self.first or nullcontext():
             if not newest:
-                before = trainer.evaluate()["eval_loss"]
-            if is_first():
-                write_atomic(checkpoints / "before.json", to_json(dict(dev_loss=before)))
+                self.measure_before(trainer, checkpoints / "before.json")
             result = self.learn(trainer, newest)
         wait_for_all()  # each has read the best epoch, of checkpoints that go
         if not is_first():
@@ -203,7 +201,8 @@ class _Training:
         shutil.rmtree(self.folder / "checkpoints")
         seconds = result.metrics["train_runtime"] - trainer.speedups.seconds
         pace = self.pace(result.metrics["epoch"] - start, seconds, trainer.seconds)
-        about = dict(shortened=len(codec.shortened), dev_loss_before=before, steps=result.global_step)
+        about = dict(shortened=len(codec.shortened), steps=result.global_step)
+        about |= dict(dev_loss_before=trainer.dev_loss_before)
         about |= dict(kept=kept_epochs, peak_memory=peak_memory(self.precision.device))
         about |= dict(speedups=[record.model_dump() for record in trainer.speedups.records])
         return self.conditions() | about | pace | history
@@ -224,7 +223,27 @@ class _Training:
             track=self.track,
             fsdp=self.fsdp,
             speedups=self.speedups,
+            engine=self.engine(),
         )
+
+    def engine(self) -> dict[str, Any]:  # empty where DeepSpeed has none
+        "The settings of DeepSpeed's engine"
+        if not self.deepspeed:
+            return {}
+        return engine_settings(
+            self.deepspeed,
+            rows=self.r.batch_size * self.r.gradient_accumulation_steps,
+            processes=self.processes,
+            max_grad_norm=self.r.max_grad_norm,
+            amp=self.precision.amp,
+        )
+
+    def measure_before(self, trainer: Any, path: Path) -> None:
+        "Take the dev loss before the first update; of a model that DeepSpeed's engine gets, as soon as it has it"
+        if self.deepspeed:
+            trainer.add_callback(evaluation_at_start(trainer, path))
+        else:
+            trainer.measure_before(path)
 
     def go_on(self, trainer: Any, checkpoint: Path, epoch: float) -> None:
         "Make a trainer ready to go on from a checkpoint"
@@ -239,7 +258,7 @@ class _Training:
         trainer.state.log_history.clear()
         trainer.write = self.write
         trainer.seconds = 0
-        if process_count() > 1:
+        if process_count() > 1 and not self.deepspeed:
             trainer.forget_evaluation()
         with trainer.speedups:
             return trainer.train(resume_from_checkpoint=str(newest) if newest else None)
@@ -247,12 +266,12 @@ class _Training:
     def take_best(self, trainer: Any) -> None:
         "Of a whole model, the trainer has loaded the best epoch at its end; one that is cut is read again, whole"
         _check_best(trainer.state)
-        if not self.fsdp:
+        if not self.fsdp and not self.deepspeed:
             self.loaded.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             return
         self.loaded.model = cast(Model, None)
         let_go(trainer)
-        self.load_again(fsdp=False)
+        self.load_again(cut=False)
         codec = Codec(self.loaded.card, self.loaded.tokenizer, self.r.max_source)
         prepare_model(self.loaded, codec, self.r, self.precision, self.say)
         give_best(self.loaded.model, Path(trainer.state.best_model_checkpoint))
@@ -272,7 +291,8 @@ class _Training:
 
     def conditions(self) -> dict[str, Any]:  # under which it was trained
         total, trainable = self.loaded.parameters
-        return dict(
+        engine = dict(deepspeed=self.deepspeed) if self.deepspeed else {}
+        return engine | dict(
             recipe=self.r.facts,
             precision=asdict(self.precision),
             parameters=total,
@@ -303,7 +323,8 @@ class _Part:
 
     @classmethod
     def of(cls, training: _Training) -> "_Part":
-        names = ("train_rows", "dev_rows", "r", "folder", "precision", "scale", "fsdp")
+        names = ["train_rows", "dev_rows", "r", "folder", "precision", "scale"]
+        names += ["processes", "fsdp", "deepspeed"]
         fields = {name: getattr(training, name) for name in names}
         loaded = training.loaded
         maker = cast(Any, training.write).maker() if training.write else None
@@ -316,7 +337,7 @@ def take_part(
     "Train with others: what each process but the first does"
     BASES.update(part.bases)
     r, precision = part.training["r"], part.training["precision"]
-    place = loading_of(precision, part.training["fsdp"])
+    place = loading_of(precision, part.training["fsdp"], bool(part.training["deepspeed"]))
     if place["device"] != "cpu":
         place["device"] = own_device()
     loaded = load(part.card, part.checkpoint, **place)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['UNSET', 'USUAL', 'REPLICA', 'Recipe', 'make_recipe', 'with_adapter_options', 'adapter_options', 'options_of_peft',
            'options_of_models', 'updates', 'warmup', 'memory_needed', 'row_size', 'lengths_here', 'requested_training',
-           'TrainingPlan', 'memory_of_process', 'check_share', 'check_fsdp', 'plan_training']
+           'TrainingPlan', 'memory_of_process', 'check_share', 'check_fsdp', 'check_deepspeed', 'check_together',
+           'plan_training']
 
 # %% ../../nbs/modules/training/recipe.ipynb #9bd98ebb
 import json
@@ -25,6 +26,7 @@ from ..models.row_lengths import RowLengths, longest_rows
 from ..runs.errors import DialsumError, unknown
 from ..runs.files import to_json, write_atomic
 from ..runs.limits import LIMITS, check_number
+from .deepspeed_file import engine_settings, read_deepspeed
 from .speedups import check_speedups
 
 if TYPE_CHECKING:
@@ -343,6 +345,50 @@ def check_fsdp(
         raise DialsumError("fsdp_with_qlora")
 
 
+def check_deepspeed(
+    r: Recipe,
+    precision: Precision,
+    content: dict[str, Any] | None,  # of a DeepSpeed configuration file; None: without it
+    *,
+    processes: int,  # that train together
+    fsdp: bool,  # whether the model shall be cut among them
+) -> None:
+    "Raises `DialsumError` where DeepSpeed cannot train as the recipe says"
+    if not content:
+        return
+    if find_spec("deepspeed") is None:
+        raise DialsumError("deepspeed_missing")
+    if fsdp:
+        raise DialsumError("deepspeed_with_fsdp")
+    if r.method == "qlora":
+        raise DialsumError("deepspeed_with_qlora")
+    if precision.device == "cpu" and precision.amp != "no":
+        raise DialsumError("deepspeed_on_cpu_in_half", amp=precision.amp)
+    engine_settings(
+        content,
+        rows=r.batch_size * r.gradient_accumulation_steps,
+        processes=processes,
+        max_grad_norm=r.max_grad_norm,
+        amp=precision.amp,
+    )
+
+
+def check_together(
+    r: Recipe,
+    precision: Precision,
+    *,
+    processes: int,  # that train together
+    fsdp: bool,  # whether the model shall be cut among them
+    deepspeed: dict[str, Any] | None,  # what a DeepSpeed configuration file says; None: without it
+    speedups: str,  # as for `speedup_names`
+) -> None:
+    "Raises `DialsumError` where these processes cannot train as the recipe says"
+    check_share(r, processes)
+    check_fsdp(r, processes, fsdp)
+    check_deepspeed(r, precision, deepspeed, processes=processes, fsdp=fsdp)
+    check_speedups(speedups, processes, bool(deepspeed))
+
+
 def plan_training(
     card: ModelCard,
     scale: str,  # 'full' or 'replica'
@@ -354,10 +400,11 @@ def plan_training(
 ) -> TrainingPlan:
     "How a model is trained here; raises `DialsumError` when it does not fit whatever is chosen"
     r, precision = requested_training(card, scale, params)
-    check_share(r, params.get("processes", 1))
-    check_fsdp(r, params.get("processes", 1), params.get("fsdp", False))
-    check_speedups(params.get("speedups", ""), params.get("processes", 1))
-    if scale == "replica" or params.get("batch_size"):
+    processes, fsdp = params.get("processes", 1), params.get("fsdp", False)
+    deepspeed = read_deepspeed(params.get("deepspeed", ""))
+    speedups = params.get("speedups", "")
+    check_together(r, precision, processes=processes, fsdp=fsdp, deepspeed=deepspeed, speedups=speedups)
+    if scale == "replica" or params.get("batch_size") or deepspeed:  # nobody plans what an engine takes
         return TrainingPlan(r, precision, "")
     choice = _earlier_choice(choice_file, r)
     if not choice:
@@ -365,9 +412,7 @@ def plan_training(
         if choice_file:
             write_atomic(choice_file, to_json(choice))
     fitting_recipe = Recipe(**choice["recipe"])
-    check_fsdp(
-        fitting_recipe, params.get("processes", 1), params.get("fsdp", False)
-    )  # chosen earlier, perhaps
+    check_fsdp(fitting_recipe, processes, fsdp)  # chosen earlier, perhaps
     wish = params.get("precision", "")
     fitting_precision = Precision.for_this_machine(
         card, scale, fitting_recipe.method, wish, choice["checkpointing"]

@@ -48,9 +48,12 @@ def speedup_names(
 def check_speedups(
     text: str,  # as for `speedup_names`
     processes: int,  # that train together
+    deepspeed: bool = False,  # whether DeepSpeed's engine trains
 ) -> None:
     "Raises `DialsumError` for speedups that are not known, or cannot be checked"
     names = speedup_names(text)
+    if names and deepspeed:
+        raise DialsumError("speedups_with_deepspeed", speedups=names)
     if names and processes > 1:
         raise DialsumError("speedups_with_processes", speedups=names, processes=processes)
 

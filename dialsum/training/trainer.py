@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Beat', 'Track', 'Write', 'best_evaluation', 'evaluations_since_best', 'logged_evaluations', 'restore', 'give_best',
            'let_go', 'check_logged', 'check_weights', 'remaining_seconds', 'progress_callback', 'save_chance',
-           'prepare_model', 'make_trainer']
+           'evaluation_at_start', 'prepare_model', 'make_trainer']
 
 # %% ../../nbs/modules/training/trainer.ipynb #e6421773
 import hashlib
 import math
+import os
 import random
 import sys
 import time
@@ -31,7 +32,7 @@ from ..models.prompts import Codec
 from ..models.ranks import is_first, process_count, rank
 from ..models.row_lengths import longest_rows
 from ..runs.errors import DialsumError
-from ..runs.files import to_json
+from ..runs.files import to_json, write_atomic
 from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
 from .agreement import FirstUpdate, first_update
@@ -116,6 +117,7 @@ class _DialsumTrainer(_Base):
     seq2seq = False
     write: Write | None = None
     seconds = 0.0  # spent on evaluation
+    dev_loss_before: float | None = None  # before the first update
     update_sampler: UpdateSampler
     update_collator: UpdateCollator
     speedups: Speedups
@@ -125,6 +127,11 @@ class _DialsumTrainer(_Base):
         beginning: Any = _beginning_callback(self.choose_speedups)
         super().__init__(compute_loss_func=self.loss_share, callbacks=[beginning, *callbacks], **options)
         self.model_accepts_loss_kwargs = False  # `loss_share` divides, which BART would not
+        if self.is_deepspeed_enabled:
+            from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+            # else what is loaded would be cut, too, and processes that write would wait for each other
+            unset_hf_deepspeed_config()
 
     def get_train_dataloader(self) -> Any:
         from torch.utils.data import DataLoader
@@ -182,10 +189,34 @@ class _DialsumTrainer(_Base):
         *earlier, last = inputs["passes"]
         with self.speedups.active():
             for part in earlier:
-                # gradients are exchanged once an update, after the last; those of a model that is cut after each
-                with self.accelerator.no_sync(model):
+                with self._before_the_last(model):
                     loss = loss + super().training_step(model, part, num_items_in_batch)
             return loss + super().training_step(model, last, num_items_in_batch)
+
+    @contextmanager
+    def _before_the_last(self, model: Any) -> Iterator[None]:
+        "Gradients are exchanged once an update, after the last pass; those of a model that is cut after each"
+        if not self.is_deepspeed_enabled:
+            with self.accelerator.no_sync(model):
+                yield
+            return
+        self.accelerator.sync_gradients = False  # else each pass would be a step of DeepSpeed's engine
+        try:
+            yield
+        finally:
+            self.accelerator.sync_gradients = True
+
+    def measure_before(
+        self,
+        path: Path,  # of a file that tells it to a training that goes on
+    ) -> None:
+        "Take the dev loss before the first update"
+        write, self.write = self.write, None
+        self.dev_loss_before = self.evaluate()["eval_loss"]
+        self.write = write
+        if is_first():
+            write_atomic(path, to_json(dict(dev_loss=self.dev_loss_before)))
+        self.state.log_history.clear()
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the trainer's own count, which nobody reads, knows no passes
@@ -288,7 +319,7 @@ class _DialsumTrainer(_Base):
         schedule.load_state_dict(state_of_schedule)
 
     def _load_best_model(self) -> None:
-        if is_sharded(self.model):
+        if is_sharded(self.model) or self.is_deepspeed_enabled:
             return  # it is read whole, when the processes have parted
         if hasattr(self.model, "peft_config"):
             super()._load_best_model()
@@ -399,7 +430,7 @@ def _differing_from_file(model: Any, checkpoint: Path) -> list[str]:  # names of
     stored = load_file(checkpoint / "adapter_model.safetensors")
     names = []
     for name, weight in get_peft_model_state_dict(model, save_embedding_layers=False).items():
-        if name not in stored or not torch.equal(stored[name], weight.cpu()):
+        if name not in stored or not torch.equal(stored[name].to(weight.dtype), weight.cpu()):
             names.append(name)
     return sorted(names)
 
@@ -425,6 +456,7 @@ def let_go(
     for holder in (trainer, trainer.callback_handler):
         holder.model = holder.optimizer = holder.lr_scheduler = None
     trainer.model_wrapped = trainer.data_collator = trainer.update_collator = None
+    trainer.deepspeed = None
     release_memory()
 
 # %% ../../nbs/modules/training/trainer.ipynb #81e8bacf
@@ -558,8 +590,51 @@ def save_chance(
         states["cuda"] = torch.cuda.random.get_rng_state()
     torch.save(states, path)
 
+# %% ../../nbs/modules/training/trainer.ipynb #c4d2e6b8
+def _for_engine(
+    engine: dict[str, Any] | None, precision: Precision
+) -> dict[str, Any]:  # of TrainingArguments
+    "What hands a training to DeepSpeed's engine, where it has settings"
+    if not engine:
+        return {}
+    if precision.device == "cuda":
+        return dict(deepspeed=engine)
+    from accelerate.state import AcceleratorState, PartialState
+
+    # on a CPU, accelerate takes processes for one unless it is told by what they are connected
+    AcceleratorState._reset_state(reset_partial_state=True)
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    PartialState(backend="gloo")
+    return dict(deepspeed=engine, use_cpu=False, accelerator_config=dict(use_configured_state=True))
+
+# %% ../../nbs/modules/training/trainer.ipynb #e6f408da
+class _FirstEvaluation:
+    "Takes the dev loss when the engine is there, before the first update"
+
+    def __init__(self, trainer: Any, path: Path) -> None:
+        self.trainer = trainer
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.measure_before(self.path)
+
+
+def evaluation_at_start(
+    trainer: Any,  # from `make_trainer`
+    path: Path,  # of a file that tells the dev loss to a training that goes on
+) -> _FirstEvaluation:  # a transformers callback
+    "Lets a training take the dev loss when it begins, with the model as it is then"
+    from transformers import TrainerCallback
+
+    class FirstEvaluation(_FirstEvaluation, TrainerCallback):
+        pass
+
+    return FirstEvaluation(trainer, path)
+
 # %% ../../nbs/modules/training/trainer.ipynb #6b5534cc
-def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged: bool) -> Any:
+def _arguments(
+    r: Recipe, folder: Path, precision: Precision, *, rows: int, judged: bool, engine: dict[str, Any] | None
+) -> Any:
     from transformers import Seq2SeqTrainingArguments
 
     arguments = Seq2SeqTrainingArguments(
@@ -590,7 +665,7 @@ def _arguments(r: Recipe, folder: Path, precision: Precision, rows: int, judged:
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
-        **precision.training_arguments(),
+        **precision.training_arguments() | _for_engine(engine, precision),
     )
     # a GPU that is only visible is not asked for: DataParallel would double the batch
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -639,13 +714,18 @@ def _key_of(*depends_on: Any) -> str:  # JSON-ready, or examples: all that a tra
     return hashlib.sha256(to_json(facts).encode()).hexdigest()[:12]
 
 
+def _parts_of(engine: dict[str, Any] | None) -> list[Any]:  # what its checkpoints depend on
+    return [engine, process_count()] if engine else []  # each process has saved its part of the moments
+
+
 def _share_updates(trainer: Any, r: Recipe, most: Size) -> None:  # most: tokens that a pass may have
     "Give a trainer its updates, of which each of several processes learns a share"
     per_update, examples = r.batch_size * r.gradient_accumulation_steps, trainer.train_dataset
     trainer.update_sampler = UpdateSampler(examples, per_update, r.seed, rank(), process_count())
     passes = 0
-    if is_sharded(trainer.model):
+    if is_sharded(trainer.model) or trainer.is_deepspeed_enabled:
         passes = math.ceil(r.gradient_accumulation_steps / process_count())  # as many in each process
+    if is_sharded(trainer.model):
         trainer.is_distributed_loading_by_transformers = True  # the trainer lets such a model be
     trainer.update_collator = UpdateCollator(trainer.data_collator, most, examples, passes)
     if process_count() > 1:
@@ -687,6 +767,7 @@ def make_trainer(
     track: Track = lambda step, values: None,  # called with what is logged
     fsdp: bool = False,  # whether the model is cut among the processes
     speedups: str = "",  # names of `speedups.SPEEDUPS`, to be tried when the training begins
+    engine: dict[str, Any] | None = None,  # DeepSpeed's settings, from `engine_settings`; None: without it
 ) -> Any:  # a transformers trainer; its evaluation writes summaries once its `write` is set
     "A trainer of a model, ready to begin"
     from transformers import DataCollatorForSeq2Seq, set_seed
@@ -696,11 +777,12 @@ def make_trainer(
     learned = Examples(codec, train_rows, r.max_target)
     measured = Examples(codec, _longest_first(dev_rows), r.max_target)
     judge = getattr(write, "about", write is not None)
-    key = _key_of(asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, judge)
+    depends_on = [asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, judge]
+    place = folder / "checkpoints" / _key_of(*depends_on, *_parts_of(engine))
     collator = DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None)
     trainer = _trainer_class(loaded.card.seq2seq)(
         model=loaded.model,
-        args=_arguments(r, folder / "checkpoints" / key, precision, len(train_rows), write is not None),
+        args=_arguments(r, place, precision, rows=len(train_rows), judged=write is not None, engine=engine),
         processing_class=loaded.tokenizer,
         data_collator=collator,
         train_dataset=learned,

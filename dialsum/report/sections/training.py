@@ -16,6 +16,7 @@ from ..labels import labels_of
 from ..markdown import number, prose
 from ..templates import MarkdownText, fill_template
 from ...runs.error_facts import error_message
+from ...training.deepspeed_file import zero_stage
 from dialsum.training.metrics import (
     CurvePoint,
     Evaluation,
@@ -54,6 +55,9 @@ def training_settings(
 ) -> dict[str, str]:  # Korean name → value; without those that are not recorded
     "Under which settings a model was trained"
     recipe = _recipe_settings(metrics.recipe or RecipeRecord())
+    if metrics.deepspeed:
+        stage = zero_stage(metrics.deepspeed)
+        recipe["DeepSpeed"] = labels_of("engine")["deepspeed"].format(stage=stage)
     return recipe | _precision_settings(metrics.precision or PrecisionRecord())
 
 
