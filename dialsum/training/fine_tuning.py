@@ -90,10 +90,9 @@ def train(
     speedups: str = "",  # names of `speedups.SPEEDUPS`: each is in use where it comes to the same
     deepspeed: dict[str, Any] | None = None,  # a DeepSpeed configuration file's content; None: without it
 ) -> dict[str, Any]:  # what happened, JSON-ready
-    """Fine-tune a model, keep its best epoch, save it.
-    Out of memory, it begins again with fewer rows at once and as many an update."""
+    "Fine-tune a model, save its best epoch; out of memory, begin again with fewer rows at once, as many an update"
     check_together(r, precision, processes=processes, fsdp=fsdp, deepspeed=deepspeed, speedups=speedups)
-    training = _Training(
+    return _Training(
         loaded=loaded,
         train_rows=readable_rows(loaded.card, train_rows),
         dev_rows=dev_rows,
@@ -111,8 +110,7 @@ def train(
         fsdp=fsdp,
         speedups=speedups,
         deepspeed=deepspeed,
-    )
-    return training.within_memory()
+    ).within_memory()
 
 # %% ../../nbs/modules/training/fine_tuning.ipynb #b479736e
 @dataclass(frozen=True)

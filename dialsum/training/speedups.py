@@ -405,7 +405,7 @@ def _difference(candidate: Speedup, difference: Deviation, tolerance: Tolerance)
 
 def _measured(
     update: FirstUpdate, reference: FirstUpdate, difference: Deviation, tolerance: Tolerance
-) -> dict[str, float | None]:  # None for what is not a finite number, which no fact file holds
+) -> dict[str, Any]:  # numbers; None for what is not a finite one, which no fact file holds
     figures = dict(
         loss=update.loss,
         reference_loss=reference.loss,
