@@ -61,11 +61,11 @@ def is_cut_by_engine(
 @contextmanager
 def _gathered(model: Any) -> Iterator[None]:
     "With the weights that DeepSpeed has cut, and without the hooks by which its engine cuts them again"
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
     modules = list(model.modules())
     hooks = [(module._forward_pre_hooks, module._forward_hooks) for module in modules]
-    with GatheredParameters(list(model.parameters())):
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
         for module in modules:
             module._forward_pre_hooks, module._forward_hooks = OrderedDict(), OrderedDict()
         try:
