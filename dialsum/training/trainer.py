@@ -714,8 +714,11 @@ def _key_of(*depends_on: Any) -> str:  # JSON-ready, or examples: all that a tra
     return hashlib.sha256(to_json(facts).encode()).hexdigest()[:12]
 
 
-def _parts_of(engine: dict[str, Any] | None) -> list[Any]:  # what its checkpoints depend on
-    return [engine, process_count()] if engine else []  # each process has saved its part of the moments
+def _other_parts(write: Write | None, engine: dict[str, Any] | None) -> list[Any]:  # JSON-ready
+    "What checkpoints depend on beside weights, rows and recipe"
+    judge = getattr(write, "about", write is not None)
+    # of an engine, each process has saved its part of the moments
+    return [judge, engine, process_count()] if engine else [judge]
 
 
 def _share_updates(trainer: Any, r: Recipe, most: Size) -> None:  # most: tokens that a pass may have
@@ -759,8 +762,7 @@ def make_trainer(
     r: Recipe,  # settled
     folder: Path,  # gets checkpoints/, in a folder for everything that the training depends on
     precision: Precision,
-    write: Write
-    | None,  # gives scores of generated dev summaries, with 'rouge_mean'; None: the dev loss decides
+    write: Write | None,  # gives scores of dev summaries, with 'rouge_mean'; None: the dev loss decides
     say: Say,  # called with progress lines
     beat: Beat,  # called with progress facts
     first: Deadline | None,  # on the time until the first step is done
@@ -776,9 +778,8 @@ def make_trainer(
     prepare_model(loaded, codec, r, precision, say, fsdp)
     learned = Examples(codec, train_rows, r.max_target)
     measured = Examples(codec, _longest_first(dev_rows), r.max_target)
-    judge = getattr(write, "about", write is not None)
-    depends_on = [asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured, judge]
-    place = folder / "checkpoints" / _key_of(*depends_on, *_parts_of(engine))
+    depends_on = [asdict(r), asdict(precision), fingerprint(loaded.checkpoint), learned, measured]
+    place = folder / "checkpoints" / _key_of(*depends_on, *_other_parts(write, engine))
     collator = DataCollatorForSeq2Seq(loaded.tokenizer, model=loaded.model if loaded.card.seq2seq else None)
     trainer = _trainer_class(loaded.card.seq2seq)(
         model=loaded.model,
