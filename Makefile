@@ -59,16 +59,17 @@ lab: .venv/ready
 	$(BIN)/dialsum lab
 
 # torch first and exactly pinned: any other spelling makes pip choose another build of it
+# nothing is compiled in advance: a minute for modules of which most are never imported
 .venv/ready: pyproject.toml .ci/constraints.txt
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dialsum needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	python3 -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
 	touch $@
 
 # and what only its tests want
 .venv/slow: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev,ray]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev,ray]'
 	touch $@
 
 clean:
