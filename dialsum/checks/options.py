@@ -43,6 +43,12 @@ def _once(findings: list[Finding]) -> list[Finding]:  # a fault of two parts is 
     return list({finding.what: finding for finding in reversed(findings)}.values())
 
 
+def _check_engine(card: ModelCard, scale: str, options: dict[str, Any], processes: int, fsdp: bool) -> None:
+    if file := options.get("deepspeed"):
+        r, precision = requested_training(card, scale, options)
+        check_deepspeed(r, precision, read_deepspeed(file), processes=processes, fsdp=fsdp)
+
+
 def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[list[Finding], Recipe | None]:
     attempts: dict[str, Callable[[], Any]] = {
         name: partial(check_numbers, {name: value}) for name, value in options.items()
@@ -52,12 +58,6 @@ def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[
         recipe=lambda: make_recipe(card, scale, options),
         processes=lambda: check_share(make_recipe(card, scale, options), processes),
         fsdp=lambda: check_fsdp(make_recipe(card, scale, options), processes, fsdp),
-        deepspeed=lambda: check_deepspeed(
-            *requested_training(card, scale, options),
-            read_deepspeed(options.get("deepspeed", "")),
-            processes=processes,
-            fsdp=fsdp,
-        ),
         speedups=lambda: check_speedups(
             options.get("speedups", ""), processes, bool(options.get("deepspeed"))
         ),
@@ -70,6 +70,7 @@ def _check_parts(card: ModelCard, scale: str, options: dict[str, Any]) -> tuple[
             options.get("precision", ""),
             options.get("gradient_checkpointing", False),
         ),
+        deepspeed=lambda: _check_engine(card, scale, options, processes, fsdp),
     )
     findings = []
     results: dict[str, Any] = {}

@@ -50,6 +50,8 @@ _OF_RECIPE = dict(  # key of the file → options that decide the same
     optimizer=["learning_rate", "weight_decay"],
     scheduler=["learning_rate", "warmup_ratio"],
     tensor_parallel=["processes"],
+    amp=["precision"],
+    torch_autocast=["precision"],
 )
 
 
@@ -60,7 +62,7 @@ def _expected(
     values: dict[str, tuple[Any, list[str]]] = {
         "train_batch_size": (rows, batch),
         "train_micro_batch_size_per_gpu": (rows // processes, [*batch, "processes"]),
-        "gradient_accumulation_steps": (1, batch),
+        "gradient_accumulation_steps": (1, ["deepspeed"]),  # an update is one step of the engine
         "gradient_clipping": (max_grad_norm, ["max_grad_norm"]),
         "bf16.enabled": (amp == "bf16", ["precision"]),
         "fp16.enabled": (amp == "fp16", ["precision"]),
@@ -68,6 +70,11 @@ def _expected(
     if zero_stage(content) == 3:
         values["zero_optimization.stage3_gather_16bit_weights_on_model_save"] = True, ["deepspeed"]
     return values
+
+
+def _contradiction(key: str, given: Any, expected: Any, options: list[str]) -> DialsumError:
+    values = dict(given=json.dumps(given), expected=json.dumps(expected))
+    return DialsumError("deepspeed_contradicts", key=key, options=options, **values)
 
 
 def engine_settings(
@@ -86,10 +93,10 @@ def engine_settings(
     for key, (value, options) in _expected(content, rows, processes, max_grad_norm, amp).items():
         section, _, name = key.rpartition(".")
         holder = settings.setdefault(section, {}) if section else settings
-        is_object = isinstance(holder, dict)
-        given = holder.get(name, "auto") if is_object else holder
-        if not is_object or given not in ("auto", value):
-            fields = dict(given=json.dumps(given), expected=json.dumps(value))
-            raise DialsumError("deepspeed_contradicts", key=key, options=options, **fields)
+        if not isinstance(holder, dict):
+            raise _contradiction(section, holder, {name: value}, options)
+        given = holder.get(name, "auto")
+        if given not in ("auto", value):
+            raise _contradiction(key, given, value, options)
         holder[name] = value
     return settings

@@ -126,6 +126,8 @@ class Compile(Speedup):
         self.calls: list[Any] = []  # what each layer is called by
 
     def refuse(self) -> None:
+        if not self.layers:
+            raise DialsumError("compile_without_layers")
         import torch._dynamo
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch.utils._triton import has_triton
@@ -203,6 +205,8 @@ class PaddingFree(Speedup):
     def active(self) -> Iterator[None]:
         usual = self.model.config._attn_implementation
         self.model.set_attn_implementation(self.attention)
+        if self.model.config._attn_implementation != self.attention:  # transformers only warns
+            raise DialsumError("padding_free_without_flash", attention=usual)
         try:
             yield
         finally:
@@ -294,6 +298,8 @@ class Liger(Speedup):
     def active(self) -> Iterator[None]:
         if not self.patches:
             self.patches = recorded_patches(self.model, self._apply)
+        if not self.patches:  # a version that does not know the architecture only logs
+            raise DialsumError("liger_without_effect", family=self.card.family)
         for holder, name, _, value in self.patches:
             _set(holder, name, value)
         try:
@@ -376,17 +382,26 @@ def _refusal(candidate: Speedup) -> DialsumError | None:
         candidate.refuse()
     except DialsumError as e:
         return e
+    except Exception as e:  # whatever a package raises that is there and does not work
+        return _failure(candidate, e)
     return None
+
+
+def _failure(candidate: Speedup, error: Exception) -> DialsumError:
+    reason, kind = _first_line(error), type(error).__name__
+    return DialsumError("speedup_failed", name=candidate.name, kind=kind, reason=reason)
 
 
 def _attempted(candidate: Speedup, learn: Callable[[], FirstUpdate]) -> FirstUpdate | DialsumError:
     try:
         return learn()
+    except DialsumError as e:
+        return e
     except Exception as e:  # whatever a kernel or a compiler raises: the training goes on without it
+        failure = _failure(candidate, e)
         ran_out = is_out_of_memory(e)
-        fields = dict(name=candidate.name, kind=type(e).__name__, reason=_first_line(e))
     if not ran_out:
-        return DialsumError("speedup_failed", **fields)
+        return failure
     release_memory()  # here, where the error and what it holds are gone
     return DialsumError("speedup_out_of_memory", name=candidate.name)
 
@@ -431,9 +446,9 @@ def line_of(
     if not record.active:
         return f"{record.name}: off. {DialsumError(record.code, **record.fields)}"
     return (
-        f"{record.name}: on. The first update's loss is {record.loss:.6g}, without it {record.reference_loss:.6g}; "
+        f"{record.name}: on. The first update's loss is {record.loss:.6g}, without any {record.reference_loss:.6g}; "
         f"a gradient is off by {record.gradient_deviation:.1g} at most; "
-        f"{record.seconds:.2g} s an update, without it {record.reference_seconds:.2g} s"
+        f"{record.seconds:.2g} s an update with those before it, {record.reference_seconds:.2g} s without any"
     )
 
 

@@ -1,6 +1,7 @@
 "Faster ways to compute an update: in use where they come to the same, off with a sentence where they do not"
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from dialsum.runs.errors import DialsumError
 from dialsum.runs.files import check_finite
 from dialsum.training.agreement import TOLERANCES, deviation
 from dialsum.training.recipe import plan_training
-from dialsum.training.speedups import PaddingFree, Speedup, speedup_names
+from dialsum.training.speedups import Liger, PaddingFree, Speedup, speedup_names
 
 STRICT = TOLERANCES["float32"]
 
@@ -245,3 +246,23 @@ def test_trying_leaves_everything_as_it_was(tmp_path):
     assert torch.equal(torch.random.get_rng_state(), chance) and trainer.model.training == training
     assert trainer.model.config.dropout == trainer.model.model.encoder.layers[0].dropout == 0.1
     assert not trainer.optimizer.state
+
+
+class _Kernels(Liger):
+    "Liger, with other kernels that it applies"
+
+    def __init__(self, model, apply):
+        super().__init__(model, card("qwen3-4b"), "cpu")
+        self._apply = lambda: apply(model)
+
+
+def test_a_kernel_is_there_within_and_gone_after_an_error(tmp_path):
+    model = trainer_of("qwen3-4b", tmp_path, uneven(2)).model
+    usual = model.model.norm.forward
+    kernels = _Kernels(model, lambda model: setattr(model.model.norm, "forward", abs))
+    with suppress(KeyboardInterrupt), kernels.active():
+        assert model.model.norm.forward is abs
+        raise KeyboardInterrupt
+    assert model.model.norm.forward == usual and "forward" not in vars(model.model.norm)
+    with pytest.raises(DialsumError, match="changes nothing"), _Kernels(model, lambda model: None).active():
+        pytest.fail("it is in use without any kernel")

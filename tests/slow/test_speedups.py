@@ -57,4 +57,4 @@ def test_what_is_saved_and_gone_on_with_has_its_ordinary_names(tmp_path):
 def test_four_bits_are_compiled_or_left(tmp_path):
     happened = trained("qwen3-4b", tmp_path, method="qlora", speedups="compile")
     [record] = happened["speedups"]
-    assert record["active"] != bool(record["code"])
+    assert record["active"] or record["code"] in ("speedup_failed", "speedup_differs"), record

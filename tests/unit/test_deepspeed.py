@@ -149,3 +149,31 @@ def test_a_checkpoint_of_an_engine_is_complete_with_the_name_of_its_folder(tmp_p
     assert is_complete(tmp_path)
     (tmp_path / "global_step3" / "mp_rank_00_model_states.pt").write_bytes(b"torn")
     assert not is_complete(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "given"),
+    [
+        (dict(bf16="auto"), "bf16", '"auto"'),
+        (dict(bf16=False), "bf16", "false"),
+        (dict(gradient_accumulation_steps=4), "gradient_accumulation_steps", "4"),
+    ],
+)
+def test_a_contradiction_names_two_things_that_differ(content, key, given):
+    with pytest.raises(DialsumError) as e:
+        engine_settings(ZERO2 | content, rows=8, processes=2, max_grad_norm=1.0, amp="no")
+    assert e.value.code == "deepspeed_contradicts" and e.value.fields["key"] == key
+    assert e.value.fields["given"] == given != e.value.fields["expected"]
+    assert "--gradient-accumulation-steps" not in str(e.value)
+
+
+@pytest.mark.parametrize("key", ["amp", "torch_autocast", "optimizer"])
+def test_what_the_recipe_decides_stands_in_no_file(key):
+    with pytest.raises(DialsumError) as e:
+        engine_settings(ZERO2 | {key: dict(enabled=True)}, rows=8, processes=2, max_grad_norm=1.0, amp="no")
+    assert e.value.code == "deepspeed_sets_recipe"
+
+
+def test_a_fault_of_another_option_is_not_told_of_deepspeed():
+    [finding] = check_options(card("qwen3-4b"), "full", dict(method="full"))
+    assert finding.code != "deepspeed_missing" and finding.place != "deepspeed"

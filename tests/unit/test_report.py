@@ -22,6 +22,7 @@ from dialsum.report.figures import (
 from dialsum.report.markdown import escape, table, without_paths
 from dialsum.report.numbers import write_numbers
 from dialsum.report.sections.request import section_request, section_rerun
+from dialsum.report.sections.training import section_training
 from dialsum.report.stage_charts import flowchart, gantt
 from dialsum.report.texts import duration
 from dialsum.runs.errors import DialsumError
@@ -662,3 +663,18 @@ def test_the_time_axis_has_few_ticks(build, seconds):
     )
     n, unit = re.search(r"tickInterval (\d+)(\w+)", gantt(read_experiment(run)).mermaid()).groups()
     assert seconds / int(n) / dict(second=1, minute=60, hour=3600, day=86400)[unit] <= 8
+
+
+def test_what_became_of_speedups_is_told(build):
+    run, leave = build()
+    used = dict(
+        name="compile", active=True, loss=2.5, reference_loss=2.5, seconds=0.5, reference_seconds=1.25
+    )
+    missing = dict(name="liger", code="liger_without_cuda")
+    found = metrics("train") | dict(speedups=[missing, used], deepspeed=dict(zero_optimization=dict(stage=2)))
+    leave("train", "kobart", found=found)
+    text = section_training(read_experiment(run))
+    [off, on] = [line for line in text.splitlines() if "학습 가속" in line and line.startswith("- ")]
+    assert "`liger`" in off and off.endswith("이 학습은 CPU에서 계산합니다.")
+    assert "`compile`" in on and "1.25초" in on and "0.50초" in on
+    assert "ZeRO 2단계(GPU에서 시험하지 않음)" in text
