@@ -347,7 +347,7 @@ def test_the_model_that_was_measured_is_the_one_that_is_loaded(name, method, row
 # the rehearsal
 
 
-def stock(model, checkpoint):
+def stock(model, checkpoint, **options):
     "As transformers' trainer reads a checkpoint of a whole model: what has another name there stays as it is"
     model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)
 
@@ -365,7 +365,7 @@ def test_the_rehearsal_sees_a_head_that_has_another_name_on_the_disk(monkeypatch
 
 def unseen_losses(monkeypatch, name, method):
     "What the rehearsal finds where the best epoch is never read back"
-    monkeypatch.setattr("dialsum.training.trainer.restore", lambda model, checkpoint: None)
+    monkeypatch.setattr("dialsum.training.trainer.restore", lambda model, checkpoint, **options: None)
     monkeypatch.setattr("transformers.Trainer._load_best_model", lambda trainer: None)
     return rehearse(card(name), "replica", dict(method=method))
 
