@@ -12,6 +12,7 @@ import platform
 import re
 import sys
 import tempfile
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -49,7 +50,15 @@ def line(name: str, ratio: dict, where: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(names: list[str], table: Path, **parameters: str) -> int:
+def typed(value: str) -> int | float | str:
+    "A parameter's value as papermill's own command line reads it"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
     if os.environ.get("IN_TEST") and table == TABLE:
         print(
             "IN_TEST is set, so nothing would be measured: unset it, or name another --table", file=sys.stderr
@@ -100,4 +109,5 @@ if __name__ == "__main__":
         help="of the notebooks: another folder of data, say",
     )
     arguments = parser.parse_args()
-    sys.exit(main(arguments.names, arguments.table, **dict(arguments.parameter)))
+    parameters = {name: typed(value) for name, value in arguments.parameter}
+    sys.exit(main(arguments.names, arguments.table, **parameters))

@@ -222,3 +222,8 @@ def test_wheels_are_collected_once_and_only_what_is_lacking(script, monkeypatch,
     assert wheels.main(folder) == 0 and len(downloads) == count
     next(folder.rglob("peft*.whl")).unlink()
     assert wheels.main(folder) == 0 and len(downloads) == 2 * count
+
+
+def test_numbers_on_a_benchmarks_command_line_are_numbers(script):
+    typed = script("bench").typed
+    assert [typed(value) for value in ("32", "0.5", "dev.csv", "")] == [32, 0.5, "dev.csv", ""]
