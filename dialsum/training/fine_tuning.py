@@ -30,7 +30,7 @@ from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
 from ..scores.metrics import Optimism
 from ..scores.nesting import selection_optimism
-from .deepspeed_file import engine_settings
+from .deepspeed_file import engine_settings, zero_stage
 from .lora import options_of_model
 from .metrics import CurvePoint, Evaluation
 from .new_tokens import add_tokens, place_tokens
@@ -136,7 +136,10 @@ class _Training:
     deepspeed: dict[str, Any] | None = None  # what its file says
 
     def within_memory(self) -> dict[str, Any]:  # what happened, JSON-ready
-        "Train; out of memory, again with fewer rows at once and as many an update"
+        "Train; out of memory, again with fewer rows at once and as many an update, where that is possible"
+        if self.processes > 1 and zero_stage(self.deepspeed or {}) == 3:
+            # a second engine's layers have other numbers in this process than in the others, which begin anew
+            return self.together()
         attempts: list[int] = []  # rows at once
         share = self.r.batch_size * self.r.gradient_accumulation_steps // self.processes
 

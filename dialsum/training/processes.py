@@ -118,6 +118,9 @@ def be_rank(
         work, task = pickle.loads((folder / "task").read_bytes())
         work(task)
         _leave()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # a library's thread that still runs would abort the interpreter's end
     except BaseException as e:  # it is raised in the first process, which tells people
         traceback.print_exception(e)
         sys.stdout.flush()

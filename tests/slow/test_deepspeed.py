@@ -8,7 +8,10 @@ from importlib.util import find_spec
 
 import pytest
 from support.places import ROOT
-from support.processes import Faulty, fact_of_training, stage, still, trained
+from support.processes import Faulty, fact_of_training, stage, still
+from support.processes import trained as trained_after_others
+
+from dialsum.runs.errors import DialsumError
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,6 +28,16 @@ def reachable(monkeypatch):
     "Another process imports what a test gives it"
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+def trained(*options, **more):
+    "As in a process of its own, which a stage has: there, DeepSpeed has numbered no weights and layers before"
+    from deepspeed.runtime.zero.parameter_offload import DeepSpeedZeRoOffload
+    from deepspeed.runtime.zero.partition_parameters import Init
+
+    Init.param_id = 0
+    DeepSpeedZeRoOffload._register_deepspeed_module.__defaults__[0][0] = 0
+    return trained_after_others(*options, **more)
 
 
 def zero(cut):  # from 0, nothing is cut among the processes, to 3: moments, gradients and weights are
@@ -81,6 +94,26 @@ def test_a_training_that_was_torn_goes_on_with_the_same_curve(name, cut, tmp_pat
     resumed, _ = trained(name, checkpoint, tmp_path / "torn", 2, say=lines.append, **ways)
     assert "going on from checkpoint-" in lines[0]
     assert same(whole, resumed)
+
+
+def out_of_memory(write):  # in the evaluation after the first epoch
+    return Faulty(write, "memory", 1, of_rank=0)
+
+
+def test_out_of_memory_fewer_rows_at_once_are_tried(tmp_path):
+    checkpoint, lines = still("kobart", tmp_path), []
+    ways = WAYS["kobart"] | dict(deepspeed=zero(2), say=lines.append)
+    with pytest.raises(DialsumError, match="out of memory with one row at once"):
+        trained("kobart", checkpoint, tmp_path, 2, out_of_memory, **ways)
+    assert "out of memory with 2 rows at once: again with 1 × 8" in lines
+
+
+def test_out_of_memory_layers_that_are_cut_are_not_tried_again(tmp_path):
+    checkpoint, lines = still("kobart", tmp_path), []
+    ways = WAYS["kobart"] | dict(deepspeed=zero(3), say=lines.append)
+    with pytest.raises(MemoryError, match="no memory left in one process"):
+        trained("kobart", checkpoint, tmp_path, 2, out_of_memory, **ways)
+    assert not [line for line in lines if "again" in line]
 
 
 def test_the_stage_trains_as_its_file_says(tmp_path):

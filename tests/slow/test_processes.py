@@ -11,6 +11,7 @@ from support.processes import (
     Faulty,
     count_own_weights,
     fact_of_training,
+    leave_what_fails_at_the_end,
     ranks_that,
     stage,
     still,
@@ -120,6 +121,13 @@ def test_a_process_that_ends_is_the_cause(fault, error, tmp_path):
         assert "_made_faulty" not in str(e.value) and "in __call__" in str(e.value.__cause__)
     assert not left_behind() and os.environ.get("WORLD_SIZE") is None
     assert (tmp_path / "torn" / "train.rank1.log").is_file()
+
+
+@pytest.mark.slow
+def test_what_a_library_leaves_running_in_a_process_is_no_failure(tmp_path):
+    with ranks_that(leave_what_fails_at_the_end, None, tmp_path):
+        leave_what_fails_at_the_end(None)
+    assert not left_behind()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 "What processes of a training are given in tests: replicas without dropout, and a judge that fails in one of them"
 
+import atexit
 import json
 import os
 import signal
@@ -108,6 +109,13 @@ def ranks_that(work, task, folder):  # `work` is a function of a module
     return group
 
 
+def leave_what_fails_at_the_end(task):  # a library may have left it there
+    "Join the others; in the second process, what ends the interpreter fails"
+    if not distributed.is_initialized():
+        join()
+        atexit.register(os.abort)
+
+
 def count_own_weights(
     task,
 ):  # the weights of a model; what of them this process keeps when it is cut, into a file
@@ -127,7 +135,7 @@ class Faulty:
     "A judge that does in the second process what ends it, when it has judged some times"
 
     judge: object
-    fault: str  # 'raise' or 'kill'
+    fault: str  # 'raise', 'kill' or 'memory'
     left: int  # judgements until then
     of_rank: int = 1
 
@@ -140,6 +148,8 @@ class Faulty:
         if self.left < 0 and rank() == self.of_rank:
             if self.fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault == "memory":
+                raise MemoryError("no memory left in one process")
             raise ZeroDivisionError("a fault of one process")
         return self.judge()
 
