@@ -139,13 +139,14 @@ class CTranslate2(Engine):
         name: str,  # 'ctranslate2' or 'ctranslate2-int8'
         card: ModelCard,
         checkpoint: str,  # from `locate`
-        device: str,  # 'cpu' or 'cuda'
+        device: str,  # 'cpu', 'cuda', 'cuda:1', …
         *predictor_options: Any,  # as `Predictor` takes them
     ):
         import torch
 
         ctranslate2 = _ctranslate2()
         kind = "int8" if name.endswith("int8") else "float32"
+        place = torch.device(device)
         lengths = origin(checkpoint).get("lengths", {})
         no_model = cast(Model, None)  # CTranslate2 has the weights
         loaded = LoadedModel(card, no_model, load_tokenizer(card, checkpoint), checkpoint, lengths=lengths)
@@ -157,7 +158,11 @@ class CTranslate2(Engine):
         self.ids = {name: i for i, name in enumerate(self.names)}
         model_class = ctranslate2.Translator if card.seq2seq else ctranslate2.Generator
         self.model = model_class(
-            str(folder), device=device, compute_type=kind, intra_threads=torch.get_num_threads()
+            str(folder),
+            device=place.type,
+            device_index=place.index or 0,
+            compute_type=kind,
+            intra_threads=torch.get_num_threads(),
         )
 
     def check(self, d: Decoding) -> None:

@@ -20,6 +20,7 @@ from .decoding import Decoding, band_processor, penalty_processors
 from .predictor import Predictor
 from .turned_head import head_turned
 from .writer import padded
+from .writing_processes import WritingProcesses
 from ..models.checkpoints import adapter_base
 from ..models.loading import LoadedModel
 from ..models.ranks import from_first, gathered, process_count, rank
@@ -85,6 +86,7 @@ class Engine(Predictor):
         self.disk = disk
         self.overall_progress = self.progress  # over all groups
         self.progress = None  # of one group
+        self.others: WritingProcesses | None = None  # that write with it
 
     def groups(self, texts: list[str]) -> list[list[int]]:  # indices, the longest first
         "Which dialogues are written together: at most `batch_size`, with at most `tokens`"
@@ -125,13 +127,32 @@ class Engine(Predictor):
             summaries = self._group(group, instructions and [instructions[i] for i in rows], options)
             yield rows, summaries, time.monotonic() - started
 
+    def close(self) -> None:
+        "End the processes that write with it; it can go on alone"
+        if self.others:
+            self.others.end()
+            self.others = None
+
     def _summaries(
         self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]
     ) -> list[str]:  # in the order of `texts`
+        self._call_decoding(options)  # refuses what cannot be followed
+        if not self.others:
+            return self.write_shares(texts, instructions, options)
+        with self.others.taking_part(self, texts, instructions, options):
+            return self.write_shares(texts, instructions, options)
+
+    def write_shares(
+        self,
+        texts: list[str],
+        instructions: list[str] | None,
+        options: dict[str, Any],  # of `Decoding`, for this call
+    ) -> list[str]:  # summaries of all texts, in their order
+        "Write some of the dialogues, as each of several processes does at the same time, and get the others' summaries"
         summaries: dict[int, str] = {}  # by index
         reached: dict[int, bool] = {}
         self.reached = []
-        is_random = self._call_decoding(options).temperature > 0  # refuses what cannot be followed, too
+        is_random = self._call_decoding(options).temperature > 0
         groups = from_first(self.groups(texts))
         if not is_random:  # else chance runs through all of them
             groups = groups[rank() :: process_count()]

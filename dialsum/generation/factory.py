@@ -7,6 +7,7 @@ __all__ = ['engine', 'writing_precision', 'load_predictor', 'open_predictor']
 
 # %% ../../nbs/modules/generation/factory.ipynb #9a97cc2a
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..data.lengths import LengthRule
@@ -16,6 +17,7 @@ from .decoding import Decoding, make_decoding, with_lengths
 from .engines import Engine, check_engines, checkpoint_bytes, merge_adapter, quantized
 from .predictor import Predictor
 from .server import ServedModel, Server
+from .writing_processes import WritingProcesses
 from ..models.cards import ModelCard
 from ..models.loading import LoadedModel, load
 from ..models.origins import origin
@@ -92,7 +94,7 @@ def load_predictor(
     loading: dict[str, Any],  # from `Precision.loading`
     served: ServedModel | None = None,  # of the engine `server`
     **options: Any,  # as `Predictor` takes them
-) -> Predictor:
+) -> Engine:
     "A model, ready to write, by an engine"
     return engine(name or "hf", card, checkpoint, **options, loading=loading, served=served)
 
@@ -104,8 +106,8 @@ def open_predictor(
     checkpoint: str,  # from `generation.checkpoints.trained`
     engine_name: str = "",  # of `ENGINES`; '' for 'hf'
     batch_size: int = 0,  # dialogues at once; 0 for the stage's `eval_batch_size`
-) -> Predictor:
-    "The model that a stage writes with"
+) -> Engine:  # to be closed when the stage has written
+    "The model that a stage writes with, by as many processes as its parameters say"
     params = stage.params
     precision = writing_precision(card, scale, checkpoint, params)
     search, limits = with_lengths(
@@ -116,8 +118,19 @@ def open_predictor(
         max_source=limits.max_source,
         decoding=search,
         seed=params["seed"],
-        progress=stage.progress,
     )
+    model: dict[str, Any] = dict(name=engine_name, card=card, checkpoint=checkpoint)
+    model["loading"] = precision.loading()
     served = ServedModel.of(params) if engine_name == "server" else None
     with stage.limit("loading the model", params["load_timeout"], "--load-timeout"):
-        return load_predictor(engine_name, card, checkpoint, precision.loading(), served, **options)
+        predictor = load_predictor(**model, served=served, **options, progress=stage.progress)
+        if params["processes"] > 1 and not served:
+            opening = partial(_open_on, **model, options=options)
+            others = params["processes"], precision.device, stage.name, stage.folder, stage.fail
+            predictor.others = WritingProcesses(opening, *others)
+    return predictor
+
+
+def _open_on(device: str, loading: dict[str, Any], options: dict[str, Any], **model: Any) -> Engine:
+    "As the first process has opened it, in another one"
+    return load_predictor(**model, loading=loading | dict(device=device), **options)

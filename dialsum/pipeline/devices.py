@@ -23,7 +23,7 @@ def gpus() -> list[str]:  # as CUDA_VISIBLE_DEVICES names them
 def at_once(
     workers: int,  # stages at once, as asked; 0: as many as fit
     scale: str,  # 'full' or 'replica'
-    processes: int = 1,  # that train one model, each on a GPU
+    processes: int = 1,  # that train or write with one model, each on a GPU
 ) -> tuple[int, str]:  # (stages at once, why not as many as asked; empty where they are)
     "How many stages go at once: at full size one a GPU, since each plans with all of its memory"
     count = len(gpus())
@@ -38,7 +38,7 @@ def at_once(
 
 
 def check_gpus(
-    processes: int,  # that train one model
+    processes: int,  # that train or write with one model
 ) -> None:
     "Raises `DialsumError` where a machine with GPUs has too few of them; on a CPU as many train as are asked for"
     count = len(gpus())

@@ -256,7 +256,7 @@ class _Work:
         return ROOM_AGAIN if self.waiting else None
 
     def needs(self, spec: StageSpec) -> dict[str, Any]:
-        gpus_of_processes = dict(gpus=spec.params.get("processes", 1)) if spec.stage == "train" else {}
+        gpus_of_processes = dict(gpus=spec.params["processes"]) if "processes" in spec.params else {}
         return self.resources.get(spec.key, gpus_of_processes)
 
     def look(self, place: int) -> None:

@@ -110,7 +110,7 @@ def _size(stage: str, c: ModelCard, params: dict[str, Any], gpu: bool) -> _Size:
 
 # %% ../../nbs/modules/pipeline/stage_needs.ipynb #9f211f9c
 def _processes(stage: str, params: dict[str, Any]) -> int:  # that compute at once
-    return int(params.get("processes", 1)) if stage == "train" else 1
+    return 1 if stage == "optimize" else int(params.get("processes", 1))  # engines are measured in one
 
 
 def _with_model(

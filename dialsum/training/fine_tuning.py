@@ -22,6 +22,7 @@ from ..models.loading import LoadedModel, Model, load
 from ..models.measured_memory import peak_memory
 from ..models.out_of_memory import release_memory, within_memory
 from ..models.precision import Precision
+from ..models.processes import Fail, Processes, join, own_device
 from ..models.prompts import Codec
 from ..models.ranks import from_first, is_first, process_count, wait_for_all
 from ..models.sizes import parameter_counts
@@ -34,7 +35,6 @@ from .deepspeed_file import engine_settings, zero_stage
 from .lora import options_of_model
 from .metrics import CurvePoint, Evaluation
 from .new_tokens import add_tokens, place_tokens
-from .processes import Fail, Processes, join, own_device
 from .recipe import Recipe, check_together, with_adapter_options
 from .saves import epoch_keeper, newest_checkpoint, renew_best_path, save, trainer_state
 from dialsum.training.trainer import (
@@ -161,7 +161,9 @@ class _Training:
         if self.processes == 1 and not self.deepspeed:
             return self.run()
         work = _Part.of(self)
-        group = Processes(take_part, work, self.processes, self.precision.device, self.folder, self.fail)
+        group = Processes(
+            take_part, work, self.processes, self.precision.device, "train", self.folder, self.fail
+        )
         with self.first or nullcontext():  # they load the model, too
             group.start()
         with group:

@@ -18,7 +18,7 @@ from support.processes import (
     trained,
 )
 
-from dialsum.training.processes import RankDied
+from dialsum.models.processes import RankDied
 
 LORA = dict(gradient_accumulation_steps=2, label_smoothing=0.1, lora_dropout=0.0)
 WAYS = {"kobart": dict(batch_size=4), "qwen3-4b": LORA}  # of nine rows, the last update has one
@@ -116,7 +116,9 @@ def test_a_process_that_ends_is_the_cause(fault, error, tmp_path):
     with pytest.raises(error) as e:
         trained("kobart", checkpoint, tmp_path / "torn", 2, wrap=ends)
     if fault == "kill":
-        assert e.value.code == "rank_killed" and e.value.fields == dict(rank=1, signal="SIGKILL")
+        assert e.value.code == "rank_killed" and e.value.fields == dict(
+            stage="train", rank=1, signal="SIGKILL"
+        )
     else:
         assert "_made_faulty" not in str(e.value) and "in __call__" in str(e.value.__cause__)
     assert not left_behind() and os.environ.get("WORLD_SIZE") is None

@@ -19,11 +19,11 @@ from dialsum.generation.engines import Engine
 from dialsum.models.cards import card
 from dialsum.models.loading import load
 from dialsum.models.precision import Precision
+from dialsum.models.processes import Processes, join
 from dialsum.models.ranks import rank
 from dialsum.models.replicas import replica
 from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
-from dialsum.training.processes import Processes, join
 from dialsum.training.recipe import make_recipe
 from dialsum.training.saves import save
 from dialsum.training.sharding import shard
@@ -104,7 +104,7 @@ def fact_of_training(run):
 
 def ranks_that(work, task, folder):  # `work` is a function of a module
     "This process and another one, joined"
-    group = Processes(work, task, 2, "cpu", folder, lambda kind, error: None)
+    group = Processes(work, task, 2, "cpu", "train", folder, lambda kind, error: None)
     group.start()
     return group
 

@@ -13,11 +13,11 @@ from dialsum.commands.request import new_request
 from dialsum.commands.resumption import _changes
 from dialsum.models.cards import card
 from dialsum.models.memory import estimate_memory
+from dialsum.models.processes import RankDied, _cause_of_end, _Failure, _note_failure
 from dialsum.pipeline.devices import at_once, check_gpus
 from dialsum.pipeline.placement import Room
 from dialsum.runs.errors import DialsumError
 from dialsum.training.batches import UpdateCollator, UpdateSampler, even_batches, share_of_update
-from dialsum.training.processes import RankDied, _cause_of_end, _Failure, _note_failure
 from dialsum.training.recipe import Recipe, check_share, memory_needed, plan_training
 
 
@@ -224,7 +224,7 @@ PEER = RuntimeError("Connection closed by peer")
     ],
 )
 def test_what_came_first_is_the_cause(codes, failures, before, cause):
-    assert type(_cause_of_end(codes, failures, before)).__name__ == cause
+    assert type(_cause_of_end("train", codes, failures, before)).__name__ == cause
 
 
 class Unportable(Exception):
@@ -235,7 +235,7 @@ class Unportable(Exception):
 def test_an_error_comes_from_another_process_with_its_traceback(tmp_path):
     before = time.time()
     for name, error in (
-        ("1", RankDied("rank_exited", rank=1, exit_code=3)),
+        ("1", RankDied("rank_exited", stage="train", rank=1, exit_code=3)),
         ("2", Unportable("of a library")),
     ):
         try:
