@@ -184,4 +184,5 @@ def judge(
 ) -> Judge:
     "What writes summaries of `rows` and scores them"
     rows = rows.head(limit) if limit else rows
+    predictor.is_shared = True  # all processes of a training call the judge
     return Judge(predictor, rows, [len(rows), predictor.decoding.options()])

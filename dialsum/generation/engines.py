@@ -137,10 +137,13 @@ class Engine(Predictor):
         self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]
     ) -> list[str]:  # in the order of `texts`
         self._call_decoding(options)  # refuses what cannot be followed
-        if not self.others:
+        if self.others:
+            with self.others.taking_part(self, texts, instructions, options):
+                return self.write_shares(texts, instructions, options)
+        if self.is_shared:
             return self.write_shares(texts, instructions, options)
-        with self.others.taking_part(self, texts, instructions, options):
-            return self.write_shares(texts, instructions, options)
+        written = self._written(self.groups(texts), texts, instructions, options)
+        return self._in_order(len(texts), [written])
 
     def write_shares(
         self,
@@ -149,26 +152,34 @@ class Engine(Predictor):
         options: dict[str, Any],  # of `Decoding`, for this call
     ) -> list[str]:  # summaries of all texts, in their order
         "Write some of the dialogues, as each of several processes does at the same time, and get the others' summaries"
-        summaries: dict[int, str] = {}  # by index
-        reached: dict[int, bool] = {}
-        self.reached = []
-        is_random = self._call_decoding(options).temperature > 0
         groups = from_first(self.groups(texts))
-        if not is_random:  # else chance runs through all of them
+        if not self._call_decoding(options).temperature:  # else chance runs through all of them
             groups = groups[rank() :: process_count()]
+        return self._in_order(len(texts), gathered(self._written(groups, texts, instructions, options)))
+
+    def _written(
+        self,
+        groups: list[list[int]],  # indices of `texts`
+        texts: list[str],
+        instructions: list[str] | None,
+        options: dict[str, Any],
+    ) -> dict[
+        int, tuple[str, bool]
+    ]:  # index → its summary, and whether it took every token that it might have
+        written: dict[int, tuple[str, bool]] = {}
+        self.reached = []
         ticker = ProgressTicker(self.overall_progress, sum(map(len, groups)))
         with self.seeded():  # once for all groups
-            for rows, group, _ in self.write_groups(texts, instructions, groups, **options):
-                summaries |= zip(rows, group)
-                reached |= zip(rows, self.reached)
-                ticker.update(len(summaries))
-        for their_summaries, their_reached in gathered((summaries, reached)):
-            summaries |= their_summaries
-            reached |= their_reached
-        self.reached = [
-            reached.get(i, False) for i in range(len(texts))
-        ]  # of all groups, not of the last one
-        return [summaries[i] for i in range(len(texts))]
+            for rows, summaries, _ in self.write_groups(texts, instructions, groups, **options):
+                written |= zip(rows, zip(summaries, self.reached, strict=True), strict=True)
+                ticker.update(len(written))
+        return written
+
+    def _in_order(self, count: int, parts: list[dict[int, tuple[str, bool]]]) -> list[str]:
+        "The summaries of all groups, not of the last one"
+        whole = {i: summary for part in parts for i, summary in part.items()}
+        self.reached = [whole[i][1] for i in range(count)]
+        return [whole[i][0] for i in range(count)]
 
     def _group(self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]) -> list[str]:
         return super()._summaries(texts, instructions, options)

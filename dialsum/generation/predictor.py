@@ -43,6 +43,7 @@ class Predictor(Writer):
 
     _bar: Any = None  # of the call that shows its progress
     _is_seeded = False  # within a call
+    is_shared = False  # whether all processes that work together ask for the same summaries at the same time
 
     def predict_batch(
         self,

@@ -10,6 +10,7 @@ from support.places import ROOT
 from support.processes import (
     Faulty,
     count_own_weights,
+    fact_of,
     fact_of_training,
     leave_what_fails_at_the_end,
     ranks_that,
@@ -172,3 +173,40 @@ def test_a_stage_whose_process_is_killed_ends_within_half_a_minute(victim, tmp_p
     psutil.wait_procs([other, kernel], timeout=5)
     assert not other.is_running() and not kernel.is_running()
     assert not list(tmp_path.glob("dialsum-ranks-*/task"))  # rows
+
+
+TIMES = ("seconds", "rows_per_second")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_a_stage_writes_by_two_processes_as_by_one(name, tmp_path):
+    checkpoint, written = still("kobart", tmp_path), {}
+    for processes in (1, 2):
+        run, command = stage(tmp_path, checkpoint, processes, name, dev=5, num_beams=2)
+        assert command.wait() == 0, command.communicate()
+        fact = fact_of(run, name)
+        files = {output: (run / output).read_bytes() for output in fact["outputs"]}
+        metrics = {k: v for k, v in fact["metrics"].items() if k not in TIMES}
+        written[processes] = files, metrics
+        assert (run / "kobart" / f"{name}.rank1.log").is_file() == (processes == 2)
+    assert written[1] == written[2]
+
+
+@pytest.mark.slow
+def test_a_stage_ends_where_a_process_that_writes_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run, command = stage(
+        tmp_path, still("kobart", tmp_path), 2, "predict", dev=60, num_beams=4, min_new_tokens=90
+    )
+    while not (run / "kobart" / "predict.rank1.log").exists() or list(tmp_path.glob("dialsum-ranks-*/task")):
+        assert command.poll() is None, command.communicate()
+        time.sleep(0.1)
+    [other] = ranks_below(command.pid)
+    other.kill()
+    killed = time.monotonic()
+    assert command.wait() == 1
+    assert time.monotonic() - killed < 30
+    error = fact_of(run, "predict")["error"]
+    assert error["kind"] == "died" and error["code"] == "rank_killed", error
+    assert not list(tmp_path.glob("dialsum-ranks-*"))

@@ -22,6 +22,7 @@ from dialsum.models.precision import Precision
 from dialsum.models.processes import Processes, join
 from dialsum.models.ranks import rank
 from dialsum.models.replicas import replica
+from dialsum.runs.parameters import stage_parameters
 from dialsum.runs.places import sample_path
 from dialsum.training.fine_tuning import train
 from dialsum.training.recipe import make_recipe
@@ -80,26 +81,39 @@ def trained(
     return happened, predictor.predict_batch(list(dev["dialogue"]))
 
 
-def stage(folder, checkpoint, processes, **more):
-    "`dialsum stage train` of a few rows, started"
-    for split, count in (("train", 9), ("dev", 3)):
-        rows(split, count).assign(summary=lambda t: t["summaries"].str[0]).drop(columns="summaries").to_csv(
-            folder / f"{split}.csv", index=False
-        )
+OF_STAGE = {
+    "train": dict(epochs=2, batch_size=4),
+    "evaluate": dict(eval_batch_size=2),
+    "predict": dict(eval_batch_size=2),
+}
+
+
+def stage(folder, checkpoint, processes, name="train", dev=3, **more):
+    "`dialsum stage` of a few rows, started"
     given = dict(
-        model="kobart", scale="replica", checkpoint=checkpoint, precision="fp32", epochs=2, batch_size=4
+        model="kobart", scale="replica", checkpoint=checkpoint, precision="fp32", processes=processes
     )
-    given |= dict(processes=processes, train_csv=folder / "train.csv", dev_csv=folder / "dev.csv") | more
-    words = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    for split, count in (("train", 9), ("dev", dev), ("test", dev)):
+        few = rows("dev" if split == "test" else split, count)
+        few["summary"] = few["summaries"].str[0]
+        few.drop(columns="summaries").to_csv(folder / f"{split}.csv", index=False)
+        if f"{split}_csv" in stage_parameters(name):
+            given[f"{split}_csv"] = folder / f"{split}.csv"
+    given |= OF_STAGE[name] | more
+    words = [word for option, value in given.items() for word in ("-p", option, str(value))]
     call = "import sys; from dialsum.cli import main; sys.exit(main())"
     run = folder / f"run{processes}"
-    run.mkdir()
-    command = [sys.executable, "-c", call, "stage", "train", *words, "-p", "run", str(run)]
+    run.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", call, "stage", name, *words, "-p", "run", str(run)]
     return run, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def fact_of(run, name):
+    return json.loads((run / "kobart" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def fact_of_training(run):
-    return json.loads((run / "kobart" / "train.json").read_text(encoding="utf-8"))
+    return fact_of(run, "train")
 
 
 def ranks_that(work, task, folder):  # `work` is a function of a module
