@@ -32,7 +32,7 @@ from .factory import engine
 from ..models.cards import ModelCard
 from ..models.memory_plan import available_memory
 from ..models.out_of_memory import is_out_of_memory
-from ..models.precision import this_device
+from ..models.precision import Device, this_device
 from ..models.writing_memory import estimate_generation
 from ..runs.error_facts import coded
 from ..runs.errors import DialsumError
@@ -69,7 +69,7 @@ class Optimum:
         return asdict(replace(self, skipped={})) | dict(skipped=skipped)
 
 # %% ../../nbs/modules/generation/search.ipynb #78087e55
-# where the search for a batch size begins; the likely best first: what is slower is soon left
+# where the search for a batch size begins, on a device with bfloat16; the likely best first: what is slower is soon left
 _FIRST_SIZES = {
     "hf": 32,
     "continuous": 32,
@@ -90,8 +90,8 @@ _ON_GPU = ("continuous",)
 CONVERTED = 1.5e8  # bytes of weights in a second
 
 
-def _first_size(name: str, sizes: list[int]) -> int:
-    return max((s for s in sizes if s <= _FIRST_SIZES[name]), default=sizes[0])
+def _first_size(guess: int, sizes: list[int]) -> int:
+    return max((s for s in sizes if s <= guess), default=sizes[0])
 
 # %% ../../nbs/modules/generation/search.ipynb #dd8a32ff
 def _name(row: Measured) -> str:  # 'int8/16'
@@ -109,11 +109,11 @@ class Search(Bench):
 
     def optimum(
         self,
-        names: list[str],  # of engines, hf first
+        guesses: dict[str, int],  # engine → batch size that is measured first; hf first, then the likely best
         slow: dict[str, float],  # engine → seconds that it needs before it begins
     ) -> Optimum:
         "Measure, and pick"
-        skipped = self._survey(names, slow)
+        skipped = self._survey(guesses, slow)
         self._climb_with_the_best()
         rows = list(self.rows.values())
         good = self.good()
@@ -121,7 +121,12 @@ class Search(Bench):
         if not good:
             reason = skipped["hf"].message().what if "hf" in skipped else "nothing was finished in the time"
             return Optimum(
-                "hf", _first_size("hf", self.sizes), f"hf, unmeasured: {reason}.", rows, skipped, spent
+                "hf",
+                _first_size(guesses["hf"], self.sizes),
+                f"hf, unmeasured: {reason}.",
+                rows,
+                skipped,
+                spent,
             )
         row = _fastest(good)
         optimism = [self._optimism(row)]
@@ -145,20 +150,21 @@ class Search(Bench):
         return refitted_optimism("engine", scores, chosen_anew, chosen=_name(chosen))
 
     def _survey(
-        self, names: list[str], slow: dict[str, float]
+        self, guesses: dict[str, int], slow: dict[str, float]
     ) -> dict[str, DialsumError]:  # engine → why it was not measured
         hf = self.load("hf")
         seconds = self._seconds_for_one(hf)
         if seconds > self.seconds_left() / 4:
-            return dict.fromkeys(names, DialsumError("hf_too_slow_to_compare", seconds=seconds))
+            return dict.fromkeys(guesses, DialsumError("hf_too_slow_to_compare", seconds=seconds))
         self.take(
             min(32, max(1, int(self.seconds_left() / 2 / seconds)))
         )  # a batch is at least twice as fast
-        size = _first_size("hf", self.sizes)
+        size = _first_size(guesses["hf"], self.sizes)
         while self.measure(hf, size).stopped == "memory" and size > self.sizes[0]:
             size = self.sizes[self.sizes.index(size) - 1]
         del hf  # room for the next
-        reasons = {name: self._try(name, slow.get(name, 0)) for name in names[1:]}
+        others = {name: guess for name, guess in guesses.items() if name != "hf"}
+        reasons = {name: self._try(name, guess, slow.get(name, 0)) for name, guess in others.items()}
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _seconds_for_one(self, engine: Engine) -> float:
@@ -169,7 +175,7 @@ class Search(Bench):
         return time.monotonic() - started
 
     def _try(
-        self, name: str, slow: float
+        self, name: str, guess: int, slow: float
     ) -> DialsumError | None:  # why it was not measured; None where it was
         speed = max((r.throughput for r in self.good()), default=1)
         wait = slow + 1.5 * self.loading + len(self.sample(1)) / speed
@@ -179,7 +185,7 @@ class Search(Bench):
         if wait > seconds_left:
             return DialsumError("engine_takes_too_long", needed=wait, left=seconds_left)
         try:
-            self.measure(self.load(name), _first_size(name, self.sizes))
+            self.measure(self.load(name), _first_size(guess, self.sizes))
         except DialsumError as e:
             return e
         except (MemoryError, RuntimeError) as e:
@@ -292,13 +298,20 @@ def _conversion_seconds(names: list[str], checkpoint: str) -> dict[str, float]:
     return seconds
 
 # %% ../../nbs/modules/generation/search.ipynb #13cca26f
-def _in_order(engines: Sequence[str], identical: bool, device: str) -> list[str]:  # hf first
+def _guesses(
+    engines: Sequence[str], identical: bool, device: Device
+) -> dict[str, int]:  # engine → the batch size that is measured first; hf, then the likely best
     "What is tried; of all engines those that may gain on this device"
-    tried = set(engines)
-    if tried == set(ENGINES) and device == "cpu":
+    tried = {"hf", *engines}
+    if set(engines) == set(ENGINES) and device.kind == "cpu":
         tried -= set(_ON_GPU)
-    names = ["hf", *(name for name in MEASURED if name != "hf" and name in tried)]
-    return [name for name in names if name in EXACT] if identical else names
+    if identical:
+        tried &= set(EXACT)
+    sizes = dict(_FIRST_SIZES)
+    if not device.bf16:  # which is slower than float32 then: after all others, and with few at once
+        del sizes["hf-bf16"]
+        sizes["hf-bf16"] = 8
+    return {name: size for name, size in sizes.items() if name in tried}
 
 
 def optimize(
@@ -339,5 +352,5 @@ def optimize(
     search = Search(
         make, list(dialogues), answers, sorted(sizes), max_loss, identical, room, device, started, seconds
     )
-    names = _in_order(engines, identical, device)
-    return search.optimum(names, _conversion_seconds(names, checkpoint))
+    guesses = _guesses(engines, identical, replace(this_device(), kind=device))
+    return search.optimum(guesses, _conversion_seconds(list(guesses), checkpoint))

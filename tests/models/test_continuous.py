@@ -8,8 +8,9 @@ from dialsum.generation.decoding import Decoding
 from dialsum.generation.engines import ENGINES
 from dialsum.generation.factory import engine
 from dialsum.generation.predictor import Predictor
-from dialsum.generation.search import _in_order, optimize
+from dialsum.generation.search import _guesses, optimize
 from dialsum.models.cards import card
+from dialsum.models.precision import Device
 from dialsum.runs.errors import DialsumError
 
 CPU = dict(device="cpu")
@@ -83,13 +84,13 @@ def test_an_encoder_decoder_is_refused_before_its_weights_are_read(tmp_path):
 
 
 def test_on_a_cpu_it_is_measured_only_when_it_is_named():
-    assert "continuous" not in _in_order(list(ENGINES), False, "cpu")
-    assert _in_order(["continuous"], True, "cpu") == ["hf", "continuous"]
-    assert "continuous" in _in_order(list(ENGINES), True, "cuda")
+    assert "continuous" not in _guesses(list(ENGINES), False, Device("cpu", True))
+    assert list(_guesses(["continuous"], True, Device("cpu", True))) == ["hf", "continuous"]
+    assert "continuous" in _guesses(list(ENGINES), True, Device("cuda", True))
 
 
 def test_a_server_is_never_measured():
-    assert "server" not in _in_order(list(ENGINES), False, "cuda")
+    assert "server" not in _guesses(list(ENGINES), False, Device("cuda", True))
     with pytest.raises(DialsumError, match=r"server cannot be measured.*: measure hf, continuous"):
         optimize(card("qwen3-4b"), "anything", TEXTS[:4], engines=("hf", "server"))
 

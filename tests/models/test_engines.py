@@ -31,6 +31,7 @@ from dialsum.generation.search import optimize
 from dialsum.models.cards import card
 from dialsum.models.checkpoints import locate
 from dialsum.models.loading import LoadedModel, load, load_tokenizer
+from dialsum.models.precision import Device
 from dialsum.pipeline.plan import plan_stages
 from dialsum.pipeline.process import run_stage
 from dialsum.runs.errors import DialsumError
@@ -360,6 +361,7 @@ class Clocked(Engine):
         if len(texts) > self.most:
             raise MemoryError
         self.clock[0] += self.per_group + self.per_row * len(texts)
+        self.reached = [False] * len(texts)
         return [f"{self.word} {t[:20]}" for t in texts]
 
 
@@ -382,9 +384,18 @@ def search(monkeypatch):
             "cpu",
             clock[0],
             seconds,
-        ).optimum(list(made), {})
+        ).optimum({name: search_module._FIRST_SIZES[name] for name in made}, {})
 
     return run
+
+
+def test_the_first_guess_is_the_processors():
+    every = list(search_module.ENGINES)
+    with_bf16 = list(search_module._guesses(every, False, Device("cpu", True)))
+    without = search_module._guesses(every, False, Device("cpu", False))
+    assert with_bf16[:2] == ["hf", "hf-bf16"] and sorted(with_bf16) == sorted(without)
+    assert [*without][:2] == ["hf", "ctranslate2-int8"] and [*without.items()][-1] == ("hf-bf16", 8)
+    assert "hf-bf16" not in search_module._guesses(every, True, Device("cpu", False))
 
 
 def test_a_slower_engine_is_left_early_and_not_picked(search):
