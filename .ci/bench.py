@@ -2,7 +2,7 @@
 
     python .ci/bench.py [--table FILE] [-p PARAMETER VALUE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
 
-A table keeps the lines of the benchmarks that are not run again, and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
+A table keeps the lines of the benchmarks that are not run again, what people have written under "Not reached", and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
 """
 
 import argparse
@@ -30,6 +30,9 @@ Each line is a ratio that was measured side by side in one run: the median of it
 """
 
 
+NOT_REACHED = "## Not reached"  # by how much, why, and what was tried: written by hand
+
+
 def machine() -> str:
     "The processor, by the name that it gives itself"
     cpuinfo = Path("/proc/cpuinfo")
@@ -37,6 +40,7 @@ def machine() -> str:
         re.findall(r"^(?:model name|flags)\s*: (.*)$", cpuinfo.read_text(), re.M) if cpuinfo.is_file() else []
     )
     name = found[0] if found else platform.processor() or platform.machine()
+    name += f", {os.cpu_count()} cores"
     features = [word for word in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if found and word in found[1]]
     return f"{name} ({features[-1]})" if features else name
 
@@ -73,6 +77,7 @@ def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
         return 2
     text = table.read_text(encoding="utf-8") if table.is_file() else ""
     ratios, section = split_section(text)
+    ratios, remarks = split_section(ratios, NOT_REACHED)
     old = ratios.splitlines()
     rows = {name: [row for row in old if row.startswith(f"| {name} |")] for name in notebooks}
     where = f"{machine()}, {date.today()}"
@@ -91,7 +96,8 @@ def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
             ]
         print(*rows[name], sep="\n")
         content = HEAD + "\n".join(row for lines in rows.values() for row in lines) + "\n"
-        table.write_text(content + (f"\n{section}" if section else ""), encoding="utf-8")
+        below = [part.rstrip("\n") + "\n" for part in (remarks, section) if part]
+        table.write_text("\n".join([content, *below]), encoding="utf-8")
     return 0
 
 

@@ -108,9 +108,9 @@ class Table:
         table.write_text(before.rstrip("\n") + "\n\n" + self.section(), encoding="utf-8")
 
 
-def split_section(text: str) -> tuple[str, str]:
-    "(what stands before the section on a GPU, the section: empty where there is none)"
-    start = text.find(f"{HEADING}\n")
+def split_section(text: str, heading: str = HEADING) -> tuple[str, str]:
+    "(what stands before a heading, the rest from it on: empty where there is none)"
+    start = text.find(f"{heading}\n")
     return (text, "") if start < 0 else (text[:start], text[start:])
 
 

@@ -161,7 +161,7 @@ def test_nothing_is_published_that_was_not_measured_on_a_gpu(gpu, monkeypatch, c
     assert "dry run" in gpu.Table("a CPU", dry_run=True, out=None).section()
 
 
-def test_the_benchmarks_keep_the_section_on_a_gpu(script, monkeypatch, tmp_path):
+def test_the_benchmarks_keep_what_they_have_not_written(script, monkeypatch, tmp_path):
 
     def execute_notebook(notebook, copy, parameters, **options):
         ratio = dict(what="w", against="a", times=2.0, low=1.0, high=3.0, wanted=None, note="")
@@ -172,14 +172,15 @@ def test_the_benchmarks_keep_the_section_on_a_gpu(script, monkeypatch, tmp_path)
     bench = script("bench")
     monkeypatch.setattr(bench, "machine", lambda: "a machine")
     section = "## On a GPU\n\nA card, a day.\n\n| step |\n| --- |\n| scores | not a line of a notebook |\n"
+    remarks = "## Not reached\n\nThree times were wanted.\n"
     table = tmp_path / "table.md"
     table.write_text(
-        f"# Old\n\n| engines | of another day |\n| scores | kept |\n\n{section}", encoding="utf-8"
+        f"# Old\n\n| engines | of another day |\n| scores | kept |\n\n{remarks}\n{section}", encoding="utf-8"
     )
     for _ in range(2):
         assert bench.main(["engines"], table) == 0
         text = table.read_text(encoding="utf-8")
-        assert text.endswith(f"\n\n{section}") and text.count("## On a GPU") == 1
+        assert text.endswith(f"\n\n{remarks}\n{section}") and text.count("## On a GPU") == 1
         assert text.count("| engines | w |") == 1 and "another day" not in text
         assert text.count("| scores |") == 2  # a ratio that was kept, and a row of the section
 
