@@ -19,6 +19,7 @@ from .options import plan_parameters
 from .protected import check_outside_models
 from .weights import fetch_weights
 from ..models.cards import CARDS, card
+from ..models.precision import this_device, usual_precision
 from ..pipeline.devices import check_gpus, gpus
 from ..pipeline.plan import plan_stages
 from ..pipeline.rules import check_base, check_systems
@@ -305,8 +306,10 @@ def new_request(
         reports=str(reports),
         rehearse=getattr(args, "rehearse", args.command != "demo"),
     )
-    switches = {name: getattr(args, name, False) for name in PLAN_SWITCHES}
-    return Request(request_options | switches | absolute_paths(options), data, test)
+    request_options |= {name: getattr(args, name, False) for name in PLAN_SWITCHES} | absolute_paths(options)
+    if runs_here(args) and scale == "full":
+        request_options.setdefault("precision", usual_precision(this_device()))
+    return Request(request_options, data, test)
 
 # %% ../../nbs/modules/commands/request.ipynb #3250dc67
 def given_names(
@@ -324,6 +327,7 @@ _not_in_recipes = (
     "checkpoints",
     "workers",
     "reports",
+    "precision",
 )  # said otherwise, or only where given
 
 
@@ -335,7 +339,7 @@ def recipe_options(
     values = {name: value for name, value in options.items() if name not in _not_in_recipes}
     if options["checkpoints"]:
         values["checkpoint"] = options["checkpoints"]
-    for name in ("mode", "experiment_name", "workers", "stage_timeout"):
+    for name in ("mode", "experiment_name", "workers", "stage_timeout", "precision"):
         if getattr(args, name, None):
             values[name] = getattr(args, name)
     for name in ("runs", "reports"):
