@@ -69,7 +69,7 @@ class Optimum:
         return asdict(replace(self, skipped={})) | dict(skipped=skipped)
 
 # %% ../../nbs/modules/generation/search.ipynb #78087e55
-# where the search for a batch size begins, on a device with bfloat16; the likely best first: what is slower is soon left
+# where the search for a batch size begins, on a device with bfloat16; the likely best first: others are soon left
 _FIRST_SIZES = {
     "hf": 32,
     "continuous": 32,
