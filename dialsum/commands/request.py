@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['GROUPS', 'PLAN_SWITCHES', 'model_names', 'given_checkpoints', 'given_parameters', 'with_paraphraser',
            'absolute_paths', 'plan_switches', 'check_request', 'worker_count', 'usual_workers', 'runs_here',
-           'experiment_options', 'check_beams', 'Request', 'new_request', 'given_names', 'recipe_options']
+           'experiment_options', 'check_beams', 'Request', 'with_precision', 'new_request', 'given_names',
+           'recipe_options']
 
 # %% ../../nbs/modules/commands/request.ipynb #bbf4a46c
 import argparse
@@ -281,6 +282,15 @@ class Request:
         )
 
 # %% ../../nbs/modules/commands/request.ipynb #cbab01c3
+def with_precision(
+    options: dict[str, Any],  # as experiment.json keeps them
+) -> dict[str, Any]:
+    "The same, with what a model of full size computes in on this machine, where nobody has asked for anything"
+    if options["scale"] != "full":
+        return options
+    return dict(precision=usual_precision(this_device())) | options
+
+
 def new_request(
     args: argparse.Namespace,  # of `run`, `demo` or `real`
 ) -> Request:
@@ -307,8 +317,8 @@ def new_request(
         rehearse=getattr(args, "rehearse", args.command != "demo"),
     )
     request_options |= {name: getattr(args, name, False) for name in PLAN_SWITCHES} | absolute_paths(options)
-    if runs_here(args) and scale == "full":
-        request_options.setdefault("precision", usual_precision(this_device()))
+    if runs_here(args):
+        request_options = with_precision(request_options)
     return Request(request_options, data, test)
 
 # %% ../../nbs/modules/commands/request.ipynb #3250dc67
@@ -342,6 +352,8 @@ def recipe_options(
     for name in ("mode", "experiment_name", "workers", "stage_timeout", "precision"):
         if getattr(args, name, None):
             values[name] = getattr(args, name)
+    if args.command == "resume" and "precision" in options:  # of the machine on which it began
+        values["precision"] = options["precision"]
     for name in ("runs", "reports"):
         if hasattr(args, name):
             values[name] = str(Path(getattr(args, name)).expanduser().absolute())

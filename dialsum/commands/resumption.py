@@ -26,10 +26,12 @@ from dialsum.commands.request import (
     plan_switches,
     runs_here,
     with_paraphraser,
+    with_precision,
     worker_count,
 )
 from ..pipeline.devices import check_gpus
 from ..pipeline.rules import check_base
+from ..report.settings import ever_given
 from ..runs.errors import DialsumError
 from ..runs.facts import experiment_record, place
 from ..runs.outputs import check_kept, check_writable
@@ -105,12 +107,18 @@ def resumed_request(
     if changes.get("base"):
         check_base(options, models, options["checkpoints"], trained=True)
     options = _in_force(options, changes)
+    is_open = "precision" not in ever_given(before) | changes.keys()
+    if is_open and options["scale"] != old_options["scale"]:
+        options = {name: value for name, value in options.items() if name != "precision"}
+        options = with_precision(options) if runs_here(args) else options
     if runs_here(args):
         check_gpus(options.get("processes", 1))
     of_stages = {name: value for name, value in options.items() if name in plan_parameters()}
     near = at_hand(run, of_stages)
     away = near is not of_stages
-    data, test = check_request(models, options["scale"], of_stages, plan_switches(options), near)
+    # where this machine cannot compute in the numbers of another one, a stage that has to run says so
+    checked = {name: value for name, value in of_stages.items() if not (is_open and name == "precision")}
+    data, test = check_request(models, options["scale"], checked, plan_switches(options), near)
     if away:
         data = before.data if "data" in before.model_fields_set else data  # of the sources
     return Request(options, data, test), away

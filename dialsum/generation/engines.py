@@ -137,7 +137,7 @@ class Engine(Predictor):
         self, texts: list[str], instructions: list[str] | None, options: dict[str, Any]
     ) -> list[str]:  # in the order of `texts`
         self._call_decoding(options)  # refuses what cannot be followed
-        if self.others:
+        if self.others and self.others.is_open:
             with self.others.taking_part(self, texts, instructions, options):
                 return self.write_shares(texts, instructions, options)
         if self.is_shared:
@@ -152,10 +152,16 @@ class Engine(Predictor):
         options: dict[str, Any],  # of `Decoding`, for this call
     ) -> list[str]:  # summaries of all texts, in their order
         "Write some of the dialogues, as each of several processes does at the same time, and get the others' summaries"
-        groups = from_first(self.groups(texts))
-        if not self._call_decoding(options).temperature:  # else chance runs through all of them
+        groups, is_drawn = from_first(self.groups(texts)), self._call_decoding(options).temperature > 0
+        if not is_drawn:  # else chance runs through all of them
             groups = groups[rank() :: process_count()]
-        return self._in_order(len(texts), gathered(self._written(groups, texts, instructions, options)))
+        shortened = self.codec.shortened
+        before = len(shortened)
+        written = self._written(groups, texts, instructions, options)
+        told = gathered((written, shortened[before:]))
+        if not is_drawn:
+            shortened[before:] = [tokens for _, lengths in told for tokens in lengths]
+        return self._in_order(len(texts), [summaries for summaries, _ in told])
 
     def _written(
         self,
@@ -168,11 +174,12 @@ class Engine(Predictor):
     ]:  # index → its summary, and whether it took every token that it might have
         written: dict[int, tuple[str, bool]] = {}
         self.reached = []
-        ticker = ProgressTicker(self.overall_progress, sum(map(len, groups)))
+        own = sum(map(len, groups))
+        ticker = ProgressTicker(self.overall_progress, len(texts))
         with self.seeded():  # once for all groups
             for rows, summaries, _ in self.write_groups(texts, instructions, groups, **options):
                 written |= zip(rows, zip(summaries, self.reached, strict=True), strict=True)
-                ticker.update(len(written))
+                ticker.update(len(texts) * len(written) // own)  # others are as far, about
         return written
 
     def _in_order(self, count: int, parts: list[dict[int, tuple[str, bool]]]) -> list[str]:

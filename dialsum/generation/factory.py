@@ -126,8 +126,14 @@ def open_predictor(
         predictor = load_predictor(**model, served=served, **options, progress=stage.progress)
         if params["processes"] > 1 and not served:
             opening = partial(_open_on, **model, options=options)
-            others = params["processes"], precision.device, stage.name, stage.folder, stage.fail
-            predictor.others = WritingProcesses(opening, *others)
+            predictor.others = WritingProcesses(
+                opening,
+                count=params["processes"],
+                device=precision.device,
+                stage=stage.name,
+                logs=stage.folder,
+                fail=stage.fail,
+            )
     return predictor
 
 

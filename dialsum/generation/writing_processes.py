@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..models.checkpoints import BASES
 from ..models.processes import Fail, Processes, join, own_device
@@ -54,13 +54,19 @@ def write_along(
     BASES.update(work.bases)
     engine = work.opening(own_device())
     join()
+    former: dict[str, Any] = {}
     while (call := from_first(None)) is not None:
-        vars(engine).update(call.settings)
+        # what has not been changed since stays as it is: fewer at once, where memory ended
+        changes = {name: value for name, value in call.settings.items() if former.get(name) != value}
+        vars(engine).update(changes)
+        former = call.settings
         engine.write_shares(call.texts, call.instructions, call.options)
 
 # %% ../../nbs/modules/generation/writing_processes.ipynb #fc45c675
 class WritingProcesses:
     "Other processes that write with the same model as this one, each some of the dialogues"
+
+    current: "ClassVar[WritingProcesses | None]" = None  # those that this process is joined with
 
     def __init__(
         self,
@@ -72,10 +78,13 @@ class WritingProcesses:
         logs: Path,  # folder that gets predict.rank1.log, …
         fail: Fail,  # called with (kind, error) before this process is ended
     ):
+        if WritingProcesses.current:  # of a notebook's cell that was run before
+            WritingProcesses.current.end()
         self.group = Processes(write_along, _Work(opening, dict(BASES)), count, device, stage, logs, fail)
         self.group.start()
         self.group.__enter__()
-        self.are_there = True
+        self.group.is_working.clear()
+        WritingProcesses.current = self
 
     @contextmanager
     def taking_part(
@@ -87,22 +96,38 @@ class WritingProcesses:
     ) -> Iterator[None]:
         "While an engine writes its share of dialogues, let the others write theirs"
         settings = {name: getattr(engine, name) for name in _SETTINGS}
-        try:
+        with self._working():
             from_first(_Call(texts, instructions, options, settings))
+            yield
+
+    def end(self) -> None:
+        "There is nothing more to write; raises what has ended one of the others"
+        if not self.is_open:
+            return
+        with self._working():
+            from_first(None)
+        self._leave(None, None, None)
+
+    @property
+    def is_open(self) -> bool:
+        return WritingProcesses.current is self
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        "While this process waits for the others, an end of theirs interrupts it; between calls it hears of it later"
+        try:
+            if cause := self.group.others.cause():
+                raise cause
+            self.group.is_working.set()
             yield
         except BaseException as e:
             self._leave(type(e), e, e.__traceback__)
             raise
-
-    def end(self) -> None:
-        "There is nothing more to write"
-        if self.are_there:
-            from_first(None)
-            self._leave(None, None, None)
+        finally:
+            self.group.is_working.clear()
 
     def _leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.are_there:
-            self.are_there = False
-            self.group.__exit__(kind, error, trace)
+        WritingProcesses.current = None
+        self.group.__exit__(kind, error, trace)

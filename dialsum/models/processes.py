@@ -33,7 +33,7 @@ Fail = Callable[[str, DialsumError], Any]  # takes a kind of error, as facts hav
 
 
 class RankDied(DialsumError):
-    "A process that trained with others ended, and left no word about it"
+    "A process that worked with others ended, and left no word about it"
 
 
 class _TracebackOf(Exception):
@@ -262,6 +262,8 @@ class Processes:
         self.work, self.task, self.count = work, task, count
         self.device, self.logs, self.fail = device, logs, fail
         self.over = threading.Event()
+        self.is_working = threading.Event()  # else nothing of this process waits for the others
+        self.is_working.set()
         self.folder = Path(tempfile.mkdtemp(prefix="dialsum-ranks-"))
         self.others = _Others(self.folder, stage)
         self.former: dict[str, str | None] = {}  # the environment's values
@@ -309,7 +311,7 @@ class Processes:
         os.environ.update(settings)
 
     def _watch(self) -> None:  # in a thread
-        while not self.others.codes():
+        while not (self.is_working.is_set() and self.others.codes()):
             if self.over.wait(0.3):
                 return
         if self.over.wait(self.grace):

@@ -256,8 +256,9 @@ class _Work:
         return ROOM_AGAIN if self.waiting else None
 
     def needs(self, spec: StageSpec) -> dict[str, Any]:
-        gpus_of_processes = dict(gpus=spec.params["processes"]) if "processes" in spec.params else {}
-        return self.resources.get(spec.key, gpus_of_processes)
+        computes_here = spec.params.get("engine") != "server"
+        several = computes_here and "processes" in spec.params
+        return self.resources.get(spec.key, dict(gpus=spec.params["processes"]) if several else {})
 
     def look(self, place: int) -> None:
         "Find out whether a stage has to run"
