@@ -9,6 +9,7 @@ __all__ = ['SCRIPTS', 'Job', 'jobs_of', 'fill_script', 'export_experiment']
 import argparse
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ def _starting_command(target: str, folder: Path) -> str:  # of the scripts in a 
         return command_line(["sh", script])
     options = ["--cores", "4", "--keep-going", "--directory", str(folder)]
     return command_line(["snakemake", *options, "--snakefile", script])
+
+
+def _say_what_is_missing(target: str) -> None:  # a script for SLURM says it where it is started
+    if target == "snakemake" and shutil.which("snakemake") is None:
+        say_aside("there is no snakemake on the PATH here; install it with `pipx install snakemake`")
 
 # %% ../../nbs/modules/commands/export.ipynb #56a05275
 @dataclass(frozen=True)
@@ -129,6 +135,7 @@ def export_experiment(
     for name in SCRIPTS[args.to]:
         write_atomic(folder / name, fill_script(name, **values))
     command = _starting_command(args.to, folder)
+    _say_what_is_missing(args.to)
     if args.json:
         print(to_json(dict(experiment=run.name, run=run, jobs=len(jobs), command=command)), end="")
     else:

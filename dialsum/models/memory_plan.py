@@ -17,6 +17,7 @@ from .cards import ModelCard
 from .memory import Memory, estimate_memory, fixed_bytes, gib, part_of
 from .precision import Device, Precision, decide, this_device
 from .training_step import TrainingStep
+from ..runs.control_groups import memory_groups
 from ..runs.errors import DialsumError
 from ..runs.messages import Phrase
 from ..runs.shares import within_share
@@ -55,23 +56,11 @@ def _room_of(group: Path, version: str) -> int | None:
 
 
 def cgroup_room(
-    process: Path = Path("/proc/self/cgroup"),  # which groups the process is in
-    root: Path = Path("/sys/fs/cgroup"),  # where groups are mounted
+    process: Path = Path("/proc/self/cgroup"),  # as for `memory_groups`
+    root: Path = Path("/sys/fs/cgroup"),
 ) -> int | None:  # bytes; None where no control group limits the memory
     "What this process may still take by its control group and those above it (Linux, version 1 or 2; `man 7 cgroups`)"
-    rooms = []
-    with suppress(OSError):
-        for line in process.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
-                continue
-            version, top = ("v1", root / "memory") if controllers else ("v2", root)
-            group = top / path.lstrip("/")
-            while group.is_relative_to(top):
-                rooms.append(_room_of(group, version))
-                if group == top:
-                    break
-                group = group.parent
+    rooms = [_room_of(group, version) for group, version in memory_groups(process, root)]
     return min((r for r in rooms if r is not None), default=None)
 
 # %% ../../nbs/modules/models/memory_plan.ipynb #a656e2f8

@@ -9,6 +9,7 @@ __all__ = ['ERROR_KINDS', 'execute', 'error_kind']
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -19,6 +20,7 @@ from typing import Any, cast
 from .failed_stage import record_failure, save_traceback, with_diagnosis
 from .kernel import make_sockets, register_engine
 from .spec import StageSpec
+from ..runs.control_groups import oom_kills
 from ..runs.error_facts import error_of, make_error
 from ..runs.errors import RECORD, DialsumError
 from ..runs.events import now
@@ -42,9 +44,8 @@ def execute(
     except DialsumError as e:
         record_failure(spec, started, 0, error_of(e, "user"))
         return
-    os.environ["JUPYTER_RUNTIME_DIR"] = str(sockets)
-    os.environ[RECORD] = str(sockets / "error.json")
-    register_engine(sockets)
+    _keep_kernel_in(sockets)
+    exit_codes, kills = register_engine(sockets), oom_kills()
     try:
         papermill.execute_notebook(
             stage_notebook(spec.stage),
@@ -63,9 +64,16 @@ def execute(
     except Exception as e:  # no kernel, no disk, …: that is this stage's result, too
         if type(e).__name__ == "DeadKernelError" and spec.read_own():
             return  # a time limit that had to end the process has left its fact
-        record_failure(spec, started, time.monotonic() - clock, _of_runner(spec, e))
+        no_memory = -signal.SIGKILL in exit_codes and oom_kills() > kills
+        record_failure(spec, started, time.monotonic() - clock, _of_runner(spec, e, no_memory))
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _keep_kernel_in(sockets: Path) -> None:
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(sockets)
+    os.environ["IPYTHONDIR"] = str(sockets / "ipython")
+    os.environ[RECORD] = str(sockets / "error.json")
 
 
 def _log_to_stdout() -> None:
@@ -105,11 +113,14 @@ def _of_notebook(
     return error if kind == "optional" else with_diagnosis(spec, error, "\n".join(exception.traceback))
 
 
-def _of_runner(spec: StageSpec, exception: Exception) -> ErrorRecord:
+def _of_runner(
+    spec: StageSpec, exception: Exception, no_memory: bool = False
+) -> ErrorRecord:  # no_memory: whether Linux has killed the kernel for want of it
     lines = traceback.format_exception(exception)
     log = save_traceback(spec, lines)
     if type(exception).__name__ == "DeadKernelError":
-        error = make_error("died", "DeadKernelError", "kernel_died", traceback=log)
+        kind, code = ("memory", "kernel_out_of_memory") if no_memory else ("died", "kernel_died")
+        error = make_error(kind, "DeadKernelError", code, traceback=log)
     else:
         error = error_of(exception, error_kind(type(exception).__name__), log)
     return with_diagnosis(spec, error, "".join(lines))

@@ -71,8 +71,12 @@ def _last_places(places: list[str]) -> list[str]:  # the last six frames, one of
     return places[-6:]
 
 
+def _was_ended(error: ErrorRecord) -> bool:  # from outside, without an exception of its own
+    return error.kind in ("died", "timeout") or error.code == "kernel_out_of_memory"
+
+
 def _traces(error: ErrorRecord, text: str) -> dict[str, Any]:  # what a text leaves of an error, by key
-    if error.kind in ("died", "timeout"):  # an exception of its log may have been survived
+    if _was_ended(error):  # an exception of its log may have been survived
         return dict(frames=[], excerpt=_excerpt(text, None))
     failures = read_log(io.StringIO(uncoloured(text)))[0]
     root = failures[-1].root if failures else None
@@ -158,7 +162,7 @@ def _was_executed(
 ) -> bool:  # false: it looks completed and never ran
     if cell["cell_type"] != "code" or cell.get("execution_count"):
         return True
-    return error.kind in ("exception", "memory")
+    return error.kind in ("exception", "memory") and not _was_ended(error)
 
 
 def note_in_notebook(

@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ..checks.metrics import PreflightMetrics
+from .executor import FOLDER_LAG
 from .process import keep, run_undone, why_run
 from .scheduler import blocked, refused, stopped
 from .spec import StageSpec
 from .status import Line
 from ..runs.errors import DialsumError, unknown
 from ..runs.facts import RESERVE
-from ..runs.leases import hold, in_use, others, part, release
+from ..runs.leases import LIMIT, SECOND_LOOK, hold, in_use, others, part, release
 from ..runs.records import ErrorRecord, Fact, Metrics
 from ..runs.ticker import Say
 
@@ -32,14 +33,20 @@ class JobLost(DialsumError):
     "A job that could not end here, and may elsewhere or later"
 
 # %% ../../nbs/modules/pipeline/jobs.ipynb #71fef390
+_LEASE_LIFE = LIMIT + SECOND_LOOK  # seconds until a machine that is gone holds nothing any more
+_LOOK = 1.0  # seconds from one look at a shared folder to the next
+
+
 @contextmanager
 def _holding_stage(spec: StageSpec) -> Iterator[None]:  # raises `JobLost` for one that runs at this moment
-    _check_at_rest(spec)
+    end = time.monotonic() + _LEASE_LIFE
+    while not _is_at_rest(spec, patient=time.monotonic() < end):
+        time.sleep(_LOOK)
     name = part("job", spec.key)
     try:
         hold(spec.run, name, spec.key)
     except DialsumError:
-        _check_at_rest(spec)  # another one was faster
+        _is_at_rest(spec)  # another one was faster
         raise
     try:
         yield
@@ -47,9 +54,15 @@ def _holding_stage(spec: StageSpec) -> Iterator[None]:  # raises `JobLost` for o
         release(spec.run, name)
 
 
-def _check_at_rest(spec: StageSpec) -> None:  # raises `JobLost` for a stage that runs at this moment
-    if any(other.work == spec.key for other in others(spec.run, "job", "stage")):
-        raise JobLost("stage_still_runs", stage=spec.key)
+def _is_at_rest(
+    spec: StageSpec, patient: bool = False
+) -> bool:  # raises `JobLost` for a stage that runs at this moment; patient: on this machine
+    holders = [other for other in others(spec.run, "job", "stage") if other.work == spec.key]
+    if not holders:
+        return True
+    if patient and all(other.elsewhere for other in holders):
+        return False
+    raise JobLost("stage_still_runs", stage=spec.key)
 
 
 @contextmanager
@@ -77,19 +90,17 @@ def _reserve(spec: StageSpec) -> None:
             reserve.write_bytes(os.urandom(2**18))
 
 # %% ../../nbs/modules/pipeline/jobs.ipynb #319a5006
-_LAG = 10.0  # seconds that a fact written on another machine may take to be seen
-
-
 def _fact_of(spec: StageSpec, until: float) -> Fact[Metrics] | None:  # until: on the monotonic clock
     while True:
+        is_over = time.monotonic() >= until
         with suppress(DialsumError, OSError):
             os.listdir(spec.folder)  # a network file system looks anew
             if fact := spec.read():
                 return fact
-        _check_at_rest(spec)
-        if time.monotonic() >= until:
+        _is_at_rest(spec, patient=not is_over)
+        if is_over:
             return None
-        time.sleep(0.2)
+        time.sleep(_LOOK)
 
 # %% ../../nbs/modules/pipeline/jobs.ipynb #1bf8f105
 def _refusal(spec: StageSpec, preflight: Fact[Metrics] | None) -> ErrorRecord | None:
@@ -144,7 +155,7 @@ def run_job(
     threads: int = 0,  # CPU threads, at most one a core that this process may use; 0: so many
     timeout: float | None = None,  # seconds until the stage is ended; None or 0: never
     say: Say = print,  # called with what is worth a line
-    lag: float = _LAG,  # seconds that facts of other machines may take to be seen
+    lag: float = FOLDER_LAG,  # seconds that facts of other machines may take to be seen
 ) -> Fact[Metrics]:
     """Run one stage of a plan, unless it is done or cannot run; always leaves a fact file.
     Raises `JobLost` for what is to be tried again, and `DialsumError` for a stage that is not of the plan, and while

@@ -75,7 +75,7 @@ class _Whole:
 
 
 def _local_kernels(
-    sockets: Path,
+    sockets: Path, exit_codes: list[int]
 ) -> type["AsyncKernelManager"]:  # a class of kernel managers; sockets: folder of a kernel's sockets
     from jupyter_client.manager import AsyncKernelManager
 
@@ -84,6 +84,12 @@ def _local_kernels(
 
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(transport="ipc", ip=f"{sockets}/kernel", **kwargs)
+
+        async def _async_is_alive(self) -> bool:  # which a kernel's client asks
+            code = await self.provisioner.poll() if self.provisioner else None
+            if code is not None:
+                exit_codes.append(code)
+            return await super()._async_is_alive()
 
     return Local
 
@@ -118,12 +124,13 @@ OF_PAPERMILL = (
 
 def register_engine(
     sockets: Path,  # folder of the kernel's sockets
-) -> None:
+) -> list[int]:  # gets the exit code of a kernel that is found to have ended; negative: the signal
     "Make papermill know the engine 'dialsum', and files at 'whole://' that are written whole or not at all"
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.iorw import papermill_io
 
-    client, kernels = _bounded_client(), _local_kernels(sockets)
+    exit_codes: list[int] = []
+    client, kernels = _bounded_client(), _local_kernels(sockets, exit_codes)
 
     class Engine(NBClientEngine):
         @classmethod
@@ -151,3 +158,4 @@ def register_engine(
 
     papermill_engines.register("dialsum", Engine)
     papermill_io.register("whole://", _Whole())
+    return exit_codes

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -234,6 +235,29 @@ def test_what_sbatch_does_not_take_stops_the_submission(export, stub, queue):
     done = submit(run, queue)
     assert done.returncode == 1 and "sbatch did not take preflight" in done.stderr
     assert "scancel" not in done.stderr and not queue.jobs
+
+
+def test_without_sbatch_the_script_for_slurm_is_one_sentence(export, stub, tmp_path):
+    run, _ = export("--to", "slurm")
+    bare = tmp_path / "bin"  # no machine of SLURM's, whatever this one is
+    bare.mkdir()
+    for name in ("sh", "dirname", "mkdir", "printf", "tr"):
+        (bare / name).symlink_to(shutil.which(name))
+    done = shell(run / "export" / "submit.sh", PATH=str(bare))
+    assert done.returncode == 2 and not done.stdout and not (run / "export" / "logs").exists()
+    assert "no sbatch on the PATH" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_where_there_is_no_snakemake_the_export_says_so_in_a_line(has_it, typed, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    if has_it:
+        (tmp_path / "bin" / "snakemake").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    done = typed("export", "--to", "snakemake", *SMALL, "--runs", tmp_path / "runs")
+    assert done.returncode == 0 and "snakemake --cores 4" in done.stdout, done.stderr
+    said = [line for line in done.stderr.splitlines() if "no snakemake on the PATH" in line]
+    assert len(said) == (0 if has_it else 1)
 
 
 def test_rules_of_snakemake_wait_for_what_the_plan_says(export, stub):

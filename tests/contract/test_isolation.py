@@ -1,15 +1,25 @@
 "A stage that ends in whatever way leaves its fact, its notebook, and nothing else"
 
 import json
+import re
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
+from dialsum.pipeline import execution
+from dialsum.pipeline.failed_stage import note_in_notebook
+from dialsum.pipeline.spec import StageSpec
+from dialsum.runs.control_groups import oom_kills
 from dialsum.runs.error_facts import error_sentence
+from dialsum.runs.errors import RECORD
 from dialsum.runs.facts import read_fact
+from dialsum.runs.folders import new_run
 
 PROBE = {
     "raise": ("raise RuntimeError('boom')", "failed", "exception", "boom"),
@@ -117,6 +127,55 @@ def test_however_a_stage_ends_its_fact_tells(how, start, probe, call, tmp_path):
         "probe.log",
         "errors",
     }
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_kernel_reads_and_leaves_nothing_in_the_home_folder(start, probe, call, tmp_path):
+    "Neither IPython's profile, with its startup files, nor a history"
+    home = tmp_path / "home" / ".ipython"
+    startup = home / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "mine.py").write_text("raise SystemExit('a startup file of a person')\n")
+    before = sorted(home.rglob("*"))
+    probe("shell = get_ipython()\nprint('kept in', shell.ipython_dir, shell.history_manager.hist_file)")
+    places = dict(HOME=str(home.parent), IPYTHONDIR=str(home))
+    done = call(sys.executable, "-P", "-c", RUN_PROBES, tmp_path / "runs", 1, 600, start, **places)
+    assert done.returncode == 0, done.stderr
+    [log] = logs_in(tmp_path / "runs")
+    [folder] = re.findall(r"kept in (.*/ipython) :memory:", log)
+    assert not folder.startswith(str(home.parent)) and not Path(folder).exists(), log
+    assert "of a person" not in log and sorted(home.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("signal", "kind"), [("SIGKILL", "memory"), ("SIGSEGV", "died")])
+def test_a_kernel_that_linux_kills_for_want_of_memory_is_told_from_one_that_crashes(
+    signal, kind, monkeypatch, tmp_path
+):
+    (tmp_path / "self").write_text("0::/job\n")
+    (tmp_path / "job").mkdir()
+    events = tmp_path / "job" / "memory.events"
+    events.write_text("oom 0\noom_kill 0\n")
+    monkeypatch.setattr(execution, "oom_kills", partial(oom_kills, tmp_path / "self", tmp_path))
+    code = (
+        f"import os, signal; open({str(events)!r}, 'w').write('oom 1\\noom_kill 1\\n'); "
+        f"os.kill(os.getpid(), signal.{signal})"
+    )
+    cells = [nbformat.v4.new_code_cell(code)]
+    kernel = dict(name="python3", display_name="x", language="python")
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel))
+    nbformat.write(notebook, tmp_path / "killed.ipynb")
+    monkeypatch.setattr(execution, "stage_notebook", lambda stage: tmp_path / "killed.ipynb")
+    for variable in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", RECORD):
+        monkeypatch.setenv(variable, "")  # put back afterwards
+    spec = StageSpec(new_run("killed", {}, tmp_path / "runs"), "data")
+    execution.execute(spec)
+    error = spec.read().error
+    assert (error.kind, error.frames) == (kind, [])
+    assert error.diagnosis == ("memory-killed" if kind == "memory" else "kernel-died")
+    assert ("ran out of memory" in error_sentence(error)) == (kind == "memory")
+    note_in_notebook(spec, error, pytest.fail)
+    last = json.loads((spec.folder / "data.ipynb").read_text())["cells"][-1]
+    assert last["metadata"]["papermill"]["status"] == "failed"
 
 
 LOOK_AROUND = """

@@ -12,6 +12,7 @@ from dialsum.models.memory_plan import available_memory, cgroup_room, plan_memor
 from dialsum.models.out_of_memory import within_memory
 from dialsum.pipeline.failed_stage import record_failure
 from dialsum.runs import events as events_module
+from dialsum.runs.control_groups import oom_kills
 from dialsum.runs.error_facts import make_error
 from dialsum.runs.errors import DialsumError
 
@@ -56,6 +57,23 @@ def group(folder, **files):
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in files.items():
         (folder / name.replace("__", ".")).write_text(f"{value}\n")
+
+
+def test_what_linux_has_killed_for_want_of_memory_is_counted_by_the_own_group_or_else_the_machine(tmp_path):
+    self, root, machine = tmp_path / "self", tmp_path / "cgroup", tmp_path / "vmstat"
+    machine.write_text("pgfault 99\noom_kill 7\n")
+    self.write_text("0::/kube/pod\n")
+    assert oom_kills(self, root, machine) == 7 and oom_kills(self, root, tmp_path / "none") == 0
+    group(root / "kube", memory__events="oom 3\noom_kill 5")
+    assert oom_kills(self, root, machine) == 5  # of a container that sees no group of its own
+    group(root / "kube" / "pod", memory__events="low 0\noom 2\noom_kill 2\noom_group_kill 0")
+    assert oom_kills(self, root, machine) == 2
+    self.write_text("5:cpu,cpuacct:/slurm\n4:memory:/slurm/job\n0::/\n")
+    control = "oom_kill_disable 0\nunder_oom 0\noom_kill 1"
+    group(root / "memory" / "slurm" / "job", memory__oom_control=control)
+    assert oom_kills(self, root, machine) == 1
+    group(root / "memory" / "slurm" / "job", memory__oom_control="under_oom 0")  # Linux before 4.13
+    assert oom_kills(self, root, machine) == 7
 
 
 def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):
