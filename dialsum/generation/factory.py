@@ -15,7 +15,6 @@ from .continuous import Continuous, check_continuous
 from .ctranslate2 import CTranslate2
 from .decoding import Decoding, make_decoding, with_lengths
 from .engines import Engine, check_engines, checkpoint_bytes, merge_adapter, quantized
-from .predictor import Predictor
 from .server import ServedModel, Server
 from .writing_processes import WritingProcesses
 from ..models.cards import ModelCard
