@@ -179,7 +179,7 @@ TIMES = ("seconds", "rows_per_second")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["evaluate", "predict"])
+@pytest.mark.parametrize("name", ["evaluate", "predict", "tta"])
 def test_a_stage_writes_by_two_processes_as_by_one(name, tmp_path):
     checkpoint, written = still("kobart", tmp_path), {}
     for processes in (1, 2):

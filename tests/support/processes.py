@@ -85,6 +85,7 @@ OF_STAGE = {
     "train": dict(epochs=2, batch_size=4),
     "evaluate": dict(eval_batch_size=2),
     "predict": dict(eval_batch_size=2),
+    "tta": dict(eval_batch_size=2, tta_test=False),
 }
 
 
