@@ -120,6 +120,12 @@ def _spelled(amounts: Mapping[str, float]) -> str:  # by Ray's names
     return ", ".join(texts.values())
 
 
+def _largest(totals: Iterable[Mapping[str, float]], names: list[str]) -> dict[str, float]:
+    "What the node has that has most of what is named first, among equals of what is named next"
+    largest = max(totals, key=lambda total: [total.get(name, 0) for name in names], default={})
+    return {name: largest.get(name, 0) for name in names}
+
+
 def check_needs(
     needs: Mapping[str, Mapping[str, Any]],  # a stage's key → what it needs
     nodes: Iterable[Mapping[str, float]],  # what each node has in all, by Ray's names: CPU, GPU, memory
@@ -129,10 +135,8 @@ def check_needs(
     for key, need in needs.items():
         amounts = {ray_name: need[name] for name, ray_name in names.items() if need.get(name)}
         if not any(_has(total, amounts) for total in totals):
-            sizes = [tuple(total.get(name, 0) for name in amounts) for total in totals]
-            largest = max(sizes, default=(0,) * len(amounts))
-            has = _spelled(dict(zip(amounts, largest)))
-            raise DialsumError("no_node_has", stage=key, needs=_spelled(amounts), largest=has)
+            largest = _spelled(_largest(totals, [*amounts]))
+            raise DialsumError("no_node_has", stage=key, needs=_spelled(amounts), largest=largest)
 
 # %% ../../nbs/modules/pipeline/ray_executor.ipynb #99280d3f
 def import_ray() -> Any:  # the module

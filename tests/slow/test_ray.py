@@ -198,10 +198,12 @@ def comparable(fact):
     content["params"] |= dict(run="", reports="")
     content["environment"].pop("gpus", None)
     for path in content["inputs"]:
-        if path.endswith(".json"):  # the fact of another stage, with its times
-            content["inputs"][path] = ""
+        if path.endswith(
+            ".json"
+        ):  # the fact of another stage, with its times, which the identity hashes, too
+            content["inputs"][path] = content["identity"] = ""
     if fact.stage == "report":
-        content |= dict(inputs={}, outputs={}, metrics={})
+        content |= dict(inputs={}, outputs={}, metrics={}, identity="")
     return content
 
 
