@@ -273,6 +273,8 @@ def test_a_node_looks_at_the_run_folder_its_gpus_and_its_disks(tmp_path, monkeyp
     )
     assert sorted(run.iterdir()) == before and not elsewhere.exists()
     check_nodes({"this": dict(answer, unseen=[], free_gib={})}, answer, {"this": 2})
+    monkeypatch.setattr(ray_executor, "_unwritable", lambda folders: {str(f): "full" for f in folders})
+    assert ray_executor._look_around([run, elsewhere])["unwritable"] == {str(run): "full"}
 
 
 def test_a_folder_in_which_a_node_cannot_write_is_named_with_the_reason(tmp_path):
