@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .display import show_progress
-from .execution_places import execution_place
+from .execution_places import check_place, execution_place
 from .layout import print_rows
 from .listing import fact_score
 from .options import plan_parameters
@@ -44,7 +44,7 @@ from ..pipeline.scheduler import run_plan
 from ..runs.attempts import keep_failure
 from ..runs.error_facts import error_sentence
 from ..runs.errors import DialsumError
-from ..runs.events import now, read_events
+from ..runs.events import log_event, now, read_events
 from ..runs.files import sha256, to_json, write_atomic
 from ..runs.folders import new_run
 from ..runs.identity import named_places
@@ -79,7 +79,13 @@ def _execute(
     workers, reason = _at_once(args, options)
     if reason:
         print(f"dialsum: {reason}", file=sys.stderr)
-    executor, resources = execution_place(args, run, specs, workers)
+    try:
+        executor, resources = execution_place(args, run, specs, workers)
+    except DialsumError as e:  # nodes are asked about the run folder, so it is there, and can go on
+        log_event(run, "refused", code=e.code, fields=e.fields)
+        again = experiment_command("resume", run, "--on", getattr(args, "on", "local"))
+        print(f"dialsum: to go on when that is put right: {again}", file=sys.stderr)
+        raise
     try:
         with show_progress(
             run, specs, executor.workers if executor else workers or max(1, len(gpus())), undone
@@ -134,6 +140,7 @@ def run_experiment(
     args: argparse.Namespace,  # as `parser` reads them
 ) -> int:  # exit code
     "`dialsum run`, `demo` and `real`: make a run folder, run the plan and print what came of it"
+    check_place(args)
     request, run = new_experiment(args)
     models, scale = request.options["models"], request.options["scale"]
     count = _at_once(args, request.options)[0] or "as many as fit"
@@ -190,6 +197,7 @@ def resume_experiment(
 ) -> int:  # exit code
     "`dialsum resume`: run what is left of an experiment, and what depends on options that are given anew"
     run, before = resumable_experiment(args.experiment, getattr(args, "runs", None))
+    check_place(args)
     advices = _followed_advice(args, run)
     if advices is None:
         return 1
@@ -251,6 +259,7 @@ def check_experiment(
     for check in (
         lambda: check_systems(fine, **plan_switches(vars(args)), models=models),
         lambda: check_gpus(fine.get("processes", 1) if runs_here(args) else 1),
+        lambda: check_place(args),
         lambda: check_beams(models, scale, fine),
         lambda: check_outside_models(args, fine, given_checkpoints(args, models)),
         lambda: check_writable(getattr(args, "reports", reports_path())),

@@ -42,7 +42,7 @@ def now() -> str:  # ISO 8601 with zone, to the millisecond
 # %% ../../nbs/modules/runs/events.ipynb #7f2059d9
 def log_event(
     run: Path,  # run folder
-    event: str,  # 'open', 'start', 'beat', 'fact', 'end', 'close', 'kept' or 'advice'
+    event: str,  # 'open', 'start', 'beat', 'fact', 'end', 'close', 'kept', 'lost', 'refused' or 'advice'
     **facts: Any,  # what to note, JSON-ready
 ) -> None:
     "Append one line to this machine's file of events (a single write: lines of several processes do not mix)"

@@ -9,7 +9,7 @@ import pytest
 
 from dialsum.models.precision import cpu_features, may_have_gpu
 
-HEAVY = ("torch", "transformers", "peft", "scipy", "matplotlib", "sklearn", "nltk")
+HEAVY = ("torch", "transformers", "peft", "scipy", "matplotlib", "sklearn", "nltk", "ray")
 
 
 def imported(code, *words, **variables):
