@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
 from ..models.checkpoints import BASES
-from ..models.processes import Fail, Processes, join, own_device
+from ..models.processes import Fail, Processes, RankDied, join, own_device
 from ..models.ranks import from_first
+from ..runs.errors import DialsumError
 
 # %% ../../nbs/modules/generation/writing_processes.ipynb #eaa85c97
 _SETTINGS = ("batch_size", "decoding", "lengths", "whole")  # of an engine, which its holder may change
@@ -79,7 +80,10 @@ class WritingProcesses:
         fail: Fail,  # called with (kind, error) before this process is ended
     ):
         if WritingProcesses.current:  # of a notebook's cell that was run before
-            WritingProcesses.current.end()
+            try:
+                WritingProcesses.current.end()
+            except (RankDied, DialsumError, RuntimeError) as e:
+                print(f"the processes that wrote before had ended: {e}")
         self.group = Processes(write_along, _Work(opening, dict(BASES)), count, device, stage, logs, fail)
         self.group.start()
         self.group.__enter__()

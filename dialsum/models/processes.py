@@ -310,12 +310,13 @@ class Processes:
         self.former = {name: os.environ.get(name) for name in settings}
         os.environ.update(settings)
 
+    def _misses_one(self) -> bool:  # whether this process waits for one that has ended badly
+        return self.is_working.is_set() and bool(self.others.codes())
+
     def _watch(self) -> None:  # in a thread
-        while not (self.is_working.is_set() and self.others.codes()):
+        while not (self._misses_one() and not self.over.wait(self.grace) and self._misses_one()):
             if self.over.wait(0.3):
                 return
-        if self.over.wait(self.grace):
-            return
         os.kill(os.getpid(), signal.SIGINT)
         self._give_up()
         if self.over.wait(self.patience):

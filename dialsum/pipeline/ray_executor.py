@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models.precision import may_have_gpu
 from .devices import gpus
 from .executor import FOLDER_LAG, Task
 from .placement import gpu_bytes
@@ -52,20 +53,29 @@ def _unwritable(folders: Iterable[Path]) -> dict[str, str]:  # folder → why no
     return reasons
 
 
+def _counted_gpus() -> (
+    int | None
+):  # None: there may be some that only a library sees, or they are hidden from here
+    names = gpus()
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    return None if not names and (hidden or may_have_gpu()) else len(names)
+
+
 def _look_around(runs: list[Path]) -> dict[str, Any]:
     "What a node is like, to be compared with the scheduler's machine"
     environment = current_environment()
     packages = environment["packages"]
     alike = {name: packages.get(name) for name in ("torch", "transformers", "peft")}
     seen = [run for run in runs if (run / "experiment.json").is_file()]
-    disks = [*seen, Path(tempfile.gettempdir())]  # kernels and sockets lie on the node's own
+    disks = {str(disk): shutil.disk_usage(disk) for disk in [*seen, Path(tempfile.gettempdir())]}
     return dict(
         alike=dict(alike, python=environment["python"], dialsum=environment["package_code"]),
         unseen=[str(run) for run in runs if run not in seen],
         unwritable=_unwritable(seen),
-        gpus=len(gpus()),
+        gpus=_counted_gpus(),
         gpu_memory=[*gpu_bytes().values()],
-        free_gib={str(disk): round(shutil.disk_usage(disk).free / 2**30, 1) for disk in disks},
+        # kernels and sockets lie on the node's own disk; some mounts do not tell their size
+        free_gib={name: round(usage.free / 2**30, 1) for name, usage in disks.items() if usage.total},
     )
 
 # %% ../../nbs/modules/pipeline/ray_executor.ipynb #810ced15
@@ -103,7 +113,7 @@ def check_nodes(
             raise DialsumError("node_without_folder", node=node, folder=answer["unseen"][0])
         if differences := _differences(local["alike"], answer["alike"]):
             raise DialsumError("node_differs", node=node, differences=", ".join(differences))
-        if answer["gpus"] < gpus_of_ray[node]:
+        if answer["gpus"] is not None and answer["gpus"] < gpus_of_ray[node]:
             counts = dict(gpus=answer["gpus"], of_ray=gpus_of_ray[node])
             raise DialsumError("node_short_of_gpus", node=node, **counts)
         _check_disks(node, answer)
@@ -343,7 +353,8 @@ class RayExecutor:
         if not size or not able:
             return able
         largest = max(sizes.get(i, size) for i in able)  # where a node cannot tell, it may try
-        return {i for i in able if sizes.get(i, size) >= min(size, largest)}
+        # cards of one kind differ by some mebibytes
+        return {i for i in able if sizes.get(i, size) >= min(size, 0.9 * largest)}
 
     def _has_room_on(self, node_ids: set[str], amounts: Mapping[str, float]) -> bool:
         "Whether nodes as a whole have room beside what runs, or will run, on no other one"

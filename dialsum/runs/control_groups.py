@@ -20,7 +20,7 @@ def memory_groups(
     "The control groups that account for the memory of a process (Linux, `man 7 cgroups`); none elsewhere"
     lines: list[str] = []
     with suppress(OSError):
-        lines = process.read_text().splitlines()
+        lines = [line for line in process.read_text(errors="replace").splitlines() if line.count(":") > 1]
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):

@@ -282,7 +282,20 @@ def test_a_folder_in_which_a_node_cannot_write_is_named_with_the_reason(tmp_path
     closed.mkdir(mode=0o500)
     if os.geteuid() == 0:  # who may write everywhere but where the kernel itself refuses
         closed = Path("/sys")
-    assert ray_executor._unwritable([tmp_path, closed]) == {str(closed): "Permission denied"}
+    assert ray_executor._unwritable([tmp_path, closed]).keys() == {str(closed)}
+    assert ray_executor._unwritable([closed])[str(closed)] in ("Permission denied", "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("visible", "file", "counted"), [("", False, None), ("0,1", False, 2), (None, True, None)]
+)
+def test_a_node_that_cannot_count_its_gpus_is_believed(visible, file, counted, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(ray_executor, "may_have_gpu", lambda: file)
+    monkeypatch.setattr(ray_executor, "gpus", lambda: visible.split(",") if visible else [])
+    assert ray_executor._counted_gpus() == counted
 
 
 @pytest.mark.parametrize(
@@ -307,12 +320,13 @@ def test_a_stage_that_is_too_large_for_each_gpu_goes_to_the_largest(cluster, exe
     cluster.join("small", with_gpus(24), GPU=1)
     cluster.join("mixed", with_gpus(80, 24), GPU=2)  # Ray may give it the small one
     cluster.join("large", with_gpus(48), GPU=1)
+    cluster.join("other", with_gpus(47.5), GPU=1)  # of one kind
     executor.has_room(cpus=1)
     executor.submit(task(tmp_path), gpus=1, gpu_memory=119 * GIB)
     executor.submit(task(tmp_path), cpus=1, gpu_memory=119 * GIB)  # without a GPU
     assert [where["ray.io/node-id"] for where in cluster.submitted] == [
-        "in(large)",
-        "in(first,large,mixed,small)",
+        "in(large,other)",
+        "in(first,large,mixed,other,small)",
     ]
 
 
