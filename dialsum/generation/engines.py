@@ -73,6 +73,7 @@ class Engine(Predictor):
     "A `Predictor` that writes dialogues of like length together; made by `engine`"
 
     tokens = TOKENS  # of a group
+    others: WritingProcesses | None = None  # that write with it
 
     def __init__(
         self,
@@ -86,7 +87,6 @@ class Engine(Predictor):
         self.disk = disk
         self.overall_progress = self.progress  # over all groups
         self.progress = None  # of one group
-        self.others: WritingProcesses | None = None  # that write with it
 
     def groups(self, texts: list[str]) -> list[list[int]]:  # indices, the longest first
         "Which dialogues are written together: at most `batch_size`, with at most `tokens`"

@@ -376,7 +376,7 @@ def test_an_engine_that_there_was_no_time_for_is_told_so():
 
     def reason(left):
         bench = SimpleNamespace(good=list, loading=10.0, sample=lambda size: ["a"], seconds_left=lambda: left)
-        return Search._try(bench, "int8", 5.0).code
+        return Search._try(bench, "int8", 16, 5.0).code
 
     assert reason(0.0) == reason(-3.0) == "engine_without_time" and reason(6.0) == "engine_takes_too_long"
 
