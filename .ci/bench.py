@@ -2,7 +2,7 @@
 
     python .ci/bench.py [--table FILE] [-p PARAMETER VALUE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
 
-A table keeps the lines of the benchmarks that are not run again, what people have written under "Not reached", and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
+A table keeps the lines of other machines and of the benchmarks that are not run again, what people have written under "Not reached", and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
 """
 
 import argparse
@@ -80,7 +80,8 @@ def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
     ratios, remarks = split_section(ratios, NOT_REACHED)
     old = ratios.splitlines()
     rows = {name: [row for row in old if row.startswith(f"| {name} |")] for name in notebooks}
-    where = f"{machine()}, {date.today()}"
+    here = machine()
+    where = f"{here}, {date.today()}"
     for name in names or notebooks:
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "ratios.json")
@@ -91,10 +92,9 @@ def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
                 cwd=BENCHES,
                 kernel_name="python3",
             )
-            rows[name] = [
-                line(name, ratio, where) for ratio in json.loads(result.read_text(encoding="utf-8"))
-            ]
-        print(*rows[name], sep="\n")
+            fresh = [line(name, ratio, where) for ratio in json.loads(result.read_text(encoding="utf-8"))]
+        print(*fresh, sep="\n")
+        rows[name] = [row for row in rows[name] if f"| {here}, " not in row] + fresh
         content = HEAD + "\n".join(row for lines in rows.values() for row in lines) + "\n"
         below = [part.rstrip("\n") + "\n" for part in (remarks, section) if part]
         table.write_text("\n".join([content, *below]), encoding="utf-8")

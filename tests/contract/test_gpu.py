@@ -175,13 +175,15 @@ def test_the_benchmarks_keep_what_they_have_not_written(script, monkeypatch, tmp
     remarks = "## Not reached\n\nThree times were wanted.\n"
     table = tmp_path / "table.md"
     table.write_text(
-        f"# Old\n\n| engines | of another day |\n| scores | kept |\n\n{remarks}\n{section}", encoding="utf-8"
+        f"# Old\n\n| engines | of another day | a machine, 2026-01-01 |\n| engines | of another one | the other, 2026-01-01 |\n| scores | kept |\n\n{remarks}\n{section}",
+        encoding="utf-8",
     )
     for _ in range(2):
         assert bench.main(["engines"], table) == 0
         text = table.read_text(encoding="utf-8")
         assert text.endswith(f"\n\n{remarks}\n{section}") and text.count("## On a GPU") == 1
         assert text.count("| engines | w |") == 1 and "another day" not in text
+        assert text.count("| engines | of another one |") == 1
         assert text.count("| scores |") == 2  # a ratio that was kept, and a row of the section
 
 
