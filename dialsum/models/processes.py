@@ -313,8 +313,13 @@ class Processes:
     def _misses_one(self) -> bool:  # whether this process waits for one that has ended badly
         return self.is_working.is_set() and bool(self.others.codes())
 
+    def _goes_on_missing_one(self) -> bool:  # though it had the time to find that by itself
+        if not self._misses_one():
+            return False
+        return not self.over.wait(self.grace) and self._misses_one()
+
     def _watch(self) -> None:  # in a thread
-        while not (self._misses_one() and not self.over.wait(self.grace) and self._misses_one()):
+        while not self._goes_on_missing_one():
             if self.over.wait(0.3):
                 return
         os.kill(os.getpid(), signal.SIGINT)
