@@ -157,12 +157,18 @@ def record_death(
     return record_failure(spec, started, seconds, with_log(spec, error))
 
 # %% ../../nbs/modules/pipeline/failed_stage.ipynb #072f36b5
-def _was_executed(
-    cell: dict[str, Any], error: ErrorRecord
-) -> bool:  # false: it looks completed and never ran
-    if cell["cell_type"] != "code" or cell.get("execution_count"):
-        return True
-    return error.kind in ("exception", "memory") and not _was_ended(error)
+def _mark_cells(
+    cells: list[dict[str, Any]], error: ErrorRecord
+) -> None:  # papermill takes a cell for completed in which the kernel died, and all that follow it
+    records = [cell["metadata"]["papermill"] for cell in cells if "papermill" in cell["metadata"]]
+    last = None
+    for record in records:
+        if record.get("start_time"):
+            last = record
+        elif record.get("status") == "completed":
+            record["status"] = "pending"
+    if last and (last.get("status") == "running" or _was_ended(error)):
+        last["status"] = "failed"
 
 
 def note_in_notebook(
@@ -175,11 +181,7 @@ def note_in_notebook(
     if not path.is_file():
         return
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        record = cell["metadata"].get("papermill", {})
-        status = record.get("status")
-        if status == "running" or (status == "completed" and not _was_executed(cell, error)):
-            record["status"] = "failed"
+    _mark_cells(notebook["cells"], error)
     text = f"**This stage did not succeed** ({error.type}): {error_sentence(error)}"
     head = dict(cell_type="markdown", id="ended-early", metadata={}, source=[text])
     notebook["cells"].insert(0, head)
