@@ -19,7 +19,7 @@ test: .venv/ready
 fast: lint
 	$(BIN)/python -m pytest tests/unit -n auto
 
-# what takes long by its nature: kills, browsers, every README block, every model
+# what takes long by its nature: kills, browsers, every README block, every model, the benchmarks' notebooks
 test-slow: .venv/slow
 	$(BIN)/python .ci/suites.py --slow
 

@@ -149,7 +149,12 @@ class _DialsumTrainer(_Base):
 
         # one process a loader: the sampler gives this process its share already
         return prepare_data_loader(
-            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+            loader,
+            self.args.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            non_blocking=self.accelerator.non_blocking,
         )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
@@ -600,21 +605,26 @@ def save_chance(
     torch.save(states, path)
 
 # %% ../../nbs/modules/training/trainer.ipynb #c4d2e6b8
+# the next batch to a GPU, from memory that is pinned, while it computes
+_copying = dict(non_blocking=True)
+
+
 def _for_engine(
     engine: dict[str, Any] | None, precision: Precision
 ) -> dict[str, Any]:  # of TrainingArguments
-    "What hands a training to DeepSpeed's engine, where it has settings"
+    "What tells accelerate how batches are copied, and hands a training to DeepSpeed's engine, where it has settings"
     if not engine:
-        return {}
+        return dict(accelerator_config=_copying)
     if precision.device == "cuda":
-        return dict(deepspeed=engine)
+        return dict(accelerator_config=_copying, deepspeed=engine)
     from accelerate.state import AcceleratorState, PartialState
 
     # on a CPU, accelerate takes processes for one unless it is told by what they are connected
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     PartialState(backend="gloo")
-    return dict(deepspeed=engine, use_cpu=False, accelerator_config=dict(use_configured_state=True))
+    told = dict(_copying, use_configured_state=True)
+    return dict(accelerator_config=told, deepspeed=engine, use_cpu=False)
 
 # %% ../../nbs/modules/training/trainer.ipynb #e6f408da
 class _FirstEvaluation:

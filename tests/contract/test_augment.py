@@ -38,6 +38,7 @@ print(hashlib.sha256(made.to_json(orient='records', force_ascii=False).encode())
 """
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_in_other_processes_and_any_order(train):
     def digest(hashseed, names):
         done = subprocess.run(
@@ -56,6 +57,7 @@ def test_same_seed_same_bytes_in_other_processes_and_any_order(train):
     assert to_csv(augment(train, LOCAL, 2.0, seed=8)) != to_csv(augment(train, LOCAL, 2.0, seed=7))
 
 
+@pytest.mark.slow
 def test_a_thousand_rows_are_made_of_as_many_as_there_are(train):
     rows = repeated(train, 10)
     made = augment(rows, LOCAL, 1000 / len(rows))

@@ -128,7 +128,7 @@ def test_score_json_is_the_contract(dialsum, tmp_path):
     assert done.returncode == 2 and refs["fname"].iloc[-1] in done.stderr
 
 
-@pytest.mark.parametrize("name", ["kobart", "kullm-v2"])
+@pytest.mark.parametrize("name", ["kobart", pytest.param("kullm-v2", marks=pytest.mark.slow)])
 def test_predict_writes_a_submission(name, dialsum, tmp_path):
     done = dialsum(
         "predict",

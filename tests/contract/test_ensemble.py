@@ -60,6 +60,7 @@ def test_real_references(shared):
         assert all(row["difference_low"] > 0 and row["p_holm"] < 0.01 for row in measure["systems"][1:])
 
 
+@pytest.mark.slow
 def test_intervals_cover():
     rng, n, repeats = np.random.default_rng(12), 120, 500
     truth = 45 + 0.0  # of the difference: 0

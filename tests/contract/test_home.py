@@ -77,6 +77,7 @@ def test_a_cache_that_was_named_and_cannot_be_written_to_is_one_sentence(monkeyp
         replica(card("kobart"))
 
 
+@pytest.mark.slow
 def test_a_stage_takes_no_folder_that_was_there_and_leaves_none(tmp_path, monkeypatch):
     short = Path(tempfile.mkdtemp(dir="/tmp", prefix="t"))
     monkeypatch.setattr(tempfile, "tempdir", str(short))

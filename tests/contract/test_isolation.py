@@ -202,6 +202,7 @@ torch.set_default_dtype(torch.float64)
 """
 
 
+@pytest.mark.slow
 def test_forked_stages_share_what_is_imported_and_nothing_else(probe, call, tmp_path):
     probe(LOOK_AROUND)
     looks = {}
@@ -287,6 +288,7 @@ def test_when_driver_and_stage_are_killed_the_kernel_ends(start, probe, env, che
     pytest.fail("the kernel outlived its stage")
 
 
+@pytest.mark.slow
 def test_nothing_is_forked_from_a_process_with_threads_or_cuda():
     code = (
         "import threading; from dialsum.pipeline.fork_server import PRELOADED, preload\n"

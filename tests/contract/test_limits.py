@@ -29,6 +29,7 @@ def test_loading_that_takes_too_long_ends_with_a_fact(stage, tmp_path):
     ) and "--load-timeout" in error_sentence(fact.error)
 
 
+@pytest.mark.slow
 def test_a_first_step_that_takes_too_long_ends_with_a_fact(tmp_path):
     run, many = new_run("slow", {}, tmp_path), tmp_path / "many.csv"
     rows = pd.read_csv(sample_path() / "dev.csv")

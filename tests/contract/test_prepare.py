@@ -89,6 +89,7 @@ def test_without_being_asked_such_rows_are_refused_or_kept(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_fail_means_fail_and_a_lower_threshold_lets_rows_pass(tmp_path):
     files, _names = damaged(tmp_path)
     run, fact = data(tmp_path, **files, validate_data_quality=True, quality_action="fail")
@@ -106,6 +107,7 @@ def test_fail_means_fail_and_a_lower_threshold_lets_rows_pass(tmp_path):
     )  # the mojibake and the missing summary are still below
 
 
+@pytest.mark.slow
 def test_dev_is_never_made_smaller(tmp_path):
     files, _ = damaged(tmp_path)
     dev = DEV.copy()
@@ -131,6 +133,7 @@ def test_dev_is_never_made_smaller(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_mending_touches_dialogues_and_no_reference(tmp_path):
     files, names = damaged(tmp_path)
     run, fact = data(tmp_path, **files, validate_data_quality=True, clean_data=True)

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from support.resume import CALL, copied, experiment, small, undisturbed  # noqa: F401
 
 from dialsum.pipeline.done import is_done
@@ -153,6 +154,7 @@ def test_a_finished_experiment_has_nothing_left(copied, typed):
     assert experiment_record(copied) == asked
 
 
+@pytest.mark.slow
 def test_a_preflight_that_fails_takes_nothing_away(copied, env, tmp_path):
     "The machine is fuller than before: what has succeeded stays, relative folders included"
     (copied / "submit.json").unlink()

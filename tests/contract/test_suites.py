@@ -72,7 +72,9 @@ def project(tmp_path):
             1,
             marks=pytest.mark.slow,
         ),  # the first may be running then
-        (dict(test="assert False"), "2 notebooks passed, 0 failed", "1 failed", 1),
+        pytest.param(
+            dict(test="assert False"), "2 notebooks passed, 0 failed", "1 failed", 1, marks=pytest.mark.slow
+        ),
     ],
     ids=["well", "a notebook fails", "a notebook kills its process", "a test fails"],
 )
@@ -85,6 +87,24 @@ def test_both_suites_run_and_are_counted(given, notebooks, tests, code, project)
         done.stdout
     )
     assert ("second.ipynb" in counts) == ("second_notebook" in given)
+
+
+def test_each_notebook_runs_in_one_of_the_two_commands(monkeypatch):
+    from nbdev.doclinks import nbglob
+
+    monkeypatch.syspath_prepend(ROOT / ".ci")
+    monkeypatch.chdir(ROOT)
+    suites = importlib.import_module("suites")
+    chosen = {}
+    for slow in (False, True):
+        for words in suites.selections(slow):
+            options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2])}
+            paths = nbglob(**options, as_path=True)
+            chosen.setdefault(slow, []).extend(str(p.resolve().relative_to(ROOT / "nbs")) for p in paths)
+    every = {str(p.relative_to(ROOT / "nbs")) for p in nbglob(ROOT / "nbs", as_path=True)}
+    assert sorted([*chosen[True], *chosen[False]]) == sorted(every)
+    assert set(chosen[True]) == {name for name in every if suites.is_slow(name)}
+    assert "bench/engines.ipynb" in chosen[True] and "modules/generation/engines.ipynb" in chosen[False]
 
 
 def test_two_workers_that_write_into_one_line_have_both_said_it(monkeypatch):

@@ -43,6 +43,7 @@ def equals(tmp_path, folds=0):
     return example_predictions(("kobart", "qwen3-4b"), folds, tmp_path)
 
 
+@pytest.mark.slow
 def test_stacking_is_learned_from_the_folds_and_goes_on(tmp_path):
     run = equals(tmp_path, folds=2)
     fact = run_stage(StageSpec(run, "ensemble", "", dict(ensemble_strategy="stacking", k_folds=2)))

@@ -477,6 +477,7 @@ def test_identical_means_exact_engines_only(copies):
 # the stage, and what uses it
 
 
+@pytest.mark.slow
 def test_a_run_predicts_with_what_was_picked(copies, tmp_path):
     run, options = (
         new_run("fast", dict(models=["kobart"]), tmp_path),

@@ -121,10 +121,8 @@ def test_more_copies_than_a_set_phrase_has_stay_together():
     assert groups(rows) == [0, 1] * 70
 
 
-@pytest.mark.parametrize(
-    ("fold", "k_folds", "words"),
-    [(0, 0, "folds.csv"), pytest.param(7, 2, "2, from 0", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("fold", "k_folds", "words"), [(0, 0, "folds.csv"), (7, 2, "2, from 0")])
 def test_a_fold_that_is_not_there_is_refused(fold, k_folds, words, tmp_path):
     run = new_run("none", {}, tmp_path)
     assert run_stage(StageSpec(run, "data", "", dict(debug=True, k_folds=k_folds))).status == "success"

@@ -14,6 +14,7 @@ from dialsum.models.memory import estimate_memory
 from dialsum.models.simulation_table import usual_simulations
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_an_estimate_agrees_with_reality():
     c = replace(tiny(), config=tiny().config | dict(vocab_size=50_000))

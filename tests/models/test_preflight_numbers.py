@@ -16,6 +16,7 @@ from dialsum.runs.error_facts import error_sentence
 from dialsum.runs.folders import new_run
 
 
+@pytest.mark.slow
 def test_the_cause_of_a_stopped_model_is_what_is_wrong_and_names_the_file(tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(replica(card("qwen3-4b")), broken)

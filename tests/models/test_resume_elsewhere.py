@@ -94,6 +94,7 @@ def test_an_experiment_goes_on_where_its_sources_are_not(moved, typed, planned):
     assert not (moved.parents[2] / "first").exists()
 
 
+@pytest.mark.slow
 def test_its_preflight_checks_the_rows_at_hand(moved, typed, planned):
     typed("resume", moved)
     [spec] = [s for s in planned[0] if s.stage == "preflight"]
@@ -161,6 +162,7 @@ def test_a_finished_run_is_finished_under_another_path(tmp_path, typed, monkeypa
     assert {s.key: why_undone(s) for s in moved} == dict.fromkeys(s.key for s in moved)
 
 
+@pytest.mark.slow
 def test_stages_that_are_kept_do_not_shorten_what_is_left(tmp_path):
     "Five kept in no time and one that took nine minutes before: the plan says nine minutes at each of its lines"
     run, lines = new_run("small", {}, tmp_path), []

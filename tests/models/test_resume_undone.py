@@ -179,6 +179,7 @@ def test_strict_lets_everything_run_again(tmp_path, typed, planned, monkeypatch)
     assert set(due(planned[0][0], planned[0][5])) == ALL | {"data"}
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_told_nothing_finds_it_when_the_stage_begins(tmp_path):
     "A data stage whose rows are away runs, and then what is made of them is awaited"
     run, lines = new_run("small", {}, tmp_path), []

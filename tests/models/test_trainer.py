@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 import torch
+from accelerate import data_loader
 from safetensors.torch import load_file
 from support.toys import TAUGHT
 
@@ -16,6 +17,7 @@ from dialsum.models.precision import Device, Precision, decide
 from dialsum.models.prompts import Codec
 from dialsum.models.replicas import replica
 from dialsum.runs.places import sample_path
+from dialsum.training import trainer as trainer_module
 from dialsum.training.batches import POOL
 from dialsum.training.fine_tuning import train
 from dialsum.training.new_tokens import add_tokens
@@ -299,6 +301,22 @@ def test_a_second_gpu_that_is_only_visible_is_not_used(monkeypatch, rows, tmp_pa
     trainer = trainer_of(loaded, on_gpu, Recipe(batch_size=2), tmp_path, rows, rows)
     assert trainer.args.n_gpu <= 1 and trainer.args.train_batch_size == trainer.args.eval_batch_size == 2
     assert trainer._wrap_model(trainer.model) is trainer.model
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_batch_is_copied_while_the_one_before_it_is_learned(processes, monkeypatch, rows, tmp_path):
+    "Only a GPU shows it; here, what accelerate is told of each copy"
+    copies = []
+
+    def send(batch, device, **how):
+        copies.append(how["non_blocking"])
+        return batch
+
+    monkeypatch.setattr(data_loader, "send_to_device", send)
+    precision = Precision.for_this_machine(card("kobart"), "replica", "full", "fp32")
+    trainer = trainer_of(fresh("kobart", precision), precision, Recipe(batch_size=2), tmp_path, rows, rows)
+    monkeypatch.setattr(trainer_module, "process_count", lambda: processes)
+    assert len(list(trainer.get_train_dataloader())) == len(copies) == 4 and all(copies)
 
 
 # what is measured is what is used

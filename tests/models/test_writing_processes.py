@@ -72,6 +72,7 @@ def test_two_write_what_one_writes_however_it_is_told_to(together):
     assert process_count() == 1 and together.predict_batch(texts) == alone.predict_batch(texts)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_followed_is_refused_before_others_hear_of_it(together):
     texts = list(rows("dev", 3)["dialogue"])
     with pytest.raises(DialsumError):
@@ -79,6 +80,7 @@ def test_what_cannot_be_followed_is_refused_before_others_hear_of_it(together):
     assert process_count() == 2 and together.predict_batch(texts) == opened("cpu").predict_batch(texts)
 
 
+@pytest.mark.slow
 def test_an_error_ends_all_and_the_first_goes_on_alone(together, monkeypatch):
     texts = list(rows("dev", 3)["dialogue"])
     with monkeypatch.context() as m:
@@ -88,6 +90,7 @@ def test_an_error_ends_all_and_the_first_goes_on_alone(together, monkeypatch):
     assert process_count() == 1 and together.predict_batch(texts) == opened("cpu").predict_batch(texts)
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_between_two_calls_is_the_cause_of_the_next(together):
     [other] = others()
     other.kill()
@@ -98,6 +101,7 @@ def test_one_that_is_killed_between_two_calls_is_the_cause_of_the_next(together)
     assert e.value.code == "rank_killed" and process_count() == 1
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_run_again_ends_the_processes_of_its_first_time(together, tmp_path):
     texts, [former] = list(rows("dev", 3)["dialogue"]), others()
     again = joined(tmp_path)
