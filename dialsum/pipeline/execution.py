@@ -89,6 +89,7 @@ ERROR_KINDS = dict(  # class of an error → kind
     MemoryError="memory",
     OutOfMemoryError="memory",
     RankDied="died",
+    RankOutOfMemory="memory",
     TimeLimit="timeout",
 )
 

@@ -72,7 +72,7 @@ def _last_places(places: list[str]) -> list[str]:  # the last six frames, one of
 
 
 def _was_ended(error: ErrorRecord) -> bool:  # from outside, without an exception of its own
-    return error.kind in ("died", "timeout") or error.code == "kernel_out_of_memory"
+    return error.kind in ("died", "timeout") or error.code in ("kernel_out_of_memory", "rank_out_of_memory")
 
 
 def _traces(error: ErrorRecord, text: str) -> dict[str, Any]:  # what a text leaves of an error, by key

@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,10 +12,12 @@ from dialsum.cli import _arguments
 from dialsum.commands.experiments import _at_once
 from dialsum.commands.request import new_request
 from dialsum.commands.resumption import _changes
+from dialsum.models import processes
 from dialsum.models.cards import card
 from dialsum.models.memory import estimate_memory
 from dialsum.models.processes import RankDied, _cause_of_end, _Failure, _note_failure
 from dialsum.pipeline.devices import at_once, check_gpus
+from dialsum.pipeline.execution import error_kind
 from dialsum.pipeline.placement import Room
 from dialsum.runs.errors import DialsumError
 from dialsum.training.batches import UpdateCollator, UpdateSampler, even_batches, share_of_update
@@ -225,6 +228,28 @@ PEER = RuntimeError("Connection closed by peer")
 )
 def test_what_came_first_is_the_cause(codes, failures, before, cause):
     assert type(_cause_of_end("train", codes, failures, before)).__name__ == cause
+
+
+@pytest.mark.parametrize(
+    ("codes", "no_memory", "code"),
+    [
+        ({1: -9}, True, "rank_out_of_memory"),
+        ({1: -9}, False, "rank_killed"),
+        ({1: -11}, True, "rank_killed"),  # it crashed; another one was killed
+    ],
+)
+def test_a_process_that_linux_kills_for_want_of_memory_is_told_from_one_that_somebody_kills(
+    codes, no_memory, code, monkeypatch, tmp_path
+):
+    counted = iter([3, 4 if no_memory else 3])
+    monkeypatch.setattr(processes, "oom_kills", lambda: next(counted))
+    others = processes._Others(tmp_path, "train")
+    others.processes = {
+        number: SimpleNamespace(poll=lambda code=ended: code) for number, ended in codes.items()
+    }
+    error = others.cause()
+    assert error.code == code
+    assert error_kind(type(error).__name__) == ("memory" if code == "rank_out_of_memory" else "died")
 
 
 class Unportable(Exception):
