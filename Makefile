@@ -1,4 +1,4 @@
-# `make demo`: six toys trained, compared and reported, offline on a CPU.  `make real`: a model that learns.  `make test`: everything that must hold.
+# `make demo`: six toys trained, compared and reported, offline on a CPU.  `make real`: a model that learns.  `make test`: what must hold.
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
 

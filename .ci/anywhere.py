@@ -2,7 +2,7 @@
 
     python .ci/anywhere.py [--fresh] [PASS …]
 
-Each pass runs every notebook and every test that trains or writes with a model (tests/models, tests/contract). What a pass ended with is kept in build/anywhere.json:
+Each pass runs the notebooks and tests of `make test`, of the tests those that train or write with a model (tests/models, tests/contract). What a pass ended with is kept in build/anywhere.json:
 called again, it goes on with what is left, or begins anew where the code is another (or with --fresh).
 """
 

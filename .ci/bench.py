@@ -2,7 +2,7 @@
 
     python .ci/bench.py [--table FILE] [-p PARAMETER VALUE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
 
-A table keeps the lines of other machines and of the benchmarks that are not run again, what people have written under "Not reached", and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
+A table keeps the lines of other machines and of what is not measured again, what people have written under "Not reached", and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
 """
 
 import argparse
@@ -54,6 +54,14 @@ def line(name: str, ratio: dict, where: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def is_replaced(row: str, measured: list[dict], here: str) -> bool:
+    "Whether a line tells what was now measured again on the same machine; what it lacked something for stays"
+    cells = [cell.strip() for cell in row.strip("| ").split(" | ")]
+    return cells[-1].startswith(f"{here}, ") and any(
+        cells[1].startswith(ratio["what"]) and cells[2] == ratio["against"] for ratio in measured
+    )
+
+
 def typed(value: str) -> int | float | str:
     "A parameter's value as papermill's own command line reads it"
     for kind in (int, float):
@@ -92,9 +100,10 @@ def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
                 cwd=BENCHES,
                 kernel_name="python3",
             )
-            fresh = [line(name, ratio, where) for ratio in json.loads(result.read_text(encoding="utf-8"))]
+            measured = json.loads(result.read_text(encoding="utf-8"))
+        fresh = [line(name, ratio, where) for ratio in measured]
         print(*fresh, sep="\n")
-        rows[name] = [row for row in rows[name] if f"| {here}, " not in row] + fresh
+        rows[name] = [row for row in rows[name] if not is_replaced(row, measured, here)] + fresh
         content = HEAD + "\n".join(row for lines in rows.values() for row in lines) + "\n"
         below = [part.rstrip("\n") + "\n" for part in (remarks, section) if part]
         table.write_text("\n".join([content, *below]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Both suites, one after the other: `nbdev_test` runs every notebook, then pytest the tests. Each one's counts are printed at the end; either one's failure is a failure.
+"""Both suites, one after the other: `nbdev_test` runs the notebooks, then pytest the tests. Each one's counts are printed at the end; either one's failure is a failure.
 
     python .ci/suites.py [--slow] [options of pytest]
 

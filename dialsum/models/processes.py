@@ -177,10 +177,14 @@ def _leave() -> None:
 
 def _leave_engine() -> None:
     "Let DeepSpeed forget the processes, and accelerate DeepSpeed"
+    import torch
     from deepspeed import comm
+    from deepspeed.runtime.zero.partition_parameters import InsertPostInitMethodToModuleSubClasses
 
     if comm.is_initialized():
         comm.destroy_process_group()
+    if linear := getattr(InsertPostInitMethodToModuleSubClasses, "linear_bk", None):
+        torch.nn.functional.linear = linear  # ZeRO's third stage computes it in a way of its own
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
 
 # %% ../../nbs/modules/models/processes.ipynb #db6fa963
@@ -334,14 +338,17 @@ class Processes:
         self._give_up()
         if self.over.wait(self.patience):
             return
+        self._fail_for(self.others.cause())
         self.others.kill()
-        cause = self.others.cause()
-        self.fail(
-            "memory" if isinstance(cause, RankOutOfMemory) else "died",
-            RankDied("rank_failed", stage=self.others.stage, reason=f"{type(cause).__name__}: {cause}"),
-        )
         shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(1)
+
+    def _fail_for(self, cause: BaseException | None) -> None:
+        if isinstance(cause, RankOutOfMemory):
+            self.fail("memory", cause)
+            return
+        reason = f"{type(cause).__name__}: {cause}"
+        self.fail("died", RankDied("rank_failed", stage=self.others.stage, reason=reason))
 
     def _give_up(self) -> None:
         "End what this process waits for, as far as its backend can"

@@ -157,17 +157,23 @@ def record_death(
     return record_failure(spec, started, seconds, with_log(spec, error))
 
 # %% ../../nbs/modules/pipeline/failed_stage.ipynb #072f36b5
+def _ended_in_a_cell(error: ErrorRecord) -> bool:  # whatever papermill says of it
+    if error.code == "stage_left_no_facts":
+        return False
+    return _was_ended(error) or error.kind in ("interrupted", "lost")
+
+
 def _mark_cells(
     cells: list[dict[str, Any]], error: ErrorRecord
 ) -> None:  # papermill takes a cell for completed in which the kernel died, and all that follow it
-    records = [cell["metadata"]["papermill"] for cell in cells if "papermill" in cell["metadata"]]
     last = None
-    for record in records:
+    for cell in cells:
+        record = cell["metadata"].get("papermill", {})
         if record.get("start_time"):
-            last = record
+            last = record if cell["cell_type"] == "code" else last
         elif record.get("status") == "completed":
             record["status"] = "pending"
-    if last and (last.get("status") == "running" or _was_ended(error)):
+    if last and (last.get("status") == "running" or _ended_in_a_cell(error)):
         last["status"] = "failed"
 
 

@@ -605,26 +605,26 @@ def save_chance(
     torch.save(states, path)
 
 # %% ../../nbs/modules/training/trainer.ipynb #c4d2e6b8
-# the next batch to a GPU, from memory that is pinned, while it computes
-_copying = dict(non_blocking=True)
+# the CPU makes the next batch, and does not wait for this one to be copied to a GPU
+_COPYING = dict(non_blocking=True)
 
 
 def _for_engine(
     engine: dict[str, Any] | None, precision: Precision
 ) -> dict[str, Any]:  # of TrainingArguments
-    "What tells accelerate how batches are copied, and hands a training to DeepSpeed's engine, where it has settings"
+    "What hands a training to DeepSpeed's engine, where it has settings"
     if not engine:
-        return dict(accelerator_config=_copying)
+        return {}
     if precision.device == "cuda":
-        return dict(accelerator_config=_copying, deepspeed=engine)
+        return dict(deepspeed=engine)
     from accelerate.state import AcceleratorState, PartialState
 
     # on a CPU, accelerate takes processes for one unless it is told by what they are connected
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     PartialState(backend="gloo")
-    told = dict(_copying, use_configured_state=True)
-    return dict(accelerator_config=told, deepspeed=engine, use_cpu=False)
+    copying = dict(_COPYING, use_configured_state=True)
+    return dict(deepspeed=engine, use_cpu=False, accelerator_config=copying)
 
 # %% ../../nbs/modules/training/trainer.ipynb #e6f408da
 class _FirstEvaluation:
@@ -684,7 +684,7 @@ def _arguments(
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
-        **precision.training_arguments() | _for_engine(engine, precision),
+        **dict(accelerator_config=_COPYING) | precision.training_arguments() | _for_engine(engine, precision),
     )
     # a GPU that is only visible is not asked for: DataParallel would double the batch
     arguments._n_gpu = min(arguments.n_gpu, 1)

@@ -143,10 +143,10 @@ def test_the_steps_come_in_order_of_value_within_eight_minutes(gpu, monkeypatch,
     monkeypatch.setattr(gpu, "has_gpu", lambda: True)
     arguments = SimpleNamespace(dry_run=False, wheels=None, out=tmp_path, minutes=8, only=None)
     assert gpu.main(arguments) == 0
-    assert seen["steps"][:4] == ["card", "qwen3-4b-lora", "tests", "kobart-full"] and seen["left"] <= 480
+    assert seen["steps"][:3] == ["card", "qwen3-4b-lora", "kobart-full"] and seen["left"] <= 480
     assert seen["env"]["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
-    assert gpu.main(arguments.__class__(**vars(arguments) | dict(only=["tests", "card"]))) == 0
-    assert seen["steps"] == ["card", "tests"]
+    assert gpu.main(arguments.__class__(**vars(arguments) | dict(only=["tests"]))) == 0
+    assert seen["steps"] == ["card", "tests"]  # the table names the card
 
 
 def test_nothing_is_published_that_was_not_measured_on_a_gpu(gpu, monkeypatch, capsys):
@@ -157,6 +157,10 @@ def test_nothing_is_published_that_was_not_measured_on_a_gpu(gpu, monkeypatch, c
     assert gpu.main(here) == 2 and "--dry-run" in capsys.readouterr().err
     dry = SimpleNamespace(**vars(here) | dict(dry_run=True, out=PUBLISHED.parent))
     assert gpu.main(dry) == 2 and "--out" in capsys.readouterr().err
+    monkeypatch.setattr(gpu, "has_gpu", lambda: True)
+    for out in (None, PUBLISHED.parent):
+        some = SimpleNamespace(**vars(here) | dict(only=["tests"], out=out))
+        assert gpu.main(some) == 2 and "--out" in capsys.readouterr().err
     assert PUBLISHED.read_bytes() == before
     assert "dry run" in gpu.Table("a CPU", dry_run=True, out=None).section()
 
@@ -166,7 +170,7 @@ def test_the_benchmarks_keep_what_they_have_not_written(script, monkeypatch, tmp
     def execute_notebook(notebook, copy, parameters, **options):
         ratio = dict(what="w", against="a", times=2.0, low=1.0, high=3.0, wanted=None, note="")
         with open(parameters["result"], "w") as file:
-            json.dump([ratio], file)
+            json.dump([] if notebook.stem == "commands" else [ratio], file)
 
     monkeypatch.setitem(sys.modules, "papermill", SimpleNamespace(execute_notebook=execute_notebook))
     bench = script("bench")
@@ -175,15 +179,18 @@ def test_the_benchmarks_keep_what_they_have_not_written(script, monkeypatch, tmp
     remarks = "## Not reached\n\nThree times were wanted.\n"
     table = tmp_path / "table.md"
     table.write_text(
-        f"# Old\n\n| engines | of another day | a machine, 2026-01-01 |\n| engines | of another one | the other, 2026-01-01 |\n| scores | kept |\n\n{remarks}\n{section}",
+        f"# Old\n\n| engines | w (of another day) | a | 1 | 1 | – | a machine, 2026-01-01 |\n| engines | w | of another one | 1 | 1 | – | a machine, 2026-01-01 |\n| engines | w (there) | a | 1 | 1 | – | the other, 2026-01-01 |\n| scores | kept |\n| commands | kept | a | 1 | 1 | – | a machine, 2026-01-01 |\n\n{remarks}\n{section}",
         encoding="utf-8",
     )
     for _ in range(2):
-        assert bench.main(["engines"], table) == 0
+        assert bench.main(["engines", "commands"], table) == 0
         text = table.read_text(encoding="utf-8")
         assert text.endswith(f"\n\n{remarks}\n{section}") and text.count("## On a GPU") == 1
-        assert text.count("| engines | w |") == 1 and "another day" not in text
-        assert text.count("| engines | of another one |") == 1
+        assert text.count("| engines | w | a |") == 1 and "another day" not in text
+        assert (
+            text.count("| engines | w | of another one |") == text.count("| engines | w (there) | a |") == 1
+        )
+        assert text.count("| commands | kept |") == 1  # nothing was measured now
         assert text.count("| scores |") == 2  # a ratio that was kept, and a row of the section
 
 

@@ -147,9 +147,9 @@ def test_a_kernel_reads_and_leaves_nothing_in_the_home_folder(start, probe, call
     assert "of a person" not in log and sorted(home.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("signal", "kind", "told"), [("SIGKILL", "memory", None), ("SIGSEGV", "died", 2)])
+@pytest.mark.parametrize(("signal", "kind", "count"), [("SIGKILL", "memory", None), ("SIGSEGV", "died", 2)])
 def test_a_kernel_that_linux_kills_for_want_of_memory_is_told_from_one_that_crashes(
-    signal, kind, told, monkeypatch, tmp_path
+    signal, kind, count, monkeypatch, tmp_path
 ):
     (tmp_path / "self").write_text("0::/job\n")
     (tmp_path / "job").mkdir()
@@ -175,7 +175,7 @@ def test_a_kernel_that_linux_kills_for_want_of_memory_is_told_from_one_that_cras
     assert ("ran out of memory" in error_sentence(error)) == (kind == "memory")
     path = spec.folder / "data.ipynb"
     cut = json.loads(path.read_text())
-    cut["cells"][-2]["execution_count"] = told  # Jupyter's message of it may come too late
+    cut["cells"][-2]["execution_count"] = count  # Jupyter's message of it may come, or come too late
     path.write_text(json.dumps(cut))
     note_in_notebook(spec, error, pytest.fail)
     cells = json.loads(path.read_text())["cells"][-3:]
@@ -288,16 +288,16 @@ def test_when_driver_and_stage_are_killed_the_kernel_ends(start, probe, env, che
     pytest.fail("the kernel outlived its stage")
 
 
-@pytest.mark.slow
-def test_nothing_is_forked_from_a_process_with_threads_or_cuda():
+@pytest.mark.parametrize("preloaded", ["[[]]", pytest.param("PRELOADED", marks=pytest.mark.slow)])
+def test_nothing_is_forked_from_a_process_with_threads_or_cuda(preloaded):
     code = (
         "import threading; from dialsum.pipeline.fork_server import PRELOADED, preload\n"
-        "print([preload(names) for names in PRELOADED])\n"
+        f"print([preload(names) for names in {preloaded}])\n"
         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "print(preload([]))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[True, True]", "False"]
+    assert done.stdout.splitlines() in (["[True]", "False"], ["[True, True]", "False"])
 
 
 def test_a_clock_that_is_set_back():

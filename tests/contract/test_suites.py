@@ -107,6 +107,18 @@ def test_each_notebook_runs_in_one_of_the_two_commands(monkeypatch):
     assert "bench/engines.ipynb" in chosen[True] and "modules/generation/engines.ipynb" in chosen[False]
 
 
+@pytest.mark.parametrize("failed", [[], ["first.ipynb"]])
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("slow", [False, True])
+def test_either_suite_fails_the_command(slow, code, failed, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / ".ci")
+    suites, calls = importlib.import_module("suites"), []
+    monkeypatch.setattr(suites, "run_notebooks", lambda env, slow: calls.append(slow) or (["second"], failed))
+    monkeypatch.setattr(suites, "run_tests", lambda env, *options: calls.append(options) or code)
+    assert bool(suites.main([*["--slow"] * slow, "-x"])) == bool(code or failed)
+    assert calls == [slow, ("-m", "slow and not real_data", "-x") if slow else ("-x",)]
+
+
 def test_two_workers_that_write_into_one_line_have_both_said_it(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / ".ci")
     told_in = importlib.import_module("suites").told_in

@@ -304,12 +304,12 @@ def test_a_second_gpu_that_is_only_visible_is_not_used(monkeypatch, rows, tmp_pa
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_batch_is_copied_while_the_one_before_it_is_learned(processes, monkeypatch, rows, tmp_path):
+def test_the_cpu_does_not_wait_for_the_copy_of_a_batch(processes, monkeypatch, rows, tmp_path):
     "Only a GPU shows it; here, what accelerate is told of each copy"
     copies = []
 
-    def send(batch, device, **how):
-        copies.append(how["non_blocking"])
+    def send(batch, device, **options):
+        copies.append(options["non_blocking"])
         return batch
 
     monkeypatch.setattr(data_loader, "send_to_device", send)

@@ -90,7 +90,6 @@ def test_an_error_ends_all_and_the_first_goes_on_alone(together, monkeypatch):
     assert process_count() == 1 and together.predict_batch(texts) == opened("cpu").predict_batch(texts)
 
 
-@pytest.mark.slow
 def test_one_that_is_killed_between_two_calls_is_the_cause_of_the_next(together):
     [other] = others()
     other.kill()

@@ -6,6 +6,7 @@ import sys
 
 from support.places import ROOT
 
+OLD = "| scores | something else | something else | 2.0 | 1.0 to 3.0 | – | another machine |"
 OTHER = "| engines | something | something else | 2.0 | 1.0 to 3.0 | – | a machine |"
 
 
@@ -16,12 +17,13 @@ def bench(*words, **more):
 
 def test_a_table_gets_the_lines_of_what_is_run_and_keeps_the_others(tmp_path):
     table = tmp_path / "table.md"
-    table.write_text(f"# Old\n\n{OTHER}\n| scores | of another day |\n", encoding="utf-8")
+    table.write_text(f"# Old\n\n{OTHER}\n{OLD}\n", encoding="utf-8")
     done = bench("--table", table, "scores", IN_TEST="1")
     assert done.returncode == 0, done.stderr
     rows = [line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
     assert rows[0].startswith("| ---") and rows[1] == OTHER
-    assert len(rows) == 4 and all(row.startswith("| scores | ROUGE of 40 pairs") for row in rows[2:])
+    assert rows[2] == OLD and len(rows) == 5
+    assert all(row.startswith("| scores | ROUGE of 40 pairs") for row in rows[3:])
 
 
 def test_what_is_small_for_a_test_is_not_published():

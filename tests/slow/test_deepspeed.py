@@ -7,6 +7,7 @@ import os
 from importlib.util import find_spec
 
 import pytest
+import torch
 from support.places import ROOT
 from support.processes import Faulty, fact_of_training, stage, still
 from support.processes import trained as trained_after_others
@@ -28,6 +29,9 @@ def reachable(monkeypatch):
     "Another process imports what a test gives it"
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+LINEAR = torch.nn.functional.linear  # torch's own, before DeepSpeed has had it
 
 
 def trained(*options, **more):
@@ -70,6 +74,7 @@ def test_two_processes_of_an_engine_learn_what_one_process_learns(name, cut, tmp
         assert files[0] == files[1], saved
     assert two["deepspeed"] == zero(cut) and "deepspeed" not in one
     assert not {"WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED"} & os.environ.keys()
+    assert torch.nn.functional.linear is LINEAR
 
 
 def test_one_process_of_an_engine_learns_what_it_learns_without(tmp_path):

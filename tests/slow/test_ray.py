@@ -291,7 +291,7 @@ def test_whatever_is_killed_it_ends_as_if_nothing_had_happened(
     tmp_path,
     request,
 ):
-    kills, dice, done, sessions = min(20, request.config.getoption("--kills")), random.Random(7), 0, 1
+    kills, dice, done, drivers = min(20, request.config.getoption("--kills")), random.Random(7), 0, 1
     driver = begin(env, small, nodes, tmp_path)
     run = wait_for(lambda: run_of(tmp_path), driver)
     wait_for(lambda: (run / "events.jsonl").is_file(), driver)
@@ -306,8 +306,8 @@ def test_whatever_is_killed_it_ends_as_if_nothing_had_happened(
             driver.communicate()
             if state(run) == "complete":
                 shutil.rmtree(run / "kobart")  # all was done before the last kills: more to do
-            driver, sessions = resume(), sessions + 1
-            assert sessions < 5 * kills + 20
+            driver, drivers = resume(), drivers + 1
+            assert drivers < 5 * kills + 20
     said = driver.communicate()[0]
     for _ in range(3):  # what the last kills have left
         if driver.returncode == 0:
@@ -315,7 +315,7 @@ def test_whatever_is_killed_it_ends_as_if_nothing_had_happened(
         driver = resume()
         said = driver.communicate()[0]
     assert driver.returncode == 0 and state(run) == "complete", said
-    print(f"{done} kills in {sessions} sessions")
+    print(f"{done} kills under {drivers} drivers")
     assert_same_outcome(run, undisturbed)
     assert nothing_is_left_of(run)
     assert json.loads(said[said.index("{") :])["failed"] == []

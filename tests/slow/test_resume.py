@@ -115,7 +115,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
         tmp_path / "reports",
         "--json",
     ]  # as the undisturbed one was asked for
-    driver, sessions = go(env, *begin), 1
+    driver, drivers = go(env, *begin), 1
     while done < kills:
         kind = ("kernel", "runner", "server", "driver")[turn % 4]
         if kill_one(driver, kind, dice):
@@ -123,10 +123,10 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
         if driver.poll() is not None or kind == "driver":
             driver.communicate()
             run = newest(tmp_path / "runs")
-            assert sessions < 5 * kills + 20
+            assert drivers < 5 * kills + 20
             if run is not None and not (run / "experiment.json").is_file():
                 run = shutil.rmtree(run)  # killed before anything was asked
-            driver, sessions = go(env, "resume", run, "--json") if run else go(env, *begin), sessions + 1
+            driver, drivers = go(env, "resume", run, "--json") if run else go(env, *begin), drivers + 1
     said = driver.communicate()[0]
     for _ in range(3):  # what the last kills have left
         if driver.returncode == 0:
@@ -135,7 +135,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(
         said = driver.communicate()[0]
     assert driver.returncode == 0, said
     run = newest(tmp_path / "runs")
-    print(f"{done} kills in {sessions} sessions")
+    print(f"{done} kills under {drivers} drivers")
     assert_same_outcome(run, undisturbed)
     assert timeless(run) == timeless(undisturbed)
     for model in experiment_record(undisturbed).options["models"]:  # what had succeeded did not run again
