@@ -1,6 +1,6 @@
 """What `nbs/bench` measures, as one table: every notebook there is run, and `reports/benchmarks.md` is written from the ratios that they leave.
 
-    python .ci/bench.py [--table FILE] [-p PARAMETER VALUE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
+    python .ci/bench.py [--table FILE] [--keep FOLDER] [-p PARAMETER VALUE] [NAME …]    # all of them, or those of these names; nothing else should run beside them
 
 A table keeps the lines of other machines and of what is not measured again, what people have written under "Not reached", and the section that `.ci/gpu.py` writes. What `IN_TEST` makes small is no measurement: it is written to another table only.
 """
@@ -70,7 +70,7 @@ def typed(value: str) -> int | float | str:
     return value
 
 
-def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
+def main(names: list[str], table: Path, keep: Path | None = None, **parameters: int | float | str) -> int:
     if os.environ.get("IN_TEST") and table == TABLE:
         print(
             "IN_TEST is set, so nothing would be measured: unset it, or name another --table", file=sys.stderr
@@ -95,7 +95,7 @@ def main(names: list[str], table: Path, **parameters: int | float | str) -> int:
             result = Path(folder, "ratios.json")
             papermill.execute_notebook(
                 notebooks[name],
-                Path(folder, f"{name}.ipynb"),
+                Path(keep or folder, f"{name}.ipynb"),
                 parameters | dict(result=str(result)),
                 cwd=BENCHES,
                 kernel_name="python3",
@@ -115,6 +115,9 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE")
     parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="gets the notebooks as they were executed"
+    )
+    parser.add_argument(
         "-p",
         "--parameter",
         nargs=2,
@@ -125,4 +128,4 @@ if __name__ == "__main__":
     )
     arguments = parser.parse_args()
     parameters = {name: typed(value) for name, value in arguments.parameter}
-    sys.exit(main(arguments.names, arguments.table, **parameters))
+    sys.exit(main(arguments.names, arguments.table, arguments.keep, **parameters))
