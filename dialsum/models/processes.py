@@ -179,12 +179,13 @@ def _leave_engine() -> None:
     "Let DeepSpeed forget the processes, and accelerate DeepSpeed"
     import torch
     from deepspeed import comm
-    from deepspeed.runtime.zero.partition_parameters import InsertPostInitMethodToModuleSubClasses
 
     if comm.is_initialized():
         comm.destroy_process_group()
-    if linear := getattr(InsertPostInitMethodToModuleSubClasses, "linear_bk", None):
-        torch.nn.functional.linear = linear  # ZeRO's third stage computes it in a way of its own
+    third_stage = sys.modules.get("deepspeed.runtime.zero.partition_parameters")
+    patched = getattr(third_stage, "InsertPostInitMethodToModuleSubClasses", None)
+    if linear := getattr(patched, "linear_bk", None):
+        torch.nn.functional.linear = linear  # else it would stay one of ZeRO's own
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
 
 # %% ../../nbs/modules/models/processes.ipynb #db6fa963

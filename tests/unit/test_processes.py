@@ -15,7 +15,7 @@ from dialsum.commands.resumption import _changes
 from dialsum.models import processes
 from dialsum.models.cards import card
 from dialsum.models.memory import estimate_memory
-from dialsum.models.processes import RankDied, _cause_of_end, _Failure, _note_failure
+from dialsum.models.processes import RankDied, RankOutOfMemory, _cause_of_end, _Failure, _note_failure
 from dialsum.pipeline.devices import at_once, check_gpus
 from dialsum.pipeline.execution import error_kind
 from dialsum.pipeline.placement import Room
@@ -250,6 +250,21 @@ def test_a_process_that_linux_kills_for_want_of_memory_is_told_from_one_that_som
     error = others.cause()
     assert error.code == code
     assert error_kind(type(error).__name__) == ("memory" if code == "rank_out_of_memory" else "died")
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (RankOutOfMemory("rank_out_of_memory", stage="train", rank=1), ("memory", "rank_out_of_memory")),
+        (RankDied("rank_killed", stage="train", rank=1, signal="SIGKILL"), ("died", "rank_failed")),
+    ],
+)
+def test_a_process_that_has_to_be_ended_tells_of_what_kind_the_cause_was(cause, told):
+    group, failures = processes.Processes.__new__(processes.Processes), []
+    group.others = SimpleNamespace(stage="train")
+    group.fail = lambda kind, error: failures.append((kind, error.code))
+    group._fail_for(cause)
+    assert failures == [told]
 
 
 class Unportable(Exception):
