@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .attention import ATTENTION, register_attention
 from .cards import ModelCard
 from .checkpoints import base_now, locate_base
 from .hub import asks_nothing, has_tokenizer
@@ -230,6 +231,8 @@ def load(
     if config.model_type != c.family:
         raise _of_another(c, checkpoint, base, config.model_type)
     tokenizer = _fitting_tokenizer(c, checkpoint, config.vocab_size)
+    if attention == ATTENTION:
+        register_attention()
     settings = dict(dtype=getattr(torch, dtype), device_map={"": device}, attn_implementation=attention)
     if quantization:
         settings["quantization_config"] = _nf4(getattr(torch, dtype))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .attention import ATTENTION
 from .cards import ModelCard
 from ..runs.errors import DialsumError, unknown
 
@@ -185,6 +186,7 @@ def decide(
         weights=_weights(method, amp),
         amp=amp,
         quantization="nf4" if method == "qlora" else "",
+        attention=_attention(device, amp),
         gradient_checkpointing=gradient_checkpointing,
         optimizer=_optimizer(device, method),
         reason=_reason(device, amp),
@@ -198,6 +200,10 @@ def _weights(method: str, amp: str) -> str:  # dtype in which the checkpoint is 
     if method == "full":
         return "float32"
     return HALVES[amp]  # float32 without mixed precision
+
+
+def _attention(device: Device, amp: str) -> str:  # as transformers calls it
+    return ATTENTION if device.kind == "cpu" and amp == "bf16" else "sdpa"
 
 
 def _optimizer(device: Device, method: str) -> str:  # as transformers calls it

@@ -7,10 +7,11 @@ __all__ = ['Timings', 'measure_in_turn', 'MachineRates', 'machine_rates', 'Ratio
 
 # %% ../../nbs/modules/runs/benchmarks.ipynb #f1e0c66c
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -46,15 +47,18 @@ class Timings:
 
 
 def measure_in_turn(
-    ways: dict[str, Callable[[], Any]],  # name → what is measured
+    ways: dict[str, Callable[..., Any]],  # name → what is measured
     rounds: int = 3,  # measurements of each
+    # name → what the way is called with; made anew each time, and not measured
+    before: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
 ) -> Timings:
     "Time several ways of doing the same, all of them in each round"
     timings = Timings({way: [] for way in ways}, {way: [] for way in ways}, {})
     for _ in range(rounds):
         for way, call in ways.items():
+            prepared = [before[way]()] if way in before else []
             began, work = time.perf_counter(), time.process_time()
-            timings.results[way] = call()
+            timings.results[way] = call(*prepared)
             timings.seconds[way].append(time.perf_counter() - began)
             timings.processor[way].append(time.process_time() - work)
     return timings

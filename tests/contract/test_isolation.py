@@ -1,6 +1,7 @@
 "A stage that ends in whatever way leaves its fact, its notebook, and nothing else"
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -93,7 +94,8 @@ run_plan([StageSpec(run, "probe") for run in runs], timeout=timeout, cold=start 
 @pytest.mark.parametrize("how", PROBE)
 def test_however_a_stage_ends_its_fact_tells(how, start, probe, call, tmp_path):
     code, status, kind, words = PROBE[how]
-    probe(code)
+    seconds = f"500.{os.getpid()}"  # what other tests start beside this one sleeps for another time
+    probe(code.replace("500", seconds))
     done = call(sys.executable, "-P", "-c", RUN_PROBES, tmp_path, 1, 8 if how == "hang" else 600, start)
     assert done.returncode == 0, done.stderr
     [run] = tmp_path.iterdir()
@@ -117,7 +119,7 @@ def test_however_a_stage_ends_its_fact_tells(how, start, probe, call, tmp_path):
     assert not [
         p
         for p in psutil.process_iter(["cmdline"])
-        if p.info["cmdline"] == ["sleep", "500"] or str(tmp_path) in " ".join(p.info["cmdline"] or [])
+        if p.info["cmdline"] == ["sleep", seconds] or str(tmp_path) in " ".join(p.info["cmdline"] or [])
     ]
     assert {p.name for p in run.iterdir()} <= {
         "experiment.json",
