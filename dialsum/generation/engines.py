@@ -13,22 +13,21 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from .causal import ARCHITECTURES, NEIGHBOURS, looking, read_dialogues, write_greedily
+from . import bart
+from .bart import BartBatch
+from .causal import ARCHITECTURES, CausalBatch, looking, read_dialogues
 from .decoding import Decoding, band_processor, penalty_processors
+from .greedy import Batch, write_greedily
 from .predictor import Predictor
 from .turned_head import head_turned
-from .writer import padded
 from .writing_processes import WritingProcesses
 from ..models.checkpoints import adapter_base
 from ..models.loading import LoadedModel
 from ..models.ranks import from_first, gathered, process_count, rank
 from ..runs.errors import DialsumError, unknown
 from ..runs.ticker import ProgressTicker
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # %% ../../nbs/modules/generation/engines.ipynb #f0b60542
 ENGINES = {
@@ -196,34 +195,45 @@ class Engine(Predictor):
         "What `generate` is given: dialogues that have been read, where the architecture and the options let us"
         model = self.loaded.model
         pad = self.loaded.tokenizer.pad_token_id
-        if _is_bart(model):
-            with _read_once(model, sources, pad) as batch:
+        if d.more or not _reads_once(model):
+            with super().reading(sources, d) as batch:
                 yield batch
-        elif _goes_on(model) and not d.more:
+        elif _is_bart(model):
+            with bart.reading(model, sources, pad, d.max_new_tokens) as batch:
+                yield batch
+        else:
             cache = read_dialogues(model, sources, pad)
             with super().reading(sources, d) as batch, looking(model):
                 yield batch | dict(past_key_values=cache)
-        else:
-            with super().reading(sources, d) as batch:
-                yield batch
 
     def _generate(
         self, sources: list[list[int]], config: Any, d: Decoding, bands: list[tuple[int, int]]
     ) -> list[list[int]]:
+        with head_turned(self.loaded.model):
+            is_greedy = d.num_beams == 1 and not d.temperature and not d.more
+            if is_greedy and _reads_once(self.loaded.model):
+                return self._greedily(sources, config, d, bands)
+            return super()._generate(sources, config, d, bands)
+
+    def _greedily(
+        self, sources: list[list[int]], config: Any, d: Decoding, bands: list[tuple[int, int]]
+    ) -> list[list[int]]:
         import torch
 
-        model = self.loaded.model
-        is_greedy = d.num_beams == 1 and not d.temperature and not d.more
-        with head_turned(model):
-            if not (is_greedy and _goes_on(model)):
-                return super()._generate(sources, config, d, bands)
-            pad = self.loaded.tokenizer.pad_token_id
-            changes = partial(_processors, d, self.pieces, bands, self._ends(d), model.device)
-            with torch.inference_mode():
-                return write_greedily(model, sources, pad, self._ends(d), d.max_new_tokens, changes)
+        model, pad = self.loaded.model, self.loaded.tokenizer.pad_token_id
+        last = config.forced_eos_token_id  # of an encoder-decoder
+        changes = partial(_processors, d, self.pieces, bands, self._ends(d), model.device, last)
+        with torch.inference_mode():
+            if _is_bart(model):
+                first = [model.config.decoder_start_token_id]  # as `generate` returns it, too
+                batch: Batch = BartBatch(model, sources, pad, d.max_new_tokens)
+            else:
+                first, batch = [], CausalBatch(model, sources, pad)
+            written = write_greedily(batch, self._ends(d), d.max_new_tokens, changes)
+        return [first + ids for ids in written]
 
 # %% ../../nbs/modules/generation/engines.ipynb #d1b72d62
-def _is_bart(model: Any) -> bool:  # an encoder-decoder whose cross-attention is known here
+def _is_bart(model: Any) -> bool:  # an encoder-decoder whose attention is known
     return bool(model and model.config.model_type == "bart")  # CTranslate2 has no model
 
 
@@ -241,85 +251,25 @@ def _processors(
     bands: list[tuple[int, int]],  # of all dialogues; empty: no band
     ends: list[int],  # ids that end a summary
     device: Any,  # torch's, of the scores
+    last: int | None,  # the id that a summary ends with which takes every token; None where none is forced
     rows: list[int],  # indices of dialogues
 ) -> Any:  # transformers' logits processors for ids of which none was read
     "How the scores of dialogues are changed"
-    from transformers import LogitsProcessorList, MinNewTokensLengthLogitsProcessor
+    from transformers import (
+        ForcedEOSTokenLogitsProcessor,
+        LogitsProcessorList,
+        MinNewTokensLengthLogitsProcessor,
+    )
 
-    processors: list[Any] = penalty_processors(d, pieces, 0)
+    processors: list[Any] = []
     if d.min_new_tokens:
-        processors.insert(0, MinNewTokensLengthLogitsProcessor(0, d.min_new_tokens, ends, device=device))
+        processors.append(MinNewTokensLengthLogitsProcessor(0, d.min_new_tokens, ends, device=device))
+    if last is not None:
+        processors.append(ForcedEOSTokenLogitsProcessor(d.max_new_tokens, last, device=device))
+    processors += penalty_processors(d, pieces, 0)
     if bands:
         processors.append(band_processor([bands[i] for i in rows], ends, 0))
     return LogitsProcessorList(processors)
-
-
-class _Neighbours(NamedTuple):
-    "What a decoder's layer sees of some dialogues that were read together"
-
-    keys: "Tensor"  # rows×heads×width×head_dim
-    values: "Tensor"  # the same
-    mask: "Tensor | None"  # rows×1×1×width; None where nothing is padding
-
-
-def _read(
-    model: Any, sources: list[list[int]], pad: int
-) -> list[list[_Neighbours]]:  # for each layer all neighbours
-    layers = model.get_decoder().layers
-    by_layer: list[list[_Neighbours]] = [[] for _ in layers]
-    at_once = NEIGHBOURS if model.device.type == "cpu" else len(sources)
-    for start in range(0, len(sources), at_once):
-        batch = padded(sources[start : start + at_once], pad, model.device)
-        states = model.get_encoder()(**batch).last_hidden_state
-        is_text = batch["attention_mask"].bool()[:, None, None]
-        mask = None if is_text.all() else is_text
-        for neighbours, layer in zip(by_layer, layers):
-            attention = layer.encoder_attn
-            keys = _heads(attention.k_proj(states), attention.head_dim)
-            values = _heads(attention.v_proj(states), attention.head_dim)
-            neighbours.append(_Neighbours(keys, values, mask))
-    return by_layer
-
-
-def _heads(states: Any, head_dim: int) -> Any:  # rows×heads×width×head_dim
-    return states.unflatten(-1, (-1, head_dim)).transpose(1, 2).contiguous()
-
-
-def _look(
-    attention: Any, neighbours: list[_Neighbours], hidden: "Tensor", *_: Any, **options: Any
-) -> tuple[Any, None]:
-    "As transformers' cross-attention; hidden: (rows·beams)×1×width"
-    import torch
-
-    rows = [batch.keys.shape[0] for batch in neighbours]
-    heads = neighbours[0].keys.shape[1]
-    # rows×heads×beams×head_dim
-    queries = attention.q_proj(hidden).view(sum(rows), -1, heads, attention.head_dim).transpose(1, 2)
-    looks = []
-    for query, (keys, values, mask) in zip(queries.split(rows), neighbours):
-        look = torch.nn.functional.scaled_dot_product_attention(
-            query, keys, values, attn_mask=mask, scale=attention.scaling
-        )
-        looks.append(look)
-    return attention.out_proj(torch.cat(looks).transpose(1, 2).reshape(hidden.shape)), None
-
-# %% ../../nbs/modules/generation/engines.ipynb #318e8017
-@contextmanager
-def _read_once(model: Any, sources: list[list[int]], pad: int) -> Iterator[dict[str, Any]]:
-    "What `generate` is given meanwhile: placeholders, since each decoder's layer looks at what has been read"
-    from transformers.modeling_outputs import BaseModelOutput
-
-    attentions = [layer.encoder_attn for layer in model.get_decoder().layers]
-    try:
-        for attention, neighbours in zip(attentions, _read(model, sources, pad)):
-            attention.forward = partial(_look, attention, neighbours)
-        batch = padded(sources, pad, model.device)
-        nothing = batch["input_ids"].new_zeros(len(sources), 1)
-        states = BaseModelOutput(nothing[..., None].to(model.dtype))
-        yield batch | dict(attention_mask=nothing + 1, encoder_outputs=states)
-    finally:
-        for attention in attentions:
-            vars(attention).pop("forward", None)
 
 # %% ../../nbs/modules/generation/engines.ipynb #e964516c
 def quantized(

@@ -7,6 +7,7 @@ __all__ = ['SIZES', 'MEASURED', 'CONVERTED', 'Optimum', 'Search', 'check_measure
 
 # %% ../../nbs/modules/generation/search.ipynb #413f4d18
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -156,9 +157,9 @@ class Search(Bench):
         seconds = self._seconds_for_one(hf)
         if seconds > self.seconds_left() / 4:
             return dict.fromkeys(guesses, DialsumError("hf_too_slow_to_compare", seconds=seconds))
-        self.take(
-            min(32, max(1, int(self.seconds_left() / 2 / seconds)))
-        )  # a batch is at least twice as fast
+        # a batch is at least twice as fast
+        count = min(32, max(1, int(self.seconds_left() / 2 / seconds)))
+        self.take(2 ** math.ceil(math.log2(count)))  # as batch sizes are
         size = _first_size(guesses["hf"], self.sizes)
         while self.measure(hf, size).stopped == "memory" and size > self.sizes[0]:
             size = self.sizes[self.sizes.index(size) - 1]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% ../../nbs/modules/generation/turned_head.ipynb #9e8b76f2
-ROWS = 256  # at most: of more, both ways take as long
+ROWS = 64  # at most
 
 
 WORDS = 16384  # at least, of a head

@@ -15,7 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -197,11 +197,20 @@ class _DialsumTrainer(_Base):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         loss: Any = 0.0
         *earlier, last = inputs["passes"]
-        with self.speedups.active():
+        with self.speedups.active(), self._adapter_as_it_comes():
             for part in earlier:
                 with self._before_the_last(model):
                     loss = loss + super().training_step(model, part, num_items_in_batch)
             return loss + super().training_step(model, last, num_items_in_batch)
+
+    def _adapter_as_it_comes(self) -> AbstractContextManager[None]:
+        "Mixed precision casts what an adapter multiplies; peft's own cast before it would only be kept"
+        if not hasattr(self.model, "peft_config"):
+            return nullcontext()
+        from peft.helpers import disable_input_dtype_casting
+
+        model: Any = self.model
+        return disable_input_dtype_casting(model, active=self.args.bf16 or self.args.fp16)
 
     @contextmanager
     def _before_the_last(self, model: Any) -> Iterator[None]:

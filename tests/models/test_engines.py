@@ -105,32 +105,6 @@ def test_hf_keeps_lengths_as_the_predictor_does(copies):
     assert fast.reached == plain.reached
 
 
-def test_dialogues_read_beside_longer_ones_are_seen_as_alone(copies):  # by each of two beams
-    made = engine("hf", KOBART, copies("kobart"), 4, loading=CPU)
-    model, sources = (
-        made.loaded.model.eval(),
-        [made.codec.source(t) for t in (TEXTS[0], TEXTS[0][:30], TEXTS[1][:90])],
-    )
-    first = torch.tensor([[model.config.decoder_start_token_id]])
-    with torch.inference_mode():
-        alone = torch.cat(
-            [model(input_ids=torch.tensor([s]), decoder_input_ids=first).logits for s in sources]
-        )
-        with made.reading(sources, made.decoding) as given:
-            given["encoder_outputs"].last_hidden_state = given[
-                "encoder_outputs"
-            ].last_hidden_state.repeat_interleave(2, 0)  # as `generate` does
-            beside = model(
-                attention_mask=given["attention_mask"].repeat_interleave(2, 0),
-                encoder_outputs=given["encoder_outputs"],
-                decoder_input_ids=first.expand(6, 1),
-            ).logits
-    assert (
-        torch.allclose(beside, alone.repeat_interleave(2, 0), atol=1e-4)
-        and (alone[0] - alone[1]).abs().max() > 1e-2
-    )
-
-
 @pytest.mark.parametrize("name", ["kobart", "qwen3-4b"])
 def test_where_memory_ends_fewer_are_written_at_once_and_the_same(name, copies, monkeypatch, capsys):
     made = engine("hf", card(name), copies(name), 8, loading=CPU)
