@@ -138,7 +138,12 @@ class Written:
     ) -> None:
         "Forget the others"
         self.dialogues = len(rows)
-        self.rooms = [(keys[rows], values[rows]) for keys, values in self.rooms]
+        self.rooms = [(self._kept(keys, rows), self._kept(values, rows)) for keys, values in self.rooms]
+
+    def _kept(self, room: "Tensor", rows: list[int]) -> "Tensor":
+        kept = room.new_empty(len(rows), *room.shape[1:])
+        kept[:, :, : self.count] = room[:, :, : self.count][rows]  # the rest is still empty
+        return kept
 
 # %% ../../nbs/modules/generation/bart.ipynb #7cdc8c89c7104fffa095e18ddfef8986
 def _look_back(
@@ -223,9 +228,9 @@ def reading(
     "What `generate` is given meanwhile"
     by_layer = read_dialogues(model, sources, pad)
     written = Written(len(by_layer), len(sources), max_new_tokens)
-    ids = padded(sources, pad, model.device)["input_ids"]
+    given = _placeholders(model, len(sources))
     with looking(model, by_layer, written):
-        yield dict(input_ids=ids, past_key_values=written) | _placeholders(model, len(sources))
+        yield given | dict(input_ids=given["attention_mask"], past_key_values=written)
 
 # %% ../../nbs/modules/generation/bart.ipynb #938c804e27f84196a10c8828c723f798
 class BartBatch(Batch):

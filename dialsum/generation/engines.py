@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import bart
+from . import bart, causal
 from .bart import BartBatch
-from .causal import ARCHITECTURES, CausalBatch, looking, read_dialogues
+from .causal import ARCHITECTURES, CausalBatch
 from .decoding import Decoding, band_processor, penalty_processors
 from .greedy import Batch, write_greedily
 from .predictor import Predictor
@@ -110,7 +110,8 @@ class Engine(Predictor):
 
     def _pads(self) -> bool:  # asked when it writes: a model that is cut lies elsewhere before
         model = self.loaded.model
-        return not (_reads_once(model) and model and model.device.type == "cpu")
+        is_read_once = _reads_once(model) and not self.decoding.more
+        return not (is_read_once and model.device.type == "cpu")
 
     def write_groups(
         self,
@@ -202,8 +203,8 @@ class Engine(Predictor):
             with bart.reading(model, sources, pad, d.max_new_tokens) as batch:
                 yield batch
         else:
-            cache = read_dialogues(model, sources, pad)
-            with super().reading(sources, d) as batch, looking(model):
+            cache = causal.read_dialogues(model, sources, pad)
+            with super().reading(sources, d) as batch, causal.looking(model):
                 yield batch | dict(past_key_values=cache)
 
     def _generate(

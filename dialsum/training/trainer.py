@@ -186,7 +186,8 @@ class _DialsumTrainer(_Base):
 
         scale = 2.0**10 if self.args.fp16 else 1.0
         try:
-            return first_update(self.model, update["passes"], loss_of, all_active(speedups), scale)
+            with self._adapter_as_it_comes():
+                return first_update(self.model, update["passes"], loss_of, all_active(speedups), scale)
         finally:
             self._renew_first()
 
@@ -210,7 +211,9 @@ class _DialsumTrainer(_Base):
         from peft.helpers import disable_input_dtype_casting
 
         model: Any = self.model
-        return disable_input_dtype_casting(model, active=self.args.bf16 or self.args.fp16)
+        drops = model.peft_config["default"].lora_dropout > 0  # which in halves a CPU would scale by too much
+        is_cast = (self.args.bf16 or self.args.fp16) and (self.args.device.type == "cuda" or not drops)
+        return disable_input_dtype_casting(model, active=is_cast)
 
     @contextmanager
     def _before_the_last(self, model: Any) -> Iterator[None]:

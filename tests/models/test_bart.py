@@ -5,6 +5,8 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration, GenerationConfig
 
 from dialsum.generation.bart import BartBatch, Written, looking, read_dialogues, reading
+from dialsum.generation.decoding import Decoding
+from dialsum.generation.engines import _processors
 from dialsum.generation.greedy import write_greedily
 
 START, END, PAD = 2, 3, 0
@@ -74,8 +76,18 @@ def test_generate_takes_it_for_a_cache(toy):
     options = dict(decoder_start_token_id=START, eos_token_id=END, pad_token_id=PAD, forced_eos_token_id=END)
     beams = GenerationConfig(max_new_tokens=12, num_beams=BEAMS, **options)
     with reading(toy, DIALOGUES, PAD, 12) as given:
-        outputs = toy.generate(**given, generation_config=beams)
-        assert given["past_key_values"].count == outputs.shape[1] - 1
+        toy.generate(**given, generation_config=beams)
+        used = given["past_key_values"]
+    assert used.count and all(len(keys) == len(DIALOGUES) for keys, _ in used.rooms)
+
+
+def test_a_summary_that_takes_every_token_ends():
+    d = Decoding(max_new_tokens=5, min_new_tokens=2)
+    change = _processors(d, [], [], [END, 7], "cpu", END, [0])
+    scores = torch.arange(9.0)[None]
+    assert change(torch.tensor([[5] * 4]), scores.clone()).argmax() == END
+    assert torch.equal(change(torch.tensor([[5] * 3]), scores.clone()), scores)
+    assert change(torch.tensor([[5]]), scores.clone())[0, [END, 7]].isinf().all()
 
 
 @torch.inference_mode()

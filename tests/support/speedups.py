@@ -8,6 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from dialsum.data.dialogues import read
+from dialsum.models.attention import ATTENTION
 from dialsum.models.cards import card
 from dialsum.models.loading import load
 from dialsum.models.precision import Precision
@@ -66,9 +67,10 @@ def fresh(name, precision, dropout=0.0):
 
 def precision_of(name, method, amp="no", checkpointing=False):
     precision = Precision.for_this_machine(card(name), "replica", method, "fp32", checkpointing)
-    return replace(
-        precision, amp=amp, weights="bfloat16" if amp == "bf16" and method != "full" else "float32"
-    )
+    if amp != "bf16":
+        return replace(precision, amp=amp)
+    weights = "float32" if method == "full" else "bfloat16"
+    return replace(precision, amp=amp, weights=weights, attention=ATTENTION)
 
 
 def trainer_of(name, folder, table, method="full", dropout=0.0, checkpointing=False):
