@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BartConfig, BartForConditionalGeneration, GenerationConfig
 
-from dialsum.generation.bart import BartBatch, Written, looking, read_dialogues, reading
+from dialsum.generation.bart import BartBatch, Written, encode_dialogues, reading, seeing
 from dialsum.generation.decoding import Decoding
 from dialsum.generation.engines import _processors
 from dialsum.generation.greedy import write_greedily
@@ -50,11 +50,11 @@ def decoded(toy, ids, **options):
 @torch.inference_mode()
 def test_beams_that_overtake_one_another_see_what_they_wrote_and_nothing_is_moved(toy):
     count, chance = len(DIALOGUES) * BEAMS, torch.Generator().manual_seed(0)
-    by_layer = read_dialogues(toy, DIALOGUES, PAD)
+    by_layer = encode_dialogues(toy, DIALOGUES, PAD)
     written = Written(len(by_layer), len(DIALOGUES), 8)
     nothing = dict(encoder_hidden_states=torch.zeros(count, 1, 1), past_key_values=written, use_cache=True)
     paths, places = [[] for _ in range(count)], set()
-    with looking(toy, by_layer, written):
+    with seeing(toy, by_layer, written):
         for _ in range(8):
             newest = torch.randint(4, 99, (count, 1), generator=chance)
             paths = [[*path, *ids] for path, ids in zip(paths, newest.tolist())]
@@ -123,7 +123,7 @@ def test_dialogues_are_read_once_beside_a_few_of_their_length(toy, monkeypatch):
         return forward(**options)
 
     monkeypatch.setattr(toy.get_encoder(), "forward", counted)
-    read_dialogues(toy, DIALOGUES, PAD)
+    encode_dialogues(toy, DIALOGUES, PAD)
     assert shapes == [(8, len(DIALOGUES[0])), (2, len(DIALOGUES[8]))]
 
 
