@@ -39,7 +39,7 @@ def _heads(states: Any, head_dim: int) -> Any:  # rows×heads×width×head_dim
     return states.unflatten(-1, (-1, head_dim)).transpose(1, 2).contiguous()
 
 
-def _hidden(visible: "Tensor", dtype: Any) -> "Tensor":  # of the same shape
+def _mask_of(visible: "Tensor", dtype: Any) -> "Tensor":  # of the same shape
     "What is added to scores so that only what is visible counts"
     import torch
 
@@ -59,7 +59,7 @@ def encode_dialogues(
         batch = padded(sources[start : start + at_once], pad, model.device)
         states = model.get_encoder()(**batch).last_hidden_state
         is_text = batch["attention_mask"].bool()[:, None, None]
-        mask = None if is_text.all() else _hidden(is_text, states.dtype)
+        mask = None if is_text.all() else _mask_of(is_text, states.dtype)
         for parts, layer in zip(by_layer, layers):
             attention = layer.encoder_attn
             keys = _heads(attention.k_proj(states), attention.head_dim)
@@ -84,7 +84,7 @@ class Written:
         self.tokens = tokens
         self.count = 0  # tokens of each beam
         self.visible: Any = None  # (dialogues·beams)×places; which of them a beam sees
-        self.mask: Any = None  # dialogues×1×beams×places, as `_hidden` makes it; None for a single beam
+        self.mask: Any = None  # dialogues×1×beams×places, as `_mask_of` makes it; None for a single beam
 
     def begin(
         self,
@@ -100,7 +100,7 @@ class Written:
             return
         own = torch.eye(beams, dtype=torch.bool, device=device).repeat(self.dialogues, 1)
         self.visible = own if self.visible is None else torch.cat([self.visible, own], 1)
-        self.mask = _hidden(self.visible.view(self.dialogues, 1, beams, -1), dtype)
+        self.mask = _mask_of(self.visible.view(self.dialogues, 1, beams, -1), dtype)
 
     def take(
         self,

@@ -54,7 +54,7 @@ def attention_forward(
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
     is_plain = all(options.get(name) is None for name in ("softcap", "position_bias", "cache"))
-    if not is_plain or not _by_products(query, key, value):
+    if dropout or not is_plain or not _by_products(query, key, value):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, is_causal, **options
         )
@@ -68,8 +68,7 @@ def attention_forward(
         scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
     elif visible is not None:
         scores = scores + visible
-    weights = torch.nn.functional.dropout(scores.softmax(-1), dropout)
-    return (weights @ values).transpose(1, 2).contiguous(), None
+    return (scores.softmax(-1) @ values).transpose(1, 2).contiguous(), None
 
 # %% ../../nbs/modules/models/attention.ipynb #bb7a5ad1
 def register_attention() -> None:
