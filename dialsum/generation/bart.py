@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .causal import NEIGHBOURS
-from .greedy import Batch, rows_of_parts
+from .greedy import Batch, close_up
 from .writer import padded
 
 if TYPE_CHECKING:
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/modules/generation/bart.ipynb #72eea5119410473aa328ad9291626812
 @dataclass
-class _Read:
+class _Part:
     "What a decoder's layer sees of some dialogues that were read together"
 
-    keys: "Tensor"  # rows×heads×width×head_dim
+    keys: "Tensor"  # dialogues×heads×width×head_dim
     values: "Tensor"  # the same
-    mask: "Tensor | None"  # rows×1×1×width: 0, or minus infinity for padding; None where nothing is padding
+    # dialogues×1×(1 or beams)×width: 0, or minus infinity for what a beam does not see; None where it sees all
+    mask: "Tensor | None"
 
-    def of_rows(self, rows: list[int]) -> "_Read":
-        "Some of the dialogues"
-        if len(rows) == len(self.keys):
-            return self
-        return _Read(self.keys[rows], self.values[rows], None if self.mask is None else self.mask[rows])
+    def close_up(self, order: list[int]) -> "_Part":
+        "Only dialogues that go on"
+        mask = None if self.mask is None else close_up(self.mask, order)
+        return _Part(close_up(self.keys, order), close_up(self.values, order), mask)
+
+
+def _close_up(parts: list[_Part], orders: list[list[int]]) -> None:
+    parts[:] = [part.close_up(order) for part, order in zip(parts, orders, strict=True) if order]
 
 
 def _heads(states: Any, head_dim: int) -> Any:  # rows×heads×width×head_dim
@@ -50,10 +54,10 @@ def encode_dialogues(
     model: Any,  # BART, in evaluation mode
     sources: list[list[int]],  # ids of each dialogue
     pad: int,  # the id that fills
-) -> list[list[_Read]]:  # for each layer of the decoder what it sees of all dialogues, side by side
+) -> list[list[_Part]]:  # for each layer of the decoder what it sees of all dialogues, side by side
     "Read each dialogue"
     layers = model.get_decoder().layers
-    by_layer: list[list[_Read]] = [[] for _ in layers]
+    by_layer: list[list[_Part]] = [[] for _ in layers]
     at_once = NEIGHBOURS if model.device.type == "cpu" else len(sources)
     for start in range(0, len(sources), at_once):
         batch = padded(sources[start : start + at_once], pad, model.device)
@@ -64,7 +68,7 @@ def encode_dialogues(
             attention = layer.encoder_attn
             keys = _heads(attention.k_proj(states), attention.head_dim)
             values = _heads(attention.v_proj(states), attention.head_dim)
-            parts.append(_Read(keys, values, mask))
+            parts.append(_Part(keys, values, None if mask is None else mask.clone()))
     return by_layer
 
 # %% ../../nbs/modules/generation/bart.ipynb #10185d26023b46108eb7d9f57d49d2b3
@@ -76,52 +80,58 @@ class Written:
     def __init__(
         self,
         layers: int,
-        dialogues: int,
+        sizes: list[int],  # dialogues of each part, side by side
         tokens: int,  # that each beam may write
     ):
-        self.rooms: list[Any] = [None] * layers  # of each layer: keys and values
-        self.dialogues = dialogues
+        self.rooms: list[list[_Part]] = [
+            [] for _ in range(layers)
+        ]  # of each layer: each part's, with place for all
+        self.sizes = sizes
         self.tokens = tokens
+        self.beams = 1  # of each dialogue
         self.count = 0  # tokens of each beam
-        self.visible: Any = None  # (dialogues·beams)×places; which of them a beam sees
-        self.mask: Any = None  # dialogues×1×beams×places, as `_mask_of` makes it; None for a single beam
+        self.visible: Any = None  # (dialogues·beams)×places: which of them a beam sees
+        self.masks: list[Any] = []  # of each part: dialogues×1×beams×places; None for a single beam
 
-    def begin(
-        self,
-        beams: int,  # of each dialogue
-        dtype: Any,  # torch's, of keys
-        device: Any,
-    ) -> None:
+    def _begin(self, newest: "Tensor") -> None:
         "Make place for one more token of each beam"
         import torch
 
         self.count += 1
-        if beams == 1:
+        self.masks = [None] * len(self.sizes)
+        if self.beams == 1:
             return
-        own = torch.eye(beams, dtype=torch.bool, device=device).repeat(self.dialogues, 1)
+        own = torch.eye(self.beams, dtype=torch.bool, device=newest.device).repeat(sum(self.sizes), 1)
         self.visible = own if self.visible is None else torch.cat([self.visible, own], 1)
-        self.mask = _mask_of(self.visible.view(self.dialogues, 1, beams, -1), dtype)
+        mask = _mask_of(self.visible, newest.dtype).view(sum(self.sizes), 1, self.beams, -1)
+        self.masks = list(mask.split(self.sizes))
 
     def take(
         self,
         layer_index: int,
         keys: "Tensor",  # dialogues×heads×beams×head_dim, of the newest token of each beam
         values: "Tensor",  # the same
-    ) -> tuple["Tensor", "Tensor"]:  # dialogues×heads×places×head_dim: of all tokens
+    ) -> list[_Part]:  # of all tokens
         "Keep what a layer computed"
-        beams = keys.shape[2]
+        self.beams = keys.shape[2]
         if layer_index == 0:
-            self.begin(beams, keys.dtype, keys.device)
-        if self.rooms[layer_index] is None:
-            dialogues, heads, _, size = keys.shape
-            shape = (dialogues, heads, self.tokens * beams, size)
-            self.rooms[layer_index] = keys.new_empty(shape), values.new_empty(shape)
-        end = self.count * beams
+            self._begin(keys)
+        if not self.rooms[layer_index]:
+            self.rooms[layer_index] = [self._room(part) for part in keys.split(self.sizes)]
+        end = self.count * self.beams
+        newest = slice(end - self.beams, end)
         taken = []
-        for room, newest in zip(self.rooms[layer_index], (keys, values)):
-            room[:, :, end - beams : end] = newest
-            taken.append(room[:, :, :end])
-        return taken[0], taken[1]
+        for room, mask, *states in zip(
+            self.rooms[layer_index], self.masks, keys.split(self.sizes), values.split(self.sizes), strict=True
+        ):
+            room.keys[:, :, newest], room.values[:, :, newest] = states
+            taken.append(_Part(room.keys[:, :, :end], room.values[:, :, :end], mask))
+        return taken
+
+    def _room(self, newest: "Tensor") -> _Part:
+        dialogues, heads, beams, size = newest.shape
+        shape = (dialogues, heads, self.tokens * beams, size)
+        return _Part(newest.new_empty(shape), newest.new_empty(shape), None)
 
     def get_seq_length(self, layer_index: int = 0) -> int:
         "Tokens before the newest"
@@ -132,54 +142,55 @@ class Written:
         if self.visible is not None:
             self.visible = self.visible[beams]
 
-    def keep(
+    def close_up(
         self,
-        rows: list[int],  # of dialogues that have not ended, in order; each has a single beam
+        orders: list[list[int]],  # of each part: which dialogue lies at each place
+        rows: list[int],  # the beams of all that go on
     ) -> None:
         "Forget the others"
-        self.dialogues = len(rows)
-        self.rooms = [(self._kept(keys, rows), self._kept(values, rows)) for keys, values in self.rooms]
-
-    def _kept(self, room: "Tensor", rows: list[int]) -> "Tensor":
-        kept = room.new_empty(len(rows), *room.shape[1:])
-        kept[:, :, : self.count] = room[:, :, : self.count][rows]  # the rest is still empty
-        return kept
+        self.sizes = [len(order) for order in orders if order]
+        if self.visible is not None:
+            self.visible = self.visible[rows]
+        for rooms in self.rooms:
+            _close_up(rooms, orders)
 
 # %% ../../nbs/modules/generation/bart.ipynb #7cdc8c89c7104fffa095e18ddfef8986
-def _look_back(
-    attention: Any, written: Written, hidden: "Tensor", *_: Any, **options: Any
-) -> tuple[Any, None]:
-    "As transformers' attention over what was written; hidden: (dialogues·beams)×1×width"
+def _by_dialogue(attention: Any, states: "Tensor", parts: list[_Part]) -> "Tensor":
+    "(dialogues·beams)×1×width → dialogues×heads×beams×head_dim"
+    dialogues = sum(len(part.keys) for part in parts)
+    return states.view(dialogues, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
+
+
+def _look_at(attention: Any, parts: list[_Part], hidden: "Tensor") -> tuple[Any, None]:
     import torch
 
-    def by_dialogue(states: "Tensor") -> "Tensor":  # dialogues×heads×beams×head_dim
-        return states.view(written.dialogues, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
-
-    newest = by_dialogue(attention.k_proj(hidden)), by_dialogue(attention.v_proj(hidden))
-    keys, values = written.take(attention.layer_idx, *newest)
-    query = by_dialogue(attention.q_proj(hidden))
-    look = torch.nn.functional.scaled_dot_product_attention(
-        query, keys, values, attn_mask=written.mask, scale=attention.scaling
-    )
-    return attention.out_proj(look.transpose(1, 2).reshape(hidden.shape)), None
-
-
-def _look(attention: Any, parts: list[_Read], hidden: "Tensor", *_: Any, **options: Any) -> tuple[Any, None]:
-    "As transformers' attention over what was read; hidden: (dialogues·beams)×1×width"
-    import torch
-
-    rows = [len(part.keys) for part in parts]
-    # dialogues×heads×beams×head_dim
-    queries = (
-        attention.q_proj(hidden).view(sum(rows), -1, attention.num_heads, attention.head_dim).transpose(1, 2)
+    queries = _by_dialogue(attention, attention.q_proj(hidden), parts).split(
+        [len(part.keys) for part in parts]
     )
     looks = []
-    for query, part in zip(queries.split(rows), parts):
+    for query, part in zip(queries, parts):
         look = torch.nn.functional.scaled_dot_product_attention(
             query, part.keys, part.values, attn_mask=part.mask, scale=attention.scaling
         )
         looks.append(look)
     return attention.out_proj(torch.cat(looks).transpose(1, 2).reshape(hidden.shape)), None
+
+
+def _look_back(
+    attention: Any, written: Written, hidden: "Tensor", *_: Any, **options: Any
+) -> tuple[Any, None]:
+    "As transformers' attention over what was written; hidden: (dialogues·beams)×1×width"
+
+    def by_dialogue(states: "Tensor") -> "Tensor":  # dialogues×heads×beams×head_dim
+        return states.view(sum(written.sizes), -1, attention.num_heads, attention.head_dim).transpose(1, 2)
+
+    newest = by_dialogue(attention.k_proj(hidden)), by_dialogue(attention.v_proj(hidden))
+    return _look_at(attention, written.take(attention.layer_idx, *newest), hidden)
+
+
+def _look(attention: Any, parts: list[_Part], hidden: "Tensor", *_: Any, **options: Any) -> tuple[Any, None]:
+    "As transformers' attention over what was read; hidden: (dialogues·beams)×1×width"
+    return _look_at(attention, parts, hidden)
 
 
 _WITHOUT_MASK = "dialsum_read_once"  # of which transformers knows no mask
@@ -188,7 +199,7 @@ _WITHOUT_MASK = "dialsum_read_once"  # of which transformers knows no mask
 @contextmanager
 def seeing(
     model: Any,  # BART
-    by_layer: list[list[_Read]],  # from `encode_dialogues`
+    by_layer: list[list[_Part]],  # from `encode_dialogues`
     written: Written,
 ) -> Iterator[None]:
     "Meanwhile its decoder looks at what was read and written"
@@ -206,6 +217,10 @@ def seeing(
         for layer in layers:
             for attention in (layer.encoder_attn, layer.self_attn):
                 vars(attention).pop("forward", None)
+
+
+def _sizes(by_layer: list[list[_Part]]) -> list[int]:  # dialogues of each part
+    return [len(part.keys) for part in by_layer[0]]
 
 
 def _placeholders(model: Any, dialogues: int) -> dict[str, Any]:
@@ -227,14 +242,14 @@ def reading(
 ) -> Iterator[dict[str, Any]]:
     "What `generate` is given meanwhile"
     by_layer = encode_dialogues(model, sources, pad)
-    written = Written(len(by_layer), len(sources), max_new_tokens)
+    written = Written(len(by_layer), _sizes(by_layer), max_new_tokens)
     given = _placeholders(model, len(sources))
     with seeing(model, by_layer, written):
         yield given | dict(input_ids=given["attention_mask"], past_key_values=written)
 
 # %% ../../nbs/modules/generation/bart.ipynb #938c804e27f84196a10c8828c723f798
 class BartBatch(Batch):
-    "Dialogues of which each has a single beam"
+    "Dialogues whose summaries BART writes"
 
     def __init__(
         self,
@@ -242,14 +257,15 @@ class BartBatch(Batch):
         sources: list[list[int]],  # ids of each dialogue
         pad: int,  # the id that fills
         max_new_tokens: int,
+        beams: int = 1,  # of each dialogue
     ):
         import torch
 
-        first = torch.full((len(sources), 1), model.config.decoder_start_token_id, device=model.device)
-        super().__init__(first)
         self.model = model
         self.by_layer = encode_dialogues(model, sources, pad)
-        self.cache = Written(len(self.by_layer), len(sources), max_new_tokens)
+        first = torch.full((len(sources), 1), model.config.decoder_start_token_id, device=model.device)
+        super().__init__(first, beams, _sizes(self.by_layer))
+        self.cache = Written(len(self.by_layer), self.sizes, max_new_tokens)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -261,14 +277,17 @@ class BartBatch(Batch):
             decoder_input_ids=self.newest,
             past_key_values=self.cache,
             use_cache=True,
-            **_placeholders(self.model, len(self.rows)),
+            **_placeholders(self.model, len(self.newest)),
         )
         logits: Tensor = outputs.logits
         return logits[:, -1].float()
 
-    def keep(self, remaining: list[int]) -> None:
-        super().keep(remaining)
-        self.cache.keep(remaining)
-        kept = rows_of_parts([len(part.keys) for part in self.by_layer[0]], remaining)
+    def go_on(self, newest: "Tensor", parents: "Tensor | None" = None) -> None:
+        super().go_on(newest, parents)
+        if parents is not None:
+            self.cache.reorder_cache(parents)
+
+    def close_up(self, orders: list[list[int]], order: list[int]) -> None:
+        self.cache.close_up(orders, self.rows_at(order))
         for parts in self.by_layer:  # changed in place: the layers look at these lists
-            parts[:] = [part.of_rows(rows) for part, rows in zip(parts, kept, strict=True) if rows]
+            _close_up(parts, orders)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .greedy import Batch, rows_of_parts
+from .greedy import Batch, close_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +31,9 @@ class _Read:
     values: "Tensor"  # the same
     is_text: "Tensor"  # rows×width; False where it is padding
 
+    def close_up(self, order: list[int]) -> "_Read":  # only dialogues that go on
+        return _Read(*(close_up(states, order) for states in (self.keys, self.values, self.is_text)))
+
 
 @dataclass
 class _Layer:
@@ -46,22 +49,13 @@ class _Layer:
         self.keys = keys if self.keys is None else torch.cat([self.keys, keys], 2)
         self.values = values if self.values is None else torch.cat([self.values, values], 2)
 
-    def reorder(self, beams: "Tensor") -> None:  # indices of the beams that are gone on with
+    def reorder(self, beams: "Tensor | list[int]") -> None:  # indices of the beams that are gone on with
         self.keys = self.keys[beams]
         self.values = self.values[beams]
 
-    def keep(self, rows: list[int]) -> None:  # the others have ended; each dialogue has one beam
-        import torch
-
-        self.reorder(torch.tensor(rows, device=self.keys.device))
-        own = rows_of_parts([len(batch.keys) for batch in self.read], rows)
-        self.read = [_of_rows(batch, kept) for batch, kept in zip(self.read, own) if kept]
-
-
-def _of_rows(batch: _Read, rows: list[int]) -> _Read:
-    if len(rows) == len(batch.keys):
-        return batch
-    return _Read(batch.keys[rows], batch.values[rows], batch.is_text[rows])
+    def close_up(self, orders: list[list[int]], rows: list[int]) -> None:  # the others have ended
+        self.reorder(rows)
+        self.read = [part.close_up(order) for part, order in zip(self.read, orders, strict=True) if order]
 
 # %% ../../nbs/modules/generation/causal.ipynb #105663ad
 class ReadDialogues:
@@ -95,13 +89,14 @@ class ReadDialogues:
         for layer in self.layers:
             layer.reorder(beams)
 
-    def keep(
+    def close_up(
         self,
-        rows: list[int],  # of dialogues that have not ended, in order
+        orders: list[list[int]],  # of dialogues read together: which of them lies at each place
+        rows: list[int],  # the beams of all that go on
     ) -> None:
         "Forget the others"
         for layer in self.layers:
-            layer.keep(rows)
+            layer.close_up(orders, rows)
 
 # %% ../../nbs/modules/generation/causal.ipynb #1b8882e5
 def _beside(states: Any, rows: int) -> Any:  # (rows·beams)×heads×group×x → rows×heads×(beams·group)×x
@@ -235,20 +230,23 @@ def read_dialogues(
 
 # %% ../../nbs/modules/generation/causal.ipynb #749959e5
 class CausalBatch(Batch):
-    "Dialogues of which each has a single beam"
+    "Dialogues whose summaries a causal model writes"
 
     def __init__(
         self,
         model: Any,  # of `ARCHITECTURES`, in evaluation mode
         sources: list[list[int]],  # ids of each prompt
         pad: int,  # the id that fills
+        beams: int = 1,  # of each dialogue
     ):
         import torch
 
-        super().__init__(torch.tensor([source[-1:] for source in sources], device=model.device))
         self.model = model
         self.cache = read_dialogues(model, sources, pad)
-        self.positions = torch.tensor([[len(source) - 1] for source in sources], device=model.device)
+        newest = torch.tensor([source[-1:] for source in sources], device=model.device)
+        super().__init__(newest, beams, [len(read.keys) for read in self.cache.layers[0].read])
+        lengths = torch.tensor([[len(source)] for source in sources], device=model.device)
+        self.positions = lengths.repeat_interleave(beams, 0) - 1  # (dialogues·beams)×1
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -262,11 +260,13 @@ class CausalBatch(Batch):
         logits: Tensor = outputs.logits
         return logits[:, -1].float()
 
-    def go_on(self, newest: "Tensor") -> None:
-        super().go_on(newest)
-        self.positions = self.positions + 1
+    def go_on(self, newest: "Tensor", parents: "Tensor | None" = None) -> None:
+        super().go_on(newest, parents)
+        self.positions = self.positions + 1  # of a dialogue's beams they are all the same
+        if parents is not None:
+            self.cache.reorder_cache(parents)
 
-    def keep(self, remaining: list[int]) -> None:
-        super().keep(remaining)
-        self.positions = self.positions[remaining]
-        self.cache.keep(remaining)
+    def close_up(self, orders: list[list[int]], order: list[int]) -> None:
+        rows = self.rows_at(order)
+        self.positions = self.positions[rows]
+        self.cache.close_up(orders, rows)

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import bart, causal
 from .bart import BartBatch
+from .beams import write_with_beams
 from .causal import ARCHITECTURES, CausalBatch
 from .decoding import Decoding, band_processor, penalty_processors
 from .greedy import Batch, write_greedily
@@ -211,12 +212,11 @@ class Engine(Predictor):
         self, sources: list[list[int]], config: Any, d: Decoding, bands: list[tuple[int, int]]
     ) -> list[list[int]]:
         with head_turned(self.loaded.model):
-            is_greedy = d.num_beams == 1 and not d.temperature and not d.more
-            if is_greedy and _reads_once(self.loaded.model):
-                return self._greedily(sources, config, d, bands)
+            if _reads_once(self.loaded.model) and not d.temperature and not d.more:
+                return self._most_likely(sources, config, d, bands)
             return super()._generate(sources, config, d, bands)
 
-    def _greedily(
+    def _most_likely(
         self, sources: list[list[int]], config: Any, d: Decoding, bands: list[tuple[int, int]]
     ) -> list[list[int]]:
         import torch
@@ -227,10 +227,14 @@ class Engine(Predictor):
         with torch.inference_mode():
             if _is_bart(model):
                 first = [model.config.decoder_start_token_id]  # as `generate` returns it, too
-                batch: Batch = BartBatch(model, sources, pad, d.max_new_tokens)
+                batch: Batch = BartBatch(model, sources, pad, d.max_new_tokens, d.num_beams)
             else:
-                first, batch = [], CausalBatch(model, sources, pad)
-            written = write_greedily(batch, self._ends(d), d.max_new_tokens, changes)
+                first, batch = [], CausalBatch(model, sources, pad, d.num_beams)
+            limits = self._ends(d), d.max_new_tokens
+            if d.num_beams == 1:
+                written = write_greedily(batch, *limits, changes)
+            else:
+                written = write_with_beams(batch, *limits, d.length_penalty, changes)
         return [first + ids for ids in written]
 
 # %% ../../nbs/modules/generation/engines.ipynb #d1b72d62

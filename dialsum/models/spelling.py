@@ -49,7 +49,9 @@ def _renamed(
     else:
         model["vocab"] = [[name(piece), score] for piece, score in vocab]
     if "merges" in model:
-        model["merges"] = [[a, b] for a, b in model["merges"] if not {a, b, a + b} & marks.keys()]
+        model["merges"] = [
+            [a, b] for a, b in model["merges"] if a not in marks and b not in marks and a + b not in marks
+        ]
     if model.get("unk_token"):
         model["unk_token"] = name(model["unk_token"])
     return model

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +26,7 @@ import numpy as np
 from ..models.loading import LoadedModel
 from ..models.loss import head_at, label_places, token_losses
 from ..models.memory_plan import refuse_offload
+from ..models.norms import lean_norms, rms_norms
 from ..models.origins import fingerprint
 from ..models.out_of_memory import release_memory
 from ..models.precision import Precision
@@ -198,11 +200,20 @@ class _DialsumTrainer(_Base):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         loss: Any = 0.0
         *earlier, last = inputs["passes"]
-        with self.speedups.active(), self._adapter_as_it_comes():
+        with self.speedups.active(), self._adapter_as_it_comes(), self._lean_norms():
             for part in earlier:
                 with self._before_the_last(model):
                     loss = loss + super().training_step(model, part, num_items_in_batch)
             return loss + super().training_step(model, last, num_items_in_batch)
+
+    def _lean_norms(self) -> AbstractContextManager[None]:
+        if self.args.device.type != "cpu" or self.speedups.in_use:
+            return nullcontext()  # a GPU has kernels for it
+        return lean_norms(self._norms)
+
+    @cached_property
+    def _norms(self) -> list[Any]:
+        return rms_norms(self.model)
 
     def _adapter_as_it_comes(self) -> AbstractContextManager[None]:
         "Mixed precision casts what an adapter multiplies; peft's own cast before it would only be kept"
@@ -731,6 +742,7 @@ def prepare_model(
     loaded.tokenizer.padding_side = "right"  # labels and inputs are padded alike; generation pads by itself
     if fsdp:
         shard(loaded.model, precision.device)
+    release_memory()  # what reading weights and tokenizers has left of the heap
 
 
 def _longest_first(rows: "pd.DataFrame") -> "pd.DataFrame":

@@ -51,7 +51,7 @@ def decoded(toy, ids, **options):
 def test_beams_that_overtake_one_another_see_what_they_wrote_and_nothing_is_moved(toy):
     count, chance = len(DIALOGUES) * BEAMS, torch.Generator().manual_seed(0)
     by_layer = encode_dialogues(toy, DIALOGUES, PAD)
-    written = Written(len(by_layer), len(DIALOGUES), 8)
+    written = Written(len(by_layer), [len(part.keys) for part in by_layer[0]], 8)
     nothing = dict(encoder_hidden_states=torch.zeros(count, 1, 1), past_key_values=written, use_cache=True)
     paths, places = [[] for _ in range(count)], set()
     with seeing(toy, by_layer, written):
@@ -63,7 +63,8 @@ def test_beams_that_overtake_one_another_see_what_they_wrote_and_nothing_is_move
             parents += torch.arange(count) // BEAMS * BEAMS
             written.reorder_cache(parents)
             paths = [paths[parent] for parent in parents]
-            places.add(tuple(tensor.data_ptr() for room in written.rooms for tensor in room))
+            rooms = [room for rooms in written.rooms for room in rooms]
+            places.add(tuple(states.data_ptr() for room in rooms for states in (room.keys, room.values)))
     for row, path in enumerate(followed):
         states = toy.get_encoder()(torch.tensor([DIALOGUES[row // BEAMS]])).last_hidden_state
         alone = decoded(toy, torch.tensor([path]), encoder_hidden_states=states)
@@ -78,7 +79,7 @@ def test_generate_takes_it_for_a_cache(toy):
     with reading(toy, DIALOGUES, PAD, 12) as given:
         toy.generate(**given, generation_config=beams)
         used = given["past_key_values"]
-    assert used.count and all(len(keys) == len(DIALOGUES) for keys, _ in used.rooms)
+    assert used.count and all(sum(len(room.keys) for room in rooms) == len(DIALOGUES) for rooms in used.rooms)
 
 
 def test_a_summary_that_takes_every_token_ends():

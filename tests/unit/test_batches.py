@@ -1,9 +1,11 @@
 "Which rows an update learns together, and in how many passes"
 
+from itertools import product
+
 import numpy as np
 import pytest
 
-from dialsum.training.batches import POOL, POOLS, UpdateSampler, micro_batches, rows_of_updates, size_of
+from dialsum.training.batches import PASS, POOL, POOLS, UpdateSampler, micro_batches, rows_of_updates, size_of
 
 SIZES = [
     (int(read), int(learned))
@@ -106,6 +108,10 @@ def test_a_sampler_goes_on_where_an_epoch_begins():
     assert [*whole] == [*later]
 
 
+def cost(passes):  # of what is computed, in tokens
+    return sum(len(part) * max(map(size_of, part))[0] + PASS for part in passes)
+
+
 def test_a_pass_has_no_more_tokens_than_the_planned_batch():
     chance = np.random.default_rng(1)
     longest = max(read for read, _ in SIZES), max(learned for _, learned in SIZES)
@@ -119,7 +125,31 @@ def test_a_pass_has_no_more_tokens_than_the_planned_batch():
                 sizes = [size_of(e) for e in part]
                 assert len(part) * max(read for read, _ in sizes) <= most[0]
                 assert len(part) * max(learned for _, learned in sizes) <= most[1]
-            assert len(passes) < 16 // rows
+            in_order = sorted(update, key=size_of, reverse=True)
+            planned = [in_order[start : start + rows] for start in range(0, 16, rows)]
+            assert cost(passes) <= cost(planned) and (rows > 1 or len(passes) < 16)
+
+
+def test_no_way_to_cut_an_update_takes_less_time():
+    chance = np.random.default_rng(2)
+    most = (2500, 300)
+    for _ in range(20):
+        sizes = [(int(chance.integers(20, 1200)), int(chance.integers(5, 90))) for _ in range(6)]
+        update = [example(*size, source=3) for size in sizes]
+        in_order = sorted(map(size_of, update), reverse=True)
+        costs = []
+        for borders in product([False, True], repeat=len(update) - 1):
+            ends = [i + 1 for i, border in enumerate([*borders, True]) if border]
+            parts = [in_order[start:end] for start, end in zip([0, *ends], ends)]
+            if all(len(p) == 1 or all(len(p) * max(n) <= m for n, m in zip(zip(*p), most)) for p in parts):
+                costs.append(sum(len(part) * part[0][0] + PASS for part in parts))
+        assert cost(micro_batches(update, most)) == min(costs)
+
+
+def test_a_row_that_is_much_longer_does_not_make_the_others_as_long():
+    passes = micro_batches([example(n, 3) for n in (300, 280, 290, 1100, 310, 270)], (10**5, 10**5))
+    assert [[size_of(e)[0] for e in part] for part in passes] == [[1100], [310, 300, 290, 280, 270]]
+    assert len(micro_batches([example(n, 3) for n in (60, 10, 20, 30)], (10**5, 10**5))) == 1
 
 
 def test_what_is_too_long_stands_alone_and_labels_count_without_the_prompt():
