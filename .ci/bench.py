@@ -14,6 +14,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import papermill
@@ -43,6 +44,13 @@ def machine() -> str:
     name += f", {os.cpu_count()} cores"
     features = [word for word in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if found and word in found[1]]
     return f"{name} ({features[-1]})" if features else name
+
+
+def where_and_when(here: str) -> str:
+    "The processor, its memory, what computes, and the day"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    releases = [f"{name} {'.'.join(version(name).split('.')[:2])}" for name in ("torch", "transformers")]
+    return ", ".join([here, f"{memory:.0f} GiB", *releases, str(date.today())])
 
 
 def line(name: str, ratio: dict, where: str) -> str:
@@ -89,7 +97,7 @@ def main(names: list[str], table: Path, keep: Path | None = None, **parameters: 
     old = ratios.splitlines()
     rows = {name: [row for row in old if row.startswith(f"| {name} |")] for name in notebooks}
     here = machine()
-    where = f"{here}, {date.today()}"
+    where = where_and_when(here)
     for name in names or notebooks:
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "ratios.json")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SLOWEST = 15  # notebooks whose seconds are told
 SLOW_FOLDER = "bench"  # whose notebooks run with --slow only; and these of nbs/explore
-SLOW_NOTEBOOKS = ("add_a_model", "compare_two_runs", "replay_a_failure")
+SLOW_NOTEBOOKS = ("add_a_model", "compare_two_runs", "read_one_bad_summary", "replay_a_failure")
 FAILED = "nbdev Tests Failed On The Following Notebooks:"
 
 

@@ -86,12 +86,15 @@ def _ended(
     is_end: "Tensor",  # dialogues×words
     length_penalty: float,
 ) -> list[list[tuple[float, list[int]]]]:  # of each dialogue: scores and ids
-    scores = words.totals / (batch.written.shape[1] + 1) ** length_penalty
     ended: list[list[tuple[float, list[int]]]] = [[] for _ in batch.dialogues]
-    for dialogue, place in is_end[:, : batch.beams].nonzero().tolist():
-        row = dialogue * batch.beams + int(words.beams[dialogue, place])
-        ids = [*batch.written[row].tolist(), int(words.ids[dialogue, place])]
-        ended[dialogue].append((float(scores[dialogue, place]), ids))
+    places = is_end[:, : batch.beams].nonzero().tolist()
+    if not places:
+        return ended
+    scores = (words.totals / (batch.written.shape[1] + 1) ** length_penalty).tolist()
+    beams, ids, written = words.beams.tolist(), words.ids.tolist(), batch.written.tolist()
+    for dialogue, place in places:
+        row = dialogue * batch.beams + beams[dialogue][place]
+        ended[dialogue].append((scores[dialogue][place], [*written[row], ids[dialogue][place]]))
     return ended
 
 
@@ -105,7 +108,7 @@ def write_with_beams(
     length_penalty: float,  # above 0 favours longer summaries
     processors: Callable[[list[int]], Any],  # as `write_greedily` takes them
 ) -> list[list[int]]:  # new ids of each dialogue, its end included
-    "What transformers' beam search writes that stops early"
+    "What transformers' beam search writes with `early_stopping=True`"
     import torch
 
     device = batch.newest.device

@@ -257,7 +257,7 @@ def _processors(
     ends: list[int],  # ids that end a summary
     device: Any,  # torch's, of the scores
     last: int | None,  # the id that a summary ends with which takes every token; None where none is forced
-    rows: list[int],  # indices of dialogues
+    dialogues: list[int],  # which of all
 ) -> Any:  # transformers' logits processors for ids of which none was read
     "How the scores of dialogues are changed"
     from transformers import (
@@ -273,7 +273,7 @@ def _processors(
         processors.append(ForcedEOSTokenLogitsProcessor(d.max_new_tokens, last, device=device))
     processors += penalty_processors(d, pieces, 0)
     if bands:
-        processors.append(band_processor([bands[i] for i in rows], ends, 0))
+        processors.append(band_processor([bands[i] for i in dialogues], ends, 0))
     return LogitsProcessorList(processors)
 
 # %% ../../nbs/modules/generation/engines.ipynb #e964516c

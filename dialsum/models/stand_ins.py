@@ -47,11 +47,11 @@ class AdapterStandIn(torch.nn.Module):
         base: torch.nn.Linear,  # that it stands beside
         rank: int,  # of LoRA
         dropout: bool,  # whether a share of the inputs is dropped
-        autocast: bool,  # whether autocast casts the inputs of 4-bit layers (on a GPU), and not PEFT
+        as_it_comes: bool,  # whether its inputs are multiplied without PEFT's float32 copy of them
     ) -> None:
         super().__init__()
         self.base = base
-        self.autocast = autocast
+        self.as_it_comes = as_it_comes
         self.packed = type(base).__name__ == "Linear4bit"
         self.dropout = torch.nn.Dropout(0.05 * dropout)
         self.down = torch.nn.Linear(base.in_features, rank, bias=False, device="meta")
@@ -61,10 +61,8 @@ class AdapterStandIn(torch.nn.Module):
         out: Tensor = self.base(x)
         if self.packed:
             out = out.clone()
-        if self.packed and self.autocast:
-            update: Tensor = self.up(self.down(self.dropout(x))) * 2.0
-            return out + update
-        update = self.up(self.down(self.dropout(x.float()))) * 2.0
+        inputs = x if self.as_it_comes else x.float()
+        update: Tensor = self.up(self.down(self.dropout(inputs))) * 2.0
         if self.packed:
             update = update.to(out.dtype)
         return (out + update).to(out.dtype)

@@ -65,6 +65,7 @@ class Speedup:
     "A faster way to compute updates of a model"
 
     name = ""
+    pads = True  # whether the rows of its passes are made as long as the longest
 
     def refuse(self) -> None:
         "Raises `DialsumError` where it is not possible here"
@@ -98,11 +99,11 @@ def all_active(
 def collation_of(
     speedups: Sequence[Speedup],
     collate: Collate,  # without them
-) -> Collate:
+) -> tuple[Collate, bool]:  # and whether it pads
     "How passes are made for several speedups"
     for speedup in speedups:
         collate = speedup.collation(collate)
-    return collate
+    return collate, all(speedup.pads for speedup in speedups)
 
 
 def _transformers_model(model: Any) -> Any:  # within a PeftModel
@@ -181,6 +182,7 @@ class PaddingFree(Speedup):
     "The rows of a pass end to end, for a kernel that keeps them apart"
 
     name = "padding_free"
+    pads = False
 
     def __init__(
         self,

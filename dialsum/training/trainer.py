@@ -33,12 +33,13 @@ from ..models.precision import Precision
 from ..models.prompts import Codec
 from ..models.ranks import is_first, process_count, rank
 from ..models.row_lengths import longest_rows
+from ..models.training_step import adapters_as_they_come
 from ..runs.errors import DialsumError
 from ..runs.files import to_json, write_atomic
 from ..runs.ticker import Say
 from ..runs.time_limits import Deadline
 from .agreement import FirstUpdate, first_update
-from .batches import Examples, Size, UpdateCollator, UpdateSampler
+from .batches import PASS, PASS_ON_GPU, Examples, Size, UpdateCollator, UpdateSampler
 from .lora import add_lora, keep_on
 from .recipe import Recipe, row_size, updates, warmup
 from dialsum.training.sharding import (
@@ -172,12 +173,12 @@ class _DialsumTrainer(_Base):
     def choose_speedups(self) -> None:
         "Try those that were asked for on the first update, before the training begins or goes on"
         self.speedups.choose(self.learn_first)
-        self.update_collator.collate = collation_of(self.speedups.in_use, self.data_collator)
+        self.update_collator.use_collation(*collation_of(self.speedups.in_use, self.data_collator))
 
     def learn_first(self, speedups: Sequence[Speedup]) -> FirstUpdate:
         "What the first update comes to by some speedups; nothing of the training changes"
         examples: Any = self.train_dataset
-        collator = self.update_collator.with_collation(collation_of(speedups, self.data_collator))
+        collator = self.update_collator.with_collation(*collation_of(speedups, self.data_collator))
         update = collator([examples[row] for row in next(iter(self.update_sampler))])
         labels = self._get_num_items_in_batch([update], self.args.device)
 
@@ -188,7 +189,7 @@ class _DialsumTrainer(_Base):
 
         scale = 2.0**10 if self.args.fp16 else 1.0
         try:
-            with self._adapter_as_it_comes():
+            with self._adapter_as_it_comes(), self._lean_norms(speedups):
                 return first_update(self.model, update["passes"], loss_of, all_active(speedups), scale)
         finally:
             self._renew_first()
@@ -200,14 +201,14 @@ class _DialsumTrainer(_Base):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         loss: Any = 0.0
         *earlier, last = inputs["passes"]
-        with self.speedups.active(), self._adapter_as_it_comes(), self._lean_norms():
+        with self.speedups.active(), self._adapter_as_it_comes(), self._lean_norms(self.speedups.in_use):
             for part in earlier:
                 with self._before_the_last(model):
                     loss = loss + super().training_step(model, part, num_items_in_batch)
             return loss + super().training_step(model, last, num_items_in_batch)
 
-    def _lean_norms(self) -> AbstractContextManager[None]:
-        if self.args.device.type != "cpu" or self.speedups.in_use:
+    def _lean_norms(self, speedups: Sequence[Speedup]) -> AbstractContextManager[None]:
+        if self.args.device.type != "cpu" or speedups:
             return nullcontext()  # a GPU has kernels for it
         return lean_norms(self._norms)
 
@@ -216,15 +217,8 @@ class _DialsumTrainer(_Base):
         return rms_norms(self.model)
 
     def _adapter_as_it_comes(self) -> AbstractContextManager[None]:
-        "Mixed precision casts what an adapter multiplies; peft's own cast before it would only be kept"
-        if not hasattr(self.model, "peft_config"):
-            return nullcontext()
-        from peft.helpers import disable_input_dtype_casting
-
-        model: Any = self.model
-        drops = model.peft_config["default"].lora_dropout > 0  # which in halves a CPU would scale by too much
-        is_cast = (self.args.bf16 or self.args.fp16) and (self.args.device.type == "cuda" or not drops)
-        return disable_input_dtype_casting(model, active=is_cast)
+        is_mixed = self.args.bf16 or self.args.fp16
+        return adapters_as_they_come(self.model, is_mixed, self.args.device.type)
 
     @contextmanager
     def _before_the_last(self, model: Any) -> Iterator[None]:
@@ -764,7 +758,12 @@ def _other_parts(write: Write | None, engine: dict[str, Any] | None) -> list[Any
     return [judge, engine, process_count()] if engine else [judge]
 
 
-def _share_updates(trainer: Any, r: Recipe, most: Size) -> None:  # most: tokens that a pass may have
+def _share_updates(
+    trainer: Any,
+    r: Recipe,
+    most: Size,  # tokens that a pass may have
+    per_pass: int,  # tokens that another pass counts as
+) -> None:
     "Give a trainer its updates, of which each of several processes learns a share"
     per_update, examples = r.batch_size * r.gradient_accumulation_steps, trainer.train_dataset
     trainer.update_sampler = UpdateSampler(examples, per_update, r.seed, rank(), process_count())
@@ -773,10 +772,16 @@ def _share_updates(trainer: Any, r: Recipe, most: Size) -> None:  # most: tokens
         passes = math.ceil(r.gradient_accumulation_steps / process_count())  # as many in each process
     if is_sharded(trainer.model):
         trainer.is_distributed_loading_by_transformers = True  # the trainer lets such a model be
-    trainer.update_collator = UpdateCollator(trainer.data_collator, most, examples, passes)
+    trainer.update_collator = UpdateCollator(trainer.data_collator, most, examples, passes, per_pass)
     if process_count() > 1:
         trainer.accelerator.ddp_handler.gradient_as_bucket_view = True  # no second copy of the gradients
         trainer.add_callback(_chance_callback(r.seed))
+
+
+def _tokens_of_another_pass(r: Recipe, precision: Precision) -> int:
+    if r.method == "full" and precision.gradient_checkpointing:
+        return sys.maxsize  # gradients that stay between passes may be more than what padding takes
+    return PASS if precision.device == "cpu" else PASS_ON_GPU
 
 
 def _let_end(trainer: Any, patience: int, first: Deadline | None) -> None:
@@ -835,5 +840,5 @@ def make_trainer(
     )
     trainer.speedups = make_speedups(speedups, loaded.model, loaded.card, precision, say)
     _let_end(trainer, r.early_stopping_patience, first)
-    _share_updates(trainer, r, _most_tokens(codec, train_rows, r))
+    _share_updates(trainer, r, _most_tokens(codec, train_rows, r), _tokens_of_another_pass(r, precision))
     return trainer

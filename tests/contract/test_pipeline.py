@@ -26,6 +26,7 @@ def outcome(done):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow  # nbs/modules/pipeline/scheduler shows the same without the command line
 def test_a_failing_model_stops_nothing_else(dialsum, tmp_path):
     "A checkpoint of another architecture, given to one of two models; all folders relative"
     (tmp_path / "llama").mkdir()

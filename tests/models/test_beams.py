@@ -1,5 +1,7 @@
 "Beam search of our own: it writes what transformers' writes, and computes no dialogue that has ended; toys of random weights"
 
+from functools import partial
+
 import pytest
 import torch
 from transformers import (
@@ -15,6 +17,7 @@ from dialsum.generation.bart import BartBatch
 from dialsum.generation.beams import BLOCK_WORDS, best_words, write_with_beams
 from dialsum.generation.causal import CausalBatch
 from dialsum.generation.decoding import Decoding, band_processor, penalty_processors
+from dialsum.generation.engines import _processors
 
 TOKENS, PAD = 14, 0
 ENDS = list(range(3, 99, 12))
@@ -98,6 +101,17 @@ def test_what_changes_scores_is_told_whose_they_are(name):
     assert written == alone
     for ids, (least, most) in zip(written, bands):
         assert least < len(ids) <= most + 1
+
+
+@pytest.mark.parametrize("length_penalty", [-1.0, 1.0])
+@torch.inference_mode()
+def test_options_of_ours_change_it_as_they_change_transformers(length_penalty):
+    "A least length, and an end that is forced where a summary takes every token, as an engine asks for them"
+    model, d = toy("bart"), Decoding(num_beams=3, max_new_tokens=TOKENS, min_new_tokens=5)
+    changes = partial(_processors, d, [], [], ENDS, "cpu", ENDS[0])
+    written = write_with_beams(batch_of(model, 3), ENDS, TOKENS, length_penalty, changes)
+    assert written == [usual(model, dialogue, 3, length_penalty, changes([0])) for dialogue in DIALOGUES]
+    assert all(len(ids) > 5 and (len(ids) < TOKENS or ids[-1] in ENDS) for ids in written)
 
 
 @torch.inference_mode()

@@ -167,7 +167,7 @@ def test_what_is_equal_is_in_use_and_told(tmp_path, monkeypatch):
     lines = []
     used = trained("qwen3-4b", tmp_path / "used", speedups="compile", dropout=0.1, say=lines.append)
     [record] = used["speedups"]
-    assert record["active"] and record["gradient_deviation"] == record["loss_deviation"] == 0
+    assert record["active"] and record["gradient_deviation"] < 1e-6 and record["loss_deviation"] == 0
     assert record["loss"] == record["reference_loss"] > 0 and record["seconds"] > 0
     assert [line for line in lines if line.startswith("compile: on. ")]
     assert used["curve"] == but_for_rounding(plain["curve"])

@@ -1,6 +1,7 @@
 "What `make bench` writes: a line a ratio, and nothing that was not measured"
 
 import os
+import re
 import subprocess
 import sys
 
@@ -24,6 +25,8 @@ def test_a_table_gets_the_lines_of_what_is_run_and_keeps_the_others(tmp_path):
     assert rows[0].startswith("| ---") and rows[1] == OTHER
     assert rows[2] == OLD and len(rows) == 5
     assert all(row.startswith("| scores | ROUGE of 40 pairs") for row in rows[3:])
+    circumstances = r", \d+ GiB, torch \d+\.\d+, transformers \d+\.\d+, \d{4}-\d\d-\d\d \|$"
+    assert all(re.search(circumstances, row) for row in rows[3:])
 
 
 def test_what_is_small_for_a_test_is_not_published():
