@@ -17,7 +17,7 @@ from dialsum.models.replicas import replica
 from dialsum.models.row_lengths import longest_rows
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.places import sample_path
-from dialsum.training import batches
+from dialsum.training import trainer
 from dialsum.training.fine_tuning import train
 from dialsum.training.recipe import make_recipe
 
@@ -42,7 +42,7 @@ def small_memory(monkeypatch):
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(BartForConditionalGeneration, "forward", limited)
-    monkeypatch.setattr(batches, "PASS", 10**6)  # as few passes as memory allows
+    monkeypatch.setattr(trainer, "PASS", 10**6)  # as few passes as memory allows
 
 
 def test_out_of_memory_the_batch_is_halved_and_the_update_stays(small_memory, tmp_path, capsys):

@@ -17,7 +17,6 @@ from dialsum.models.precision import Device, Precision, decide
 from dialsum.models.prompts import Codec
 from dialsum.models.replicas import replica
 from dialsum.runs.places import sample_path
-from dialsum.training import batches
 from dialsum.training import trainer as trainer_module
 from dialsum.training.batches import POOL
 from dialsum.training.fine_tuning import train
@@ -113,7 +112,7 @@ def test_an_update_is_the_same_in_one_part_or_in_many(name, smoothing, rows, tmp
 def test_rows_that_are_short_are_learned_in_fewer_passes(parts, rows, tmp_path, monkeypatch):
     one_is_long = rows.assign(dialogue=["가나다 " * 100, *["가나다"] * 7], summaries=[["가"]] * 8)
     with monkeypatch.context() as patched:
-        patched.setattr(batches, "PASS", 10**6)  # padding is cheaper than a pass
+        patched.setattr(trainer_module, "PASS", 10**6)  # padding is cheaper than a pass
         loss, norm, change, passes = one_update("kobart", one_is_long, tmp_path / "all", 1, 0.0)
     assert passes == 1
     again = one_update("kobart", one_is_long, tmp_path / "few", parts, 0.0)

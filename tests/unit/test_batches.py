@@ -5,7 +5,16 @@ from itertools import product
 import numpy as np
 import pytest
 
-from dialsum.training.batches import PASS, POOL, POOLS, UpdateSampler, micro_batches, rows_of_updates, size_of
+from dialsum.training.batches import (
+    PASS,
+    POOL,
+    POOLS,
+    UpdateCollator,
+    UpdateSampler,
+    micro_batches,
+    rows_of_updates,
+    size_of,
+)
 
 SIZES = [
     (int(read), int(learned))
@@ -150,6 +159,15 @@ def test_a_row_that_is_much_longer_does_not_make_the_others_as_long():
     passes = micro_batches([example(n, 3) for n in (300, 280, 290, 1100, 310, 270)], (10**5, 10**5))
     assert [[size_of(e)[0] for e in part] for part in passes] == [[1100], [310, 300, 290, 280, 270]]
     assert len(micro_batches([example(n, 3) for n in (60, 10, 20, 30)], (10**5, 10**5))) == 1
+
+
+def test_where_nothing_is_padded_nothing_is_gained_by_another_pass():
+    update = [example(n, 3) for n in (300, 1100, 310)]
+    collator = UpdateCollator(len, (10**5, 10**5))
+    assert collator(update)["passes"] == [1, 2]
+    assert collator.with_collation(len, pads=False)(update)["passes"] == [3]
+    collator.use_collation(len, pads=False)
+    assert collator(update)["passes"] == [3]
 
 
 def test_what_is_too_long_stands_alone_and_labels_count_without_the_prompt():
