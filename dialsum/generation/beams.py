@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% ../../nbs/modules/generation/beams.ipynb #950192a2
-BLOCK_WORDS = 64  # words
+BLOCK_WORDS = 64  # of which a block has so many
 
 
 def best_words(

@@ -132,9 +132,7 @@ def micro_batches(
     "An update's examples in the passes that take the least time"
     in_order = sorted(examples, key=size_of, reverse=True)
     sizes = [size_of(example) for example in in_order]
-    least = [
-        (0, 0)
-    ]  # of the first examples, as many as its place: their tokens, and where the last pass begins
+    least = [(0, 0)]  # of the first 0, 1, 2 … examples: their tokens, and where the last pass begins
     for end in range(1, len(sizes) + 1):
         ways, learned = [], 0
         for start in reversed(range(end)):
