@@ -15,7 +15,7 @@ import yaml
 
 from .option_help import TOPICS
 from .options import LISTS, Parser, plan_parameters
-from .request import model_names
+from ..models.cards import model_names
 from ..runs.errors import DialsumError, unknown
 from ..runs.files import write_atomic
 from ..runs.messages import Phrase

@@ -22,13 +22,13 @@ from dialsum.commands.request import (
     check_request,
     given_checkpoints,
     given_parameters,
-    model_names,
     plan_switches,
     runs_here,
     with_paraphraser,
     with_precision,
     worker_count,
 )
+from ..models.cards import model_names
 from ..pipeline.devices import check_gpus
 from ..pipeline.rules import check_base
 from ..report.settings import ever_given

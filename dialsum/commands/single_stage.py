@@ -22,9 +22,8 @@ from dialsum.commands.request import (
     check_beams,
     given_checkpoints,
     given_parameters,
-    model_names,
 )
-from ..models.cards import card
+from ..models.cards import card, model_names
 from ..models.hub import resolve
 from ..pipeline.examples import example_run
 from ..pipeline.ownership import working_on

@@ -11,14 +11,16 @@ __all__ = ['RESAMPLES', 'TYPICAL_SPREAD', 'POWER', 'SWAPS', 'Score', 'interval',
 import math
 from collections.abc import Mapping, Set
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ..runs.errors import DialsumError, unknown
 from .metrics import Differences
 from .scorer import ROUGE_TYPES
+
+if TYPE_CHECKING:  # half a second that commands need not wait for
+    from pandas import DataFrame
 
 # %% ../../nbs/modules/scores/significance.ipynb #05db95fd
 RESAMPLES = 1000
@@ -166,11 +168,13 @@ def compare(
     best: str,  # the system that the others are compared with
     seed: int = 42,  # of bootstrap and swaps
     chance: Set[str] = frozenset(),  # systems that are no better than chance, see `beats_chance`
-) -> pd.DataFrame:
+) -> "DataFrame":
     """Every system against one, paired by dialogue: system, mean, low, high (95 %), and for all but `best`
     difference, difference_low, difference_high, detectable (the smallest true difference that this comparison
     finds in four of five cases), p, p_holm; of two that are both no better than chance there is no p. Raises
     `DialsumError` where the scores are not of the same dialogues"""
+    from pandas import DataFrame
+
     if best not in scores:
         raise unknown("system", best, list(scores))
     scores = {name: np.asarray(values, float) for name, values in scores.items()}
@@ -186,7 +190,7 @@ def compare(
             row |= dict(zip(("difference", "difference_low", "difference_high"), difference))
             row["detectable"] = _detectable(values - scores[best], max(1, len(tests)))
         rows.append(row | tests.get(name, {}))
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
 def baseline_differences(
@@ -242,7 +246,7 @@ def _tests(
 
 
 def comparison_rows(
-    compared: pd.DataFrame,  # from `compare`
+    compared: "DataFrame",  # from `compare`
 ) -> list[dict[str, Any]]:  # JSON-ready
     "Its rows, each without what it does not have"
     return [_without_nan(row) for row in compared.to_dict("records")]

@@ -203,7 +203,7 @@ def test_no_model_at_all_is_refused(command, names, typed, tmp_path):
 
 
 def test_blanks_around_a_model_s_name_are_none_of_it(typed, tmp_path, monkeypatch):
-    from dialsum.commands.request import model_names
+    from dialsum.models.cards import model_names
 
     assert model_names(["kobart, qwen3-4b", " kullm-v2 "]) == [
         card(n).name for n in ("kobart", "qwen3-4b", "kullm-v2")

@@ -172,7 +172,7 @@ def test_real_fetches_before_it_makes_a_run_folder(small_card, typed, tmp_path):
 
 
 def test_words_of_models_mean_groups(typed, tmp_path):
-    from dialsum.commands.request import model_names
+    from dialsum.models.cards import model_names
 
     assert model_names(["all"]) == [
         "kobart",

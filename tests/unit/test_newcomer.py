@@ -1,12 +1,13 @@
 "The command line as somebody meets it who has not read anything"
 
+import inspect
 import re
 
 import pytest
 from rich.cells import cell_len
 from support.experiments import builder, two_of_four_broken
 
-from dialsum.cli import COMMANDS
+from dialsum.cli import COMMANDS, command_function
 
 
 @pytest.fixture
@@ -27,6 +28,11 @@ def test_no_word_and_the_word_help_show_all_commands(helped):
     assert helped() == helped("help") == shown
     for command in COMMANDS:  # each beside what it does
         assert re.search(rf"^  {command} +\S", shown, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_a_function_that_takes_what_was_read(name):
+    assert list(inspect.signature(command_function(name)).parameters) == ["args"]
 
 
 def test_help_of_a_command(helped):
