@@ -26,6 +26,8 @@ HEADING = "## On a GPU"
 HEAD = "| step | what | measured | aim | reached |\n| --- | --- | --- | --- | :---: |"
 MARK = "ROW "  # before a row that a step tells, among whatever else is printed
 NOTHING = "–"
+ABOUT = ("wheels", "card")  # steps that measure no model: they alone replace no table of an earlier run
+INSTALLING = 120  # seconds
 PATIENCE = 20  # times as long as on a GPU may a dry run take, on a busy machine
 
 
@@ -45,11 +47,11 @@ STEPS = (
     Step("polyglot-qlora", 130),
     Step("qwen3-4b-qlora", 110),
     Step("qwen3-4b-static-cache", 120),
-    Step("tests", 120),
+    Step("qwen3-4b-compiled", 120),
     Step("out-of-memory", 60),
     Step("best-epoch", 60),
     Step("two-stages", 60),
-    Step("qwen3-4b-compiled", 120),
+    Step("tests", 120),
     Step("qwen3-4b-continuous", 90),
     Step("qwen3-4b-speedups", 180),
 )
@@ -87,7 +89,7 @@ class Table:
         print(row.markdown(), flush=True)
         if row.step == "card" and row.what == "card":
             self.device = row.measured
-        if self.out:
+        if self.out and any(row.step not in ABOUT for row in self.rows):
             self.write(self.out)
 
     def section(self) -> str:
@@ -190,17 +192,24 @@ def environment(site: Path | None, dry_run: bool) -> dict:
     return os.environ | settings
 
 
-def install(wheels: Path, folder: Path) -> Path:  # where they can be imported from
-    "Unpack the wheels into a folder; nothing of the machine's own packages is changed"
-    from wheels import join_pieces
+def install(wheels: Path, folder: Path, table: Table) -> Path:  # where they can be imported from
+    "Unpack the wheels into a folder; nothing of the machine's own packages is changed. What fails is a row"
+    from wheels import join_pieces, missing_files
 
+    missing = missing_files(wheels)
+    if missing:
+        raise SystemExit(
+            f"{wheels} lacks {', '.join(missing)}: `make gpu-wheels` collects them, copy all parts"
+        )
     files = [str(path) for path in join_pieces(wheels, folder / "whole")]
-    if not files:
-        raise SystemExit(f"there are no wheels in {wheels}: `make gpu-wheels` collects them")
     site = folder / "site"
     options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--disable-pip-version-check"]
     options += ["--root-user-action", "ignore", "--target", str(site)]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, *files], check=True)
+    command = [sys.executable, "-m", "pip", "install", *options, *files]
+    for row in rows_of(Step("wheels", INSTALLING), command, dict(os.environ), INSTALLING):
+        if row.what in ("stopped", "failed"):
+            table.failed.append(row.step)
+        table.add(row)
     return site
 
 
@@ -232,7 +241,7 @@ def main(arguments: argparse.Namespace) -> int:
     deadline = started + 60 * arguments.minutes * (PATIENCE if arguments.dry_run else 1)
     script = Path(__file__).with_name("gpu_steps.py")
     with tempfile.TemporaryDirectory(prefix="dialsum-wheels") as folder:
-        site = install(arguments.wheels, Path(folder)) if arguments.wheels else None
+        site = install(arguments.wheels, Path(folder), table) if arguments.wheels else None
         take(steps, table, deadline, environment(site, arguments.dry_run), script)
     return 1 if table.failed else 0
 

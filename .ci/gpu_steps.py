@@ -19,12 +19,12 @@ import torch
 from dialsum.data.dialogues import read
 from dialsum.generation.continuous import Continuous
 from dialsum.generation.decoding import Decoding
-from dialsum.generation.engines import Engine, merge_adapter
+from dialsum.generation.engines import Engine
 from dialsum.models.cards import ModelCard, card
 from dialsum.models.loading import LoadedModel, keep_unpacked, load, load_tokenizer
 from dialsum.models.memory import WEIGHT_BYTES, gib, weight_bytes
 from dialsum.models.out_of_memory import release_memory
-from dialsum.models.precision import Precision, this_device
+from dialsum.models.precision import Precision
 from dialsum.models.prompts import Codec
 from dialsum.models.replicas import replica
 from dialsum.models.simulation import as_fake, with_layers
@@ -132,12 +132,10 @@ def step_card(size: Size) -> None:
 
 
 def tell_precision(size: Size) -> None:
-    device = this_device()
     for name, method in (("kobart", "full"), ("qwen3-4b", "lora"), ("qwen3-4b", "qlora")):
         p = Precision.for_this_machine(card(name), size.scale, method)
         told = f"{p.quantization or p.weights} weights, {p.trainable} trained, {p.optimizer}: {p.reason}"
-        half = "bf16" if device.bf16 else "fp16"
-        tell(f"precision, {method}", told, f"{half} arithmetic", None if size.dry else p.amp == half)
+        tell(f"precision, {method}", told)
 
 
 def version_of(name: str) -> str:  # '' for none
@@ -313,7 +311,7 @@ def step_training(
     if compiled:
         return
     release_memory()
-    tell_writing(size, merge_adapter(loaded) if method == "lora" else loaded, precision, Decoding(), aim=0.2)
+    tell_writing(size, loaded, precision, Decoding(), aim=0.2)
 
 
 def step_speedups(size: Size, name: str) -> None:
@@ -405,7 +403,7 @@ def tell_writing(
             lambda: predictor.predict_batch(texts, max_new_tokens=tokens, min_new_tokens=tokens)
         )
 
-    write(size.new_tokens)  # compiles, and finds its kernels
+    tell("writing, the first time", f"{write(size.new_tokens):.1f} s")  # compiles, and finds its kernels
     whole, first = write(size.new_tokens), write(1)
     tell("writing, tokens/s", f"{GENERATIONS * size.new_tokens / whole:,.0f}")
     moved = bytes_of_token(loaded, precision, size) * (size.new_tokens - 1)

@@ -202,6 +202,15 @@ def split(wheels: list[Path], folder: Path, most: int = PART) -> None:
         shutil.move(path, part / path.name)
 
 
+def missing_files(folder: Path) -> list[str]:
+    "What a folder of wheels lacks of what was collected: a part that did not travel along, or all of it"
+    note = folder / "wheels.json"
+    if not note.is_file():
+        return ["wheels.json"]
+    there = sizes(folder)
+    return [name for name, size in json.loads(note.read_text())["files"].items() if there.get(name) != size]
+
+
 def join_pieces(folder: Path, target: Path) -> list[Path]:
     "The wheels in part folders; those that were cut are put together in the target folder"
     target.mkdir(parents=True, exist_ok=True)

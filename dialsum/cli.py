@@ -8,6 +8,7 @@ __all__ = ['COMMANDS', 'command_function', 'main']
 # %% ../nbs/modules/cli.ipynb #4ac59e97
 import argparse
 import os
+import select
 import shlex
 import signal
 import sys
@@ -111,12 +112,12 @@ def _call(argv: list[str]) -> int:  # exit code
 
 
 def _reader_has_gone() -> bool:  # as `head` does, when it has what it wants
-    try:
-        print(flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to say at the end
-        return True
-    return False
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to say at the end
+    return True
 
 # %% ../nbs/modules/cli.ipynb #e697a7e1
 if __name__ == "__main__" and "__file__" in globals():

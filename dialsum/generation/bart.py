@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .causal import NEIGHBOURS
 from .greedy import Batch, close_up
+from .visible import Visible, mask_of
 from .writer import padded
 
 if TYPE_CHECKING:
@@ -43,13 +44,6 @@ def _heads(states: Any, head_dim: int) -> Any:  # rows×heads×width×head_dim
     return states.unflatten(-1, (-1, head_dim)).transpose(1, 2).contiguous()
 
 
-def _mask_of(visible: "Tensor", dtype: Any) -> "Tensor":  # of the same shape
-    "What is added to scores so that only what is visible counts"
-    import torch
-
-    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, -float("inf"))
-
-
 def encode_dialogues(
     model: Any,  # BART, in evaluation mode
     sources: list[list[int]],  # ids of each dialogue
@@ -63,7 +57,7 @@ def encode_dialogues(
         batch = padded(sources[start : start + at_once], pad, model.device)
         states = model.get_encoder()(**batch).last_hidden_state
         is_text = batch["attention_mask"].bool()[:, None, None]
-        mask = None if is_text.all() else _mask_of(is_text, states.dtype)
+        mask = None if is_text.all() else mask_of(is_text, states.dtype)
         for parts, layer in zip(by_layer, layers):
             attention = layer.encoder_attn
             keys = _heads(attention.k_proj(states), attention.head_dim)
@@ -88,23 +82,15 @@ class Written:
         ]  # of each layer: each part's, with place for all
         self.sizes = sizes
         self.tokens = tokens
-        self.beams = 1  # of each dialogue
-        self.count = 0  # tokens of each beam
-        self.visible: Any = None  # (dialogues·beams)×places: which of them a beam sees
+        self.visible = Visible()
         self.masks: list[Any] = []  # of each part: dialogues×1×beams×places; None for a single beam
 
     def _begin(self, newest: "Tensor") -> None:
         "Make place for one more token of each beam"
-        import torch
-
-        self.count += 1
         self.masks = [None] * len(self.sizes)
-        if self.beams == 1:
-            return
-        own = torch.eye(self.beams, dtype=torch.bool, device=newest.device).repeat(sum(self.sizes), 1)
-        self.visible = own if self.visible is None else torch.cat([self.visible, own], 1)
-        mask = _mask_of(self.visible, newest.dtype).view(sum(self.sizes), 1, self.beams, -1)
-        self.masks = list(mask.split(self.sizes))
+        seen = self.visible.go_on(sum(self.sizes), newest.shape[2], newest.device)
+        if self.visible.beams > 1:
+            self.masks = list(mask_of(seen[:, None], newest.dtype).split(self.sizes))
 
     def take(
         self,
@@ -113,13 +99,12 @@ class Written:
         values: "Tensor",  # the same
     ) -> list[_Part]:  # of all tokens
         "Keep what a layer computed"
-        self.beams = keys.shape[2]
         if layer_index == 0:
             self._begin(keys)
         if not self.rooms[layer_index]:
             self.rooms[layer_index] = [self._room(part) for part in keys.split(self.sizes)]
-        end = self.count * self.beams
-        newest = slice(end - self.beams, end)
+        end = self.visible.places
+        newest = slice(end - self.visible.beams, end)
         taken = []
         for room, mask, *states in zip(
             self.rooms[layer_index], self.masks, keys.split(self.sizes), values.split(self.sizes), strict=True
@@ -135,12 +120,11 @@ class Written:
 
     def get_seq_length(self, layer_index: int = 0) -> int:
         "Tokens before the newest"
-        return self.count
+        return self.visible.count
 
     def reorder_cache(self, beams: "Tensor") -> None:
         "Go on with these beams; each remains with its dialogue, whose keys and values stay where they are"
-        if self.visible is not None:
-            self.visible = self.visible[beams]
+        self.visible.reorder(beams)
 
     def close_up(
         self,
@@ -149,8 +133,7 @@ class Written:
     ) -> None:
         "Forget the others"
         self.sizes = [len(order) for order in orders if order]
-        if self.visible is not None:
-            self.visible = self.visible[rows]
+        self.visible.reorder(rows)
         for rooms in self.rooms:
             _close_up(rooms, orders)
 

@@ -8,10 +8,11 @@ __all__ = ['ARCHITECTURES', 'NEIGHBOURS', 'ReadDialogues', 'looking', 'read_dial
 # %% ../../nbs/modules/generation/causal.ipynb #9b41d2ba
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .greedy import Batch, close_up
+from .visible import Visible, mask_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,38 +25,31 @@ NEIGHBOURS = 8  # dialogues that are read beside one another; a GPU reads all at
 
 
 @dataclass
-class _Read:
-    "What a layer keeps of some dialogues that were read together"
+class _Room:
+    "What a layer keeps of some dialogues that were read together, and of what their beams write"
 
-    keys: "Tensor"  # rows×heads×width×head_dim
+    keys: "Tensor"  # rows×heads×(width + places)×head_dim
     values: "Tensor"  # the same
-    is_text: "Tensor"  # rows×width; False where it is padding
 
-    def close_up(self, order: list[int]) -> "_Read":  # only dialogues that go on
-        return _Read(*(close_up(states, order) for states in (self.keys, self.values, self.is_text)))
+    def close_up(self, order: list[int]) -> "_Room":  # only dialogues that go on
+        return _Room(close_up(self.keys, order), close_up(self.values, order))
 
 
 @dataclass
-class _Layer:
-    "What a layer keeps of all dialogues of a batch"
+class _Part:
+    "Some dialogues that were read together"
 
-    read: list[_Read]  # side by side, in the order of the dialogues
-    keys: Any = None  # (rows·beams)×heads×tokens×head_dim: what each beam has gone on with
-    values: Any = None  # the same
+    is_text: "Tensor"  # rows×width; False where it is padding
+    rooms: list[_Room]  # of each layer
+    seen: Any = None  # rows×(1 or beams)×places: whether a beam sees what was written there
+    masks: dict[int | None, "Tensor"] = field(default_factory=dict)  # of the newest token, by window
 
-    def go_on(self, keys: "Tensor", values: "Tensor") -> None:  # (rows·beams)×heads×1×head_dim
-        import torch
+    def go_on(self, seen: "Tensor") -> None:  # with one more token of each beam
+        self.seen = seen
+        self.masks = {}
 
-        self.keys = keys if self.keys is None else torch.cat([self.keys, keys], 2)
-        self.values = values if self.values is None else torch.cat([self.values, values], 2)
-
-    def reorder(self, beams: "Tensor | list[int]") -> None:  # indices of the beams that are gone on with
-        self.keys = self.keys[beams]
-        self.values = self.values[beams]
-
-    def close_up(self, orders: list[list[int]], rows: list[int]) -> None:  # the others have ended
-        self.reorder(rows)
-        self.read = [part.close_up(order) for part, order in zip(self.read, orders, strict=True) if order]
+    def close_up(self, order: list[int]) -> "_Part":
+        return _Part(close_up(self.is_text, order), [room.close_up(order) for room in self.rooms])
 
 # %% ../../nbs/modules/generation/causal.ipynb #105663ad
 class ReadDialogues:
@@ -65,29 +59,41 @@ class ReadDialogues:
 
     def __init__(
         self,
-        layers: list[_Layer],
+        parts: list[_Part],  # side by side, in the order of the dialogues
         width: int,  # tokens of the longest prompt, without its last one
     ):
-        self.layers = layers
+        self.parts = parts
         self.width = width
+        self.visible = Visible()
+
+    def sizes(self) -> list[int]:
+        "Dialogues of each part"
+        return [len(part.is_text) for part in self.parts]
 
     def update(
         self, keys: "Tensor", values: "Tensor", layer_index: int, *_: Any, **options: Any
-    ) -> tuple[_Layer, _Layer]:  # what `_look` is given for keys and values
-        "Take what a layer computed of the newest token of each beam: (rows·beams)×heads×1×head_dim"
-        layer = self.layers[layer_index]
-        layer.go_on(keys, values)
-        return layer, layer
+    ) -> tuple["ReadDialogues", "ReadDialogues"]:  # what `_look` is given for keys and values
+        "Keep what a layer computed of the newest token of each beam: (rows·beams)×heads×1×head_dim"
+        sizes = self.sizes()
+        if layer_index == 0:
+            seen = self.visible.go_on(sum(sizes), len(keys) // sum(sizes), keys.device)
+            for part, of_part in zip(self.parts, seen.split(sizes), strict=True):
+                part.go_on(of_part)
+        newest = [states.view(sum(sizes), -1, *states.shape[1:]).squeeze(3) for states in (keys, values)]
+        of_parts = zip(*(states.transpose(1, 2).split(sizes) for states in newest), strict=True)
+        for part, (part_keys, part_values) in zip(self.parts, of_parts, strict=True):
+            room, width = part.rooms[layer_index], part.is_text.shape[1]
+            places = slice(width + self.visible.places - self.visible.beams, width + self.visible.places)
+            room.keys[:, :, places], room.values[:, :, places] = part_keys, part_values
+        return self, self
 
     def get_seq_length(self, layer_index: int = 0) -> int:
         "Tokens before the newest, padding included"
-        keys = self.layers[layer_index].keys
-        return self.width + (0 if keys is None else keys.shape[2])
+        return self.width + self.visible.count
 
     def reorder_cache(self, beams: "Tensor") -> None:
         "Go on with these beams; each remains with its dialogue, whose keys and values stay where they are"
-        for layer in self.layers:
-            layer.reorder(beams)
+        self.visible.reorder(beams)
 
     def close_up(
         self,
@@ -95,8 +101,8 @@ class ReadDialogues:
         rows: list[int],  # the beams of all that go on
     ) -> None:
         "Forget the others"
-        for layer in self.layers:
-            layer.close_up(orders, rows)
+        self.visible.reorder(rows)
+        self.parts = [part.close_up(order) for part, order in zip(self.parts, orders, strict=True) if order]
 
 # %% ../../nbs/modules/generation/causal.ipynb #1b8882e5
 def _beside(states: Any, rows: int) -> Any:  # (rows·beams)×heads×group×x → rows×heads×(beams·group)×x
@@ -108,27 +114,36 @@ def _apart(states: Any, group: int) -> Any:  # the reverse
 
 
 def _seen(
-    batch: _Read, written: int, window: int | None
-) -> "Tensor":  # rows×1×1×(width + written): whether the newest token sees it
+    part: _Part,
+    visible: Visible,  # of all parts
+    window: int | None,
+) -> "Tensor":  # rows×(1 or beams)×(width + places): whether the newest token of a beam sees it
     import torch
 
-    rows, width = batch.is_text.shape
-    device = batch.is_text.device
-    since = torch.ones(rows, written, dtype=torch.bool, device=device)
-    if window and width + written > window:
-        since[:, : max(0, written - window)] = False
-        lengths = batch.is_text.sum(1, keepdim=True)
-        newest = lengths + written - 1
-        is_near = torch.arange(width, device=device) > newest - window
-        return torch.cat([batch.is_text & is_near, since], 1)[:, None, None]
-    return torch.cat([batch.is_text, since], 1)[:, None, None]
+    is_text, written = part.is_text[:, None], part.seen
+    rows, beams, places = written.shape
+    device = is_text.device
+    if window:
+        newest = is_text.sum(2, keepdim=True) + visible.count - 1
+        is_text = is_text & (torch.arange(is_text.shape[2], device=device) > newest - window)
+        since = torch.arange(places, device=device) // visible.beams
+        written = written & (since >= visible.count - window)
+    return torch.cat([is_text.expand(rows, beams, -1), written], 2)
+
+
+def _mask(part: _Part, visible: Visible, window: int | None, group: int, dtype: Any) -> "Tensor":
+    "rows×1×(1 or beams·group)×(width + places)"
+    if window not in part.masks:
+        mask = mask_of(_seen(part, visible, window)[:, None], dtype)
+        part.masks[window] = mask if mask.shape[2] == 1 else mask.repeat_interleave(group, 2)
+    return part.masks[window]
 
 
 def _look(
     attention: Any,
     query: "Tensor",  # (rows·beams)×heads×1×head_dim
-    layer: _Layer,
-    _: _Layer,
+    cache: ReadDialogues,
+    _: ReadDialogues,
     mask: None,
     scaling: float,
     sliding_window: int | None = None,
@@ -137,24 +152,21 @@ def _look(
     "An attention function, as transformers calls one"
     import torch
 
-    key_heads, written = layer.keys.shape[1:3]
-    queries = query.squeeze(2).unflatten(1, (key_heads, -1)).float() * scaling
-    group = queries.shape[2]
-    own_scores = queries @ layer.keys.float().transpose(-1, -2)
-    beams = len(queries) // sum(len(batch.keys) for batch in layer.read)
+    rooms = [part.rooms[attention.layer_idx] for part in cache.parts]
+    queries = query.squeeze(2).unflatten(1, (rooms[0].keys.shape[1], -1)).to(rooms[0].keys.dtype)
+    group, visible = queries.shape[2], cache.visible
+    of_parts = queries.split([rows * visible.beams for rows in cache.sizes()])
     looks = []
-    start = 0
-    for batch in layer.read:
-        rows, width = batch.is_text.shape
-        part = slice(start, start + rows * beams)
-        start = part.stop
-        scores = _beside(queries[part], rows) @ batch.keys.float().transpose(-1, -2)
-        both = torch.cat([scores, _beside(own_scores[part], rows)], -1)
-        both = both.masked_fill(~_seen(batch, written, sliding_window), -float("inf"))
-        weights = both.softmax(-1).to(query.dtype)
-        of_read, of_written = weights.split([width, written], -1)
-        look = _apart(of_read @ batch.values, group) + _apart(of_written, group) @ layer.values[part]
-        looks.append(look)
+    for part, room, of_part in zip(cache.parts, rooms, of_parts, strict=True):
+        rows, width = part.is_text.shape
+        look = torch.nn.functional.scaled_dot_product_attention(
+            _beside(of_part, rows),
+            room.keys[:, :, : width + visible.places],
+            room.values[:, :, : width + visible.places],
+            attn_mask=_mask(part, visible, sliding_window, group, queries.dtype),
+            scale=scaling,
+        )
+        looks.append(_apart(look, group))
     return torch.cat(looks).flatten(1, 2)[:, None], None
 
 # %% ../../nbs/modules/generation/causal.ipynb #1d2eb164
@@ -207,10 +219,21 @@ def _common_beginning(rows: list[list[int]]) -> list[int]:
     return beginning
 
 
+def _room(keys: "Tensor", values: "Tensor", places: int) -> _Room:  # rows×heads×width×head_dim
+    rooms = []
+    for states in (keys, values):
+        rows, heads, width, size = states.shape
+        room = states.new_empty(rows, heads, width + places, size)
+        room[:, :, :width] = states
+        rooms.append(room)
+    return _Room(*rooms)
+
+
 def read_dialogues(
     model: Any,  # of `ARCHITECTURES`, in evaluation mode
     sources: list[list[int]],  # ids of each prompt
     pad: int,  # the id that fills
+    places: int,  # tokens that all beams of a dialogue may write
 ) -> ReadDialogues:
     "Read each prompt but its last token"
     import torch
@@ -219,14 +242,15 @@ def read_dialogues(
     shared = _common_beginning([source[:-1] for source in sources]) if len(sources) > 1 else []
     before = _run(base, [shared], pad, []) if shared else []
     at_once = NEIGHBOURS if base.device.type == "cpu" else len(sources)
-    layers: list[_Layer] = [_Layer([]) for _ in base.layers]
+    parts = []
     for start in range(0, len(sources), at_once):
         group = [source[len(shared) : -1] for source in sources[start : start + at_once]]
-        lengths = torch.tensor([len(shared) + len(rest) for rest in group])
-        for layer, (keys, values) in zip(layers, _run(base, group, pad, before), strict=True):
-            is_text = torch.arange(keys.shape[2]) < lengths[:, None]
-            layer.read.append(_Read(keys, values, is_text.to(keys.device)))
-    return ReadDialogues(layers, max(map(len, sources)) - 1)
+        lengths = torch.tensor([len(shared) + len(rest) for rest in group], device=base.device)
+        layers = _run(base, group, pad, before)
+        rooms = [_room(*layers.pop(), places) for _ in base.layers][::-1]  # never all of them twice
+        width = rooms[0].keys.shape[2] - places
+        parts.append(_Part(torch.arange(width, device=base.device) < lengths[:, None], rooms))
+    return ReadDialogues(parts, max(map(len, sources)) - 1)
 
 # %% ../../nbs/modules/generation/causal.ipynb #749959e5
 class CausalBatch(Batch):
@@ -237,14 +261,15 @@ class CausalBatch(Batch):
         model: Any,  # of `ARCHITECTURES`, in evaluation mode
         sources: list[list[int]],  # ids of each prompt
         pad: int,  # the id that fills
+        max_new_tokens: int,
         beams: int = 1,  # of each dialogue
     ):
         import torch
 
         self.model = model
-        self.cache = read_dialogues(model, sources, pad)
+        self.cache = read_dialogues(model, sources, pad, max_new_tokens * beams)
         newest = torch.tensor([source[-1:] for source in sources], device=model.device)
-        super().__init__(newest, beams, [len(read.keys) for read in self.cache.layers[0].read])
+        super().__init__(newest, beams, self.cache.sizes())
         lengths = torch.tensor([[len(source)] for source in sources], device=model.device)
         self.positions = lengths.repeat_interleave(beams, 0) - 1  # (dialogues·beams)×1
 

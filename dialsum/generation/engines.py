@@ -204,7 +204,7 @@ class Engine(Predictor):
             with bart.reading(model, sources, pad, d.max_new_tokens) as batch:
                 yield batch
         else:
-            cache = causal.read_dialogues(model, sources, pad)
+            cache = causal.read_dialogues(model, sources, pad, d.max_new_tokens * d.num_beams)
             with super().reading(sources, d) as batch, causal.looking(model):
                 yield batch | dict(past_key_values=cache)
 
@@ -229,7 +229,7 @@ class Engine(Predictor):
                 first = [model.config.decoder_start_token_id]  # as `generate` returns it, too
                 batch: Batch = BartBatch(model, sources, pad, d.max_new_tokens, d.num_beams)
             else:
-                first, batch = [], CausalBatch(model, sources, pad, d.num_beams)
+                first, batch = [], CausalBatch(model, sources, pad, d.max_new_tokens, d.num_beams)
             limits = self._ends(d), d.max_new_tokens
             if d.num_beams == 1:
                 written = write_greedily(batch, *limits, changes)

@@ -451,7 +451,13 @@ def line_of(
         f"{record.name}: on. The first update's loss is {record.loss:.6g}, without any {record.reference_loss:.6g}; "
         f"a gradient is off by {record.gradient_deviation:.1g} at most; "
         f"{record.seconds:.2g} s an update with those before it, {record.reference_seconds:.2g} s without any"
+        f"{_slower_than_without(record)}"
     )
+
+
+def _slower_than_without(record: SpeedupRecord) -> str:
+    is_slower = (record.seconds or 0) > (record.reference_seconds or 0)
+    return f": slower on this machine, it pays to leave {record.name} out" if is_slower else ""
 
 
 def make_speedups(

@@ -114,9 +114,12 @@ def test_a_run_that_is_ended_ends_its_step(gpu, tmp_path):
 def test_what_is_told_is_written_after_each_row(gpu, tmp_path):
     table = gpu.Table("not named", dry_run=False, out=tmp_path)
     published = PUBLISHED.read_text(encoding="utf-8")
-    for rows in ([gpu.Row("card", "card", "NVIDIA H100")], [gpu.Row("kobart", "speed", "7", "5", True)]):
-        for row in rows:
-            table.add(row)
+    table.add(gpu.Row("card", "card", "NVIDIA H100"))
+    assert not any(
+        tmp_path.iterdir()
+    )  # of itself it would take the place of what an earlier run has measured
+    for row in (gpu.Row("kobart", "size", "6"), gpu.Row("kobart", "speed", "7", "5", True)):
+        table.add(row)
         content = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
         assert content["device"] == "NVIDIA H100" and len(content["rows"]) == len(table.rows)
         text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
@@ -143,7 +146,9 @@ def test_the_steps_come_in_order_of_value_within_eight_minutes(gpu, monkeypatch,
     monkeypatch.setattr(gpu, "has_gpu", lambda: True)
     arguments = SimpleNamespace(dry_run=False, wheels=None, out=tmp_path, minutes=8, only=None)
     assert gpu.main(arguments) == 0
-    assert seen["steps"][:3] == ["card", "qwen3-4b-lora", "kobart-full"] and seen["left"] <= 480
+    trained = ["qwen3-4b-lora", "kobart-full", "polyglot-qlora", "qwen3-4b-qlora"]
+    assert seen["steps"][:7] == ["card", *trained, "qwen3-4b-static-cache", "qwen3-4b-compiled"]  # all aims
+    assert seen["left"] <= 480
     assert seen["env"]["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
     assert gpu.main(arguments.__class__(**vars(arguments) | dict(only=["tests"]))) == 0
     assert seen["steps"] == ["card", "tests"]  # the table names the card
@@ -207,6 +212,34 @@ def test_wheels_are_parted_cut_and_joined_again(script, tmp_path):
     assert sum(sizes) == sum(map(len, contents.values())) and max(sizes) < 100
     joined = wheels.join_pieces(tmp_path / "parts", tmp_path / "joined")
     assert {path.name: path.read_bytes() for path in joined} == contents
+
+
+def test_parts_that_did_not_travel_are_named(script, tmp_path):
+    wheels, gpu = script("wheels"), script("gpu")
+    assert wheels.missing_files(tmp_path) == ["wheels.json"]
+    for part in ("part1", "part2"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / f"{part}-1-py3-none-any.whl").write_bytes(b"wheel")
+    note = dict(key=wheels.key(), files=wheels.sizes(tmp_path))
+    (tmp_path / "wheels.json").write_text(json.dumps(note))
+    assert wheels.missing_files(tmp_path) == []
+    next((tmp_path / "part2").iterdir()).unlink()
+    with pytest.raises(SystemExit, match="lacks part2/part2-1-py3-none-any.whl"):
+        gpu.install(tmp_path, tmp_path, gpu.Table("a card", dry_run=False, out=None))
+
+
+def test_wheels_that_cannot_be_installed_are_a_row(script, tmp_path):
+    wheels, gpu = script("wheels"), script("gpu")
+    folder = tmp_path / "whl" / "part1"
+    folder.mkdir(parents=True)
+    (folder / "torn-1-py3-none-any.whl").write_bytes(b"no wheel")
+    note = dict(key=wheels.key(), files=wheels.sizes(folder.parent))
+    (folder.parent / "wheels.json").write_text(json.dumps(note))
+    table = gpu.Table("a card", dry_run=False, out=tmp_path / "out")
+    gpu.install(folder.parent, tmp_path / "site", table)
+    [row] = table.rows
+    assert (row.step, row.what, row.reached) == ("wheels", "failed", False) and "torn" in row.measured
+    assert table.failed == ["wheels"] and not (tmp_path / "out").exists()
 
 
 def test_wheels_are_collected_once_and_only_what_is_lacking(script, monkeypatch, tmp_path):

@@ -79,7 +79,9 @@ def test_generate_takes_it_for_a_cache(toy):
     with reading(toy, DIALOGUES, PAD, 12) as given:
         toy.generate(**given, generation_config=beams)
         used = given["past_key_values"]
-    assert used.count and all(sum(len(room.keys) for room in rooms) == len(DIALOGUES) for rooms in used.rooms)
+    assert used.visible.count and all(
+        sum(len(room.keys) for room in rooms) == len(DIALOGUES) for rooms in used.rooms
+    )
 
 
 def test_a_summary_that_takes_every_token_ends():

@@ -66,9 +66,8 @@ def usual(model, dialogue, beams, length_penalty, change):
 
 
 def batch_of(model, beams):
-    if model.config.is_encoder_decoder:
-        return BartBatch(model, DIALOGUES, PAD, TOKENS, beams)
-    return CausalBatch(model, DIALOGUES, PAD, beams)
+    kind = BartBatch if model.config.is_encoder_decoder else CausalBatch
+    return kind(model, DIALOGUES, PAD, TOKENS, beams)
 
 
 def unchanged(dialogues):

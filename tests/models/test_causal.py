@@ -1,10 +1,12 @@
 "Causal models that read each dialogue once: what is counted is work, on toys of random weights"
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from dialsum.generation.causal import CausalBatch, _Layer, _look, _Read, looking, read_dialogues
+from dialsum.generation.causal import CausalBatch, ReadDialogues, _look, _Part, _room, looking, read_dialogues
 from dialsum.generation.decoding import Decoding
 from dialsum.generation.engines import _processors
 from dialsum.generation.factory import engine
@@ -72,7 +74,7 @@ def fed(monkeypatch):
 def test_what_all_begin_with_is_read_once(fed):
     model = toy("llama")
     shapes = fed(model)
-    read_dialogues(model, PROMPTS, 0)
+    read_dialogues(model, PROMPTS, 0, 1)
     widest = max(map(len, PROMPTS)) - len(INSTRUCTION) - 1
     assert shapes == [(1, len(INSTRUCTION)), (len(PROMPTS), widest)]
 
@@ -82,7 +84,7 @@ def test_who_has_ended_is_computed_no_more(fed):
     model = toy("qwen3")
     shapes = fed(model)
     rows_end = [2, 6, 3, 6, 4]
-    outputs = write_greedily(CausalBatch(model, PROMPTS, 0), [3], 10, ends_where(rows_end))
+    outputs = write_greedily(CausalBatch(model, PROMPTS, 0, 10), [3], 10, ends_where(rows_end))
     assert list(map(len, outputs)) == rows_end
     steps = [rows for rows, width in shapes[2:]]
     assert steps == [sum(end > step for end in rows_end) for step in range(6)]
@@ -93,7 +95,7 @@ def test_who_has_ended_is_computed_no_more(fed):
 def test_each_sees_what_it_sees_alone_with_beams_beside_one_another(name):
     model = toy(name)
     beams = 3
-    cache = read_dialogues(model, PROMPTS, 0)
+    cache = read_dialogues(model, PROMPTS, 0, 8 * beams)
     more = torch.arange(40, 40 + 7 * len(PROMPTS) * beams).view(-1, 7) % 99  # each beam goes on differently
     newest = torch.tensor([p[-1:] for p in PROMPTS]).repeat_interleave(beams, 0)
     position = torch.tensor([[len(p) - 1] for p in PROMPTS]).repeat_interleave(beams, 0)
@@ -112,8 +114,9 @@ def test_each_sees_what_it_sees_alone_with_beams_beside_one_another(name):
 def test_beams_that_overtake_one_another_take_along_what_they_wrote(name):
     model = toy(name)
     beams = 3
-    cache = read_dialogues(model, PROMPTS, 0)
-    kept = cache.layers[0].read[0].keys
+    cache = read_dialogues(model, PROMPTS, 0, 10 * beams)
+    rooms = [room for part in cache.parts for room in part.rooms]
+    lie_at = [states.data_ptr() for room in rooms for states in (room.keys, room.values)]
     options = GenerationConfig(max_new_tokens=10, num_beams=beams, eos_token_id=[3], pad_token_id=0)
     width = max(map(len, PROMPTS))
     ids = torch.tensor([[0] * (width - len(p)) + p for p in PROMPTS])
@@ -122,14 +125,15 @@ def test_beams_that_overtake_one_another_take_along_what_they_wrote(name):
     with looking(model):
         ours = model.generate(ids, attention_mask=mask, generation_config=options, past_key_values=cache)
     assert ours.tolist() == plain.tolist()
-    assert cache.layers[0].read[0].keys is kept  # neither copied for beams nor moved
+    rooms = [room for part in cache.parts for room in part.rooms]  # neither copied for beams nor moved
+    assert lie_at == [states.data_ptr() for room in rooms for states in (room.keys, room.values)]
 
 
 @torch.inference_mode()
 def test_afterwards_the_model_is_as_before():
     model = toy("llama")
     usual = model.config._attn_implementation
-    write_greedily(CausalBatch(model, PROMPTS, 0), [3], 3, unchanged)
+    write_greedily(CausalBatch(model, PROMPTS, 0, 3), [3], 3, unchanged)
     assert model.config._attn_implementation == usual
     with pytest.raises(ZeroDivisionError), looking(model), head_turned(model):
         raise ZeroDivisionError
@@ -162,9 +166,10 @@ def test_half_precision_looks_as_exactly_as_torch_does():
     ).transpose(1, 2)
     half = [x.bfloat16() for x in (query, keys, values)]
     usual = torch.nn.functional.scaled_dot_product_attention(*half, enable_gqa=True).transpose(1, 2)
-    read = _Read(half[1][:, :, :-1], half[2][:, :, :-1], torch.ones(rows, width, dtype=torch.bool))
-    layer = _Layer([read], half[1][:, :, -1:], half[2][:, :, -1:])
-    ours, _ = _look(None, half[0], layer, layer, None, size**-0.5)
+    read = _room(half[1][:, :, :-1], half[2][:, :, :-1], 1)
+    cache = ReadDialogues([_Part(torch.ones(rows, width, dtype=torch.bool), [read])], width)
+    cache.update(half[1][:, :, -1:], half[2][:, :, -1:], 0)
+    ours, _ = _look(SimpleNamespace(layer_idx=0), half[0], cache, cache, None, size**-0.5)
     assert ours.dtype == torch.bfloat16
     assert (ours.double() - exact).abs().mean() < 1.5 * (usual.double() - exact).abs().mean()
 

@@ -14,8 +14,9 @@ from dialsum.models.precision import Precision
 from dialsum.runs.errors import DialsumError
 from dialsum.runs.files import check_finite
 from dialsum.training.agreement import TOLERANCES, deviation
+from dialsum.training.metrics import SpeedupRecord
 from dialsum.training.recipe import plan_training
-from dialsum.training.speedups import Liger, PaddingFree, Speedup, speedup_names
+from dialsum.training.speedups import Liger, PaddingFree, Speedup, line_of, speedup_names
 
 STRICT = TOLERANCES["float32"]
 
@@ -171,6 +172,15 @@ def test_what_is_equal_is_in_use_and_told(tmp_path, monkeypatch):
     assert record["loss"] == record["reference_loss"] > 0 and record["seconds"] > 0
     assert [line for line in lines if line.startswith("compile: on. ")]
     assert used["curve"] == but_for_rounding(plain["curve"])
+
+
+@pytest.mark.parametrize(("seconds", "advice"), [(1.0, False), (3.0, True)])
+def test_one_that_does_not_pay_is_told(seconds, advice):
+    figures = dict(
+        loss=1.0, reference_loss=1.0, gradient_deviation=0.0, seconds=seconds, reference_seconds=2.0
+    )
+    line = line_of(SpeedupRecord(name="compile", active=True, **figures))
+    assert line.endswith(": slower on this machine, it pays to leave compile out") == advice
 
 
 def test_a_training_that_went_on_tries_again(tmp_path, monkeypatch):
