@@ -172,6 +172,8 @@ def _observed(
     c: ModelCard, step: TrainingStep, device: str, marked: bool = False
 ) -> tuple[list[Moment], list[tuple[int, Moment]]]:
     "The moments of forward and backward; and the marks"
+    if step.weights == "float16":  # which a CPU's autocast does not know, and bfloat16 is as large
+        step = replace(step, weights="bfloat16")
     model = random_model(c, step, device, fake=True)
     with FakeTensorMode():
         model, inputs = as_fake(model), step_inputs(c, step)
