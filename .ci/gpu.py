@@ -3,7 +3,7 @@
     python .ci/gpu.py [--wheels FOLDER] [--out FOLDER] [--minutes N] [--only STEP …]    # on a machine with a GPU
     python .ci/gpu.py --dry-run    # the same steps with toys on a CPU: nothing is measured, nothing published
 
-It needs torch, the repository, and the wheels of `make gpu-wheels` for what the machine lacks. Weights are random numbers made on the device. `gpu.json` and the section "On a GPU" of `benchmarks.md` in the output folder are written anew after each row, so that a run that was cut leaves what it had.
+It needs torch, the repository, and the wheels of `make gpu-wheels` for what the machine lacks. Weights are random numbers made on the device. `gpu.json` and the section "On a GPU" of `benchmarks.md` in the output folder are written anew after each row, so that a run that was cut leaves what it had; those of an earlier run only from the first row on that tells of a model.
 """
 
 import argparse
@@ -26,7 +26,8 @@ HEADING = "## On a GPU"
 HEAD = "| step | what | measured | aim | reached |\n| --- | --- | --- | --- | :---: |"
 MARK = "ROW "  # before a row that a step tells, among whatever else is printed
 NOTHING = "–"
-ABOUT = ("wheels", "card")  # steps that measure no model: they alone replace no table of an earlier run
+ABOUT = ("wheels", "card")  # steps that measure no model
+UNMEASURED = ("failed", "stopped", "not begun")
 INSTALLING = 120  # seconds
 PATIENCE = 20  # times as long as on a GPU may a dry run take, on a busy machine
 
@@ -83,13 +84,18 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)  # names of steps
 
+    def __post_init__(self) -> None:
+        self.has_earlier = bool(self.out) and (self.out / "gpu.json").is_file()
+
     def add(self, row: Row) -> None:
-        "Tell a row, and write all again"
+        "Tell a row, and write all again; an earlier run's table is replaced when a model has been measured"
+        if not self.rows:
+            print(HEAD, flush=True)
         self.rows.append(row)
         print(row.markdown(), flush=True)
         if row.step == "card" and row.what == "card":
             self.device = row.measured
-        if self.out and any(row.step not in ABOUT for row in self.rows):
+        if self.out and (not self.has_earlier or any(map(is_measured, self.rows))):
             self.write(self.out)
 
     def section(self) -> str:
@@ -108,6 +114,10 @@ class Table:
         source = table if table.is_file() else REPORTS / "benchmarks.md"
         before = split_section(source.read_text(encoding="utf-8"))[0]
         table.write_text(before.rstrip("\n") + "\n\n" + self.section(), encoding="utf-8")
+
+
+def is_measured(row: Row) -> bool:
+    return row.step not in ABOUT and row.what not in UNMEASURED
 
 
 def split_section(text: str, heading: str = HEADING) -> tuple[str, str]:
@@ -164,7 +174,6 @@ def last_words(errors, code: int) -> str:
 
 def take(steps: list[Step], table: Table, deadline: float, env: dict, script: Path) -> None:
     "One step after the other, whatever became of the one before"
-    print(HEAD, flush=True)
     for step in steps:
         left = deadline - time.monotonic()
         if left < 5:
@@ -206,7 +215,8 @@ def install(wheels: Path, folder: Path, table: Table) -> Path:  # where they can
     options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--disable-pip-version-check"]
     options += ["--root-user-action", "ignore", "--target", str(site)]
     command = [sys.executable, "-m", "pip", "install", *options, *files]
-    for row in rows_of(Step("wheels", INSTALLING), command, dict(os.environ), INSTALLING):
+    limit = INSTALLING * PATIENCE if table.dry_run else INSTALLING
+    for row in rows_of(Step("wheels", limit), command, dict(os.environ), limit):
         if row.what in ("stopped", "failed"):
             table.failed.append(row.step)
         table.add(row)

@@ -16,6 +16,7 @@ from email import message_from_string
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+NOTE = "wheels.json"  # in each part: what all of them hold together
 PART = 45_000_000  # bytes
 PYTHON = "3.12"
 PLATFORMS = (
@@ -204,19 +205,24 @@ def split(wheels: list[Path], folder: Path, most: int = PART) -> None:
 
 def missing_files(folder: Path) -> list[str]:
     "What a folder of wheels lacks of what was collected: a part that did not travel along, or all of it"
-    note = folder / "wheels.json"
-    if not note.is_file():
-        return ["wheels.json"]
     there = sizes(folder)
-    return [name for name, size in json.loads(note.read_text())["files"].items() if there.get(name) != size]
+    return [name for name, size in note_of(folder).get("files", {NOTE: 0}).items() if there.get(name) != size]
+
+
+def note_of(folder: Path) -> dict:  # empty where there is none
+    "What was collected, as each part says"
+    notes = sorted(folder.rglob(NOTE))
+    return json.loads(notes[0].read_text()) if notes else {}
 
 
 def join_pieces(folder: Path, target: Path) -> list[Path]:
-    "The wheels in part folders; those that were cut are put together in the target folder"
+    "The wheels in part folders, of one collection; those that were cut are put together in the target folder"
     target.mkdir(parents=True, exist_ok=True)
-    wheels = sorted(folder.rglob("*.whl"))
+    names = note_of(folder).get("files", sizes(folder))
+    wheels = sorted(path for path in folder.rglob("*.whl") if path.name in names)
+    pieces = [path for path in folder.rglob("*.whl.piece*") if path.name in names]
     whole: dict[str, Path] = {}
-    for piece in sorted(folder.rglob("*.whl.piece*"), key=lambda path: path.name):
+    for piece in sorted(pieces, key=lambda path: path.name):
         name = piece.name.rpartition(".piece")[0]
         path = whole.setdefault(name, target / name)
         with path.open("ab") as file:
@@ -232,12 +238,11 @@ def key() -> str:
 
 def sizes(folder: Path) -> dict[str, int]:
     files = [path for path in sorted(folder.rglob("*.whl*")) if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    return {path.name: path.stat().st_size for path in files}
 
 
 def main(folder: Path) -> int:
-    note = folder / "wheels.json"
-    if note.is_file() and json.loads(note.read_text()) == dict(key=key(), files=sizes(folder)):
+    if note_of(folder) == dict(key=key(), files=sizes(folder)):
         print(f"{folder} has them already")
         return 0
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +252,8 @@ def main(folder: Path) -> int:
         (top / "parts").mkdir()
         split(collect(top / "fresh"), top / "parts")
         content = dict(key=key(), files=sizes(top / "parts"))
-        (top / "parts" / "wheels.json").write_text(json.dumps(content, indent=1) + "\n")
+        for part in (top / "parts").iterdir():  # each travels alone
+            (part / NOTE).write_text(json.dumps(content, indent=1) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         (top / "parts").rename(folder)
     for part in sorted(folder.glob("part*")):

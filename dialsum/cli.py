@@ -112,8 +112,11 @@ def _call(argv: list[str]) -> int:  # exit code
 
 
 def _reader_has_gone() -> bool:  # as `head` does, when it has what it wants
-    output = select.poll()
-    output.register(sys.stdout, 0)
+    try:
+        output = select.poll()
+        output.register(sys.stdout, 0)
+    except (AttributeError, OSError, TypeError, ValueError):  # no file, or a system that cannot ask
+        return False
     if not output.poll(0):
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to say at the end

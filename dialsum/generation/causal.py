@@ -42,7 +42,7 @@ class _Part:
     is_text: "Tensor"  # rows×width; False where it is padding
     rooms: list[_Room]  # of each layer
     seen: Any = None  # rows×(1 or beams)×places: whether a beam sees what was written there
-    masks: dict[int | None, "Tensor"] = field(default_factory=dict)  # of the newest token, by window
+    masks: dict[Any, "Tensor"] = field(default_factory=dict)  # of the newest token, by window and device
 
     def go_on(self, seen: "Tensor") -> None:  # with one more token of each beam
         self.seen = seen
@@ -131,12 +131,13 @@ def _seen(
     return torch.cat([is_text.expand(rows, beams, -1), written], 2)
 
 
-def _mask(part: _Part, visible: Visible, window: int | None, group: int, dtype: Any) -> "Tensor":
-    "rows×1×(1 or beams·group)×(width + places)"
-    if window not in part.masks:
-        mask = mask_of(_seen(part, visible, window)[:, None], dtype)
-        part.masks[window] = mask if mask.shape[2] == 1 else mask.repeat_interleave(group, 2)
-    return part.masks[window]
+def _mask(part: _Part, visible: Visible, window: int | None, queries: "Tensor") -> "Tensor":
+    "rows×1×(1 or beams·group)×(width + places); queries: (rows·beams)×heads×group×head_dim, of a layer"
+    place = window, queries.device
+    if place not in part.masks:
+        mask = mask_of(_seen(part, visible, window)[:, None], queries.dtype).to(queries.device)
+        part.masks[place] = mask if mask.shape[2] == 1 else mask.repeat_interleave(queries.shape[2], 2)
+    return part.masks[place]
 
 
 def _look(
@@ -163,7 +164,7 @@ def _look(
             _beside(of_part, rows),
             room.keys[:, :, : width + visible.places],
             room.values[:, :, : width + visible.places],
-            attn_mask=_mask(part, visible, sliding_window, group, queries.dtype),
+            attn_mask=_mask(part, visible, sliding_window, queries),
             scale=scaling,
         )
         looks.append(_apart(look, group))

@@ -114,11 +114,7 @@ def test_a_run_that_is_ended_ends_its_step(gpu, tmp_path):
 def test_what_is_told_is_written_after_each_row(gpu, tmp_path):
     table = gpu.Table("not named", dry_run=False, out=tmp_path)
     published = PUBLISHED.read_text(encoding="utf-8")
-    table.add(gpu.Row("card", "card", "NVIDIA H100"))
-    assert not any(
-        tmp_path.iterdir()
-    )  # of itself it would take the place of what an earlier run has measured
-    for row in (gpu.Row("kobart", "size", "6"), gpu.Row("kobart", "speed", "7", "5", True)):
+    for row in (gpu.Row("card", "card", "NVIDIA H100"), gpu.Row("kobart", "speed", "7", "5", True)):
         table.add(row)
         content = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
         assert content["device"] == "NVIDIA H100" and len(content["rows"]) == len(table.rows)
@@ -128,6 +124,17 @@ def test_what_is_told_is_written_after_each_row(gpu, tmp_path):
         assert text.count(gpu.HEADING) == 1 and section == table.section()
     assert section.splitlines()[2].startswith("NVIDIA H100, 20")
     assert section.splitlines()[-1] == "| kobart | speed | 7 | 5 | yes |"
+
+
+def test_a_run_that_measures_no_model_leaves_the_table_of_an_earlier_one(gpu, tmp_path):
+    gpu.Table("a card", dry_run=False, out=tmp_path).add(gpu.Row("kobart", "speed", "7"))
+    earlier = (tmp_path / "gpu.json").read_bytes()
+    table = gpu.Table("a card", dry_run=False, out=tmp_path)
+    for row in (gpu.Row("card", "card", "NVIDIA H100"), gpu.Row("kobart", "failed", "no kernel")):
+        table.add(row)
+        assert (tmp_path / "gpu.json").read_bytes() == earlier
+    table.add(gpu.Row("qwen3-4b", "speed", "6"))
+    assert len(json.loads((tmp_path / "gpu.json").read_text())["rows"]) == 3
 
 
 def test_what_no_time_is_left_for_is_told(gpu, tmp_path):
@@ -221,10 +228,15 @@ def test_parts_that_did_not_travel_are_named(script, tmp_path):
         (tmp_path / part).mkdir()
         (tmp_path / part / f"{part}-1-py3-none-any.whl").write_bytes(b"wheel")
     note = dict(key=wheels.key(), files=wheels.sizes(tmp_path))
-    (tmp_path / "wheels.json").write_text(json.dumps(note))
+    for part in ("part1", "part2"):  # each knows of all
+        (tmp_path / part / "wheels.json").write_text(json.dumps(note))
     assert wheels.missing_files(tmp_path) == []
-    next((tmp_path / "part2").iterdir()).unlink()
-    with pytest.raises(SystemExit, match="lacks part2/part2-1-py3-none-any.whl"):
+    (tmp_path / "part2" / "old-1-py3-none-any.whl").write_bytes(b"of an earlier collection")
+    joined = wheels.join_pieces(tmp_path, tmp_path / "joined")
+    assert sorted(path.name for path in joined) == sorted(note["files"])
+    (tmp_path / "part2" / "wheels.json").unlink()
+    (tmp_path / "part2" / "part2-1-py3-none-any.whl").unlink()
+    with pytest.raises(SystemExit, match="lacks part2-1-py3-none-any.whl"):
         gpu.install(tmp_path, tmp_path, gpu.Table("a card", dry_run=False, out=None))
 
 
@@ -239,7 +251,7 @@ def test_wheels_that_cannot_be_installed_are_a_row(script, tmp_path):
     gpu.install(folder.parent, tmp_path / "site", table)
     [row] = table.rows
     assert (row.step, row.what, row.reached) == ("wheels", "failed", False) and "torn" in row.measured
-    assert table.failed == ["wheels"] and not (tmp_path / "out").exists()
+    assert table.failed == ["wheels"]
 
 
 def test_wheels_are_collected_once_and_only_what_is_lacking(script, monkeypatch, tmp_path):

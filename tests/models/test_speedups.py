@@ -174,13 +174,13 @@ def test_what_is_equal_is_in_use_and_told(tmp_path, monkeypatch):
     assert used["curve"] == but_for_rounding(plain["curve"])
 
 
-@pytest.mark.parametrize(("seconds", "advice"), [(1.0, False), (3.0, True)])
-def test_one_that_does_not_pay_is_told(seconds, advice):
+@pytest.mark.parametrize(("seconds", "told"), [(1.0, False), (2.05, False), (3.0, True)])
+def test_one_that_does_not_pay_is_told(seconds, told):
     figures = dict(
         loss=1.0, reference_loss=1.0, gradient_deviation=0.0, seconds=seconds, reference_seconds=2.0
     )
     line = line_of(SpeedupRecord(name="compile", active=True, **figures))
-    assert line.endswith(": slower on this machine, it pays to leave compile out") == advice
+    assert line.endswith(": slower than without any") == told
 
 
 def test_a_training_that_went_on_tries_again(tmp_path, monkeypatch):
